@@ -1,0 +1,1 @@
+"""The server: pages and API over what is published."""

@@ -1,0 +1,110 @@
+"""The tokenized corpus: every token of every document, and the sequences in which a language model reads them.
+
+Files of the artifact (stage `tokenize`):
+
+    documents.arrow   one row per document, see DOCUMENTS
+    tokens.bin        uint32, all documents one after the other, without BOS
+    sequences.npy     structured, see SEQUENCE: the pieces of at most context_length - 1 tokens that the model reads,
+                      each after one BOS. A document that fits is one sequence.
+
+A token is named by `document_id` and `position` (0 is the document's first token; BOS has no position).
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+DOCUMENTS_FILE = "documents.arrow"
+TOKENS_FILE = "tokens.bin"
+SEQUENCES_FILE = "sequences.npy"
+
+DOCUMENTS = pa.schema(
+    [
+        pa.field("document_id", pa.int64(), nullable=False),  # stable: depends on the source and locator alone
+        pa.field("source", pa.string(), nullable=False),  # where it comes from, as a person would say it
+        pa.field("meta", pa.string(), nullable=False),  # the source's own metadata as JSON, "{}" without
+        pa.field("held_out", pa.bool_(), nullable=False),  # for metrics only: never trained on, never an example
+        pa.field("offset", pa.int64(), nullable=False),  # of its first token in tokens.bin
+        pa.field("num_tokens", pa.int32(), nullable=False),
+    ]
+)
+
+SEQUENCE = np.dtype([("document", "<i4"), ("start", "<i4"), ("length", "<i4")])
+"""`document`: row in documents.arrow; `start`: position of the first token; `length`: tokens without BOS."""
+
+TOKEN = np.dtype("<u4")
+
+
+def document_id(source: str, locator: str) -> int:
+    """A stable 63-bit id from what names the document in its source (a path and line, a title, a row number)."""
+    raw = hashlib.blake2b(f"{source}\0{locator}".encode(), digest_size=8).digest()
+    return int.from_bytes(raw, "little") >> 1
+
+
+def is_held_out(document: int, fraction: float) -> bool:
+    """Whether a document is kept for metrics: by its id alone, so that every run agrees."""
+    mixed = hashlib.blake2b(document.to_bytes(8, "little"), digest_size=8, key=b"held out").digest()
+    return int.from_bytes(mixed, "little") < fraction * 2.0**64
+
+
+def format_document_id(document: int) -> str:
+    """16 hexadecimal digits: what JSON and addresses carry, since 63 bits do not fit a JavaScript number."""
+    return f"{document:016x}"
+
+
+@dataclass(frozen=True)
+class TokenizedCorpus:
+    """A tokenized corpus, memory-mapped: opening costs nothing and reading touches what is read."""
+
+    folder: Path
+
+    @cached_property
+    def documents(self) -> pa.Table:
+        """One row per document, see DOCUMENTS."""
+        with pa.memory_map(str(self.folder / DOCUMENTS_FILE)) as source:
+            return pa.ipc.open_file(source).read_all()
+
+    @cached_property
+    def tokens(self) -> npt.NDArray[np.uint32]:
+        """All tokens [total]."""
+        return np.memmap(self.folder / TOKENS_FILE, dtype=TOKEN, mode="r")
+
+    @cached_property
+    def sequences(self) -> np.ndarray:
+        """All sequences [S] of SEQUENCE, in corpus order."""
+        return np.load(self.folder / SEQUENCES_FILE, mmap_mode="r")
+
+    @cached_property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """Of each document's first token in `tokens` [D]."""
+        return self.documents["offset"].to_numpy()
+
+    @cached_property
+    def document_ids(self) -> npt.NDArray[np.int64]:
+        """The stable id of each document [D]."""
+        return self.documents["document_id"].to_numpy()
+
+    @cached_property
+    def held_out(self) -> npt.NDArray[np.bool_]:
+        """Whether each document is for metrics only [D]."""
+        return self.documents["held_out"].to_numpy(zero_copy_only=False)
+
+    def sequence_numbers(self, *, held_out: bool) -> npt.NDArray[np.int64]:
+        """Numbers of the sequences whose documents are held out, or are not [S']."""
+        return np.flatnonzero(self.held_out[self.sequences["document"]] == held_out)
+
+    def sequence_tokens(self, number: int) -> npt.NDArray[np.uint32]:
+        """The tokens of one sequence, without BOS [length]."""
+        document, start, length = self.sequences[number]
+        first = int(self.offsets[document]) + int(start)
+        return self.tokens[first : first + int(length)]
+
+    def document_tokens(self, row: int) -> npt.NDArray[np.uint32]:
+        """The tokens of one document [num_tokens]."""
+        first = int(self.offsets[row])
+        return self.tokens[first : first + self.documents["num_tokens"][row].as_py()]

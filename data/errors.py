@@ -1,0 +1,46 @@
+"""Errors that a person can mend. Every message says what is wrong and what to do about it.
+
+    MonosemaError
+    ├── ConfigError        an unknown recipe or field, a value out of range
+    ├── CorpusError        an empty corpus, a file that cannot be read, a missing text field
+    ├── DeviceError        a device that was asked for and is not there
+    ├── StorageError       a full disk, a folder that cannot be written
+    ├── ServeError         a port in use, nothing published yet
+    └── ArtifactError      an artifact that is missing, damaged, or of another run
+        └── ContractError  an artifact of another contract version
+
+The command line prints the message alone, without a traceback, and exits with 1.
+`pipeline.models` raises its own `ModelError`, because it may import nothing else of ours.
+"""
+
+
+class MonosemaError(Exception):
+    """Root of every error that is shown to a person as a plain message."""
+
+
+class ConfigError(MonosemaError):
+    """The recipe or an option is wrong."""
+
+
+class CorpusError(MonosemaError):
+    """The corpus cannot be used."""
+
+
+class DeviceError(MonosemaError):
+    """The device that was asked for is not there."""
+
+
+class StorageError(MonosemaError):
+    """The store cannot be written."""
+
+
+class ServeError(MonosemaError):
+    """The server cannot start."""
+
+
+class ArtifactError(MonosemaError):
+    """An artifact is missing, damaged, or of another run."""
+
+
+class ContractError(ArtifactError):
+    """An artifact was written under another version of the contract."""

@@ -1,0 +1,77 @@
+"""Where everything lies below the store. Every path of the project is spelled here, once.
+
+    store/
+        monosema.sqlite                    what is published, and what people made (see data/sql.py)
+        models/{slug}/                     language models in safetensors, with their tokenizer
+        corpora/{slug}/                    the files of a fetched corpus
+        runs/{run}/{stage}/                one artifact with its manifest.json (see data/manifests.py)
+        published/{run}/{key}/lance/       LanceDB tables (see data/vectors.py)
+        published/{run}/{key}/saes/{sae}/  SAE weights as published: cfg.json, sae.safetensors
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+STORE_VARIABLE = "MONOSEMA_STORE"
+MANIFEST_NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The artifacts of one run of a recipe."""
+
+    store: "StorePaths"
+    run: str
+
+    @property
+    def root(self) -> Path:
+        return self.store.root / "runs" / self.run
+
+    def stage(self, name: str) -> Path:
+        """The finished artifact of stage `name`."""
+        return self.root / name
+
+    def partial(self, name: str) -> Path:
+        """Where stage `name` works until it is finished; kept when it is killed, so that it can go on."""
+        return self.root / f".{name}.partial"
+
+    def replaced(self, name: str) -> Path:
+        """Where the earlier artifact stands for the instant in which a new one takes its place."""
+        return self.root / f".{name}.replaced"
+
+    def published(self, key: str) -> Path:
+        """What the server reads of this run, one folder for each published state."""
+        return self.store.published / self.run / key
+
+
+@dataclass(frozen=True)
+class StorePaths:
+    """The root of all artifacts."""
+
+    root: Path
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def corpora(self) -> Path:
+        return self.root / "corpora"
+
+    @property
+    def published(self) -> Path:
+        return self.root / "published"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "monosema.sqlite"
+
+    def run(self, name: str) -> RunPaths:
+        return RunPaths(self, name)
+
+
+def default_store() -> StorePaths:
+    """The store named by MONOSEMA_STORE, or `data/store` beside this file."""
+    named = os.environ.get(STORE_VARIABLE)
+    return StorePaths(Path(named).expanduser().resolve() if named else Path(__file__).parent / "store")

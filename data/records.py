@@ -1,0 +1,175 @@
+"""What the artifacts after training hold, column by column.
+
+A feature is named by the name of its SAE and its index there. Published features of one run stand in one table, one SAE
+after the other in the order of the recipe, and `row` is the number of a feature in that table:
+row = sae.first_row + index. Everything else that is kept per feature is found by that number, without any search.
+
+Shapes: F features of one SAE, R features of all SAEs of a run, S SAEs, K neighbours, D width of the residual stream.
+"""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+ExampleKind = Literal["top", "bottom", "contrast", "interval"]
+EXAMPLE_KINDS: tuple[ExampleKind, ...] = ("top", "bottom", "contrast", "interval")
+"""In the order in which a feature's examples are stored."""
+
+HISTOGRAM_BINS = 64
+HISTOGRAM_STEPS_PER_OCTAVE = 4
+HISTOGRAM_LOWEST_OCTAVE = -12
+
+TOKENS_PER_CHUNK = 256
+"""Documents are published in chunks of this many tokens, so that a window costs one or two rows."""
+
+
+def histogram_edges(scale: float) -> npt.NDArray[np.float64]:
+    """Edges [HISTOGRAM_BINS + 1] of every feature's activation histogram: four bins an octave.
+
+    `scale` is the SAE's `histogram_scale`: the root mean square norm of the residual stream, mean taken off. The first
+    bin also counts everything below it, the last everything above.
+    """
+    octaves = np.arange(HISTOGRAM_BINS + 1) / HISTOGRAM_STEPS_PER_OCTAVE + HISTOGRAM_LOWEST_OCTAVE
+    return scale * np.exp2(octaves)
+
+
+# ---- Artifact of stage `examples`: {sae}/statistics.arrow and {sae}/examples.arrow
+
+STATISTICS_FILE = "statistics.arrow"
+EXAMPLES_FILE = "examples.arrow"
+
+STATISTICS = pa.schema(
+    [
+        pa.field("index", pa.int32(), nullable=False),
+        pa.field("num_active", pa.int64(), nullable=False),  # tokens on which the feature is above 0
+        pa.field("density", pa.float32(), nullable=False),  # the same as a share of all tokens counted
+        pa.field("max", pa.float32(), nullable=False),  # of the activation, residual-stream units; 0 when dead
+        pa.field("mean", pa.float32(), nullable=False),  # over the tokens on which it is active; 0 when dead
+        pa.field("histogram", pa.list_(pa.int64(), HISTOGRAM_BINS), nullable=False),  # see histogram_edges
+    ]
+)
+
+EXAMPLES = pa.schema(
+    [
+        pa.field("index", pa.int32(), nullable=False),  # of the feature in its SAE; rows are sorted by index, kind, rank
+        pa.field("kind", pa.int8(), nullable=False),  # number in EXAMPLE_KINDS
+        pa.field("rank", pa.int16(), nullable=False),  # 0 is the strongest (top, interval) or the lowest
+        pa.field("band", pa.int8(), nullable=False),  # interval: 0 (lowest) to bands - 1; others: -1
+        pa.field("document", pa.int32(), nullable=False),  # row in the corpus's documents
+        pa.field("document_id", pa.int64(), nullable=False),
+        pa.field("position", pa.int32(), nullable=False),  # of the token that made it an example, in its document
+        pa.field("start", pa.int32(), nullable=False),  # position of the window's first token
+        pa.field("length", pa.int16(), nullable=False),  # tokens in the window; it ends where its sequence ends
+        pa.field("activation", pa.float32(), nullable=False),  # at `position`
+        pa.field("pre_activation", pa.float32(), nullable=False),  # at `position`, before the nonlinearity
+        pa.field("offsets", pa.list_(pa.int16()), nullable=False),  # of the window's tokens with activation above 0
+        pa.field("values", pa.list_(pa.float32()), nullable=False),  # their activations; all other tokens have 0
+    ]
+)
+"""Every token's activation in the window, exactly: the few above zero are listed, the others are zero."""
+
+# ---- Artifact of stage `explain`: {sae}/explanations.arrow
+
+EXPLANATIONS_FILE = "explanations.arrow"
+
+EXPLANATIONS = pa.schema(
+    [
+        pa.field("index", pa.int32(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),  # "" for a dead feature
+        pa.field("label_origin", pa.string(), nullable=False),  # "statistics", or the judge that wrote it
+        pa.field("promoted", pa.list_(pa.int32()), nullable=False),  # token ids, most promoted first
+        pa.field("promoted_logits", pa.list_(pa.float32()), nullable=False),
+        pa.field("suppressed", pa.list_(pa.int32()), nullable=False),  # token ids, most suppressed first
+        pa.field("suppressed_logits", pa.list_(pa.float32()), nullable=False),
+    ]
+)
+
+# ---- Artifact of stage `neighbours`: one table over all features of the run, by row, and the graph for the map
+
+NEIGHBOURS_FILE = "neighbours.arrow"
+GRAPH_FILE = "graph.npz"
+"""`indices` int32 [R, k] and `distances` float32 [R, k]: each feature's nearest of all SAEs by 1 - cosine, directions
+centred per SAE; itself first, with distance 0."""
+
+
+def neighbours_schema(num_saes: int, k: int) -> pa.Schema:
+    """Nearest features by decoder cosine in each SAE, its own included (itself left out), laid out [S, K].
+
+    `indices` are feature indices in the other SAE, -1 where it has fewer than K.
+    """
+    return pa.schema(
+        [
+            pa.field("indices", pa.list_(pa.int32(), num_saes * k), nullable=False),
+            pa.field("cosines", pa.list_(pa.float32(), num_saes * k), nullable=False),
+        ]
+    )
+
+
+# ---- Artifact of stage `project`
+
+MAP_FILE = "map.arrow"
+
+MAP = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),  # of the feature, see above; dead features are not on the map
+        pa.field("x", pa.float32(), nullable=False),
+        pa.field("y", pa.float32(), nullable=False),
+    ]
+)
+
+# ---- Published in LanceDB
+
+
+def features_schema(width: int) -> pa.Schema:
+    """Table `features`: one row per feature of the run."""
+    return pa.schema(
+        [
+            pa.field("sae", pa.string(), nullable=False),
+            pa.field("index", pa.int32(), nullable=False),
+            *[STATISTICS.field(name) for name in ("num_active", "density", "max", "mean", "histogram")],
+            *[f for f in EXPLANATIONS if f.name != "index"],
+            pa.field("first_example", pa.int64(), nullable=False),  # row in table `examples`
+            pa.field("num_examples", pa.list_(pa.int16(), len(EXAMPLE_KINDS)), nullable=False),  # by kind
+            pa.field("vector", pa.list_(pa.float32(), width), nullable=False),  # decoder direction, norm 1
+        ]
+    )
+
+
+PUBLISHED_EXAMPLES = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),  # of the feature in table `features`
+        *[field for field in EXAMPLES if field.name != "index"],
+    ]
+)
+"""Table `examples`, sorted as the features are, then by kind and rank."""
+
+PUBLISHED_DOCUMENTS = pa.schema(
+    [
+        pa.field("document_id", pa.int64(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("meta", pa.string(), nullable=False),
+        pa.field("num_tokens", pa.int32(), nullable=False),
+        pa.field("first_chunk", pa.int64(), nullable=False),  # row in table `chunks`
+    ]
+)
+"""Table `documents`: all documents of the corpus, in corpus order (so EXAMPLES.document is its row)."""
+
+CHUNKS = pa.schema([pa.field("tokens", pa.list_(pa.int32()), nullable=False)])
+"""Table `chunks`: TOKENS_PER_CHUNK tokens a row (a document's last has fewer); position p of a document is token
+p % TOKENS_PER_CHUNK of chunk first_chunk + p // TOKENS_PER_CHUNK."""
+
+VOCABULARY = pa.schema([pa.field("text", pa.binary(), nullable=False)])
+"""Table `vocabulary`: the bytes that each token stands for, by token id. A token may be part of a character."""
+
+PUBLISHED_MAP = pa.schema(
+    [
+        *list(MAP),
+        pa.field("sae", pa.string(), nullable=False),
+        pa.field("index", pa.int32(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("density", pa.float32(), nullable=False),
+    ]
+)
+"""Table `map`: what a map shows of a point without asking again."""

@@ -1,0 +1,197 @@
+"""Activation shards: an exact uniform shuffle of all kept rows for one write and one read.
+
+Each row draws a shard uniformly and is appended to it; shards are read whole, in random order, each permuted in memory.
+Appending keeps the order of harvest inside every shard, so the same files can also be merged back into that order
+without ever holding more than a few rows per shard.
+
+    shard-00000.rows    64-byte header (see HEADER), then rows of `width` values: bfloat16 bits or int8
+    shard-00000.index   one ROW per row, in the same order
+    scales.npy          with int8 only: value = stored * scale, one float32 per dimension
+
+Shapes: N rows, D width.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from data import CONTRACT_VERSION
+from data.errors import ArtifactError, ContractError
+
+Storage = Literal["bfloat16", "int8"]
+
+ROW = np.dtype([("document_id", "<i8"), ("position", "<i4"), ("sequence", "<i4")])
+"""Names the token of a row: `position` inside its document, `sequence` that the model read it in."""
+
+HEADER = np.dtype(
+    [("magic", "S8"), ("contract", "<u4"), ("shard", "<u4"), ("width", "<u4"), ("storage", "S12"), ("key", "S28")]
+)
+MAGIC = b"MONOSEMA"
+SCALES_FILE = "scales.npy"
+STORED = {"bfloat16": np.dtype("<u2"), "int8": np.dtype("i1")}
+
+
+class Rows(NamedTuple):
+    """Some stored rows. bfloat16 comes as its bits, since NumPy has no such type."""
+
+    values_ND: npt.NDArray[np.uint16] | npt.NDArray[np.int8]
+    index_N: np.ndarray
+    """Of dtype ROW."""
+
+
+def rows_path(folder: Path, shard: int) -> Path:
+    return folder / f"shard-{shard:05d}.rows"
+
+
+def index_path(folder: Path, shard: int) -> Path:
+    return folder / f"shard-{shard:05d}.index"
+
+
+class ShardWriter:
+    """Appends rows to shards drawn at random. A writer that was killed goes on from the counts it last gave.
+
+    `key` names the artifact, so that a shard of another run is recognised.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        key: str,
+        num_shards: int,
+        width: int,
+        storage: Storage,
+        seed: int,
+        rows_written: Sequence[int] | None = None,
+    ) -> None:
+        self.dtype = STORED[storage]
+        self.seed = seed
+        self.rows_written = list(rows_written) if rows_written is not None else [0] * num_shards
+        self._rows: list[BinaryIO] = []
+        self._index: list[BinaryIO] = []
+        for shard, count in enumerate(self.rows_written):
+            header = np.array((MAGIC, CONTRACT_VERSION, shard, width, storage.encode(), key.encode()), HEADER)
+            size = HEADER.itemsize + count * width * self.dtype.itemsize
+            self._rows.append(_open_at(rows_path(folder, shard), header.tobytes(), size))
+            self._index.append(_open_at(index_path(folder, shard), b"", count * ROW.itemsize))
+
+    def append(self, values_ND: npt.NDArray, index_N: np.ndarray, batch: int) -> None:
+        """Append rows of one batch; `batch` is its number, from which (with the seed) the shards are drawn."""
+        assert values_ND.dtype == self.dtype, f"rows of {values_ND.dtype} in a store of {self.dtype}"
+        num_shards = len(self.rows_written)
+        shard_N = np.random.default_rng([self.seed, batch]).integers(0, num_shards, len(index_N))
+        order_N = np.argsort(shard_N, kind="stable")
+        counts = np.bincount(shard_N, minlength=num_shards)
+        values_ND, index_N = values_ND[order_N], index_N[order_N]
+        stop = 0
+        for shard, count in enumerate(counts.tolist()):
+            start, stop = stop, stop + count
+            self._rows[shard].write(values_ND[start:stop].data)
+            self._index[shard].write(index_N[start:stop].tobytes())
+            self.rows_written[shard] += count
+
+    def flush(self) -> list[int]:
+        """Push everything to the system; the counts returned are what a later writer may go on from."""
+        for file in (*self._rows, *self._index):
+            file.flush()
+        return list(self.rows_written)
+
+    def close(self) -> None:
+        for file in (*self._rows, *self._index):
+            file.close()
+
+
+def _open_at(path: Path, header: bytes, size: int) -> BinaryIO:
+    """Open for appending at `size` bytes, cutting off what a killed writer left behind that."""
+    size = max(size, len(header))
+    if path.exists() and path.stat().st_size >= size:
+        file = path.open("r+b")
+        file.truncate(size)
+    else:
+        file = path.open("w+b")
+        file.write(header)
+    file.seek(0, 2)
+    return file
+
+
+@dataclass(frozen=True)
+class ShardReader:
+    """Reads the shards of one artifact, shuffled or in the order of harvest.
+
+    Raises ArtifactError for a shard that is missing, truncated or of another artifact than `key`.
+    """
+
+    folder: Path
+    key: str
+    width: int
+    storage: Storage
+    rows_per_shard: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for shard in range(len(self.rows_per_shard)):
+            self._check(shard)
+
+    def __len__(self) -> int:
+        return sum(self.rows_per_shard)
+
+    @cached_property
+    def scales_D(self) -> npt.NDArray[np.float32] | None:
+        """With int8, what each dimension is multiplied by."""
+        return np.load(self.folder / SCALES_FILE) if self.storage == "int8" else None
+
+    def shard(self, shard: int) -> Rows:
+        """One shard, memory-mapped, in the order in which it was written."""
+        shape = (self.rows_per_shard[shard], self.width)
+        if shape[0] == 0:
+            return Rows(np.empty(shape, STORED[self.storage]), np.empty(0, ROW))
+        values_ND = np.memmap(
+            rows_path(self.folder, shard), STORED[self.storage], mode="r", offset=HEADER.itemsize, shape=shape
+        )
+        return Rows(values_ND, np.fromfile(index_path(self.folder, shard), ROW))
+
+    def shuffled(self, seed: int, *, skip: int = 0) -> Iterator[Rows]:
+        """All rows once, one shard at a time in random order, each permuted in memory; `skip` leading shards left out."""
+        order = np.random.default_rng([seed, len(self.rows_per_shard)]).permutation(len(self.rows_per_shard))
+        for shard in order[skip:].tolist():
+            values_ND, index_N = self.shard(shard)
+            permutation_N = np.random.default_rng([seed, shard]).permutation(len(index_N))
+            yield Rows(np.asarray(values_ND)[permutation_N], index_N[permutation_N])
+
+    def in_order(self, rank_S: npt.NDArray[np.int64], batches: Sequence[tuple[int, int]]) -> Iterator[Rows]:
+        """Rows in the order of harvest, one item for each range [start, stop) of ranks in `batches`, ascending.
+
+        rank_S: for every sequence number, its place in the harvest. Rows come sorted by rank, then position. Memory
+        is that of the rows of one item.
+        """
+        shards = [self.shard(shard) for shard in range(len(self.rows_per_shard))]
+        ranks = [rank_S[rows.index_N["sequence"]] for rows in shards]
+        for start, stop in batches:
+            cuts = [np.searchsorted(rank_N, (start, stop)) for rank_N in ranks]
+            index_N = np.concatenate([rows.index_N[a:b] for rows, (a, b) in zip(shards, cuts, strict=True)])
+            values_ND = np.concatenate([rows.values_ND[a:b] for rows, (a, b) in zip(shards, cuts, strict=True)])
+            order_N = np.lexsort((index_N["position"], rank_S[index_N["sequence"]]))
+            yield Rows(values_ND[order_N], index_N[order_N])
+
+    def _check(self, shard: int) -> None:
+        path = rows_path(self.folder, shard)
+        mend = "delete the artifact's folder and run `monosema harvest` again"
+        try:
+            header = np.fromfile(path, HEADER, count=1)
+            index_bytes = index_path(self.folder, shard).stat().st_size
+        except FileNotFoundError as error:
+            raise ArtifactError(f"{error.filename} is missing: {mend}") from None
+        if len(header) == 0 or header["magic"][0] != MAGIC:
+            raise ArtifactError(f"{path} is not an activation shard: {mend}")
+        if header["contract"][0] != CONTRACT_VERSION:
+            raise ContractError(f"{path} is of contract version {header['contract'][0]}, not {CONTRACT_VERSION}: {mend}")
+        found = (header["key"][0].decode(), int(header["shard"][0]), int(header["width"][0]))
+        if found != (self.key, shard, self.width) or header["storage"][0].decode() != self.storage:
+            raise ArtifactError(f"{path} belongs to another run (key {found[0]}, here {self.key}): {mend}")
+        expected = HEADER.itemsize + self.rows_per_shard[shard] * self.width * STORED[self.storage].itemsize
+        if path.stat().st_size != expected or index_bytes != self.rows_per_shard[shard] * ROW.itemsize:
+            raise ArtifactError(f"{path} is truncated ({path.stat().st_size:,} of {expected:,} bytes): {mend}")

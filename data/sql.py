@@ -1,0 +1,107 @@
+"""What is published, in SQL: SQLite in the store by default, any SQLAlchemy URL by MONOSEMA_DATABASE_URL.
+
+Only `publish` writes runs and SAEs. Tables of what people make are written by the server alone.
+Schema changes go through `data/migrations`; `prepare` brings a database up to date.
+"""
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import JSON, Engine, ForeignKey, MetaData, String, UniqueConstraint, create_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from data.layout import StorePaths
+
+DATABASE_VARIABLE = "MONOSEMA_DATABASE_URL"
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Base(DeclarativeBase):
+    """Tables of the project, with named constraints so that migrations can change them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class PublishedRunRecord(Base):
+    """One published run. It appears, or changes, in the transaction that ends `publish`."""
+
+    __tablename__ = "runs"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    key: Mapped[str] = mapped_column(String(16))
+    """Key of the publish artifact; its folder is published/{name}/{key}."""
+    contract: Mapped[int]
+    model: Mapped[str] = mapped_column(String(64))
+    """Slug of the language model in addresses."""
+    model_source: Mapped[str]
+    """Hub id or folder below the store (models/{slug}), from which the server loads the live model."""
+    layer: Mapped[int]
+    recipe: Mapped[dict[str, Any]] = mapped_column(JSON)
+    corpus: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """Counts of the tokenize, harvest and examples manifests, by stage name."""
+    created: Mapped[datetime]
+    saes: Mapped[list["SAERecord"]] = relationship(
+        back_populates="run", order_by="SAERecord.position", cascade="all, delete-orphan"
+    )
+
+
+class SAERecord(Base):
+    """One published sparse autoencoder."""
+
+    __tablename__ = "saes"
+    __table_args__ = (UniqueConstraint("model", "name"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    model: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(64))
+    position: Mapped[int]
+    """Its place among the SAEs of the run: its number in neighbours."""
+    first_row: Mapped[int]
+    """Row of its feature 0 in the run's table `features`."""
+    num_features: Mapped[int]
+    architecture: Mapped[str] = mapped_column(String(16))
+    config: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """Its section of the recipe."""
+    metrics: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """Metrics of `evaluate`, see docs/method.md."""
+    curve: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    """Training curve, at most 200 points."""
+    histogram_scale: Mapped[float]
+    """See data.records.histogram_edges."""
+    run: Mapped[PublishedRunRecord] = relationship(back_populates="saes")
+
+
+def database_url(store: StorePaths) -> str:
+    """The URL named by MONOSEMA_DATABASE_URL, or SQLite inside the store."""
+    return os.environ.get(DATABASE_VARIABLE) or f"sqlite:///{store.database}"
+
+
+def connect(url: str) -> Engine:
+    """An engine whose schema is up to date."""
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url)
+    prepare(engine)
+    return engine
+
+
+def prepare(engine: Engine) -> None:
+    """Apply the migrations that the database lacks."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

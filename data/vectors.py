@@ -1,0 +1,120 @@
+"""The published tables of one run in LanceDB: written once by `publish`, read by the server.
+
+Rows are found by number (`take`), which costs about a millisecond at any size. Lists are filtered and sorted inside
+LanceDB. Nothing here reads a whole table but the vocabulary and the map.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from lancedb.query import ColumnOrdering
+from lancedb.table import Table
+
+from data.records import EXAMPLE_KINDS, TOKENS_PER_CHUNK
+
+TABLES = ("features", "examples", "neighbours", "map", "documents", "chunks", "vocabulary")
+SORTS = ("index", "density", "max", "mean", "label")
+
+
+def write_table(folder: Path, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write one table from a stream of batches; returns its number of rows."""
+    assert name in TABLES, f"{name} is not a published table"
+    reader = pa.RecordBatchReader.from_batches(schema, batches)
+    table = lancedb.connect(str(folder)).create_table(name, data=reader, schema=schema, mode="overwrite")
+    return int(table.count_rows())
+
+
+@dataclass(frozen=True)
+class PublishedRun:
+    """Read access to the tables of one published run."""
+
+    folder: Path
+    """Its `lance` folder."""
+
+    @cached_property
+    def _tables(self) -> dict[str, Table]:
+        connection = lancedb.connect(str(self.folder))
+        return {name: connection.open_table(name) for name in TABLES}
+
+    def take(self, name: str, rows: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows of a table by number, in the order asked for; a number may come twice."""
+        if len(rows) == 0:
+            schema = self._tables[name].schema
+            return schema.empty_table() if columns is None else pa.schema([schema.field(c) for c in columns]).empty_table()
+        unique, inverse = np.unique(np.asarray(rows, dtype=np.int64), return_inverse=True)
+        query = self._tables[name].take_offsets(unique.tolist())
+        names = list(columns) if columns is not None else self._tables[name].schema.names
+        found = query.select([*names, "_rowoffset"]).to_arrow().sort_by("_rowoffset").drop_columns("_rowoffset")
+        assert len(found) == len(unique), f"table {name} lacks rows of {unique.tolist()[:5]}"
+        return found.take(pa.array(inverse))
+
+    def count(self, name: str) -> int:
+        """Rows of a table."""
+        return int(self._tables[name].count_rows())
+
+    def list_features(
+        self,
+        where: str,
+        columns: Sequence[str],
+        *,
+        sort: str = "index",
+        descending: bool = False,
+        limit: int = 50,
+        offset: int = 0,
+    ) -> pa.Table:
+        """One page of the features that satisfy `where`, a condition in SQL, sorted by LanceDB (ties by index)."""
+        assert sort in SORTS, f"cannot sort by {sort}"
+        order = [ColumnOrdering(column_name=sort, ascending=not descending)]
+        if sort != "index":
+            order.append(ColumnOrdering(column_name="index", ascending=True))
+        query = self._tables["features"].search().where(where).select(list(columns))
+        return query.order_by(order).limit(limit).offset(offset).to_arrow()
+
+    def count_features(self, where: str) -> int:
+        """How many features satisfy `where`."""
+        return int(self._tables["features"].count_rows(where))
+
+    def examples(self, first: int, num_by_kind: Sequence[int], kind: int | None = None) -> pa.Table:
+        """A feature's examples, of one kind (a number in EXAMPLE_KINDS) or of all."""
+        assert len(num_by_kind) == len(EXAMPLE_KINDS)
+        start = first if kind is None else first + sum(num_by_kind[:kind])
+        stop = first + sum(num_by_kind) if kind is None else start + num_by_kind[kind]
+        return self.take("examples", range(start, stop))
+
+    def windows(self, documents: Sequence[int], starts: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
+        """The token ids of stretches of documents, each given by document row, first position and length."""
+        firsts = self.take("documents", documents, ["first_chunk"])["first_chunk"].to_pylist()
+        spans = [
+            (first + start // TOKENS_PER_CHUNK, first + (start + max(length, 1) - 1) // TOKENS_PER_CHUNK)
+            for first, start, length in zip(firsts, starts, lengths, strict=True)
+        ]
+        wanted = sorted({chunk for low, high in spans for chunk in range(low, high + 1)})
+        chunks = dict(zip(wanted, self.take("chunks", wanted)["tokens"].to_pylist(), strict=True))
+        windows = []
+        for (low, high), start, length in zip(spans, starts, lengths, strict=True):
+            tokens = [token for chunk in range(low, high + 1) for token in chunks[chunk]]
+            skip = start % TOKENS_PER_CHUNK
+            windows.append(tokens[skip : skip + length])
+        return windows
+
+    def neighbours(self, row: int, num_saes: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """Indices and cosines [S, K] of a feature's nearest in every SAE of the run; -1 where there are fewer."""
+        record: dict[str, Any] = self.take("neighbours", [row]).to_pylist()[0]
+        shape = (num_saes, -1)
+        return np.array(record["indices"], np.int32).reshape(shape), np.array(record["cosines"], np.float32).reshape(shape)
+
+    def map(self) -> pa.Table:
+        """All points of the map."""
+        return self._tables["map"].to_arrow()
+
+    @cached_property
+    def vocabulary(self) -> list[bytes]:
+        """The bytes of every token by id."""
+        return self._tables["vocabulary"].to_arrow()["text"].to_pylist()

@@ -1,0 +1,1 @@
+"""Stages that turn a corpus into artifacts, and the models they run."""

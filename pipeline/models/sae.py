@@ -1,0 +1,200 @@
+"""A trained sparse autoencoder: takes raw residual-stream activations, gives features in the stream's own units.
+
+Whatever a trainer used (centring, scaling, decoder norms) is folded into the weights when an SAE is saved, so nothing
+downstream ever normalises: decoder directions have norm 1, and x ~= sum_i f_i(x) d_i + b_dec.
+
+Folder format: `cfg.json` (SAEHeader) and `sae.safetensors` (W_enc, b_enc, W_dec, b_dec, threshold).
+
+Shapes: B tokens, D width of the residual stream, F features, K active (token, feature) pairs.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pipeline.models.errors import ModelError
+
+HEADER_FILE = "cfg.json"
+WEIGHTS_FILE = "sae.safetensors"
+FORMAT_VERSION = 1
+TILE_FEATURES = 4096
+"""Features encoded at once: the tile [B, TILE_FEATURES] is the largest dense array of activations there is."""
+
+Nonlinearity = Literal["relu", "jumprelu", "topk"]
+
+
+@dataclass(frozen=True)
+class SAEHeader:
+    """What a saved SAE is, and which activations it reads."""
+
+    name: str
+    """e.g. 14-relu-4096"""
+    architecture: str
+    """How it was trained: relu, topk, batchtopk."""
+    nonlinearity: Nonlinearity
+    """How it is used: relu; jumprelu (a threshold per feature; BatchTopK becomes this); topk (k per token)."""
+    num_features: int
+    width: int
+    model: str
+    """Hub id or slug of the language model."""
+    layer: int
+    """It reads the output of `model.layers[layer]`."""
+    k: int | None = None
+    activation_scale: float = 1.0
+    """Root mean square norm of the residual stream over the training rows, their mean taken off."""
+    format_version: int = FORMAT_VERSION
+
+
+class SparseActivations(NamedTuple):
+    """Activations above zero, sorted by token, then feature."""
+
+    token_K: Tensor
+    feature_K: Tensor
+    value_K: Tensor
+    """float32"""
+
+
+class SAE:
+    """A trained sparse autoencoder for inference.
+
+    W_enc_FD, W_dec_FD (rows of norm 1), b_enc_F, b_dec_D and threshold_F are float32 on one device.
+    """
+
+    def __init__(
+        self, header: SAEHeader, W_enc_FD: Tensor, b_enc_F: Tensor, W_dec_FD: Tensor, b_dec_D: Tensor, threshold_F: Tensor
+    ) -> None:
+        self.header = header
+        self.W_enc_FD, self.b_enc_F = W_enc_FD, b_enc_F
+        self.W_dec_FD, self.b_dec_D = W_dec_FD, b_dec_D
+        self.threshold_F = threshold_F
+        self._low_precision: dict[torch.dtype, Tensor] = {}
+
+    @property
+    def num_features(self) -> int:
+        return self.header.num_features
+
+    @property
+    def device(self) -> torch.device:
+        return self.W_enc_FD.device
+
+    def pre_activations(self, x_BD: Tensor, features: Tensor | slice | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Values before the nonlinearity, float32 [B, F or chosen], the product taken in `dtype`."""
+        chosen = slice(None) if features is None else features
+        W_FD = self._encoder(dtype)[chosen]
+        return torch.nn.functional.linear(x_BD.to(dtype), W_FD).float().add_(self.b_enc_F[chosen])
+
+    def encode(self, x_BD: Tensor, features: Tensor | None = None) -> Tensor:
+        """Activations, float32, dense [B, F or chosen]: for a prompt, or a few features. For more, `encode_sparse`."""
+        if self.header.nonlinearity == "topk":
+            dense_BF = torch.zeros(len(x_BD), self.num_features, device=self.device)
+            sparse = self.encode_sparse(x_BD)
+            dense_BF[sparse.token_K, sparse.feature_K] = sparse.value_K
+            return dense_BF if features is None else dense_BF[:, features]
+        pre_BF = self.pre_activations(x_BD, features)
+        threshold_F = self.threshold_F if features is None else self.threshold_F[features]
+        return torch.where(pre_BF > threshold_F, pre_BF, 0.0)
+
+    def encode_sparse(self, x_BD: Tensor, dtype: torch.dtype = torch.float32) -> SparseActivations:
+        """Activations above zero, found tile by tile; memory does not grow with B x F."""
+        if self.header.nonlinearity == "topk":
+            return self._encode_topk(x_BD, dtype)
+        parts = []
+        for start in range(0, self.num_features, TILE_FEATURES):
+            tile = slice(start, start + TILE_FEATURES)
+            pre_BT = self.pre_activations(x_BD, tile, dtype)
+            token_K, feature_K = torch.nonzero(pre_BT > self.threshold_F[tile], as_tuple=True)
+            parts.append((token_K, feature_K + start, pre_BT[token_K, feature_K]))
+        return _sorted(*(torch.cat(column) for column in zip(*parts, strict=True)), self.num_features)
+
+    def decode(self, activations_BF: Tensor) -> Tensor:
+        """Reconstruction [B, D] of dense activations."""
+        return activations_BF @ self.W_dec_FD + self.b_dec_D
+
+    def decode_sparse(self, sparse: SparseActivations, num_tokens: int) -> Tensor:
+        """Reconstruction [num_tokens, D] of sparse activations."""
+        counts_B = torch.bincount(sparse.token_K, minlength=num_tokens)
+        starts_B = torch.cumsum(counts_B, 0) - counts_B
+        sums_BD = torch.nn.functional.embedding_bag(
+            sparse.feature_K, self.W_dec_FD, starts_B, mode="sum", per_sample_weights=sparse.value_K
+        )
+        return sums_BD + self.b_dec_D
+
+    def reconstruct(self, x_BD: Tensor) -> Tensor:
+        """x^ of raw activations [B, D], float32."""
+        return self.decode_sparse(self.encode_sparse(x_BD), len(x_BD))
+
+    def to(self, device: str | torch.device) -> Self:
+        """The same SAE on another device."""
+        tensors = (self.W_enc_FD, self.b_enc_F, self.W_dec_FD, self.b_dec_D, self.threshold_F)
+        return type(self)(self.header, *(tensor.to(device) for tensor in tensors))
+
+    def save(self, folder: Path) -> None:
+        """Write `cfg.json` and `sae.safetensors`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {
+            "W_enc": self.W_enc_FD, "b_enc": self.b_enc_F, "W_dec": self.W_dec_FD,
+            "b_dec": self.b_dec_D, "threshold": self.threshold_F,
+        }  # fmt: skip
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, folder / WEIGHTS_FILE)
+        (folder / HEADER_FILE).write_text(json.dumps(asdict(self.header), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, device: str | torch.device = "cpu") -> Self:
+        """Read a saved SAE. Raises ModelError when the folder does not hold one that fits its header."""
+        header = load_header(folder)
+        try:
+            weights = load_file(folder / WEIGHTS_FILE, device=str(device))
+            tensors = [weights[name] for name in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")]
+        except (OSError, SafetensorError, KeyError) as error:
+            raise ModelError(f"{folder / WEIGHTS_FILE} cannot be read ({error}): train or fetch the SAE again") from None
+        F, D = header.num_features, header.width
+        shapes = [tuple(tensor.shape) for tensor in tensors]
+        if shapes != [(F, D), (F,), (F, D), (D,), (F,)]:
+            raise ModelError(f"{folder / WEIGHTS_FILE} has shapes {shapes}, its header says F={F}, D={D}")
+        return cls(header, *tensors)
+
+    def _encoder(self, dtype: torch.dtype) -> Tensor:
+        if dtype == torch.float32:
+            return self.W_enc_FD
+        if dtype not in self._low_precision:
+            self._low_precision[dtype] = self.W_enc_FD.to(dtype)
+        return self._low_precision[dtype]
+
+    def _encode_topk(self, x_BD: Tensor, dtype: torch.dtype) -> SparseActivations:
+        """Running top k over the tiles: never more than a tile and k values per token."""
+        k = self.header.k
+        assert k is not None, "a topk SAE has k"
+        best_BK = torch.empty(len(x_BD), 0, device=self.device)
+        index_BK = torch.empty(len(x_BD), 0, dtype=torch.long, device=self.device)
+        for start in range(0, self.num_features, TILE_FEATURES):
+            pre_BT = self.pre_activations(x_BD, slice(start, start + TILE_FEATURES), dtype)
+            values_BT, tile_BT = pre_BT.topk(min(k, pre_BT.shape[1]), dim=1)
+            merged_BK = torch.cat([best_BK, values_BT], 1)
+            merged_index_BK = torch.cat([index_BK, tile_BT + start], 1)
+            best_BK, place_BK = merged_BK.topk(min(k, merged_BK.shape[1]), dim=1)
+            index_BK = merged_index_BK.gather(1, place_BK)
+        token_K, place_K = torch.nonzero(best_BK > 0, as_tuple=True)
+        return _sorted(token_K, index_BK[token_K, place_K], best_BK[token_K, place_K], self.num_features)
+
+
+def load_header(folder: Path) -> SAEHeader:
+    """The header alone. Raises ModelError when it cannot be read or is of another format version."""
+    try:
+        raw = json.loads((folder / HEADER_FILE).read_text())
+        header = SAEHeader(**raw)
+    except (OSError, json.JSONDecodeError, TypeError) as error:
+        raise ModelError(f"{folder} does not hold a saved SAE: {error}") from None
+    if header.format_version != FORMAT_VERSION:
+        raise ModelError(f"{folder} has SAE format {header.format_version}, this code reads {FORMAT_VERSION}")
+    return header
+
+
+def _sorted(token_K: Tensor, feature_K: Tensor, value_K: Tensor, num_features: int) -> SparseActivations:
+    order_K = torch.argsort(token_K * num_features + feature_K)
+    return SparseActivations(token_K[order_K], feature_K[order_K], value_K[order_K])

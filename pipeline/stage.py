@@ -1,0 +1,182 @@
+"""The stage mechanism: do nothing twice, go on after a kill, and never leave a half artifact.
+
+A stage is `run(recipe, paths) -> Manifest`. It works in a hidden folder beside the artifact and takes the artifact's
+place by rename when it is done; until then the earlier artifact stands. A second run with the same key is a no-op. A
+run that was killed finds its hidden folder, if that has the same key, and goes on in it.
+"""
+
+import errno
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from data import CONTRACT_VERSION, __version__
+from data.errors import ArtifactError, StorageError
+from data.layout import MANIFEST_NAME, RunPaths
+from data.manifests import Manifest, check_sizes, digest, hash_folder, load_manifest, require_stage, write_manifest
+from pipeline.config import Recipe
+
+KEY_FILE = ".key"
+SECONDS_FILE = ".seconds"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage has at hand while it works."""
+
+    recipe: Recipe
+    paths: RunPaths
+    folder: Path
+    """Write everything here. What a killed attempt left is still there when `resumed`. Hidden files are scratch: they
+    are not part of the artifact and are removed when it is finished."""
+    inputs: dict[str, Manifest]
+    """Manifests of the stages in `needs`."""
+    key: str
+    resumed: bool
+
+    def input_folder(self, stage: str) -> Path:
+        """The artifact of a stage in `needs`."""
+        assert stage in self.inputs, f"{stage} is not declared in needs"
+        return self.paths.stage(stage)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A named step from artifacts to one artifact."""
+
+    name: str
+    work: Callable[[Work], dict[str, Any]]
+    """Does the work in `Work.folder` and returns the manifest's counts."""
+    config: Callable[[Recipe], Mapping[str, Any]]
+    """The part of the recipe that decides the content, as plain JSON."""
+    needs: tuple[str, ...] = ()
+    """Stages whose artifacts are read."""
+    version: int = 1
+    """Raised when the same config and inputs give another content."""
+    finish: Callable[[Work], None] = field(default=lambda work: None)
+    """What makes the artifact visible elsewhere; called once it stands."""
+
+    def key(self, recipe: Recipe, inputs: Mapping[str, Manifest]) -> str:
+        """Names everything that decides the content."""
+        return digest(
+            {
+                "stage": self.name,
+                "version": self.version,
+                "contract": CONTRACT_VERSION,
+                "config": dict(self.config(recipe)),
+                "seed": recipe.seed,
+                "inputs": {name: manifest.key for name, manifest in inputs.items()},
+            }
+        )
+
+    def run(self, recipe: Recipe, paths: RunPaths) -> Manifest:
+        """Make the artifact, unless it is there already.
+
+        Raises ArtifactError when an input is missing or damaged, StorageError when the disk is full. In either case,
+        and for any other error, the earlier artifact stands as it was.
+        """
+        inputs = {name: require_stage(paths, name) for name in self.needs}
+        key = self.key(recipe, inputs)
+        _recover(paths, self.name)
+        finished = finished_manifest(paths, self.name, key)
+        if finished is not None:
+            return finished
+        try:
+            return self._make(recipe, paths, inputs, key)
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            free = shutil.disk_usage(paths.store.root).free
+            raise StorageError(
+                f"the disk is full ({free / 1e9:.1f} GB free at {paths.store.root}) while stage '{self.name}' wrote: "
+                "free some space and run the same command again; it goes on where it stopped, and earlier artifacts "
+                "are as they were"
+            ) from None
+
+    def _make(self, recipe: Recipe, paths: RunPaths, inputs: dict[str, Manifest], key: str) -> Manifest:
+        folder = paths.partial(self.name)
+        resumed = _prepare(folder, key)
+        work = Work(recipe, paths, folder, inputs, key, resumed)
+        clock = Clock(folder)
+        try:
+            counts = self.work(work)
+        finally:
+            clock.save()
+        manifest = Manifest(
+            stage=self.name,
+            key=key,
+            config=dict(self.config(recipe)),
+            inputs={name: manifest.key for name, manifest in inputs.items()},
+            seed=recipe.seed,
+            counts=counts,
+            files=hash_folder(folder),
+            code_version=__version__,
+            seconds=round(clock.total(), 2),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        write_manifest(folder, manifest)
+        _put_in_place(paths, self.name)
+        self.finish(work)
+        return manifest
+
+
+class Clock:
+    """Wall time over all attempts at one artifact, kept beside the work in hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / SECONDS_FILE
+        self._before = float(self._file.read_text()) if self._file.exists() else 0.0
+        self._start = time.monotonic()
+
+    def total(self) -> float:
+        return self._before + time.monotonic() - self._start
+
+    def save(self) -> None:
+        if self._file.parent.exists():
+            self._file.write_text(str(self.total()))
+
+
+def finished_manifest(paths: RunPaths, stage: str, key: str) -> Manifest | None:
+    """The manifest of the finished artifact if it has this key and its files are whole."""
+    folder = paths.stage(stage)
+    if not (folder / MANIFEST_NAME).exists():
+        return None
+    try:
+        manifest = load_manifest(folder)
+        check_sizes(folder, manifest)
+    except ArtifactError:
+        return None
+    return manifest if manifest.key == key else None
+
+
+def _prepare(folder: Path, key: str) -> bool:
+    """Make the work folder; True when it holds the work of a killed attempt with this key."""
+    key_file = folder / KEY_FILE
+    if key_file.exists() and key_file.read_text() == key:
+        return True
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    key_file.write_text(key)
+    return False
+
+
+def _put_in_place(paths: RunPaths, stage: str) -> None:
+    final, replaced, partial = paths.stage(stage), paths.replaced(stage), paths.partial(stage)
+    for hidden in partial.glob(".*"):
+        shutil.rmtree(hidden) if hidden.is_dir() else hidden.unlink()
+    if final.exists():
+        final.rename(replaced)
+    partial.rename(final)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _recover(paths: RunPaths, stage: str) -> None:
+    """Undo a kill between the two renames of `_put_in_place`."""
+    replaced = paths.replaced(stage)
+    if replaced.exists() and not paths.stage(stage).exists():
+        replaced.rename(paths.stage(stage))

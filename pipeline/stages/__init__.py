@@ -1,0 +1,1 @@
+"""The stages, one module each; they meet in artifacts and never import each other."""
