@@ -1,0 +1,42 @@
+"""Fixtures that several rooms use."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from data.layout import StorePaths, default_store
+
+
+@pytest.fixture(scope="session")
+def sample_store(tmp_path_factory: pytest.TempPathFactory) -> StorePaths:
+    """An empty store in which the sample model and corpus are already fetched.
+
+    They are fetched into the default store once, as `make demo` does, and linked into this one.
+    """
+    from pipeline.config import load_recipe
+    from pipeline.stages import fetch
+
+    source = default_store()
+    fetch.run(load_recipe("sample"), source.run("sample"))
+    store = StorePaths(tmp_path_factory.mktemp("sample") / "store")
+    store.root.mkdir()
+    store.models.symlink_to(source.models, target_is_directory=True)
+    store.corpora.symlink_to(source.corpora, target_is_directory=True)
+    return store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> StorePaths:
+    """An empty store."""
+    return StorePaths(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The system's Chromium."""
+    names = [os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome"]
+    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    assert found, "the browser tests need Chromium: run `make test`, which installs it, or set CHROMIUM"
+    return found
