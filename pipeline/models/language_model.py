@@ -1,0 +1,194 @@
+"""A decoder-only language model, read at the output of one layer.
+
+Any transformers model whose layers sit in `model.layers` works, by its own code: the part up to layer N and the part
+after it are the model itself with some layers left out, sharing its weights. So masks, rotary embeddings and the
+scaling of embeddings are those of the architecture.
+
+Shapes: B sequences, L tokens of one sequence (BOS included), D width, V vocabulary, M MLP neurons of one layer.
+Sequences of unequal length are padded on the right with any token: under causal attention no token sees what follows
+it, so no mask is needed, and only the padding's own outputs are meaningless.
+"""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self, cast
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from pipeline.models.errors import ModelError
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+REQUIRED = ("model.embed_tokens", "model.layers", "model.norm", "lm_head")
+"""Attributes of a transformers model by which it is read here."""
+
+
+class LanguageModel:
+    """A language model in memory, cut at layer N: layer N's output is `model.layers[N]`'s, N from 0."""
+
+    def __init__(self, model: Any, *, layer: int, only_until_layer: bool = False) -> None:
+        _check_architecture(model)
+        self.model: Any = model.eval().requires_grad_(False)
+        self.layers: nn.ModuleList = self.model.model.layers
+        config = self.model.config.get_text_config()
+        self.num_layers = len(self.layers)
+        if not 0 <= layer < self.num_layers:
+            raise ModelError(f"layer {layer} is out of range: the model has layers 0 to {self.num_layers - 1}")
+        self.layer = layer
+        self.width = int(config.hidden_size)
+        self.vocab_size = int(config.vocab_size)
+        self.context_length = int(config.max_position_embeddings)
+        weight = self.model.model.embed_tokens.weight
+        self.dtype: torch.dtype = weight.dtype
+        self.device: torch.device = weight.device
+        self._until: Callable[..., Any] = _until(self.model.model, layer)
+        self._after: Callable[..., Any] | None = None if only_until_layer else _after(self.model, layer)
+        if only_until_layer:
+            del self.layers[layer + 1 :]
+            self.model.lm_head = None
+
+    @classmethod
+    def load(
+        cls, folder: Path, *, layer: int, dtype: str = "bfloat16", device: str = "cpu", only_until_layer: bool = False
+    ) -> Self:
+        """Read a local folder with `config.json` and safetensors.
+
+        only_until_layer: forget the later layers and the head, so that `logits` and `logits_from` are not there.
+        Raises ModelError when the folder holds no such model, the layer is out of range, or the device is not there.
+        """
+        check_device(device)
+        if dtype not in DTYPES:
+            raise ModelError(f"dtype '{dtype}' is not one of {', '.join(DTYPES)}")
+        return cls(_read(folder, DTYPES[dtype]).to(device), layer=layer, only_until_layer=only_until_layer)
+
+    @torch.no_grad()
+    def residuals(self, tokens_BL: Tensor) -> Tensor:
+        """The residual stream after layer N, [B, L, D] in the model's dtype; later layers and the head are not run."""
+        return self._run_until(tokens_BL)
+
+    @torch.no_grad()
+    def logits(self, tokens_BL: Tensor) -> Tensor:
+        """The whole model's logits [B, L, V] in its dtype."""
+        self._require_head()
+        return cast(Tensor, self.model(input_ids=tokens_BL.to(self.device), use_cache=False).logits)
+
+    def logits_from(self, x_BLD: Tensor) -> Tensor:
+        """Logits [B, L, V] when the residual stream after layer N is `x_BLD`; differentiable with respect to it."""
+        after = self._require_head()
+        return cast(Tensor, after(inputs_embeds=x_BLD.to(self.device, self.dtype), use_cache=False).logits)
+
+    def unembedding(self) -> tuple[Tensor, Tensor]:
+        """The final norm's scale [D] and the unembedding W_U [V, D]: logits are W_U @ (scale * x / rms(x))."""
+        self._require_head()
+        return _norm_scale(self.model.model.norm, self.width), self.model.lm_head.weight
+
+    @torch.no_grad()
+    def mlp_neurons(self, tokens_BL: Tensor) -> list[Tensor]:
+        """Activations of the MLP neurons (the input of `down_proj`) of layers 0 to N, each [B, L, M]."""
+        captured: list[Tensor] = []
+
+        def capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            captured.append(inputs[0])
+
+        hooks = [_down_projection(layer).register_forward_pre_hook(capture) for layer in self.layers[: self.layer + 1]]
+        try:
+            self._run_until(tokens_BL)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return captured
+
+    def _run_until(self, tokens_BL: Tensor) -> Tensor:
+        return cast(Tensor, self._until(input_ids=tokens_BL.to(self.device), use_cache=False).last_hidden_state)
+
+    def _require_head(self) -> Callable[..., Any]:
+        if self._after is None:
+            raise ModelError(f"the model was loaded up to layer {self.layer} only: load it whole for its logits")
+        return self._after
+
+
+def check_device(device: str) -> None:
+    """Raise ModelError when `device` ("cpu", "cuda", "cuda:N") is not there. It is never chosen for you."""
+    try:
+        asked = torch.device(device)
+    except RuntimeError:
+        raise ModelError(f"'{device}' is not a device: use cpu, cuda or cuda:N") from None
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if asked.type == "cuda" and (asked.index or 0) >= count:
+        found = f"{count} CUDA device(s)" if count else "no CUDA device"
+        raise ModelError(
+            f"device '{device}' was asked for, but there is {found} here: set model.device=cpu, or mend CUDA"
+        )
+
+
+def _read(folder: Path, dtype: torch.dtype) -> Any:
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder} holds no language model (no config.json): give a folder saved with save_pretrained")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"{folder} holds no weights (no .safetensors): fetch the model again, or save it as safetensors"
+        )
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+    except Exception as error:  # transformers raises many kinds; each means that this folder cannot be used
+        raise ModelError(f"the language model in {folder} cannot be read: {error}") from error
+
+
+def _check_architecture(model: nn.Module) -> None:
+    for path in REQUIRED:
+        found: Any = model
+        for name in path.split("."):
+            found = getattr(found, name, None)
+        if found is None:
+            raise ModelError(
+                f"{type(model).__name__} has no `{path}`: only decoder-only models with {', '.join(REQUIRED)} work"
+            )
+
+
+def _until(core: Any, layer: int) -> Any:
+    """The decoder with layers 0 to `layer` and without the final norm, sharing all weights."""
+    part = _shallow(core)
+    part.layers = core.layers[: layer + 1]
+    part.norm = nn.Identity()
+    return part
+
+
+def _after(model: Any, layer: int) -> Any:
+    """The whole model with layers 0 to `layer` passing on what they get, sharing all weights."""
+    whole, core = _shallow(model), _shallow(model.model)
+    core.layers = nn.ModuleList([_PassOn() for _ in range(layer + 1)] + list(core.layers[layer + 1 :]))
+    whole.model = core
+    return whole
+
+
+class _PassOn(nn.Module):
+    """Stands in for a layer that has been run already."""
+
+    def forward(self, hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
+        return hidden_states
+
+
+def _shallow(module: nn.Module) -> Any:
+    """The same module with a table of children of its own."""
+    twin = copy.copy(module)
+    twin._modules = dict(module._modules)
+    return twin
+
+
+def _norm_scale(norm: nn.Module, width: int) -> Tensor:
+    """What a norm multiplies each dimension by, whether it keeps that as `weight` or as 1 + `weight`."""
+    weight = cast(Tensor, norm.weight)
+    if isinstance(norm, nn.LayerNorm):
+        return weight
+    # An RMS norm turns a constant vector into its scale; the constant is large so that epsilon does not count.
+    return cast(Tensor, norm(torch.full((1, width), 1024.0, dtype=weight.dtype, device=weight.device)))[0]
+
+
+def _down_projection(layer: nn.Module) -> nn.Module:
+    projection = getattr(getattr(layer, "mlp", None), "down_proj", None)
+    if projection is None:
+        raise ModelError(f"{type(layer).__name__} has no `mlp.down_proj`, whose input is taken for the MLP's neurons")
+    return cast(nn.Module, projection)
