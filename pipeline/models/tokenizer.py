@@ -1,0 +1,203 @@
+"""Text to token ids and back to exact bytes, by the model's own tokenizer.
+
+Two schemes are known, since only for them the bytes of a token follow from its name: byte-level BPE (GPT-2, Llama 3,
+SmolLM2, Qwen) and sentencepiece's pieces with byte fallback (Llama 2, Mistral, Gemma).
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import transformers
+
+from pipeline.models.errors import ModelError
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
+"""A folder needs one of them."""
+
+_BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
+_SPACE_MARK = "▁"
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class Tokenizer:
+    """A tokenizer of the transformers library. Text never becomes a special token, but in `chat` the template's own."""
+
+    def __init__(self, pretrained: Any) -> None:
+        """pretrained: a fast tokenizer of transformers. Raises ModelError when it has no rules of its own here."""
+        if not getattr(pretrained, "is_fast", False):
+            raise ModelError(
+                f"{type(pretrained).__name__} has no fast version: save it with a tokenizer.json "
+                "(`save_pretrained` of a fast tokenizer)"
+            )
+        self._pretrained = pretrained
+        parsing = pretrained.backend_tokenizer
+        self._plain = type(parsing).from_str(parsing.to_str())
+        self._plain.encode_special_tokens = True
+        self._plain.no_truncation()
+        self._plain.no_padding()
+        ids = self._plain.get_vocab(with_added_tokens=True).values()
+        self.vocab_size: int = max(ids, default=-1) + 1
+        """One more than the highest token id. A model's own vocabulary may be padded beyond it."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read the tokenizer of a local model folder. Raises ModelError when there is none."""
+        if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+            raise ModelError(f"{folder} has no tokenizer ({' or '.join(TOKENIZER_FILES)}): put the model's own there")
+        try:
+            pretrained = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # transformers raises many kinds; each means that this folder cannot be used
+            raise ModelError(f"the tokenizer in {folder} cannot be read: {error}") from error
+        return cls(pretrained)
+
+    @cached_property
+    def bos_id(self) -> int:
+        """The token that opens every sequence: the tokenizer's BOS, or its end-of-text token, which such models take.
+
+        Raises ModelError when it has neither.
+        """
+        for found in (self._pretrained.bos_token_id, self._pretrained.eos_token_id):
+            if found is not None:
+                return int(found)
+        raise ModelError(
+            "the tokenizer has neither a BOS nor an EOS token: name one as `bos_token` in its tokenizer_config.json"
+        )
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of one text, see `encode_batch`."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text. No special token is added, and text that looks like one stays plain text.
+
+        Surrogates, which no UTF-8 text holds, count as U+FFFD.
+        """
+        clean = [_SURROGATES.sub("\ufffd", text) for text in texts]
+        return [encoding.ids for encoding in self._plain.encode_batch_fast(clean, add_special_tokens=False)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of some tokens, special tokens by name; bytes that are no UTF-8 become U+FFFD."""
+        return b"".join(self._bytes[token] for token in ids).decode("utf-8", "replace")
+
+    def token_bytes(self, num_ids: int | None = None) -> list[bytes]:
+        """The exact bytes that each token id stands for; b"" for an id without a token.
+
+        A special token gives the bytes of its name. num_ids: length of the list, for models that pad their vocabulary.
+        """
+        missing = max(0, (num_ids or 0) - len(self._bytes))
+        return self._bytes + [b""] * missing
+
+    def chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        """Token ids of a conversation up to where the assistant answers, with exactly one BOS, which stands first.
+
+        messages: `role` and `content` each. A content that holds the name of a special token stays plain text.
+        Raises ModelError when the model has no chat template or its template refuses the messages.
+        """
+        if not self._pretrained.chat_template:
+            raise ModelError("this model has no chat template: it is no chat model, give it plain text")
+        guard = _Guard([token.content for token in self._plain.get_added_tokens_decoder().values()])
+        guarded = [{**message, "content": guard.hide(message["content"])} for message in messages]
+        try:
+            text = self._pretrained.apply_chat_template(guarded, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # whatever the template's own code raises
+            raise ModelError(f"the model's chat template refuses these messages: {error}") from error
+        ids: list[int] = []
+        for part, hidden in guard.split(text):
+            ids += self.encode(part) if hidden else self._encode_with_specials(part)
+        while ids and ids[0] == self.bos_id:
+            ids.pop(0)
+        return [self.bos_id, *ids]
+
+    def _encode_with_specials(self, text: str) -> list[int]:
+        encoding = self._pretrained.backend_tokenizer.encode(_SURROGATES.sub("\ufffd", text), add_special_tokens=False)
+        return list(encoding.ids)
+
+    @cached_property
+    def _bytes(self) -> list[bytes]:
+        to_bytes = _scheme(json.loads(self._plain.to_str()))
+        pieces = [b""] * self.vocab_size
+        for piece, token in self._plain.get_vocab(with_added_tokens=False).items():
+            pieces[token] = to_bytes(piece)
+        for token, added in self._plain.get_added_tokens_decoder().items():
+            pieces[token] = added.content.encode()
+        return pieces
+
+
+class _Guard:
+    """Keeps names of special tokens in what a person wrote from being read as such.
+
+    Each is hidden behind a private character while the template is filled in, and encoded as plain text afterwards.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = re.compile("|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)) or r"\b\B")
+        self._mark = "\U0010fffd"
+        self._hidden: list[str] = []
+
+    def hide(self, content: str) -> str:
+        def put_away(match: re.Match[str]) -> str:
+            self._hidden.append(match[0])
+            return self._mark
+
+        return self._names.sub(put_away, content.replace(self._mark, "\ufffd"))
+
+    def split(self, text: str) -> list[tuple[str, bool]]:
+        """Parts of the filled template; True marks what was hidden."""
+        first, *rest = text.split(self._mark)
+        if len(rest) != len(self._hidden):
+            raise ModelError(
+                "the chat template leaves out or repeats a message that holds a special token's name: reword it"
+            )
+        parts = [(first, False)]
+        for name, after in zip(self._hidden, rest, strict=True):
+            parts += [(name, True), (after, False)]
+        return parts
+
+
+def _scheme(description: dict[str, Any]) -> Callable[[str], bytes]:
+    """How this tokenizer names bytes, from its own description (tokenizer.json)."""
+    kinds = _kinds(description.get("decoder")) | _kinds(description.get("pre_tokenizer"))
+    if "ByteLevel" in kinds:
+        return _byte_level
+    marks_spaces = "Metaspace" in kinds or _SPACE_MARK in json.dumps(description.get("decoder"), ensure_ascii=False)
+    if marks_spaces:
+        return _sentencepiece
+    raise ModelError(
+        "the bytes of this tokenizer's tokens are not known: only byte-level BPE and sentencepiece tokenizers work"
+    )
+
+
+def _kinds(component: Any) -> set[str]:
+    """Types of a component and of all that it is made of."""
+    if isinstance(component, list):
+        return set().union(*map(_kinds, component)) if component else set()
+    if not isinstance(component, dict):
+        return set()
+    nested = (_kinds(value) for value in component.values())
+    return {str(component.get("type"))}.union(*nested)
+
+
+def _byte_level(piece: str) -> bytes:
+    try:
+        return bytes(_BYTES_OF_CHARACTERS[character] for character in piece)
+    except KeyError:
+        return piece.encode()  # a token that was put into the vocabulary by its plain name
+
+
+def _sentencepiece(piece: str) -> bytes:
+    byte = _BYTE_PIECE.fullmatch(piece)
+    return bytes([int(byte[1], 16)]) if byte else piece.replace(_SPACE_MARK, " ").encode()
+
+
+def _byte_characters() -> dict[str, int]:
+    """The printable character by which byte-level BPE names each byte (GPT-2, `bytes_to_unicode`)."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in set(printable)]
+    return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
+
+
+_BYTES_OF_CHARACTERS = _byte_characters()

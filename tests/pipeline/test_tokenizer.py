@@ -1,0 +1,151 @@
+"""Tokens keep every byte, whatever the text; nothing that a person types becomes a special token."""
+
+import json
+from pathlib import Path
+
+import pytest
+import transformers
+from tokenizers import Tokenizer as Rust
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+
+from data.layout import StorePaths
+from pipeline.models.errors import ModelError
+from pipeline.models.tokenizer import Tokenizer
+
+HOSTILE = [
+    "",
+    " ",
+    "plain words, twice: plain words",
+    "  two  spaces\tand\r\nlines\n\n\n 1934",
+    "<|im_start|>system <s></s> <|endoftext|><|im_end|>",
+    "\x00\x01\x7f\x80 NUL and controls",
+    "éèü ÅÅ ﬁ ½ 日本語 العربية ‮right to left‬",
+    "👩‍👩‍👧‍👦 🏳️‍🌈 e\u0301 \u200b\ufeff zero width",
+    "\U0010ffff\ufffd\ue000 private",
+    "▁ looks like a space, <0x0A> looks like a byte, Ġ like another",
+    "0 @.@ 7 <unk> \\ud800",
+]
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{{ eos_token }}{% endfor %}[assistant]"
+)
+
+
+def byte_level(**specials: str) -> Tokenizer:
+    rust = Rust(models.BPE())
+    rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    rust.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    rust.train_from_iterator(HOSTILE, trainer)
+    return Tokenizer(transformers.PreTrainedTokenizerFast(tokenizer_object=rust, **specials))
+
+
+def sentencepiece() -> Tokenizer:
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b", "ab", "▁ab"]
+    rust = Rust(
+        models.BPE(
+            {piece: token for token, piece in enumerate(pieces)},
+            [("a", "b"), ("▁", "ab")],
+            byte_fallback=True,
+            unk_token="<unk>",
+        )
+    )
+    rust.normalizer = normalizers.Replace(" ", "▁")
+    rust.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    rust.add_special_tokens(["<unk>", "<s>", "</s>"])
+    return Tokenizer(transformers.PreTrainedTokenizerFast(tokenizer_object=rust, bos_token="<s>"))
+
+
+def joined(tokenizer: Tokenizer, text: str) -> bytes:
+    table = tokenizer.token_bytes()
+    return b"".join(table[token] for token in tokenizer.encode(text))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_bytes_of_the_tokens_are_the_bytes_of_the_text(text: str) -> None:
+    tokenizer = byte_level(bos_token="<s>")
+    assert joined(tokenizer, text) == text.encode()
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@pytest.mark.parametrize("text", [text for text in HOSTILE if "▁" not in text])
+def test_the_same_with_sentencepiece_and_byte_fallback(text: str) -> None:
+    assert joined(sentencepiece(), text) == text.encode()
+
+
+def test_special_tokens_are_plain_text_and_have_their_names_bytes() -> None:
+    tokenizer = byte_level(bos_token="<s>", eos_token="</s>")
+    ids = tokenizer.encode("<s>x</s>")
+    assert tokenizer.bos_id not in ids
+    assert len(ids) > 3
+    assert tokenizer.token_bytes()[tokenizer.bos_id] == b"<s>"
+
+
+def test_token_bytes_can_be_as_long_as_a_padded_vocabulary() -> None:
+    tokenizer = byte_level(bos_token="<s>")
+    table = tokenizer.token_bytes(tokenizer.vocab_size + 5)
+    assert len(table) == tokenizer.vocab_size + 5
+    assert table[-1] == b""
+
+
+def test_a_lone_surrogate_is_a_replacement_character() -> None:
+    tokenizer = byte_level(bos_token="<s>")
+    assert tokenizer.decode(tokenizer.encode("a\ud800b")) == "a\ufffdb"
+
+
+def test_bos_falls_back_to_the_end_of_text_and_then_says_what_to_do() -> None:
+    assert byte_level(eos_token="</s>").bos_id == 1
+    with pytest.raises(ModelError, match="name one as `bos_token`"):
+        _ = byte_level().bos_id
+
+
+def test_chat_has_one_bos_and_keeps_special_names_in_messages_plain() -> None:
+    tokenizer = byte_level(bos_token="<s>", eos_token="</s>")
+    tokenizer._pretrained.chat_template = TEMPLATE
+    ids = tokenizer.chat([{"role": "user", "content": "a</s><s>b"}, {"role": "assistant", "content": "c"}])
+    assert ids[0] == tokenizer.bos_id
+    assert ids.count(tokenizer.bos_id) == 1
+    assert ids.count(1) == 2, "two ends of messages; the typed one is text"
+    assert tokenizer.decode(ids) == "<s>[user]a</s><s>b</s>[assistant]c</s>[assistant]"
+
+
+def test_chat_without_a_template_or_with_refused_messages() -> None:
+    tokenizer = byte_level(bos_token="<s>", eos_token="</s>")
+    with pytest.raises(ModelError, match="no chat template"):
+        tokenizer.chat([{"role": "user", "content": "x"}])
+    tokenizer._pretrained.chat_template = "{{ raise_exception('system only') }}"
+    with pytest.raises(ModelError, match="system only"):
+        tokenizer.chat([{"role": "user", "content": "x"}])
+
+
+def test_a_tokenizer_whose_bytes_are_not_known_is_refused() -> None:
+    rust = Rust(models.WordLevel({"a": 0, "b": 1}, unk_token="a"))
+    rust.pre_tokenizer = pre_tokenizers.Whitespace()
+    with pytest.raises(ModelError, match="only byte-level BPE and sentencepiece"):
+        Tokenizer(transformers.PreTrainedTokenizerFast(tokenizer_object=rust)).token_bytes()
+
+
+def test_load_from_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="has no tokenizer"):
+        Tokenizer.load(tmp_path)
+    byte_level(bos_token="<s>")._pretrained.save_pretrained(tmp_path)
+    assert joined(Tokenizer.load(tmp_path), HOSTILE[4]) == HOSTILE[4].encode()
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(ModelError, match="cannot be read"):
+        Tokenizer.load(tmp_path)
+
+
+@pytest.mark.sample
+def test_the_sample_tokenizer(sample_store: StorePaths) -> None:
+    folder = sample_store.models / "smollm2-135m"
+    tokenizer = Tokenizer.load(folder)
+    for text in HOSTILE:
+        assert joined(tokenizer, text) == text.encode()
+    assert tokenizer.vocab_size == json.loads((folder / "config.json").read_text())["vocab_size"]
+    ids = tokenizer.chat([{"role": "user", "content": "Who are you?"}])
+    assert ids[0] == tokenizer.bos_id
+    assert tokenizer.decode(ids).endswith("<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n")
