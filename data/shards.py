@@ -11,17 +11,19 @@ without ever holding more than a few rows per shard.
 Shapes: N rows, D width.
 """
 
+import resource
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from data import CONTRACT_VERSION
-from data.errors import ArtifactError, ContractError
+from data.errors import ArtifactError, ContractError, StorageError
 
 Storage = Literal["bfloat16", "int8"]
 
@@ -33,29 +35,35 @@ HEADER = np.dtype(
 )
 MAGIC = b"MONOSEMA"
 SCALES_FILE = "scales.npy"
-STORED = {"bfloat16": np.dtype("<u2"), "int8": np.dtype("i1")}
+STORED: dict[Storage, np.dtype[Any]] = {"bfloat16": np.dtype("<u2"), "int8": np.dtype("i1")}
+MEND = "delete the artifact's folder and run `monosema harvest` again"
+OTHER_OPEN_FILES = 256
+"""File descriptors left to everything that is not a shard."""
 
 
 class Rows(NamedTuple):
-    """Some stored rows. bfloat16 comes as its bits, since NumPy has no such type."""
+    """Some stored rows, int8 or uint16: bfloat16 comes as its bits, since NumPy has no such type."""
 
-    values_ND: npt.NDArray[np.uint16] | npt.NDArray[np.int8]
+    values_ND: npt.NDArray[Any]
     index_N: np.ndarray
     """Of dtype ROW."""
 
 
 def rows_path(folder: Path, shard: int) -> Path:
+    """Where a shard's values lie."""
     return folder / f"shard-{shard:05d}.rows"
 
 
 def index_path(folder: Path, shard: int) -> Path:
+    """Where the names of a shard's rows lie."""
     return folder / f"shard-{shard:05d}.index"
 
 
 class ShardWriter:
     """Appends rows to shards drawn at random. A writer that was killed goes on from the counts it last gave.
 
-    `key` names the artifact, so that a shard of another run is recognised.
+    `key` names the artifact, so that a shard of another run is recognised. Raises ArtifactError when a shard holds
+    less than those counts, StorageError when the system does not allow as many open files as there are shards.
     """
 
     def __init__(
@@ -72,15 +80,20 @@ class ShardWriter:
         self.dtype = STORED[storage]
         self.seed = seed
         self.rows_written = list(rows_written) if rows_written is not None else [0] * num_shards
+        _allow_open_files(2 * len(self.rows_written))
         self._rows: list[BinaryIO] = []
         self._index: list[BinaryIO] = []
-        for shard, count in enumerate(self.rows_written):
-            header = np.array((MAGIC, CONTRACT_VERSION, shard, width, storage.encode(), key.encode()), HEADER)
-            size = HEADER.itemsize + count * width * self.dtype.itemsize
-            self._rows.append(_open_at(rows_path(folder, shard), header.tobytes(), size))
-            self._index.append(_open_at(index_path(folder, shard), b"", count * ROW.itemsize))
+        try:
+            for shard, count in enumerate(self.rows_written):
+                header = np.array((MAGIC, CONTRACT_VERSION, shard, width, storage.encode(), key.encode()), HEADER)
+                size = HEADER.itemsize + count * width * self.dtype.itemsize
+                self._rows.append(_open_at(rows_path(folder, shard), header.tobytes(), size))
+                self._index.append(_open_at(index_path(folder, shard), b"", count * ROW.itemsize))
+        except BaseException:
+            self.close()
+            raise
 
-    def append(self, values_ND: npt.NDArray, index_N: np.ndarray, batch: int) -> None:
+    def append(self, values_ND: npt.NDArray[Any], index_N: np.ndarray, batch: int) -> None:
         """Append rows of one batch; `batch` is its number, from which (with the seed) the shards are drawn."""
         assert values_ND.dtype == self.dtype, f"rows of {values_ND.dtype} in a store of {self.dtype}"
         num_shards = len(self.rows_written)
@@ -109,14 +122,30 @@ class ShardWriter:
 def _open_at(path: Path, header: bytes, size: int) -> BinaryIO:
     """Open for appending at `size` bytes, cutting off what a killed writer left behind that."""
     size = max(size, len(header))
-    if path.exists() and path.stat().st_size >= size:
-        file = path.open("r+b")
-        file.truncate(size)
-    else:
-        file = path.open("w+b")
-        file.write(header)
+    if size <= len(header):
+        new = path.open("wb")
+        new.write(header)
+        return new
+    found = path.stat().st_size if path.exists() else 0
+    if found < size:
+        raise ArtifactError(f"{path} lost its end ({found:,} of {size:,} bytes): {MEND}")
+    file = path.open("r+b")
+    file.truncate(size)
     file.seek(0, 2)
     return file
+
+
+def _allow_open_files(number: int) -> None:
+    """Raise the process's own limit of open files, as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = number + OTHER_OPEN_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise StorageError(
+            f"{number:,} files must be open at once, the system allows {hard:,}: lower harvest.num_shards"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 @dataclass(frozen=True)
@@ -133,6 +162,7 @@ class ShardReader:
     rows_per_shard: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        _allow_open_files(2 * len(self.rows_per_shard))
         for shard in range(len(self.rows_per_shard)):
             self._check(shard)
 
@@ -152,10 +182,10 @@ class ShardReader:
         values_ND = np.memmap(
             rows_path(self.folder, shard), STORED[self.storage], mode="r", offset=HEADER.itemsize, shape=shape
         )
-        return Rows(values_ND, np.fromfile(index_path(self.folder, shard), ROW))
+        return Rows(values_ND, np.memmap(index_path(self.folder, shard), ROW, mode="r"))
 
     def shuffled(self, seed: int, *, skip: int = 0) -> Iterator[Rows]:
-        """All rows once, one shard at a time in random order, each permuted in memory; `skip` leading shards left out."""
+        """All rows once, a shard at a time in random order, each permuted in memory; `skip` leading shards left out."""
         order = np.random.default_rng([seed, len(self.rows_per_shard)]).permutation(len(self.rows_per_shard))
         for shard in order[skip:].tolist():
             values_ND, index_N = self.shard(shard)
@@ -169,29 +199,38 @@ class ShardReader:
         is that of the rows of one item.
         """
         shards = [self.shard(shard) for shard in range(len(self.rows_per_shard))]
-        ranks = [rank_S[rows.index_N["sequence"]] for rows in shards]
+        cursors = [0] * len(shards)
         for start, stop in batches:
-            cuts = [np.searchsorted(rank_N, (start, stop)) for rank_N in ranks]
-            index_N = np.concatenate([rows.index_N[a:b] for rows, (a, b) in zip(shards, cuts, strict=True)])
-            values_ND = np.concatenate([rows.values_ND[a:b] for rows, (a, b) in zip(shards, cuts, strict=True)])
+            cursors = [_first_of_rank(rows, rank_S, start, low) for rows, low in zip(shards, cursors, strict=True)]
+            ends = [_first_of_rank(rows, rank_S, stop, low) for rows, low in zip(shards, cursors, strict=True)]
+            index_N = np.concatenate([rows.index_N[a:b] for rows, a, b in zip(shards, cursors, ends, strict=True)])
+            values_ND = np.concatenate([rows.values_ND[a:b] for rows, a, b in zip(shards, cursors, ends, strict=True)])
             order_N = np.lexsort((index_N["position"], rank_S[index_N["sequence"]]))
             yield Rows(values_ND[order_N], index_N[order_N])
+            cursors = ends
 
     def _check(self, shard: int) -> None:
         path = rows_path(self.folder, shard)
-        mend = "delete the artifact's folder and run `monosema harvest` again"
         try:
             header = np.fromfile(path, HEADER, count=1)
             index_bytes = index_path(self.folder, shard).stat().st_size
         except FileNotFoundError as error:
-            raise ArtifactError(f"{error.filename} is missing: {mend}") from None
+            raise ArtifactError(f"{error.filename} is missing: {MEND}") from None
         if len(header) == 0 or header["magic"][0] != MAGIC:
-            raise ArtifactError(f"{path} is not an activation shard: {mend}")
+            raise ArtifactError(f"{path} is not an activation shard: {MEND}")
         if header["contract"][0] != CONTRACT_VERSION:
-            raise ContractError(f"{path} is of contract version {header['contract'][0]}, not {CONTRACT_VERSION}: {mend}")
+            raise ContractError(
+                f"{path} is of contract version {header['contract'][0]}, not {CONTRACT_VERSION}: {MEND}"
+            )
         found = (header["key"][0].decode(), int(header["shard"][0]), int(header["width"][0]))
         if found != (self.key, shard, self.width) or header["storage"][0].decode() != self.storage:
-            raise ArtifactError(f"{path} belongs to another run (key {found[0]}, here {self.key}): {mend}")
+            raise ArtifactError(f"{path} belongs to another run (key {found[0]}, here {self.key}): {MEND}")
         expected = HEADER.itemsize + self.rows_per_shard[shard] * self.width * STORED[self.storage].itemsize
         if path.stat().st_size != expected or index_bytes != self.rows_per_shard[shard] * ROW.itemsize:
-            raise ArtifactError(f"{path} is truncated ({path.stat().st_size:,} of {expected:,} bytes): {mend}")
+            raise ArtifactError(f"{path} is truncated ({path.stat().st_size:,} of {expected:,} bytes): {MEND}")
+
+
+def _first_of_rank(rows: Rows, rank_S: npt.NDArray[np.int64], rank: int, low: int) -> int:
+    """Number of the first row of a shard, from `low` on, whose sequence has at least this rank."""
+    sequence_N = rows.index_N["sequence"]
+    return bisect_left(range(len(sequence_N)), rank, lo=low, key=lambda row: int(rank_S[sequence_N[row]]))
