@@ -87,17 +87,16 @@ def load_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST_NAME
     try:
         raw = json.loads(path.read_text())
+        if isinstance(raw, dict) and raw.get("contract") != CONTRACT_VERSION:
+            raise ContractError(
+                f"{folder} was written under contract version {raw.get('contract')}, this code reads version "
+                f"{CONTRACT_VERSION}: delete the folder and run the recipe again"
+            )
+        return Manifest(**{**raw, "files": {name: FileRecord(**record) for name, record in raw["files"].items()}})
     except FileNotFoundError:
         raise ArtifactError(f"there is no artifact at {folder}: run its stage first") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} is damaged ({error}): delete {folder} and run the stage again") from None
-    if raw.get("contract") != CONTRACT_VERSION:
-        raise ContractError(
-            f"{folder} was written under contract version {raw.get('contract')}, this code reads version "
-            f"{CONTRACT_VERSION}: delete the folder and run the recipe again"
-        )
-    raw["files"] = {name: FileRecord(**record) for name, record in raw["files"].items()}
-    return Manifest(**raw)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ArtifactError(f"{path} is damaged ({error!r}): delete {folder} and run the stage again") from None
 
 
 def require_stage(paths: RunPaths, stage: str) -> Manifest:

@@ -1,0 +1,171 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from data.records import (
+    CHUNKS,
+    HISTOGRAM_BINS,
+    PUBLISHED_DOCUMENTS,
+    PUBLISHED_EXAMPLES,
+    PUBLISHED_MAP,
+    TOKENS_PER_CHUNK,
+    VOCABULARY,
+    features_schema,
+    histogram_edges,
+    neighbours_schema,
+)
+from data.vectors import PublishedRun, write_table
+
+NUM_FEATURES = 300
+LENGTHS = [700, 1, TOKENS_PER_CHUNK, TOKENS_PER_CHUNK + 1, 40]
+NUM_SAES, K = 2, 3
+Columns = dict[str, list[object]]
+
+
+def make_features() -> Columns:
+    rng = np.random.default_rng(0)
+    densities = rng.choice([0.0, 0.1, 0.2, 0.3], NUM_FEATURES)
+    return {
+        "sae": ["a" if i < 200 else "b" for i in range(NUM_FEATURES)],
+        "index": [i if i < 200 else i - 200 for i in range(NUM_FEATURES)],
+        "num_active": densities.tolist(),
+        "density": densities.tolist(),
+        "max": rng.random(NUM_FEATURES).tolist(),
+        "mean": [0.0] * NUM_FEATURES,
+        "histogram": [[0] * HISTOGRAM_BINS] * NUM_FEATURES,
+        "label": [f"label {i % 7} 'quoted'" for i in range(NUM_FEATURES)],
+        "label_origin": ["statistics"] * NUM_FEATURES,
+        **{name: [[]] * NUM_FEATURES for name in ("promoted", "promoted_logits", "suppressed", "suppressed_logits")},
+        "first_example": [0] * NUM_FEATURES,
+        "num_examples": [[2, 1, 0, 2]] * NUM_FEATURES,
+        "vector": rng.random((NUM_FEATURES, 4)).tolist(),
+    }
+
+
+def make_examples() -> Columns:
+    kinds = [0, 0, 1, 3, 3]
+    constant = {"row": 0, "band": -1, "document": 0, "document_id": 1, "position": 0, "start": 0, "length": 1}
+    return {
+        **{name: [value] * 5 for name, value in constant.items()},
+        "kind": list(kinds),
+        "rank": [0, 1, 0, 0, 1],
+        **{name: [1.0] * 5 for name in ("activation", "pre_activation")},
+        **{name: [[]] * 5 for name in ("offsets", "values")},
+    }
+
+
+def make_documents() -> tuple[Columns, Columns]:
+    """Token = 1000 * document + position."""
+    chunks = [
+        [1000 * d + p for p in range(start, min(start + TOKENS_PER_CHUNK, n))]
+        for d, n in enumerate(LENGTHS)
+        for start in range(0, n, TOKENS_PER_CHUNK)
+    ]
+    counts = [-(-n // TOKENS_PER_CHUNK) for n in LENGTHS]
+    documents: Columns = {
+        "document_id": list(range(5)),
+        "source": ["test"] * 5,
+        "meta": ["{}"] * 5,
+        "num_tokens": list(LENGTHS),
+        "first_chunk": np.cumsum([0, *counts])[:-1].tolist(),
+    }
+    return documents, {"tokens": list(chunks)}
+
+
+def write(folder: Path, name: str, schema: pa.Schema, columns: Columns) -> None:
+    batches = pa.table({f.name: pa.array(columns[f.name], f.type) for f in schema}, schema=schema).to_batches(64)
+    assert write_table(folder, name, schema, batches) == sum(len(batch) for batch in batches)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> PublishedRun:
+    folder = tmp_path_factory.mktemp("lance")
+    documents, chunks = make_documents()
+    write(folder, "features", features_schema(4), make_features())
+    write(folder, "examples", PUBLISHED_EXAMPLES, make_examples())
+    neighbours = {
+        "indices": [[row, -1, 2, 3, 4, 5] for row in range(NUM_FEATURES)],
+        "cosines": [[0.5, 0.0, 0.25, 0.125, 0.1, 0.0]] * NUM_FEATURES,
+    }
+    write(folder, "neighbours", neighbours_schema(NUM_SAES, K), neighbours)
+    points = {"row": [3], "x": [0.5], "y": [1.5], "sae": ["a"], "index": [3], "label": ["x"], "density": [0.1]}
+    write(folder, "map", PUBLISHED_MAP, points)
+    write(folder, "documents", PUBLISHED_DOCUMENTS, documents)
+    write(folder, "chunks", CHUNKS, chunks)
+    write(folder, "vocabulary", VOCABULARY, {"text": [b"\xff", b"\x00", b"</s>"]})
+    return PublishedRun(folder)
+
+
+def test_take_keeps_order_and_duplicates(run: PublishedRun) -> None:
+    rows = [250, 3, 299, 3, 0, 64, 63]
+    found = run.take("features", rows, ["index", "sae"])
+    assert found.column_names == ["index", "sae"]
+    assert found["index"].to_pylist() == [50, 3, 99, 3, 0, 64, 63]
+    assert found["sae"].to_pylist() == ["b", "a", "b", "a", "a", "a", "a"]
+
+
+def test_take_of_nothing_has_the_columns(run: PublishedRun) -> None:
+    assert run.take("features", [], ["index"]).schema.names == ["index"]
+    assert len(run.take("examples", [])) == 0
+
+
+def test_take_of_every_column_has_the_schema(run: PublishedRun) -> None:
+    assert run.take("features", [7]).schema.names == features_schema(4).names
+
+
+def test_take_of_a_row_that_is_not_there_fails(run: PublishedRun) -> None:
+    with pytest.raises(Exception, match=r"300|lacks rows"):
+        run.take("features", [300], ["index"])
+
+
+@pytest.mark.parametrize("sort", ["index", "density", "max", "label"])
+@pytest.mark.parametrize("descending", [False, True])
+def test_pages_are_slices_of_one_sorted_list(run: PublishedRun, sort: str, descending: bool) -> None:
+    columns = make_features()
+    rows = [row for row in range(200) if columns["density"][row] > 0]  # type: ignore[operator]
+    rows.sort(key=lambda row: columns[sort][row], reverse=descending)  # type: ignore[arg-type,return-value]
+    pages = [
+        run.list_features(
+            "sae = 'a' AND density > 0", ["index"], sort=sort, descending=descending, limit=30, offset=offset
+        )["index"].to_pylist()
+        for offset in range(0, len(rows) + 30, 30)
+    ]
+    assert [index for page in pages for index in page] == rows
+    assert run.count_features("sae = 'a' AND density > 0") == len(rows)
+
+
+def test_examples_of_one_kind_and_of_all(run: PublishedRun) -> None:
+    assert run.examples(0, [2, 1, 0, 2])["kind"].to_pylist() == [0, 0, 1, 3, 3]
+    assert run.examples(0, [2, 1, 0, 2], kind=3)["rank"].to_pylist() == [0, 1]
+    assert len(run.examples(0, [2, 1, 0, 2], kind=2)) == 0
+
+
+def test_windows_over_chunk_borders(run: PublishedRun) -> None:
+    rng = np.random.default_rng(0)
+    documents = rng.integers(0, len(LENGTHS), 200).tolist()
+    starts = [int(rng.integers(0, LENGTHS[d])) for d in documents]
+    lengths = [min(int(rng.integers(0, 300)), LENGTHS[d] - s) for d, s in zip(documents, starts, strict=True)]
+    expected = [[1000 * d + p for p in range(s, s + n)] for d, s, n in zip(documents, starts, lengths, strict=True)]
+    assert run.windows(documents, starts, lengths) == expected
+    assert run.windows([], [], []) == []
+
+
+def test_neighbours_are_laid_out_by_sae(run: PublishedRun) -> None:
+    indices, cosines = run.neighbours(260, NUM_SAES)
+    assert indices.tolist() == [[260, -1, 2], [3, 4, 5]]
+    assert cosines.shape == (NUM_SAES, K)
+
+
+def test_the_vocabulary_is_bytes(run: PublishedRun) -> None:
+    assert run.vocabulary == [b"\xff", b"\x00", b"</s>"]
+    assert run.map()["row"].to_pylist() == [3]
+    assert run.count("vocabulary") == 3
+
+
+def test_histogram_edges_are_four_to_an_octave() -> None:
+    edges = histogram_edges(2.0)
+    assert len(edges) == HISTOGRAM_BINS + 1
+    assert edges[0] == 2.0 * 2**-12
+    np.testing.assert_allclose(edges[4:] / edges[:-4], 2.0)
