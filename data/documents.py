@@ -14,10 +14,13 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from data.arrow import read_arrow
 
 DOCUMENTS_FILE = "documents.arrow"
 TOKENS_FILE = "tokens.bin"
@@ -66,8 +69,7 @@ class TokenizedCorpus:
     @cached_property
     def documents(self) -> pa.Table:
         """One row per document, see DOCUMENTS."""
-        with pa.memory_map(str(self.folder / DOCUMENTS_FILE)) as source:
-            return pa.ipc.open_file(source).read_all()
+        return read_arrow(self.folder / DOCUMENTS_FILE)
 
     @cached_property
     def tokens(self) -> npt.NDArray[np.uint32]:
@@ -77,22 +79,22 @@ class TokenizedCorpus:
     @cached_property
     def sequences(self) -> np.ndarray:
         """All sequences [S] of SEQUENCE, in corpus order."""
-        return np.load(self.folder / SEQUENCES_FILE, mmap_mode="r")
+        return cast(np.ndarray, np.load(self.folder / SEQUENCES_FILE, mmap_mode="r"))
 
     @cached_property
     def offsets(self) -> npt.NDArray[np.int64]:
         """Of each document's first token in `tokens` [D]."""
-        return self.documents["offset"].to_numpy()
+        return cast(npt.NDArray[np.int64], self.documents["offset"].to_numpy())
 
     @cached_property
     def document_ids(self) -> npt.NDArray[np.int64]:
         """The stable id of each document [D]."""
-        return self.documents["document_id"].to_numpy()
+        return cast(npt.NDArray[np.int64], self.documents["document_id"].to_numpy())
 
     @cached_property
     def held_out(self) -> npt.NDArray[np.bool_]:
         """Whether each document is for metrics only [D]."""
-        return self.documents["held_out"].to_numpy(zero_copy_only=False)
+        return cast(npt.NDArray[np.bool_], self.documents["held_out"].to_numpy(zero_copy_only=False))
 
     def sequence_numbers(self, *, held_out: bool) -> npt.NDArray[np.int64]:
         """Numbers of the sequences whose documents are held out, or are not [S']."""

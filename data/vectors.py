@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lancedb
 import numpy as np
@@ -47,7 +47,9 @@ class PublishedRun:
         """Rows of a table by number, in the order asked for; a number may come twice."""
         if len(rows) == 0:
             schema = self._tables[name].schema
-            return schema.empty_table() if columns is None else pa.schema([schema.field(c) for c in columns]).empty_table()
+            return (
+                schema.empty_table() if columns is None else pa.schema([schema.field(c) for c in columns]).empty_table()
+            )
         unique, inverse = np.unique(np.asarray(rows, dtype=np.int64), return_inverse=True)
         query = self._tables[name].take_offsets(unique.tolist())
         names = list(columns) if columns is not None else self._tables[name].schema.names
@@ -108,7 +110,9 @@ class PublishedRun:
         """Indices and cosines [S, K] of a feature's nearest in every SAE of the run; -1 where there are fewer."""
         record: dict[str, Any] = self.take("neighbours", [row]).to_pylist()[0]
         shape = (num_saes, -1)
-        return np.array(record["indices"], np.int32).reshape(shape), np.array(record["cosines"], np.float32).reshape(shape)
+        return np.array(record["indices"], np.int32).reshape(shape), np.array(record["cosines"], np.float32).reshape(
+            shape
+        )
 
     def map(self) -> pa.Table:
         """All points of the map."""
@@ -117,4 +121,4 @@ class PublishedRun:
     @cached_property
     def vocabulary(self) -> list[bytes]:
         """The bytes of every token by id."""
-        return self._tables["vocabulary"].to_arrow()["text"].to_pylist()
+        return cast(list[bytes], self._tables["vocabulary"].to_arrow()["text"].to_pylist())
