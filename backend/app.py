@@ -1,0 +1,49 @@
+"""The server: `create_app` puts the rooms together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
+
+from backend import assets, errors
+from backend.catalogue import Library
+from backend.routes import features, health, live, map, pages, saes
+from backend.security import SecurityHeaders
+from backend.settings import Settings
+from data import __version__
+from data.sql import connect
+
+OPENAPI = "/api/v1/openapi.json"
+COMPRESSION_LEVEL = 4
+"""Of answers made on the spot: 9 would take longer than making most pages."""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The app. It opens the database when it starts and closes it when it stops."""
+    app = FastAPI(
+        title="Monosema",
+        version=__version__,
+        openapi_url=OPENAPI,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+    )
+    app.state.settings = settings or Settings()
+    app.state.assets = assets.Assets()
+    errors.install(app)
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=COMPRESSION_LEVEL)
+    app.add_middleware(SecurityHeaders)
+    # Pages come last: /{model}/{sae} takes any two words.
+    for router in (health.router, assets.router, saes.router, features.router, map.router, live.router, pages.router):
+        app.include_router(router)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    engine = connect(settings.sql_url)
+    app.state.library = Library(engine, settings.paths)
+    yield
+    engine.dispose()

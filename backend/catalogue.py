@@ -1,0 +1,135 @@
+"""What is published: every run opened once, and again when it is published anew.
+
+One small query per request asks SQL whether anything changed; the rest is read when it did.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session, selectinload
+
+from data import CONTRACT_VERSION
+from data.errors import ContractError
+from data.layout import StorePaths
+from data.sql import PublishedRunRecord, SAERecord
+from data.vectors import PublishedRun
+
+Version = tuple[tuple[str, str], ...]
+"""Name and key of each run."""
+
+
+@dataclass(frozen=True)
+class OpenSAE:
+    """A published SAE and the run it belongs to."""
+
+    record: SAERecord
+    run: "OpenRun"
+
+    @property
+    def model(self) -> str:
+        return self.record.model
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def num_features(self) -> int:
+        return self.record.num_features
+
+    @property
+    def href(self) -> str:
+        """Address of its page."""
+        return f"/{self.model}/{self.name}"
+
+    @property
+    def folder(self) -> Path:
+        """Its weights: cfg.json and sae.safetensors."""
+        return self.run.folder / "saes" / self.name
+
+    def row(self, index: int) -> int:
+        """The number of a feature in the run's tables."""
+        return self.record.first_row + index
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A published run, its tables open."""
+
+    record: PublishedRunRecord
+    folder: Path
+    """published/{run}/{key}"""
+    remembered: dict[str, Any] = field(default_factory=dict)
+    """What was worked out once for this published state, by name."""
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @cached_property
+    def tables(self) -> PublishedRun:
+        """Its LanceDB tables."""
+        return PublishedRun(self.folder / "lance")
+
+    @cached_property
+    def saes(self) -> tuple[OpenSAE, ...]:
+        """Its SAEs in the order of the recipe."""
+        return tuple(OpenSAE(record, self) for record in self.record.saes)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that statistics and examples were counted on."""
+        return int(self.record.corpus["examples"]["num_tokens"])
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All published runs at one moment, the newest first."""
+
+    version: Version
+    runs: tuple[OpenRun, ...]
+
+    @cached_property
+    def saes(self) -> dict[tuple[str, str], OpenSAE]:
+        """Every SAE by model and name."""
+        return {(sae.model, sae.name): sae for run in self.runs for sae in run.saes}
+
+
+class Library:
+    """The published runs of one database and store."""
+
+    def __init__(self, engine: Engine, paths: StorePaths) -> None:
+        self._engine, self._paths = engine, paths
+        self._lock = Lock()
+        self._catalogue = Catalogue((), ())
+
+    def catalogue(self) -> Catalogue:
+        """What is published now. Raises ContractError when a run was published under another contract."""
+        with self._engine.connect() as connection:
+            found = connection.execute(select(PublishedRunRecord.name, PublishedRunRecord.key))
+            version = tuple(sorted((name, key) for name, key in found))
+        with self._lock:
+            if version != self._catalogue.version:
+                self._catalogue = self._open(version)
+            return self._catalogue
+
+    def _open(self, version: Version) -> Catalogue:
+        opened = {(run.name, run.record.key): run for run in self._catalogue.runs}
+        statement = select(PublishedRunRecord).options(selectinload(PublishedRunRecord.saes))
+        with Session(self._engine) as session:
+            records = session.scalars(statement.order_by(PublishedRunRecord.created.desc())).all()
+            session.expunge_all()
+        runs = [opened.get((record.name, record.key)) or self._open_run(record) for record in records]
+        return Catalogue(version, tuple(runs))
+
+    def _open_run(self, record: PublishedRunRecord) -> OpenRun:
+        if record.contract != CONTRACT_VERSION:
+            raise ContractError(
+                f"run '{record.name}' was published under contract version {record.contract}, this server reads version "
+                f"{CONTRACT_VERSION}: run its recipe again"
+            )
+        return OpenRun(record, self._paths.run(record.name).published(record.key))

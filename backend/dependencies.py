@@ -1,0 +1,56 @@
+"""What endpoints ask for by type."""
+
+from typing import Annotated, cast
+
+from fastapi import Depends, HTTPException, Path, Request
+
+from backend.catalogue import Library, OpenRun, OpenSAE
+from backend.settings import Settings
+
+
+async def get_settings(request: Request) -> Settings:
+    """The settings that the app was made with."""
+    return cast(Settings, request.app.state.settings)
+
+
+async def get_library(request: Request) -> Library:
+    """What is published."""
+    return cast(Library, request.app.state.library)
+
+
+SettingsDep = Annotated[Settings, Depends(get_settings)]
+LibraryDep = Annotated[Library, Depends(get_library)]
+
+
+def get_sae(model: str, sae: str, library: LibraryDep) -> OpenSAE:
+    """The SAE that the address names."""
+    found = library.catalogue().saes.get((model, sae))
+    if found is None:
+        raise HTTPException(404, f"There is no SAE '{model}/{sae}' here. The home page lists those that are.")
+    return found
+
+
+SAEDep = Annotated[OpenSAE, Depends(get_sae)]
+
+
+def get_index(index: Annotated[str, Path()], sae: SAEDep) -> int:
+    """The feature that the address names: its index within the SAE."""
+    if not (index.isascii() and index.isdigit() and len(index) < 12 and int(index) < sae.num_features):
+        raise HTTPException(404, f"'{sae.name}' has features 0 to {sae.num_features - 1:,}; there is no '{index}'.")
+    return int(index)
+
+
+IndexDep = Annotated[int, Depends(get_index)]
+
+
+def get_run(library: LibraryDep, run: str | None = None) -> OpenRun:
+    """The run that the query names, or the newest."""
+    runs = library.catalogue().runs
+    found = next((r for r in runs if run in (None, r.name)), None)
+    if found is None:
+        missing = f"There is no run '{run}' here." if runs else "Nothing is published yet: run `make demo` first."
+        raise HTTPException(404, missing)
+    return found
+
+
+RunDep = Annotated[OpenRun, Depends(get_run)]

@@ -1,0 +1,72 @@
+"""Errors as people and programs see them: a designed page for pages, RFC 9457 problem details below /api.
+
+Endpoints raise `HTTPException` with a sentence that says what to do, or let a `MonosemaError` pass.
+"""
+
+import logging
+from http import HTTPStatus
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from backend.contexts import ErrorPage
+from backend.templates import render
+from data.errors import ArtifactError, ConfigError, MonosemaError, ServeError
+
+PROBLEM = "application/problem+json"
+MACHINES = ("/api/", "/healthz", "/readyz")
+"""Addresses that programs read."""
+STATUS_OF: dict[type[MonosemaError], int] = {ConfigError: 422, ServeError: 503, ArtifactError: 503}
+TITLES = {404: "Nothing here", 422: "That does not fit", 500: "Something broke here", 503: "Not available"}
+
+logger = logging.getLogger("monosema")
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers."""
+    app.add_exception_handler(StarletteHTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(MonosemaError, _our_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def not_found(what: str) -> HTTPException:
+    """A 404 that says what there is not."""
+    return HTTPException(404, what)
+
+
+def answer(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    """An error in the form that fits the address."""
+    title = HTTPStatus(status).phrase
+    if request.url.path.startswith(MACHINES) or request.url.path.endswith(".json"):
+        body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+        return JSONResponse(body, status, headers, PROBLEM)
+    page = ErrorPage(status=status, title=TITLES.get(status, title), detail=detail)
+    response = render(request, "error.html", page, status)
+    response.headers.update(headers or {})
+    return response
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StarletteHTTPException)
+    plain = error.detail == HTTPStatus(error.status_code).phrase
+    detail = "There is nothing at this address." if plain and error.status_code == 404 else str(error.detail)
+    return answer(request, error.status_code, detail, dict(error.headers or {}))
+
+
+def _invalid_request(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    wrong = [f"{'.'.join(str(part) for part in e['loc'][1:]) or e['loc'][0]}: {e['msg']}" for e in error.errors()]
+    return answer(request, 422, "; ".join(wrong))
+
+
+def _our_error(request: Request, error: Exception) -> Response:
+    status = next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), 500)
+    return answer(request, status, str(error))
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return answer(request, 500, "This is our fault, not yours. The server's log says what happened.")

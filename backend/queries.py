@@ -1,0 +1,310 @@
+"""Typed reads of what is published. Each takes a fixed number of reads, however many features there are."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from backend.catalogue import OpenRun, OpenSAE
+from backend.tokens import TokenView, highlight, token_text
+from data.documents import format_document_id
+from data.records import EXAMPLE_KINDS, ExampleKind
+
+SUMMARY = ["sae", "index", "label", "label_origin", "num_active", "density", "max", "mean"]
+DETAILS = [
+    *SUMMARY,
+    "histogram",
+    "promoted",
+    "promoted_logits",
+    "suppressed",
+    "suppressed_logits",
+    "first_example",
+    "num_examples",
+]
+RANDOM_DRAWS = 64
+"""Features drawn at once in search of one that is alive."""
+
+Sort = Literal["index", "label", "density", "max", "mean"]
+
+
+class Selection(BaseModel):
+    """Which features, in which order: the query string of lists."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    sort: Sort = "max"
+    order: Literal["asc", "desc"] | None = None
+    """None is the natural one: labels and indices ascend, numbers descend."""
+    page: int = Field(1, ge=1, le=10_000_000)
+    per_page: int = Field(50, ge=1, le=200)
+    alive: bool | None = None
+    """True: only features that were active; False: only dead ones."""
+    min_density: float | None = Field(None, ge=0, le=1)
+    max_density: float | None = Field(None, ge=0, le=1)
+    q: str = Field("", max_length=200)
+    """Part of the label, in any case."""
+
+    @field_validator("alive", "min_density", "max_density", "order", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @property
+    def descending(self) -> bool:
+        return self.order == "desc" if self.order else self.sort not in {"index", "label"}
+
+    def changed(self, **changes: Any) -> Self:
+        """The same with some fields changed, back on the first page unless the page is one of them."""
+        return self.model_copy(update={"page": 1, **changes})
+
+    def parameters(self) -> dict[str, Any]:
+        """What an address must say of it."""
+        return self.model_dump(exclude_defaults=True, mode="json")
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSummary:
+    """A feature in a list."""
+
+    model: str
+    sae: str
+    index: int
+    label: str
+    """"" for a dead feature."""
+    label_origin: str
+    num_active: int
+    """Tokens on which it is above 0."""
+    density: float
+    """The same as a share of all tokens counted."""
+    max: float
+    """Highest activation, in the residual stream's units."""
+    mean: float
+    """Over the tokens on which it is active."""
+
+    @property
+    def href(self) -> str:
+        """Address of its page."""
+        return f"/{self.model}/{self.sae}/{self.index}"
+
+    @property
+    def name(self) -> str:
+        """model/sae/index"""
+        return self.href[1:]
+
+    @property
+    def dead(self) -> bool:
+        return self.num_active == 0
+
+    @property
+    def title(self) -> str:
+        """Its label, or what to call it without one."""
+        return self.label or ("dead feature" if self.dead else f"feature {self.index}")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenWeight:
+    """A token whose logit a feature raises or lowers."""
+
+    token: int
+    text: str
+    logit: float
+    """Decoder direction through the final norm's scale and the unembedding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature(FeatureSummary):
+    """One feature with all that is kept of it but its examples and neighbours."""
+
+    histogram: list[int]
+    """Tokens in each bin, see data.records.histogram_edges."""
+    promoted: list[TokenWeight]
+    suppressed: list[TokenWeight]
+    num_examples: dict[ExampleKind, int]
+    first_example: int
+    """Row of its first example."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A stretch of a document, with the feature's activation on every token."""
+
+    kind: ExampleKind
+    rank: int
+    band: int
+    """interval: 0 (lowest) upwards; others: -1."""
+    document_id: str
+    source: str
+    position: int
+    """Of the token that made it an example, in its document."""
+    start: int
+    """Position of the first token shown."""
+    activation: float
+    pre_activation: float
+    tokens: list[TokenView]
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A feature near another one."""
+
+    cosine: float
+    """Of the two decoder directions."""
+    feature: FeatureSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The nearest features in one SAE."""
+
+    sae: str
+    own: bool
+    """Whether it is the feature's own SAE."""
+    nearest: list[Neighbour]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureList:
+    """One page of a list."""
+
+    total: int
+    """Features that satisfy the filters."""
+    page: int
+    per_page: int
+    features: list[FeatureSummary]
+
+    @property
+    def num_pages(self) -> int:
+        return max(1, -(-self.total // self.per_page))
+
+
+def list_features(sae: OpenSAE, selection: Selection) -> FeatureList:
+    """The features of one SAE that satisfy the filters."""
+    return _list(sae.run, _condition([sae], selection), selection)
+
+
+def search_labels(run: OpenRun, saes: list[OpenSAE], selection: Selection) -> FeatureList:
+    """The features of several SAEs of a run that satisfy the filters."""
+    return _list(run, _condition(saes, selection), selection)
+
+
+def get_feature(sae: OpenSAE, index: int) -> Feature:
+    """One feature. The index must be within the SAE."""
+    record = sae.run.tables.take("features", [sae.row(index)], DETAILS).to_pylist()[0]
+    return Feature(
+        **_summary(sae.run, record),
+        histogram=record["histogram"],
+        promoted=_weights(sae.run, record["promoted"], record["promoted_logits"]),
+        suppressed=_weights(sae.run, record["suppressed"], record["suppressed_logits"]),
+        num_examples=dict(zip(EXAMPLE_KINDS, record["num_examples"], strict=True)),
+        first_example=record["first_example"],
+    )
+
+
+def get_examples(sae: OpenSAE, feature: Feature, kind: ExampleKind) -> list[Example]:
+    """The examples of one kind, in their order."""
+    tables, counts = sae.run.tables, list(feature.num_examples.values())
+    found = tables.examples(feature.first_example, counts, EXAMPLE_KINDS.index(kind)).to_pylist()
+    documents = [example["document"] for example in found]
+    windows = tables.windows(documents, [e["start"] for e in found], [e["length"] for e in found])
+    sources = tables.take("documents", documents, ["source"])["source"].to_pylist()
+    return [
+        _example(example, source, [tables.vocabulary[token] for token in tokens], feature.max)
+        for example, source, tokens in zip(found, sources, windows, strict=True)
+    ]
+
+
+def get_neighbours(sae: OpenSAE, index: int, k: int, only: str | None = None) -> list[Neighbours]:
+    """The `k` nearest features in each SAE of the run, or in one: its own first, the others in their order."""
+    run = sae.run
+    indices_SK, cosines_SK = run.tables.neighbours(sae.row(index), len(run.saes))
+    others = sorted((o for o in run.saes if only in (None, o.name)), key=lambda o: o.name != sae.name)
+    places = [
+        (other, i)
+        for other in others
+        for i in range(min(k, indices_SK.shape[1]))
+        if indices_SK[other.record.position, i] >= 0
+    ]
+    rows = [other.row(int(indices_SK[other.record.position, i])) for other, i in places]
+    found = run.tables.take("features", rows, SUMMARY).to_pylist()
+    groups: dict[str, list[Neighbour]] = {other.name: [] for other in others}
+    for (other, i), record in zip(places, found, strict=True):
+        cosine = float(cosines_SK[other.record.position, i])
+        groups[other.name].append(Neighbour(cosine, FeatureSummary(**_summary(run, record))))
+    return [Neighbours(name, name == sae.name, nearest) for name, nearest in groups.items()]
+
+
+def get_summaries(run: OpenRun, rows: list[int]) -> list[FeatureSummary]:
+    """Features of a run by row, in the order asked for."""
+    return [
+        FeatureSummary(**_summary(run, record)) for record in run.tables.take("features", rows, SUMMARY).to_pylist()
+    ]
+
+
+def random_feature(saes: list[OpenSAE], seed: int | None = None) -> FeatureSummary | None:
+    """A random feature that is alive, or None when there is hardly any. All SAEs are of one run."""
+    rng = np.random.default_rng(seed)
+    sae = saes[int(rng.integers(len(saes)))]
+    indices = rng.integers(sae.num_features, size=RANDOM_DRAWS)
+    drawn = get_summaries(sae.run, [sae.row(int(index)) for index in indices])
+    return next((feature for feature in drawn if not feature.dead), None)
+
+
+def get_map(run: OpenRun) -> pa.Table:
+    """All points of the run's map, see data.records.PUBLISHED_MAP."""
+    return run.tables.map()
+
+
+def _list(run: OpenRun, condition: str, selection: Selection) -> FeatureList:
+    first = (selection.page - 1) * selection.per_page
+    total = run.tables.count_features(condition)
+    found = run.tables.list_features(
+        condition, SUMMARY, sort=selection.sort, descending=selection.descending, limit=selection.per_page, offset=first
+    )
+    features = [FeatureSummary(**_summary(run, record)) for record in found.to_pylist()]
+    return FeatureList(total, selection.page, selection.per_page, features)
+
+
+def _condition(saes: list[OpenSAE], selection: Selection) -> str:
+    parts = [f"sae IN ({', '.join(_quoted(sae.name) for sae in saes)})"]
+    if selection.alive is not None:
+        parts.append("num_active > 0" if selection.alive else "num_active = 0")
+    if selection.min_density is not None:
+        parts.append(f"density >= {selection.min_density!r}")
+    if selection.max_density is not None:
+        parts.append(f"density <= {selection.max_density!r}")
+    if selection.q:
+        parts.append(f"contains(lower(label), {_quoted(selection.q.lower())})")
+    return " AND ".join(parts)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\0", "").replace("'", "''") + "'"
+
+
+def _summary(run: OpenRun, record: dict[str, Any]) -> dict[str, Any]:
+    return {"model": run.record.model, **{name: record[name] for name in SUMMARY}}
+
+
+def _weights(run: OpenRun, tokens: list[int], logits: list[float]) -> list[TokenWeight]:
+    vocabulary = run.tables.vocabulary
+    return [TokenWeight(t, token_text(vocabulary[t]), logit) for t, logit in zip(tokens, logits, strict=True)]
+
+
+def _example(record: dict[str, Any], source: str, tokens: list[bytes], scale: float) -> Example:
+    values = [0.0] * len(tokens)
+    for offset, value in zip(record["offsets"], record["values"], strict=True):
+        values[offset] = value
+    return Example(
+        kind=EXAMPLE_KINDS[record["kind"]],
+        rank=record["rank"],
+        band=record["band"],
+        document_id=format_document_id(record["document_id"]),
+        source=source,
+        position=record["position"],
+        start=record["start"],
+        activation=record["activation"],
+        pre_activation=record["pre_activation"],
+        tokens=highlight(tokens, values, scale, record["position"] - record["start"]),
+    )

@@ -1,0 +1,5 @@
+"""Features"""
+
+from fastapi import APIRouter
+
+router = APIRouter()

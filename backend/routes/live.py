@@ -1,0 +1,5 @@
+"""Prompts and steering, live from the model."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""The published SAEs."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,56 @@
+"""Content-Security-Policy and the other headers that every response carries.
+
+Nothing is loaded from anywhere else, and no inline script or style runs. Three pages need a little more:
+
+- PLOTS: Plotly appends one empty `<style>` and fills it by `insertRule`, which CSP does not govern. The hash is that of
+  the empty string: an inline style that says anything is still refused. Plotly also draws text and images from blob and
+  data addresses.
+- MAP: as PLOTS, and `unsafe-eval`: Plotly's WebGL traces compile their draw calls with `Function()` (regl).
+"""
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+EMPTY_STYLE = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
+
+
+def _policy(script: str = "", style: str = "", img: str = "", worker: str = "") -> str:
+    parts = {
+        "default-src": "'self'",
+        "script-src": f"'self' {script}",
+        "style-src": f"'self' {style}",
+        "img-src": f"'self' {img}",
+        "worker-src": f"'self' {worker}",
+        "object-src": "'none'",
+        "base-uri": "'none'",
+        "form-action": "'self'",
+        "frame-ancestors": "'self'",
+    }
+    return "; ".join(f"{name} {value.strip()}" for name, value in parts.items())
+
+
+STRICT = _policy()
+PLOTS = _policy(style=EMPTY_STYLE, img="data: blob:")
+MAP = _policy(script="'unsafe-eval'", style=EMPTY_STYLE, img="data: blob:", worker="blob:")
+
+
+class SecurityHeaders:
+    """ASGI middleware: the strict policy unless a page set its own, and the usual hardening."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("content-security-policy", STRICT)
+                headers.setdefault("x-content-type-options", "nosniff")
+                headers.setdefault("referrer-policy", "same-origin")
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)

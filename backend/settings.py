@@ -1,0 +1,37 @@
+"""Settings of the server: one class, read from MONOSEMA_* variables, or given to `create_app`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from data.layout import StorePaths, default_store
+from data.sql import database_url
+
+
+class Settings(BaseSettings):
+    """Everything about the server that may differ from one machine to the next."""
+
+    model_config = SettingsConfigDict(env_prefix="MONOSEMA_", frozen=True, extra="ignore")
+
+    store: Path = Field(default_factory=lambda: default_store().root)
+    """Folder of all artifacts, see data/layout.py."""
+    database_url: str | None = None
+    """SQLAlchemy URL; None is SQLite inside the store."""
+    live: bool = True
+    """Whether the language model is loaded for prompts and steering (it needs the `live` extra and memory)."""
+    max_prompt_tokens: Annotated[int, Field(gt=0)] = 512
+    """Longest prompt that the live pages take."""
+    max_new_tokens: Annotated[int, Field(gt=0)] = 128
+    """Most tokens that one steering request may generate."""
+
+    @property
+    def paths(self) -> StorePaths:
+        """The store's layout."""
+        return StorePaths(self.store)
+
+    @property
+    def sql_url(self) -> str:
+        """The database to use."""
+        return self.database_url or database_url(self.paths)

@@ -1,0 +1,133 @@
+r"""What a token looks like on a page.
+
+A token stands for bytes, and a character may be split over several tokens: it is shown once, at the token that completes
+it, and the earlier parts carry a mark. Whitespace that would not be seen, controls and characters that turn or join the
+text around them are shown as marks; bytes that are no UTF-8 as \xNN.
+"""
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+
+PART = "◌"
+"""Stands for a token that holds an earlier part of a character."""
+NEWLINE, TAB, SPACE = "↵", "⇥", "␣"
+LEVELS = 12
+"""Steps of highlighting: classes a0 to a11."""
+INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenText:
+    """One token as shown."""
+
+    text: str
+    mark: str = ""
+    """Why the text is a stand-in: newline, space, part, bytes; "" for plain text."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenView:
+    """One token of an example or a prompt, with its highlight."""
+
+    text: str
+    mark: str
+    """See TokenText."""
+    value: float
+    """Activation; 0 where the feature is not active."""
+    level: int
+    """Step of the highlight, 0 to LEVELS - 1; -1 for none."""
+    centre: bool = False
+    """Whether it is the token that made the example."""
+
+
+def highlight(tokens: Sequence[bytes], values: Sequence[float], scale: float, centre: int = -1) -> list[TokenView]:
+    """Tokens with their activations on a scale from 0 to `scale`; `centre` is the number of the token that counts."""
+    return [
+        TokenView(shown.text, shown.mark, value, level(value, scale), i == centre)
+        for i, (shown, value) in enumerate(zip(token_texts(tokens), values, strict=True))
+    ]
+
+
+def level(value: float, scale: float) -> int:
+    """The step of the highlight: 0 to LEVELS - 1, -1 for a value of 0."""
+    if value <= 0 or scale <= 0:
+        return -1
+    return min(LEVELS - 1, int(LEVELS * value / scale))
+
+
+def token_texts(tokens: Sequence[bytes]) -> list[TokenText]:
+    """How a run of tokens is shown, one for one."""
+    shown: list[TokenText] = []
+    for whole, run in groupby(tokens, _is_whole):
+        shown += [_whole_text(token) for token in run] if whole else _split_texts(list(run))
+    return shown
+
+
+def token_text(token: bytes) -> str:
+    """A token that stands alone, in a list: its leading space is marked too."""
+    text = token_texts([token])[0].text
+    return SPACE + text[1:] if text.startswith(" ") else text
+
+
+@lru_cache(1 << 17)
+def _is_whole(token: bytes) -> bool:
+    try:
+        token.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@lru_cache(1 << 17)
+def _whole_text(token: bytes) -> TokenText:
+    text = token.decode()
+    if text.strip() or not text:
+        return TokenText("".join(_visible(character) for character in text))
+    marks = "".join(SPACE if character == " " else _visible(character) for character in text)
+    return TokenText(marks, "newline" if "\n" in text else "space")
+
+
+def _split_texts(tokens: list[bytes]) -> list[TokenText]:
+    """A run of tokens none of which is UTF-8 by itself."""
+    owners = [number for number, token in enumerate(tokens) for _ in token]
+    texts, marks = [""] * len(tokens), [""] * len(tokens)
+    for start, stop, text in _characters(b"".join(tokens)):
+        last = owners[stop - 1]
+        texts[last] += text
+        marks[last] = "bytes" if text.startswith("\\x") and not marks[last] else ""
+        for part in dict.fromkeys(owners[start : stop - 1]):
+            if part != last:
+                marks[part] = "" if texts[part] else "part"
+                texts[part] += PART
+    return [TokenText(text, mark) for text, mark in zip(texts, marks, strict=True)]
+
+
+def _characters(data: bytes) -> Iterator[tuple[int, int, str]]:
+    r"""Start, end and visible text of each character, or of each byte that is part of none."""
+    place = 0
+    while place < len(data):
+        for length in (1, 2, 3, 4):
+            try:
+                yield place, place + length, _visible(data[place : place + length].decode())
+            except UnicodeDecodeError:
+                continue
+            break
+        else:
+            length = 1
+            yield place, place + 1, f"\\x{data[place]:02x}"
+        place += length
+
+
+def _visible(character: str) -> str:
+    """A character as it is, or what stands for it when it would not be seen or would change its surroundings."""
+    if character == " " or unicodedata.category(character) not in INVISIBLE:
+        return character
+    code = ord(character)
+    if character in "\n\t":
+        return NEWLINE if character == "\n" else TAB
+    if code < 32:
+        return chr(0x2400 + code)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,3 @@
+// The theme that was chosen, before the page is drawn. Without a choice the system's holds.
+const chosen = localStorage.getItem("theme");
+if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
