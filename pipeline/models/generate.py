@@ -1,0 +1,216 @@
+"""Writing text with a model whose features are held: a batch of rows, each with its own prompt, clamps and sampling.
+
+Shapes: B rows, L prompt tokens, V vocabulary, K distinct features of the batch.
+"""
+
+import codecs
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pipeline.models.decoder import Decoder
+from pipeline.models.errors import ModelError
+from pipeline.models.steering import Clamp, Steered, Steering
+
+NUCLEUS = 64
+"""Tokens looked at first when sampling; all are sorted only when the nucleus is larger."""
+
+Reason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn."""
+
+    temperature: float = 0.0
+    """0 takes the most probable token."""
+    top_p: float = 1.0
+    """Only the most probable tokens that together have this probability are drawn from."""
+    max_new_tokens: int = 64
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One text to write."""
+
+    prompt: Sequence[int]
+    """Token ids, opening token (BOS) included."""
+    clamps: Sequence[Clamp] = ()
+    sampling: Sampling = Sampling()
+
+
+class Position(NamedTuple):
+    """One token of a row that the model has read, in the order of the row."""
+
+    row: int
+    token: int
+    probability: float | None
+    """That the model (at temperature 1, all tokens) gave to this token; None in the prompt."""
+    activations: tuple[float, ...]
+    """Of the row's clamps here, in their order: the value held, or what the feature does by itself; 0 if left out."""
+    left_out: bool
+    """Opening token or attention sink: neither steered nor measured."""
+
+
+class End(NamedTuple):
+    """A row has ended."""
+
+    row: int
+    reason: Reason
+    """stop: the model ended its text; length: max_new_tokens reached."""
+
+
+def generate(
+    decoder: Decoder,
+    rows: Sequence[Row],
+    *,
+    sink_norm: float | None,
+    cancelled: Callable[[int], bool] = lambda row: False,
+) -> Iterator[list[Position | End]]:
+    """Write all rows together. Yields what each step brought: first the prompts' positions, then one token a row.
+
+    A token comes out when it has been read, so with its activations. Rows with the same seed draw the same numbers, so
+    that a baseline and a steered row differ by the clamps alone. `cancelled` is asked at each token for each row.
+    Raises ModelError when a prompt is empty or too long, or the clamps cannot be applied.
+    """
+    if not rows or any(len(row.prompt) == 0 for row in rows):
+        raise ModelError("there is nothing to continue: a prompt is empty")
+    steering = Steering([row.clamps for row in rows], sink_norm=sink_norm)
+    batch = _Batch(decoder, rows, steering)
+    yield batch.read_prompts()
+    while batch.writing:
+        yield batch.step(cancelled)
+
+
+class _Batch:
+    """The rows that are still being written."""
+
+    def __init__(self, decoder: Decoder, rows: Sequence[Row], steering: Steering) -> None:
+        places = max(len(row.prompt) + row.sampling.max_new_tokens for row in rows)
+        self._decoder, self._rows, self._steering = decoder, rows, steering
+        self._cache = decoder.cache(len(rows), places)
+        self.writing = list(range(len(rows)))
+        """Numbers of the rows in the batch, in its order."""
+        self._generators = [torch.Generator().manual_seed(row.sampling.seed) for row in rows]
+        self._written = [0] * len(rows)
+        self._next: list[tuple[int, float]] = []
+        """Token and probability that come next in each row of the batch."""
+
+    def read_prompts(self) -> list[Position | End]:
+        """Read all prompts and draw the first tokens."""
+        prompts = [list(self._rows[row].prompt) for row in self.writing]
+        steered = self._read(prompts, head=True)
+        return [
+            self._position(place, at, token, None, steered)
+            for place, prompt in enumerate(prompts)
+            for at, token in enumerate(prompt)
+        ]
+
+    def step(self, cancelled: Callable[[int], bool]) -> list[Position | End]:
+        """Read the tokens that were drawn, and draw the next."""
+        ended: list[Position | End] = [*self._end(cancelled)]
+        if not self.writing:
+            return ended
+        drawn = self._next
+        lasting = any(self._written[row] + 1 < self._rows[row].sampling.max_new_tokens for row in self.writing)
+        steered = self._read([[token] for token, _ in drawn], head=lasting)
+        for row in self.writing:
+            self._written[row] += 1
+        return ended + [
+            self._position(place, 0, token, probability, steered) for place, (token, probability) in enumerate(drawn)
+        ]
+
+    def _end(self, cancelled: Callable[[int], bool]) -> list[End]:
+        """Take the rows that are done out of the batch."""
+        reasons = [self._reason(place, row, cancelled) for place, row in enumerate(self.writing)]
+        ended = [End(row, reason) for row, reason in zip(self.writing, reasons, strict=True) if reason]
+        kept = [place for place, reason in enumerate(reasons) if reason is None]
+        if ended and kept:
+            self._cache.keep(kept)
+            self._steering.keep(kept)
+        self.writing = [self.writing[place] for place in kept]
+        self._next = [self._next[place] for place in kept if self._next]
+        return ended
+
+    def _reason(self, place: int, row: int, cancelled: Callable[[int], bool]) -> Reason | None:
+        if cancelled(row):
+            return "cancelled"
+        if self._written[row] >= self._rows[row].sampling.max_new_tokens:
+            return "length"
+        return "stop" if self._next[place][0] in self._decoder.stop_ids else None
+
+    def _read(self, tokens: Sequence[Sequence[int]], *, head: bool) -> Steered:
+        """Read the next tokens of every row, clamped; with the head, draw what follows."""
+        counts_B = torch.tensor([len(row) for row in tokens])
+        tokens_BL = torch.zeros(len(tokens), int(counts_B.max()), dtype=torch.long)
+        for place, row in enumerate(tokens):
+            tokens_BL[place, : len(row)] = torch.tensor(row)
+        applied: list[Steered] = []
+
+        def edit(x_BLD: Tensor, positions_BL: Tensor) -> Tensor:
+            applied.append(self._steering.apply(x_BLD, positions_BL == 0))
+            return applied[0].x_BLD
+
+        logits_BV = self._decoder.read(tokens_BL, counts_B, self._cache, edit, head=head)
+        # What was not applied must never be shown as if it had been.
+        assert len(applied) == 1, "the clamps were not applied"
+        self._next = [] if logits_BV is None else self._draw(logits_BV)
+        return applied[0]
+
+    def _draw(self, logits_BV: Tensor) -> list[tuple[int, float]]:
+        if not torch.isfinite(logits_BV).all():
+            raise ModelError("the model's output is not finite under these strengths: use weaker ones")
+        return [
+            draw(logits_V, self._rows[row].sampling, self._generators[row])
+            for logits_V, row in zip(logits_BV.cpu(), self.writing, strict=True)
+        ]
+
+    def _position(self, place: int, at: int, token: int, probability: float | None, steered: Steered) -> Position:
+        values_K = steered.activations_BLK[place, at].tolist()
+        activations = tuple(values_K[slot] for slot in self._steering.slots[place])
+        return Position(self.writing[place], token, probability, activations, bool(steered.left_out_BL[place, at]))
+
+
+def draw(logits_V: Tensor, sampling: Sampling, generator: torch.Generator) -> tuple[int, float]:
+    """One token and its probability at temperature 1. Draws one number from the generator, unless temperature is 0."""
+    probability_V = torch.softmax(logits_V.double(), 0)
+    if sampling.temperature == 0:
+        token = int(logits_V.argmax())
+        return token, float(probability_V[token])
+    warmed_V = torch.softmax(logits_V.double() / sampling.temperature, 0)
+    share = float(torch.rand((), generator=generator, dtype=torch.float64))
+    token = _draw_from_nucleus(warmed_V, sampling.top_p, share)
+    return token, float(probability_V[token])
+
+
+def _draw_from_nucleus(probability_V: Tensor, top_p: float, share: float) -> int:
+    """The token at `share` (0 to 1) of the nucleus: the fewest tokens, most probable first, that reach top_p."""
+    for size in (min(NUCLEUS, len(probability_V)), len(probability_V)):
+        most_N, token_N = probability_V.topk(size)
+        upto_N = most_N.cumsum(0)
+        reached = int((upto_N < top_p).sum())
+        if reached < size or size == len(probability_V):
+            break
+    mass = float(upto_N[min(reached, size - 1)])
+    place = int((upto_N <= share * mass).sum())
+    return int(token_N[min(place, reached, size - 1)])
+
+
+class Detokeniser:
+    r"""Text of a row, token by token: a character that is split over tokens comes out with the one that completes it.
+
+    Bytes that are no UTF-8 come out as \xNN; an incomplete character at the end never comes out.
+    """
+
+    def __init__(self, token_bytes: Sequence[bytes]) -> None:
+        """token_bytes: the bytes of every token by id."""
+        self._token_bytes = token_bytes
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+    def feed(self, token: int) -> str:
+        """The characters that this token completes, "" when there are none."""
+        return self._decoder.decode(self._token_bytes[token])
