@@ -9,10 +9,12 @@ Shapes: B tokens, D width of the residual stream, F features, K active (token, f
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -67,7 +69,13 @@ class SAE:
     """
 
     def __init__(
-        self, header: SAEHeader, W_enc_FD: Tensor, b_enc_F: Tensor, W_dec_FD: Tensor, b_dec_D: Tensor, threshold_F: Tensor
+        self,
+        header: SAEHeader,
+        W_enc_FD: Tensor,
+        b_enc_F: Tensor,
+        W_dec_FD: Tensor,
+        b_dec_D: Tensor,
+        threshold_F: Tensor,
     ) -> None:
         self.header = header
         self.W_enc_FD, self.b_enc_F = W_enc_FD, b_enc_F
@@ -83,19 +91,18 @@ class SAE:
     def device(self) -> torch.device:
         return self.W_enc_FD.device
 
-    def pre_activations(self, x_BD: Tensor, features: Tensor | slice | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+    def pre_activations(
+        self, x_BD: Tensor, features: Tensor | slice | None = None, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """Values before the nonlinearity, float32 [B, F or chosen], the product taken in `dtype`."""
         chosen = slice(None) if features is None else features
         W_FD = self._encoder(dtype)[chosen]
         return torch.nn.functional.linear(x_BD.to(dtype), W_FD).float().add_(self.b_enc_F[chosen])
 
     def encode(self, x_BD: Tensor, features: Tensor | None = None) -> Tensor:
-        """Activations, float32, dense [B, F or chosen]: for a prompt, or a few features. For more, `encode_sparse`."""
+        """Activations, float32, dense [B, F or chosen]: for a prompt, or a few features, all distinct."""
         if self.header.nonlinearity == "topk":
-            dense_BF = torch.zeros(len(x_BD), self.num_features, device=self.device)
-            sparse = self.encode_sparse(x_BD)
-            dense_BF[sparse.token_K, sparse.feature_K] = sparse.value_K
-            return dense_BF if features is None else dense_BF[:, features]
+            return self._densify(self.encode_sparse(x_BD), len(x_BD), features)
         pre_BF = self.pre_activations(x_BD, features)
         threshold_F = self.threshold_F if features is None else self.threshold_F[features]
         return torch.where(pre_BF > threshold_F, pre_BF, 0.0)
@@ -110,7 +117,21 @@ class SAE:
             pre_BT = self.pre_activations(x_BD, tile, dtype)
             token_K, feature_K = torch.nonzero(pre_BT > self.threshold_F[tile], as_tuple=True)
             parts.append((token_K, feature_K + start, pre_BT[token_K, feature_K]))
-        return _sorted(*(torch.cat(column) for column in zip(*parts, strict=True)), self.num_features)
+        token_K, feature_K, value_K = (torch.cat(column) for column in zip(*parts, strict=True))
+        return _sorted(token_K, feature_K, value_K, self.num_features)
+
+    def encode_by_feature(self, x_BD: Tensor, dtype: torch.dtype = torch.float32) -> Iterator[SparseActivations]:
+        """What `encode_sparse` finds, a tile of features at a time, sorted by feature, then token.
+
+        For what is kept per feature: a sort over all activations would cost more than finding them.
+        """
+        if self.header.nonlinearity == "topk":
+            sparse = self._encode_topk(x_BD, dtype)
+            order_K = torch.argsort(sparse.feature_K, stable=True)
+            yield SparseActivations._make(column_K[order_K] for column_K in sparse)
+            return
+        for start in range(0, self.num_features, TILE_FEATURES):
+            yield self._encode_tile(x_BD.to(dtype), slice(start, start + TILE_FEATURES))
 
     def decode(self, activations_BF: Tensor) -> Tensor:
         """Reconstruction [B, D] of dense activations."""
@@ -152,7 +173,9 @@ class SAE:
             weights = load_file(folder / WEIGHTS_FILE, device=str(device))
             tensors = [weights[name] for name in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")]
         except (OSError, SafetensorError, KeyError) as error:
-            raise ModelError(f"{folder / WEIGHTS_FILE} cannot be read ({error}): train or fetch the SAE again") from None
+            raise ModelError(
+                f"{folder / WEIGHTS_FILE} cannot be read ({error}): train or fetch the SAE again"
+            ) from None
         F, D = header.num_features, header.width
         shapes = [tuple(tensor.shape) for tensor in tensors]
         if shapes != [(F, D), (F,), (F, D), (D,), (F,)]:
@@ -165,6 +188,30 @@ class SAE:
         if dtype not in self._low_precision:
             self._low_precision[dtype] = self.W_enc_FD.to(dtype)
         return self._low_precision[dtype]
+
+    def _densify(self, sparse: SparseActivations, num_tokens: int, features: Tensor | None) -> Tensor:
+        """Sparse activations of `features` as a dense array, without one of all features in between."""
+        chosen = torch.arange(self.num_features, device=self.device) if features is None else features
+        column_F = torch.full((self.num_features,), -1, device=self.device)
+        column_F[chosen] = torch.arange(len(chosen), device=self.device)
+        column_K = column_F[sparse.feature_K]
+        asked_K = column_K >= 0
+        dense = torch.zeros(num_tokens, len(chosen), device=self.device)
+        dense[sparse.token_K[asked_K], column_K[asked_K]] = sparse.value_K[asked_K]
+        return dense
+
+    def _encode_tile(self, x_BD: Tensor, tile: slice) -> SparseActivations:
+        """Activations of the features of a tile, sorted by feature, then token; the product in the dtype of `x_BD`."""
+        product_TB = torch.nn.functional.linear(self._encoder(x_BD.dtype)[tile], x_BD)
+        bias_T, threshold_T = self.b_enc_F[tile], self.threshold_F[tile]
+        # One comparison in the product's own precision finds all that may be active; the exact one decides over those.
+        cut_T = (threshold_T - bias_T).to(x_BD.dtype)
+        low_T = torch.nextafter(cut_T, torch.full_like(cut_T, -torch.inf))
+        place_K = _flat_nonzero(product_TB >= low_T[:, None])
+        feature_K, token_K = place_K // len(x_BD), place_K % len(x_BD)
+        value_K = product_TB.view(-1)[place_K].float() + bias_T[feature_K]
+        active_K = value_K > threshold_T[feature_K]
+        return SparseActivations(token_K[active_K], feature_K[active_K] + tile.start, value_K[active_K])
 
     def _encode_topk(self, x_BD: Tensor, dtype: torch.dtype) -> SparseActivations:
         """Running top k over the tiles: never more than a tile and k values per token."""
@@ -193,6 +240,13 @@ def load_header(folder: Path) -> SAEHeader:
     if header.format_version != FORMAT_VERSION:
         raise ModelError(f"{folder} has SAE format {header.format_version}, this code reads {FORMAT_VERSION}")
     return header
+
+
+def _flat_nonzero(mask_TB: Tensor) -> Tensor:
+    """Places of the true ones in the flattened mask."""
+    if mask_TB.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(mask_TB.numpy()))  # twice as fast as torch.nonzero
+    return torch.nonzero(mask_TB.view(-1)).view(-1)
 
 
 def _sorted(token_K: Tensor, feature_K: Tensor, value_K: Tensor, num_features: int) -> SparseActivations:

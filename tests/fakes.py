@@ -1,0 +1,42 @@
+"""Stand-ins that several rooms use: small, exact, and written in the real formats."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from data.documents import (
+    DOCUMENTS,
+    DOCUMENTS_FILE,
+    SEQUENCE,
+    SEQUENCES_FILE,
+    TOKEN,
+    TOKENS_FILE,
+    TokenizedCorpus,
+    document_id,
+)
+
+
+def make_corpus(
+    folder: Path, documents: list[list[int]], context_length: int, held_out: Sequence[int] = ()
+) -> TokenizedCorpus:
+    """A tokenized corpus of given token ids, written as the tokenize stage does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lengths = [len(tokens) for tokens in documents]
+    offsets = np.cumsum([0, *lengths])[:-1]
+    rows = {
+        "document_id": [document_id("fake", str(i)) for i in range(len(documents))],
+        "source": [f"document {i}" for i in range(len(documents))],
+        "meta": ["{}"] * len(documents),
+        "held_out": [i in held_out for i in range(len(documents))],
+        "offset": offsets.tolist(),
+        "num_tokens": lengths,
+    }
+    with pa.ipc.new_file(str(folder / DOCUMENTS_FILE), DOCUMENTS) as file:
+        file.write_table(pa.table(rows, schema=DOCUMENTS))
+    np.array([token for tokens in documents for token in tokens], TOKEN).tofile(folder / TOKENS_FILE)
+    piece = context_length - 1
+    pieces = [(i, s, min(piece, n - s)) for i, n in enumerate(lengths) for s in range(0, n, piece)]
+    np.save(folder / SEQUENCES_FILE, np.array(pieces, SEQUENCE))
+    return TokenizedCorpus(folder)
