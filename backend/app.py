@@ -8,7 +8,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from backend import assets, errors
 from backend.catalogue import Library
-from backend.routes import features, health, live, map, pages, saes
+from backend.routes import features, health, live, maps, pages, saes
 from backend.security import SecurityHeaders
 from backend.settings import Settings
 from data import __version__
@@ -35,7 +35,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=COMPRESSION_LEVEL)
     app.add_middleware(SecurityHeaders)
     # Pages come last: /{model}/{sae} takes any two words.
-    for router in (health.router, assets.router, saes.router, features.router, map.router, live.router, pages.router):
+    for router in (health.router, assets.router, saes.router, features.router, maps.router, live.router, pages.router):
         app.include_router(router)
     return app
 

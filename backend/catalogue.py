@@ -129,7 +129,7 @@ class Library:
     def _open_run(self, record: PublishedRunRecord) -> OpenRun:
         if record.contract != CONTRACT_VERSION:
             raise ContractError(
-                f"run '{record.name}' was published under contract version {record.contract}, this server reads version "
-                f"{CONTRACT_VERSION}: run its recipe again"
+                f"run '{record.name}' was published under contract version {record.contract}, this server reads "
+                f"version {CONTRACT_VERSION}: run its recipe again"
             )
         return OpenRun(record, self._paths.run(record.name).published(record.key))

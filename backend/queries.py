@@ -206,12 +206,12 @@ def get_examples(sae: OpenSAE, feature: Feature, kind: ExampleKind) -> list[Exam
     """The examples of one kind, in their order."""
     tables, counts = sae.run.tables, list(feature.num_examples.values())
     found = tables.examples(feature.first_example, counts, EXAMPLE_KINDS.index(kind)).to_pylist()
-    documents = [example["document"] for example in found]
-    windows = tables.windows(documents, [e["start"] for e in found], [e["length"] for e in found])
-    sources = tables.take("documents", documents, ["source"])["source"].to_pylist()
+    documents = tables.take("documents", [e["document"] for e in found], ["source", "first_chunk"])
+    starts, lengths = [e["start"] for e in found], [e["length"] for e in found]
+    windows = tables.windows_from(documents["first_chunk"].to_pylist(), starts, lengths)
     return [
         _example(example, source, [tables.vocabulary[token] for token in tokens], feature.max)
-        for example, source, tokens in zip(found, sources, windows, strict=True)
+        for example, source, tokens in zip(found, documents["source"].to_pylist(), windows, strict=True)
     ]
 
 

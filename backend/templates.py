@@ -52,7 +52,7 @@ def number(value: float, digits: int = 3) -> str:
     if not math.isfinite(value):
         return str(value)
     size = math.floor(math.log10(abs(value))) if value else 0
-    return f"{value:,.{max(0, digits - 1 - size)}f}" if -4 <= size else f"{value:.{digits - 1}e}"
+    return f"{value:,.{max(0, digits - 1 - size)}f}" if size >= -4 else f"{value:.{digits - 1}e}"
 
 
 def signed(value: float, digits: int = 2) -> str:

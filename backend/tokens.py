@@ -1,15 +1,15 @@
 r"""What a token looks like on a page.
 
-A token stands for bytes, and a character may be split over several tokens: it is shown once, at the token that completes
-it, and the earlier parts carry a mark. Whitespace that would not be seen, controls and characters that turn or join the
-text around them are shown as marks; bytes that are no UTF-8 as \xNN.
+A token stands for bytes, and a character may be split over several tokens: it is shown once, at the token that
+completes it, and the earlier parts carry a mark. Whitespace that would not be seen, controls and characters that turn
+or join the text around them are shown as marks; bytes that are no UTF-8 as \xNN.
 """
 
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
+from typing import cast
 
 PART = "◌"
 """Stands for a token that holds an earlier part of a character."""
@@ -47,8 +47,15 @@ def highlight(tokens: Sequence[bytes], values: Sequence[float], scale: float, ce
     """Tokens with their activations on a scale from 0 to `scale`; `centre` is the number of the token that counts."""
     return [
         TokenView(shown.text, shown.mark, value, level(value, scale), i == centre)
+        if value > 0 or i == centre
+        else _unlit(shown)
         for i, (shown, value) in enumerate(zip(token_texts(tokens), values, strict=True))
     ]
+
+
+@lru_cache(1 << 17)
+def _unlit(shown: TokenText) -> TokenView:
+    return TokenView(shown.text, shown.mark, 0.0, -1)
 
 
 def level(value: float, scale: float) -> int:
@@ -60,10 +67,13 @@ def level(value: float, scale: float) -> int:
 
 def token_texts(tokens: Sequence[bytes]) -> list[TokenText]:
     """How a run of tokens is shown, one for one."""
-    shown: list[TokenText] = []
-    for whole, run in groupby(tokens, _is_whole):
-        shown += [_whole_text(token) for token in run] if whole else _split_texts(list(run))
-    return shown
+    shown = [_whole_text(token) for token in tokens]
+    start = 0
+    while None in shown:  # a run of tokens none of which is UTF-8 by itself
+        start = shown.index(None, start)
+        stop = next((i for i in range(start, len(shown)) if shown[i] is not None), len(shown))
+        shown[start:stop] = _split_texts(tokens[start:stop])
+    return cast(list[TokenText], shown)
 
 
 def token_text(token: bytes) -> str:
@@ -73,25 +83,18 @@ def token_text(token: bytes) -> str:
 
 
 @lru_cache(1 << 17)
-def _is_whole(token: bytes) -> bool:
+def _whole_text(token: bytes) -> TokenText | None:
     try:
-        token.decode()
+        text = token.decode()
     except UnicodeDecodeError:
-        return False
-    return True
-
-
-@lru_cache(1 << 17)
-def _whole_text(token: bytes) -> TokenText:
-    text = token.decode()
+        return None
     if text.strip() or not text:
         return TokenText("".join(_visible(character) for character in text))
     marks = "".join(SPACE if character == " " else _visible(character) for character in text)
     return TokenText(marks, "newline" if "\n" in text else "space")
 
 
-def _split_texts(tokens: list[bytes]) -> list[TokenText]:
-    """A run of tokens none of which is UTF-8 by itself."""
+def _split_texts(tokens: Sequence[bytes]) -> list[TokenText]:
     owners = [number for number, token in enumerate(tokens) for _ in token]
     texts, marks = [""] * len(tokens), [""] * len(tokens)
     for start, stop, text in _characters(b"".join(tokens)):

@@ -92,10 +92,16 @@ class PublishedRun:
 
     def windows(self, documents: Sequence[int], starts: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
         """The token ids of stretches of documents, each given by document row, first position and length."""
-        firsts = self.take("documents", documents, ["first_chunk"])["first_chunk"].to_pylist()
+        first_chunks = self.take("documents", documents, ["first_chunk"])["first_chunk"].to_pylist()
+        return self.windows_from(first_chunks, starts, lengths)
+
+    def windows_from(
+        self, first_chunks: Sequence[int], starts: Sequence[int], lengths: Sequence[int]
+    ) -> list[list[int]]:
+        """The same where the documents' first chunks are known."""
         spans = [
             (first + start // TOKENS_PER_CHUNK, first + (start + max(length, 1) - 1) // TOKENS_PER_CHUNK)
-            for first, start, length in zip(firsts, starts, lengths, strict=True)
+            for first, start, length in zip(first_chunks, starts, lengths, strict=True)
         ]
         wanted = sorted({chunk for low, high in spans for chunk in range(low, high + 1)})
         chunks = dict(zip(wanted, self.take("chunks", wanted)["tokens"].to_pylist(), strict=True))
