@@ -35,6 +35,14 @@ def histogram_edges(scale: float) -> npt.NDArray[np.float64]:
     return scale * np.exp2(octaves)
 
 
+# ---- Artifact of stage `train`: {sae}/cfg.json, {sae}/sae.safetensors and the curve, a list of points
+
+CURVE_FILE = "curve.json"
+
+# ---- Artifact of stage `evaluate`: a JSON object of metrics by name of the SAE, see docs/method.md
+
+METRICS_FILE = "metrics.json"
+
 # ---- Artifact of stage `examples`: {sae}/statistics.arrow and {sae}/examples.arrow
 
 STATISTICS_FILE = "statistics.arrow"
@@ -53,7 +61,9 @@ STATISTICS = pa.schema(
 
 EXAMPLES = pa.schema(
     [
-        pa.field("index", pa.int32(), nullable=False),  # of the feature in its SAE; rows are sorted by index, kind, rank
+        pa.field(
+            "index", pa.int32(), nullable=False
+        ),  # of the feature in its SAE; rows are sorted by index, kind, rank
         pa.field("kind", pa.int8(), nullable=False),  # number in EXAMPLE_KINDS
         pa.field("rank", pa.int16(), nullable=False),  # 0 is the strongest (top, interval) or the lowest
         pa.field("band", pa.int8(), nullable=False),  # interval: 0 (lowest) to bands - 1; others: -1

@@ -4,11 +4,14 @@ Rows are found by number (`take`), which costs about a millisecond at any size. 
 LanceDB. Nothing here reads a whole table but the vocabulary and the map.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
+
+os.environ.setdefault("LANCEDB_LOG", "error")  # read on import; it warns of every table that it makes
 
 import lancedb
 import numpy as np

@@ -16,6 +16,7 @@ from data.documents import (
     TokenizedCorpus,
     document_id,
 )
+from data.layout import StorePaths
 
 
 def make_corpus(
@@ -40,3 +41,13 @@ def make_corpus(
     pieces = [(i, s, min(piece, n - s)) for i, n in enumerate(lengths) for s in range(0, n, piece)]
     np.save(folder / SEQUENCES_FILE, np.array(pieces, SEQUENCE))
     return TokenizedCorpus(folder)
+
+
+def publish_fake_run(store: StorePaths, *, name: str = "fake", model: str = "tiny", seed: int = 0) -> str:
+    """A small true run with hostile texts, published by the real stage (see tests/fake_run.py); returns its name.
+
+    SAEs: /{model}/1-relu-64, 1-relu-256, 1-batchtopk-64. The live model is a tiny random Llama in the store.
+    """
+    from tests.fake_run import publish_run
+
+    return publish_run(store, name, model, seed)

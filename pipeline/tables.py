@@ -1,0 +1,229 @@
+"""The published tables of a run, made from its artifacts batch by batch: memory does not grow with features or corpus.
+
+Shapes: F features of one SAE, R features of all SAEs in the order of the recipe, D width, C chunks.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from safetensors import safe_open
+
+from data.arrow import read_arrow
+from data.documents import TokenizedCorpus
+from data.errors import ArtifactError
+from data.records import (
+    CHUNKS,
+    EXAMPLE_KINDS,
+    EXAMPLES_FILE,
+    EXPLANATIONS_FILE,
+    MAP_FILE,
+    NEIGHBOURS_FILE,
+    PUBLISHED_DOCUMENTS,
+    PUBLISHED_EXAMPLES,
+    PUBLISHED_MAP,
+    STATISTICS_FILE,
+    TOKENS_PER_CHUNK,
+    VOCABULARY,
+    features_schema,
+)
+from pipeline.models.sae import WEIGHTS_FILE, load_header
+from pipeline.progress import Progress
+
+ROWS_PER_BATCH = 4096
+TOKENS_PER_BATCH = 1 << 18
+
+
+@dataclass(frozen=True)
+class RunTable:
+    """One published table, ready to be written."""
+
+    schema: pa.Schema
+    num_rows: int
+    make: Callable[[], Iterable[pa.RecordBatch]]
+
+    def batches(self, progress: Progress) -> Iterator[pa.RecordBatch]:
+        """Its rows, each batch counted as it is taken."""
+        for batch in self.make():
+            yield batch
+            progress.advance(len(batch))
+
+
+@dataclass(frozen=True)
+class RunTables:
+    """Everything that is published in LanceDB, by table name."""
+
+    folders: dict[str, Path]
+    """The artifact of every stage."""
+    saes: tuple[str, ...]
+    """Names in the order of the recipe."""
+    vocabulary: list[bytes]
+    """The bytes of every token by id."""
+
+    @cached_property
+    def corpus(self) -> TokenizedCorpus:
+        return TokenizedCorpus(self.folders["tokenize"])
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """F of every SAE."""
+        return [load_header(self.folders["train"] / name).num_features for name in self.saes]
+
+    @cached_property
+    def first_rows(self) -> list[int]:
+        """Row of feature 0 of every SAE."""
+        return [0, *np.cumsum(self.sizes).tolist()[:-1]]
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of all tables together."""
+        return sum(table.num_rows for table in self.all().values())
+
+    def all(self) -> dict[str, RunTable]:
+        """Every table of data.vectors.TABLES."""
+        width = load_header(self.folders["train"] / self.saes[0]).width
+        num_examples = sum(len(table) for table in self._per_sae("examples", EXAMPLES_FILE))
+        neighbours = read_arrow(self.folders["neighbours"] / NEIGHBOURS_FILE)
+        self._check_rows("neighbours", len(neighbours), sum(self.sizes))
+        num_points = len(read_arrow(self.folders["project"] / MAP_FILE))
+        documents, chunks = len(self.corpus.documents), int(self._chunks_of_documents.sum())
+        return {
+            "features": RunTable(features_schema(width), sum(self.sizes), self._features),
+            "examples": RunTable(PUBLISHED_EXAMPLES, num_examples, self._examples),
+            "neighbours": RunTable(
+                neighbours.schema, len(neighbours), lambda: neighbours.to_batches(max_chunksize=ROWS_PER_BATCH)
+            ),
+            "map": RunTable(PUBLISHED_MAP, num_points, self._map),
+            "documents": RunTable(PUBLISHED_DOCUMENTS, documents, self._documents),
+            "chunks": RunTable(CHUNKS, chunks, self._chunks),
+            "vocabulary": RunTable(VOCABULARY, len(self.vocabulary), self._vocabulary),
+        }
+
+    def _features(self) -> Iterator[pa.RecordBatch]:
+        first_example = 0
+        for name, size in zip(self.saes, self.sizes, strict=True):
+            statistics = self._read("examples", name, STATISTICS_FILE)
+            explanations = self._read("explain", name, EXPLANATIONS_FILE)
+            for table in (statistics, explanations):
+                self._check_rows(name, len(table), size)
+            num_FE = self._num_examples(name, size)
+            first_F = first_example + np.cumsum(num_FE.sum(1)) - num_FE.sum(1)
+            first_example += int(num_FE.sum())
+            for rows in _ranges(size):
+                columns = {
+                    "sae": pa.array([name] * len(range(*rows.indices(size)))),
+                    **_columns(statistics, rows),
+                    **_columns(explanations, rows),
+                    "first_example": pa.array(first_F[rows], pa.int64()),
+                    "num_examples": _fixed_lists(num_FE[rows].astype(np.int16)),
+                    "vector": _fixed_lists(decoder_rows(self.folders["train"] / name, rows)),
+                }
+                yield _batch(features_schema(columns["vector"].type.list_size), columns)
+
+    def _examples(self) -> Iterator[pa.RecordBatch]:
+        for first_row, table in zip(self.first_rows, self._per_sae("examples", EXAMPLES_FILE), strict=True):
+            for rows in _ranges(len(table)):
+                columns = _columns(table, rows)
+                row_M = first_row + columns["index"].to_numpy().astype(np.int64)
+                yield _batch(PUBLISHED_EXAMPLES, {**columns, "row": pa.array(row_M)})
+
+    def _num_examples(self, name: str, size: int) -> npt.NDArray[np.int64]:
+        """How many examples of each kind every feature has [F, kinds]; they must be sorted by both."""
+        table = self._read("examples", name, EXAMPLES_FILE)
+        slot_M = table["index"].to_numpy().astype(np.int64) * len(EXAMPLE_KINDS) + table["kind"].to_numpy()
+        if (np.diff(slot_M) < 0).any():
+            raise ArtifactError(f"the examples of {name} are not sorted: run `monosema examples` again")
+        return np.bincount(slot_M, minlength=size * len(EXAMPLE_KINDS)).astype(np.int64).reshape(size, -1)
+
+    def _map(self) -> Iterator[pa.RecordBatch]:
+        points = read_arrow(self.folders["project"] / MAP_FILE)
+        labels = pa.concat_tables([t.select(["label"]) for t in self._per_sae("explain", EXPLANATIONS_FILE)])
+        densities = pa.concat_tables([t.select(["density"]) for t in self._per_sae("examples", STATISTICS_FILE)])
+        for rows in _ranges(len(points)):
+            columns = _columns(points, rows)
+            row_N = columns["row"].to_numpy()
+            sae_N = np.searchsorted(self.first_rows, row_N, side="right") - 1
+            named = {
+                "sae": pa.array(np.array(self.saes, dtype=object)[sae_N], pa.string()),
+                "index": pa.array((row_N - np.array(self.first_rows)[sae_N]).astype(np.int32)),
+                **_columns(labels.take(row_N), slice(None)),
+                **_columns(densities.take(row_N), slice(None)),
+            }
+            yield _batch(PUBLISHED_MAP, {**columns, **named})
+
+    @cached_property
+    def _chunks_of_documents(self) -> npt.NDArray[np.int64]:
+        """How many chunks each document takes."""
+        return -(-self.corpus.documents["num_tokens"].to_numpy().astype(np.int64) // TOKENS_PER_CHUNK)
+
+    def _documents(self) -> Iterator[pa.RecordBatch]:
+        first_chunk = np.cumsum(self._chunks_of_documents) - self._chunks_of_documents
+        for rows in _ranges(len(first_chunk)):
+            columns = _columns(self.corpus.documents, rows)
+            yield _batch(PUBLISHED_DOCUMENTS, {**columns, "first_chunk": pa.array(first_chunk[rows])})
+
+    def _chunks(self) -> Iterator[pa.RecordBatch]:
+        """Runs of whole documents of about TOKENS_PER_BATCH tokens; their tokens lie one after the other."""
+        lengths = self.corpus.documents["num_tokens"].to_numpy().astype(np.int64)
+        ends = np.cumsum(lengths)
+        groups = np.unique((ends - lengths) // TOKENS_PER_BATCH, return_index=True)[1].tolist()
+        for start, stop in zip(groups, [*groups[1:], len(lengths)], strict=True):
+            tokens = self.corpus.tokens[ends[start] - lengths[start] : ends[stop - 1]].astype(np.int32)
+            bounds = chunk_bounds(lengths[start:stop])
+            lists = pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), pa.array(tokens))
+            yield _batch(CHUNKS, {"tokens": lists})
+
+    def _vocabulary(self) -> Iterator[pa.RecordBatch]:
+        yield _batch(VOCABULARY, {"text": pa.array(self.vocabulary, pa.binary())})
+
+    def _per_sae(self, stage: str, file: str) -> list[pa.Table]:
+        return [self._read(stage, name, file) for name in self.saes]
+
+    def _read(self, stage: str, sae: str, file: str) -> pa.Table:
+        return read_arrow(self.folders[stage] / sae / file)
+
+    def _check_rows(self, what: str, found: int, expected: int) -> None:
+        if found != expected:
+            raise ArtifactError(f"{what} has {found:,} rows for {expected:,} features: run the recipe again")
+
+
+def chunk_bounds(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where chunks begin and end in documents that lie one after the other: [C + 1]."""
+    starts = np.cumsum(lengths) - lengths
+    bounds = [np.arange(s, s + n, TOKENS_PER_CHUNK) for s, n in zip(starts.tolist(), lengths.tolist(), strict=True)]
+    return np.concatenate([*bounds, [lengths.sum()]]).astype(np.int64)
+
+
+def decoder_rows(folder: Path, rows: slice) -> npt.NDArray[np.float32]:
+    """Some decoder directions of a saved SAE [rows, D], read alone."""
+    with safe_open(folder / WEIGHTS_FILE, framework="np") as weights:
+        return np.ascontiguousarray(weights.get_slice("W_dec")[rows], np.float32)
+
+
+def _ranges(total: int) -> Iterator[slice]:
+    for start in range(0, total, ROWS_PER_BATCH):
+        yield slice(start, min(start + ROWS_PER_BATCH, total))
+
+
+def _columns(table: pa.Table, rows: slice) -> dict[str, pa.Array]:
+    """Some rows of a table, each column in one piece."""
+    chosen = table.slice(rows.start or 0, None if rows.stop is None else rows.stop - (rows.start or 0))
+    return {name: _whole(chosen[name]) for name in table.schema.names}
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    combined = column.combine_chunks()
+    return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
+
+
+def _fixed_lists(values_NK: npt.NDArray[np.generic]) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(values_NK.reshape(-1)), values_NK.shape[1])
+
+
+def _batch(schema: pa.Schema, columns: dict[str, pa.Array]) -> pa.RecordBatch:
+    """One batch of the columns that `schema` names."""
+    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
