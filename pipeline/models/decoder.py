@@ -9,7 +9,7 @@ of queries for each of them, E width of a head.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -81,8 +81,9 @@ class Decoder:
         tokens_BL may be padded on the right; counts_B says how many of each row count. With head=False, layers after N
         are not run and nothing comes back: for `edit` to see the last tokens.
         """
-        tokens_BL = tokens_BL.to(self._embed.weight.device)
-        positions_BL = cache.lengths_B[:, None] + torch.arange(tokens_BL.shape[1], device=tokens_BL.device)
+        device = self._embed.weight.device
+        tokens_BL, counts_B = tokens_BL.to(device), counts_B.to(device)
+        positions_BL = cache.lengths_B[:, None] + torch.arange(tokens_BL.shape[1], device=device)
         used = int(positions_BL.max()) + 1
         x_BLD = self._embed(tokens_BL)
         rope = self._rotary(x_BLD, positions_BL)
@@ -94,7 +95,7 @@ class Decoder:
                 if not head:
                     return None
         cache.lengths_B = cache.lengths_B + counts_B
-        last_BD = x_BLD[torch.arange(len(x_BLD)), counts_B - 1]
+        last_BD = x_BLD[torch.arange(len(x_BLD), device=device), counts_B - 1]
         return self._head(self._norm(last_BD)).float()
 
 
@@ -164,16 +165,16 @@ class _Linear:
         self._bias = None if biases[0] is None else torch.cat([bias.detach() for bias in biases])
         self._packed = _can_pack(weight)
         if self._packed:
-            # What torch.compile does with frozen weights: twice as fast for few rows (see docs/method.md), 2x the memory.
+            # As torch.compile does with frozen weights: twice as fast for few rows, at twice the memory.
             weight = torch.ops.mkldnn._reorder_linear_weight(weight, None)
         elif len(weights) > 1:
-            for module, rows in zip(modules, weight.split([len(part) for part in weights]), strict=True):
+            for module, rows in zip(modules, torch.split(weight, [len(part) for part in weights]), strict=True):
                 module.weight = nn.Parameter(rows, requires_grad=False)  # the model reads the joined copy from now on
         self._weight = weight
 
     def __call__(self, x: Tensor) -> Tensor:
         if self._packed:
-            return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
+            return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], ""))
         return F.linear(x, self._weight, self._bias)
 
 
@@ -196,7 +197,7 @@ def _rotate(x_BLHE: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def _causal_mask(positions_BL: Tensor, used: int, dtype: torch.dtype) -> Tensor:
-    """0 where a token may look, -inf where it may not: [B, 1, L, used]. Places beyond a row's own token are unwritten."""
+    """0 where a token may look, -inf where it may not: [B, 1, L, used]. Padding and later places are hidden."""
     hidden = torch.arange(used, device=positions_BL.device) > positions_BL[:, None, :, None]
     return torch.zeros(hidden.shape, dtype=dtype, device=positions_BL.device).masked_fill_(hidden, float("-inf"))
 

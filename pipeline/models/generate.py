@@ -18,7 +18,7 @@ from pipeline.models.steering import Clamp, Steered, Steering
 NUCLEUS = 64
 """Tokens looked at first when sampling; all are sorted only when the nucleus is larger."""
 
-Reason = Literal["stop", "length", "cancelled"]
+Reason = Literal["stop", "length", "cancelled", "broken"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class End(NamedTuple):
 
     row: int
     reason: Reason
-    """stop: the model ended its text; length: max_new_tokens reached."""
+    """stop: the model ended its text; length: max_new_tokens reached; broken: its output is no longer finite."""
 
 
 def generate(
@@ -97,8 +97,8 @@ class _Batch:
         """Numbers of the rows in the batch, in its order."""
         self._generators = [torch.Generator().manual_seed(row.sampling.seed) for row in rows]
         self._written = [0] * len(rows)
-        self._next: list[tuple[int, float]] = []
-        """Token and probability that come next in each row of the batch."""
+        self._next: list[tuple[int, float] | None] = []
+        """Token and probability that come next in each row of the batch; None where the output was not finite."""
 
     def read_prompts(self) -> list[Position | End]:
         """Read all prompts and draw the first tokens."""
@@ -115,7 +115,7 @@ class _Batch:
         ended: list[Position | End] = [*self._end(cancelled)]
         if not self.writing:
             return ended
-        drawn = self._next
+        drawn = [following for following in self._next if following is not None]
         lasting = any(self._written[row] + 1 < self._rows[row].sampling.max_new_tokens for row in self.writing)
         steered = self._read([[token] for token, _ in drawn], head=lasting)
         for row in self.writing:
@@ -141,7 +141,10 @@ class _Batch:
             return "cancelled"
         if self._written[row] >= self._rows[row].sampling.max_new_tokens:
             return "length"
-        return "stop" if self._next[place][0] in self._decoder.stop_ids else None
+        following = self._next[place]
+        if following is None:
+            return "broken"
+        return "stop" if following[0] in self._decoder.stop_ids else None
 
     def _read(self, tokens: Sequence[Sequence[int]], *, head: bool) -> Steered:
         """Read the next tokens of every row, clamped; with the head, draw what follows."""
@@ -161,12 +164,11 @@ class _Batch:
         self._next = [] if logits_BV is None else self._draw(logits_BV)
         return applied[0]
 
-    def _draw(self, logits_BV: Tensor) -> list[tuple[int, float]]:
-        if not torch.isfinite(logits_BV).all():
-            raise ModelError("the model's output is not finite under these strengths: use weaker ones")
+    def _draw(self, logits_BV: Tensor) -> list[tuple[int, float] | None]:
+        finite_B = torch.isfinite(logits_BV).all(dim=1).tolist()
         return [
-            draw(logits_V, self._rows[row].sampling, self._generators[row])
-            for logits_V, row in zip(logits_BV.cpu(), self.writing, strict=True)
+            draw(logits_V, self._rows[row].sampling, self._generators[row]) if finite else None
+            for logits_V, row, finite in zip(logits_BV.cpu(), self.writing, finite_B, strict=True)
         ]
 
     def _position(self, place: int, at: int, token: int, probability: float | None, steered: Steered) -> Position:

@@ -99,7 +99,7 @@ class Steering:
 
     def _measure(self, x_BLD: Tensor) -> Tensor:
         x_ND = x_BLD.flatten(0, 1)
-        return torch.cat([read(x_ND) for read in self._readers], dim=1).unflatten(0, x_BLD.shape[:2])
+        return torch.cat([read(x_ND) for read in self._readers], dim=1).view(*x_BLD.shape[:2], -1)
 
 
 def _readers(clamps: Sequence[Clamp]) -> list[Callable[[Tensor], Tensor]]:

@@ -1,0 +1,82 @@
+"""Tiny random models and SAEs, made on the spot."""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from pipeline.models.language_model import LanguageModel
+from pipeline.models.sae import SAE, Nonlinearity, SAEHeader
+
+WIDTH = 32
+CHAT_TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant: "
+
+
+def tiny_llama(vocab_size: int = 300, seed: int = 0) -> LlamaForCausalLM:
+    """Three layers, four heads of queries on two of keys; its weights are large, so that layers matter."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=WIDTH,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        initializer_range=0.3,
+        bos_token_id=256,
+        eos_token_id=257,
+        tie_word_embeddings=False,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def tiny_language_model(layer: int = 1, dtype: torch.dtype = torch.float32) -> LanguageModel:
+    """The same, cut at a layer."""
+    return LanguageModel(tiny_llama().to(dtype), layer=layer)
+
+
+def tiny_sae(
+    num_features: int = 24, *, nonlinearity: Nonlinearity = "relu", seed: int = 0, name: str | None = None, k: int = 4
+) -> SAE:
+    """Random directions of norm 1, half of whose features are active on a random input."""
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(num_features, WIDTH, generator=generator)
+    header = SAEHeader(
+        name=name or f"1-{nonlinearity}-{num_features}",
+        architecture=nonlinearity,
+        nonlinearity=nonlinearity,
+        num_features=num_features,
+        width=WIDTH,
+        model="tiny",
+        layer=1,
+        k=k if nonlinearity == "topk" else None,
+    )
+    threshold = torch.full((num_features,), 0.5 if nonlinearity == "jumprelu" else 0.0)
+    return SAE(
+        header,
+        torch.randn(num_features, WIDTH, generator=generator),
+        0.1 * torch.randn(num_features, generator=generator),
+        vectors / vectors.norm(dim=1, keepdim=True),
+        torch.zeros(WIDTH),
+        threshold,
+    )
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """Every byte is a token (0 to 255 by its place in the byte alphabet), then BOS 256 and EOS 257."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {character: number for number, character in enumerate(alphabet)}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def save_tiny_model(folder: Path) -> None:
+    """A model folder as `fetch` leaves it, weights in float32."""
+    tiny_llama().save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)

@@ -1,0 +1,200 @@
+"""Writing: against transformers' own generation, with unequal rows, and as a function of its seed."""
+
+import copy
+from collections import Counter
+
+import pytest
+import torch
+
+from pipeline.models.decoder import Decoder
+from pipeline.models.errors import ModelError
+from pipeline.models.generate import Detokeniser, End, Position, Row, Sampling, draw, generate
+from pipeline.models.language_model import LanguageModel
+from pipeline.models.steering import Clamp
+from tests.models import tiny_language_model, tiny_llama, tiny_sae
+
+BOS = 256
+SHORT, LONG = [BOS, 5, 9], [BOS, 1, 2, 3, 4, 50, 60, 70]
+
+
+def decoder(stop: bool = False) -> Decoder:
+    made = Decoder(tiny_language_model())
+    if not stop:
+        made.stop_ids = frozenset()
+    return made
+
+
+def write(rows: list[Row], on: Decoder | None = None) -> tuple[list[list[int]], dict[int, str], list[Position]]:
+    """Tokens of every row, why each ended, and all positions."""
+    events = [event for step in generate(on or decoder(), rows, sink_norm=1e9) for event in step]
+    positions = [event for event in events if isinstance(event, Position)]
+    tokens = [[p.token for p in positions if p.row == row] for row in range(len(rows))]
+    return tokens, {event.row: event.reason for event in events if isinstance(event, End)}, positions
+
+
+def greedy(prompt: list[int], steps: int) -> list[int]:
+    """What transformers writes, without a cache."""
+    model, tokens = tiny_llama(), list(prompt)
+    with torch.no_grad():
+        for _ in range(steps):
+            tokens.append(int(model(input_ids=torch.tensor([tokens]), use_cache=False).logits[0, -1].argmax()))
+    return tokens
+
+
+def test_unequal_rows_write_what_transformers_writes_for_each_alone() -> None:
+    rows = [Row(SHORT, (), Sampling(max_new_tokens=12)), Row(LONG, (), Sampling(max_new_tokens=5))]
+    tokens, ends, _ = write(rows)
+    assert tokens == [greedy(SHORT, 12), greedy(LONG, 5)]
+    assert ends == {0: "length", 1: "length"}
+
+
+def test_strength_off_equals_the_baseline_token_for_token() -> None:
+    sampling = Sampling(temperature=1.0, top_p=0.9, max_new_tokens=20, seed=3)
+    off = [Clamp(tiny_sae(), 4, None)]
+    (baseline, same), _, positions = write([Row(LONG, (), sampling), Row(LONG, off, sampling)])
+    assert baseline == same
+    assert [p.probability for p in positions if p.row == 0] == [p.probability for p in positions if p.row == 1]
+
+
+def test_the_baseline_is_the_same_before_beside_and_after_a_steered_request() -> None:
+    sampling, clamps, on = Sampling(temperature=0.8, max_new_tokens=16, seed=7), [Clamp(tiny_sae(), 4, 9.0)], decoder()
+    before = write([Row(LONG, (), sampling)], on)[0][0]
+    beside, steered = write([Row(LONG, (), sampling), Row(LONG, clamps, sampling)], on)[0]
+    after = write([Row(LONG, (), sampling)], on)[0][0]
+    assert before == beside == after
+    assert steered != before
+
+
+def test_a_mixed_batch_equals_each_row_alone() -> None:
+    sae = tiny_sae()
+    rows = [
+        Row(SHORT, [Clamp(sae, 1, 5.0)], Sampling(1.0, 0.95, 9, 1)),
+        Row(LONG, [Clamp(sae, 2, 0.0), Clamp(tiny_sae(seed=5), 3, 4.0)], Sampling(0.0, 1.0, 14, 2)),
+        Row(LONG, (), Sampling(0.7, 0.5, 3, 3)),
+    ]
+    assert write(rows)[0] == [write([row])[0][0] for row in rows]
+
+
+def test_the_same_seed_writes_the_same_and_another_one_does_not() -> None:
+    texts = [write([Row(LONG, (), Sampling(1.0, 1.0, 24, seed))])[0][0] for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_a_feature_held_at_zero_measures_zero_at_every_position() -> None:
+    sae = tiny_sae()
+    rows = [Row(LONG, [Clamp(sae, f, None) for f in range(8)]), Row(LONG, [Clamp(sae, f, 0.0) for f in range(8)])]
+    positions = write(rows)[2]
+    assert any(value > 0 for p in positions if p.row == 0 for value in p.activations)
+    assert all(value == 0 for p in positions if p.row == 1 for value in p.activations)
+
+
+def test_positions_carry_probabilities_and_the_opening_token_is_left_out() -> None:
+    tokens, _, positions = write([Row(SHORT, [Clamp(tiny_sae(), 1, 3.0)], Sampling(max_new_tokens=4))])
+    assert [p.left_out for p in positions] == [True, *[False] * 6]
+    assert [p.activations for p in positions] == [(0.0,), *[(3.0,)] * 6]
+    assert [p.probability is None for p in positions] == [True] * 3 + [False] * 4
+    assert all(p.probability and 0 < p.probability <= 1 for p in positions[3:])
+    assert len(tokens[0]) == 7
+
+
+def test_a_row_ends_at_a_stop_token_and_the_others_go_on() -> None:
+    on, plain = decoder(), greedy(LONG, 10)[len(LONG) :]
+    place = next(i for i, token in enumerate(plain) if i and token not in plain[:i])
+    other = greedy(SHORT, 10)[len(SHORT) :]
+    on.stop_ids = frozenset({plain[place]})
+    tokens, ends, _ = write(
+        [Row(LONG, (), Sampling(max_new_tokens=10)), Row(SHORT, (), Sampling(max_new_tokens=10))], on
+    )
+    assert tokens[0] == LONG + plain[:place]
+    assert ends[0] == "stop"
+    assert (tokens[1] == SHORT + other) == (plain[place] not in other)
+
+
+def test_stop_ids_are_those_of_the_model() -> None:
+    assert decoder(stop=True).stop_ids == {257}
+
+
+def test_a_cancelled_row_leaves_and_the_others_stay_as_they_were() -> None:
+    rows = [Row(LONG, (), Sampling(max_new_tokens=10)), Row(SHORT, (), Sampling(max_new_tokens=10))]
+    steps = [0]
+
+    def cancelled(row: int) -> bool:
+        steps[0] += 1
+        return row == 0 and steps[0] > 6
+
+    events = [e for step in generate(decoder(), rows, sink_norm=1e9, cancelled=cancelled) for e in step]
+    assert End(0, "cancelled") in events
+    written = [e.token for e in events if isinstance(e, Position) and e.row == 1]
+    assert written == greedy(SHORT, 10)
+    assert len([e for e in events if isinstance(e, Position) and e.row == 0]) < len(LONG) + 10
+
+
+def test_a_broken_row_ends_alone() -> None:
+    """A value beyond what floats hold breaks that row's output, and nothing else."""
+    rows = [Row(SHORT, [Clamp(tiny_sae(), 1, 3e38) for _ in range(12)]), Row(SHORT)]
+    tokens, ends, _ = write(rows)
+    assert ends[0] == "broken"
+    assert tokens[1] == greedy(SHORT, 64)
+
+
+def test_unfit_prompts_are_refused() -> None:
+    with pytest.raises(ModelError, match="empty"):
+        write([Row([])])
+    with pytest.raises(ModelError, match="256"):
+        write([Row(LONG, (), Sampling(max_new_tokens=250))])
+
+
+def test_draws_follow_the_distribution_within_the_nucleus() -> None:
+    logits = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05])).repeat_interleave(1)
+    generator = torch.Generator().manual_seed(0)
+    drawn = Counter(draw(logits, Sampling(1.0, 0.9), generator)[0] for _ in range(4000))
+    assert set(drawn) == {0, 1, 2}
+    for token, share in {0: 0.5 / 0.95, 1: 0.3 / 0.95, 2: 0.15 / 0.95}.items():
+        assert drawn[token] / 4000 == pytest.approx(share, abs=0.03)
+
+
+@pytest.mark.parametrize("top_p", [1e-9, 0.3, 0.999, 1.0])
+def test_a_large_vocabulary_draws_as_if_all_of_it_were_sorted(top_p: float) -> None:
+    logits = 0.3 * torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    probability, order = torch.softmax(logits.double(), 0).sort(descending=True)
+    upto = probability.cumsum(0)
+    size = min(int((upto < top_p).sum()) + 1, 1000)
+    for seed in range(20):
+        share = float(torch.rand((), generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
+        place = min(int((upto[:size] <= share * upto[size - 1]).sum()), size - 1)
+        found = draw(logits, Sampling(1.0, top_p), torch.Generator().manual_seed(seed))[0]
+        assert found == int(order[place])
+
+
+def test_split_characters_come_out_whole() -> None:
+    pieces = [
+        "né ".encode()[:2],
+        "né ".encode()[2:],
+        "🦊".encode()[:1],
+        "🦊".encode()[1:3],
+        "🦊".encode()[3:],
+        b"\xff",
+        b"a",
+    ]
+    detokeniser = Detokeniser(pieces)
+    assert [detokeniser.feed(token) for token in range(7)] == ["n", "é ", "", "", "🦊", "\\xff", "a"]
+
+
+def test_only_llamas_are_written_with() -> None:
+    model = tiny_language_model()
+    model.model.__class__ = type("OtherForCausalLM", (type(model.model),), {})
+    with pytest.raises(ModelError, match="OtherForCausalLM"):
+        Decoder(model)
+
+
+def test_bfloat16_errs_no_more_than_transformers_does() -> None:
+    """The packed matrices of the fast path, both against the same weights in float32."""
+    rounded = tiny_llama().to(torch.bfloat16)
+    with torch.no_grad():
+        plain = rounded(input_ids=torch.tensor([LONG]), use_cache=False).logits[0, -1].float()
+        exact = copy.deepcopy(rounded).float()(input_ids=torch.tensor([LONG]), use_cache=False).logits[0, -1]
+    on = Decoder(LanguageModel(rounded, layer=1))
+    cache = on.cache(1, len(LONG))
+    found = on.read(torch.tensor([LONG]), torch.tensor([len(LONG)]), cache, lambda x_BLD, positions_BL: x_BLD)
+    assert found is not None
+    assert (found[0] - exact).norm() < 1.5 * (plain - exact).norm()
