@@ -43,7 +43,7 @@ from pipeline.shortlist import (
 
 TILE_ROWS = 2048
 """Rows encoded at once."""
-BOTTOM_BINS = HISTOGRAM_STEPS_PER_OCTAVE
+BINS_BELOW = HISTOGRAM_STEPS_PER_OCTAVE
 """How far below the upper edge of the lowest band single bins are told apart: an octave."""
 
 
@@ -133,7 +133,8 @@ class FeatureSelection:
         self.histogram_FH = np.zeros((F, HISTOGRAM_BINS), np.int64)
         self._lowest_bin_F = np.zeros(F, np.int64)
         self.top = Shortlist(F, config.top, owner=lambda token_N: document_S[token_N >> 32].astype(np.int64))
-        self.bottom = Shortlist(F, config.bottom)
+        # Close to zero some are active by the rounding of the pass alone: of half as many again the exact ones stay.
+        self.bottom = Shortlist(F, config.bottom * 3 // 2)
         self.interval = Shortlist(F * HISTOGRAM_BINS, config.per_band, regroup=self._regroup)
 
     def add(self, x_ND: Tensor, token_N: Ints) -> None:
@@ -185,7 +186,7 @@ class FeatureSelection:
 
     def _regroup(self, group_N: Ints) -> Ints:
         """Groups (feature, bin) under the maximum known now: the lowest bins of a feature become one."""
-        self._lowest_bin_F = np.maximum(self.lattice.bins(self.max_F / np.float32(self.config.bands)) - BOTTOM_BINS, 0)
+        self._lowest_bin_F = np.maximum(self.lattice.bins(self.max_F / np.float32(self.config.bands)) - BINS_BELOW, 0)
         feature_N, bin_N = np.divmod(group_N, HISTOGRAM_BINS)
         return feature_N * HISTOGRAM_BINS + np.maximum(bin_N, self._lowest_bin_F[feature_N])
 

@@ -79,7 +79,7 @@ def sort_order(*columns: Ints) -> Ints:
     for column_N in reversed(columns):
         # torch sorts integers by radix on all cores, ten times as fast as numpy.lexsort
         order_N = order_N[torch.sort(torch.from_numpy(np.ascontiguousarray(column_N))[order_N], stable=True).indices]
-    return cast(Ints, order_N.numpy())
+    return order_N.numpy()
 
 
 def ranks(group_N: Ints) -> Ints:
@@ -88,14 +88,16 @@ def ranks(group_N: Ints) -> Ints:
         return np.zeros(0, np.int64)
     starts_N = np.flatnonzero(np.concatenate([[True], group_N[1:] != group_N[:-1]]))
     lengths_N = np.diff(np.append(starts_N, len(group_N)))
-    return cast(Ints, np.arange(len(group_N)) - np.repeat(starts_N, lengths_N))
+    places_N: Ints = np.arange(len(group_N)) - np.repeat(starts_N, lengths_N)
+    return places_N
 
 
 def ranges(start_N: Ints, count_N: Ints) -> Ints:
     """start, start + 1, ... of `count` numbers each, one range after the other."""
     ends_N = np.cumsum(count_N)
     total = int(ends_N[-1]) if len(ends_N) else 0
-    return np.arange(total) + np.repeat(start_N - (ends_N - count_N), count_N)
+    numbers: Ints = np.arange(total) + np.repeat(start_N - (ends_N - count_N), count_N)
+    return numbers
 
 
 def first_of_each(entries: Entries, size: int) -> Entries:

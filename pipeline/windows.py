@@ -19,6 +19,7 @@ from torch import Tensor
 
 from data.documents import TokenizedCorpus
 from data.records import EXAMPLE_KINDS
+from pipeline.config import ExamplesConfig
 from pipeline.models.sae import SAE
 from pipeline.selection import Candidates, bands_of
 from pipeline.shortlist import (
@@ -107,7 +108,7 @@ class WindowGather:
         offset_E = position_R[first_W[window_E] + place_E] - self.start_M[example_E]
         self._found.append((example_E, offset_E.astype(np.int16), window_WL[window_E, place_E]))
 
-    def finish(self, num_bands: int) -> Examples:
+    def finish(self, config: ExamplesConfig) -> Examples:
         """Examples in their final order, by exact activations."""
         example_E, offset_E, value_E = self._collect()
         chosen = self.chosen
@@ -117,15 +118,17 @@ class WindowGather:
         np.maximum.at(max_F, chosen.feature_M[example_E], value_E)
         activation_M = self._peaks(example_E, offset_E, value_E)
         pre_M = np.where(activation_M > 0, activation_M, chosen.pre_M)
-        band_M = bands_of(activation_M, max_F[chosen.feature_M], num_bands)
+        band_M = bands_of(activation_M, max_F[chosen.feature_M], config.bands)
         keep_M = (chosen.kind_M == CONTRAST) | (activation_M > 0)
         keep_M &= (chosen.kind_M != INTERVAL) | (band_M == chosen.band_M)
         kept = np.flatnonzero(keep_M)
         order = kept[_final_order(chosen.take(kept), activation_M[kept], pre_M[kept])]
-        group = chosen.feature_M[order] * len(EXAMPLE_KINDS) + chosen.kind_M[order]
+        rank = ranks(_group(chosen.take(order)))
+        few = (chosen.kind_M[order] != BOTTOM) | (rank < config.bottom)
+        order = order[few]
         return Examples(
             chosen=chosen.take(order),
-            rank_M=ranks(group),
+            rank_M=rank[few],
             start_M=self.start_M[order],
             length_M=(self.stop_M - self.start_M)[order],
             activation_M=activation_M[order],
@@ -159,5 +162,9 @@ def _final_order(chosen: Candidates, activation_M: Floats, pre_M: Floats) -> Int
     """The order by feature, kind and rank: strongest first, for `bottom` and `contrast` lowest first."""
     key_M = np.where(chosen.kind_M == BOTTOM, ascending_keys(activation_M), descending_keys(activation_M))
     key_M = np.where(chosen.kind_M == CONTRAST, ascending_keys(pre_M), key_M)
-    group_M = chosen.feature_M * len(EXAMPLE_KINDS) + chosen.kind_M
-    return sort_order((group_M << 32) | key_M, chosen.token_M)
+    return sort_order((_group(chosen) << 32) | key_M, chosen.token_M)
+
+
+def _group(chosen: Candidates) -> Ints:
+    """One number for each feature and kind [M]."""
+    return chosen.feature_M * len(EXAMPLE_KINDS) + chosen.kind_M

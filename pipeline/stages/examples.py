@@ -40,7 +40,7 @@ def find_examples(work: Work) -> dict[str, Any]:
     for name in saes:
         folder = work.folder / name
         folder.mkdir(exist_ok=True)
-        examples = gathers.pop(name).finish(recipe.examples.bands)
+        examples = gathers.pop(name).finish(recipe.examples)
         num_dead = write_statistics(folder, statistics.pop(name), examples.max_F, num_tokens)
         num_examples = write_examples(folder, examples, corpus)
         dead_share = num_dead / saes[name].num_features
