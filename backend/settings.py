@@ -21,6 +21,14 @@ class Settings(BaseSettings):
     """SQLAlchemy URL; None is SQLite inside the store."""
     live: bool = True
     """Whether the language model is loaded for prompts and steering (it needs the `live` extra and memory)."""
+    live_device: str = "cpu"
+    """Where the model is kept: "cpu", "cuda" or "cuda:N". Never chosen for you."""
+    live_sae_gb: Annotated[float, Field(gt=0)] = 4.0
+    """Memory for SAEs in use, in GB; the one used longest ago goes first."""
+    live_queue: Annotated[int, Field(gt=0)] = 16
+    """Requests that may wait for the model."""
+    live_rows: Annotated[int, Field(ge=2)] = 16
+    """Texts written at the same time, in one batch."""
     max_prompt_tokens: Annotated[int, Field(gt=0)] = 512
     """Longest prompt that the live pages take."""
     max_new_tokens: Annotated[int, Field(gt=0)] = 128

@@ -1,0 +1,131 @@
+"""What goes to the engine and what comes back: plain values, without torch.
+
+Shapes: L tokens of a prompt, K activations above zero.
+
+    RefusedError    a request that cannot be done as asked: the message says what to change (422)
+    EngineOffError  there is no model to ask (503)
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from backend.catalogue import OpenRun, OpenSAE
+from data.errors import ConfigError, ServeError
+
+
+class RefusedError(ConfigError):
+    """A request that cannot be done as asked."""
+
+
+class EngineOffError(ServeError):
+    """There is no model to ask."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a person typed."""
+
+    text: str
+    chat: bool = False
+    """Put into the model's chat template, as what the user says."""
+
+
+@dataclass(frozen=True)
+class Active:
+    """Activations above zero of one SAE on a prompt, sorted by token, then feature. Left-out tokens have none."""
+
+    token_K: npt.NDArray[np.int64]
+    feature_K: npt.NDArray[np.int64]
+    value_K: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A prompt as the model read it."""
+
+    tokens: list[int]
+    """The model's exact tokens, one opening token (BOS) first."""
+    pieces: list[bytes]
+    """The bytes that each stands for."""
+    left_out: list[bool]
+    """The opening token and attention sinks: shown, but not counted."""
+    active: dict[str, Active]
+    """By name of the SAE."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A feature of a row."""
+
+    sae: OpenSAE
+    index: int
+    value: float | None
+    """Activation at which it is held; None only measures it."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How text is written."""
+
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class SteerRequest:
+    """Rows that are written from one prompt."""
+
+    run: OpenRun
+    tokens: list[int]
+    """Of the prompt, see `Engine.tokenize`."""
+    rows: list[list[Held]]
+    draw: Draw
+
+
+@dataclass(frozen=True)
+class Queued:
+    """The request waits."""
+
+    ahead: int
+    """Requests before it, the running one included."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A token that a row has read: first those of the prompt, then those that it wrote."""
+
+    row: int
+    token: int
+    text: str
+    """The characters it completes; "" while one is incomplete."""
+    probability: float | None
+    """At temperature 1; None in the prompt."""
+    activations: tuple[float, ...]
+    """Of the row's features, in their order: held, or as they are."""
+    left_out: bool
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A row is finished."""
+
+    row: int
+    reason: Literal["stop", "length", "cancelled", "broken"]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The request is finished."""
+
+    seconds: float
+    """From its first step to its last."""
+    num_tokens: int
+    """Written, by all its rows."""
+
+
+SteerEvent = Queued | Written | Ended | Finished

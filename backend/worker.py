@@ -1,0 +1,170 @@
+"""One thread that does all work with the language model, and the bounded queue before it.
+
+WorkerError
+├── BusyError        the queue is full
+└── StoppedError     the server is shutting down
+"""
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+from data.errors import ServeError
+
+T = TypeVar("T")
+J = TypeVar("J", bound="Job")
+
+STOP_SECONDS = 10.0
+"""The longest that the end of the server waits for a step of the model."""
+
+logger = logging.getLogger("monosema")
+
+
+class WorkerError(ServeError):
+    """The worker takes no more work."""
+
+
+class BusyError(WorkerError):
+    """The queue is full."""
+
+
+class StoppedError(WorkerError):
+    """The server is shutting down."""
+
+
+class Job(ABC):
+    """Something for the worker to do."""
+
+    def __init__(self) -> None:
+        self._cancelled = threading.Event()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled.is_set()
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more. May be called from any thread, also while it runs."""
+        self._cancelled.set()
+
+    @abstractmethod
+    def run(self) -> None:
+        """Do it, on the worker's thread. Whatever it raises goes to `failed`."""
+
+    @abstractmethod
+    def failed(self, error: Exception) -> None:
+        """It cannot be done."""
+
+    def moved(self, ahead: int) -> None:
+        """It waits, with this many jobs before it. Not every job has somebody to tell."""
+        return
+
+
+class Call(Job, Generic[T]):
+    """A short function, whose result is waited for."""
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        super().__init__()
+        self._function = function
+        self.future: Future[T] = Future()
+
+    def run(self) -> None:
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_result(self._function())
+
+    def failed(self, error: Exception) -> None:
+        if not self.future.cancelled():
+            self.future.set_exception(error)
+
+
+class Worker:
+    """A daemon thread that starts with the first job."""
+
+    def __init__(self, capacity: int) -> None:
+        """capacity: jobs that may wait, beside the one that runs."""
+        self._capacity = capacity
+        self._waiting: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._current: Job | None = None
+        self._stopped = False
+
+    def submit(self, job: Job) -> None:
+        """Put a job at the end of the queue. Raises BusyError when that is full, StoppedError when the server ends."""
+        with self._changed:
+            if self._stopped:
+                raise StoppedError("the server is shutting down: try again in a moment")
+            self._drop_cancelled()
+            if len(self._waiting) >= self._capacity:
+                raise BusyError(f"{len(self._waiting)} requests wait already: try again in a few seconds")
+            job.moved(len(self._waiting) + (self._current is not None))
+            self._waiting.append(job)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="monosema-worker", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    @property
+    def waiting(self) -> int:
+        """Jobs in the queue."""
+        return len(self._waiting)
+
+    def take(self, kind: type[J], fits: Callable[[J], bool]) -> list[J]:
+        """Take jobs of a kind out of the queue, first come first, while they fit. For the job that runs."""
+        with self._changed:
+            self._drop_cancelled()
+            taken = [job for job in self._waiting if isinstance(job, kind) and fits(job)]
+            self._waiting = deque(job for job in self._waiting if job not in taken)
+        return taken
+
+    def run_short(self) -> None:
+        """Do all calls that wait, for the job that runs to let them pass between two of its steps."""
+        if self._waiting:
+            for job in self.take(Call, lambda job: True):
+                _run(job)
+
+    def stop(self) -> None:
+        """Refuse new work, drop what waits, cancel what runs. Waits for it to end."""
+        with self._changed:
+            self._stopped = True
+            dropped, self._waiting = list(self._waiting), deque()
+            if self._current is not None:
+                self._current.cancel()
+            self._changed.notify()
+        for job in dropped:
+            job.failed(StoppedError("the server is shutting down: try again in a moment"))
+        if self._thread is not None:
+            self._thread.join(STOP_SECONDS)
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            _run(job)
+            with self._changed:
+                self._current = None
+
+    def _next(self) -> Job | None:
+        with self._changed:
+            self._changed.wait_for(lambda: bool(self._waiting) or self._stopped)
+            if self._stopped:
+                return None
+            self._current = self._waiting.popleft()
+            for ahead, other in enumerate(self._waiting, start=1):
+                other.moved(ahead)
+            return self._current
+
+    def _drop_cancelled(self) -> None:
+        self._waiting = deque(job for job in self._waiting if not job.cancelled)
+
+
+def _run(job: Job) -> None:
+    if job.cancelled:
+        return
+    try:
+        job.run()
+    except Exception as error:  # whatever it is belongs to who asked; the worker lives on
+        if not isinstance(error, ServeError):
+            logger.debug("a job failed", exc_info=error)
+        job.failed(error)
