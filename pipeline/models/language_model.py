@@ -19,6 +19,7 @@ import transformers
 from torch import Tensor, nn
 
 from pipeline.models.errors import ModelError
+from pipeline.models.fused import FusedLayers, obstacle
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 REQUIRED = ("model.embed_tokens", "model.layers", "model.norm", "lm_head")
@@ -28,7 +29,7 @@ REQUIRED = ("model.embed_tokens", "model.layers", "model.norm", "lm_head")
 class LanguageModel:
     """A language model in memory, cut at layer N: layer N's output is `model.layers[N]`'s, N from 0."""
 
-    def __init__(self, model: Any, *, layer: int, only_until_layer: bool = False) -> None:
+    def __init__(self, model: Any, *, layer: int, only_until_layer: bool = False, fused: bool = True) -> None:
         _check_architecture(model)
         self.model: Any = model.eval().requires_grad_(False)
         self.layers: nn.ModuleList = self.model.model.layers
@@ -45,28 +46,43 @@ class LanguageModel:
         self.device: torch.device = weight.device
         self._until: Callable[..., Any] = _until(self.model.model, layer)
         self._after: Callable[..., Any] | None = None if only_until_layer else _after(self.model, layer)
+        reason = obstacle(self._until) if fused else "it was not asked for"
+        self._fused = FusedLayers(self._until, layer + 1) if reason is None else None
+        self.road = (
+            "fused layers" if reason is None else f"the layers as transformers has them (no fused ones: {reason})"
+        )
+        """By which code `residuals` runs, and why."""
         if only_until_layer:
             del self.layers[layer + 1 :]
             self.model.lm_head = None
 
     @classmethod
     def load(
-        cls, folder: Path, *, layer: int, dtype: str = "bfloat16", device: str = "cpu", only_until_layer: bool = False
+        cls,
+        folder: Path,
+        *,
+        layer: int,
+        dtype: str = "bfloat16",
+        device: str = "cpu",
+        only_until_layer: bool = False,
+        fused: bool = True,
     ) -> Self:
         """Read a local folder with `config.json` and safetensors.
 
         only_until_layer: forget the later layers and the head, so that `logits` and `logits_from` are not there.
+        fused: let `residuals` take the faster road of fused.py where it fits this model; `road` says whether it does.
         Raises ModelError when the folder holds no such model, the layer is out of range, or the device is not there.
         """
         check_device(device)
         if dtype not in DTYPES:
             raise ModelError(f"dtype '{dtype}' is not one of {', '.join(DTYPES)}")
-        return cls(_read(folder, DTYPES[dtype]).to(device), layer=layer, only_until_layer=only_until_layer)
+        model = _read(folder, DTYPES[dtype]).to(device)
+        return cls(model, layer=layer, only_until_layer=only_until_layer, fused=fused)
 
     @torch.no_grad()
     def residuals(self, tokens_BL: Tensor) -> Tensor:
         """The residual stream after layer N, [B, L, D] in the model's dtype; later layers and the head are not run."""
-        return self._run_until(tokens_BL)
+        return self._run_until(tokens_BL) if self._fused is None else self._fused(tokens_BL.to(self.device))
 
     @torch.no_grad()
     def logits(self, tokens_BL: Tensor) -> Tensor:
