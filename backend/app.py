@@ -34,9 +34,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=COMPRESSION_LEVEL)
     app.add_middleware(SecurityHeaders)
-    # Pages come last: /{model}/{sae} takes any two words.
-    for router in (health.router, assets.router, saes.router, features.router, maps.router, live.router, pages.router):
-        app.include_router(router)
+    for module in (health, assets, saes, features, maps, live, pages):
+        app.include_router(module.router)
+    # Last, for they take any two or three words.
+    app.include_router(features.pages)
+    app.include_router(saes.pages)
     return app
 
 

@@ -1,9 +1,11 @@
-"""What each page shows: one dataclass per template, every field used by it."""
+"""What each page shows: one dataclass per template, every field used by it, and the parts they are made of."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from backend.security import STRICT
+from backend.figures import Bars
+from backend.queries import Example, Feature, FeatureList, FeatureSummary, Neighbours, Selection
+from backend.security import MAP, PLOTS, STRICT
 
 
 @dataclass(frozen=True)
@@ -14,6 +16,147 @@ class Page:
     """Its Content-Security-Policy, see backend/security.py."""
 
 
+# ---- parts
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measured value with what it means."""
+
+    name: str
+    text: str
+    """The value as shown, with its unit."""
+    explanation: str
+
+
+@dataclass(frozen=True)
+class SAECard:
+    """An SAE as pages name it."""
+
+    model: str
+    name: str
+    href: str
+    series: int
+    """Its colour: its place in the run."""
+    num_features: int
+    method: str
+    """How it was trained, in words."""
+    metrics: list[Metric]
+
+
+@dataclass(frozen=True)
+class RunCard:
+    """A run as pages name it."""
+
+    name: str
+    model: str
+    layer: int
+    corpus: str
+    num_tokens: int
+    """Tokens that statistics and examples were counted on."""
+    saes: list[SAECard]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link that may be the current one."""
+
+    text: str
+    href: str
+    current: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table that can be sorted by."""
+
+    title: str
+    explanation: str
+    href: str
+    """The same list sorted by it; in the other direction if it already is."""
+    direction: str
+    """"ascending", "descending", or "" when the list is not sorted by it."""
+    numeric: bool
+
+
+@dataclass(frozen=True)
+class Pager:
+    """Where a page of a list stands."""
+
+    text: str
+    """e.g. 51–100 of 4,096"""
+    previous: str | None
+    next: str | None
+
+
+@dataclass(frozen=True)
+class Tab:
+    """One kind of examples."""
+
+    title: str
+    href: str
+    current: bool
+    count: int
+    explanation: str
+
+
+@dataclass(frozen=True)
+class ExampleGroup:
+    """Examples that stand under one heading."""
+
+    heading: str
+    """"" for none."""
+    examples: list[Example]
+
+
+@dataclass(frozen=True)
+class NeighbourGroup:
+    """The nearest features in one SAE."""
+
+    heading: str
+    card: SAECard
+    neighbours: Neighbours
+
+
+@dataclass(frozen=True)
+class WorkedExample:
+    """One feature of this very run, shown on the home page."""
+
+    feature: FeatureSummary
+    examples: list[Example]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of an API operation."""
+
+    name: str
+    place: str
+    """path, query or body"""
+    type: str
+    required: bool
+    description: str
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of the API."""
+
+    method: str
+    path: str
+    summary: str
+    description: str
+    parameters: list[Parameter]
+    tag: str
+    answers: str
+    """The type of its answer."""
+    example: str
+    """An address that can be opened, or ""."""
+
+
+# ---- pages
+
+
 @dataclass(frozen=True)
 class ErrorPage(Page):
     """error.html: what went wrong, and where to go from here."""
@@ -22,3 +165,99 @@ class ErrorPage(Page):
     title: str
     detail: str
     """What to do, in a sentence."""
+
+
+@dataclass(frozen=True)
+class HomePage(Page):
+    """home.html: what this is, with an example, and what there is to see."""
+
+    runs: list[RunCard]
+    worked: WorkedExample | None
+    total_features: int
+
+
+@dataclass(frozen=True)
+class SearchPage(Page):
+    """search.html: features of all SAEs of a run by label."""
+
+    selection: Selection
+    sae: str
+    """Name of the only SAE that is searched, or ""."""
+    run: RunCard
+    result: FeatureList | None
+    """None when nothing was asked for."""
+    pager: Pager | None
+    series_of: dict[str, int]
+    """Colours of the SAEs by name."""
+
+
+@dataclass(frozen=True)
+class SAEPage(Page):
+    """sae.html: one SAE and its features."""
+
+    policy: ClassVar[str] = PLOTS
+
+    run: RunCard
+    sae: SAECard
+    siblings: list[Link]
+    """The SAEs of the run."""
+    selection: Selection
+    result: FeatureList
+    columns: list[Column]
+    pager: Pager
+    presets: list[Link]
+    """Lists that people often want."""
+    density_figure: dict[str, Any] | None
+    curve_figures: list[tuple[str, dict[str, Any]]]
+    """Heading and Plotly figure."""
+    recipe: list[tuple[str, str]]
+    """What made it, as field and value."""
+
+
+@dataclass(frozen=True)
+class FeaturePage(Page):
+    """feature.html: everything about one feature."""
+
+    run: RunCard
+    sae: SAECard
+    feature: Feature
+    previous: str | None
+    next: str | None
+    metrics: list[Metric]
+    tabs: list[Tab]
+    about: str
+    """What the examples of the current tab are."""
+    shortfall: str
+    """Why there are fewer examples than asked for; "" when there are not."""
+    groups: list[ExampleGroup]
+    bars: Bars | None
+    """Histogram of its activations; None when it is dead."""
+    neighbours: list[NeighbourGroup]
+
+
+@dataclass(frozen=True)
+class ExplorePage(Page):
+    """explore.html: the joint map of a run."""
+
+    policy: ClassVar[str] = MAP
+
+    run: RunCard
+    figure: dict[str, Any]
+    """Layout and one trace per SAE, without points."""
+    points: str
+    """Address of the points."""
+    focus: FeatureSummary | None
+    """The feature whose neighbours are shown."""
+    neighbours: list[NeighbourGroup]
+    suggestions: list[FeatureSummary]
+    """Features to start from when there is no focus."""
+
+
+@dataclass(frozen=True)
+class DocsPage(Page):
+    """docs.html: the API, from its OpenAPI description."""
+
+    operations: dict[str, list[Operation]]
+    """By tag."""
+    openapi: str
+    """Address of the description."""

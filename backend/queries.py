@@ -37,13 +37,13 @@ class Selection(BaseModel):
     sort: Sort = "max"
     order: Literal["asc", "desc"] | None = None
     """None is the natural one: labels and indices ascend, numbers descend."""
-    page: int = Field(1, ge=1, le=10_000_000)
-    per_page: int = Field(50, ge=1, le=200)
+    page: int = Field(default=1, ge=1, le=10_000_000)
+    per_page: int = Field(default=50, ge=1, le=200)
     alive: bool | None = None
     """True: only features that were active; False: only dead ones."""
-    min_density: float | None = Field(None, ge=0, le=1)
-    max_density: float | None = Field(None, ge=0, le=1)
-    q: str = Field("", max_length=200)
+    min_density: float | None = Field(default=None, ge=0, le=1)
+    max_density: float | None = Field(default=None, ge=0, le=1)
+    q: str = Field(default="", max_length=200)
     """Part of the label, in any case."""
 
     @field_validator("alive", "min_density", "max_density", "order", mode="before")

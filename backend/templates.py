@@ -36,7 +36,7 @@ def _templates() -> Jinja2Templates:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"number": number, "count": count, "share": share, "signed": signed}
+    environment.filters |= {"number": number, "count": count, "share": share, "signed": signed, "log10": math.log10}
     environment.globals |= {"query": query, "version": __version__}
     return Jinja2Templates(env=environment)
 

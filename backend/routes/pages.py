@@ -1,5 +1,66 @@
-"""The published SAEs."""
+"""Pages that belong to no noun: home, search by label, a random feature, the description of the API."""
 
-from fastapi import APIRouter
+from typing import Annotated
 
-router = APIRouter()
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from backend.cards import run_card
+from backend.contexts import DocsPage, HomePage, SearchPage
+from backend.dependencies import LibraryDep, RunDep
+from backend.errors import not_found
+from backend.lists import pager
+from backend.openapi import operations
+from backend.queries import random_feature, search_labels
+from backend.routes.saes import SelectionQuery
+from backend.showpieces import worked_example
+from backend.templates import render
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+def home_page(request: Request, library: LibraryDep) -> Response:
+    """What this is, and what there is to see."""
+    runs = library.catalogue().runs
+    page = HomePage(
+        runs=[run_card(run) for run in runs],
+        worked=worked_example(runs[0]) if runs else None,
+        total_features=sum(sae.num_features for run in runs for sae in run.saes),
+    )
+    return render(request, "home.html", page)
+
+
+@router.get("/search")
+def search_page(request: Request, run: RunDep, selection: SelectionQuery, sae: str = "") -> Response:
+    """Features of all SAEs of a run by label."""
+    chosen = [other for other in run.saes if sae in ("", other.name)]
+    if not chosen:
+        raise not_found(f"There is no SAE '{sae}' in run '{run.name}'.")
+    result = search_labels(run, chosen, selection) if selection.q else None
+    page = SearchPage(
+        selection=selection,
+        sae=sae,
+        run=run_card(run),
+        result=result,
+        pager=pager(result, selection, sae=sae) if result else None,
+        series_of={other.name: other.record.position for other in run.saes},
+    )
+    return render(request, "search.html", page)
+
+
+@router.get("/random")
+def random_page(run: RunDep, sae: Annotated[str, Query(description="Name of the SAE to draw from.")] = "") -> Response:
+    """Leads to a random feature that is alive."""
+    chosen = [other for other in run.saes if sae in ("", other.name)]
+    feature = random_feature(chosen) if chosen else None
+    if feature is None:
+        raise not_found(f"There is no live feature in '{sae or run.name}'.")
+    return RedirectResponse(feature.href, 303, {"cache-control": "no-store"})
+
+
+@router.get("/docs")
+def docs_page(request: Request) -> Response:
+    """The API, described."""
+    page = DocsPage(operations=operations(request.app.openapi()), openapi=request.app.openapi_url)
+    return render(request, "docs.html", page)

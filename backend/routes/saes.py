@@ -1,5 +1,88 @@
-"""The published SAEs."""
+"""SAEs: the list of them, and the page of one with its table of features."""
 
-from fastapi import APIRouter
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-router = APIRouter()
+from fastapi import APIRouter, Query, Request, Response
+
+from backend.cards import recipe_lines, run_card, sae_card
+from backend.catalogue import OpenSAE
+from backend.contexts import Link, SAEPage
+from backend.dependencies import LibraryDep, SAEDep
+from backend.figures import Figure, curve_figures, density_figure
+from backend.lists import columns, pager, presets
+from backend.queries import Selection, list_features
+from backend.templates import render
+
+router = APIRouter(prefix="/api/v1/saes", tags=["SAEs"])
+pages = APIRouter(include_in_schema=False)
+
+SelectionQuery = Annotated[Selection, Query()]
+
+
+@dataclass(frozen=True)
+class SAEInfo:
+    """A published SAE."""
+
+    model: str
+    name: str
+    run: str
+    layer: int
+    """It reads the output of `model.layers[layer]`."""
+    architecture: str
+    num_features: int
+    num_tokens: int
+    """Tokens that statistics and examples were counted on."""
+    config: dict[str, Any]
+    """Its section of the recipe."""
+    metrics: dict[str, Any]
+    """Measured on held-out documents."""
+    href: str
+    """Address of its page."""
+
+
+@router.get("")
+def list_saes(library: LibraryDep) -> list[SAEInfo]:
+    """All published SAEs with their metrics, the newest run first."""
+    return [_info(sae) for run in library.catalogue().runs for sae in run.saes]
+
+
+@pages.get("/{model}/{sae}")
+def sae_page(request: Request, sae: SAEDep, selection: SelectionQuery) -> Response:
+    """One SAE and its features."""
+    result = list_features(sae, selection)
+    page = SAEPage(
+        run=run_card(sae.run),
+        sae=sae_card(sae),
+        siblings=[Link(other.name, other.href, other is sae) for other in sae.run.saes],
+        selection=selection,
+        result=result,
+        columns=columns(selection),
+        pager=pager(result, selection),
+        presets=presets(selection),
+        density_figure=_density(sae),
+        curve_figures=curve_figures(sae.record.curve),
+        recipe=recipe_lines(sae),
+    )
+    return render(request, "sae.html", page)
+
+
+def _density(sae: OpenSAE) -> Figure | None:
+    histogram = sae.record.metrics.get("density_histogram")
+    return density_figure(histogram["counts"], histogram["edges"]) if histogram else None
+
+
+def _info(sae: OpenSAE) -> SAEInfo:
+    record = sae.record
+    return SAEInfo(
+        model=sae.model,
+        name=sae.name,
+        run=sae.run.name,
+        layer=sae.run.record.layer,
+        architecture=record.architecture,
+        num_features=sae.num_features,
+        num_tokens=sae.run.num_tokens,
+        config=record.config,
+        metrics=record.metrics,
+        href=sae.href,
+    )

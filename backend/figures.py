@@ -1,0 +1,130 @@
+"""Figures: pure functions from data to Plotly JSON, or to bars that a template draws as SVG.
+
+Figures carry no colours: `plots.js` takes them from the stylesheet, so that they follow the theme. A feature's
+histogram is SVG, because the page that people open most should not wait for Plotly's four megabytes.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from backend.tokens import level
+from data.records import histogram_edges
+
+Figure = dict[str, Any]
+CURVES = {
+    "explained_variance": "Explained variance",
+    "l0": "L0: active features per token",
+    "dead_share": "Dead share",
+    "loss": "Loss",
+}
+BAR_FLOOR = 0.012
+"""Height of the lowest bar that is not empty, as a share of the plot, so that it can be seen."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar; lengths are shares of the plot."""
+
+    x: float
+    width: float
+    height: float
+    level: int
+    """Step of the highlight that its activations have."""
+    title: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark on the axis."""
+
+    x: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A histogram."""
+
+    bars: list[Bar]
+    ticks: list[Tick]
+    peak: int
+    """Count of the highest bar."""
+
+
+def activation_bars(histogram: Sequence[int], scale: float, maximum: float) -> Bars | None:
+    """A feature's activations, tokens per quarter octave; None when it never was active. `scale`: histogram_scale."""
+    filled = [i for i, count in enumerate(histogram) if count]
+    if not filled:
+        return None
+    edges = histogram_edges(scale).tolist()
+    first, stop = max(0, filled[0] - 1), min(len(histogram), filled[-1] + 2)
+    width, peak = 1 / (stop - first), max(histogram)
+    bars = [
+        Bar(
+            x=(i - first) * width,
+            width=width,
+            height=max(histogram[i] / peak, BAR_FLOOR),
+            level=max(0, level(min(math.sqrt(edges[i] * edges[i + 1]), maximum), maximum)),
+            title=f"{_short(edges[i])} to {_short(edges[i + 1])}: {histogram[i]:,} tokens",
+        )
+        for i in filled
+    ]
+    return Bars(bars, _log_ticks(edges[first], edges[stop]), peak)
+
+
+def density_figure(counts: Sequence[int], edges: Sequence[float]) -> Figure:
+    """How many features of an SAE are active how often. `edges` are log10 of the density."""
+    centres = [(a + b) / 2 for a, b in pairwise(edges)]
+    texts = [f"{100 * 10**a:.2g}% to {100 * 10**b:.2g}%" for a, b in pairwise(edges)]
+    bars = {"type": "bar", "x": centres, "y": list(counts), "customdata": texts, "width": edges[1] - edges[0]}
+    bars["hovertemplate"] = "%{y:,} features active on<br>%{customdata} of tokens<extra></extra>"
+    powers = list(range(math.floor(edges[0]), math.ceil(edges[-1]) + 1))
+    axis = {
+        "tickvals": powers,
+        "ticktext": [f"{100 * 10.0**power:g}%" for power in powers],
+        "title": {"text": "Density"},
+    }
+    return {"data": [bars], "layout": {"xaxis": axis, "yaxis": {"title": {"text": "Features"}}, "bargap": 0.06}}
+
+
+def curve_figures(curve: Sequence[dict[str, Any]]) -> list[tuple[str, Figure]]:
+    """Training curves over tokens: heading and figure of each."""
+    return [(title, _curve(curve, name)) for name, title in CURVES.items() if curve and name in curve[0]]
+
+
+def map_figure(names: Sequence[str]) -> Figure:
+    """The joint map: one WebGL trace per SAE, points to come."""
+    traces = [
+        {"type": "scattergl", "mode": "markers", "name": name, "x": [], "y": [], "hoverinfo": "none", "series": number}
+        for number, name in enumerate(names)
+    ]
+    hidden = {"visible": False}
+    axes = {"xaxis": hidden, "yaxis": {**hidden, "scaleanchor": "x"}}
+    return {"data": traces, "layout": {**axes, "dragmode": "pan", "hovermode": "closest", "showlegend": False}}
+
+
+def _curve(curve: Sequence[dict[str, Any]], name: str) -> Figure:
+    points = [point for point in curve if point.get(name) is not None]
+    share = name == "dead_share"
+    line = {"type": "scatter", "mode": "lines", "x": [p["tokens"] for p in points], "y": [p[name] for p in points]}
+    line["hovertemplate"] = f"%{{y:{'.2%' if share else '.4~g'}}} after %{{x:.3~s}} tokens<extra></extra>"
+    y = {"tickformat": ".0%" if share else "~s", "rangemode": "tozero" if name != "loss" else "normal"}
+    return {"data": [line], "layout": {"xaxis": {"tickformat": "~s", "title": {"text": "Tokens"}}, "yaxis": y}}
+
+
+def _log_ticks(low: float, high: float) -> list[Tick]:
+    """Round values between two edges on a logarithmic axis, at most seven."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        values = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+        if len(values) <= 7:
+            break
+    span = math.log(high / low)
+    return [Tick(math.log(value / low) / span, f"{value:g}") for value in values]
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}"

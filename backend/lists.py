@@ -1,0 +1,59 @@
+"""Tables of features: columns that sort, pages that turn, lists that people often want; all of them plain addresses."""
+
+from typing import Any
+
+from backend.contexts import Column, Link, Pager
+from backend.queries import FeatureList, Selection, Sort
+from backend.templates import query
+
+COLUMNS: dict[Sort, tuple[str, str]] = {
+    "index": ("Index", "Number of the feature in this SAE."),
+    "label": ("Label", "A first reading: what its strongest tokens and their contexts share."),
+    "density": ("Density", "Share of the tokens on which it is active."),
+    "max": ("Maximum", "Highest activation, in units of the residual stream."),
+    "mean": ("Mean", "Mean activation over the tokens on which it is active."),
+}
+
+
+def columns(selection: Selection) -> list[Column]:
+    """The columns of a table of features."""
+    return [_column(selection, sort) for sort in COLUMNS]
+
+
+def pager(result: FeatureList, selection: Selection, **more: str) -> Pager:
+    """Where a page of features stands; `more` goes into the addresses too."""
+    first = (result.page - 1) * result.per_page
+    last = first + len(result.features)
+    return Pager(
+        text=f"{first + 1:,}–{last:,} of {result.total:,}" if result.features else f"0 of {result.total:,}",
+        previous=_address(selection, page=result.page - 1, **more) if result.page > 1 else None,
+        next=_address(selection, page=result.page + 1, **more) if last < result.total else None,
+    )
+
+
+def _column(selection: Selection, sort: Sort) -> Column:
+    title, explanation = COLUMNS[sort]
+    current = selection.sort == sort
+    turned = ("asc" if selection.descending else "desc") if current else None
+    direction = ("descending" if selection.descending else "ascending") if current else ""
+    return Column(title, explanation, _address(selection, sort=sort, order=turned), direction, sort != "label")
+
+
+def presets(selection: Selection) -> list[Link]:
+    """Lists that people often want."""
+    named = {
+        "Strongest": Selection(),
+        "Most frequent": Selection(sort="density"),
+        "Rarest": Selection(sort="density", order="asc", alive=True),
+        "By label": Selection(sort="label", alive=True),
+        "Dead": Selection(sort="index", alive=False),
+    }
+    here = selection.changed().parameters()
+    return [
+        Link(name, query(**preset.parameters()) or "?", preset.parameters() == here) for name, preset in named.items()
+    ]
+
+
+def _address(selection: Selection, **changes: Any) -> str:
+    more = {name: changes.pop(name) for name in list(changes) if name not in Selection.model_fields}
+    return query(**selection.changed(**changes).parameters(), **more) or "?"
