@@ -162,7 +162,8 @@ def _first_of(batches: list[npt.NDArray[np.int64]], num_sequences: int) -> list[
 
 def _names(index_N: np.ndarray) -> npt.NDArray[np.int64]:
     """One number for each row's token."""
-    return index_N["sequence"].astype(np.int64) * (1 << 32) + index_N["position"]
+    names_N: npt.NDArray[np.int64] = index_N["sequence"].astype(np.int64) * (1 << 32) + index_N["position"]
+    return names_N
 
 
 def _without(block: ResidualBlock, left_out: npt.NDArray[np.int64]) -> ResidualBlock:

@@ -215,7 +215,7 @@ class Harvest:
         if needed > free:
             raise StorageError(
                 f"the activations need {needed / 1e9:.1f} GB, there are {free / 1e9:.1f} GB free at "
-                f"{self.work.paths.store.root}: free some space, or lower harvest.keep_fraction or tokenize.max_tokens, "
+                f"{self.work.paths.store.root}: make space, or lower harvest.keep_fraction or tokenize.max_tokens, "
                 "or set harvest.storage=int8"
             )
 
