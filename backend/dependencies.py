@@ -5,6 +5,7 @@ from typing import Annotated, cast
 from fastapi import Depends, HTTPException, Path, Request
 
 from backend.catalogue import Library, OpenRun, OpenSAE
+from backend.engine import Engine
 from backend.settings import Settings
 
 
@@ -18,8 +19,14 @@ async def get_library(request: Request) -> Library:
     return cast(Library, request.app.state.library)
 
 
+async def get_engine(request: Request) -> Engine:
+    """The language model."""
+    return cast(Engine, request.app.state.engine)
+
+
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 LibraryDep = Annotated[Library, Depends(get_library)]
+EngineDep = Annotated[Engine, Depends(get_engine)]
 
 
 def get_sae(model: str, sae: str, library: LibraryDep) -> OpenSAE:

@@ -8,7 +8,7 @@ import asyncio
 import importlib.util
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -103,7 +103,7 @@ class Engine:
         """What a prompt activates in some SAEs of one run. Raises as `tokenize` does."""
         return await self._call(saes[0].run, lambda: self._read(saes, prompt))
 
-    async def steer(self, request: SteerRequest) -> AsyncIterator[SteerEvent]:
+    async def steer(self, request: SteerRequest) -> AsyncGenerator[SteerEvent]:
         """Write the rows of a request. Whoever stops listening cancels it.
 
         Raises before the first event: EngineOffError, Busy; RefusedError when this model cannot be steered.

@@ -21,6 +21,8 @@ MACHINES = ("/api/", "/healthz", "/readyz")
 STATUS_OF: dict[type[MonosemaError], int] = {ConfigError: 422, ServeError: 503, ArtifactError: 503}
 TITLES = {404: "Nothing here", 422: "That does not fit", 500: "Something broke here", 503: "Not available"}
 
+OURS = "This is our fault, not yours. The server's log says what happened."
+
 logger = logging.getLogger("monosema")
 
 
@@ -35,6 +37,11 @@ def install(app: FastAPI) -> None:
 def not_found(what: str) -> HTTPException:
     """A 404 that says what there is not."""
     return HTTPException(404, what)
+
+
+def status_of(error: Exception) -> int:
+    """The HTTP status of an error of ours."""
+    return next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), 500)
 
 
 def answer(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
@@ -63,10 +70,9 @@ def _invalid_request(request: Request, error: Exception) -> Response:
 
 
 def _our_error(request: Request, error: Exception) -> Response:
-    status = next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), 500)
-    return answer(request, status, str(error))
+    return answer(request, status_of(error), str(error))
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return answer(request, 500, "This is our fault, not yours. The server's log says what happened.")
+    return answer(request, 500, OURS)

@@ -99,7 +99,8 @@ class FakeRun:
         self.token_N = np.concatenate([self.corpus.sequence_tokens(int(n)) for n in training]).astype(np.int64)
         sequences = self.corpus.sequences[training]
         self.position_N = np.concatenate([np.arange(s, s + n) for _, s, n in sequences.tolist()])
-        self._put("harvest", {"num_rows": len(self.x_ND), "width": WIDTH, "num_left_out": 0, "bos_id": 0})
+        counts = {"num_rows": len(self.x_ND), "width": WIDTH, "num_left_out": 0, "bos_id": 0, "sink_threshold": 1e3}
+        self._put("harvest", counts)
         self.saes = [self._sae(config) for config in self.recipe.train.saes]
         self._examples_and_explanations()
         self._train_and_evaluate()

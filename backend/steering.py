@@ -1,0 +1,130 @@
+"""Steering requests as people and programs give them, and what a page shows of them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from backend.catalogue import Library, OpenRun, OpenSAE
+from backend.live import Draw, Held, Prompt, RefusedError
+from backend.prompts import find_feature
+from backend.queries import FeatureSummary, get_summaries
+
+MAX_FEATURES = 8
+MAX_STRENGTH = 10.0
+ROWS = ("Baseline", "Steered")
+
+
+class SteeredFeature(BaseModel):
+    """A feature and how strongly it is held."""
+
+    feature: str = Field(description="model/sae/index", max_length=200)
+    strength: float | None = Field(
+        None, description="Times the feature's highest activation, -10 to 10; 0 ablates it; null only measures it."
+    )
+
+
+class SteerBody(BaseModel):
+    """What to write, with which features held."""
+
+    features: Annotated[list[SteeredFeature], Field(description=f"1 to {MAX_FEATURES}, all of one run.")]
+    prompt: Annotated[str, Field(max_length=20_000)]
+    chat: bool = Field(False, description="Put the prompt into the model's chat template.")
+    temperature: float = Field(0.0, ge=0, le=2, description="0 always takes the most probable token.")
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_new_tokens: int = Field(48, ge=1)
+    seed: int = Field(0, ge=0, lt=2**63, description="Baseline and steered text draw the same random numbers.")
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A feature that is steered."""
+
+    feature: FeatureSummary
+    strength: float | None
+    """Times its highest activation; None is off."""
+
+    @property
+    def value(self) -> float | None:
+        """Activation at which it is held."""
+        return None if self.strength is None else self.strength * self.feature.max
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Model and name of its SAE."""
+        return self.feature.model, self.feature.sae
+
+    @property
+    def argument(self) -> str:
+        """As the address says it."""
+        return f"{self.feature.name}:{'off' if self.strength is None else f'{self.strength:g}'}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request that can be done."""
+
+    run: OpenRun
+    chips: list[Chip]
+    rows: list[list[Held]]
+    """Of ROWS: the features measured, then held."""
+    prompt: Prompt
+    draw: Draw
+
+
+def make_plan(library: Library, body: SteerBody, max_new_tokens: int) -> Plan:
+    """Check a request against what is published. Raises RefusedError that says what to change."""
+    if not 1 <= len(body.features) <= MAX_FEATURES:
+        raise RefusedError(f"Name 1 to {MAX_FEATURES} features to steer with; there are {len(body.features)}.")
+    if not body.prompt.strip():
+        raise RefusedError("The prompt is empty: write something for the model to continue.")
+    if body.max_new_tokens > max_new_tokens:
+        raise RefusedError(f"At most {max_new_tokens} new tokens are written at once; ask for fewer.")
+    places = [find_feature(library, one.feature) for one in body.features]
+    run = places[0][0].run
+    if any(sae.run is not run for sae, _ in places):
+        raise RefusedError("All features must be of one run, for they are held in one layer of one model.")
+    if len({(sae.name, index) for sae, index in places}) < len(places):
+        raise RefusedError("A feature is named twice: give each feature one strength.")
+    chips = _chips(run, places, [one.strength for one in body.features])
+    for chip in chips:
+        _check(chip)
+    measured = [Held(sae, index, None) for sae, index in places]
+    held = [Held(sae, index, chip.value) for (sae, index), chip in zip(places, chips, strict=True)]
+    draw = Draw(body.temperature, body.top_p, body.max_new_tokens, body.seed)
+    return Plan(run, chips, [measured, held], Prompt(body.prompt, body.chat), draw)
+
+
+def parse_argument(library: Library, argument: str, strength: float) -> Chip:
+    """A chip of `model/sae/index:strength`, or without a strength that which is given. Raises RefusedError."""
+    name, _, text = argument.strip().rpartition(":")
+    if "/" in text or not name:  # the colon of a whole address, or none at all
+        name, text = argument, ""
+    sae, index = find_feature(library, name)
+    return _chips(sae.run, [(sae, index)], [parse_strength(text) if text else strength])[0]
+
+
+def parse_strength(text: str) -> float | None:
+    """A number, or None of "off". Raises RefusedError."""
+    if text.strip().lower() in ("off", ""):
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise RefusedError(f"'{text}' is no strength: give a number from -10 to 10, or off.") from None
+
+
+def _chips(run: OpenRun, places: Sequence[tuple[OpenSAE, int]], strengths: Sequence[float | None]) -> list[Chip]:
+    summaries = get_summaries(run, [sae.row(index) for sae, index in places])
+    return [Chip(feature, strength) for feature, strength in zip(summaries, strengths, strict=True)]
+
+
+def _check(chip: Chip) -> None:
+    if chip.feature.dead:
+        raise RefusedError(
+            f"{chip.feature.name} was never active on the corpus, so it has no strength to multiply: choose another."
+        )
+    if chip.strength is not None and not (math.isfinite(chip.strength) and abs(chip.strength) <= MAX_STRENGTH):
+        raise RefusedError(f"A strength is a number from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}, not {chip.strength}.")
