@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from data.errors import ConfigError
 from pipeline.batches import sink_threshold
 
 INT8_HEADROOM = 1.25
@@ -30,8 +31,12 @@ class Calibration:
 
     @classmethod
     def measure(cls, x_ND: Tensor) -> Self:
-        """From tokens that are neither BOS nor padding."""
+        """From tokens that are neither BOS nor padding. Raises ConfigError when some are not finite."""
         norms_N = row_norms(x_ND)
+        if not norms_N.isfinite().all():
+            raise ConfigError(
+                "the model's residual stream is not finite in this dtype: set model.dtype=bfloat16 or float32"
+            )
         threshold = sink_threshold(norms_N)
         largest_D = x_ND[norms_N <= threshold].float().abs().amax(0).cpu().numpy()
         return cls(threshold, np.maximum(largest_D * (INT8_HEADROOM / INT8_LARGEST), np.finfo(np.float32).tiny))

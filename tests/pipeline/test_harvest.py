@@ -11,7 +11,6 @@ import torch
 from data.documents import TokenizedCorpus
 from data.errors import ArtifactError, ConfigError, CorpusError, StorageError
 from data.layout import RunPaths, StorePaths
-from data.manifests import Manifest, hash_folder, write_manifest
 from data.shards import SCALES_FILE
 from pipeline import calibration
 from pipeline.batches import training_batches
@@ -19,7 +18,7 @@ from pipeline.config import Recipe, make_recipe
 from pipeline.models.language_model import LanguageModel
 from pipeline.residuals import LEFT_OUT_FILE, MOMENTS_FILE, ORDER_FILE, as_tensor, harvested_rows, residual_blocks
 from pipeline.stages import harvest
-from tests.fakes import make_corpus
+from tests.fakes import make_corpus, put_manifest
 from tests.models import tiny_llama
 
 BOS, CONTEXT, LAYER, SINK = 256, 48, 1, 250
@@ -36,13 +35,6 @@ def recipe_with(**options: Any) -> Recipe:
             "train": {"saes": [{"architecture": "relu", "num_features": 12}]},
         }
     )
-
-
-def put_manifest(paths: RunPaths, stage: str, counts: dict[str, Any]) -> None:
-    folder = paths.stage(stage)
-    folder.mkdir(parents=True, exist_ok=True)
-    files = hash_folder(folder)
-    write_manifest(folder, Manifest(stage, f"key of {stage}"[:16], {}, {}, 0, counts, files, "0", 0.0, ""))
 
 
 @pytest.fixture(scope="module")
@@ -278,4 +270,12 @@ def test_a_corpus_tokenized_for_another_model(paths):
     make_corpus(paths.stage("tokenize"), [[1, 9999]], CONTEXT)
     put_manifest(paths, "tokenize", {"bos_id": BOS})
     with pytest.raises(ArtifactError, match="tokenized for another model"):
+        harvest.run(recipe_with(), paths)
+
+
+def test_a_stream_that_is_not_finite(paths, monkeypatch):
+    monkeypatch.setattr(
+        LanguageModel, "residuals", lambda self, tokens_BL: torch.full((*tokens_BL.shape, 32), torch.nan)
+    )
+    with pytest.raises(ConfigError, match=r"set model\.dtype"):
         harvest.run(recipe_with(), paths)
