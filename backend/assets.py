@@ -7,6 +7,7 @@ paths. Plotly's script comes out of the installed Python package and has its own
 import gzip
 import hashlib
 import mimetypes
+import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import as_file, files
@@ -73,6 +74,15 @@ def plotly() -> Asset:
 def plotly_digest() -> str:
     """Names the content of Plotly's script."""
     return hashlib.sha256(plotly().body).hexdigest()[:12]
+
+
+@lru_cache(1)
+def plotly_style_ids() -> str:
+    """Ids under which Plotly's script looks for style sheets (of maps we do not draw) before it adds them inline.
+
+    A page that has elements of these ids keeps them out, so that its policy need not allow them.
+    """
+    return " ".join(re.findall(r'getElementById\("([0-9a-f]{64})"\)', plotly().body.decode()))
 
 
 def _load(path: Path) -> Asset:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, cast
 
-from fastapi import Depends, HTTPException, Path, Request
+from fastapi import Depends, HTTPException, Path, Query, Request
 
 from backend.catalogue import Library, OpenRun, OpenSAE
 from backend.engine import Engine
@@ -29,7 +29,11 @@ LibraryDep = Annotated[Library, Depends(get_library)]
 EngineDep = Annotated[Engine, Depends(get_engine)]
 
 
-def get_sae(model: str, sae: str, library: LibraryDep) -> OpenSAE:
+def get_sae(
+    model: Annotated[str, Path(description="The language model, e.g. smollm2-135m.")],
+    sae: Annotated[str, Path(description="The SAE, e.g. 14-relu-4096.")],
+    library: LibraryDep,
+) -> OpenSAE:
     """The SAE that the address names."""
     found = library.catalogue().saes.get((model, sae))
     if found is None:
@@ -40,7 +44,7 @@ def get_sae(model: str, sae: str, library: LibraryDep) -> OpenSAE:
 SAEDep = Annotated[OpenSAE, Depends(get_sae)]
 
 
-def get_index(index: Annotated[str, Path()], sae: SAEDep) -> int:
+def get_index(index: Annotated[str, Path(description="The feature's number in its SAE, from 0.")], sae: SAEDep) -> int:
     """The feature that the address names: its index within the SAE."""
     if not (index.isascii() and index.isdigit() and len(index) < 12 and int(index) < sae.num_features):
         raise HTTPException(404, f"'{sae.name}' has features 0 to {sae.num_features - 1:,}; there is no '{index}'.")
@@ -50,7 +54,9 @@ def get_index(index: Annotated[str, Path()], sae: SAEDep) -> int:
 IndexDep = Annotated[int, Depends(get_index)]
 
 
-def get_run(library: LibraryDep, run: str | None = None) -> OpenRun:
+def get_run(
+    library: LibraryDep, run: Annotated[str | None, Query(description="Name of the run; the newest without.")] = None
+) -> OpenRun:
     """The run that the query names, or the newest."""
     runs = library.catalogue().runs
     found = next((r for r in runs if run in (None, r.name)), None)

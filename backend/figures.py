@@ -81,7 +81,7 @@ def density_figure(counts: Sequence[int], edges: Sequence[float]) -> Figure:
     texts = [f"{100 * 10**a:.2g}% to {100 * 10**b:.2g}%" for a, b in pairwise(edges)]
     bars = {"type": "bar", "x": centres, "y": list(counts), "customdata": texts, "width": edges[1] - edges[0]}
     bars["hovertemplate"] = "%{y:,} features active on<br>%{customdata} of tokens<extra></extra>"
-    powers = list(range(math.floor(edges[0]), math.ceil(edges[-1]) + 1))
+    powers = [power for power in range(math.floor(edges[0]), math.ceil(edges[-1]) + 1) if power % 2 == 0]
     axis = {
         "tickvals": powers,
         "ticktext": [f"{100 * 10.0**power:g}%" for power in powers],
@@ -111,8 +111,12 @@ def _curve(curve: Sequence[dict[str, Any]], name: str) -> Figure:
     share = name == "dead_share"
     line = {"type": "scatter", "mode": "lines", "x": [p["tokens"] for p in points], "y": [p[name] for p in points]}
     line["hovertemplate"] = f"%{{y:{'.2%' if share else '.4~g'}}} after %{{x:.3~s}} tokens<extra></extra>"
-    y = {"tickformat": ".0%" if share else "~s", "rangemode": "tozero" if name != "loss" else "normal"}
-    return {"data": [line], "layout": {"xaxis": {"tickformat": "~s", "title": {"text": "Tokens"}}, "yaxis": y}}
+    y = {
+        "tickformat": ".1~%" if share else "~g" if name == "explained_variance" else "~s",
+        "nticks": 5,
+        "rangemode": "tozero" if name != "loss" else "normal",
+    }
+    return {"data": [line], "layout": {"xaxis": {"tickformat": "~s", "nticks": 5}, "yaxis": y}}
 
 
 def _log_ticks(low: float, high: float) -> list[Tick]:

@@ -32,9 +32,10 @@ Sort = Literal["index", "label", "density", "max", "mean"]
 class Selection(BaseModel):
     """Which features, in which order: the query string of lists."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     sort: Sort = "max"
+    """Ties come by index."""
     order: Literal["asc", "desc"] | None = None
     """None is the natural one: labels and indices ascend, numbers descend."""
     page: int = Field(default=1, ge=1, le=10_000_000)
@@ -42,7 +43,9 @@ class Selection(BaseModel):
     alive: bool | None = None
     """True: only features that were active; False: only dead ones."""
     min_density: float | None = Field(default=None, ge=0, le=1)
+    """Share of tokens on which a feature is active, at least."""
     max_density: float | None = Field(default=None, ge=0, le=1)
+    """At most."""
     q: str = Field(default="", max_length=200)
     """Part of the label, in any case."""
 

@@ -14,7 +14,7 @@ import jinja2
 from fastapi import Request, Response
 from starlette.templating import Jinja2Templates
 
-from backend.assets import FRONTEND, PLOTLY
+from backend.assets import FRONTEND, PLOTLY, plotly_style_ids
 from backend.contexts import Page
 from data import __version__
 
@@ -22,7 +22,12 @@ from data import __version__
 def render(request: Request, template: str, context: Page, status_code: int = 200) -> Response:
     """The page `template` with every field of `context`, under the policy that the context asks for."""
     values = {field.name: getattr(context, field.name) for field in fields(context)}
-    values |= {"asset": request.app.state.assets.url, "plotly": PLOTLY, "path": request.url.path}
+    values |= {
+        "asset": request.app.state.assets.url,
+        "plotly": PLOTLY,
+        "plotly_style_ids": plotly_style_ids,
+        "path": request.url.path,
+    }
     headers = {"content-security-policy": context.policy, "cache-control": "no-cache"}
     return _templates().TemplateResponse(request, template, values, status_code, headers)
 

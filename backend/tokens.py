@@ -55,6 +55,8 @@ def highlight(tokens: Sequence[bytes], values: Sequence[float], scale: float, ce
 
 @lru_cache(1 << 17)
 def _unlit(shown: TokenText) -> TokenView:
+    if shown.text == SPACE:  # between a word and a number, often: a mark would only be in the way
+        return TokenView(" ", "", 0.0, -1)
     return TokenView(shown.text, shown.mark, 0.0, -1)
 
 
@@ -89,7 +91,7 @@ def _whole_text(token: bytes) -> TokenText | None:
     except UnicodeDecodeError:
         return None
     if text.strip() or not text:
-        return TokenText("".join(_visible(character) for character in text))
+        return TokenText("".join(_visible(character) for character in text.replace("  ", SPACE + " ")))
     marks = "".join(SPACE if character == " " else _visible(character) for character in text)
     return TokenText(marks, "newline" if "\n" in text else "space")
 

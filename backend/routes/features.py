@@ -40,10 +40,10 @@ TITLES: dict[ExampleKind, tuple[str, str]] = {
 }
 """In the order of the tabs."""
 SELDOM: dict[ExampleKind, str] = {
-    "top": "it is active in no more documents than these",
-    "bottom": "it is active on no more tokens than these",
-    "contrast": "its strongest tokens occur no more often than this",
-    "interval": "some bands of its range hold fewer tokens than asked for",
+    "top": "it is active in no other document",
+    "bottom": "it is active on no other token",
+    "contrast": "its strongest tokens stand nowhere else",
+    "interval": "some bands of its range hold fewer tokens than that",
 }
 
 
@@ -145,7 +145,7 @@ def _shortfall(sae: OpenSAE, feature: Feature, kind: ExampleKind) -> str:
     found = feature.num_examples[kind]
     if found >= wanted or feature.dead:
         return ""
-    return f"{found} of {wanted} examples: {SELDOM[kind]}, in the {sae.run.num_tokens:,} tokens that were read."
+    return f"{found} instead of {wanted}: {SELDOM[kind]} among the {sae.run.num_tokens:,} tokens that were read."
 
 
 assert set(TITLES) == set(EXAMPLE_KINDS)

@@ -5,6 +5,8 @@ let loading;
 /** Plotly, loaded once from our own server. */
 export function plotly() {
   loading ??= new Promise((resolve, reject) => {
+    // Plotly adds a style sheet for maps, which we do not draw, unless elements of these ids are there.
+    for (const id of script.dataset.styles.split(" ")) document.head.append(Object.assign(document.createElement("meta"), { id }));
     const tag = document.createElement("script");
     tag.src = script.dataset.plotly;
     tag.onload = () => resolve(window.Plotly);
