@@ -3,7 +3,14 @@
 from pathlib import Path
 
 from pipeline.config import CorpusConfig
+from pipeline.corpus import jsonl, parquet, text
 from pipeline.corpus.document import Source
+from pipeline.corpus.files import find_files
+from pipeline.corpus.huggingface import HuggingFaceDataset
+from pipeline.corpus.sample import SampleCorpus
+
+SUFFIXES = {"text": text.SUFFIXES, "jsonl": jsonl.SUFFIXES, "parquet": parquet.SUFFIXES}
+"""How the names of files end that a source reads."""
 
 
 def open_source(config: CorpusConfig, sample_folder: Path) -> Source:
@@ -11,36 +18,37 @@ def open_source(config: CorpusConfig, sample_folder: Path) -> Source:
 
     sample_folder: where `fetch` put the sample corpus.
     """
+    if config.source == "sample":
+        return SampleCorpus(sample_folder)
+    if config.source == "huggingface":
+        assert config.dataset is not None, "checked by the recipe"
+        return HuggingFaceDataset(
+            config.dataset,
+            text_field=config.text_field,
+            configuration=config.configuration,
+            split=config.split,
+            revision=config.revision,
+        )
+    path = corpus_root(config)
     match config.source:
-        case "sample":
-            from pipeline.corpus.sample import SampleCorpus
-
-            return SampleCorpus(sample_folder)
         case "text":
-            from pipeline.corpus.text import TextFiles
-
-            return TextFiles(_path(config))
+            return text.TextFiles(path)
         case "jsonl":
-            from pipeline.corpus.jsonl import JsonLines
-
-            return JsonLines(_path(config), config.text_field)
+            return jsonl.JsonLines(path, config.text_field)
         case "parquet":
-            from pipeline.corpus.parquet import ParquetFiles
-
-            return ParquetFiles(_path(config), config.text_field)
-        case "huggingface":
-            from pipeline.corpus.huggingface import HuggingFaceDataset
-
-            assert config.dataset is not None, "checked by the recipe"
-            return HuggingFaceDataset(
-                config.dataset,
-                text_field=config.text_field,
-                configuration=config.configuration,
-                split=config.split,
-                revision=config.revision,
-            )
+            return parquet.ParquetFiles(path, config.text_field)
 
 
-def _path(config: CorpusConfig) -> Path:
-    assert config.path is not None, "checked by the recipe"
-    return config.path.expanduser()
+def corpus_root(config: CorpusConfig) -> Path:
+    """The file or folder of a corpus on disk; for a dataset of the Hub, a path that does not exist."""
+    root = config.dataset if config.source == "huggingface" else config.path
+    assert root is not None, "checked by the recipe"
+    return Path(root).expanduser()
+
+
+def corpus_files(config: CorpusConfig) -> list[Path]:
+    """The files that a corpus on disk is made of; none for one that is streamed. Raises CorpusError."""
+    root = corpus_root(config)
+    if config.source == "huggingface":
+        return sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else []
+    return find_files(root, SUFFIXES[config.source])

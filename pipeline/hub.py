@@ -1,0 +1,38 @@
+"""Language models of the Hugging Face Hub."""
+
+from pathlib import Path
+
+from pipeline.models.errors import ModelError
+from pipeline.progress import log
+
+FILES = ["config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer*"]
+FILES += ["special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template*"]
+"""What is fetched of a repository: no second format of the weights, no training state."""
+
+
+def download(source: str, revision: str | None, folder: Path) -> None:
+    """Put a model's files into `folder`. What an interrupted download left there is used. Raises ModelError."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    log(f"fetching {source} from the Hugging Face Hub")
+    page = f"https://huggingface.co/{source}"
+    try:
+        huggingface_hub.snapshot_download(source, revision=revision, local_dir=folder, allow_patterns=FILES)
+    except errors.GatedRepoError:
+        raise ModelError(
+            f"{source} is gated: accept its licence at {page}, set HF_TOKEN to a token of your account "
+            "(huggingface.co/settings/tokens), and run the same command again"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise ModelError(
+            f"there is no folder and no Hub model '{source}': check model.source, and set HF_TOKEN if it is private"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise ModelError(f"{source} has no revision '{revision}': check model.revision at {page}") from None
+    except (OSError, errors.HFValidationError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(
+            f"{source} cannot be fetched from the Hub ({reason}), and no folder has that name: connect to the network, "
+            "or set model.source to a local folder; the download goes on where it stopped"
+        ) from None
