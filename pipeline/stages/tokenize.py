@@ -39,9 +39,11 @@ PROPOSED_FRACTIONS = (0.05, 0.1, 0.2, 0.3, 0.5)
 class Tally:
     """What has been read so far."""
 
-    training_documents: int = 0
+    documents: int = 0
+    """For training."""
     held_out_documents: int = 0
-    training_tokens: int = 0
+    tokens: int = 0
+    """Of training documents."""
     held_out_tokens: int = 0
     empty_documents: int = 0
     """Without a token, or with nothing but whitespace."""
@@ -55,8 +57,8 @@ class Tally:
             self.held_out_documents += 1
             self.held_out_tokens += num_tokens
         else:
-            self.training_documents += 1
-            self.training_tokens += num_tokens
+            self.documents += 1
+            self.tokens += num_tokens
 
 
 class Tokenization:
@@ -76,7 +78,7 @@ class Tokenization:
 
     def take(self, documents: list[Document]) -> int:
         """Tokenize a batch; returns the number of training tokens that it brought."""
-        before = self.tally.training_tokens
+        before = self.tally.tokens
         held_out = [is_held_out(document.document_id, self.held_out_fraction) for document in documents]
         wanted = [
             bool(d.text.strip()) and not self._is_full(held_out=h) for d, h in zip(documents, held_out, strict=True)
@@ -86,7 +88,7 @@ class Tokenization:
             if self.is_done():
                 break
             self._take(document, next(encoded) if is_wanted else [], held_out=is_held)
-        return self.tally.training_tokens - before
+        return self.tally.tokens - before
 
     def _take(self, document: Document, tokens: list[int], *, held_out: bool) -> None:
         if self._is_full(held_out=held_out):
@@ -107,7 +109,7 @@ class Tokenization:
 
     def _is_full(self, *, held_out: bool) -> bool:
         limit = self.limits.max_held_out_tokens if held_out else self.limits.max_tokens
-        tokens = self.tally.held_out_tokens if held_out else self.tally.training_tokens
+        tokens = self.tally.held_out_tokens if held_out else self.tally.tokens
         return limit is not None and tokens >= limit
 
 
@@ -127,11 +129,9 @@ def _work(work: Work) -> dict[str, Any]:
         writer.close()
     return {
         "corpus": source.name,
-        "num_documents": tally.training_documents + tally.held_out_documents,
-        "num_tokens": tally.training_tokens + tally.held_out_tokens,
+        **{f"num_{name}": value for name, value in asdict(tally).items()},
         "num_sequences": num_sequences,
         "num_split_documents": num_split,
-        **{f"num_{name}": value for name, value in asdict(tally).items()},
         "context_length": recipe.tokenize.context_length,
         "bos_id": tokenizer.bos_id,
         "vocab_size": tokenizer.vocab_size,
@@ -145,7 +145,7 @@ def _read(source: Source, tokenization: Tokenization) -> None:
     writer, tally = tokenization.writer, tokenization.tally
     begun = writer.state["source"] if writer.state else None
     saved = time.monotonic()
-    with track("tokenize", tokenization.limits.max_tokens, done=tally.training_tokens) as progress:
+    with track("tokenize", tokenization.limits.max_tokens, done=tally.tokens) as progress:
         for batch in batches(source.documents(begun)):
             progress.advance(tokenization.take(batch))
             if tokenization.is_done():
@@ -171,7 +171,7 @@ def batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
 
 def _check(tally: Tally, recipe: Recipe, corpus: str, document_ids: set[int]) -> None:
     """Raise CorpusError when there is too little to train on, or nothing to measure on."""
-    documents = tally.training_documents + tally.held_out_documents
+    documents = tally.documents + tally.held_out_documents
     if documents == 0:
         raise CorpusError(
             f"the corpus ({corpus}) is empty: {tally.empty_documents:,} documents without text, none with; give "
@@ -183,9 +183,9 @@ def _check(tally: Tally, recipe: Recipe, corpus: str, document_ids: set[int]) ->
             f"none of the {documents:,} documents of the corpus ({corpus}) fell into the held-out share of {share}, on "
             f"which metrics are measured: {_proposal(tally, recipe, document_ids)}"
         )
-    if tally.training_tokens < recipe.train.batch_size:
+    if tally.tokens < recipe.train.batch_size:
         raise CorpusError(
-            f"the corpus ({corpus}) has {tally.training_tokens:,} training tokens in {tally.training_documents:,} "
+            f"the corpus ({corpus}) has {tally.tokens:,} training tokens in {tally.documents:,} "
             f"documents ({tally.held_out_documents:,} are held out), fewer than one training batch of "
             f"{recipe.train.batch_size:,}: give more text, or set train.batch_size (and corpus.held_out_fraction) lower"
         )
