@@ -95,6 +95,21 @@ class LanguageModel:
         after = self._require_head()
         return cast(Tensor, after(inputs_embeds=x_BLD.to(self.device, self.dtype), use_cache=False).logits)
 
+    @torch.no_grad()
+    def hidden_from(self, x_BLD: Tensor) -> Tensor:
+        """What the head reads, [B, L, D]: the later layers and the final norm, from a given residual stream."""
+        after = cast(Any, self._require_head())
+        hidden = after.model(inputs_embeds=x_BLD.to(self.device, self.dtype), use_cache=False).last_hidden_state
+        return cast(Tensor, hidden)
+
+    @torch.no_grad()
+    def head(self, hidden_ND: Tensor) -> Tensor:
+        """Logits [N, V] of what `hidden_from` gives, for as many positions at once as memory allows."""
+        self._require_head()
+        logits_NV = self.model.lm_head(hidden_ND)
+        cap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
+        return cast(Tensor, logits_NV if cap is None else torch.tanh(logits_NV / cap) * cap)
+
     def unembedding(self) -> tuple[Tensor, Tensor]:
         """The final norm's scale [D] and the unembedding W_U [V, D]: logits are W_U @ (scale * x / rms(x))."""
         self._require_head()
