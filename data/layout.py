@@ -1,12 +1,12 @@
 """Where everything lies below the store. Every path of the project is spelled here, once.
 
-    store/
-        monosema.sqlite                    what is published, and what people made (see data/sql.py)
-        models/{slug}/                     language models in safetensors, with their tokenizer
-        corpora/{slug}/                    the files of a fetched corpus
-        runs/{run}/{stage}/                one artifact with its manifest.json (see data/manifests.py)
-        published/{run}/{key}/lance/       LanceDB tables (see data/vectors.py)
-        published/{run}/{key}/saes/{sae}/  SAE weights as published: cfg.json, sae.safetensors
+store/
+    monosema.sqlite                    what is published, and what people made (see data/sql.py)
+    models/{slug}/                     language models in safetensors, with their tokenizer
+    corpora/{slug}/                    the files of a fetched corpus
+    runs/{run}/{stage}/                one artifact with its manifest.json (see data/manifests.py)
+    published/{run}/{key}/lance/       LanceDB tables (see data/vectors.py)
+    published/{run}/{key}/saes/{sae}/  SAE weights as published: cfg.json, sae.safetensors
 """
 
 import os
@@ -39,6 +39,11 @@ class RunPaths:
     def replaced(self, name: str) -> Path:
         """Where the earlier artifact stands for the instant in which a new one takes its place."""
         return self.root / f".{name}.replaced"
+
+    @property
+    def receipt(self) -> Path:
+        """What the last complete run left, by which the next sees in an instant that there is nothing to do."""
+        return self.root / ".complete.json"
 
     def published(self, key: str) -> Path:
         """What the server reads of this run, one folder for each published state."""

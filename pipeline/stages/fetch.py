@@ -17,7 +17,7 @@ from typing import Any
 
 from data.errors import ConfigError, DeviceError
 from data.layout import RunPaths, StorePaths
-from data.manifests import Manifest
+from data.manifests import Manifest, load_manifest
 from pipeline.config import CorpusConfig, ModelConfig, Recipe
 from pipeline.corpus import corpus_files, corpus_root
 from pipeline.corpus.sample import FILES as SAMPLE_FILES
@@ -64,6 +64,14 @@ def ensure_corpus(config: CorpusConfig, store: StorePaths) -> dict[str, Any]:
     if config.source == "huggingface" and not files:
         return {"source": "huggingface", "dataset": config.dataset, "revision": config.revision}
     return {"source": config.source, "files": len(files), "bytes": sum(file.stat().st_size for file in files)}
+
+
+def is_current(recipe: Recipe, paths: RunPaths, key: str) -> bool:
+    """Whether `key` is that of the recipe with the files that are there now, and what was fetched still is there."""
+    if STAGE.key(recipe, {}) != key:
+        return False
+    folder = model_folder(load_manifest(paths.stage("fetch")), paths)
+    return folder.is_dir() and (recipe.corpus.source != "sample" or sample_corpus_folder(paths.store).is_dir())
 
 
 def check_folder(folder: Path) -> None:

@@ -1,0 +1,175 @@
+"""The command line: `monosema`.
+
+Light to import: what a command needs is imported when it runs.
+"""
+
+import errno
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data.errors import ConfigError, MonosemaError
+from data.layout import RunPaths, StorePaths, default_store
+from pipeline.config import Recipe, load_recipe
+from pipeline.models.errors import ModelError
+from pipeline.progress import log
+from pipeline.runs import STAGES, run_stage, run_stages
+
+INTERRUPTED = 130
+CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+
+app = typer.Typer(
+    help="Sparse autoencoders for Llama models: from a corpus to a dashboard of features.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RecipeOption = Annotated[str, typer.Option("--recipe", help="A recipe by name (sample), or the path of a .toml file.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Change one field of the recipe. May be repeated."),
+]
+StoreOption = Annotated[
+    Path | None, typer.Option("--store", help="Folder of all artifacts. Else MONOSEMA_STORE, or data/store.")
+]
+RunOption = Annotated[str | None, typer.Option("--run", help="Name of a published run. Else the newest.")]
+HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
+PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
+
+
+def main() -> None:
+    """Run the command line. What a person can mend is one message on stderr, and exit status 1."""
+    try:
+        app()
+    except (MonosemaError, ModelError) as error:
+        _fail(str(error))
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        _fail(f"{error.filename or 'the store'} cannot be written ({error.strerror}): make room, or choose --store")
+    except SystemExit as ending:
+        if ending.code == INTERRUPTED:
+            print("stopped; run the same command to go on", file=sys.stderr)
+        raise
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+@app.command("run")
+def run_command(
+    recipe: RecipeOption = "sample",
+    until: Annotated[str, typer.Option(help="Stop after this stage.")] = STAGES[-1],
+    set_: SetOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Take a recipe through all stages; what stands already is not done again."""
+    if until not in STAGES:
+        raise ConfigError(f"there is no stage '{until}': use one of {', '.join(STAGES)}")
+    loaded, paths = _open(recipe, set_, store)
+    run_stages(loaded, paths, until)
+    if until == STAGES[-1]:
+        from pipeline.summary import print_summary
+
+        print_summary(paths.store, paths.run, "")
+
+
+def _add_stage_command(name: str) -> None:
+    def command(recipe: RecipeOption = "sample", set_: SetOption = None, store: StoreOption = None) -> None:
+        run_stage(name, *_open(recipe, set_, store))
+
+    app.command(name, help=f"Run stage `{name}` alone; the stages that it needs must stand.")(command)
+
+
+for _name in STAGES:
+    _add_stage_command(_name)
+
+
+@app.command()
+def serve(host: HostOption = "127.0.0.1", port: PortOption = 8000, store: StoreOption = None) -> None:
+    """Serve what is published."""
+    from pipeline import serving
+
+    listener = serving.take_port(host, port)
+    serving.require_published(_store(store))
+    serving.serve(_store(store), listener)
+
+
+@app.command()
+def demo(
+    serve: Annotated[bool, typer.Option(help="Serve at the end.")] = True,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8000,
+    set_: SetOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Run the sample recipe from nothing to a dashboard, and serve it."""
+    from pipeline import serving
+    from pipeline.summary import print_summary
+
+    listener = serving.take_port(host, port) if serve else None
+    loaded, paths = _open("sample", set_, store)
+    run_stages(loaded, paths)
+    address = f"http://{host}:{listener.getsockname()[1] if listener else port}"
+    print_summary(paths.store, paths.run, address)
+    if listener is None:
+        log("`make demo`, or `monosema serve`, serves it")
+    else:
+        serving.serve(paths.store, listener)
+
+
+@app.command()
+def plan(recipe: RecipeOption = "sample", set_: SetOption = None, store: StoreOption = None) -> None:
+    """Say what a recipe needs: tokens, disk and memory."""
+    from pipeline.plan import print_plan
+
+    print_plan(*_open(recipe, set_, store))
+
+
+@app.command()
+def doctor(run: RunOption = None, store: StoreOption = None) -> None:
+    """Prove a published run: compute samples of it anew and compare."""
+    from pipeline.doctor import run_doctor
+
+    if not run_doctor(run, _store(store)):
+        raise SystemExit(1)
+
+
+@app.command("export")
+def export_command(
+    target: Annotated[Path, typer.Argument(help="The .tar file to write.")],
+    run: RunOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Write a published run to one file."""
+    from pipeline.archive import export_run
+
+    log(f"run '{export_run(_store(store), run, target)}' is in {target}")
+
+
+@app.command("import")
+def import_command(
+    source: Annotated[Path, typer.Argument(help="A file that `export` wrote.")], store: StoreOption = None
+) -> None:
+    """Publish the run of an exported file in this store."""
+    from pipeline.archive import import_run
+
+    log(f"run '{import_run(_store(store), source)}' is published: `monosema serve` shows it")
+
+
+def _store(path: Path | None) -> StorePaths:
+    return default_store() if path is None else StorePaths(path.expanduser().resolve())
+
+
+def _open(recipe: str, overrides: list[str] | None, store: Path | None) -> tuple[Recipe, RunPaths]:
+    loaded = load_recipe(recipe, overrides or [])
+    return loaded, _store(store).run(loaded.name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""A whole run: its stages in order, and how a run with nothing left to do sees that in an instant.
+
+Stage modules import torch and take seconds to load. So a complete run leaves a receipt (the recipe, the code, the keys
+of all artifacts), and the next run of the same recipe by the same code only checks that everything still stands.
+"""
+
+import hashlib
+import importlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import data
+import pipeline
+from data.errors import ArtifactError
+from data.layout import MANIFEST_NAME, RunPaths
+from data.manifests import Manifest, check_sizes, digest, load_manifest
+from pipeline.config import Recipe
+from pipeline.progress import format_seconds, log
+
+STAGES = (
+    "fetch",
+    "tokenize",
+    "harvest",
+    "train",
+    "examples",
+    "evaluate",
+    "explain",
+    "neighbours",
+    "project",
+    "publish",
+)
+
+
+def run_stages(recipe: Recipe, paths: RunPaths, until: str = STAGES[-1]) -> None:
+    """Run the stages up to and including `until`; those that stand already do nothing."""
+    if is_complete(recipe, paths):
+        log(f"run '{paths.run}' is complete already")
+        return
+    names = STAGES[: STAGES.index(until) + 1]
+    manifests = {name: run_stage(name, recipe, paths) for name in names}
+    if until == STAGES[-1]:
+        _write_receipt(recipe, paths, manifests)
+
+
+def run_stage(name: str, recipe: Recipe, paths: RunPaths) -> Manifest:
+    """Run one stage and say what came of it. Raises MonosemaError or ModelError."""
+    before = _manifest(paths, name)
+    stage = importlib.import_module(f"pipeline.stages.{name}")
+    manifest: Manifest = stage.run(recipe, paths)
+    state = "stands already" if manifest == before else f"done in {format_seconds(manifest.seconds)}"
+    log(f"[{STAGES.index(name) + 1}/{len(STAGES)}] {name}: {state}")
+    return manifest
+
+
+def is_complete(recipe: Recipe, paths: RunPaths) -> bool:
+    """Whether this recipe was run to the end by this code, and all of it stands and is published."""
+    from pipeline.published import is_visible, stands
+    from pipeline.stages import fetch
+
+    receipt = _read_receipt(paths)
+    if receipt is None or receipt["run"] != _run_digest(recipe):
+        return False
+    keys: dict[str, str] = receipt["keys"]
+    manifests = {name: _manifest(paths, name) for name in STAGES}
+    if any(manifest is None or manifest.key != keys[name] for name, manifest in manifests.items()):
+        return False
+    if not fetch.is_current(recipe, paths, keys["fetch"]):
+        return False
+    return stands(paths.published(keys["publish"])) and is_visible(paths, keys["publish"])
+
+
+def _manifest(paths: RunPaths, stage: str) -> Manifest | None:
+    """The manifest of a whole artifact."""
+    folder = paths.stage(stage)
+    if not (folder / MANIFEST_NAME).exists():
+        return None
+    try:
+        manifest = load_manifest(folder)
+        check_sizes(folder, manifest)
+    except ArtifactError:
+        return None
+    return manifest
+
+
+def _write_receipt(recipe: Recipe, paths: RunPaths, manifests: dict[str, Manifest]) -> None:
+    keys = {name: manifest.key for name, manifest in manifests.items()}
+    temporary = paths.receipt.with_suffix(".new")
+    temporary.write_text(json.dumps({"run": _run_digest(recipe), "keys": keys}))
+    temporary.replace(paths.receipt)
+
+
+def _read_receipt(paths: RunPaths) -> dict[str, Any] | None:
+    try:
+        receipt: dict[str, Any] = json.loads(paths.receipt.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return receipt if set(receipt) == {"run", "keys"} and set(receipt["keys"]) == set(STAGES) else None
+
+
+def _run_digest(recipe: Recipe) -> str:
+    return digest({"recipe": recipe.model_dump(mode="json"), "code": _code_digest()})
+
+
+@cache
+def _code_digest() -> str:
+    """Changes with any line of the code that makes artifacts."""
+    sha = hashlib.sha256()
+    for package in (data, pipeline):
+        assert package.__file__ is not None
+        root = Path(package.__file__).parent
+        for file in sorted(root.rglob("*.py")):
+            sha.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes())
+    return sha.hexdigest()
