@@ -15,7 +15,6 @@ from pipeline.models.errors import ModelError
 BYTES_OF_A_VALUE = {"bfloat16": 2, "int8": 1}
 TRAINING_BYTES = 16
 """float32 weight, gradient and Adam's two moments."""
-WEIGHT_BYTES = 4
 
 
 def print_plan(recipe: Recipe, paths: RunPaths) -> None:
@@ -48,8 +47,7 @@ def _rows(recipe: Recipe, width: int | None, tokens: int | None) -> list[tuple[s
         rows.append(
             (
                 recipe.sae_name(sae),
-                f"{parameters:,} parameters: {gigabytes(parameters * WEIGHT_BYTES)} saved, "
-                f"{gigabytes(parameters * TRAINING_BYTES)} in training",
+                f"{parameters:,} parameters, {gigabytes(parameters * TRAINING_BYTES)} in training",
             )
         )
     rows.append(("memory in training, all SAEs", gigabytes(total * TRAINING_BYTES)))
@@ -69,11 +67,13 @@ def _width(recipe: Recipe, paths: RunPaths) -> int | None:
 
 
 def _tokens(recipe: Recipe, paths: RunPaths) -> int | None:
-    """Training tokens: as tokenized, or the recipe's limit."""
+    """Training tokens: as tokenized by this recipe, or its limit."""
     try:
-        return int(load_manifest(paths.stage("tokenize")).counts["num_tokens"])
+        manifest = load_manifest(paths.stage("tokenize"))
     except MonosemaError:
         return recipe.tokenize.max_tokens
+    same = manifest.config["tokenize"] == recipe.tokenize.model_dump(mode="json")
+    return int(manifest.counts["num_tokens"]) if same else recipe.tokenize.max_tokens
 
 
 def gigabytes(number: float) -> str:
