@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from backend.catalogue import OpenRun, OpenSAE
-from backend.tokens import TokenView, highlight, token_text
+from backend.tokens import TokenView, highlight, token_text, visible_text
 from data.documents import format_document_id
 from data.records import EXAMPLE_KINDS, ExampleKind
 
@@ -287,7 +287,8 @@ def _quoted(text: str) -> str:
 
 
 def _summary(run: OpenRun, record: dict[str, Any]) -> dict[str, Any]:
-    return {"model": run.record.model, **{name: record[name] for name in SUMMARY}}
+    summary = {name: record[name] for name in SUMMARY}
+    return {**summary, "model": run.record.model, "label": visible_text(summary["label"])}
 
 
 def _weights(run: OpenRun, tokens: list[int], logits: list[float]) -> list[TokenWeight]:
@@ -304,7 +305,7 @@ def _example(record: dict[str, Any], source: str, tokens: list[bytes], scale: fl
         rank=record["rank"],
         band=record["band"],
         document_id=format_document_id(record["document_id"]),
-        source=source,
+        source=visible_text(source),
         position=record["position"],
         start=record["start"],
         activation=record["activation"],

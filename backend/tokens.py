@@ -5,7 +5,6 @@ completes it, and the earlier parts carry a mark. Whitespace that would not be s
 or join the text around them are shown as marks; bytes that are no UTF-8 as \xNN.
 """
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +15,6 @@ PART = "◌"
 NEWLINE, TAB, SPACE = "↵", "⇥", "␣"
 LEVELS = 12
 """Steps of highlighting: classes a0 to a11."""
-INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +82,11 @@ def token_text(token: bytes) -> str:
     return SPACE + text[1:] if text.startswith(" ") else text
 
 
+def visible_text(text: str) -> str:
+    """A label or a title: what would not be seen, or would turn the text around it, is marked."""
+    return text if text.isprintable() else "".join(_visible(character) for character in text)
+
+
 @lru_cache(1 << 17)
 def _whole_text(token: bytes) -> TokenText | None:
     try:
@@ -91,7 +94,7 @@ def _whole_text(token: bytes) -> TokenText | None:
     except UnicodeDecodeError:
         return None
     if text.strip() or not text:
-        return TokenText("".join(_visible(character) for character in text.replace("  ", SPACE + " ")))
+        return TokenText(visible_text(text.replace("  ", SPACE + " ")))
     marks = "".join(SPACE if character == " " else _visible(character) for character in text)
     return TokenText(marks, "newline" if "\n" in text else "space")
 
@@ -128,7 +131,7 @@ def _characters(data: bytes) -> Iterator[tuple[int, int, str]]:
 
 def _visible(character: str) -> str:
     """A character as it is, or what stands for it when it would not be seen or would change its surroundings."""
-    if character == " " or unicodedata.category(character) not in INVISIBLE:
+    if character.isprintable():
         return character
     code = ord(character)
     if character in "\n\t":

@@ -34,6 +34,16 @@ def store(tmp_path: Path) -> StorePaths:
 
 
 @pytest.fixture(scope="session")
+def published_store(tmp_path_factory: pytest.TempPathFactory) -> StorePaths:
+    """A store with one published fake run, see tests/fake_run.py. Shared: do not change it."""
+    from tests.fakes import publish_fake_run
+
+    store = StorePaths(tmp_path_factory.mktemp("published") / "store")
+    publish_fake_run(store)
+    return store
+
+
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """The system's Chromium."""
     names = [os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome"]

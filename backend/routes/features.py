@@ -99,7 +99,7 @@ def feature_page(request: Request, sae: SAEDep, index: IndexDep, kind: ExampleKi
         tabs=_tabs(feature, kind),
         about=TITLES[kind][1],
         shortfall=_shortfall(sae, feature, kind),
-        groups=_groups(examples, feature),
+        groups=_groups(sae, feature, examples),
         bars=activation_bars(feature.histogram, sae.record.histogram_scale, feature.max),
         neighbours=neighbour_groups(sae, index, NEIGHBOURS_SHOWN),
     )
@@ -127,25 +127,27 @@ def _tabs(feature: Feature, kind: ExampleKind) -> list[Tab]:
     ]
 
 
-def _groups(examples: list[Example], feature: Feature) -> list[ExampleGroup]:
+def _groups(sae: OpenSAE, feature: Feature, examples: list[Example]) -> list[ExampleGroup]:
     """Interval examples by band, the others together."""
-    bands = groupby(examples, key=lambda example: example.band)
-    return [ExampleGroup(_band(examples, band, feature.max) if band >= 0 else "", list(group)) for band, group in bands]
-
-
-def _band(examples: list[Example], band: int, maximum: float) -> str:
-    width = maximum / (max(example.band for example in examples) + 1)
-    return f"{band * width:.3g} to {(band + 1) * width:.3g}"
+    width = feature.max / _asked(sae, "bands")
+    return [
+        ExampleGroup(f"{band * width:.3g} to {(band + 1) * width:.3g}" if band >= 0 else "", list(group))
+        for band, group in groupby(examples, key=lambda example: example.band)
+    ]
 
 
 def _shortfall(sae: OpenSAE, feature: Feature, kind: ExampleKind) -> str:
     """Why there are fewer examples than the recipe asks for."""
-    asked: dict[str, int] = sae.run.record.recipe.get("examples", {})
-    wanted = asked.get("bands", 5) * asked.get("per_band", 5) if kind == "interval" else asked.get(kind, 20)
+    wanted = _asked(sae, "bands") * _asked(sae, "per_band") if kind == "interval" else _asked(sae, kind)
     found = feature.num_examples[kind]
     if found >= wanted or feature.dead:
         return ""
     return f"{found} instead of {wanted}: {SELDOM[kind]} among the {sae.run.num_tokens:,} tokens that were read."
+
+
+def _asked(sae: OpenSAE, what: str) -> int:
+    """A number of examples that the recipe asks for."""
+    return int(sae.run.record.recipe["examples"][what])
 
 
 assert set(TITLES) == set(EXAMPLE_KINDS)

@@ -17,6 +17,7 @@ from backend.queries import FeatureSummary, get_map, get_summaries
 from backend.routes.features import neighbour_groups
 from backend.showpieces import showpieces
 from backend.templates import query, render
+from backend.tokens import visible_text
 
 router = APIRouter(tags=["map"])
 DECIMALS = 3
@@ -75,4 +76,5 @@ def _focus(run: OpenRun, name: str) -> tuple[FeatureSummary, list[NeighbourGroup
 def _points(sae: OpenSAE, points: pa.Table) -> MapPoints:
     columns: dict[str, list[Any]] = points.to_pydict()
     x, y = ([round(value, DECIMALS) for value in columns[name]] for name in ("x", "y"))
-    return MapPoints(sae.model, sae.name, columns["index"], x, y, columns["density"], columns["label"])
+    labels = [visible_text(label) for label in columns["label"]]
+    return MapPoints(sae.model, sae.name, columns["index"], x, y, columns["density"], labels)

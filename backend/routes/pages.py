@@ -59,6 +59,12 @@ def random_page(run: RunDep, sae: Annotated[str, Query(description="Name of the 
     return RedirectResponse(feature.href, 303, {"cache-control": "no-store"})
 
 
+@router.get("/api/{rest:path}")
+def unknown_address(rest: str) -> Response:
+    """What the API does not have is no page either."""
+    raise not_found(f"There is nothing at /api/{rest}: /docs lists what there is.")
+
+
 @router.get("/docs")
 def docs_page(request: Request) -> Response:
     """The API, described."""

@@ -69,7 +69,7 @@ def sae_page(request: Request, sae: SAEDep, selection: SelectionQuery) -> Respon
 
 def _density(sae: OpenSAE) -> Figure | None:
     histogram = sae.record.metrics.get("density_histogram")
-    return density_figure(histogram["counts"], histogram["edges"]) if histogram else None
+    return density_figure(histogram["counts"], histogram["log10_edges"]) if histogram else None
 
 
 def _info(sae: OpenSAE) -> SAEInfo:

@@ -1,0 +1,216 @@
+import re
+from dataclasses import fields
+from html.parser import HTMLParser
+
+import jinja2
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from backend import contexts
+from backend.app import create_app
+from backend.assets import FRONTEND
+from backend.security import MAP, PLOTS, STRICT
+from backend.settings import Settings
+from data.layout import StorePaths
+from tests.fake_run import DEAD, HOSTILE, MARKED, RARE
+
+TEMPLATES = FRONTEND / "templates"
+PAGES = {
+    "/": ("home.html", contexts.HomePage),
+    "/search?q=a": ("search.html", contexts.SearchPage),
+    "/tiny/1-relu-64": ("sae.html", contexts.SAEPage),
+    "/tiny/1-relu-64/3": ("feature.html", contexts.FeaturePage),
+    "/explore?f=tiny/1-relu-64/3": ("explore.html", contexts.ExplorePage),
+    "/docs": ("docs.html", contexts.DocsPage),
+    "/none": ("error.html", contexts.ErrorPage),
+}
+FEATURE_PAGES = [
+    f"/tiny/1-relu-256/{index}?kind={kind}" for index in (0, 3, RARE, MARKED) for kind in ("top", "contrast")
+]
+
+
+class Page(HTMLParser):
+    """What a browser would find: elements, links, and the text that is shown."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def links(self) -> set[str]:
+        return {a["href"] or "" for tag, a in self.elements if tag == "a" and "href" in a}
+
+
+def source(template: str) -> str:
+    """A template with everything that it extends, includes and imports."""
+    text = (TEMPLATES / template).read_text()
+    named = re.findall(r'{%-? (?:extends|include|from|import) "([^"]+)"', text)
+    return text + "".join(source(other) for other in named)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_uses_every_field_that_its_context_declares(pages: TestClient, path):
+    template, context = PAGES[path]
+    answer = pages.get(path)
+    assert answer.template.name == template
+    code = " ".join(re.findall(r"{[{%].*?[%}]}", source(template), re.DOTALL))
+    for field in fields(context):
+        assert field.name in answer.context
+        assert re.search(rf"\b{field.name}\b", code), f"{template} does not use {field.name}"
+
+
+def test_every_context_has_its_page_tested():
+    declared = {kind for kind in vars(contexts).values() if isinstance(kind, type) and issubclass(kind, contexts.Page)}
+    here = {kind for kind in declared if kind.__module__ == contexts.__name__}
+    assert here - {contexts.Page} == {context for _, context in PAGES.values()}
+
+
+@pytest.mark.parametrize("path", [*PAGES, *FEATURE_PAGES])
+def test_nothing_inline_and_nothing_from_elsewhere(client, path):
+    answer = client.get(path)
+    for tag, attributes in Page(answer.text).elements:
+        assert not any(name.startswith("on") or name == "style" for name in attributes), (tag, attributes)
+        assert tag != "style"
+        for name in ("src", "href", "action"):
+            address = attributes.get(name) or ""
+            assert not (address.startswith(("http", "//", "javascript:", "data:")) and tag != "a"), (tag, address)
+        if tag == "script":
+            assert "src" in attributes or attributes.get("type") == "application/json"
+
+
+@pytest.mark.parametrize("path", FEATURE_PAGES)
+def test_hostile_tokens_are_shown_literally(pages, path):
+    example = pages.get(path).context["groups"][0].examples[0]
+    page = Page(pages.get(path).text)
+    shown = "".join(token.text for token in example.tokens)
+    assert shown in page.text
+    assert not {"\x00", "\u202e", "\u200f", "\x1b"} & set(page.text)
+    assert len([tag for tag, _ in page.elements if tag == "script"]) == 2
+
+
+def test_hostile_texts_do_reach_the_pages(client):
+    seen = "".join(Page(client.get(f"/tiny/1-relu-256/{index}").text).text for index in range(20))
+    assert sum(text.strip() in seen for text in HOSTILE if text.isprintable()) > 8
+    assert '<svg onload=alert(6)> "quoted" & more' in Page(client.get(f"/tiny/1-relu-256/{MARKED}").text).text
+
+
+def test_a_dead_feature_says_so(client):
+    page = Page(client.get(f"/tiny/1-relu-64/{DEAD}").text)
+    tokens = client.app.state.library.catalogue().runs[0].num_tokens
+    assert f"0 of {tokens:,} tokens" in page.text
+    assert "/steer?f=tiny/1-relu-64/5" not in page.links()
+
+
+def test_few_examples_say_why(client):
+    assert "instead of 20" in Page(client.get(f"/tiny/1-relu-64/{RARE}").text).text
+    saes = client.get("/api/v1/features/tiny/1-relu-256?sort=density").json()["features"]
+    details = (client.get(f"/api/v1/features/tiny/1-relu-256/{feature['index']}").json() for feature in saes)
+    plenty = next(feature["index"] for feature in details if feature["num_examples"]["top"] == 20)
+    assert "instead of" not in Page(client.get(f"/tiny/1-relu-256/{plenty}").text).text
+
+
+def test_tabs_are_links_with_counts(pages):
+    answer = pages.get("/tiny/1-relu-64/3?kind=bottom")
+    feature = answer.context["feature"]
+    page = Page(answer.text)
+    for tab in answer.context["tabs"]:
+        assert f"{tab.href}#examples" in page.links()
+    assert {tab.title: tab.count for tab in answer.context["tabs"]}["Bottom"] == feature.num_examples["bottom"]
+
+
+def test_previous_and_next_stop_at_the_ends(pages):
+    assert pages.get("/tiny/1-relu-64/0").context["previous"] is None
+    assert pages.get("/tiny/1-relu-64/63").context["next"] is None
+    assert pages.get("/tiny/1-relu-64/62").context["next"] == "/tiny/1-relu-64/63"
+
+
+def test_every_link_of_every_page_leads_somewhere(client):
+    seen: set[str] = set()
+    for path in [
+        "/",
+        "/tiny/1-relu-64?sort=label&q=a",
+        "/tiny/1-relu-64/3",
+        "/explore?f=tiny/1-relu-64/3",
+        "/search?q=a",
+    ]:
+        for link in Page(client.get(path).text).links() - seen:
+            seen.add(link)
+            target = link if link.startswith("/") else path.split("?")[0] + link
+            assert client.get(target).status_code == 200, (path, link)
+
+
+def test_a_list_keeps_its_filters_when_it_is_sorted_and_turned(pages):
+    answer = pages.get("/tiny/1-relu-256?q=a&alive=true&per_page=5&min_density=")
+    density = next(column for column in answer.context["columns"] if column.title == "Density")
+    sorted_again = pages.get("/tiny/1-relu-256" + density.href).context["selection"]
+    assert (sorted_again.q, sorted_again.alive, sorted_again.sort) == ("a", True, "density")
+    turned = pages.get("/tiny/1-relu-256" + answer.context["pager"].next).context["selection"]
+    assert (turned.page, turned.q) == (2, "a")
+
+
+def test_the_current_column_turns_around(pages):
+    answer = pages.get("/tiny/1-relu-256?sort=max")
+    column = next(column for column in answer.context["columns"] if column.title == "Maximum")
+    assert column.direction == "descending"
+    assert pages.get("/tiny/1-relu-256" + column.href).context["selection"].order == "asc"
+
+
+def test_policies_allow_no_more_than_pages_need(client):
+    assert client.get("/").headers["content-security-policy"] == STRICT
+    assert client.get("/tiny/1-relu-64/3").headers["content-security-policy"] == STRICT
+    assert client.get("/tiny/1-relu-64").headers["content-security-policy"] == PLOTS
+    assert client.get("/explore").headers["content-security-policy"] == MAP
+    assert client.get("/api/v1/saes").headers["content-security-policy"] == STRICT
+    for policy in (STRICT, PLOTS, MAP):
+        assert "unsafe-inline" not in policy
+    assert "unsafe-eval" not in STRICT + PLOTS
+
+
+def test_random_leads_to_a_live_feature(client):
+    answer = client.get("/random?sae=1-relu-256", follow_redirects=False)
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith("/tiny/1-relu-256/")
+    assert client.get("/random?sae=none").status_code == 404
+
+
+def test_pages_that_are_not_there_are_designed(pages):
+    for path in ("/none", "/tiny/none", "/tiny/1-relu-64/64", "/tiny/1-relu-64/x", "/explore?f=tiny/1-relu-64/64"):
+        answer = pages.get(path)
+        assert (answer.status_code, answer.template.name) == (404, "error.html")
+    assert pages.get("/tiny/1-relu-64?page=0").status_code == 422
+
+
+def test_a_failure_is_a_designed_page_without_secrets(published_store: StorePaths, monkeypatch, caplog):
+    app: FastAPI = create_app(Settings(store=published_store.root, live=False))
+    monkeypatch.setattr("backend.routes.pages.run_card", lambda run: 1 / 0)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        answer = client.get("/")
+    assert answer.status_code == 500
+    assert "Something broke here" in answer.text
+    assert "ZeroDivisionError" not in answer.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_templates_compile_and_none_is_left_over():
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES))
+    used = {name for path in TEMPLATES.glob("*.html") for name in re.findall(r'"([\w.]+\.html)"', path.read_text())}
+    for path in TEMPLATES.glob("*.html"):
+        environment.parse(path.read_text())
+        assert not path.name.startswith("_") or path.name in used
+
+
+def test_pages_come_compressed_and_small(client):
+    with client.stream("GET", "/tiny/1-relu-64/3", headers={"accept-encoding": "gzip"}) as answer:
+        raw = b"".join(answer.iter_raw())
+    assert answer.headers["content-encoding"] == "gzip"
+    assets = client.app.state.assets
+    first_load = len(raw) + sum(len(asset.gzipped) for asset in assets._files.values())
+    assert first_load < 150_000

@@ -1,0 +1,111 @@
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from lancedb.table import LanceTable
+from sqlalchemy import event
+
+from backend.catalogue import OpenSAE
+from backend.queries import Selection, get_feature, list_features, random_feature
+from backend.tokens import visible_text
+from tests.fake_run import DEAD
+
+
+@pytest.fixture
+def table(sae: OpenSAE) -> list[dict]:
+    """Every feature of the SAE, read plainly."""
+    return sae.run.tables.take("features", range(sae.row(0), sae.row(sae.num_features))).to_pylist()
+
+
+@pytest.mark.parametrize("sort", ["index", "label", "density", "max", "mean"])
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_lists_sort_as_python_does(sae, table, sort, order):
+    found = [f.index for f in list_features(sae, Selection(sort=sort, order=order, per_page=200)).features]
+    rows = sorted(table, key=lambda row: row["index"])
+    rows.sort(key=lambda row: row[sort], reverse=order == "desc")
+    assert found == [row["index"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("selection", "keep"),
+    [
+        (Selection(alive=True), lambda row: row["num_active"] > 0),
+        (Selection(alive=False), lambda row: row["num_active"] == 0),
+        (Selection(min_density=0.05), lambda row: row["density"] >= 0.05),
+        (Selection(max_density=0.049), lambda row: row["density"] <= 0.049),
+        (Selection(q="OXF"), lambda row: "oxf" in row["label"].lower()),
+        (Selection(q="<svg"), lambda row: "<svg" in row["label"]),
+        (Selection(q="%"), lambda row: "%" in row["label"]),
+        (Selection(q="_"), lambda row: "_" in row["label"]),
+        (Selection(q="' OR 1=1 --"), lambda row: "' or 1=1 --" in row["label"].lower()),
+        (Selection(q="\\"), lambda row: "\\" in row["label"]),
+    ],
+)
+def test_filters_keep_what_python_keeps(sae, table, selection, keep: Callable[[dict], bool]):
+    found = list_features(sae, selection.changed(per_page=200))
+    assert {f.index for f in found.features} == {row["index"] for row in table if keep(row)}
+    assert found.total == len(found.features)
+
+
+def test_pages_follow_one_another_without_gap_or_overlap(sae):
+    selection = Selection(sort="density", per_page=7)
+    pages = [list_features(sae, selection.changed(page=page)) for page in range(1, 11)]
+    indices = [f.index for page in pages for f in page.features]
+    assert sorted(indices) == list(range(sae.num_features))
+    assert pages[0].num_pages == 10
+
+
+def test_a_page_beyond_the_end_is_empty(sae):
+    assert list_features(sae, Selection(page=1000)).features == []
+
+
+def test_random_features_are_alive_and_differ(catalogue):
+    drawn = {random_feature(list(catalogue.runs[0].saes), seed).name for seed in range(20)}
+    assert len(drawn) > 5
+    assert not any(name.endswith(f"/{DEAD}") for name in drawn)
+
+
+def test_a_feature_reads_as_it_was_published(sae, table):
+    feature = get_feature(sae, 3)
+    assert feature.label == visible_text(table[3]["label"])
+    assert [weight.token for weight in feature.promoted] == table[3]["promoted"]
+    assert sum(feature.histogram) == feature.num_active
+    assert np.isclose(feature.density, table[3]["density"])
+
+
+@pytest.fixture
+def reads(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Every read of LanceDB or SQL, as it happens."""
+    seen: list[str] = []
+
+    def note(name: str, plain: Callable) -> Callable:
+        return lambda *args, **options: seen.append(name) or plain(*args, **options)
+
+    for name in ("take_offsets", "search", "count_rows"):
+        monkeypatch.setattr(LanceTable, name, note(name, getattr(LanceTable, name)))
+    engine, listener = client.app.state.library._engine, lambda *args: seen.append("sql")
+    event.listen(engine, "before_cursor_execute", listener)
+    yield seen
+    event.remove(engine, "before_cursor_execute", listener)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/tiny/{sae}/9", 7),
+        ("/tiny/{sae}/9?kind=interval", 7),
+        ("/tiny/{sae}", 3),
+        ("/", 1),
+        ("/search?q=a&sae={sae}", 3),
+    ],
+)
+def test_reads_of_a_page_do_not_depend_on_the_number_of_features(client, reads, path, expected):
+    counts = []
+    for sae in ("1-relu-64", "1-relu-256"):
+        client.get(path.format(sae=sae))  # what is worked out once
+        reads.clear()
+        assert client.get(path.format(sae=sae)).status_code == 200
+        counts.append(sorted(reads))
+    assert counts[0] == counts[1]
+    assert len(counts[0]) == expected
