@@ -34,7 +34,7 @@ def ensure_model(config: ModelConfig, store: StorePaths) -> Path:
         return _once(store.models / SAMPLE_MODEL, _make_sample_model)
     local = local_model(config)
     if local is None:
-        slug = re.sub(r"[^a-z0-9._]+", "--", config.source.lower())
+        slug = re.sub(r"[^a-z0-9._-]+", "--", config.source.lower())
         folder = store.models / (f"{slug}@{config.revision}" if config.revision else slug)
         return _once(folder, lambda partial: _download(config, partial))
     gguf = _gguf_alone(local)
