@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from data.arrow import write_arrow
 from data.documents import TokenizedCorpus
 from data.records import EXAMPLES, EXAMPLES_FILE, HISTOGRAM_BINS, STATISTICS, STATISTICS_FILE
 from pipeline.selection import Statistics
@@ -74,7 +75,5 @@ def _example_columns(examples: Examples, corpus: TokenizedCorpus, rows: slice) -
 
 
 def _write(path: Path, schema: pa.Schema, total: int, columns: Callable[[slice], list[pa.Array]]) -> None:
-    with pa.ipc.new_file(str(path), schema) as file:
-        for start in range(0, total, ROWS_PER_BATCH):
-            rows = slice(start, min(start + ROWS_PER_BATCH, total))
-            file.write_batch(pa.RecordBatch.from_arrays(columns(rows), schema=schema))
+    some = (slice(start, min(start + ROWS_PER_BATCH, total)) for start in range(0, total, ROWS_PER_BATCH))
+    write_arrow(path, schema, (pa.RecordBatch.from_arrays(columns(rows), schema=schema) for rows in some))

@@ -1,0 +1,289 @@
+"""A first label for a feature: what its strongest tokens and their contexts share, in a few words.
+
+Rules are tried in order and the first that has enough evidence speaks, from the most to the least specific:
+
+    University                  the same word, or one of a few (was / were)
+    "of" in "University of"     the same word with a fixed neighbour
+    "," after a year            a word that says little by itself, with what stands beside it or near it
+    years: 1980, 1991           words of one kind
+    -ed: played, moved          words with one stem, piece or ending
+    the start of a sentence     a kind of place
+    before "of": city, part     words with the same neighbour
+    near: war, army, battle     words that stand near in unlikely many of the documents
+    names: Smith, London
+    → the, of                   what the feature promotes, when these are words
+    burned, fire, …             some of the words
+
+A share among examples counts only when it is well above the share in the corpus at large (see evidence.Background).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from pipeline.evidence import Background, Evidence
+from pipeline.words import NONE, SPACE_NAMES, Words
+
+MAX_LENGTH = 48
+MOST_ITEMS = 4
+SAME = 0.6
+"""Share of the examples that must agree on words."""
+KIND = 0.75
+"""Share of the examples that must agree on a kind of word or place."""
+LIFT = 4.0
+"""How many times as common as in the corpus something must be."""
+NEIGHBOUR_LIFT = 8.0
+NEAR = 0.3
+"""Share of the documents in which a word must stand near."""
+COMMON = 0.002
+"""A word with at least this share of the corpus says little by itself."""
+KIND_NAMES = {"year": ("years", "a year"), "number": ("numbers", "a number"), "name": ("names", "a name")}
+PLACES = {
+    "text start": "the start of a text",
+    "line start": "the start of a line",
+    "sentence start": "the start of a sentence",
+    "in brackets": "inside brackets",
+    "in quotation marks": "inside quotation marks",
+}
+
+
+class Labeller:
+    """Makes labels from evidence."""
+
+    def __init__(self, words: Words, background: Background) -> None:
+        self.words, self.background = words, background
+        self._rules: tuple[Callable[[Evidence], str], ...] = (
+            self._same_word,
+            self._kind,
+            self._same_stem,
+            self._piece,
+            self._ending,
+            self._place,
+            self._neighbour,
+            self._near,
+            self._names,
+        )
+
+    def label(self, evidence: Evidence | None, promoted: Sequence[int]) -> str:
+        """A label of at most MAX_LENGTH characters, never empty; `promoted` are token ids."""
+        if evidence is not None:
+            for rule in self._rules:
+                if found := rule(evidence):
+                    return found
+        said = unique(self.words.piece(token) for token in promoted)
+        if evidence is not None and not all(self.words.opens(token) for token in promoted[:MOST_ITEMS]):
+            return self._mixed(evidence) or fit("→ ", said)
+        return fit("→ ", said)
+
+    # ---- Rules
+
+    def _same_word(self, evidence: Evidence) -> str:
+        main, coverage = self._main(evidence.words)
+        if coverage < SAME:
+            return ""
+        first = self._folded(main[0])
+        if sum(self._folded(word) == first for word in evidence.words) < SAME * len(evidence.words):
+            return fit("", [self._text(word) for word in main], " / ")
+        return self._phrase(evidence, main[0]) or self._common(evidence, main[0]) or cut(self._quoted(main[0]))
+
+    def _phrase(self, evidence: Evidence, word: int) -> str:
+        """`"of" in "University of"`: the word and a fixed neighbour."""
+        here = [i for i, other in enumerate(evidence.words) if self._folded(other) == self._folded(word)]
+        before = self._fixed([evidence.before[i] for i in here])
+        after = self._fixed([evidence.after[i] for i in here])
+        if len(here) < 3 or not (before or after):
+            return ""
+        phrase = join_words([self._text(part) for part in (before, word, after) if part])
+        text = f'{self._quoted(word)} in "{phrase}"'
+        return text if len(text) <= MAX_LENGTH else cut(f'"{phrase}"')
+
+    def _common(self, evidence: Evidence, word: int) -> str:
+        """`"the" near: war, army`: a word that says little by itself, with what stands beside or near it."""
+        if not self._says_little(word):
+            return ""
+        for place, traits in (("after", evidence.traits_before), ("before", evidence.traits_after)):
+            for kind, (_, one) in KIND_NAMES.items():
+                if self._beyond_chance(traits, kind):
+                    return f"{self._quoted(word)} {place} {one}"
+        near = self._near_items(evidence)
+        return fit(f"{self._quoted(word)} near: ", near) if near else ""
+
+    def _kind(self, evidence: Evidence) -> str:
+        """`years: 1980, 1991`, `"7" in numbers: 17, 74`, `space before years: 1980, 1991`."""
+        kind = next((k for k in ("year", "number") if self._beyond_chance(evidence.traits, k)), None)
+        if kind is None:
+            return ""
+        many, samples = KIND_NAMES[kind][0], self._samples(evidence.words)
+        piece = self._same_piece(evidence)
+        if piece == "space":
+            return fit(f"space before {many}: ", samples)
+        return fit(f'"{piece}" in {many}: ' if piece else f"{many}: ", samples)
+
+    def _same_stem(self, evidence: Evidence) -> str:
+        """`broken / breaking`: words that begin alike."""
+        stems = Counter(self._stem(word) for word in evidence.words)
+        stem, count = stems.most_common(1)[0]
+        if count < SAME * len(evidence.words):
+            return ""
+        return fit("", self._samples([word for word in evidence.words if self._stem(word) == stem])[:2], " / ")
+
+    def _piece(self, evidence: Evidence) -> str:
+        """`-ville: Nashville, Knoxville`: the same piece of different words."""
+        piece = self._same_piece(evidence)
+        if piece == "space":
+            return fit("space before: ", self._samples(evidence.words))
+        if not piece.isalpha():
+            return ""
+        fold = piece.casefold()
+        holders = [word for word in evidence.words if fold in self.words.folded_texts[self._folded(word)]]
+        texts = [self.words.folded_texts[self._folded(word)] for word in holders]
+        first = "" if all(text.startswith(fold) for text in texts) else "-"
+        last = "" if all(text.endswith(fold) for text in texts) else "-"
+        return fit(f"{first}{piece}{last}: ", self._samples(holders))
+
+    def _ending(self, evidence: Evidence) -> str:
+        """`-ed: played, moved`: different words with the same ending."""
+        folds = {self._folded(word) for word in evidence.words}
+        texts = [text for text in (self.words.folded_texts[fold] for fold in folds) if text.isalpha()]
+        if len(texts) < 5:
+            return ""
+        for length in (4, 3, 2):
+            ends = Counter(text[-length:] for text in texts if len(text) > length + 2)
+            end, count = ends.most_common(1)[0] if ends else ("", 0)
+            usual = self.background.ends[end] / max(self.background.num_words, 1)
+            if count >= KIND * len(folds) and count > LIFT * usual * len(folds):
+                fitting = [word for word in evidence.words if self.words.folded_texts[self._folded(word)].endswith(end)]
+                return fit(f"-{end}: ", self._samples(fitting))
+        return ""
+
+    def _place(self, evidence: Evidence) -> str:
+        place = next((text for name, text in PLACES.items() if self._beyond_chance(evidence.traits, name)), "")
+        return fit(f"{place}: ", self._samples(evidence.words, 2)) if place else ""
+
+    def _neighbour(self, evidence: Evidence) -> str:
+        """`before "of"`, `after "a", "the"`: the words differ, what stands beside them does not."""
+        found = []
+        for place, sides in (("after", evidence.before), ("before", evidence.after)):
+            main, coverage = self._main(sides)
+            usual = sum(self.background.share(self._folded(word)) for word in main)
+            if NONE not in main and len(main) <= 3 and coverage >= SAME and coverage > NEIGHBOUR_LIFT * usual:
+                found.append((coverage, place, main))
+        if not found:
+            return ""
+        _, place, main = max(found)
+        return fit(f"{place} {', '.join(self._marked(word) for word in main)}: ", self._samples(evidence.words))
+
+    def _near(self, evidence: Evidence) -> str:
+        near = self._near_items(evidence)
+        return fit("names near: " if self._are_names(evidence) else "near: ", near) if near else ""
+
+    def _names(self, evidence: Evidence) -> str:
+        names = [word for word in evidence.words if self._text(word)[:1].isupper()]
+        return fit("names: ", self._samples(names)) if self._are_names(evidence) else ""
+
+    def _mixed(self, evidence: Evidence) -> str:
+        """`episode, series, …`: some of the words, when nothing else is to be said."""
+        counts = Counter(self._stem(word) for word in evidence.words if self._text(word)[:1].isalnum())
+        stems = [stem for stem, _ in counts.most_common(3)]
+        words = [next(word for word in evidence.words if self._stem(word) == stem) for stem in stems]
+        return fit("", map(self._text, words), end=", …") if words else ""
+
+    # ---- What rules ask
+
+    def _main(self, surfaces: Sequence[int]) -> tuple[list[int], float]:
+        """Words that come more than once, most frequent first, in their usual spelling; and their share together."""
+        counts = Counter(self._folded(word) for word in surfaces)
+        least = max(2 if len(surfaces) > 3 else 1, 0.12 * len(surfaces))
+        folds = [(fold, count) for fold, count in counts.most_common(MOST_ITEMS) if count >= least]
+        main = [self._spelling(surfaces, fold) for fold, _ in folds]
+        return main, sum(count for _, count in folds) / len(surfaces)
+
+    def _fixed(self, surfaces: Sequence[int]) -> int:
+        """The neighbour that nearly all share beyond chance, or NONE."""
+        main, _ = self._main(surfaces)
+        if not main or not self._text(main[0])[-1:].isalnum() or self._text(main[0]) in SPACE_NAMES:
+            return NONE
+        fold = self._folded(main[0])
+        share = sum(self._folded(word) == fold for word in surfaces) / len(surfaces)
+        return main[0] if share >= SAME and share > LIFT * self.background.share(fold) else NONE
+
+    def _same_piece(self, evidence: Evidence) -> str:
+        """The text of the token that most of the peaks are, when it is only part of most of their words; else ""."""
+        pieces = [self.words.piece(token) for token in evidence.pieces]
+        piece, count = Counter(pieces).most_common(1)[0]
+        whole = sum(piece == self._text(word) for word in evidence.words)
+        return piece if count >= SAME * len(pieces) and whole < count / 2 else ""
+
+    def _samples(self, surfaces: Sequence[int], most: int = MOST_ITEMS) -> list[str]:
+        """Distinct words, the most frequent first, else the strongest first."""
+        counts = Counter(self._folded(word) for word in surfaces if word != NONE)
+        return [self._text(self._spelling(surfaces, fold)) for fold, _ in counts.most_common(most)]
+
+    def _near_items(self, evidence: Evidence) -> list[str]:
+        """Words near the peak in enough of the documents: one that stands in half of them, or several in a third."""
+        items = [(self.words.folded_texts[fold], share) for fold, share in evidence.near if share >= NEAR]
+        enough = len(items) > 1 or any(share >= 0.5 for _, share in items)
+        return [text for text, _ in items] if enough else []
+
+    def _are_names(self, evidence: Evidence) -> bool:
+        return self._beyond_chance(evidence.traits, "name", lift=2.0)
+
+    def _beyond_chance(self, traits: dict[str, float], name: str, lift: float = LIFT) -> bool:
+        return traits[name] >= KIND and traits[name] > lift * self.background.traits[name]
+
+    def _stem(self, word: int) -> str:
+        """What inflected forms have in common, roughly: the first five letters."""
+        text = self.words.folded_texts[self._folded(word)]
+        return text[:5] if text.isalpha() and len(text) > 5 else text
+
+    def _says_little(self, word: int) -> bool:
+        return not self._text(word)[:1].isalnum() or self.background.share(self._folded(word)) >= COMMON
+
+    def _spelling(self, surfaces: Sequence[int], fold: int) -> int:
+        """The most frequent spelling of a folded word."""
+        return Counter(word for word in surfaces if self._folded(word) == fold).most_common(1)[0][0]
+
+    def _folded(self, word: int) -> int:
+        return self.words.folded[word]
+
+    def _text(self, word: int) -> str:
+        return self.words.texts[word]
+
+    def _quoted(self, word: int) -> str:
+        """A word as a part of a sentence: what would not be recognised as a word in it stands in quotation marks."""
+        text = self._text(word)
+        return text if text.isalnum() and not self._says_little(word) else self._marked(word)
+
+    def _marked(self, word: int) -> str:
+        """A word in quotation marks; white space by its name."""
+        text = self._text(word)
+        return text if text in SPACE_NAMES else f'"{text}"'
+
+
+def unique(texts: Iterable[str]) -> list[str]:
+    """Texts that differ by more than case, in order."""
+    seen: dict[str, str] = {}
+    for text in texts:
+        seen.setdefault(text.casefold(), text)
+    return list(seen.values())
+
+
+def fit(start: str, items: Iterable[str], separator: str = ", ", end: str = "") -> str:
+    """As many items as MAX_LENGTH takes, at most MOST_ITEMS and at least one, which is cut if need be."""
+    items = [item for item in items if item][:MOST_ITEMS]
+    while len(items) > 1 and len(start + separator.join(items) + end) > MAX_LENGTH:
+        items.pop()
+    return cut(start + separator.join(items) + end)
+
+
+def cut(text: str) -> str:
+    """At most MAX_LENGTH characters."""
+    return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 1]}…"
+
+
+def join_words(parts: Iterable[str]) -> str:
+    """Words with spaces between, but none before a mark that closes nor after one that opens."""
+    text = ""
+    for part in parts:
+        close = not text or text.endswith(("(", "[", "“", "$")) or part[0] in ",.;:!?)]’'”%"
+        text += part if close else f" {part}"
+    return text
