@@ -1,0 +1,86 @@
+"""A run with nothing left to do sees it without loading a stage; anything that changed makes it look again."""
+
+from types import SimpleNamespace
+
+import pytest
+
+import pipeline.published
+from data.layout import RunPaths, StorePaths
+from data.manifests import Manifest
+from pipeline import runs
+from pipeline.config import Recipe, load_recipe
+from pipeline.stage import Stage, Work
+from pipeline.stages import fetch
+
+
+@pytest.fixture
+def paths(store: StorePaths) -> RunPaths:
+    return store.run("sample")
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the stage modules that were loaded; each makes a small artifact."""
+    names: list[str] = []
+
+    def load(module: str) -> SimpleNamespace:
+        name = module.rpartition(".")[2]
+        names.append(name)
+
+        def work(work: Work) -> dict[str, int]:
+            (work.folder / "file").write_text(name)
+            return {}
+
+        return SimpleNamespace(run=Stage(name, work, lambda recipe: {"layer": recipe.model.layer}).run)
+
+    monkeypatch.setattr(runs.importlib, "import_module", load)
+    monkeypatch.setattr(pipeline.published, "stands", lambda folder: True)
+    monkeypatch.setattr(pipeline.published, "is_visible", lambda paths, key: True)
+    monkeypatch.setattr(fetch, "is_current", lambda recipe, paths, key: True)
+    return names
+
+
+def test_a_complete_run_loads_no_stage(loaded: list[str], paths: RunPaths) -> None:
+    runs.run_stages(load_recipe("sample"), paths)
+    assert tuple(loaded) == runs.STAGES
+    runs.run_stages(load_recipe("sample"), paths)
+    assert len(loaded) == len(runs.STAGES)
+
+
+def test_a_run_that_stopped_early_is_not_complete(loaded: list[str], paths: RunPaths) -> None:
+    runs.run_stages(load_recipe("sample"), paths, "train")
+    assert loaded == ["fetch", "tokenize", "harvest", "train"]
+    assert not runs.is_complete(load_recipe("sample"), paths)
+
+
+@pytest.mark.parametrize("change", ["recipe", "code", "artifact", "receipt", "files", "published", "database"])
+def test_what_changed_is_seen(loaded: list[str], paths: RunPaths, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    recipe: Recipe = load_recipe("sample")
+    runs.run_stages(recipe, paths)
+    assert runs.is_complete(recipe, paths)
+    match change:
+        case "recipe":
+            recipe = load_recipe("sample", ["model.layer=3"])
+        case "code":
+            monkeypatch.setattr(runs, "_code_digest", lambda: "other")
+        case "artifact":
+            (paths.stage("train") / "file").unlink()
+        case "receipt":
+            paths.receipt.write_text("{")
+        case "files":
+            monkeypatch.setattr(fetch, "is_current", lambda recipe, paths, key: False)
+        case "published":
+            monkeypatch.setattr(pipeline.published, "stands", lambda folder: False)
+        case "database":
+            monkeypatch.setattr(pipeline.published, "is_visible", lambda paths, key: False)
+    assert not runs.is_complete(recipe, paths)
+
+
+def test_a_stage_that_stands_is_said_to_stand(
+    loaded: list[str], paths: RunPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first: Manifest = runs.run_stage("train", load_recipe("sample"), paths)
+    assert runs.run_stage("train", load_recipe("sample"), paths) == first
+    done, stands = capsys.readouterr().err.splitlines()
+    assert done.startswith("[4/10] train: done in")
+    assert stands == "[4/10] train: stands already"
