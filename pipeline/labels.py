@@ -19,6 +19,7 @@ A share among examples counts only when it is well above the share in the corpus
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from os.path import commonprefix
 
 from pipeline.evidence import Background, Evidence
 from pipeline.words import NONE, SPACE_NAMES, Words
@@ -93,7 +94,7 @@ class Labeller:
         if len(here) < 3 or not (before or after):
             return ""
         phrase = join_words([self._text(part) for part in (before, word, after) if part])
-        text = f'{self._quoted(word)} in "{phrase}"'
+        text = f'{self._marked(word)} in "{phrase}"'
         return text if len(text) <= MAX_LENGTH else cut(f'"{phrase}"')
 
     def _common(self, evidence: Evidence, word: int) -> str:
@@ -104,8 +105,10 @@ class Labeller:
             for kind, (_, one) in KIND_NAMES.items():
                 if self._beyond_chance(traits, kind):
                     return f"{self._quoted(word)} {place} {one}"
-        near = self._near_items(evidence)
-        return fit(f"{self._quoted(word)} near: ", near) if near else ""
+        if near := self._near_items(evidence):
+            return fit(f"{self._quoted(word)} near: ", near)
+        beside, _ = self._beside(evidence)
+        return f"{self._quoted(word)} {beside}" if beside else ""
 
     def _kind(self, evidence: Evidence) -> str:
         """`years: 1980, 1991`, `"7" in numbers: 17, 74`, `space before years: 1980, 1991`."""
@@ -120,11 +123,10 @@ class Labeller:
 
     def _same_stem(self, evidence: Evidence) -> str:
         """`broken / breaking`: words that begin alike."""
-        stems = Counter(self._stem(word) for word in evidence.words)
-        stem, count = stems.most_common(1)[0]
-        if count < SAME * len(evidence.words):
-            return ""
-        return fit("", self._samples([word for word in evidence.words if self._stem(word) == stem])[:2], " / ")
+        common = [fold for fold, _ in Counter(map(self._folded, evidence.words)).most_common(3)]
+        families = [[word for word in evidence.words if self._alike(self._folded(word), fold)] for fold in common]
+        family = max(families, key=len)
+        return fit("", self._samples(family, 2), " / ") if len(family) >= SAME * len(evidence.words) else ""
 
     def _piece(self, evidence: Evidence) -> str:
         """`-ville: Nashville, Knoxville`: the same piece of different words."""
@@ -161,16 +163,8 @@ class Labeller:
 
     def _neighbour(self, evidence: Evidence) -> str:
         """`before "of"`, `after "a", "the"`: the words differ, what stands beside them does not."""
-        found = []
-        for place, sides in (("after", evidence.before), ("before", evidence.after)):
-            main, coverage = self._main(sides)
-            usual = sum(self.background.share(self._folded(word)) for word in main)
-            if NONE not in main and len(main) <= 3 and coverage >= SAME and coverage > NEIGHBOUR_LIFT * usual:
-                found.append((coverage, place, main))
-        if not found:
-            return ""
-        _, place, main = max(found)
-        return fit(f"{place} {', '.join(self._marked(word) for word in main)}: ", self._samples(evidence.words))
+        beside, share = self._beside(evidence)
+        return fit(f"{beside}: ", self._samples(evidence.words)) if share >= SAME else ""
 
     def _near(self, evidence: Evidence) -> str:
         near = self._near_items(evidence)
@@ -182,10 +176,12 @@ class Labeller:
 
     def _mixed(self, evidence: Evidence) -> str:
         """`episode, series, …`: some of the words, when nothing else is to be said."""
-        counts = Counter(self._stem(word) for word in evidence.words if self._text(word)[:1].isalnum())
-        stems = [stem for stem, _ in counts.most_common(3)]
-        words = [next(word for word in evidence.words if self._stem(word) == stem) for stem in stems]
-        return fit("", map(self._text, words), end=", …") if words else ""
+        said: list[int] = []
+        for fold, _ in Counter(map(self._folded, evidence.words)).most_common():
+            if self.words.folded_texts[fold][:1].isalnum() and not any(self._alike(fold, other) for other in said):
+                said.append(fold)
+        words = [self._text(self._spelling(evidence.words, fold)) for fold in said[:3]]
+        return fit("", words, end=", …") if words else ""
 
     # ---- What rules ask
 
@@ -218,6 +214,16 @@ class Labeller:
         counts = Counter(self._folded(word) for word in surfaces if word != NONE)
         return [self._text(self._spelling(surfaces, fold)) for fold, _ in counts.most_common(most)]
 
+    def _beside(self, evidence: Evidence) -> tuple[str, float]:
+        """`after "a", "the"`: the few words that most often stand on one side, beyond chance; and their share."""
+        found = [("", 0.0)]
+        for place, sides in (("after", evidence.before), ("before", evidence.after)):
+            main, share = self._main(sides)
+            usual = sum(self.background.share(self._folded(word)) for word in main)
+            if NONE not in main and len(main) <= 3 and share >= SAME and share > NEIGHBOUR_LIFT * usual:
+                found.append((f"{place} {', '.join(self._marked(word) for word in main)}", share))
+        return max(found, key=lambda pair: pair[1])
+
     def _near_items(self, evidence: Evidence) -> list[str]:
         """Words near the peak in enough of the documents: one that stands in half of them, or several in a third."""
         items = [(self.words.folded_texts[fold], share) for fold, share in evidence.near if share >= NEAR]
@@ -230,10 +236,11 @@ class Labeller:
     def _beyond_chance(self, traits: dict[str, float], name: str, lift: float = LIFT) -> bool:
         return traits[name] >= KIND and traits[name] > lift * self.background.traits[name]
 
-    def _stem(self, word: int) -> str:
-        """What inflected forms have in common, roughly: the first five letters."""
-        text = self.words.folded_texts[self._folded(word)]
-        return text[:5] if text.isalpha() and len(text) > 5 else text
+    def _alike(self, fold: int, other: int) -> bool:
+        """Whether two words are forms of one, roughly: they begin alike, by four letters and more than half of both."""
+        texts = [self.words.folded_texts[word] for word in (fold, other)]
+        shared = len(commonprefix(texts))  # noqa: RUF071 - these are words, not paths
+        return fold == other or (shared >= 4 and shared >= 0.55 * max(map(len, texts)) and "".join(texts).isalpha())
 
     def _says_little(self, word: int) -> bool:
         return not self._text(word)[:1].isalnum() or self.background.share(self._folded(word)) >= COMMON
