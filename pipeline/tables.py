@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from safetensors import safe_open
 
 from data.arrow import read_arrow
 from data.documents import TokenizedCorpus
@@ -31,7 +31,8 @@ from data.records import (
     VOCABULARY,
     features_schema,
 )
-from pipeline.models.sae import WEIGHTS_FILE, load_header
+from pipeline.decoders import decoder_rows
+from pipeline.models.sae import load_header
 from pipeline.progress import Progress
 
 ROWS_PER_BATCH = 4096
@@ -137,7 +138,8 @@ class RunTables:
         slot_M = table["index"].to_numpy().astype(np.int64) * len(EXAMPLE_KINDS) + table["kind"].to_numpy()
         if (np.diff(slot_M) < 0).any():
             raise ArtifactError(f"the examples of {name} are not sorted: run `monosema examples` again")
-        return np.bincount(slot_M, minlength=size * len(EXAMPLE_KINDS)).astype(np.int64).reshape(size, -1)
+        counts = np.bincount(slot_M, minlength=size * len(EXAMPLE_KINDS))
+        return cast(npt.NDArray[np.int64], counts.reshape(size, -1))
 
     def _map(self) -> Iterator[pa.RecordBatch]:
         points = read_arrow(self.folders["project"] / MAP_FILE)
@@ -156,9 +158,14 @@ class RunTables:
             yield _batch(PUBLISHED_MAP, {**columns, **named})
 
     @cached_property
+    def _lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each document."""
+        return np.asarray(self.corpus.documents["num_tokens"], np.int64)
+
+    @cached_property
     def _chunks_of_documents(self) -> npt.NDArray[np.int64]:
         """How many chunks each document takes."""
-        return -(-self.corpus.documents["num_tokens"].to_numpy().astype(np.int64) // TOKENS_PER_CHUNK)
+        return -(-self._lengths // TOKENS_PER_CHUNK)
 
     def _documents(self) -> Iterator[pa.RecordBatch]:
         first_chunk = np.cumsum(self._chunks_of_documents) - self._chunks_of_documents
@@ -168,7 +175,7 @@ class RunTables:
 
     def _chunks(self) -> Iterator[pa.RecordBatch]:
         """Runs of whole documents of about TOKENS_PER_BATCH tokens; their tokens lie one after the other."""
-        lengths = self.corpus.documents["num_tokens"].to_numpy().astype(np.int64)
+        lengths = self._lengths
         ends = np.cumsum(lengths)
         groups = np.unique((ends - lengths) // TOKENS_PER_BATCH, return_index=True)[1].tolist()
         for start, stop in zip(groups, [*groups[1:], len(lengths)], strict=True):
@@ -196,12 +203,6 @@ def chunk_bounds(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     starts = np.cumsum(lengths) - lengths
     bounds = [np.arange(s, s + n, TOKENS_PER_CHUNK) for s, n in zip(starts.tolist(), lengths.tolist(), strict=True)]
     return np.concatenate([*bounds, [lengths.sum()]]).astype(np.int64)
-
-
-def decoder_rows(folder: Path, rows: slice) -> npt.NDArray[np.float32]:
-    """Some decoder directions of a saved SAE [rows, D], read alone."""
-    with safe_open(folder / WEIGHTS_FILE, framework="np") as weights:
-        return np.ascontiguousarray(weights.get_slice("W_dec")[rows], np.float32)
 
 
 def _ranges(total: int) -> Iterator[slice]:

@@ -63,9 +63,9 @@ LONGEST_DOCUMENT = 700
 NUM_DOCUMENTS = 24
 
 
-def publish_run(store: StorePaths, name: str, model: str, seed: int) -> str:
-    """Make all artifacts of a run and publish it."""
-    recipe = make_recipe(
+def fake_recipe(name: str = "fake", model: str = "tiny", seed: int = 0, **sections: Any) -> Recipe:
+    """The recipe of the fake run, with other sections put in."""
+    return make_recipe(
         {
             "name": name,
             "seed": seed,
@@ -74,9 +74,14 @@ def publish_run(store: StorePaths, name: str, model: str, seed: int) -> str:
             "tokenize": {"context_length": CONTEXT_LENGTH},
             "train": {"saes": SAES},
             "neighbours": {"k": NEAREST},
+            **sections,
         }
     )
-    FakeRun(recipe, store.run(name)).publish()
+
+
+def publish_run(store: StorePaths, name: str, model: str, seed: int) -> str:
+    """Make all artifacts of a run and publish it."""
+    FakeRun(fake_recipe(name, model, seed), store.run(name)).publish()
     return name
 
 
