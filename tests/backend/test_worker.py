@@ -1,0 +1,122 @@
+"""One thread, a bounded queue, and who is told what."""
+
+import threading
+
+import pytest
+
+from backend.worker import BusyError, Call, Job, StoppedError, Worker
+
+
+class Held(Job):
+    """Runs until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began, self.let_go = threading.Event(), threading.Event()
+        self.places: list[int] = []
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        self.began.set()
+        assert self.let_go.wait(10)
+
+    def failed(self, error: Exception) -> None:
+        self.error = error
+
+    def moved(self, ahead: int) -> None:
+        self.places.append(ahead)
+
+    def cancel(self) -> None:
+        super().cancel()
+        self.let_go.set()
+
+
+def test_calls_run_in_order_on_one_thread() -> None:
+    worker, threads = Worker(10), list[threading.Thread]()
+
+    def note() -> int:
+        threads.append(threading.current_thread())
+        return len(threads)
+
+    calls = [Call(note) for _ in range(3)]
+    for call in calls:
+        worker.submit(call)
+    assert [call.future.result(10) for call in calls] == [1, 2, 3]
+    assert len(set(threads)) == 1
+    worker.stop()
+
+
+def test_a_full_queue_refuses_and_waiting_jobs_learn_their_place() -> None:
+    worker, running, first, second = Worker(2), Held(), Held(), Held()
+    worker.submit(running)
+    assert running.began.wait(10)
+    worker.submit(first)
+    worker.submit(second)
+    with pytest.raises(BusyError, match="2 requests wait"):
+        worker.submit(Held())
+    running.let_go.set()
+    assert first.began.wait(10)
+    assert (first.places, second.places) == ([1], [2, 1])
+    first.let_go.set()
+    second.let_go.set()
+    worker.stop()
+
+
+def test_cancelled_jobs_make_room_and_never_run() -> None:
+    worker, running, waiting, last = Worker(1), Held(), Held(), Held()
+    worker.submit(running)
+    assert running.began.wait(10)
+    worker.submit(waiting)
+    waiting.cancel()
+    worker.submit(last)
+    running.let_go.set()
+    assert last.began.wait(10)
+    assert not waiting.began.is_set()
+    last.let_go.set()
+    worker.stop()
+
+
+def test_errors_go_to_who_asked_and_the_worker_lives_on() -> None:
+    worker = Worker(4)
+    broken, fine = Call(lambda: 1 / 0), Call(lambda: 5)
+    worker.submit(broken)
+    worker.submit(fine)
+    with pytest.raises(ZeroDivisionError):
+        broken.future.result(10)
+    assert fine.future.result(10) == 5
+    worker.stop()
+
+
+def test_short_calls_pass_between_the_steps_of_a_long_job() -> None:
+    worker, passed = Worker(4), []
+
+    class Long(Job):
+        def run(self) -> None:
+            began.set()
+            assert queued.wait(10)
+            worker.run_short()
+            passed.append(call.future.done())
+
+        def failed(self, error: Exception) -> None:
+            raise AssertionError(error)
+
+    began, queued, call = threading.Event(), threading.Event(), Call(lambda: "answer")
+    worker.submit(Long())
+    assert began.wait(10)
+    worker.submit(call)
+    queued.set()
+    assert call.future.result(10) == "answer"
+    worker.stop()
+    assert passed == [True]
+
+
+def test_stopping_cancels_what_runs_and_fails_what_waits() -> None:
+    worker, running, waiting = Worker(4), Held(), Held()
+    worker.submit(running)
+    assert running.began.wait(10)
+    worker.submit(waiting)
+    worker.stop()
+    assert running.cancelled
+    assert isinstance(waiting.error, StoppedError)
+    with pytest.raises(StoppedError):
+        worker.submit(Held())
