@@ -31,7 +31,7 @@ KINDS = ("year", "number", "name", "text start", "line start", "sentence start")
 TRAITS = (*KINDS, "in brackets", "in quotation marks")
 MAX_NEAR = 6
 MIN_NEAR_DOCUMENTS = 3
-MAX_NEAR_SHARE = 0.04
+MAX_NEAR_SHARE = 0.02
 """A word that stands in more of all windows says little by being near."""
 SENTENCE_ENDS = {".", "!", "?"}
 LINE_ENDS = {"line break", "blank line"}
@@ -70,6 +70,7 @@ class Background:
     """How often words and traits come anyway, from a sample of the corpus."""
 
     def __init__(self, corpus: TokenizedCorpus, words: Words) -> None:
+        self._words = words
         windows = _background_windows(corpus, words)
         found = words.windows(windows.ids_WL)
         inside_WL = windows.ids_WL != words.outside
@@ -84,7 +85,12 @@ class Background:
         flags = traits_at(words, windows, found, np.full(len(windows.ids_WL), PEAK))
         centre = inside_WL[:, PEAK]
         self.traits = {name: float(flags[name][centre].mean()) if centre.any() else 0.0 for name in TRAITS}
-        self.ends = _ends(words, counts)
+        self.affixes = _affixes(words, counts)
+
+    def knows(self, text: str) -> bool:
+        """Whether the sample of the corpus has this word."""
+        number = self._words.folded_number(text)
+        return number != NONE and number < len(self._share) and bool(self._share[number] > 0)
 
     def share(self, folded: int) -> float:
         """Share of a word among all words, never quite zero."""
@@ -257,11 +263,16 @@ def _background_windows(corpus: TokenizedCorpus, words: Words) -> Windows:
     return Windows(np.concatenate(rows), np.concatenate(documents))
 
 
-def _ends(words: Words, counts: npt.NDArray[np.int64]) -> Counter[str]:
-    """How often words (more than two letters longer) end in each two, three or four letters."""
-    ends: Counter[str] = Counter()
+def affixes_of(text: str) -> list[str]:
+    """`-ed`, `un-`: what a word of letters begins and ends with, two to four letters, where two more are left."""
+    lengths = [n for n in (4, 3, 2) if len(text) > n + 2] if text.isalpha() else []
+    return [affix for n in lengths for affix in (f"-{text[-n:]}", f"{text[:n]}-")]
+
+
+def _affixes(words: Words, counts: npt.NDArray[np.int64]) -> Counter[str]:
+    """How many words of the sample have each affix."""
+    affixes: Counter[str] = Counter()
     for text, count in zip(words.folded_texts, counts.tolist(), strict=False):
-        for length in (2, 3, 4):
-            if len(text) > length + 2 and text.isalpha():
-                ends[text[-length:]] += count
-    return ends
+        for affix in affixes_of(text):
+            affixes[affix] += count
+    return affixes

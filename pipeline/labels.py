@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from os.path import commonprefix
 
-from pipeline.evidence import Background, Evidence
+from pipeline.evidence import Background, Evidence, affixes_of
 from pipeline.words import NONE, SPACE_NAMES, Words
 
 MAX_LENGTH = 48
@@ -57,7 +57,7 @@ class Labeller:
             self._kind,
             self._same_stem,
             self._piece,
-            self._ending,
+            self._affix,
             self._place,
             self._neighbour,
             self._near,
@@ -71,9 +71,10 @@ class Labeller:
                 if found := rule(evidence):
                     return found
         said = unique(self.words.piece(token) for token in promoted)
-        if evidence is not None and not all(self.words.opens(token) for token in promoted[:MOST_ITEMS]):
-            return self._mixed(evidence) or fit("→ ", said)
-        return fit("→ ", said)
+        known = [text for text in said[:MOST_ITEMS] if text.isalpha() and self.background.knows(text)]
+        if len(known) >= min(3, len(said)):
+            return fit("→ ", known)
+        return (self._mixed(evidence) if evidence is not None else "") or fit("→ ", said)
 
     # ---- Rules
 
@@ -142,20 +143,20 @@ class Labeller:
         last = "" if all(text.endswith(fold) for text in texts) else "-"
         return fit(f"{first}{piece}{last}: ", self._samples(holders))
 
-    def _ending(self, evidence: Evidence) -> str:
-        """`-ed: played, moved`: different words with the same ending."""
-        folds = {self._folded(word) for word in evidence.words}
-        texts = [text for text in (self.words.folded_texts[fold] for fold in folds) if text.isalpha()]
-        if len(texts) < 5:
+    def _affix(self, evidence: Evidence) -> str:
+        """`-ed: played, moved`: different words that end, or begin, in the same letters."""
+        texts = {fold: self.words.folded_texts[fold] for fold in map(self._folded, evidence.words)}
+        counts = Counter(affix for text in texts.values() for affix in affixes_of(text))
+        if len(texts) < 5 or not counts:
             return ""
-        for length in (4, 3, 2):
-            ends = Counter(text[-length:] for text in texts if len(text) > length + 2)
-            end, count = ends.most_common(1)[0] if ends else ("", 0)
-            usual = self.background.ends[end] / max(self.background.num_words, 1)
-            if count >= KIND * len(folds) and count > LIFT * usual * len(folds):
-                fitting = [word for word in evidence.words if self.words.folded_texts[self._folded(word)].endswith(end)]
-                return fit(f"-{end}: ", self._samples(fitting))
-        return ""
+        # Of several that most words have, the longest says most.
+        shared = [affix for affix, count in counts.items() if count >= KIND * len(texts)]
+        affix = max(shared, key=lambda affix: (len(affix), counts[affix], affix), default="")
+        usual = self.background.affixes[affix] / max(self.background.num_words, 1)
+        if not affix or counts[affix] <= LIFT * usual * len(texts):
+            return ""
+        fitting = [word for word in evidence.words if affix in affixes_of(texts[self._folded(word)])]
+        return fit(f"{affix}: ", self._samples(fitting))
 
     def _place(self, evidence: Evidence) -> str:
         place = next((text for name, text in PLACES.items() if self._beyond_chance(evidence.traits, name)), "")
@@ -225,10 +226,9 @@ class Labeller:
         return max(found, key=lambda pair: pair[1])
 
     def _near_items(self, evidence: Evidence) -> list[str]:
-        """Words near the peak in enough of the documents: one that stands in half of them, or several in a third."""
-        items = [(self.words.folded_texts[fold], share) for fold, share in evidence.near if share >= NEAR]
-        enough = len(items) > 1 or any(share >= 0.5 for _, share in items)
-        return [text for text, _ in items] if enough else []
+        """Words near the peak in enough of the documents; one alone says too little."""
+        items = [self.words.folded_texts[fold] for fold, share in evidence.near if share >= NEAR]
+        return items if len(items) > 1 else []
 
     def _are_names(self, evidence: Evidence) -> bool:
         return self._beyond_chance(evidence.traits, "name", lift=2.0)
@@ -263,7 +263,8 @@ class Labeller:
     def _marked(self, word: int) -> str:
         """A word in quotation marks; white space by its name."""
         text = self._text(word)
-        return text if text in SPACE_NAMES else f'"{text}"'
+        mark = "'" if '"' in text else '"'
+        return text if text in SPACE_NAMES else f"{mark}{text}{mark}"
 
 
 def unique(texts: Iterable[str]) -> list[str]:

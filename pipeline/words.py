@@ -72,10 +72,9 @@ class Words:
         """The printable text of one token."""
         return printable(self._bytes[token])
 
-    def opens(self, token: int) -> bool:
-        """Whether a token is a word's beginning after a space, or none of letters: what a person reads as one thing."""
-        text = self._bytes[token].decode("utf-8", "replace")
-        return len(text) > 1 and text[0] == " " if text.strip()[:1].isalnum() else bool(text)
+    def folded_number(self, text: str) -> int:
+        """The folded number of a word; NONE when it has not been met."""
+        return self._folded_number.get(text.casefold(), NONE)
 
     def _numbers(self, ids_N: Ints, starts_N: npt.NDArray[np.bool_]) -> Ints:
         """The number of the word of each token, for tokens one after the other; `starts_N`: where words begin [N]."""

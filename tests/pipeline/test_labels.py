@@ -93,6 +93,7 @@ CASES = {
         "war with an army* lost it", "war, army all* gone", "army at war* far", "war or army* out"
     ),
     "names: Anna, Boris, Carla, Dmitri": texts_of("and* Anna", "so* Boris", "or* Carla", "then* Dmitri", "if* Egon"),
+    "ba-: banker, baron, basket, banner": texts_of("no* banker", "or* baron", "a* basket", "my* banner", "to* bargain"),
     "→ house, city": texts_of("and* slowly so", "a* green one", "it* came to", "some* birds ate"),
 }
 
@@ -113,11 +114,9 @@ def test_upper_bands_count_and_lower_do_not(tmp_path: Path) -> None:
 
 
 def test_some_words_when_nothing_is_shared_and_no_words_are_promoted(tmp_path: Path) -> None:
-    world = World(tmp_path, texts_of("and* slowly so", "a* green one", "it* came to", "some* birds at"), PLAIN)
-    assert world.label([b"7"] if b"7" in world.vocabulary else [b"."]) == "→ ."
-    world.vocabulary[b"ly"] = world.vocabulary[b" The"] = len(world.words._bytes) - 1
-    world.words._bytes[-1] = b"ly"
-    assert world.label([b"ly"]) == "slowly, green, came, …"
+    places = texts_of("and* slowly so", "a* green one", "it* came to", "some* birds at")
+    world = World(tmp_path, [*places, "a tam|ely"], PLAIN)
+    assert world.label([b"ely", b" the"]) == "slowly, green, came, …"
 
 
 def test_one_example_is_enough(tmp_path: Path) -> None:
