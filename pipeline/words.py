@@ -116,6 +116,7 @@ def printable(raw: bytes) -> str:
         return _name_of_space(text)
     if set(text) <= {"\ufffd", " "}:
         return f"byte {raw.strip().hex()}"
+    text = text.strip("\ufffd ")  # parts of characters at the ends of a word
     kept = (" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
     return " ".join("".join(kept).split()) or "control character"
 
