@@ -245,7 +245,7 @@ class Trainer:
         for name, trainee in self.trainees.items():
             if trainee.curve.points:
                 point = trainee.curve.points[-1]
-                short[name] = f"{point['explained_variance']:.2f}/{point['l0']:.0f}"
+                short[f"{name} EV/L0"] = f"{point['explained_variance']:.2f}/{point['l0']:.0f}"
                 if due:
                     log(f"  {name:<20} {describe(point)}")
         progress.advance(num_batches * self.config.batch_size, **short)

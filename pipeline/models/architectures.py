@@ -123,17 +123,18 @@ class Architecture(ABC):
     @torch.no_grad()
     def fold(self, header: SAEHeader, scale: float, mean_D: Tensor) -> SAE:
         """The SAE for raw activations, given c (`scale`) and mu (`mean_D`): see docs/method.md. Computed in float64."""
-        W_enc_FD, b_enc_F, W_dec_FD, b_dec_D = (weight.double() for weight in self.weights)
-        mean_D = mean_D.to(W_enc_FD)
-        norm_F = W_dec_FD.norm(dim=1)
-        folded = (
-            W_enc_FD * norm_F[:, None],
-            norm_F * (b_enc_F / scale - W_enc_FD @ mean_D),
-            W_dec_FD / norm_F[:, None],
-            b_dec_D / scale + mean_D,
-            self.threshold() * norm_F / scale,
-        )
-        return SAE(header, *(tensor.float() for tensor in folded))
+        mean_D = mean_D.to(self.weights.b_dec_D.device, torch.float64)
+        W_enc_FD, b_enc_F, W_dec_FD, b_dec_D = (torch.empty_like(w, dtype=torch.float32) for w in self.weights)
+        threshold_F = torch.empty_like(b_enc_F)
+        b_dec_D.copy_(self.weights.b_dec_D.double() / scale + mean_D)
+        for features in self.tiles:
+            W_enc_TD, b_enc_T, W_dec_TD, _ = (weight.double() for weight in self.weights.tile(features))
+            norm_T = W_dec_TD.norm(dim=1)
+            W_enc_FD[features] = W_enc_TD * norm_T[:, None]
+            b_enc_F[features] = norm_T * (b_enc_T / scale - W_enc_TD @ mean_D)
+            W_dec_FD[features] = W_dec_TD / norm_T[:, None]
+            threshold_F[features] = self.threshold() * norm_T / scale
+        return SAE(header, W_enc_FD, b_enc_F, W_dec_FD, b_dec_D, threshold_F)
 
     def state(self) -> dict[str, Any]:
         """Everything that a later step depends on."""
