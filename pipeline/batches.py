@@ -16,8 +16,6 @@ from data.shards import ROW
 
 MAX_PADDING = 0.05
 """Largest share of a batch that is padding."""
-SINK_FACTOR = 10.0
-"""A token whose residual stream has more than this many times the median norm is an attention sink."""
 
 
 class Batch(NamedTuple):
@@ -85,6 +83,6 @@ def rows_of(x_BLD: Tensor, lengths_B: npt.NDArray[np.int64]) -> Tensor:
     return x_BLD.flatten(0, 1)[flat_N]
 
 
-def sink_threshold(norms_N: Tensor) -> float:
+def sink_threshold(norms_N: Tensor, factor: float) -> float:
     """The norm above which a token is left out, from norms of tokens that are neither BOS nor padding."""
-    return SINK_FACTOR * float(norms_N.median())
+    return factor * float(norms_N.median())

@@ -30,14 +30,14 @@ class Calibration:
     """int8: value = stored * scale."""
 
     @classmethod
-    def measure(cls, x_ND: Tensor) -> Self:
+    def measure(cls, x_ND: Tensor, sink_factor: float) -> Self:
         """From tokens that are neither BOS nor padding. Raises ConfigError when some are not finite."""
         norms_N = row_norms(x_ND)
         if not norms_N.isfinite().all():
             raise ConfigError(
                 "the model's residual stream is not finite in this dtype: set model.dtype=bfloat16 or float32"
             )
-        threshold = sink_threshold(norms_N)
+        threshold = sink_threshold(norms_N, sink_factor)
         largest_D = x_ND[norms_N <= threshold].float().abs().amax(0).cpu().numpy()
         return cls(threshold, np.maximum(largest_D * (INT8_HEADROOM / INT8_LARGEST), np.finfo(np.float32).tiny))
 

@@ -86,6 +86,8 @@ class HarvestConfig(Section):
     num_shards: Positive = 16
     batch_tokens: Positive = 2048
     """Tokens in one forward pass, padding included."""
+    sink_factor: Annotated[float, Field(gt=1)] = 10.0
+    """A token whose norm is more than this many times the median is an attention sink, and left out."""
 
 
 class SAEConfig(Section):

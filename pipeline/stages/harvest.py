@@ -1,7 +1,7 @@
 """Harvest: run the language model over the training documents and store the residual stream after layer N, shuffled.
 
-Left out are BOS, padding, and attention sinks: tokens whose norm is more than ten times the median, which is measured
-once, on the first batches, so that one rule holds for all rows.
+Left out are BOS, padding, and attention sinks: tokens whose norm is more than `sink_factor` times the median, which is
+measured once, on the first batches, so that one rule holds for all rows.
 
 Files: the shards of data/shards.py, `order.npy` (int64: training sequence numbers in harvest order), `left_out.npy`
 (ROW: the attention sinks) and `moments.npz` (mean_D, rms: root mean square norm of x - mean, over the stored rows).
@@ -73,7 +73,8 @@ def _work(work: Work) -> dict[str, Any]:
         raise CorpusError("the corpus has no training documents: give more text, or lower corpus.held_out_fraction")
     model = load_language_model(work.recipe, work.paths, only_until_layer=True)
     check_fits(model, corpus)
-    log(f"harvesting layer {model.layer} of {model.num_layers} on {model.device} in {model.dtype}: {model.road}")
+    dtype = work.recipe.model.dtype
+    log(f"harvesting layer {model.layer} of {model.num_layers} on {model.device} in {dtype}: {model.road}")
     np.save(work.folder / ORDER_FILE, np.concatenate(batches))
     num_tokens, num_positions = _sizes(corpus, batches)
     with Harvest(work, model) as harvest:
@@ -81,7 +82,7 @@ def _work(work: Work) -> dict[str, Any]:
     return harvest.finish() | {
         "padding_share": round(1 - (num_tokens + sum(map(len, batches))) / num_positions, 5),
         "tokens_per_second": round(rate, 1),
-        "dtype": work.recipe.model.dtype,
+        "dtype": dtype,
         "device": str(model.device),
     }
 
@@ -169,7 +170,7 @@ class Harvest:
             first.append(block)
             if sum(len(b.index_N) for b in first) >= CALIBRATION_TOKENS:
                 break
-        calibration = Calibration.measure(torch.cat([block.x_ND for block in first]))
+        calibration = Calibration.measure(torch.cat([block.x_ND for block in first]), self.config.sink_factor)
         calibration.save(path)
         return calibration, chain(first, blocks)
 

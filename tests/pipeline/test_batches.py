@@ -57,5 +57,5 @@ def test_rows_leave_out_bos_and_padding():
     assert rows_of(x_BLD, np.array([3, 1])).flatten().tolist() == [1, 2, 3, 5]
 
 
-def test_sinks_are_above_ten_medians():
-    assert sink_threshold(torch.tensor([1.0, 2.0, 3.0, 2.0, 4000.0])) == 20.0
+def test_sinks_are_above_a_multiple_of_the_median():
+    assert sink_threshold(torch.tensor([1.0, 2.0, 3.0, 2.0, 4000.0]), 10.0) == 20.0
