@@ -77,16 +77,19 @@ def activation_bars(histogram: Sequence[int], scale: float, maximum: float) -> B
 
 def density_figure(counts: Sequence[int], edges: Sequence[float]) -> Figure:
     """How many features of an SAE are active how often. `edges` are log10 of the density."""
-    centres = [(a + b) / 2 for a, b in pairwise(edges)]
-    texts = [f"{100 * 10**a:.2g}% to {100 * 10**b:.2g}%" for a, b in pairwise(edges)]
-    bars = {"type": "bar", "x": centres, "y": list(counts), "customdata": texts, "width": edges[1] - edges[0]}
-    bars["hovertemplate"] = "%{y:,} features active on<br>%{customdata} of tokens<extra></extra>"
-    powers = [power for power in range(math.floor(edges[0]), math.ceil(edges[-1]) + 1) if power % 2 == 0]
-    axis = {
-        "tickvals": powers,
-        "ticktext": [f"{100 * 10.0**power:g}%" for power in powers],
-        "title": {"text": "Density"},
+    filled = [i for i, count in enumerate(counts) if count] or [0]
+    first, stop = filled[0], filled[-1] + 1
+    spans = list(pairwise(edges))[first:stop]
+    bars = {
+        "type": "bar",
+        "x": [(low + high) / 2 for low, high in spans],
+        "y": list(counts[first:stop]),
+        "width": edges[1] - edges[0],
+        "customdata": [f"{_percent(low)} to {_percent(high)}" for low, high in spans],
+        "hovertemplate": "%{y:,} features active on<br>%{customdata} of tokens<extra></extra>",
     }
+    powers = list(range(math.ceil(edges[first]), math.floor(edges[stop]) + 1))
+    axis = {"tickvals": powers, "ticktext": [_percent(p) for p in powers], "tickangle": 0, "title": {"text": "Density"}}
     return {"data": [bars], "layout": {"xaxis": axis, "yaxis": {"title": {"text": "Features"}}, "bargap": 0.06}}
 
 
@@ -128,6 +131,11 @@ def _log_ticks(low: float, high: float) -> list[Tick]:
             break
     span = math.log(high / low)
     return [Tick(math.log(value / low) / span, f"{value:g}") for value in values]
+
+
+def _percent(power: float) -> str:
+    """A share given as its log10."""
+    return f"{float(f'{100 * 10**power:.2g}'):.10f}".rstrip("0").rstrip(".") + "%"
 
 
 def _short(value: float) -> str:

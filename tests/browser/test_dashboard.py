@@ -1,0 +1,228 @@
+import re
+from collections.abc import Callable
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.fake_run import DEAD
+
+pytestmark = pytest.mark.browser
+Open = Callable[..., Page]
+FEATURE = "/tiny/1-relu-256/3"
+PATHS = [
+    "/",
+    "/tiny/1-relu-256",
+    FEATURE,
+    f"/tiny/1-relu-256/{DEAD}",
+    f"/explore?f={FEATURE[1:]}",
+    "/search?q=a",
+    "/docs",
+    "/none",
+]
+
+
+def test_browse_from_home_to_a_neighbour_and_back(open_page: Open):
+    page = open_page("/")
+    page.get_by_role("link", name="1-relu-256", exact=True).first.click()
+    expect(page).to_have_url(re.compile(r"/tiny/1-relu-256$"))
+    first = page.locator("table.features tbody tr").first
+    label = first.locator("a.label").inner_text()
+    first.locator("a.label").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(label)
+    feature = page.url
+    page.locator(".neighbours a.label").first.click()
+    expect(page).not_to_have_url(feature)
+    page.go_back()
+    expect(page).to_have_url(feature)
+    page.go_back()
+    expect(page.locator("table.features")).to_be_visible()
+
+
+def test_every_kind_of_examples_has_its_tab_and_address(open_page):
+    page = open_page(FEATURE)
+    for title, kind in [("Intervals", "interval"), ("Bottom", "bottom"), ("Contrast", "contrast"), ("Top", "")]:
+        tab = page.locator(".tabs a", has_text=title)
+        count = int(tab.locator("span").inner_text())
+        tab.click()
+        expect(page.locator(".tabs a[aria-current=page]")).to_contain_text(title)
+        expect(page.locator(".example")).to_have_count(count)
+        assert ("kind=" + kind in page.url) == bool(kind)
+
+
+def test_pages_read_without_scripts(open_page):
+    page = open_page(FEATURE + "?kind=bottom", java_script_enabled=False)
+    expect(page.locator(".example").first).to_be_visible()
+    expect(page.locator(".tokens [title]").first).to_be_visible()
+    expect(page.locator("button:visible")).to_have_count(0)
+    page.locator(".tabs a", has_text="Top").click()
+    expect(page.locator(".tabs a[aria-current=page]")).to_contain_text("Top")
+
+
+def test_hover_tells_the_value_that_the_api_gives(open_page, address):
+    page = open_page(FEATURE)
+    example = httpx.get(f"{address}/api/v1/features{FEATURE}/examples").json()[0]
+    values = [token["value"] for token in example["tokens"]]
+    line = page.locator(".example .tokens").first
+    for place in (0, values.index(max(values)), len(values) - 1):
+        line.locator("span:not(.cut)").nth(place).hover()
+        shown = page.locator(".tip").inner_text()
+        assert float(shown) == pytest.approx(values[place], rel=1e-3)
+
+
+def test_arrow_keys_walk_through_the_tokens(open_page):
+    page = open_page(FEATURE)
+    page.locator('.tokens [tabindex="0"]').first.focus()
+    expect(page.locator(".tip")).to_be_visible()
+    focused = page.evaluate("document.activeElement.textContent")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate("document.activeElement.textContent") == focused
+
+
+def test_keys_lead_where_the_help_says(open_page):
+    page = open_page(FEATURE)
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.keyboard.press("]")
+    expect(page).to_have_url(re.compile("/4$"))
+    page.keyboard.press("[")
+    expect(page).to_have_url(re.compile("/3$"))
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    inside = "[...document.querySelectorAll('.example')].findIndex((e) => e.contains(document.activeElement))"
+    assert page.evaluate(inside) == 1
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.name") == "q"
+    page.keyboard.type("oxford]\n")
+    expect(page).to_have_url(re.compile("/search"))
+
+
+def test_copy_link(open_page, address):
+    page = open_page(FEATURE, permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == address + FEATURE
+
+
+def test_filters_and_sorting_are_in_the_address(open_page):
+    page = open_page("/tiny/1-relu-256")
+    page.get_by_label("Label contains").fill("a")
+    page.get_by_label("Alive").select_option("alive")
+    page.get_by_role("button", name="Apply").click()
+    page.get_by_role("link", name="Density").click()
+    expect(page.locator("th[aria-sort=descending]")).to_contain_text("Density")
+    rows = page.locator("table.features tbody").inner_text()
+    again = open_page(page.url.split("/", 3)[3].join(["/", ""]))
+    assert again.locator("table.features tbody").inner_text() == rows
+
+
+def test_plots_are_drawn(open_page):
+    page = open_page("/tiny/1-relu-256")
+    for plot in page.locator("[data-plot]").all():
+        plot.scroll_into_view_if_needed()
+        expect(plot.locator(".js-line, .point path").first).to_be_attached(timeout=60_000)
+
+
+COUNT_PIXELS = """async (bytes) => {
+    const image = await createImageBitmap(new Blob([new Uint8Array(bytes)]));
+    const canvas = new OffscreenCanvas(image.width, image.height).getContext("2d");
+    canvas.drawImage(image, 0, 0);
+    const { data } = canvas.getImageData(0, 0, image.width, image.height);
+    let count = 0;
+    for (let i = 0; i < data.length; i += 4) {
+        count += Math.abs(data[i] - data[0]) + Math.abs(data[i + 2] - data[2]) > 60;
+    }
+    return count;
+}"""
+FIND_LONELY_POINT = """() => {
+    const target = document.querySelector(".map-target");
+    const { xaxis, yaxis } = target._fullLayout, box = target.getBoundingClientRect();
+    const places = (trace) => trace.x.map((x, i) => [
+        box.x + xaxis.l2p(x) + xaxis._offset, box.y + yaxis.l2p(trace.y[i]) + yaxis._offset,
+    ]);
+    const all = target.data.flatMap(places);
+    const alone = (p) => all.filter((q) => Math.hypot(p[0] - q[0], p[1] - q[1]) < 25).length === 1;
+    return places(target.data[1]).find((p) => alone(p) && p[1] < innerHeight - 20);
+}"""
+ZOOM = """() => Plotly.relayout(document.querySelector(".map-target"), {
+    "xaxis.range": [-0.1, 0.1], "yaxis.range": [-0.1, 0.1],
+})"""
+RANGES = """() => {
+    const { xaxis, yaxis } = document.querySelector(".map-target")._fullLayout;
+    return [...xaxis.range, ...yaxis.range];
+}"""
+
+
+def pixels(page: Page) -> int:
+    """How many pixels of the map differ from its background."""
+    return int(page.evaluate(COUNT_PIXELS, list(page.locator("#map").screenshot())))
+
+
+def test_the_map_draws_its_points_and_a_click_opens_the_feature(open_page):
+    page = open_page("/explore")
+    page.wait_for_selector("#map[data-drawn]", timeout=60_000)
+    assert pixels(page) > 500
+    x, y = page.evaluate(FIND_LONELY_POINT)
+    page.mouse.move(x, y)
+    expect(page.locator(".map-hover")).to_be_visible()
+    named = re.search(r"(\S+) / (\d+),", page.locator(".map-hover").inner_text())
+    assert named
+    page.mouse.click(x, y)
+    expect(page).to_have_url(re.compile(f"/tiny/{named[1]}/{named[2]}$"))
+
+
+def test_the_view_of_the_map_is_in_the_address(open_page):
+    page = open_page("/explore")
+    page.wait_for_selector("#map[data-drawn]", timeout=60_000)
+    page.get_by_role("button", name="1-relu-64").click()
+    page.get_by_label("Colour").select_option("density")
+    page.get_by_label("Highlight labels on the map").fill("oxford")
+    page.evaluate(ZOOM)
+    page.wait_for_url(re.compile("view=.*"))
+    page.wait_for_url(re.compile("q=oxford"))
+    before = page.evaluate(RANGES)
+    again = open_page("/" + page.url.split("/", 3)[3])
+    again.wait_for_selector("#map[data-drawn]", timeout=60_000)
+    assert again.evaluate(RANGES) == pytest.approx(before, abs=0.02)
+    expect(again.get_by_role("button", name="1-relu-64")).to_have_attribute("aria-pressed", "false")
+    expect(again.get_by_label("Colour")).to_have_value("density")
+    expect(again.get_by_label("Highlight labels on the map")).to_have_value("oxford")
+
+
+def test_without_webgl_the_neighbours_are_there_and_the_page_says_why(open_page):
+    page = open_page("/none")
+    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null;")
+    page.goto(page.url.replace("/none", f"/explore?f={FEATURE[1:]}"))
+    expect(page.locator(".map-note")).to_contain_text("no WebGL")
+    expect(page.locator(".near tbody tr").first).to_be_visible()
+
+
+def test_the_chosen_theme_stays_and_does_not_flash(open_page):
+    page = open_page("/", color_scheme="light")
+    page.get_by_role("button", name="Change between light and dark").click()
+    background = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(background)
+    page.goto(page.url + "docs", wait_until="commit")
+    page.wait_for_selector("header")
+    assert page.evaluate(background) == dark
+    page.get_by_role("button", name="Change between light and dark").click()
+    assert page.evaluate(background) != dark
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_are_accessible_and_fit(open_page, width, scheme):
+    for path in PATHS:
+        page = open_page(path, width=width, color_scheme=scheme)
+        if path.startswith("/explore"):
+            page.wait_for_selector("#map[data-drawn]", timeout=60_000)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        serious = [v for v in Axe().run(page).response["violations"] if v["impact"] in {"serious", "critical"}]
+        assert not serious, (
+            path,
+            [(v["id"], v["nodes"][0]["html"][:200], v["nodes"][0]["failureSummary"][:200]) for v in serious],
+        )
