@@ -1,14 +1,17 @@
 """Prompts and steering over HTTP, on a tiny random Llama, against the SAE itself."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
+import uvicorn
 from fastapi.testclient import TestClient
 from starlette.middleware.gzip import GZipMiddleware
 
@@ -291,3 +294,34 @@ def test_a_failure_in_mid_stream_ends_with_an_error_event(live: TestClient, monk
     assert events[-1][1]["status"] == 500
     monkeypatch.undo()
     assert steer(live)[-1][0] == "done"
+
+
+def test_a_closed_connection_frees_the_worker(live: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real server; the model waits in its second step until the server has seen that the listener is gone."""
+    from pipeline.models.decoder import Decoder
+
+    read, calls, gone = Decoder.read, [], threading.Event()
+    worker = live.app.state.engine._worker
+
+    def wait(self: Decoder, *arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2 and worker._current._cancelled.wait(20):
+            gone.set()
+        return read(self, *arguments, **options)
+
+    monkeypatch.setattr(Decoder, "read", wait)
+    config = uvicorn.Config(live.app, log_level="warning", lifespan="off")
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
+        thread.start()
+        asked = {"features": [{"feature": FEATURE, "strength": 4}], "prompt": "the river", "max_new_tokens": 24}
+        address = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        with httpx.stream("POST", f"{address}/api/v1/steer", json=asked, timeout=20) as answer:
+            assert any(line == "event: token" for line in answer.iter_lines())
+        assert gone.wait(20)
+        assert httpx.post(f"{address}/api/v1/activations", json={"text": "the"}, timeout=20).status_code == 200
+        server.should_exit = True
+        thread.join()
+    assert len(calls) == 2
