@@ -99,9 +99,6 @@ EXPLANATIONS = pa.schema(
 # ---- Artifact of stage `neighbours`: one table over all features of the run, by row, and the graph for the map
 
 NEIGHBOURS_FILE = "neighbours.arrow"
-GRAPH_FILE = "graph.npz"
-"""`indices` int32 [R, k] and `distances` float32 [R, k]: each feature's nearest of all SAEs by 1 - cosine, directions
-centred per SAE; itself first, with distance 0."""
 
 
 def neighbours_schema(num_saes: int, k: int) -> pa.Schema:

@@ -133,11 +133,15 @@ def plan(recipe: RecipeOption = "sample", set_: SetOption = None, store: StoreOp
 
 
 @app.command()
-def doctor(run: RunOption = None, store: StoreOption = None) -> None:
+def doctor(
+    run: RunOption = None,
+    deep: Annotated[bool, typer.Option(help="Read every published byte too, and compare its hash.")] = False,
+    store: StoreOption = None,
+) -> None:
     """Prove a published run: compute samples of it anew and compare."""
     from pipeline.doctor import run_doctor
 
-    if not run_doctor(run, _store(store)):
+    if not run_doctor(_store(store), run, deep):
         raise SystemExit(1)
 
 

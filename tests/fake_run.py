@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from data.arrow import write_arrow
-from data.documents import DOCUMENTS, DOCUMENTS_FILE, TokenizedCorpus
+from data.documents import DOCUMENTS, DOCUMENTS_FILE, TokenizedCorpus, document_id, is_held_out
 from data.layout import RunPaths, StorePaths
 from data.manifests import Manifest, digest, hash_folder, write_manifest
 from data.records import (
@@ -61,6 +61,7 @@ DEAD, RARE, MARKED = 5, 6, 7
 """Features of every SAE: one never active, one active on two tokens, one whose label is markup."""
 LONGEST_DOCUMENT = 700
 NUM_DOCUMENTS = 24
+HELD_OUT_FRACTION = 0.15
 
 
 def fake_recipe(name: str = "fake", model: str = "tiny", seed: int = 0, **sections: Any) -> Recipe:
@@ -69,7 +70,7 @@ def fake_recipe(name: str = "fake", model: str = "tiny", seed: int = 0, **sectio
         {
             "name": name,
             "seed": seed,
-            "corpus": {"source": "text", "path": "texts"},
+            "corpus": {"source": "text", "path": "texts", "held_out_fraction": HELD_OUT_FRACTION},
             "model": {"name": model, "source": "tiny", "layer": LAYER, "dtype": "float32"},
             "tokenize": {"context_length": CONTEXT_LENGTH},
             "train": {"saes": SAES},
@@ -119,7 +120,9 @@ class FakeRun:
     def _tokenize(self) -> TokenizedCorpus:
         lengths = [LONGEST_DOCUMENT, 1, *self.rng.integers(5, 300, NUM_DOCUMENTS - 2).tolist()]
         documents = [self._text(length) for length in lengths]
-        corpus = make_corpus(self._folder("tokenize"), documents, CONTEXT_LENGTH, held_out=(3, 4, 5))
+        ids = [document_id("fake", str(i)) for i in range(NUM_DOCUMENTS)]  # those of make_corpus
+        held_out = [i for i, document in enumerate(ids) if is_held_out(document, HELD_OUT_FRACTION)]
+        corpus = make_corpus(self._folder("tokenize"), documents, CONTEXT_LENGTH, held_out)
         titles = [f"Document {i}" for i in range(NUM_DOCUMENTS)]
         titles[:2] = ["</script><script>alert(4)</script>", "\u202eeltit <b>bold</b>"]
         rows = [

@@ -50,7 +50,7 @@ class PublishStage(Stage):
         if stands(finished) and not stands(paths.published(load_manifest(finished).key)):
             shutil.rmtree(finished)
         manifest = super().run(recipe, paths)
-        if not is_visible(paths, manifest.key):
+        if not is_visible(paths, manifest.key):  # killed before it was
             make_visible(paths, manifest.key)
         return manifest
 
@@ -177,5 +177,6 @@ STAGE = PublishStage(
     work=_work,
     config=_config,
     needs=("fetch", "tokenize", "harvest", "train", "examples", "evaluate", "explain", "neighbours", "project"),
+    finish=lambda work: make_visible(work.paths, work.key),
 )
 run = STAGE.run
