@@ -23,6 +23,7 @@ DETAILS = [
     "first_example",
     "num_examples",
 ]
+DOCUMENTS_REMEMBERED = 100_000
 RANDOM_DRAWS = 64
 """Features drawn at once in search of one that is alive."""
 
@@ -194,55 +195,42 @@ def search_labels(run: OpenRun, saes: list[OpenSAE], selection: Selection) -> Fe
 
 def get_feature(sae: OpenSAE, index: int) -> Feature:
     """One feature. The index must be within the SAE."""
-    record = sae.run.tables.take("features", [sae.row(index)], DETAILS).to_pylist()[0]
-    return Feature(
-        **_summary(sae.run, record),
-        histogram=record["histogram"],
-        promoted=_weights(sae.run, record["promoted"], record["promoted_logits"]),
-        suppressed=_weights(sae.run, record["suppressed"], record["suppressed_logits"]),
-        num_examples=dict(zip(EXAMPLE_KINDS, record["num_examples"], strict=True)),
-        first_example=record["first_example"],
-    )
+    return _feature(sae.run, sae.run.tables.take("features", [sae.row(index)], DETAILS).to_pylist()[0])
 
 
 def get_examples(sae: OpenSAE, feature: Feature, kind: ExampleKind) -> list[Example]:
     """The examples of one kind, in their order."""
     tables, counts = sae.run.tables, list(feature.num_examples.values())
     found = tables.examples(feature.first_example, counts, EXAMPLE_KINDS.index(kind)).to_pylist()
-    documents = tables.take("documents", [e["document"] for e in found], ["source", "first_chunk"])
+    documents = _documents(sae.run, [e["document"] for e in found])
     starts, lengths = [e["start"] for e in found], [e["length"] for e in found]
-    windows = tables.windows_from(documents["first_chunk"].to_pylist(), starts, lengths)
+    windows = tables.windows_from([first_chunk for _, first_chunk in documents], starts, lengths)
     return [
         _example(example, source, [tables.vocabulary[token] for token in tokens], feature.max)
-        for example, source, tokens in zip(found, documents["source"].to_pylist(), windows, strict=True)
+        for example, (source, _), tokens in zip(found, documents, windows, strict=True)
     ]
 
 
 def get_neighbours(sae: OpenSAE, index: int, k: int, only: str | None = None) -> list[Neighbours]:
     """The `k` nearest features in each SAE of the run, or in one: its own first, the others in their order."""
-    run = sae.run
-    indices_SK, cosines_SK = run.tables.neighbours(sae.row(index), len(run.saes))
-    others = sorted((o for o in run.saes if only in (None, o.name)), key=lambda o: o.name != sae.name)
-    places = [
-        (other, i)
-        for other in others
-        for i in range(min(k, indices_SK.shape[1]))
-        if indices_SK[other.record.position, i] >= 0
-    ]
-    rows = [other.row(int(indices_SK[other.record.position, i])) for other, i in places]
-    found = run.tables.take("features", rows, SUMMARY).to_pylist()
-    groups: dict[str, list[Neighbour]] = {other.name: [] for other in others}
-    for (other, i), record in zip(places, found, strict=True):
-        cosine = float(cosines_SK[other.record.position, i])
-        groups[other.name].append(Neighbour(cosine, FeatureSummary(**_summary(run, record))))
-    return [Neighbours(name, name == sae.name, nearest) for name, nearest in groups.items()]
+    places = _nearest(sae, index, k)
+    chosen = {name: nearest for name, nearest in places.items() if only in (None, name)}
+    return _neighbours(sae, chosen, get_summaries(sae.run, [row for rows in chosen.values() for row, _ in rows]))
+
+
+def get_surroundings(sae: OpenSAE, index: int, k: int) -> tuple[Feature, list[Neighbours]]:
+    """A feature and its neighbours, with one read less than each on its own."""
+    places = _nearest(sae, index, k)
+    rows = [sae.row(index), *(row for rows in places.values() for row, _ in rows)]
+    records = sae.run.tables.take("features", rows, DETAILS).to_pylist()
+    summaries = [FeatureSummary(**_summary(sae.run, record)) for record in records[1:]]
+    return _feature(sae.run, records[0]), _neighbours(sae, places, summaries)
 
 
 def get_summaries(run: OpenRun, rows: list[int]) -> list[FeatureSummary]:
     """Features of a run by row, in the order asked for."""
-    return [
-        FeatureSummary(**_summary(run, record)) for record in run.tables.take("features", rows, SUMMARY).to_pylist()
-    ]
+    records = run.tables.take("features", rows, SUMMARY).to_pylist()
+    return [FeatureSummary(**_summary(run, record)) for record in records]
 
 
 def random_feature(saes: list[OpenSAE], seed: int | None = None) -> FeatureSummary | None:
@@ -257,6 +245,51 @@ def random_feature(saes: list[OpenSAE], seed: int | None = None) -> FeatureSumma
 def get_map(run: OpenRun) -> pa.Table:
     """All points of the run's map, see data.records.PUBLISHED_MAP."""
     return run.tables.map()
+
+
+def _nearest(sae: OpenSAE, index: int, k: int) -> dict[str, list[tuple[int, float]]]:
+    """Row and cosine of the `k` nearest in each SAE by name, its own first."""
+    indices_SK, cosines_SK = sae.run.tables.neighbours(sae.row(index), len(sae.run.saes))
+    found = {}
+    for other in sorted(sae.run.saes, key=lambda other: other.name != sae.name):
+        near_K, cosine_K = indices_SK[other.record.position, :k], cosines_SK[other.record.position, :k]
+        pairs = zip(near_K.tolist(), cosine_K.tolist(), strict=True)
+        found[other.name] = [(other.row(near), cosine) for near, cosine in pairs if near >= 0]
+    return found
+
+
+def _neighbours(
+    sae: OpenSAE, places: dict[str, list[tuple[int, float]]], features: list[FeatureSummary]
+) -> list[Neighbours]:
+    """Groups of the neighbours at `places`, whose `features` come in the same order."""
+    following = iter(features)
+    return [
+        Neighbours(name, name == sae.name, [Neighbour(cosine, next(following)) for _, cosine in rows])
+        for name, rows in places.items()
+    ]
+
+
+def _documents(run: OpenRun, rows: list[int]) -> list[tuple[str, int]]:
+    """Source and first chunk of documents; those that examples share are read once."""
+    known: dict[int, tuple[str, int]] = run.remembered.setdefault("documents", {})
+    if len(known) > DOCUMENTS_REMEMBERED:
+        known = run.remembered["documents"] = {}
+    missing = [row for row in dict.fromkeys(rows) if row not in known]
+    if missing:
+        read = run.tables.take("documents", missing, ["source", "first_chunk"]).to_pylist()
+        known |= {row: (record["source"], record["first_chunk"]) for row, record in zip(missing, read, strict=True)}
+    return [known[row] for row in rows]
+
+
+def _feature(run: OpenRun, record: dict[str, Any]) -> Feature:
+    return Feature(
+        **_summary(run, record),
+        histogram=record["histogram"],
+        promoted=_weights(run, record["promoted"], record["promoted_logits"]),
+        suppressed=_weights(run, record["suppressed"], record["suppressed_logits"]),
+        num_examples=dict(zip(EXAMPLE_KINDS, record["num_examples"], strict=True)),
+        first_example=record["first_example"],
+    )
 
 
 def _list(run: OpenRun, condition: str, selection: Selection) -> FeatureList:

@@ -19,6 +19,7 @@ from backend.queries import (
     get_examples,
     get_feature,
     get_neighbours,
+    get_surroundings,
     list_features,
 )
 from backend.routes.saes import SelectionQuery
@@ -87,7 +88,7 @@ def feature_json(sae: SAEDep, index: IndexDep) -> Feature:
 @pages.get("/{model}/{sae}/{index}")
 def feature_page(request: Request, sae: SAEDep, index: IndexDep, kind: ExampleKind = "top") -> Response:
     """Everything about one feature."""
-    feature = get_feature(sae, index)
+    feature, neighbours = get_surroundings(sae, index, NEIGHBOURS_SHOWN)
     examples = get_examples(sae, feature, kind)
     page = FeaturePage(
         run=run_card(sae.run),
@@ -101,15 +102,14 @@ def feature_page(request: Request, sae: SAEDep, index: IndexDep, kind: ExampleKi
         shortfall=_shortfall(sae, feature, kind),
         groups=_groups(sae, feature, examples),
         bars=activation_bars(feature.histogram, sae.record.histogram_scale, feature.max),
-        neighbours=neighbour_groups(sae, index, NEIGHBOURS_SHOWN),
+        neighbours=neighbour_groups(sae, neighbours),
     )
     return render(request, "feature.html", page)
 
 
-def neighbour_groups(sae: OpenSAE, index: int, k: int) -> list[NeighbourGroup]:
+def neighbour_groups(sae: OpenSAE, found: list[Neighbours]) -> list[NeighbourGroup]:
     """The nearest features as pages show them, SAE by SAE."""
     cards = {other.name: sae_card(other) for other in sae.run.saes}
-    found = get_neighbours(sae, index, k)
     return [NeighbourGroup("In this SAE" if n.own else f"In {n.sae}", cards[n.sae], n) for n in found]
 
 

@@ -13,7 +13,7 @@ from backend.contexts import ExplorePage, NeighbourGroup
 from backend.dependencies import RunDep
 from backend.errors import not_found
 from backend.figures import map_figure
-from backend.queries import FeatureSummary, get_map, get_summaries
+from backend.queries import FeatureSummary, get_map, get_surroundings
 from backend.routes.features import neighbour_groups
 from backend.showpieces import showpieces
 from backend.templates import query, render
@@ -69,8 +69,8 @@ def _focus(run: OpenRun, name: str) -> tuple[FeatureSummary, list[NeighbourGroup
     sae = next((sae for sae in run.saes if sae.href == f"/{address}"), None)
     if sae is None or not index.isdigit() or int(index) >= sae.num_features:
         raise not_found(f"There is no feature '{name}' in run '{run.name}'.")
-    groups = neighbour_groups(sae, int(index), NEIGHBOURS_SHOWN)
-    return get_summaries(run, [sae.row(int(index))])[0], groups
+    feature, neighbours = get_surroundings(sae, int(index), NEIGHBOURS_SHOWN)
+    return feature, neighbour_groups(sae, neighbours)
 
 
 def _points(sae: OpenSAE, points: pa.Table) -> MapPoints:

@@ -113,8 +113,8 @@ def test_few_examples_say_why(client):
     assert "instead of 20" in Page(client.get(f"/tiny/1-relu-64/{RARE}").text).text
     saes = client.get("/api/v1/features/tiny/1-relu-256?sort=density").json()["features"]
     details = (client.get(f"/api/v1/features/tiny/1-relu-256/{feature['index']}").json() for feature in saes)
-    plenty = next(feature["index"] for feature in details if feature["num_examples"]["top"] == 20)
-    assert "instead of" not in Page(client.get(f"/tiny/1-relu-256/{plenty}").text).text
+    plenty = next(feature["index"] for feature in details if feature["num_examples"]["bottom"] == 20)
+    assert "instead of" not in Page(client.get(f"/tiny/1-relu-256/{plenty}?kind=bottom").text).text
 
 
 def test_tabs_are_links_with_counts(pages):

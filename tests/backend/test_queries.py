@@ -93,8 +93,8 @@ def reads(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("/tiny/{sae}/9", 7),
-        ("/tiny/{sae}/9?kind=interval", 7),
+        ("/tiny/{sae}/9", 5),
+        ("/tiny/{sae}/9?kind=interval", 5),
         ("/tiny/{sae}", 3),
         ("/", 1),
         ("/search?q=a&sae={sae}", 3),
