@@ -96,7 +96,7 @@ EXPLANATIONS = pa.schema(
     ]
 )
 
-# ---- Artifact of stage `neighbours`: one table over all features of the run, by row, and the graph for the map
+# ---- Artifact of stage `neighbours`: one table over all features of the run, by row
 
 NEIGHBOURS_FILE = "neighbours.arrow"
 

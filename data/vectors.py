@@ -4,8 +4,9 @@ Rows are found by number (`take`), which costs about a millisecond at any size. 
 LanceDB. Nothing here reads a whole table but the vocabulary and the map.
 """
 
+import errno
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,11 +28,31 @@ SORTS = ("index", "density", "max", "mean", "label")
 
 
 def write_table(folder: Path, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
-    """Write one table from a stream of batches; returns its number of rows."""
+    """Write one table from a stream of batches; returns its number of rows.
+
+    Raises what `batches` raises, and OSError (ENOSPC) when the disk is full: LanceDB would make a RuntimeError of both.
+    """
     assert name in TABLES, f"{name} is not a published table"
-    reader = pa.RecordBatchReader.from_batches(schema, batches)
-    table = lancedb.connect(str(folder)).create_table(name, data=reader, schema=schema, mode="overwrite")
-    return int(table.count_rows())
+    raised: list[Exception] = []
+    reader = pa.RecordBatchReader.from_batches(schema, _noting(batches, raised))
+    try:
+        table = lancedb.connect(str(folder)).create_table(name, data=reader, schema=schema, mode="overwrite")
+        return int(table.count_rows())
+    except (RuntimeError, OSError) as error:
+        if raised:
+            raise raised[0] from None
+        if f"os error {errno.ENOSPC}" in str(error) or f"os error {errno.EDQUOT}" in str(error):
+            raise OSError(errno.ENOSPC, str(error)) from None
+        raise
+
+
+def _noting(batches: Iterable[pa.RecordBatch], raised: list[Exception]) -> Iterator[pa.RecordBatch]:
+    """The same batches; what stops them is kept."""
+    try:
+        yield from batches
+    except Exception as error:
+        raised.append(error)
+        raise
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,15 @@ NUM_EXAMPLES = 200
 NORM_TOLERANCE = 1e-4
 ROUNDING = 2.0**-8
 """Distance between neighbouring bfloat16 values, relative."""
-ACTIVATION_TOLERANCE = 8.0
-"""Allowed deviation of an activation, in roundings of x: one is ROUNDING * |w * x| (the elementwise product with the
-feature's encoder row), about what an independent relative error of ROUNDING in each dimension of x does to w . x."""
+ACTIVATION_TOLERANCE = {"bfloat16": 24.0, "float16": 8.0, "float32": 4.0}
+"""Allowed deviation of an activation by the model's dtype, in roundings of x.
+
+One rounding is ROUNDING * |w * x| (the elementwise product with the feature's encoder row): about what an independent
+relative error of ROUNDING in each dimension of x does to w . x. A stored row was rounded once at least. In bfloat16
+every layer before rounds as well, and differently so in another shape of batch: measured on SmolLM2-135M after layer 14,
+between batches of 4 x 512 and single sequences of 40 to 512 tokens, 96,000 activations differ by 12 at most, 99.9% of
+them by less than 8.
+"""
 VARIANCE_TOLERANCE = 0.005
 L0_TOLERANCE = 0.01
 
@@ -118,18 +124,22 @@ def check_vectors(record: SAERecord, sae: SAE, run: PublishedRun) -> Check:
     return Check(f"{record.name}: vectors", int(same_M.sum()), len(same_M), "equal", "")
 
 
-def check_examples(name: str, sae: SAE, examples: list[Example], recomputed: list[Recomputed]) -> Check:
+def check_examples(
+    name: str, sae: SAE, tolerance: float, examples: list[Example], recomputed: list[Recomputed]
+) -> Check:
     """Stored activations of one SAE's examples come out again, at the tokens and features that they are named by."""
+    if not examples:
+        return Check(f"{name}: activations", 0, 0, "", "not one feature has an example")
     stored_M = np.array([example.stored["pre_activation"] for example in examples])
     new_M = np.array([new.pre_activation for new in recomputed])
     share_M = np.abs(stored_M - new_M) / np.array([new.unit for new in recomputed])
     agree = [
-        share <= ACTIVATION_TOLERANCE and _is_consistent(example) and _has_activation(example, new, sae)
+        share <= tolerance and _is_consistent(example) and _has_activation(example, new, sae, tolerance * new.unit)
         for share, example, new in zip(share_M.tolist(), examples, recomputed, strict=True)
     ]
     correlation = np.corrcoef(stored_M, new_M)[0, 1] if len(examples) > 1 else 1.0
     found = f"max {share_M.max():.2g}, median {np.median(share_M):.2g}, Pearson {correlation:.6f}"
-    return Check(f"{name}: activations", sum(agree), len(agree), f"{ACTIVATION_TOLERANCE:g} roundings", found)
+    return Check(f"{name}: activations", sum(agree), len(agree), f"{tolerance:g} roundings", found)
 
 
 def _is_consistent(example: Example) -> bool:
@@ -144,12 +154,11 @@ def _is_consistent(example: Example) -> bool:
     )
 
 
-def _has_activation(example: Example, new: Recomputed, sae: SAE) -> bool:
+def _has_activation(example: Example, new: Recomputed, sae: SAE, tolerance: float) -> bool:
     """The activation too, not only what the nonlinearity makes it of.
 
     One of the two may be 0 where rounding decides: at the threshold, or for topk, by the other features of the token.
     """
-    tolerance = ACTIVATION_TOLERANCE * new.unit
     stored = example.stored["activation"]
     if abs(stored - new.activation) <= tolerance:
         return True

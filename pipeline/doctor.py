@@ -98,9 +98,12 @@ class Doctor:
     def _check_examples(self) -> Iterator[Check]:
         examples = self._sample()
         recomputed = self._recompute(examples)
+        tolerance = checks.ACTIVATION_TOLERANCE[self.config["dtype"]]
         for position, (record, sae) in enumerate(zip(self.record.saes, self.saes, strict=True)):
             mine = [place for place, example in enumerate(examples) if example.sae == position]
-            yield checks.check_examples(record.name, sae, [examples[m] for m in mine], [recomputed[m] for m in mine])
+            yield checks.check_examples(
+                record.name, sae, tolerance, [examples[m] for m in mine], [recomputed[m] for m in mine]
+            )
 
     def _sample(self) -> list[Example]:
         """Stored examples, from random features, shared out over SAEs and kinds."""

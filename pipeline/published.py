@@ -65,7 +65,7 @@ def refuse_taken(store: StorePaths, run: str, model: str, saes: Collection[str])
     """Raise ConfigError when another run has published an SAE under one of these addresses."""
     with _session(store) as session:
         taken = select(SAERecord).options(selectinload(SAERecord.run)).where(SAERecord.model == model)
-        for sae in session.scalars(taken.where(SAERecord.name.in_(saes))):
+        for sae in session.scalars(taken.where(SAERecord.name.in_(saes)).order_by(SAERecord.position)):
             if sae.run.name != run:
                 raise ConfigError(
                     f"the address /{model}/{sae.name} belongs to run '{sae.run.name}' already: give this recipe "
