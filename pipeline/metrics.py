@@ -94,7 +94,7 @@ def predict(
         for name, states_ND in hidden.items():
             logs_TV = base_TV if name == base else torch.log_softmax(model.head(states_ND[tile]).float(), -1)
             loss = -logs_TV.gather(1, target_N[tile, None]).double().sum()
-            divergence = (base_TV.exp() * (base_TV - logs_TV)).double().sum()
+            divergence = torch.linalg.vecdot(base_TV.exp(), base_TV - logs_TV).double().sum()
             before = sums[name]
             sums[name] = Prediction(before.cross_entropy + float(loss), before.divergence + float(divergence))
     return sums
