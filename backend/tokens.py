@@ -136,6 +136,6 @@ def _visible(character: str) -> str:
     code = ord(character)
     if character in "\n\t":
         return NEWLINE if character == "\n" else TAB
-    if code < 32:
-        return chr(0x2400 + code)
+    if code < 0x80:  # a byte that is no text by itself: never one of those that stand for part of a character
+        return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -43,7 +43,7 @@ function step(by) {
 }
 
 function press(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog[open]")) return;
   const { key } = event;
   if (key === "/") document.querySelector('.find input')?.focus();
   else if (key === "?") help();
