@@ -1,7 +1,6 @@
 import re
 from collections.abc import Callable
 
-import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
@@ -62,7 +61,7 @@ def test_pages_read_without_scripts(open_page):
 
 def test_hover_tells_the_value_that_the_api_gives(open_page, address):
     page = open_page(FEATURE)
-    example = httpx.get(f"{address}/api/v1/features{FEATURE}/examples").json()[0]
+    example = page.request.get(f"{address}/api/v1/features{FEATURE}/examples").json()[0]
     values = [token["value"] for token in example["tokens"]]
     line = page.locator(".example .tokens").first
     for place in (0, values.index(max(values)), len(values) - 1):
