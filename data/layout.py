@@ -5,6 +5,7 @@ store/
     models/{slug}/                     language models in safetensors, with their tokenizer
     corpora/{slug}/                    the files of a fetched corpus
     runs/{run}/{stage}/                one artifact with its manifest.json (see data/manifests.py)
+    published/{run}/{key}/             one published state, with manifest.json and rows.json (what SQL shall hold of it)
     published/{run}/{key}/lance/       LanceDB tables (see data/vectors.py)
     published/{run}/{key}/saes/{sae}/  SAE weights as published: cfg.json, sae.safetensors
 """

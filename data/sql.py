@@ -49,12 +49,13 @@ class PublishedRunRecord(Base):
     model: Mapped[str] = mapped_column(String(64))
     """Slug of the language model in addresses."""
     model_source: Mapped[str]
-    """Hub id or folder below the store (models/{slug}), from which the server loads the live model."""
+    """Folder of the live model: relative to the store when inside it (models/{slug}), else absolute."""
     layer: Mapped[int]
     recipe: Mapped[dict[str, Any]] = mapped_column(JSON)
     corpus: Mapped[dict[str, Any]] = mapped_column(JSON)
-    """Counts of the tokenize, harvest and examples manifests, by stage name."""
+    """Counts of the fetch, tokenize, harvest and examples manifests, by stage name."""
     created: Mapped[datetime]
+    """When it was published, UTC without a time zone."""
     saes: Mapped[list["SAERecord"]] = relationship(
         back_populates="run", order_by="SAERecord.position", cascade="all, delete-orphan"
     )
