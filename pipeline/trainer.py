@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from data.errors import ConfigError, CorpusError
+from data.records import CURVE_FILE
 from data.shards import ShardReader
 from pipeline.config import Recipe, SAEConfig, TrainConfig
 from pipeline.models.architectures import Architecture, BatchTopK, ReLU, StepStats, TopK
@@ -32,7 +33,6 @@ from pipeline.progress import Progress, log, track
 from pipeline.residuals import as_tensor
 
 CHECKPOINT_FILE = ".checkpoint.pt"
-CURVE_FILE = "curve.json"
 CURVE_POINTS = 200
 """Points of a curve; each is the mean over the steps since the one before."""
 CURVE_LINES = 10

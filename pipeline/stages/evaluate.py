@@ -17,7 +17,7 @@ from torch import Tensor
 from data.arrow import read_arrow
 from data.documents import TokenizedCorpus
 from data.errors import CorpusError
-from data.records import STATISTICS_FILE
+from data.records import METRICS_FILE, STATISTICS_FILE
 from pipeline.batches import Batch, plan_batches, read_batch
 from pipeline.config import Recipe
 from pipeline.metrics import Prediction, Reconstruction, counted, density_histogram, predict, reconstruct, replaced
@@ -27,7 +27,6 @@ from pipeline.progress import track
 from pipeline.residuals import load_language_model
 from pipeline.stage import Stage, Work
 
-METRICS_FILE = "metrics.json"
 MODEL, ZERO = "model", "zero"
 """Names of the two streams that cross-entropy is compared with: unchanged, and replaced by zero."""
 
