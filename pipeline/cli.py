@@ -135,7 +135,9 @@ def plan(recipe: RecipeOption = "sample", set_: SetOption = None, store: StoreOp
 @app.command()
 def doctor(
     run: RunOption = None,
-    deep: Annotated[bool, typer.Option(help="Read every published byte too, and compare its hash.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every byte that is published and compare its hash.")
+    ] = False,
     store: StoreOption = None,
 ) -> None:
     """Prove a published run: compute samples of it anew and compare."""

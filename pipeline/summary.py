@@ -1,16 +1,20 @@
 """What a person sees at the end of a run: the metrics of each SAE, and a few features to begin with.
 
-A feature is proposed when a person can see at once what it is about. That is judged by its published examples alone:
+A feature is proposed when a person can see at once what it is about, judged by what is published of it alone. It must
+have a label, be active on 1 in 100 to 1 in 10,000 tokens, and at least half of its top examples must have their maximum
+on the same word of four letters or more. Such features come one SAE after the other, each with another word, in the
+order of
 
-    it is active on 1 in 100 to 1 in 10,000 tokens, and has a label and at least MIN_EXAMPLES top examples;
-    its top examples agree: at least MIN_AGREEMENT of them have their maximum on the same word, of four letters or more;
-    of those, the ones with the strongest activation come first, each with another word, from one SAE after the other.
+    agreement x mean / max x -log10(density)
+
+that is: its top examples agree, it is active either strongly or not at all, and it is rare.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice, zip_longest
-from typing import NamedTuple
+from math import log10
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -22,9 +26,9 @@ from pipeline.published import LANCE_FOLDER, Published, open_published
 
 MIN_DENSITY, MAX_DENSITY = 1e-4, 1e-2
 MIN_EXAMPLES = 10
-MIN_AGREEMENT = 0.8
+MIN_AGREEMENT = 0.5
 MIN_LETTERS = 4
-CANDIDATES = 400
+CANDIDATES = 1000
 """Features of each SAE that are looked at, those with the strongest activation."""
 TOP = EXAMPLE_KINDS.index("top")
 
@@ -89,24 +93,31 @@ def propose(published: Published, count: int) -> list[Proposal]:
     return list(islice(fresh(), count))
 
 
-def _proposals(run: PublishedRun, path: str, sae: str) -> Iterator[Proposal]:
+def _proposals(run: PublishedRun, path: str, sae: str) -> list[Proposal]:
+    """Of one SAE, best first."""
     where = f"sae = '{sae}' AND label != '' AND density >= {MIN_DENSITY} AND density <= {MAX_DENSITY}"
-    columns = ["index", "label", "first_example", "num_examples"]
-    for feature in run.list_features(where, columns, sort="max", descending=True, limit=CANDIDATES).to_pylist():
-        if feature["num_examples"][TOP] < MIN_EXAMPLES:
-            continue
-        words = _top_words(run, feature["first_example"], feature["num_examples"])
+    columns = ["index", "label", "max", "mean", "density", "first_example", "num_examples"]
+    table = run.list_features(where, columns, sort="max", descending=True, limit=CANDIDATES)
+    features = [feature for feature in table.to_pylist() if feature["num_examples"][TOP] >= MIN_EXAMPLES]
+    scored = []
+    for feature, words in zip(features, _top_words(run, features), strict=True):
         word, times = Counter(words).most_common(1)[0]
-        letters = sum(character.isalpha() for character in word)
-        if times >= MIN_AGREEMENT * len(words) and letters >= MIN_LETTERS:
-            yield Proposal(f"{path}/{feature['index']}", feature["label"], word, times / len(words))
+        agreement = times / len(words)
+        if agreement >= MIN_AGREEMENT and sum(character.isalpha() for character in word) >= MIN_LETTERS:
+            score = agreement * feature["mean"] / feature["max"] * -log10(feature["density"])
+            scored.append((score, Proposal(f"{path}/{feature['index']}", feature["label"], word, agreement)))
+    return [proposal for _, proposal in sorted(scored, key=lambda pair: -pair[0])]
 
 
-def _top_words(run: PublishedRun, first: int, num_by_kind: Sequence[int]) -> list[str]:
-    """The token on which each top example is strongest, without spaces around it."""
-    examples = run.examples(first, num_by_kind, TOP).select(["document", "position"]).to_pydict()
-    tokens = run.windows(examples["document"], examples["position"], [1] * len(examples["document"]))
-    return [run.vocabulary[window[0]].decode("utf-8", "replace").strip() for window in tokens]
+def _top_words(run: PublishedRun, features: list[dict[str, Any]]) -> list[list[str]]:
+    """For each feature the tokens on which its top examples are strongest, without spaces around them."""
+    firsts = [feature["first_example"] + sum(feature["num_examples"][:TOP]) for feature in features]
+    counts = [feature["num_examples"][TOP] for feature in features]
+    rows = [row for first, count in zip(firsts, counts, strict=True) for row in range(first, first + count)]
+    examples = run.take("examples", rows, ["document", "position"]).to_pydict()
+    tokens = run.windows(examples["document"], examples["position"], [1] * len(rows))
+    words = iter([run.vocabulary[window[0]].decode("utf-8", "replace").strip() for window in tokens])
+    return [list(islice(words, count)) for count in counts]
 
 
 def _number(value: float | None, form: str) -> str:
