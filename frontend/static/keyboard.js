@@ -47,6 +47,7 @@ function press(event) {
   const { key } = event;
   if (key === "/") document.querySelector('.find input')?.focus();
   else if (key === "?") help();
+  else if (key === "n") document.documentElement.classList.toggle("break-lines");
   else if (key === "j" || key === "k") step(key === "j" ? 1 : -1);
   else {
     const target = document.querySelector(`[data-key="${CSS.escape(key)}"]`);

@@ -50,6 +50,17 @@ def test_every_kind_of_examples_has_its_tab_and_address(open_page):
         assert ("kind=" + kind in page.url) == bool(kind)
 
 
+def test_n_breaks_lines_at_newlines(open_page: Open):
+    page = open_page("/tiny/1-relu-256/0")
+    mark = page.locator(".newline").first
+    after = "e => getComputedStyle(e, '::after').content"
+    assert mark.evaluate(after) == "none"
+    page.keyboard.press("n")
+    assert mark.evaluate(after) == r'"\a "'
+    page.keyboard.press("n")
+    assert mark.evaluate(after) == "none"
+
+
 def test_pages_read_without_scripts(open_page):
     page = open_page(FEATURE + "?kind=bottom", java_script_enabled=False)
     expect(page.locator(".example").first).to_be_visible()
