@@ -4,26 +4,27 @@ from dataclasses import replace
 
 from backend.catalogue import OpenRun, OpenSAE
 from backend.contexts import WorkedExample
-from backend.queries import Example, FeatureSummary, Selection, get_examples, get_feature, list_features
+from backend.queries import Example, FeatureSummary, Selection, get_examples, get_feature, get_summaries, list_features
 
 SHOWPIECES = 8
-SHOWPIECE_SELECTION = Selection(sort="max", alive=True, min_density=1e-4, max_density=3e-3, per_page=40)
-"""Features that fire seldom and strongly: those that read best."""
+RARE_SELECTION = Selection(sort="max", alive=True, min_density=1e-4, max_density=3e-3, per_page=40)
 EXAMPLES_SHOWN = 3
 TOKENS_SHOWN = 12
 """Either side of the strongest token, in the worked example."""
 
 
 def showpieces(run: OpenRun) -> list[FeatureSummary]:
-    """A few features that read well, worked out once."""
+    """Those chosen when the run was published; where none qualified, some that fire rarely and strongly."""
     if "showpieces" not in run.remembered:
-        run.remembered["showpieces"] = _find_showpieces(_middle(run))
+        saes = {sae.name: sae for sae in run.saes}
+        rows = [saes[piece["sae"]].row(piece["index"]) for piece in run.record.showpieces[:SHOWPIECES]]
+        run.remembered["showpieces"] = get_summaries(run, rows) if rows else _rare(_middle(run))
     found: list[FeatureSummary] = run.remembered["showpieces"]
     return found
 
 
-def _find_showpieces(sae: OpenSAE) -> list[FeatureSummary]:
-    found = list_features(sae, SHOWPIECE_SELECTION).features
+def _rare(sae: OpenSAE) -> list[FeatureSummary]:
+    found = list_features(sae, RARE_SELECTION).features
     return (found or list_features(sae, Selection(alive=True)).features)[:SHOWPIECES]
 
 
@@ -31,13 +32,14 @@ def worked_example(run: OpenRun) -> WorkedExample | None:
     """The first showpiece with a few of its examples, worked out once."""
     if "worked" not in run.remembered:
         pieces = showpieces(run)
-        run.remembered["worked"] = _work(_middle(run), pieces[0].index) if pieces else None
+        run.remembered["worked"] = _work(run, pieces[0]) if pieces else None
     found: WorkedExample | None = run.remembered["worked"]
     return found
 
 
-def _work(sae: OpenSAE, index: int) -> WorkedExample:
-    feature = get_feature(sae, index)
+def _work(run: OpenRun, piece: FeatureSummary) -> WorkedExample:
+    sae = next(sae for sae in run.saes if sae.name == piece.sae)
+    feature = get_feature(sae, piece.index)
     examples = get_examples(sae, feature, "top")[:EXAMPLES_SHOWN]
     return WorkedExample(feature, [_around(example) for example in examples])
 

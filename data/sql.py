@@ -54,6 +54,8 @@ class PublishedRunRecord(Base):
     recipe: Mapped[dict[str, Any]] = mapped_column(JSON)
     corpus: Mapped[dict[str, Any]] = mapped_column(JSON)
     """Counts of the fetch, tokenize, harvest and examples manifests, by stage name."""
+    showpieces: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    """Features to begin with: sae, index, label, word and agreement of each, see pipeline/showpieces.py."""
     created: Mapped[datetime]
     """When it was published, UTC without a time zone."""
     saes: Mapped[list["SAERecord"]] = relationship(

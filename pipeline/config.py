@@ -218,7 +218,9 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = RECIPES / f"{name}.toml" if name in recipe_names() else Path(name)
     if path.suffix != ".toml" or not path.is_file():
-        raise ConfigError(f"there is no recipe '{name}': use one of {', '.join(recipe_names())}, or the path of a .toml")
+        raise ConfigError(
+            f"there is no recipe '{name}': use one of {', '.join(recipe_names())}, or the path of a .toml"
+        )
     try:
         raw = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

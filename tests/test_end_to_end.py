@@ -67,7 +67,8 @@ def visit(address: str, paths: list[str], chromium: str) -> list[str]:
     headings, problems = [], []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
+            executable_path=chromium,
+            args=["--no-sandbox", "--disable-background-networking", "--disable-component-update"],
         )
         page = browser.new_page()
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
@@ -113,7 +114,14 @@ def test_sample_model_to_dashboard(sample_store: StorePaths, chromium: str) -> N
         )
         assert answer.status_code == 200, answer.text
 
-        pages = ["/", "/smollm2-135m/14-relu-512", f"/smollm2-135m/14-relu-512/{index}", "/explore", "/prompt", "/steer"]
+        pages = [
+            "/",
+            "/smollm2-135m/14-relu-512",
+            f"/smollm2-135m/14-relu-512/{index}",
+            "/explore",
+            "/prompt",
+            "/steer",
+        ]
         assert all(visit(address, pages, chromium))
 
 

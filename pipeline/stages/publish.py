@@ -9,6 +9,7 @@ Shapes: F features of one SAE, R features of all SAEs, S SAEs, D width.
 import json
 import math
 import shutil
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from data import CONTRACT_VERSION, __version__
 from data.layout import RunPaths
 from data.manifests import Manifest, hash_folder, load_manifest, write_manifest
 from data.records import CURVE_FILE, METRICS_FILE
-from data.vectors import write_table
+from data.vectors import PublishedRun, write_table
 from pipeline.config import Recipe
 from pipeline.fetched import model_folder
 from pipeline.models.sae import HEADER_FILE, WEIGHTS_FILE, load_header
@@ -33,10 +34,12 @@ from pipeline.published import (
     refuse_taken,
     stands,
 )
+from pipeline.showpieces import find_showpieces
 from pipeline.stage import Stage, Work
 from pipeline.tables import RunTables
 
 MAX_CURVE_POINTS = 200
+NUM_SHOWPIECES = 12
 COUNTED_STAGES = ("fetch", "tokenize", "harvest", "examples")
 """Whose counts are published with the run."""
 
@@ -79,7 +82,7 @@ def _write(work: Work, folder: Path) -> None:
         }
     for name in work.recipe.sae_names:
         _copy_sae(work.input_folder("train") / name, partial / SAES_FOLDER / name)
-    rows = _rows(work, tables.first_rows)
+    rows = _rows(work, tables.first_rows, PublishedRun(partial / LANCE_FOLDER))
     (partial / ROWS_FILE).write_text(json.dumps(rows, ensure_ascii=False, allow_nan=False) + "\n")
     write_manifest(partial, _manifest(work, partial, counts))
     partial.rename(folder)
@@ -115,10 +118,11 @@ def _manifest(work: Work, folder: Path, counts: dict[str, int]) -> Manifest:
     )
 
 
-def _rows(work: Work, first_rows: list[int]) -> Rows:
+def _rows(work: Work, first_rows: list[int], tables: PublishedRun) -> Rows:
     """The rows of SQL, as plain JSON."""
     recipe = work.recipe
     metrics = json.loads((work.input_folder("evaluate") / METRICS_FILE).read_text())
+    showpieces = find_showpieces(tables, recipe.sae_names, NUM_SHOWPIECES)
     run = {
         "contract": CONTRACT_VERSION,
         "model": recipe.model.name,
@@ -126,6 +130,7 @@ def _rows(work: Work, first_rows: list[int]) -> Rows:
         "layer": recipe.model.layer,
         "recipe": recipe.model_dump(mode="json"),
         "corpus": {stage: work.inputs[stage].counts for stage in COUNTED_STAGES},
+        "showpieces": [asdict(piece) for piece in showpieces],
         "created": datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds"),
     }
     saes = [

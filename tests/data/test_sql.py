@@ -24,7 +24,7 @@ def make_run(name: str, sae: str) -> PublishedRunRecord:
     common = {"model": "tiny", "first_row": 0, "num_features": 4, "architecture": "relu", "config": {}, "metrics": {}}
     return PublishedRunRecord(
         name=name, key="0" * 16, contract=1, model="tiny", model_source="models/tiny", layer=1, recipe={"seed": 0},
-        corpus={}, created=datetime(2026, 1, 2),
+        corpus={}, showpieces=[], created=datetime(2026, 1, 2),
         saes=[SAERecord(name=f"{sae}-{i}", position=i, curve=[], histogram_scale=0.1, **common) for i in (1, 0)],
     )  # fmt: skip
 

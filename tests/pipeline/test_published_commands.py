@@ -11,7 +11,7 @@ from data.errors import ArtifactError, ConfigError, ContractError, ServeError
 from data.layout import StorePaths
 from data.records import EXAMPLE_KINDS
 from data.vectors import PublishedRun
-from pipeline import archive, serving, summary
+from pipeline import archive, serving, showpieces, summary
 from pipeline.published import LANCE_FOLDER, open_published
 from tests.fakes import publish_fake_run
 
@@ -35,24 +35,22 @@ def test_the_summary_names_every_autoencoder(published: StorePaths, capsys: pyte
     assert all(name in shown for name in ("1-relu-64", "1-relu-256", "1-batchtopk-64"))
 
 
-def test_proposals_keep_their_promise(published: StorePaths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summary, "MAX_DENSITY", 1.0)
-    monkeypatch.setattr(summary, "MIN_AGREEMENT", 0.2)
+def test_showpieces_keep_their_promise(published: StorePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(showpieces, "MAX_DENSITY", 1.0)
+    monkeypatch.setattr(showpieces, "MIN_AGREEMENT", 0.2)
     run = open_published(published)
     tables = PublishedRun(run.folder / LANCE_FOLDER)
-    proposals = summary.propose(run, 5)
-    assert proposals
-    assert len({proposal.word.casefold() for proposal in proposals}) == len(proposals)
-    for proposal in proposals:
-        _, model, sae, index = proposal.path.split("/")
-        assert model == "tiny"
-        found = tables.list_features(f"sae = '{sae}' AND index = {index}", ["label", "first_example", "num_examples"])
-        feature = found.to_pylist()[0]
-        assert feature["label"] == proposal.label != ""
+    pieces = showpieces.find_showpieces(tables, [sae.name for sae in run.record.saes], 5)
+    assert pieces
+    assert len({piece.word.casefold() for piece in pieces}) == len(pieces)
+    for piece in pieces:
+        where = f"sae = '{piece.sae}' AND index = {piece.index}"
+        feature = tables.list_features(where, ["label", "first_example", "num_examples"]).to_pylist()[0]
+        assert feature["label"] == piece.label != ""
         top = tables.examples(feature["first_example"], feature["num_examples"], EXAMPLE_KINDS.index("top")).to_pylist()
         tokens = [tables.windows([row["document"]], [row["position"]], [1])[0][0] for row in top]
         words = [tables.vocabulary[token].decode("utf-8", "replace").strip() for token in tokens]
-        assert words.count(proposal.word) / len(words) == proposal.agreement >= 0.2
+        assert words.count(piece.word) / len(words) == piece.agreement >= 0.2
 
 
 def test_a_run_comes_back_from_its_file(published: StorePaths, exported: Path, store: StorePaths) -> None:

@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("layer", sa.Integer(), nullable=False),
         sa.Column("recipe", sa.JSON(), nullable=False),
         sa.Column("corpus", sa.JSON(), nullable=False),
+        sa.Column("showpieces", sa.JSON(), nullable=False),
         sa.Column("created", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
         sa.UniqueConstraint("name", name=op.f("uq_runs_name")),
