@@ -206,37 +206,35 @@ class Engine:
 
     def write(self, first: "_SteerJob") -> None:
         """Write a request, and with it those that wait for the same run, in one batch."""
+        jobs = [first, *self._companions(first)]
+        try:
+            _models_errors(lambda: self._write(jobs), RefusedError)
+        except Exception as error:
+            for job in jobs[1:]:
+                job.failed(error)
+            raise
+
+    def _write(self, jobs: "list[_SteerJob]") -> None:
         from pipeline.models.generate import End, generate
 
-        jobs = [first, *self._companions(first)]
-        loaded = self._model(first.request.run)
+        run = jobs[0].request.run
+        loaded = self._model(run)
         rows, owners = [], []
         for job in jobs:
             job.start(loaded)
             rows += [self._row(job.request, held) for held in job.request.rows]
             owners += [(job, row) for row in range(len(job.request.rows))]
-        steps = _models_errors(
-            lambda: generate(
-                _decoder(loaded),
-                rows,
-                sink_norm=sink_norm(first.request.run),
-                cancelled=lambda row: owners[row][0].cancelled,
-            ),
-            RefusedError,
+        steps = generate(
+            _decoder(loaded), rows, sink_norm=sink_norm(run), cancelled=lambda row: owners[row][0].cancelled
         )
-        try:
-            for step in steps:
-                for event in step:
-                    job, row = owners[event.row]
-                    if isinstance(event, End):
-                        job.end(row, event.reason)
-                    else:
-                        job.put(row, event)
-                self._worker.run_short()
-        except Exception as error:
-            for job in jobs[1:]:
-                job.failed(error)
-            raise
+        for step in steps:
+            for event in step:
+                job, row = owners[event.row]
+                if isinstance(event, End):
+                    job.end(row, event.reason)
+                else:
+                    job.put(row, event)
+            self._worker.run_short()
 
     def _companions(self, first: "_SteerJob") -> list["_SteerJob"]:
         room = self._settings.live_rows - len(first.request.rows)
