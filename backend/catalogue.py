@@ -55,6 +55,10 @@ class OpenSAE:
         """The number of a feature in the run's tables."""
         return self.record.first_row + index
 
+    def has(self, index: str) -> bool:
+        """Whether what somebody wrote is the index of a feature here."""
+        return index.isascii() and index.isdigit() and len(index) < 12 and int(index) < self.num_features
+
 
 @dataclass(frozen=True)
 class OpenRun:

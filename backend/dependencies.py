@@ -46,7 +46,7 @@ SAEDep = Annotated[OpenSAE, Depends(get_sae)]
 
 def get_index(index: Annotated[str, Path(description="The feature's number in its SAE, from 0.")], sae: SAEDep) -> int:
     """The feature that the address names: its index within the SAE."""
-    if not (index.isascii() and index.isdigit() and len(index) < 12 and int(index) < sae.num_features):
+    if not sae.has(index):
         raise HTTPException(404, f"'{sae.name}' has features 0 to {sae.num_features - 1:,}; there is no '{index}'.")
     return int(index)
 

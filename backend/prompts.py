@@ -101,7 +101,7 @@ def find_feature(library: Library, name: str) -> tuple[OpenSAE, int]:
     if sae is None:
         raise RefusedError(f"'{name}' names no feature here: give model/sae/index, or the address of a feature's page.")
     index = parts[2]
-    if not (index.isascii() and index.isdigit() and len(index) < 12 and int(index) < sae.num_features):
+    if not sae.has(index):
         raise RefusedError(f"{sae.name} has features 0 to {sae.num_features - 1:,}; there is no '{index}'.")
     return sae, int(index)
 

@@ -178,10 +178,6 @@ class FeatureList:
     per_page: int
     features: list[FeatureSummary]
 
-    @property
-    def num_pages(self) -> int:
-        return max(1, -(-self.total // self.per_page))
-
 
 def list_features(sae: OpenSAE, selection: Selection) -> FeatureList:
     """The features of one SAE that satisfy the filters."""

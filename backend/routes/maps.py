@@ -67,7 +67,7 @@ def _focus(run: OpenRun, name: str) -> tuple[FeatureSummary, list[NeighbourGroup
     """The feature that model/sae/index names, and its neighbours."""
     address, _, index = name.rpartition("/")
     sae = next((sae for sae in run.saes if sae.href == f"/{address}"), None)
-    if sae is None or not index.isdigit() or int(index) >= sae.num_features:
+    if sae is None or not sae.has(index):
         raise not_found(f"There is no feature '{name}' in run '{run.name}'.")
     feature, neighbours = get_surroundings(sae, int(index), NEIGHBOURS_SHOWN)
     return feature, neighbour_groups(sae, neighbours)

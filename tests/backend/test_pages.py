@@ -182,7 +182,14 @@ def test_random_leads_to_a_live_feature(client):
 
 
 def test_pages_that_are_not_there_are_designed(pages):
-    for path in ("/none", "/tiny/none", "/tiny/1-relu-64/64", "/tiny/1-relu-64/x", "/explore?f=tiny/1-relu-64/64"):
+    for path in (
+        "/none",
+        "/tiny/none",
+        "/tiny/1-relu-64/64",
+        "/tiny/1-relu-64/x",
+        "/explore?f=tiny/1-relu-64/64",
+        "/explore?f=tiny/1-relu-64/%C2%B2",
+    ):
         answer = pages.get(path)
         assert (answer.status_code, answer.template.name) == (404, "error.html")
     assert pages.get("/tiny/1-relu-64?page=0").status_code == 422
