@@ -176,7 +176,9 @@ def _put_in_place(paths: RunPaths, stage: str) -> None:
 
 
 def _recover(paths: RunPaths, stage: str) -> None:
-    """Undo a kill between the two renames of `_put_in_place`."""
+    """Undo a kill in the middle of `_put_in_place`."""
     replaced = paths.replaced(stage)
-    if replaced.exists() and not paths.stage(stage).exists():
+    if paths.stage(stage).exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+    elif replaced.exists():
         replaced.rename(paths.stage(stage))

@@ -150,6 +150,14 @@ def test_a_kill_between_the_two_renames_is_undone(recipe: Recipe, paths: RunPath
     assert stage_of(fails(AssertionError())).run(recipe, paths) == earlier
 
 
+def test_what_a_kill_after_the_renames_left_is_taken_away(recipe: Recipe, paths: RunPaths) -> None:
+    stage_of(write("one")).run(recipe, paths)
+    paths.replaced("made").mkdir()
+    (paths.replaced("made") / "half").write_text("removed")
+    stage_of(write("two"), version=2).run(recipe, paths)
+    assert not paths.replaced("made").exists()
+
+
 CHILD = """
 import os, signal, sys
 from pathlib import Path
