@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +35,7 @@ def open_lines(file: Path, offset: int) -> Iterator[BinaryIO]:
                 lines = raw
                 lines.seek(offset)
             yield lines
-    except (EOFError, gzip.BadGzipFile, zstandard.ZstdError) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
         raise CorpusError(f"{file} is damaged ({error}): fetch it again") from None
     except OSError as error:
         raise CorpusError(f"{file} cannot be read: {error}") from None

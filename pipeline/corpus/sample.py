@@ -1,6 +1,7 @@
 """The sample corpus: WikiText-2 (CC BY-SA), 720 articles of Wikipedia; one article is one document."""
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -41,7 +42,7 @@ class SampleCorpus(Source):
                     self._article += 1
                     meta = {"title": article.title, "part": part}
                     yield make_document("wikitext-2", locator, f"WikiText-2: {article.title}", article.text, meta)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise CorpusError(
                 f"{file} cannot be read ({error}): delete {self.folder} and run `monosema fetch` again"
             ) from None

@@ -151,6 +151,7 @@ def cut_zst() -> bytes:
         ("a.jsonl", b'{"text": 3}\n', {"source": "jsonl"}, "holds int, not text"),
         ("a.jsonl.gz", gzip.compress(lines_of(RECORDS))[:-9], {"source": "jsonl"}, "is damaged"),
         ("a.jsonl.gz", b"no gzip", {"source": "jsonl"}, "is damaged"),
+        ("a.jsonl.gz", gzip.compress(b"{}")[:10] + b"\xff" * 20, {"source": "jsonl"}, "is damaged"),
         ("a.jsonl.zst", b"no zstd", {"source": "jsonl"}, "is damaged"),
         ("a.jsonl.zst", cut_zst(), {"source": "jsonl"}, "ends in the middle"),
         ("a.txt", b"caf\xe9", {"source": "text"}, r"a\.txt is not UTF-8 \(byte 3\)"),
