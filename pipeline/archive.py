@@ -26,7 +26,12 @@ _KEY = re.compile(r"[0-9a-f]{16}")
 
 
 def export_run(store: StorePaths, run: str | None, target: Path) -> str:
-    """Write a published run (None: the newest) to `target`, whole or not at all; returns the run's name."""
+    """Write a published run (None: the newest) to `target`, whole or not at all; returns the run's name.
+
+    Raises ConfigError when `target` cannot be a file.
+    """
+    if target.is_dir() or not target.parent.is_dir():
+        raise ConfigError(f"{target} cannot be written: name a file in a folder that is there")
     published = open_published(store, run)
     head = {"run": published.record.name, "key": published.record.key, "contract": CONTRACT_VERSION}
     files = sorted(path for path in published.folder.rglob("*") if path.is_file())

@@ -195,11 +195,8 @@ class Harvest:
         self._left_out.flush()
         path = self.work.folder / CHECKPOINT_FILE
         temporary = path.with_suffix(".tmp.npz")
-        moments = self.moments
-        np.savez(
-            temporary, rows_per_shard=self.rows_per_shard, tally=list(vars(self.tally).values()),
-            count=moments.count, mean_D=moments.mean_D, squares=moments.squares,
-        )  # fmt: skip
+        tally = list(vars(self.tally).values())
+        np.savez(temporary, rows_per_shard=self.rows_per_shard, tally=tally, **self.moments.state())
         temporary.replace(path)
 
     def _restore(self) -> None:
