@@ -53,7 +53,8 @@ def test_strength_off_equals_the_baseline_token_for_token() -> None:
     off = [Clamp(tiny_sae(), 4, None)]
     (baseline, same), _, positions = write([Row(LONG, (), sampling), Row(LONG, off, sampling)])
     assert baseline == same
-    assert [p.probability for p in positions if p.row == 0] == [p.probability for p in positions if p.row == 1]
+    first, second = ([p.probability for p in positions if p.row == row and p.probability is not None] for row in (0, 1))
+    assert second == pytest.approx(first, rel=1e-5)  # two rows of one product may round differently
 
 
 def test_the_baseline_is_the_same_before_beside_and_after_a_steered_request() -> None:
