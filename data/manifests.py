@@ -112,6 +112,14 @@ def require_stage(paths: RunPaths, stage: str) -> Manifest:
     return manifest
 
 
+def find_stage(paths: RunPaths, stage: str) -> Manifest | None:
+    """The manifest of a finished stage whose files are whole, or None."""
+    try:
+        return require_stage(paths, stage)
+    except ArtifactError:
+        return None
+
+
 def check_sizes(folder: Path, manifest: Manifest) -> None:
     """Raise ArtifactError for the first file that is missing or has another size than the manifest names."""
     for name, record in manifest.files.items():

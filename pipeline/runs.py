@@ -13,9 +13,8 @@ from typing import Any
 
 import data
 import pipeline
-from data.errors import ArtifactError
-from data.layout import MANIFEST_NAME, RunPaths
-from data.manifests import Manifest, check_sizes, digest, load_manifest
+from data.layout import RunPaths
+from data.manifests import Manifest, digest, find_stage
 from pipeline.config import Recipe
 from pipeline.progress import format_seconds, log
 
@@ -46,7 +45,7 @@ def run_stages(recipe: Recipe, paths: RunPaths, until: str = STAGES[-1]) -> None
 
 def run_stage(name: str, recipe: Recipe, paths: RunPaths) -> Manifest:
     """Run one stage and say what came of it. Raises MonosemaError or ModelError."""
-    before = _manifest(paths, name)
+    before = find_stage(paths, name)
     stage = importlib.import_module(f"pipeline.stages.{name}")
     manifest: Manifest = stage.run(recipe, paths)
     state = "stands already" if manifest == before else f"done in {format_seconds(manifest.seconds)}"
@@ -63,25 +62,12 @@ def is_complete(recipe: Recipe, paths: RunPaths) -> bool:
     if receipt is None or receipt["run"] != _run_digest(recipe):
         return False
     keys: dict[str, str] = receipt["keys"]
-    manifests = {name: _manifest(paths, name) for name in STAGES}
+    manifests = {name: find_stage(paths, name) for name in STAGES}
     if any(manifest is None or manifest.key != keys[name] for name, manifest in manifests.items()):
         return False
     if not fetch.is_current(recipe, paths, keys["fetch"]):
         return False
     return stands(paths.published(keys["publish"])) and is_visible(paths, keys["publish"])
-
-
-def _manifest(paths: RunPaths, stage: str) -> Manifest | None:
-    """The manifest of a whole artifact."""
-    folder = paths.stage(stage)
-    if not (folder / MANIFEST_NAME).exists():
-        return None
-    try:
-        manifest = load_manifest(folder)
-        check_sizes(folder, manifest)
-    except ArtifactError:
-        return None
-    return manifest
 
 
 def _write_receipt(recipe: Recipe, paths: RunPaths, manifests: dict[str, Manifest]) -> None:

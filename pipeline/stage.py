@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from data import CONTRACT_VERSION, __version__
-from data.errors import ArtifactError, StorageError
-from data.layout import MANIFEST_NAME, RunPaths
-from data.manifests import Manifest, check_sizes, digest, hash_folder, load_manifest, require_stage, write_manifest
+from data.errors import StorageError
+from data.layout import RunPaths
+from data.manifests import Manifest, digest, find_stage, hash_folder, require_stage, write_manifest
 from pipeline.config import Recipe
 
 KEY_FILE = ".key"
@@ -142,15 +142,8 @@ class Clock:
 
 def finished_manifest(paths: RunPaths, stage: str, key: str) -> Manifest | None:
     """The manifest of the finished artifact if it has this key and its files are whole."""
-    folder = paths.stage(stage)
-    if not (folder / MANIFEST_NAME).exists():
-        return None
-    try:
-        manifest = load_manifest(folder)
-        check_sizes(folder, manifest)
-    except ArtifactError:
-        return None
-    return manifest if manifest.key == key else None
+    manifest = find_stage(paths, stage)
+    return manifest if manifest is not None and manifest.key == key else None
 
 
 def _prepare(folder: Path, key: str) -> bool:
