@@ -1,7 +1,7 @@
 """Where everything lies below the store. Every path of the project is spelled here, once.
 
 store/
-    monosema.sqlite                    what is published, and what people made (see data/sql.py)
+    monosema.sqlite                    what is published (see data/sql.py)
     models/{slug}/                     language models in safetensors, with their tokenizer
     corpora/{slug}/                    the files of a fetched corpus
     runs/{run}/{stage}/                one artifact with its manifest.json (see data/manifests.py)

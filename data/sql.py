@@ -1,6 +1,6 @@
 """What is published, in SQL: SQLite in the store by default, any SQLAlchemy URL by MONOSEMA_DATABASE_URL.
 
-Only `publish` writes runs and SAEs. Tables of what people make are written by the server alone.
+Only `publish` writes here.
 Schema changes go through `data/migrations`; `prepare` brings a database up to date.
 """
 

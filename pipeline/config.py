@@ -176,7 +176,7 @@ class Recipe(Section):
 
     name: Slug
     """Names the run and its folder."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     corpus: CorpusConfig
     model: ModelConfig
     tokenize: TokenizeConfig = TokenizeConfig()

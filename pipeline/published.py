@@ -83,7 +83,7 @@ def is_visible(paths: RunPaths, key: str) -> bool:
 def make_visible(paths: RunPaths, key: str) -> None:
     """Put the rows of a published folder into SQL, in one transaction, then remove the run's other folders.
 
-    A run, and an SAE of the same name, keep their SQL ids. Tables of what people made are not touched.
+    A run, and an SAE of the same name, keep their SQL ids.
     """
     folder = paths.published(key)
     rows = read_rows(folder)

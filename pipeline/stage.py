@@ -6,17 +6,19 @@ run that was killed finds its hidden folder, if that has the same key, and goes 
 """
 
 import errno
+import fcntl
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from data import CONTRACT_VERSION, __version__
-from data.errors import StorageError
-from data.layout import RunPaths
+from data.errors import ArtifactError, StorageError
+from data.layout import MANIFEST_NAME, RunPaths
 from data.manifests import Manifest, digest, find_stage, hash_folder, require_stage, write_manifest
 from pipeline.config import Recipe
 
@@ -81,6 +83,10 @@ class Stage:
         """
         inputs = {name: require_stage(paths, name) for name in self.needs}
         key = self.key(recipe, inputs)
+        with _alone(paths, self.name):
+            return self._run_alone(recipe, paths, inputs, key)
+
+    def _run_alone(self, recipe: Recipe, paths: RunPaths, inputs: dict[str, Manifest], key: str) -> Manifest:
         _recover(paths, self.name)
         finished = finished_manifest(paths, self.name, key)
         if finished is not None:
@@ -169,9 +175,25 @@ def _put_in_place(paths: RunPaths, stage: str) -> None:
 
 
 def _recover(paths: RunPaths, stage: str) -> None:
-    """Undo a kill in the middle of `_put_in_place`."""
-    replaced = paths.replaced(stage)
-    if paths.stage(stage).exists():
+    """Undo a kill in the middle of `_put_in_place`, or end it: a work folder with a manifest is finished."""
+    final, replaced = paths.stage(stage), paths.replaced(stage)
+    if final.exists():
         shutil.rmtree(replaced, ignore_errors=True)
+    if (paths.partial(stage) / MANIFEST_NAME).exists():
+        _put_in_place(paths, stage)
     elif replaced.exists():
-        replaced.rename(paths.stage(stage))
+        replaced.rename(final)
+
+
+@contextmanager
+def _alone(paths: RunPaths, stage: str) -> Iterator[None]:
+    """Keep other commands from the same artifact. Raises ArtifactError when one is at work on it."""
+    paths.root.mkdir(parents=True, exist_ok=True)
+    with (paths.root / f".{stage}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ArtifactError(
+                f"another command is working on stage '{stage}' of run '{paths.run}': wait until it is done, or stop it"
+            ) from None
+        yield

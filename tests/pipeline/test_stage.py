@@ -239,3 +239,21 @@ def test_finish_is_called_when_the_artifact_stands(recipe: Recipe, paths: RunPat
     stage_of(write("one"), finish=lambda work: seen.append(work.paths.stage("made"))).run(recipe, paths)
     assert seen == [paths.stage("made")]
     assert seen[0].exists()
+
+
+def test_finished_work_that_was_not_yet_in_place_is_put_there(paths: RunPaths, recipe: Recipe) -> None:
+    stage_of(write("done")).run(recipe, paths)
+    paths.stage("made").rename(paths.partial("made"))
+    stage_of(write("again")).run(recipe, paths)
+    assert (paths.stage("made") / "file").read_text() == "done"
+    assert not paths.partial("made").exists()
+
+
+def test_two_commands_do_not_work_on_one_artifact(paths: RunPaths, recipe: Recipe) -> None:
+    def work(work: Work) -> dict[str, Any]:
+        with pytest.raises(ArtifactError, match="another command is working on stage 'made'"):
+            stage_of(write("other")).run(recipe, paths)
+        return write("mine")(work)
+
+    stage_of(work).run(recipe, paths)
+    assert (paths.stage("made") / "file").read_text() == "mine"
