@@ -1,7 +1,6 @@
 """Prompts and steering over HTTP, on a tiny random Llama, against the SAE itself."""
 
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,6 @@ import httpx
 import numpy as np
 import pytest
 import torch
-import uvicorn
 from fastapi.testclient import TestClient
 from starlette.middleware.gzip import GZipMiddleware
 
@@ -22,6 +20,7 @@ from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
 from tests.fake_run import DEAD, MARKED
+from tests.serving import serving
 
 TEXT = "the river of <script>alert(1)</script> University\ncafé 😀"
 FEATURE = "tiny/1-relu-64/3"
@@ -297,31 +296,23 @@ def test_a_failure_in_mid_stream_ends_with_an_error_event(live: TestClient, monk
 
 
 def test_a_closed_connection_frees_the_worker(live: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real server; the model waits in its second step until the server has seen that the listener is gone."""
+    """A real server; the model waits before its second step until the server has seen that the listener is gone."""
     from pipeline.models.decoder import Decoder
 
-    read, calls, gone = Decoder.read, [], threading.Event()
+    read, jobs = Decoder.read, []
     worker = live.app.state.engine._worker
 
     def wait(self: Decoder, *arguments: Any, **options: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 2 and worker._current._cancelled.wait(20):
-            gone.set()
+        jobs.append(worker._current)
+        if len(jobs) > 1:
+            jobs[0]._cancelled.wait(20)
         return read(self, *arguments, **options)
 
     monkeypatch.setattr(Decoder, "read", wait)
-    config = uvicorn.Config(live.app, log_level="warning", lifespan="off")
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
-        thread.start()
-        asked = {"features": [{"feature": FEATURE, "strength": 4}], "prompt": "the river", "max_new_tokens": 24}
-        address = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    asked = {"features": [{"feature": FEATURE, "strength": 4}], "prompt": "the river", "max_new_tokens": 24}
+    with serving(live.app, lifespan="off") as address:
         with httpx.stream("POST", f"{address}/api/v1/steer", json=asked, timeout=20) as answer:
             assert any(line == "event: token" for line in answer.iter_lines())
-        assert gone.wait(20)
+        assert jobs[0]._cancelled.wait(20)
         assert httpx.post(f"{address}/api/v1/activations", json={"text": "the"}, timeout=20).status_code == 200
-        server.should_exit = True
-        thread.join()
-    assert len(calls) == 2
+    assert len(jobs) <= 2

@@ -1,16 +1,13 @@
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from backend.app import create_app
 from backend.settings import Settings
 from data.layout import StorePaths
+from tests.serving import serving
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -30,17 +27,8 @@ HARMLESS = ("GPU stall", "404", "422", "503", "ERR_INTERNET_DISCONNECTED")
 @pytest.fixture(scope="session")
 def address(published_store: StorePaths) -> Iterator[str]:
     """A real server on a free port."""
-    app = create_app(Settings(store=published_store.root))
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
-        thread.start()
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with serving(create_app(Settings(store=published_store.root))) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
