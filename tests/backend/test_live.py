@@ -234,7 +234,7 @@ def test_the_form_keeps_what_was_typed_and_says_what_is_wrong(live: TestClient) 
 
 
 def test_a_full_queue_answers_503_with_what_to_do(live: TestClient) -> None:
-    worker = live.app.state.engine._worker
+    worker = live.app.state.engine.worker
     capacity, worker._capacity = worker._capacity, 0
     try:
         answer = live.post("/api/v1/activations", json={"text": "the"})
@@ -251,7 +251,7 @@ def test_an_sae_beyond_the_memory_limit_is_refused(published_store: StorePaths) 
             answer = client.post("/api/v1/activations", json={"text": "the", "saes": [f"tiny/{name}"]})
             assert answer.status_code == status
         assert "MONOSEMA_LIVE_SAE_GB" in answer.json()["detail"]
-        assert len(client.app.state.engine._saes) == 1
+        assert len(client.app.state.engine.models.sae_sizes()) == 1
 
 
 def test_without_the_model_pages_say_why_and_the_api_refuses(published_store: StorePaths, tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_a_closed_connection_frees_the_worker(live: TestClient, monkeypatch: pyt
     from pipeline.models.decoder import Decoder
 
     read, jobs = Decoder.read, []
-    worker = live.app.state.engine._worker
+    worker = live.app.state.engine.worker
 
     def wait(self: Decoder, *arguments: Any, **options: Any) -> Any:
         jobs.append(worker._current)

@@ -1,0 +1,143 @@
+"""The language model and the SAEs in memory: one model, and SAEs within a limit, loaded when first asked for.
+
+Nothing of torch is imported before the first request that needs it, so that a server without the `live` extra, or
+without the model's folder, starts and shows everything else; `Models.why_off` says what is missing.
+"""
+
+import importlib.util
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from backend.catalogue import OpenRun, OpenSAE
+from backend.live import EngineOffError, RefusedError
+from backend.settings import Settings
+from data.errors import MonosemaError
+
+if TYPE_CHECKING:
+    from pipeline.models.decoder import Decoder
+    from pipeline.models.language_model import LanguageModel
+    from pipeline.models.sae import SAE
+    from pipeline.models.tokenizer import Tokenizer
+
+T = TypeVar("T")
+NEEDED = ("torch", "transformers", "safetensors")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in memory, for one run's layer."""
+
+    key: tuple[Path, int]
+    model: "LanguageModel"
+    tokenizer: "Tokenizer"
+    pieces: list[bytes]
+    """The bytes of every token by id."""
+    no_decoder: str
+    """Why this model cannot be written with; "" when it can."""
+    _decoder: "Decoder | None"
+
+    @property
+    def decoder(self) -> "Decoder":
+        """What writes with the model. Raises RefusedError when it cannot be written with."""
+        if self._decoder is None:
+            raise RefusedError(self.no_decoder)
+        return self._decoder
+
+
+class Models:
+    """One model and some SAEs. Whatever loads is for the worker's thread alone."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loaded: Loaded | None = None
+        self._saes: OrderedDict[Path, SAE] = OrderedDict()
+
+    def folder(self, run: OpenRun) -> Path:
+        """Of the run's model; an absolute source stays as it is."""
+        return self._settings.paths.root / run.record.model_source
+
+    def why_off(self, run: OpenRun) -> str:
+        """Why prompts and steering are off for a run, and how to turn them on; "" when they are on."""
+        if not self._settings.live:
+            return "The server was started without its live part (MONOSEMA_LIVE=0)."
+        missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+        if missing:
+            return f"{', '.join(missing)} is not installed here: `pip install 'monosema[live]'` turns the live part on."
+        folder = self.folder(run)
+        if not (folder / "config.json").is_file():
+            return f"The model of this run ({run.record.model_source}) is not on this machine: expected in {folder}."
+        return ""
+
+    @property
+    def holds_a_model(self) -> bool:
+        """Whether one is in memory."""
+        return self._loaded is not None
+
+    def load(self, run: OpenRun) -> Loaded:
+        """The model of a run; the former one goes before it comes. Raises EngineOffError when it cannot be loaded."""
+        key = (self.folder(run), run.record.layer)
+        if self._loaded is None or self._loaded.key != key:
+            self._loaded = None
+            dtype = run.record.recipe["model"]["dtype"]
+            self._loaded = models_errors(lambda: _load(key, dtype, self._settings.live_device), EngineOffError)
+        return self._loaded
+
+    def sae(self, sae: OpenSAE) -> "SAE":
+        """An SAE in memory; those used longest ago go when it would not fit beside them. Raises EngineOffError."""
+        from pipeline.models.sae import SAE, load_header
+
+        if sae.folder not in self._saes:
+            header = models_errors(lambda: load_header(sae.folder), EngineOffError)
+            needed, limit = 8 * header.num_features * header.width, int(self._settings.live_sae_gb * 1e9)
+            if needed > limit:
+                raise EngineOffError(
+                    f"{sae.name} takes {needed / 1e9:.1f} GB, the server may use {limit / 1e9:.1f}: set "
+                    "MONOSEMA_LIVE_SAE_GB higher, or choose a smaller SAE"
+                )
+            while self._saes and needed + sum(map(_bytes, self._saes.values())) > limit:
+                self._saes.popitem(last=False)
+            device = self._settings.live_device
+            self._saes[sae.folder] = models_errors(lambda: SAE.load(sae.folder, device), EngineOffError)
+        self._saes.move_to_end(sae.folder)
+        return self._saes[sae.folder]
+
+    def sae_sizes(self) -> dict[str, int]:
+        """Bytes of the SAEs in memory by name. From any thread."""
+        return {folder.name: _bytes(sae) for folder, sae in list(self._saes.items())}
+
+
+def sink_norm(run: OpenRun) -> float:
+    """The norm above which the harvest left a token out."""
+    return float(run.record.corpus["harvest"]["sink_threshold"])
+
+
+def models_errors(function: Callable[[], T], kind: type[MonosemaError]) -> T:
+    """Call into pipeline.models; its errors pass on as errors of a kind that the server knows."""
+    from pipeline.models.errors import ModelError
+
+    try:
+        return function()
+    except ModelError as error:
+        raise kind(str(error)) from None
+
+
+def _load(key: tuple[Path, int], dtype: str, device: str) -> Loaded:
+    from pipeline.models.decoder import Decoder
+    from pipeline.models.errors import ModelError
+    from pipeline.models.language_model import LanguageModel
+    from pipeline.models.tokenizer import Tokenizer
+
+    folder, layer = key
+    model, tokenizer = LanguageModel.load(folder, layer=layer, dtype=dtype, device=device), Tokenizer.load(folder)
+    pieces = tokenizer.token_bytes(model.vocab_size)
+    try:
+        return Loaded(key, model, tokenizer, pieces, "", Decoder(model))
+    except ModelError as error:
+        return Loaded(key, model, tokenizer, pieces, str(error), None)
+
+
+def _bytes(sae: "SAE") -> int:
+    return 8 * sae.W_enc_FD.numel()

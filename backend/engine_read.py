@@ -1,0 +1,67 @@
+"""What the worker does to read a prompt: the model's tokens, and what they activate.
+
+Shapes: L tokens of the prompt, K of them kept, D width.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+from backend.catalogue import OpenRun, OpenSAE
+from backend.engine_models import Loaded, Models, models_errors, sink_norm
+from backend.live import Active, Prompt, Reading, RefusedError
+from backend.settings import Settings
+
+REMEMBERED = 16
+"""Prompts whose activations are kept, so that looking at another token of one costs nothing."""
+
+
+class Reader:
+    """Reads prompts. For the worker's thread alone."""
+
+    def __init__(self, settings: Settings, models: Models) -> None:
+        self._settings, self._models = settings, models
+        self._readings: OrderedDict[tuple[tuple[Path, int], Prompt, tuple[Path, ...]], Reading] = OrderedDict()
+
+    def tokenize(self, run: OpenRun, prompt: Prompt, room: int) -> list[int]:
+        """The model's exact tokens, one BOS first, see `Engine.tokenize`."""
+        return self._tokenize(self._models.load(run), prompt, room)
+
+    def read(self, saes: Sequence[OpenSAE], prompt: Prompt) -> Reading:
+        """What a prompt activates in some SAEs of one run."""
+        loaded = self._models.load(saes[0].run)
+        key = (loaded.key, prompt, tuple(sae.folder for sae in saes))
+        if key not in self._readings:
+            self._readings[key] = self._compute(loaded, saes, prompt)
+            if len(self._readings) > REMEMBERED:
+                self._readings.popitem(last=False)
+        self._readings.move_to_end(key)
+        return self._readings[key]
+
+    def _tokenize(self, loaded: Loaded, prompt: Prompt, room: int) -> list[int]:
+        tokenizer = loaded.tokenizer
+        if not prompt.text.strip():
+            raise RefusedError("The prompt is empty: write something for the model to read.")
+        if prompt.chat:
+            tokens = models_errors(lambda: tokenizer.chat([{"role": "user", "content": prompt.text}]), RefusedError)
+        else:
+            tokens = [tokenizer.bos_id, *tokenizer.encode(prompt.text)]
+        limit = min(self._settings.max_prompt_tokens, loaded.model.context_length - room)
+        if len(tokens) > limit:
+            raise RefusedError(f"The prompt has {len(tokens):,} tokens, at most {limit:,} fit here: shorten it.")
+        return tokens
+
+    def _compute(self, loaded: Loaded, saes: Sequence[OpenSAE], prompt: Prompt) -> Reading:
+        import torch
+
+        tokens = self._tokenize(loaded, prompt, 0)
+        x_LD = loaded.model.residuals(torch.tensor([tokens]))[0].float()
+        left_out_L = x_LD.norm(dim=1) > sink_norm(saes[0].run)
+        left_out_L[0] = True
+        kept_K = torch.nonzero(~left_out_L)[:, 0]
+        active = {}
+        for sae in saes:
+            found = self._models.sae(sae).encode_sparse(x_LD[kept_K])
+            columns = (kept_K[found.token_K], found.feature_K, found.value_K)
+            active[sae.name] = Active(*(column.cpu().numpy() for column in columns))
+        return Reading(tokens, [loaded.pieces[token] for token in tokens], left_out_L.tolist(), active)

@@ -1,0 +1,121 @@
+"""What the worker does to steer: the requests that wait together are written in one batch."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from backend.engine_models import Loaded, Models, models_errors, sink_norm
+from backend.live import Ended, Finished, Held, Queued, RefusedError, SteerEvent, SteerRequest, Written
+from backend.worker import Job, Worker
+
+if TYPE_CHECKING:
+    from pipeline.models.generate import Position, Reason, Row
+
+
+class Writer:
+    """Writes what steering requests ask for. For the worker's thread alone."""
+
+    def __init__(self, models: Models, worker: Worker, most_rows: int) -> None:
+        """most_rows: texts written in one batch."""
+        self._models, self._worker, self._most_rows = models, worker, most_rows
+
+    def write(self, first: "SteerJob") -> None:
+        """Write a request, and with it those that wait for the same run, in one batch."""
+        jobs = [first, *self._companions(first)]
+        try:
+            models_errors(lambda: self._write(jobs), RefusedError)
+        except Exception as error:
+            for job in jobs[1:]:
+                job.failed(error)
+            raise
+
+    def _write(self, jobs: "list[SteerJob]") -> None:
+        from pipeline.models.generate import End, generate
+
+        run = jobs[0].request.run
+        loaded = self._models.load(run)
+        rows, owners = [], []
+        for job in jobs:
+            job.start(loaded)
+            rows += [self._row(job.request, held) for held in job.request.rows]
+            owners += [(job, row) for row in range(len(job.request.rows))]
+        steps = generate(loaded.decoder, rows, sink_norm=sink_norm(run), cancelled=lambda row: owners[row][0].cancelled)
+        for step in steps:
+            for event in step:
+                job, row = owners[event.row]
+                if isinstance(event, End):
+                    job.end(row, event.reason)
+                else:
+                    job.put(row, event)
+            self._worker.run_short()
+
+    def _companions(self, first: "SteerJob") -> list["SteerJob"]:
+        room = self._most_rows - len(first.request.rows)
+
+        def fits(job: SteerJob) -> bool:
+            nonlocal room
+            fitting = job.request.run.folder == first.request.run.folder and len(job.request.rows) <= room
+            room -= len(job.request.rows) if fitting else 0
+            return fitting
+
+        return self._worker.take(SteerJob, fits)
+
+    def _row(self, request: SteerRequest, held: Sequence[Held]) -> "Row":
+        from pipeline.models.generate import Row, Sampling
+        from pipeline.models.steering import Clamp
+
+        draw = request.draw
+        sampling = Sampling(draw.temperature, draw.top_p, draw.max_new_tokens, draw.seed)
+        return Row(request.tokens, [Clamp(self._models.sae(one.sae), one.index, one.value) for one in held], sampling)
+
+
+class SteerJob(Job):
+    """One steering request, which tells its listener on the event loop what happens."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        request: SteerRequest,
+        loop: asyncio.AbstractEventLoop,
+        events: "asyncio.Queue[SteerEvent | Exception]",
+    ) -> None:
+        super().__init__()
+        self.request = request
+        self._writer, self._loop, self._events = writer, loop, events
+        self._open = set(range(len(request.rows)))
+        self._num_written = 0
+
+    def run(self) -> None:
+        self._writer.write(self)
+
+    def start(self, loaded: Loaded) -> None:
+        """The first step comes next."""
+        from pipeline.models.generate import Detokeniser
+
+        self._began = time.perf_counter()
+        self._texts = [Detokeniser(loaded.pieces) for _ in self.request.rows]
+
+    def put(self, row: int, position: "Position") -> None:
+        """A row has read a token."""
+        text = self._texts[row].feed(position.token)
+        self._num_written += position.probability is not None
+        _, token, probability, activations, left_out = position
+        self._tell(Written(row, token, text, probability, activations, left_out))
+
+    def end(self, row: int, reason: "Reason") -> None:
+        """A row has ended; with the last one the request has."""
+        self._tell(Ended(row, reason))
+        self._open.discard(row)
+        if not self._open:
+            self._tell(Finished(time.perf_counter() - self._began, self._num_written))
+
+    def moved(self, ahead: int) -> None:
+        self._tell(Queued(ahead))
+
+    def failed(self, error: Exception) -> None:
+        self._tell(error)
+
+    def _tell(self, event: SteerEvent | Exception) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._events.put_nowait, event)
