@@ -9,7 +9,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from backend import assets, errors
 from backend.catalogue import Library
 from backend.engine import Engine
-from backend.routes import features, health, maps, pages, prompts, saes, steer
+from backend.routes import features, health, maps, pages, prompts, saes, search, steer
 from backend.security import SecurityHeaders
 from backend.settings import Settings
 from data import __version__
@@ -35,7 +35,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=COMPRESSION_LEVEL)
     app.add_middleware(SecurityHeaders)
-    for module in (health, assets, saes, features, maps, prompts, steer, pages):
+    for module in (health, assets, saes, features, maps, search, prompts, steer, pages):
         app.include_router(module.router)
     # Last, for they take any two or three words.
     app.include_router(features.pages)

@@ -177,21 +177,6 @@ class HomePage(Page):
 
 
 @dataclass(frozen=True)
-class SearchPage(Page):
-    """search.html: features of all SAEs of a run by label."""
-
-    selection: Selection
-    sae: str
-    """Name of the only SAE that is searched, or ""."""
-    run: RunCard
-    result: FeatureList | None
-    """None when nothing was asked for."""
-    pager: Pager | None
-    series_of: dict[str, int]
-    """Colours of the SAEs by name."""
-
-
-@dataclass(frozen=True)
 class SAEPage(Page):
     """sae.html: one SAE and its features."""
 

@@ -1,4 +1,4 @@
-"""Pages that belong to no noun: home, search by label, a random feature, the description of the API."""
+"""Pages that belong to no noun: home, a random feature, the description of the API."""
 
 from typing import Annotated
 
@@ -6,13 +6,11 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from backend.cards import run_card
-from backend.contexts import DocsPage, HomePage, SearchPage
+from backend.contexts import DocsPage, HomePage
 from backend.dependencies import LibraryDep, RunDep
 from backend.errors import not_found
-from backend.lists import pager
 from backend.openapi import operations
-from backend.queries import random_feature, search_labels
-from backend.routes.saes import SelectionQuery
+from backend.queries import random_feature
 from backend.showpieces import worked_example
 from backend.templates import render
 
@@ -29,24 +27,6 @@ def home_page(request: Request, library: LibraryDep) -> Response:
         total_features=sum(sae.num_features for run in runs for sae in run.saes),
     )
     return render(request, "home.html", page)
-
-
-@router.get("/search")
-def search_page(request: Request, run: RunDep, selection: SelectionQuery, sae: str = "") -> Response:
-    """Features of all SAEs of a run by label."""
-    chosen = [other for other in run.saes if sae in ("", other.name)]
-    if not chosen:
-        raise not_found(f"There is no SAE '{sae}' in run '{run.name}'.")
-    result = search_labels(run, chosen, selection) if selection.q else None
-    page = SearchPage(
-        selection=selection,
-        sae=sae,
-        run=run_card(run),
-        result=result,
-        pager=pager(result, selection, sae=sae) if result else None,
-        series_of={other.name: other.record.position for other in run.saes},
-    )
-    return render(request, "search.html", page)
 
 
 @router.get("/random")

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from backend import contexts
 from backend.app import create_app
 from backend.assets import FRONTEND
+from backend.search_page import SearchPage
 from backend.security import MAP, PLOTS, STRICT
 from backend.settings import Settings
 from data.layout import StorePaths
@@ -18,7 +19,7 @@ from tests.fake_run import DEAD, HOSTILE, MARKED, RARE
 TEMPLATES = FRONTEND / "templates"
 PAGES = {
     "/": ("home.html", contexts.HomePage),
-    "/search?q=a": ("search.html", contexts.SearchPage),
+    "/search?q=a": ("search.html", SearchPage),
     "/tiny/1-relu-64": ("sae.html", contexts.SAEPage),
     "/tiny/1-relu-64/3": ("feature.html", contexts.FeaturePage),
     "/explore?f=tiny/1-relu-64/3": ("explore.html", contexts.ExplorePage),
@@ -70,7 +71,7 @@ def test_a_page_uses_every_field_that_its_context_declares(pages: TestClient, pa
 def test_every_context_has_its_page_tested():
     declared = {kind for kind in vars(contexts).values() if isinstance(kind, type) and issubclass(kind, contexts.Page)}
     here = {kind for kind in declared if kind.__module__ == contexts.__name__}
-    assert here - {contexts.Page} == {context for _, context in PAGES.values()}
+    assert here - {contexts.Page} <= {context for _, context in PAGES.values()}
 
 
 @pytest.mark.parametrize("path", [*PAGES, *FEATURE_PAGES])
