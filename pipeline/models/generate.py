@@ -1,4 +1,4 @@
-"""Writing text with a model whose features are held: a batch of rows, each with its own prompt, clamps and sampling.
+"""Writing text with a model whose features are steered: a batch of rows, each with its own prompt, clamps, sampling.
 
 Shapes: B rows, L prompt tokens, V vocabulary, K distinct features of the batch.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline.models.decoder import Decoder
 from pipeline.models.errors import ModelError
-from pipeline.models.steering import Clamp, Steered, Steering
+from pipeline.models.steering import Clamp, Scope, Steered, Steering
 
 NUCLEUS = 64
 """Tokens looked at first when sampling; all are sorted only when the nucleus is larger."""
@@ -41,6 +41,8 @@ class Row:
     """Token ids, opening token (BOS) included."""
     clamps: Sequence[Clamp] = ()
     sampling: Sampling = Sampling()
+    scope: Scope = "all"
+    """With "written" the prompt is read as it is, so the first token written is drawn as without clamps."""
 
 
 class Position(NamedTuple):
@@ -51,7 +53,7 @@ class Position(NamedTuple):
     probability: float | None
     """That the model (at temperature 1, all tokens) gave to this token; None in the prompt."""
     activations: tuple[float, ...]
-    """Of the row's clamps here, in their order: the value held, or what the feature does by itself; 0 if left out."""
+    """Of the row's clamps here, in their order, see `Steered.activations_BLK`."""
     left_out: bool
     """Opening token or attention sink: neither steered nor measured."""
 
@@ -79,7 +81,8 @@ def generate(
     """
     if not rows or any(len(row.prompt) == 0 for row in rows):
         raise ModelError("there is nothing to continue: a prompt is empty")
-    steering = Steering([row.clamps for row in rows], sink_norm=sink_norm)
+    starts = [len(row.prompt) if row.scope == "written" else 0 for row in rows]
+    steering = Steering([row.clamps for row in rows], sink_norm=sink_norm, starts=starts)
     batch = _Batch(decoder, rows, steering)
     yield batch.read_prompts()
     while batch.writing:
@@ -155,7 +158,7 @@ class _Batch:
         applied: list[Steered] = []
 
         def edit(x_BLD: Tensor, positions_BL: Tensor) -> Tensor:
-            applied.append(self._steering.apply(x_BLD, positions_BL == 0))
+            applied.append(self._steering.apply(x_BLD, positions_BL))
             return applied[0].x_BLD
 
         logits_BV = self._decoder.read(tokens_BL, counts_B, self._cache, edit, head=head)

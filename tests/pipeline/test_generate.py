@@ -10,8 +10,9 @@ from pipeline.models.decoder import Decoder
 from pipeline.models.errors import ModelError
 from pipeline.models.generate import Detokeniser, End, Position, Row, Sampling, draw, generate
 from pipeline.models.language_model import LanguageModel
-from pipeline.models.steering import Clamp
+from pipeline.models.steering import Clamp, Mode
 from tests.models import tiny_language_model, tiny_llama, tiny_sae
+from tests.pipeline.test_steering import reference_logits
 
 BOS = 256
 SHORT, LONG = [BOS, 5, 9], [BOS, 1, 2, 3, 4, 50, 60, 70]
@@ -39,6 +40,20 @@ def greedy(prompt: list[int], steps: int) -> list[int]:
         for _ in range(steps):
             tokens.append(int(model(input_ids=torch.tensor([tokens]), use_cache=False).logits[0, -1].argmax()))
     return tokens
+
+
+def hooked_greedy(prompt: list[int], clamps: list[Clamp], steps: int, start: int) -> list[int]:
+    """What transformers writes without a cache, features steered from position `start` on by a hook."""
+    tokens = list(prompt)
+    for _ in range(steps):
+        tokens.append(int(reference_logits(tokens, clamps, 1e9, [], start)[-1].argmax()))
+    return tokens
+
+
+def tiny_sae_activations(tokens: list[int], feature: int) -> torch.Tensor:
+    """One feature on every token, 0 on the opening one."""
+    x_LD = tiny_language_model().residuals(torch.tensor([tokens]))[0]
+    return tiny_sae().encode(x_LD)[:, feature].index_fill(0, torch.tensor(0), 0.0)
 
 
 def test_unequal_rows_write_what_transformers_writes_for_each_alone() -> None:
@@ -87,6 +102,35 @@ def test_a_feature_held_at_zero_measures_zero_at_every_position() -> None:
     positions = write(rows)[2]
     assert any(value > 0 for p in positions if p.row == 0 for value in p.activations)
     assert all(value == 0 for p in positions if p.row == 1 for value in p.activations)
+
+
+def test_an_ablated_feature_measures_zero_and_writes_as_one_held_at_zero() -> None:
+    sae, sampling = tiny_sae(), Sampling(temperature=1.0, max_new_tokens=12, seed=5)
+    held = [Clamp(sae, f, 0.0) for f in range(8)]
+    ablated = [Clamp(sae, f, 0.0, "ablate") for f in range(8)]
+    (first, second), _, positions = write([Row(LONG, held, sampling), Row(LONG, ablated, sampling)])
+    assert first == second
+    assert all(value == 0 for p in positions for value in p.activations)
+
+
+@pytest.mark.parametrize("mode", ["clamp", "add", "ablate"])
+def test_a_row_steered_where_it_writes_equals_a_hook_on_transformers(mode: Mode) -> None:
+    clamps = [Clamp(tiny_sae(), f, 0.0 if mode == "ablate" else 6.0, mode) for f in (1, 4, 7)]
+    rows = [Row(LONG, clamps, Sampling(max_new_tokens=9), scope) for scope in ("written", "all")]
+    tokens, _, positions = write(rows)
+    assert tokens[0] == hooked_greedy(LONG, clamps, 9, start=len(LONG))
+    assert tokens[1] == hooked_greedy(LONG, clamps, 9, start=1)
+    plain = [tiny_sae_activations(LONG, f) for f in (1, 4, 7)]
+    measured = [p.activations for p in positions if p.row == 0][: len(LONG)]
+    torch.testing.assert_close(torch.tensor(measured).T, torch.stack(plain), atol=1e-4, rtol=1e-4)
+
+
+def test_steering_where_it_writes_leaves_the_first_token_as_it_was() -> None:
+    clamps = [Clamp(tiny_sae(), 4, 30.0)]
+    sampling = Sampling(temperature=1.0, max_new_tokens=12, seed=2)
+    baseline, written = write([Row(LONG, (), sampling), Row(LONG, clamps, sampling, "written")])[0]
+    assert baseline[: len(LONG) + 1] == written[: len(LONG) + 1]
+    assert baseline != written
 
 
 def test_positions_carry_probabilities_and_the_opening_token_is_left_out() -> None:
