@@ -90,6 +90,7 @@ class Worker:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._current: Job | None = None
+        self._companions: list[Job] = []  # what the current job took out of the queue, to do with its own work
         self._stopped = False
 
     def submit(self, job: Job) -> None:
@@ -113,26 +114,28 @@ class Worker:
         return len(self._waiting)
 
     def take(self, kind: type[J], fits: Callable[[J], bool]) -> list[J]:
-        """Take jobs of a kind out of the queue, first come first, while they fit. For the job that runs."""
+        """Take jobs of a kind out of the queue, first come first, while they fit, to run with the job that runs."""
         with self._changed:
-            self._drop_cancelled()
-            taken = [job for job in self._waiting if isinstance(job, kind) and fits(job)]
-            self._waiting = deque(job for job in self._waiting if job not in taken)
+            taken = self._pick(kind, fits)
+            self._companions += taken
         return taken
 
     def run_short(self) -> None:
         """Do all calls that wait, for the job that runs to let them pass between two of its steps."""
         if self._waiting:
-            for job in self.take(Call, lambda job: True):
+            with self._changed:
+                calls = self._pick(Call, lambda job: True)
+            for job in calls:
                 _run(job)
 
     def stop(self) -> None:
-        """Refuse new work, drop what waits, cancel what runs. Waits for it to end."""
+        """Refuse new work, drop what waits, cancel what runs, all jobs of a batch. Waits for it to end."""
         with self._changed:
             self._stopped = True
             dropped, self._waiting = list(self._waiting), deque()
-            if self._current is not None:
-                self._current.cancel()
+            for job in [self._current, *self._companions]:
+                if job is not None:
+                    job.cancel()
             self._changed.notify()
         for job in dropped:
             job.failed(StoppedError("the server is shutting down: try again in a moment"))
@@ -143,7 +146,7 @@ class Worker:
         while (job := self._next()) is not None:
             _run(job)
             with self._changed:
-                self._current = None
+                self._current, self._companions = None, []
 
     def _next(self) -> Job | None:
         with self._changed:
@@ -154,6 +157,13 @@ class Worker:
             for ahead, other in enumerate(self._waiting, start=1):
                 other.moved(ahead)
             return self._current
+
+    def _pick(self, kind: type[J], fits: Callable[[J], bool]) -> list[J]:
+        """With the lock held: take jobs out of the queue."""
+        self._drop_cancelled()
+        picked = [job for job in self._waiting if isinstance(job, kind) and fits(job)]
+        self._waiting = deque(job for job in self._waiting if job not in picked)
+        return picked
 
     def _drop_cancelled(self) -> None:
         self._waiting = deque(job for job in self._waiting if not job.cancelled)

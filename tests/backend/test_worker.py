@@ -12,7 +12,7 @@ class Held(Job):
 
     def __init__(self) -> None:
         super().__init__()
-        self.began, self.let_go = threading.Event(), threading.Event()
+        self.submitted, self.began, self.let_go = threading.Event(), threading.Event(), threading.Event()
         self.places: list[int] = []
         self.error: Exception | None = None
 
@@ -120,3 +120,41 @@ def test_stopping_cancels_what_runs_and_fails_what_waits() -> None:
     assert isinstance(waiting.error, StoppedError)
     with pytest.raises(StoppedError):
         worker.submit(Held())
+
+
+def test_stopping_cancels_every_job_of_a_batch() -> None:
+    worker, companions, taken = Worker(4), [Held(), Held()], threading.Event()
+
+    class Batch(Held):
+        def run(self) -> None:
+            assert companions[1].submitted.wait(10)
+            assert worker.take(Held, lambda job: True) == companions
+            taken.set()
+            super().run()
+
+    batch = Batch()
+    for job in (batch, *companions):
+        worker.submit(job)
+        job.submitted.set()
+    assert taken.wait(10)
+    worker.stop()
+    assert [job.cancelled for job in (batch, *companions)] == [True] * 3
+    assert [job.error for job in companions] == [None, None]
+
+
+def test_a_batch_that_is_done_leaves_nobody_to_cancel() -> None:
+    worker, companion, after = Worker(4), Held(), Held()
+
+    class Batch(Held):
+        def run(self) -> None:
+            assert companion.submitted.wait(10)
+            worker.take(Held, lambda job: job is companion)
+
+    worker.submit(Batch())
+    worker.submit(companion)
+    companion.submitted.set()
+    worker.submit(after)
+    assert after.began.wait(10)
+    worker.stop()
+    assert after.cancelled
+    assert not companion.cancelled
