@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from data.errors import ConfigError
 
@@ -41,6 +41,15 @@ class CorpusConfig(Section):
     revision: str | None = None
     held_out_fraction: Fraction = 0.02
     """Share of documents, chosen by hash, that are kept for metrics only."""
+
+    @field_validator("path")
+    @classmethod
+    def _check_path(cls, path: Path | None) -> Path | None:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise ValueError("the path is not UTF-8 and cannot be written down: rename the folder") from None
+        return path
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:

@@ -1,5 +1,6 @@
 """Which files a corpus on disk is made of."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,5 +28,6 @@ def find_files(path: Path, suffixes: Sequence[str]) -> list[Path]:
 
 
 def name_in(path: Path, file: Path) -> str:
-    """A file's name inside the corpus: the same wherever the corpus lies."""
-    return file.name if file == path else file.relative_to(path).as_posix()
+    """A file's name inside the corpus: the same wherever the corpus lies. Bytes that are not UTF-8 stand as \\xe9."""
+    name = file.name if file == path else file.relative_to(path).as_posix()
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

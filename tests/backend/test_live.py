@@ -295,6 +295,38 @@ def test_a_failure_in_mid_stream_ends_with_an_error_event(live: TestClient, monk
     assert steer(live)[-1][0] == "done"
 
 
+def test_every_request_of_a_batch_is_told_when_it_fails(live: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first request waits for the second before it looks for companions, so that both are in one batch."""
+    from backend.engine import Engine
+    from pipeline.models.decoder import Decoder
+
+    write, worker, reads = Engine.write, live.app.state.engine._worker, []
+
+    def write_when_two_wait(self: Engine, first: Any) -> None:
+        while not any(isinstance(job, type(first)) for job in worker._waiting):
+            with worker._changed:
+                assert worker._changed.wait_for(lambda: worker._waiting, 20)
+            worker.run_short()
+        write(self, first)
+
+    def fail(self: Decoder, *arguments: Any, **options: Any) -> Any:
+        reads.append(1)
+        raise RuntimeError("broken on purpose")
+
+    monkeypatch.setattr(Engine, "write", write_when_two_wait)
+    monkeypatch.setattr(Decoder, "read", fail)
+    told: dict[int, list[tuple[str, dict[str, Any]]]] = {}
+    threads = [threading.Thread(target=lambda i=i: told.update({i: steer(live, seed=i)}), daemon=True) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert [told[i][-1][0] for i in range(2)] == ["error", "error"]
+    assert len(reads) == 1, "the two were not in one batch"
+    monkeypatch.undo()
+    assert steer(live)[-1][0] == "done"
+
+
 def test_a_closed_connection_frees_the_worker(live: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real server; the model waits before its second step until the server has seen that the listener is gone."""
     from pipeline.models.decoder import Decoder

@@ -1,5 +1,6 @@
 """Recipes: every wrong name and value is said, and overrides are typed as in the file."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,9 @@ def test_unknown_and_broken_recipes(tmp_path: Path) -> None:
     (tmp_path / "short.toml").write_text('name = "short"')
     with pytest.raises(ConfigError, match=r"corpus: Field required\n.*model: Field required"):
         load_recipe(str(tmp_path / "short.toml"))
+
+
+def test_a_corpus_folder_whose_name_cannot_be_written_down_is_refused() -> None:
+    odd = os.fsdecode(b"/some/caf\xe9")
+    with pytest.raises(ConfigError, match=r"corpus\.path: .*rename the folder"):
+        load_recipe("sample", ["corpus.source=text", f"corpus.path={odd}"])

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -125,6 +126,15 @@ def test_half_a_character_in_json_does_not_break_its_meta(tmp_path: Path) -> Non
     (tmp_path / "a.jsonl").write_text('{"text": "a\\ud800", "title": "b\\ud800"}')
     (document,) = open_source(CorpusConfig(source="jsonl", path=tmp_path), tmp_path).documents()
     document.meta.encode()
+
+
+def test_a_file_name_that_is_not_utf8_is_told_apart_and_can_be_written(tmp_path: Path) -> None:
+    for name in (b"caf\xe9.txt", b"caf\xea.txt", "café.txt".encode()):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_text(f"from {name!r}")
+    documents = read(tmp_path, source="text")
+    assert {document.source for document in documents} == {"caf\\xe9.txt", "caf\\xea.txt", "café.txt"}
+    assert len({document.document_id for document in documents}) == 3
+    assert [document.source.encode() for document in documents]
 
 
 def read(folder: Path, **config: object) -> list[Document]:
