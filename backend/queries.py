@@ -12,7 +12,7 @@ from backend.tokens import TokenView, highlight, token_text, visible_text
 from data.documents import format_document_id
 from data.records import EXAMPLE_KINDS, ExampleKind
 
-SUMMARY = ["sae", "index", "label", "label_origin", "num_active", "density", "max", "mean"]
+SUMMARY = ["sae", "index", "label", "label_origin", "label_score", "num_active", "density", "max", "mean"]
 DETAILS = [
     *SUMMARY,
     "histogram",
@@ -78,6 +78,8 @@ class FeatureSummary:
     label: str
     """"" for a dead feature."""
     label_origin: str
+    label_score: float | None
+    """Share of its strongest examples that the label fits; None when the label says none of them."""
     num_active: int
     """Tokens on which it is above 0."""
     density: float

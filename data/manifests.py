@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data import CONTRACT_VERSION
+from data import ARTIFACT_VERSION
 from data.errors import ArtifactError, ContractError
 from data.layout import MANIFEST_NAME, RunPaths
 
@@ -48,7 +48,7 @@ class Manifest:
     """Wall time that the stage took, all its attempts together."""
     created: str
     """UTC time at which it was finished, ISO 8601."""
-    contract: int = field(default=CONTRACT_VERSION)
+    contract: int = field(default=ARTIFACT_VERSION)
 
 
 def digest(content: Mapping[str, Any]) -> str:
@@ -82,15 +82,15 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def load_manifest(folder: Path) -> Manifest:
     """Read `manifest.json` of an artifact.
 
-    Raises ArtifactError when there is none or it cannot be read, ContractError when it is of another contract version.
+    Raises ArtifactError when there is none or it cannot be read, ContractError when it is of another artifact version.
     """
     path = folder / MANIFEST_NAME
     try:
         raw = json.loads(path.read_text())
-        if isinstance(raw, dict) and raw.get("contract") != CONTRACT_VERSION:
+        if isinstance(raw, dict) and raw.get("contract") != ARTIFACT_VERSION:
             raise ContractError(
-                f"{folder} was written under contract version {raw.get('contract')}, this code reads version "
-                f"{CONTRACT_VERSION}: delete the folder and run the recipe again"
+                f"{folder} was written under artifact version {raw.get('contract')}, this code reads version "
+                f"{ARTIFACT_VERSION}: delete the folder and run the recipe again"
             )
         return Manifest(**{**raw, "files": {name: FileRecord(**record) for name, record in raw["files"].items()}})
     except FileNotFoundError:

@@ -89,6 +89,9 @@ EXPLANATIONS = pa.schema(
         pa.field("index", pa.int32(), nullable=False),
         pa.field("label", pa.string(), nullable=False),  # "" for a dead feature
         pa.field("label_origin", pa.string(), nullable=False),  # "statistics", or the judge that wrote it
+        # Share of the strongest examples that it fits, see docs/method.md; null when it says nothing of them
+        pa.field("label_score", pa.float32()),
+        pa.field("specificity", pa.float32()),  # a judge's score, see docs/method.md; null until one has scored it
         pa.field("promoted", pa.list_(pa.int32()), nullable=False),  # token ids, most promoted first
         pa.field("promoted_logits", pa.list_(pa.float32()), nullable=False),
         pa.field("suppressed", pa.list_(pa.int32()), nullable=False),  # token ids, most suppressed first
@@ -139,6 +142,7 @@ def features_schema(width: int) -> pa.Schema:
             *[f for f in EXPLANATIONS if f.name != "index"],
             pa.field("first_example", pa.int64(), nullable=False),  # row in table `examples`
             pa.field("num_examples", pa.list_(pa.int16(), len(EXAMPLE_KINDS)), nullable=False),  # by kind
+            *[pa.field(axis, pa.float32()) for axis in ("x", "y")],  # its place on the map; null when it is dead
             pa.field("vector", pa.list_(pa.float32(), width), nullable=False),  # decoder direction, norm 1
         ]
     )

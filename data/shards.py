@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from data import CONTRACT_VERSION
+from data import ARTIFACT_VERSION
 from data.errors import ArtifactError, ContractError, StorageError
 
 Storage = Literal["bfloat16", "int8"]
@@ -85,7 +85,7 @@ class ShardWriter:
         self._index: list[BinaryIO] = []
         try:
             for shard, count in enumerate(self.rows_written):
-                header = np.array((MAGIC, CONTRACT_VERSION, shard, width, storage.encode(), key.encode()), HEADER)
+                header = np.array((MAGIC, ARTIFACT_VERSION, shard, width, storage.encode(), key.encode()), HEADER)
                 size = HEADER.itemsize + count * width * self.dtype.itemsize
                 self._rows.append(_open_at(rows_path(folder, shard), header.tobytes(), size))
                 self._index.append(_open_at(index_path(folder, shard), b"", count * ROW.itemsize))
@@ -218,9 +218,9 @@ class ShardReader:
             raise ArtifactError(f"{error.filename} is missing: {MEND}") from None
         if len(header) == 0 or header["magic"][0] != MAGIC:
             raise ArtifactError(f"{path} is not an activation shard: {MEND}")
-        if header["contract"][0] != CONTRACT_VERSION:
+        if header["contract"][0] != ARTIFACT_VERSION:
             raise ContractError(
-                f"{path} is of contract version {header['contract'][0]}, not {CONTRACT_VERSION}: {MEND}"
+                f"{path} is of artifact version {header['contract'][0]}, not {ARTIFACT_VERSION}: {MEND}"
             )
         found = (header["key"][0].decode(), int(header["shard"][0]), int(header["width"][0]))
         if found != (self.key, shard, self.width) or header["storage"][0].decode() != self.storage:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from data import CONTRACT_VERSION, __version__
+from data import ARTIFACT_VERSION, __version__
 from data.errors import ArtifactError, StorageError
 from data.layout import MANIFEST_NAME, RunPaths
 from data.manifests import Manifest, digest, find_stage, hash_folder, require_stage, write_manifest
@@ -68,7 +68,7 @@ class Stage:
             {
                 "stage": self.name,
                 "version": self.version,
-                "contract": CONTRACT_VERSION,
+                "contract": ARTIFACT_VERSION,
                 "config": dict(self.config(recipe)),
                 "seed": recipe.seed,
                 "inputs": {name: manifest.key for name, manifest in inputs.items()},

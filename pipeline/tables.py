@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from data.records import (
     EXAMPLE_KINDS,
     EXAMPLES_FILE,
     EXPLANATIONS_FILE,
+    MAP,
     MAP_FILE,
     NEIGHBOURS_FILE,
     PUBLISHED_DOCUMENTS,
@@ -114,6 +115,7 @@ class RunTables:
             num_FE = self._num_examples(name, size)
             first_F = first_example + np.cumsum(num_FE.sum(1)) - num_FE.sum(1)
             first_example += int(num_FE.sum())
+            first_row = self.first_rows[self.saes.index(name)]
             for rows in _ranges(size):
                 columns = {
                     "sae": pa.array([name] * len(range(*rows.indices(size)))),
@@ -121,6 +123,7 @@ class RunTables:
                     **_columns(explanations, rows),
                     "first_example": pa.array(first_F[rows], pa.int64()),
                     "num_examples": _fixed_lists(num_FE[rows].astype(np.int16)),
+                    **self._places(first_row + rows.start, first_row + min(rows.stop, size)),
                     "vector": _fixed_lists(decoder_rows(self.folders["train"] / name, rows)),
                 }
                 yield _batch(features_schema(columns["vector"].type.list_size), columns)
@@ -140,6 +143,24 @@ class RunTables:
             raise ArtifactError(f"the examples of {name} are not sorted: run `monosema examples` again")
         counts = np.bincount(slot_M, minlength=size * len(EXAMPLE_KINDS))
         return cast(npt.NDArray[np.int64], counts.reshape(size, -1))
+
+    def _places(self, start: int, stop: int) -> dict[str, pa.Array]:
+        """Where the features of some rows lie on the map; null for those that are not on it."""
+        points = self._points
+        low, high = np.searchsorted(points["row"], (start, stop)).tolist()
+        at = points["row"][low:high] - start
+        places = {}
+        for axis in ("x", "y"):
+            values, missing = np.zeros(stop - start, np.float32), np.ones(stop - start, bool)
+            values[at], missing[at] = points[axis][low:high], False
+            places[axis] = pa.array(values, mask=missing)
+        return places
+
+    @cached_property
+    def _points(self) -> dict[str, npt.NDArray[Any]]:
+        """Columns of the map, sorted by row."""
+        points = read_arrow(self.folders["project"] / MAP_FILE).sort_by("row")
+        return {name: points[name].to_numpy() for name in MAP.names}
 
     def _map(self) -> Iterator[pa.RecordBatch]:
         points = read_arrow(self.folders["project"] / MAP_FILE)

@@ -218,7 +218,7 @@ class FakeRun:
             self._write(folder / STATISTICS_FILE, STATISTICS, list(statistics(acts_NF, sae.header.activation_scale)))
             examples = [row for f in range(sae.num_features) for row in self._examples(f, acts_NF, pre_NF)]
             self._write(folder / EXAMPLES_FILE, EXAMPLES, examples)
-            self._write(explained / EXPLANATIONS_FILE, EXPLANATIONS, list(self._explanations(sae, acts_NF)))
+            self._write(explained / EXPLANATIONS_FILE, EXPLANATIONS, list(self._explanations(sae, acts_NF, examples)))
             num_dead = int((acts_NF.max(0) == 0).sum())
             counted[sae.header.name] = {
                 "dead_share": num_dead / sae.num_features, "num_dead": num_dead, "num_examples": len(examples)
@@ -263,15 +263,22 @@ class FakeRun:
             "values": window[offsets].tolist(),
         }  # fmt: skip
 
-    def _explanations(self, sae: SAE, acts_NF: np.ndarray) -> Iterator[dict[str, Any]]:
+    def _explanations(self, sae: SAE, acts_NF: np.ndarray, examples: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         scale_D, W_U_VD = self.model.unembedding()
         logits_FV = (sae.W_dec_FD * scale_D) @ W_U_VD.T
         promoted, suppressed = logits_FV.topk(10), (-logits_FV).topk(10)
+        tops: dict[int, list[int]] = {}
+        for row in examples:
+            if row["kind"] == EXAMPLE_KINDS.index("top"):
+                peak = int(self.corpus.document_tokens(row["document"])[row["position"]])
+                tops.setdefault(row["index"], []).append(peak)
         for f in range(sae.num_features):
-            strongest = self.vocabulary[self.token_N[acts_NF[:, f].argmax()]].decode("utf-8", "replace")
+            token, top = int(self.token_N[acts_NF[:, f].argmax()]), tops.get(f, [])
+            strongest = self.vocabulary[token].decode("utf-8", "replace")
             label = '<svg onload=alert(6)> "quoted" & more' if f == MARKED else strongest.strip() or "white space"
             yield {
                 "index": f, "label": label if acts_NF[:, f].max() > 0 else "", "label_origin": "statistics",
+                "label_score": top.count(token) / len(top) if top else None, "specificity": None,
                 "promoted": promoted.indices[f].tolist(), "promoted_logits": promoted.values[f].tolist(),
                 "suppressed": suppressed.indices[f].tolist(), "suppressed_logits": (-suppressed.values[f]).tolist(),
             }  # fmt: skip

@@ -17,7 +17,7 @@ from data.records import EXAMPLES_FILE, EXPLANATIONS, EXPLANATIONS_FILE, STATIST
 from pipeline.config import Recipe
 from pipeline.evidence import Background, read_evidence
 from pipeline.fetched import model_folder
-from pipeline.labels import Labeller
+from pipeline.labels import Label, Labeller
 from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.progress import Progress, track
@@ -28,6 +28,7 @@ from pipeline.words import Words
 
 FEATURES_PER_BATCH = 2048
 ORIGIN = "statistics"
+DEAD = Label("", None)
 
 
 def explain(work: Work) -> dict[str, Any]:
@@ -53,8 +54,8 @@ def explain(work: Work) -> dict[str, Any]:
 
 def _labels(
     folder: Path, recipe: Recipe, corpus: TokenizedCorpus, labeller: Labeller, promoted: Promoted, progress: Progress
-) -> Iterator[list[str]]:
-    """A label for every feature, "" for dead ones, FEATURES_PER_BATCH at a time."""
+) -> Iterator[list[Label]]:
+    """A label for every feature, FEATURES_PER_BATCH at a time."""
     live = read_arrow(folder / STATISTICS_FILE)["max"].to_numpy() > 0
     examples = read_arrow(folder / EXAMPLES_FILE)
     index = examples["index"].to_numpy()
@@ -64,11 +65,11 @@ def _labels(
         some = examples.slice(low, high - low)
         found = dict(read_evidence(some, recipe.examples.bands, corpus, labeller.words, labeller.background))
         tokens = promoted.token_FK[start:stop].tolist()
-        yield [labeller.label(found.get(f), tokens[f - start]) if live[f] else "" for f in range(start, stop)]
+        yield [labeller.label(found.get(f), tokens[f - start]) if live[f] else DEAD for f in range(start, stop)]
         progress.advance(stop - start)
 
 
-def write_explanations(folder: Path, labels: Iterator[list[str]], promoted: Promoted, suppressed: Promoted) -> int:
+def write_explanations(folder: Path, labels: Iterator[list[Label]], promoted: Promoted, suppressed: Promoted) -> int:
     """Write explanations.arrow; returns how many features have a label."""
     num_labels = 0
 
@@ -78,12 +79,14 @@ def write_explanations(folder: Path, labels: Iterator[list[str]], promoted: Prom
         for some in labels:
             rows = slice(start, start + len(some))
             index = pa.array(np.arange(rows.start, rows.stop), pa.int32())
-            columns = [index, pa.array(some), pa.array([ORIGIN] * len(some))]
+            texts, scores = zip(*some, strict=True)
+            columns = [index, pa.array(texts), pa.array([ORIGIN] * len(some))]
+            columns += [pa.array(scores, pa.float32()), pa.nulls(len(some), pa.float32())]
             for tokens in (promoted, suppressed):
                 columns += [_lists(tokens.token_FK[rows], pa.int32()), _lists(tokens.logit_FK[rows], pa.float32())]
             yield pa.RecordBatch.from_arrays(columns, schema=EXPLANATIONS)
             start = rows.stop
-            num_labels += sum(label != "" for label in some)
+            num_labels += sum(label.text != "" for label in some)
 
     write_arrow(folder / EXPLANATIONS_FILE, EXPLANATIONS, batches())
     return num_labels
@@ -98,5 +101,5 @@ def _config(recipe: Recipe) -> dict[str, Any]:
     return {"explain": recipe.explain.model_dump(mode="json")}
 
 
-STAGE = Stage(name="explain", work=explain, config=_config, needs=("fetch", "tokenize", "train", "examples"))
+STAGE = Stage(name="explain", work=explain, config=_config, needs=("fetch", "tokenize", "train", "examples"), version=2)
 run = STAGE.run

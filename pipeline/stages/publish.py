@@ -174,7 +174,7 @@ def finite(value: Any) -> Any:
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:
-    return {"recipe": recipe.model_dump(mode="json")}
+    return {"recipe": recipe.model_dump(mode="json"), "contract": CONTRACT_VERSION}
 
 
 STAGE = PublishStage(

@@ -66,7 +66,7 @@ def test_a_truncated_or_missing_file_is_found_by_its_size(folder: Path, content:
 def test_another_contract_version_is_refused(folder: Path) -> None:
     raw = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**raw, "contract": 0}))
-    with pytest.raises(ContractError, match="contract version 0"):
+    with pytest.raises(ContractError, match="artifact version 0"):
         load_manifest(folder)
 
 

@@ -140,7 +140,7 @@ def test_a_shard_of_another_contract_is_refused(stored):
     header["contract"] = 99
     with rows_path(folder, 0).open("r+b") as file:
         file.write(header.tobytes())
-    with pytest.raises(ContractError, match="contract version 99"):
+    with pytest.raises(ContractError, match="artifact version 99"):
         reader(folder, counts)
 
 

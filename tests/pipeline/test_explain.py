@@ -101,6 +101,8 @@ def test_explanations(
     assert "line break" in rows[2]["label"]
     assert rows[3]["label"] == "→ far, of"
     assert {row["label_origin"] for row in rows} == {"statistics"}
+    assert [row["label_score"] for row in rows] == [1.0, None, 0.75, None, None]  # one is a blank line
+    assert {row["specificity"] for row in rows} == {None}
     assert counts["saes"][name]["num_labels"] == 3
     assert (rows[0]["promoted"], rows[0]["promoted_logits"]) == ([1, 0], [4.0, 2.0])
     assert (rows[0]["suppressed"][0], rows[0]["suppressed_logits"][0]) == (4, -6.0)

@@ -9,7 +9,7 @@ import pytest
 
 from data.records import EXAMPLES
 from pipeline.evidence import Background, read_evidence
-from pipeline.labels import MAX_LENGTH, Labeller, cut, fit, join_words
+from pipeline.labels import MAX_LENGTH, Label, Labeller, cut, fit, join_words
 from pipeline.words import Words
 from tests.fakes import make_corpus
 
@@ -56,9 +56,12 @@ class World:
             rows.append(row | {"length": min(length, position + 41) - start, "index": 7})
         return pa.Table.from_pylist(rows, schema=EXAMPLES)
 
-    def label(self, promoted: list[bytes] | None = None, kind: int = 0) -> str:
+    def said(self, promoted: list[bytes] | None = None, kind: int = 0) -> Label:
         found = dict(read_evidence(self.examples(kind), 5, self.corpus, self.words, self.labeller.background))
         return self.labeller.label(found.get(7), [self.vocabulary[token] for token in promoted or [b" the"]])
+
+    def label(self, promoted: list[bytes] | None = None, kind: int = 0) -> str:
+        return self.said(promoted, kind).text
 
 
 def texts_of(*places: str) -> list[str]:
@@ -104,13 +107,54 @@ def test_a_planted_feature_is_named(expected: str, tmp_path: Path) -> None:
     assert world.label([b" house", b" city", b" House"]) == expected
 
 
+SCORES = {
+    "all the same word": (texts_of("a* city", "the* city", "no* city", "his* city"), "city", 1.0),
+    "three of four": (texts_of("a* city", "the* city", "no* city", "his* dog"), "city", 3 / 4),
+    "one of two words": (texts_of(*["a fine* song here", "that old* album now"] * 3, "a* dog"), "song / album", 6 / 7),
+    "the word, but not always its neighbour": (
+        texts_of("a University* of Vienna", "my University* of Arts", "University* of Kent", "the University* in Rome"),
+        '"of" in "University of"',
+        3 / 4,
+    ),
+    "the smaller of two shares": (
+        texts_of("In 1984*, he", "By 1776*, all", "In 2001*, none", "of 1912*, they", "in 1815*. They"),
+        '"," after a year',
+        4 / 5,
+    ),
+    "most words end alike": (
+        texts_of("he* jumped", "she* moved", "we* opened", "who* turned", "I* walked", "so* quick"),
+        "-ed: jumped, moved, opened, turned",
+        5 / 6,
+    ),
+    "the best of near words": (
+        texts_of("war with an army* lost it", "war, army all* gone", "army at war* far", "army there* out"),
+        "near: army, war",
+        1.0,
+    ),
+    "some of the words": (texts_of("and* slowly so", "a* green one", "it* came to", "some* birds at"), None, 3 / 4),
+}
+
+
+@pytest.mark.parametrize("case", SCORES)
+def test_the_score_is_the_share_of_the_examples_that_fit(case: str, tmp_path: Path) -> None:
+    places, text, score = SCORES[case]
+    said = World(tmp_path, [*places, "a tam|ely"], PLAIN).said([b"ely", b" the"])
+    assert text in (said.text, None)
+    assert said.score == pytest.approx(score)
+
+
+def test_what_a_feature_promotes_has_no_score(tmp_path: Path) -> None:
+    places = texts_of("and* slowly so", "a* green one", "it* came to", "some* birds ate")
+    assert World(tmp_path, places, PLAIN).said([b" house", b" city", b" House"]) == ("→ house, city", None)
+
+
 def test_upper_bands_count_and_lower_do_not(tmp_path: Path) -> None:
     world = World(tmp_path, texts_of("a* University", "the* University", "no* University"), PLAIN)
     for band, expected in ((4, "University"), (1, "→ the")):
         table = world.examples(kind=3)
         table = table.set_column(3, "band", pa.array([band] * len(table), pa.int8()))
         found = dict(read_evidence(table, 5, world.corpus, world.words, world.labeller.background))
-        assert world.labeller.label(found.get(7), [world.vocabulary[b" the"]]) == expected
+        assert world.labeller.label(found.get(7), [world.vocabulary[b" the"]]).text == expected
 
 
 def test_some_words_when_nothing_is_shared_and_no_words_are_promoted(tmp_path: Path) -> None:
@@ -143,7 +187,7 @@ def test_labels_are_printable(text: bytes, shown: str, tmp_path: Path) -> None:
     rows = [row | {"document": d, "position": 1, "length": 3, "rank": d} for d in range(3)]
     background = Background(corpus, words)
     found = dict(read_evidence(pa.Table.from_pylist(rows, schema=EXAMPLES), 5, corpus, words, background))
-    label = Labeller(words, background).label(found[0], [0])
+    label = Labeller(words, background).label(found[0], [0]).text
     assert shown in label
     assert label.isprintable()
     assert 0 < len(label) <= MAX_LENGTH

@@ -81,8 +81,11 @@ def test_points_of_the_map_name_their_features(made: StorePaths) -> None:
     run = tables_of(published)
     first_rows = {record.name: record.first_row for record in published.record.saes}
     points = run.map().to_pylist()
-    features = run.take("features", [p["row"] for p in points], ["sae", "index", "label", "density"]).to_pylist()
-    assert [{k: p[k] for k in ("sae", "index", "label", "density")} for p in points] == features
+    columns = ["sae", "index", "label", "density", "x", "y"]
+    features = run.take("features", [p["row"] for p in points], columns).to_pylist()
+    assert [{k: p[k] for k in columns} for p in points] == features
+    dead = sorted(set(range(run.count("features"))) - {p["row"] for p in points})
+    assert {(f["num_active"], f["x"], f["y"]) for f in run.take("features", dead).to_pylist()} == {(0, None, None)}
     assert all(p["row"] == first_rows[p["sae"]] + p["index"] for p in points)
 
 
