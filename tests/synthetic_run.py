@@ -193,12 +193,18 @@ class SyntheticRun:
             "histogram": _fixed(_histograms(active_B)),
             "label": block.labels(),
             "label_origin": _repeated("statistics", size),
+            "label_score": pa.array(block.score.astype(np.float32), mask=~live_B),
+            "specificity": pa.nulls(size, pa.float32()),
             "promoted": _lists(promoted_B.astype(np.int32)),
             "promoted_logits": _lists(logits_B),
             "suppressed": _lists(((promoted_B + 2048) % NUM_WORDS).astype(np.int32)),
             "suppressed_logits": _lists(-logits_B),
             "first_example": pa.array(block.live_rank() * self.examples_per_feature),
             "num_examples": _fixed(live_B[:, None] * self.num_examples),
+            **{
+                axis: pa.array(values_B.astype(np.float32), mask=~live_B)
+                for axis, values_B in zip("xy", block.places().T, strict=True)
+            },
             "vector": _fixed(block.vectors()),
         }
 
@@ -318,6 +324,11 @@ class Block:
     @property
     def maximum(self) -> Floats:
         return 2 + 18 * self.noise[:, 1]
+
+    @property
+    def score(self) -> Floats:
+        """Of the label: fifths of 1."""
+        return np.round(5 * self.noise[:, 1]) / 5
 
     def live_rank(self) -> npt.NDArray[np.int64]:
         """Live features of the run before each."""
