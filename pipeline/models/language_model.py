@@ -44,8 +44,8 @@ class LanguageModel:
         weight = self.model.model.embed_tokens.weight
         self.dtype: torch.dtype = weight.dtype
         self.device: torch.device = weight.device
-        self._until: Callable[..., Any] = _until(self.model.model, layer)
-        self._after: Callable[..., Any] | None = None if only_until_layer else _after(self.model, layer)
+        self._until: Callable[..., Any] = until_layer(self.model.model, layer)
+        self._after: Callable[..., Any] | None = None if only_until_layer else after_layer(self.model, layer)
         reason = obstacle(self._until) if fused else "it was not asked for"
         self._fused = FusedLayers(self._until, layer + 1) if reason is None else None
         self.road = (
@@ -106,9 +106,7 @@ class LanguageModel:
     def head(self, hidden_ND: Tensor) -> Tensor:
         """Logits [N, V] of what `hidden_from` gives, for as many positions at once as memory allows."""
         self._require_head()
-        logits_NV = self.model.lm_head(hidden_ND)
-        cap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
-        return cast(Tensor, logits_NV if cap is None else torch.tanh(logits_NV / cap) * cap)
+        return cap_logits(self.model, self.model.lm_head(hidden_ND))
 
     def unembedding(self) -> tuple[Tensor, Tensor]:
         """The final norm's scale [D] and the unembedding W_U [V, D]: logits are W_U @ (scale * x / rms(x))."""
@@ -179,7 +177,13 @@ def _check_architecture(model: nn.Module) -> None:
             )
 
 
-def _until(core: Any, layer: int) -> Any:
+def cap_logits(model: Any, logits: Tensor) -> Tensor:
+    """What a model does with the product of its head, if anything (Gemma 2)."""
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    return logits if cap is None else torch.tanh(logits / cap) * cap
+
+
+def until_layer(core: Any, layer: int) -> Any:
     """The decoder with layers 0 to `layer` and without the final norm, sharing all weights."""
     part = _shallow(core)
     part.layers = core.layers[: layer + 1]
@@ -187,7 +191,7 @@ def _until(core: Any, layer: int) -> Any:
     return part
 
 
-def _after(model: Any, layer: int) -> Any:
+def after_layer(model: Any, layer: int) -> Any:
     """The whole model with layers 0 to `layer` passing on what they get, sharing all weights."""
     whole, core = _shallow(model), _shallow(model.model)
     core.layers = nn.ModuleList([_PassOn() for _ in range(layer + 1)] + list(core.layers[layer + 1 :]))

@@ -1,0 +1,252 @@
+"""Which features caused an output, which tokens caused a feature, and what a feature does to the next tokens.
+
+    attribution of feature i at token t to y:   f_i(x_t) * (d_i . dy/dx_t)
+    effect of ablating feature i:               y(x) - y(x'),   x'_t = x_t - f_i(x_t) d_i
+    what made it fire, token s:                 e_s . df_i(x_t)/de_s    (e_s: the token's embedding)
+
+x is the residual stream after layer N, y a logit or the difference of two. To first order the effect is the sum of the
+attributions over the tokens. Left-out positions (the opening token, attention sinks) are neither attributed to nor
+ablated at.
+
+Shapes: L positions, D width, V vocabulary, K active (token, feature) pairs, A features of one batch of ablations, N
+positions looked at.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pipeline.models.errors import ModelError
+from pipeline.models.exact import ExactModel
+from pipeline.models.sae import SAE, SparseActivations
+
+TOKENS_AT_ONCE = 1024
+"""Positions in one batch of ablations."""
+PAIRS_AT_ONCE = 65_536
+"""Pairs whose directions are gathered at once."""
+LOGITS_AT_ONCE = 1 << 24
+"""Log-probabilities in memory at once."""
+LEAST_PROBABILITY = 1e-3
+"""A next token is listed as raised or lowered when it is as probable as this with the feature or without it."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """An output: the logit of a token, or of one token minus another's, as what follows a position."""
+
+    token: int
+    minus: int | None = None
+    position: int | None = None
+    """None is the last."""
+
+
+class Trace(NamedTuple):
+    """A target on a prompt. Positions after the target's cannot act on it and are cut off."""
+
+    target: Target
+    value: float
+    """y"""
+    x_LD: Tensor
+    """The residual stream after layer N."""
+    gradient_LD: Tensor
+    """dy/dx"""
+    left_out_L: Tensor
+    """bool"""
+
+
+class Attribution(NamedTuple):
+    """The attributions of all active features of one SAE, sorted by token, then feature."""
+
+    pairs: SparseActivations
+    """Activations above zero at counted positions."""
+    attribution_K: Tensor
+
+
+class Prediction(NamedTuple):
+    """A token that may follow."""
+
+    token: int
+    log_probability: float
+
+
+class Firing(NamedTuple):
+    """Which tokens made a feature fire at a position."""
+
+    activation: float
+    """f_i there, in float32 arithmetic."""
+    effect_L: Tensor
+    """Gradient times input of every token up to the position: signed, in units of activation."""
+
+
+class Moved(NamedTuple):
+    """A next token, with a feature and without it."""
+
+    token: int
+    log_probability: float
+    """As the model is."""
+    without: float
+    """With the feature ablated."""
+
+    @property
+    def change(self) -> float:
+        """What the feature adds."""
+        return self.log_probability - self.without
+
+
+class Changes(NamedTuple):
+    """What a feature does to the next tokens at N positions."""
+
+    kl_N: Tensor
+    """Of the distribution as it is from that without the feature, nats."""
+    next_N: Tensor
+    """What the feature adds to the log-probability of the token that does follow; 0 where none is known."""
+
+
+def trace(model: ExactModel, x_LD: Tensor, left_out_L: Tensor, target: Target) -> Trace:
+    """One forward and one backward from layer N on. Raises ModelError when the target is none of this prompt's."""
+    position = _check_target(model, target, len(x_LD))
+    x_LD, left_out_L = x_LD[: position + 1].detach(), left_out_L[: position + 1]
+    with torch.enable_grad():
+        leaf_LD = x_LD.to(model.dtype).requires_grad_()
+        value = _values(model, leaf_LD[None], target)[0]
+        (gradient_LD,) = torch.autograd.grad(value, leaf_LD)
+    return Trace(target, float(value.detach()), leaf_LD.detach(), gradient_LD, left_out_L)
+
+
+def attribute(traced: Trace, sae: SAE) -> Attribution:
+    """The attributions of every active feature of an SAE at every counted token."""
+    kept_N = torch.nonzero(~traced.left_out_L)[:, 0]
+    found = sae.encode_sparse(traced.x_LD[kept_N].float())
+    pairs = SparseActivations(kept_N[found.token_K], found.feature_K, found.value_K)
+    slope_K = torch.empty_like(pairs.value_K, dtype=traced.x_LD.dtype)
+    for start in range(0, len(slope_K), PAIRS_AT_ONCE):
+        part = slice(start, start + PAIRS_AT_ONCE)
+        slope_K[part] = (traced.gradient_LD[pairs.token_K[part]] * sae.W_dec_FD[pairs.feature_K[part]]).sum(1)
+    return Attribution(pairs, pairs.value_K * slope_K)
+
+
+def ablate(
+    model: ExactModel, traced: Trace, sae: SAE, features: Sequence[int], *, at: int | None = None
+) -> Iterator[Tensor]:
+    """How much of y each feature alone makes up: y less y without it. Computed exactly, a batch of features at a time.
+
+    at: ablate at this position only; None at all counted ones. Raises ModelError when there is no such feature.
+    """
+    _check_features(sae, features)
+    size = max(1, TOKENS_AT_ONCE // len(traced.x_LD))
+    for start in range(0, len(features), size):
+        x_ALD = _without(traced.x_LD, traced.left_out_L, sae, features[start : start + size], at)
+        with torch.no_grad():
+            yield traced.value - _values(model, x_ALD, traced.target)
+
+
+@torch.no_grad()
+def predictions(model: ExactModel, x_LD: Tensor, position: int, number: int) -> list[Prediction]:
+    """The most probable tokens after a position, most probable first."""
+    hidden_LD = model.hidden_from(x_LD[None, : position + 1])[0]
+    log_N, token_N = model.log_probabilities(hidden_LD[-1:])[0].topk(min(number, model.vocab_size))
+    return [Prediction(*one) for one in zip(token_N.tolist(), log_N.tolist(), strict=True)]
+
+
+def fire(model: ExactModel, sae: SAE, feature: int, tokens_L: Tensor, position: int) -> Firing:
+    """Which tokens made a feature fire: one forward and one backward through layers 0 to N.
+
+    Raises ModelError when it is silent there: a silent feature has no gradient.
+    """
+    _check_features(sae, [feature])
+    if not 0 <= position < len(tokens_L):
+        raise ModelError(f"there is no position {position}: the text has {len(tokens_L)} tokens")
+    with torch.enable_grad():
+        embedding_LD = model.embed(tokens_L[None, : position + 1])[0].requires_grad_()
+        x_D = model.residuals_from(embedding_LD[None])[0, position]
+        active = float(sae.encode(x_D.detach()[None].float(), torch.tensor([feature], device=sae.device)))
+        if active <= 0:
+            raise ModelError(f"feature {feature} is silent on this token: choose one on which it is active")
+        activation = sae.W_enc_FD[feature].to(x_D.dtype) @ x_D + sae.b_enc_F[feature]
+        (gradient_LD,) = torch.autograd.grad(activation, embedding_LD)
+    return Firing(float(activation.detach()), (gradient_LD * embedding_LD.detach()).sum(1))
+
+
+@torch.no_grad()
+def changes(
+    model: ExactModel, sae: SAE, feature: int, x_LD: Tensor, left_out_L: Tensor, tokens_L: Tensor, positions: range
+) -> Changes:
+    """What a feature, at all counted positions, does to the next tokens at some positions (in steps of 1)."""
+    hidden_2LD = _with_and_without(model, sae, feature, x_LD[: positions.stop], left_out_L[: positions.stop])
+    size = max(1, LOGITS_AT_ONCE // (2 * model.vocab_size))
+    kl, following = [], []
+    for start in range(positions.start, positions.stop, size):
+        stop = min(start + size, positions.stop)
+        log_NV, without_NV = (model.log_probabilities(hidden_LD[start:stop]) for hidden_LD in hidden_2LD)
+        kl.append((log_NV.exp() * (log_NV - without_NV)).sum(1).clamp_min(0))
+        next_N = tokens_L[start + 1 : stop + 1].to(log_NV.device)
+        row_N = torch.arange(len(next_N), device=log_NV.device)
+        known_N = log_NV[row_N, next_N] - without_NV[row_N, next_N]
+        following.append(torch.cat([known_N, known_N.new_zeros(stop - start - len(next_N))]))
+    return Changes(torch.cat(kl), torch.cat(following))
+
+
+@torch.no_grad()
+def moved(
+    model: ExactModel, sae: SAE, feature: int, x_LD: Tensor, left_out_L: Tensor, position: int, number: int
+) -> tuple[list[Moved], list[Moved]]:
+    """The next tokens after a position that a feature, at all counted positions up to it, raises most and lowers most.
+
+    Of those that have LEAST_PROBABILITY with the feature or without it; at most `number` each.
+    """
+    hidden_2LD = _with_and_without(model, sae, feature, x_LD[: position + 1], left_out_L[: position + 1])
+    log_V, without_V = model.log_probabilities(hidden_2LD[:, -1])
+    token_N = torch.nonzero(torch.maximum(log_V, without_V).exp() >= LEAST_PROBABILITY)[:, 0]
+    token_N = token_N[(log_V - without_V)[token_N].argsort(descending=True)]
+    found = [
+        Moved(*one) for one in zip(*(t.tolist() for t in (token_N, log_V[token_N], without_V[token_N])), strict=True)
+    ]
+    raised = [one for one in found if one.change > 0]
+    lowered = [one for one in reversed(found) if one.change < 0]
+    return raised[:number], lowered[:number]
+
+
+def _with_and_without(model: ExactModel, sae: SAE, feature: int, x_LD: Tensor, left_out_L: Tensor) -> Tensor:
+    """What the head reads [2, L, D]: as it is, and with the feature ablated."""
+    _check_features(sae, [feature])
+    x_LD = x_LD.to(model.dtype)
+    return model.hidden_from(torch.cat([x_LD[None], _without(x_LD, left_out_L, sae, [feature], None)]))
+
+
+def _without(x_LD: Tensor, left_out_L: Tensor, sae: SAE, features: Sequence[int], at: int | None) -> Tensor:
+    """The residual stream without each of the features [A, L, D]."""
+    feature_A = torch.tensor(features, device=sae.device)
+    acts_LA = sae.encode(x_LD.float(), feature_A).masked_fill(left_out_L[:, None], 0.0)
+    if at is not None:
+        elsewhere_L = torch.arange(len(x_LD), device=x_LD.device) != at
+        acts_LA = acts_LA.masked_fill(elsewhere_L[:, None], 0.0)
+    return x_LD - acts_LA.T[:, :, None] * sae.W_dec_FD[feature_A][:, None]
+
+
+def _values(model: ExactModel, x_BLD: Tensor, target: Target) -> Tensor:
+    """y of each row [B], at its last position."""
+    tokens = [target.token] if target.minus is None else [target.token, target.minus]
+    logits_BT = model.logits(model.hidden_from(x_BLD)[:, -1], tokens)
+    return logits_BT[:, 0] if target.minus is None else logits_BT[:, 0] - logits_BT[:, 1]
+
+
+def _check_target(model: ExactModel, target: Target, length: int) -> int:
+    """The target's position."""
+    for token in (target.token, target.minus):
+        if token is not None and not 0 <= token < model.vocab_size:
+            raise ModelError(f"there is no token {token}: they go from 0 to {model.vocab_size - 1}")
+    if target.token == target.minus:
+        raise ModelError("the target is a token minus itself: choose two different tokens")
+    position = length - 1 if target.position is None else target.position
+    if not 0 <= position < length:
+        raise ModelError(f"there is no position {position}: the text has {length} tokens")
+    return position
+
+
+def _check_features(sae: SAE, features: Sequence[int]) -> None:
+    for feature in features:
+        if not 0 <= feature < sae.num_features:
+            raise ModelError(f"{sae.header.name} has no feature {feature}: they go from 0 to {sae.num_features - 1}")
