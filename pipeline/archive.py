@@ -14,10 +14,10 @@ from typing import Any
 
 from data import CONTRACT_VERSION
 from data.errors import ArtifactError, ConfigError, ContractError
-from data.layout import StorePaths
+from data.layout import RunPaths, StorePaths
 from data.manifests import check_hashes, load_manifest
 from pipeline.progress import track
-from pipeline.published import make_visible, open_published, read_rows, refuse_taken
+from pipeline.published import make_visible, open_published, read_rows, refuse_taken, visible_key
 
 HEAD = "monosema-run.json"
 FOLDER = "run"
@@ -86,9 +86,10 @@ def _read_head(tar: tarfile.TarFile, source: Path) -> dict[str, Any]:
 def _unpack(store: StorePaths, tar: tarfile.TarFile, head: dict[str, Any]) -> str:
     paths = store.run(head["run"])
     folder = paths.published(head["key"])
-    _refuse_other(folder)
+    _refuse_published(paths, head["key"])
     partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    for left in (partial, folder):  # by an import that was killed: nothing that SQL does not name was ever visible
+        shutil.rmtree(left, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         for member in tar:
@@ -110,11 +111,10 @@ def _inside(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
     return tarfile.data_filter(inner, folder)
 
 
-def _refuse_other(folder: Path) -> None:
+def _refuse_published(paths: RunPaths, key: str) -> None:
     """Importing never replaces what was published here."""
-    published = [path.name for path in folder.parent.glob("[!.]*")] if folder.parent.is_dir() else []
-    if published:
-        content = "this same content" if folder.name in published else "another content"
+    if (published := visible_key(paths)) is not None:
+        content = "this same content" if published == key else "another content"
         raise ConfigError(
-            f"run '{folder.parent.name}' is published here already, with {content}: import into another store (--store)"
+            f"run '{paths.run}' is published here already, with {content}: import into another store (--store)"
         )

@@ -18,12 +18,21 @@ SECONDS_BETWEEN_LINES = 10.0
 """Where there is no terminal, one line in this time."""
 
 
+_listeners: list[Callable[[], None]] = []
+
+
 class Progress(ABC):
     """What a step calls as it goes."""
 
-    @abstractmethod
     def advance(self, amount: float = 1, **values: float | str) -> None:
         """`amount` more is done; `values` (a loss, say) are shown beside it until others come."""
+        self.show(amount, values)
+        for listener in _listeners:
+            listener()
+
+    @abstractmethod
+    def show(self, amount: float, values: dict[str, float | str]) -> None:
+        """Tell a person."""
 
     @abstractmethod
     def close(self, *, finished: bool) -> None:
@@ -57,6 +66,16 @@ def track(description: str, total: float | None, unit: str = "tok", *, done: flo
     progress.close(finished=True)
 
 
+@contextmanager
+def listening(listener: Callable[[], None]) -> Iterator[None]:
+    """Call `listener` whenever a step goes on, while the block runs."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
 class Lines(Progress):
     """A line every ten seconds, and one at the end."""
 
@@ -75,7 +94,7 @@ class Lines(Progress):
         self._clock = clock
         self._start = self._last_line = clock()
 
-    def advance(self, amount: float = 1, **values: float | str) -> None:
+    def show(self, amount: float, values: dict[str, float | str]) -> None:
         self.done += amount
         self._values.update(values)
         now = self._clock()
@@ -124,7 +143,7 @@ class Bar(Progress):
         self._rich.update(self._task, completed=done)
         self._rich.start()
 
-    def advance(self, amount: float = 1, **values: float | str) -> None:
+    def show(self, amount: float, values: dict[str, float | str]) -> None:
         self._values.update(values)
         self._rich.update(self._task, advance=amount, values=" ".join(format_values(self._values)))
 

@@ -7,7 +7,8 @@
         saes/{sae}/       cfg.json, sae.safetensors
 
 Such a folder is written whole under a hidden name, takes its own by rename, and never changes again. It becomes visible
-by `make_visible`, one SQL transaction; folders of earlier states are removed after that.
+by `make_visible`, one SQL transaction. The state that it takes the place of stays until the next one comes, for a server
+may be answering from it; folders of still earlier states are removed.
 """
 
 import json
@@ -73,17 +74,16 @@ def refuse_taken(store: StorePaths, run: str, model: str, saes: Collection[str])
                 )
 
 
-def is_visible(paths: RunPaths, key: str) -> bool:
-    """Whether SQL names this published state."""
+def visible_key(paths: RunPaths) -> str | None:
+    """The published state of this run that SQL names, or None."""
     with _session(paths.store) as session:
-        named = select(PublishedRunRecord.key).where(PublishedRunRecord.name == paths.run)
-        return session.scalar(named) == key
+        return session.scalar(select(PublishedRunRecord.key).where(PublishedRunRecord.name == paths.run))
 
 
 def make_visible(paths: RunPaths, key: str) -> None:
-    """Put the rows of a published folder into SQL, in one transaction, then remove the run's other folders.
+    """Put the rows of a published folder into SQL, in one transaction, then remove what no server reads any more.
 
-    A run, and an SAE of the same name, keep their SQL ids.
+    That is every other folder of the run but the one that was visible until now. A run, and an SAE of the same name, keep their SQL ids.
     """
     folder = paths.published(key)
     rows = read_rows(folder)
@@ -92,13 +92,14 @@ def make_visible(paths: RunPaths, key: str) -> None:
         if record is None:
             record = PublishedRunRecord(name=paths.run)
             session.add(record)
+        kept = {key, record.key}
         _assign(record, {**rows["run"], "key": key, "created": datetime.fromisoformat(rows["run"]["created"])})
         earlier = {sae.name: sae for sae in record.saes}
         record.saes = [earlier.get(sae["name"]) or SAERecord() for sae in rows["saes"]]
         for sae, values in zip(record.saes, rows["saes"], strict=True):
             _assign(sae, {**values, "model": record.model})
     for other in folder.parent.iterdir():
-        if other != folder:
+        if other.name not in kept:
             shutil.rmtree(other)
 
 

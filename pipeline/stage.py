@@ -21,9 +21,12 @@ from data.errors import ArtifactError, StorageError
 from data.layout import MANIFEST_NAME, RunPaths
 from data.manifests import Manifest, digest, find_stage, hash_folder, require_stage, write_manifest
 from pipeline.config import Recipe
+from pipeline.progress import listening
 
 KEY_FILE = ".key"
 SECONDS_FILE = ".seconds"
+SECONDS_BETWEEN_SAVES = 5.0
+"""Of the clock, while a step goes on: what a kill can take from the manifest's wall time."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,8 @@ class Stage:
         work = Work(recipe, paths, folder, inputs, key, resumed)
         clock = Clock(folder)
         try:
-            counts = self.work(work)
+            with listening(clock.tick):
+                counts = self.work(work)
         finally:
             clock.save()
         manifest = Manifest(
@@ -131,19 +135,32 @@ class Stage:
 
 
 class Clock:
-    """Wall time over all attempts at one artifact, kept beside the work in hand."""
+    """Wall time over all attempts at one artifact, kept beside the work in hand.
+
+    It is saved when the work ends, however it ends, and while it goes on at its steps of progress, so that an attempt
+    that is killed is counted too.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / SECONDS_FILE
         self._before = float(self._file.read_text()) if self._file.exists() else 0.0
-        self._start = time.monotonic()
+        self._start = self._saved = time.monotonic()
 
     def total(self) -> float:
         return self._before + time.monotonic() - self._start
 
+    def tick(self) -> None:
+        """Save now and then."""
+        if time.monotonic() - self._saved >= SECONDS_BETWEEN_SAVES:
+            self.save()
+
     def save(self) -> None:
+        """Write it down, whole or not at all."""
+        self._saved = time.monotonic()
         if self._file.parent.exists():
-            self._file.write_text(str(self.total()))
+            temporary = self._file.with_name(f"{SECONDS_FILE}.partial")
+            temporary.write_text(str(self.total()))
+            temporary.replace(self._file)
 
 
 def finished_manifest(paths: RunPaths, stage: str, key: str) -> Manifest | None:

@@ -124,11 +124,22 @@ def test_a_republish_replaces_the_run_and_leaves_what_people_made(store: StorePa
     assert after.record.key != before.record.key
     assert after.record.recipe["evaluate"] == {"max_cross_entropy_tokens": 7}
     assert [(sae.id, sae.name) for sae in after.record.saes] == [(sae.id, sae.name) for sae in before.record.saes]
-    assert [path.name for path in after.folder.parent.iterdir()] == [after.record.key]
     engine = connect(database_url(store))
     with engine.connect() as connection:
         assert connection.execute(text("SELECT name FROM lists")).scalars().all() == ["mine"]
     engine.dispose()
+
+
+def test_a_server_can_finish_what_it_began_before_a_republish(store: StorePaths) -> None:
+    """The state that was visible stays until the next publish, so that a request never loses its tables."""
+    keys, opened = [open_published(store).record.key], tables_of(open_published(store))
+    expected = opened.take("examples", [3]).to_pylist()
+    for tokens in (7, 8):
+        lazy = tables_of(open_published(store))  # opens nothing before it is asked
+        publish.run(fake_recipe(evaluate={"max_cross_entropy_tokens": tokens}), store.run("fake"))
+        keys.append(open_published(store).record.key)
+        assert lazy.take("examples", [3]).to_pylist() == expected
+        assert {path.name for path in open_published(store).folder.parent.iterdir()} == set(keys[-2:])
 
 
 def test_a_publish_that_fails_leaves_the_earlier_state(store: StorePaths, monkeypatch: pytest.MonkeyPatch) -> None:

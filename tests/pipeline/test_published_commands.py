@@ -63,6 +63,24 @@ def test_a_run_comes_back_from_its_file(published: StorePaths, exported: Path, s
         archive.import_run(store, exported)
 
 
+def test_an_import_that_was_killed_before_it_was_visible_is_done_by_the_next(
+    published: StorePaths, exported: Path, store: StorePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(archive, "make_visible", killed)
+    with pytest.raises(KeyboardInterrupt):
+        archive.import_run(store, exported)
+    left = store.run("fake").published(open_published(published).record.key)
+    assert left.is_dir()
+    (left / "rows.json").unlink()  # whatever a kill may have left
+    monkeypatch.undo()
+    assert archive.import_run(store, exported) == "fake"
+    assert open_published(store).manifest == open_published(published).manifest
+    assert [path.name for path in left.parent.iterdir()] == [left.name]
+
+
 def test_an_import_never_replaces_a_run_of_that_name(exported: Path, store: StorePaths) -> None:
     publish_fake_run(store, seed=1)
     before = open_published(store).manifest

@@ -234,6 +234,40 @@ def test_the_clock_counts_all_attempts(recipe: Recipe, paths: RunPaths, monkeypa
     assert stage_of(takes(4)).run(recipe, paths).seconds == 7
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from data.layout import StorePaths
+from pipeline import stage
+from pipeline.config import load_recipe
+from pipeline.progress import track
+
+now = 0.0
+stage.time.monotonic = lambda: now
+
+def work(work):
+    global now
+    with track("steps", 10) as progress:
+        for _ in range(10):
+            now += 2
+            progress.advance()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+paths = StorePaths(Path(sys.argv[1])).run("sample")
+stage.Stage("made", work, lambda recipe: {}).run(load_recipe("sample"), paths)
+"""
+
+
+def test_the_clock_counts_an_attempt_that_was_killed(
+    recipe: Recipe, paths: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [sys.executable, "-c", KILLED, str(paths.store.root)]
+    assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
+    monkeypatch.setattr("pipeline.stage.time.monotonic", lambda: 0.0)
+    assert stage_of(write("done")).run(recipe, paths).seconds == 18  # of 20: saved at 6, 12 and 18
+    assert sorted(os.listdir(paths.stage("made"))) == ["file", MANIFEST_NAME]
+
+
 def test_finish_is_called_when_the_artifact_stands(recipe: Recipe, paths: RunPaths) -> None:
     seen: list[Path] = []
     stage_of(write("one"), finish=lambda work: seen.append(work.paths.stage("made"))).run(recipe, paths)
