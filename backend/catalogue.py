@@ -13,7 +13,6 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session, selectinload
 
 from data import CONTRACT_VERSION
-from data.errors import ContractError
 from data.layout import StorePaths
 from data.sql import PublishedRunRecord, SAERecord
 from data.vectors import PublishedRun
@@ -91,11 +90,39 @@ class OpenRun:
 
 
 @dataclass(frozen=True)
+class LeftOutRun:
+    """A run that is published but cannot be shown, for it is of another contract version."""
+
+    record: PublishedRunRecord
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def addresses(self) -> set[tuple[str, str]]:
+        """Its SAEs by model and name."""
+        return {(sae.model, sae.name) for sae in self.record.saes}
+
+    @property
+    def reason(self) -> str:
+        """Why it is left out, and what to do."""
+        found = self.record.contract
+        mend = "run its recipe again (`monosema run`)" if found < CONTRACT_VERSION else "update the server's code"
+        return (
+            f"Run '{self.name}' was published under contract version {found}, this server reads version "
+            f"{CONTRACT_VERSION}: {mend}."
+        )
+
+
+@dataclass(frozen=True)
 class Catalogue:
     """All published runs at one moment, the newest first."""
 
     version: Version
     runs: tuple[OpenRun, ...]
+    left_out: tuple[LeftOutRun, ...] = ()
+    """Those of another contract version."""
 
     @cached_property
     def saes(self) -> dict[tuple[str, str], OpenSAE]:
@@ -112,7 +139,7 @@ class Library:
         self._catalogue = Catalogue((), ())
 
     def catalogue(self) -> Catalogue:
-        """What is published now. Raises ContractError when a run was published under another contract."""
+        """What is published now."""
         with self._engine.connect() as connection:
             found = connection.execute(select(PublishedRunRecord.name, PublishedRunRecord.key))
             version = tuple(sorted((name, key) for name, key in found))
@@ -127,13 +154,10 @@ class Library:
         with Session(self._engine) as session:
             records = session.scalars(statement.order_by(PublishedRunRecord.created.desc())).all()
             session.expunge_all()
-        runs = [opened.get((record.name, record.key)) or self._open_run(record) for record in records]
-        return Catalogue(version, tuple(runs))
+        fitting = [record for record in records if record.contract == CONTRACT_VERSION]
+        runs = [opened.get((record.name, record.key)) or self._open_run(record) for record in fitting]
+        left_out = [LeftOutRun(record) for record in records if record.contract != CONTRACT_VERSION]
+        return Catalogue(version, tuple(runs), tuple(left_out))
 
     def _open_run(self, record: PublishedRunRecord) -> OpenRun:
-        if record.contract != CONTRACT_VERSION:
-            raise ContractError(
-                f"run '{record.name}' was published under contract version {record.contract}, this server reads "
-                f"version {CONTRACT_VERSION}: run its recipe again"
-            )
         return OpenRun(record, self._paths.run(record.name).published(record.key))

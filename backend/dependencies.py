@@ -1,10 +1,11 @@
 """What endpoints ask for by type."""
 
+from collections.abc import Iterable
 from typing import Annotated, cast
 
 from fastapi import Depends, HTTPException, Path, Query, Request
 
-from backend.catalogue import Library, OpenRun, OpenSAE
+from backend.catalogue import LeftOutRun, Library, OpenRun, OpenSAE
 from backend.engine import Engine
 from backend.settings import Settings
 
@@ -35,8 +36,10 @@ def get_sae(
     library: LibraryDep,
 ) -> OpenSAE:
     """The SAE that the address names."""
-    found = library.catalogue().saes.get((model, sae))
+    catalogue = library.catalogue()
+    found = catalogue.saes.get((model, sae))
     if found is None:
+        _refuse_left_out(run for run in catalogue.left_out if (model, sae) in run.addresses)
         raise HTTPException(404, f"There is no SAE '{model}/{sae}' here. The home page lists those that are.")
     return found
 
@@ -58,12 +61,20 @@ def get_run(
     library: LibraryDep, run: Annotated[str | None, Query(description="Name of the run; the newest without.")] = None
 ) -> OpenRun:
     """The run that the query names, or the newest."""
-    runs = library.catalogue().runs
+    catalogue = library.catalogue()
+    runs = catalogue.runs
     found = next((r for r in runs if run in (None, r.name)), None)
     if found is None:
+        _refuse_left_out(r for r in catalogue.left_out if run in (None, r.name))
         missing = f"There is no run '{run}' here." if runs else "Nothing is published yet: run `make demo` first."
         raise HTTPException(404, missing)
     return found
+
+
+def _refuse_left_out(runs: Iterable[LeftOutRun]) -> None:
+    """Say of what was asked for that it is published and cannot be shown."""
+    for run in runs:
+        raise HTTPException(503, run.reason)
 
 
 RunDep = Annotated[OpenRun, Depends(get_run)]
