@@ -119,6 +119,14 @@ class NeighbourGroup:
 
 
 @dataclass(frozen=True)
+class Notice:
+    """Something that is not as a person would expect it, and what to do about it."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
 class WorkedExample:
     """One feature of this very run, shown on the home page."""
 
@@ -174,6 +182,8 @@ class HomePage(Page):
     runs: list[RunCard]
     worked: WorkedExample | None
     total_features: int
+    notices: list[Notice]
+    """What cannot be shown or used, and what to do."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, HTTPException, Path, Query, Request
 
-from backend.catalogue import LeftOutRun, Library, OpenRun, OpenSAE
+from backend.catalogue import Catalogue, LeftOutRun, Library, OpenRun, OpenSAE
 from backend.engine import Engine
 from backend.settings import Settings
 
@@ -66,9 +66,16 @@ def get_run(
     found = next((r for r in runs if run in (None, r.name)), None)
     if found is None:
         _refuse_left_out(r for r in catalogue.left_out if run in (None, r.name))
-        missing = f"There is no run '{run}' here." if runs else "Nothing is published yet: run `make demo` first."
-        raise HTTPException(404, missing)
+        require_runs(catalogue)
+        raise HTTPException(404, f"There is no run '{run}' here.")
     return found
+
+
+def require_runs(catalogue: Catalogue) -> None:
+    """Raise an HTTPException that says why there is nothing to show, when there is not."""
+    if not catalogue.runs:
+        _refuse_left_out(catalogue.left_out)
+        raise HTTPException(404, "Nothing is published yet: run `make demo` first.")
 
 
 def _refuse_left_out(runs: Iterable[LeftOutRun]) -> None:

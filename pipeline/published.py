@@ -7,8 +7,8 @@
         saes/{sae}/       cfg.json, sae.safetensors
 
 Such a folder is written whole under a hidden name, takes its own by rename, and never changes again. It becomes visible
-by `make_visible`, one SQL transaction. The state that it takes the place of stays until the next one comes, for a server
-may be answering from it; folders of still earlier states are removed.
+by `make_visible`, one SQL transaction. The state that it replaces stays until the next one comes, for a server may be
+answering from it; folders of still earlier states are removed.
 """
 
 import json
@@ -80,10 +80,16 @@ def visible_key(paths: RunPaths) -> str | None:
         return session.scalar(select(PublishedRunRecord.key).where(PublishedRunRecord.name == paths.run))
 
 
+def is_visible(paths: RunPaths, key: str) -> bool:
+    """Whether SQL names this published state."""
+    return visible_key(paths) == key
+
+
 def make_visible(paths: RunPaths, key: str) -> None:
     """Put the rows of a published folder into SQL, in one transaction, then remove what no server reads any more.
 
-    That is every other folder of the run but the one that was visible until now. A run, and an SAE of the same name, keep their SQL ids.
+    That is every other folder of the run but the one that was visible until now. A run, and an SAE of the same name,
+    keep their SQL ids.
     """
     folder = paths.published(key)
     rows = read_rows(folder)

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from backend.catalogue import Library, OpenSAE
 from backend.contexts import Link
-from backend.dependencies import EngineDep, LibraryDep, SettingsDep
+from backend.dependencies import EngineDep, LibraryDep, SettingsDep, require_runs
 from backend.engine import Engine
 from backend.errors import not_found, status_of
 from backend.live import Prompt, RefusedError
@@ -146,8 +146,7 @@ async def _read(engine: Engine, sae: OpenSAE, state: PromptState, focus: Feature
 
 def _prompt_target(library: Library, asked: PromptQuery) -> tuple[OpenSAE, FeatureSummary | None]:
     """The SAE of a prompt page and the feature it follows. A feature decides the SAE."""
-    if not library.catalogue().runs:
-        raise not_found("Nothing is published yet: run `make demo` first.")
+    require_runs(library.catalogue())
     if not asked.f:
         return _named_saes(library, [asked.sae] if asked.sae else [])[0], None
     sae, index = find_feature(library, asked.f)

@@ -29,10 +29,10 @@ from pipeline.published import (
     ROWS_FILE,
     SAES_FOLDER,
     Rows,
+    is_visible,
     make_visible,
     refuse_taken,
     stands,
-    visible_key,
 )
 from pipeline.showpieces import find_showpieces
 from pipeline.stage import Stage, Work
@@ -53,7 +53,7 @@ class PublishStage(Stage):
         if stands(finished) and not stands(paths.published(load_manifest(finished).key)):
             shutil.rmtree(finished)
         manifest = super().run(recipe, paths)
-        if visible_key(paths) != manifest.key:  # killed before it was
+        if not is_visible(paths, manifest.key):  # killed before it was
             make_visible(paths, manifest.key)
         return manifest
 

@@ -297,12 +297,12 @@ def test_a_failure_in_mid_stream_ends_with_an_error_event(live: TestClient, monk
 
 def test_every_request_of_a_batch_is_told_when_it_fails(live: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first request waits for the second before it looks for companions, so that both are in one batch."""
-    from backend.engine import Engine
+    from backend.engine_steer import Writer
     from pipeline.models.decoder import Decoder
 
-    write, worker, reads = Engine.write, live.app.state.engine._worker, []
+    write, worker, reads = Writer.write, live.app.state.engine._worker, []
 
-    def write_when_two_wait(self: Engine, first: Any) -> None:
+    def write_when_two_wait(self: Writer, first: Any) -> None:
         while not any(isinstance(job, type(first)) for job in worker._waiting):
             with worker._changed:
                 assert worker._changed.wait_for(lambda: worker._waiting, 20)
@@ -313,10 +313,14 @@ def test_every_request_of_a_batch_is_told_when_it_fails(live: TestClient, monkey
         reads.append(1)
         raise RuntimeError("broken on purpose")
 
-    monkeypatch.setattr(Engine, "write", write_when_two_wait)
+    monkeypatch.setattr(Writer, "write", write_when_two_wait)
     monkeypatch.setattr(Decoder, "read", fail)
     told: dict[int, list[tuple[str, dict[str, Any]]]] = {}
-    threads = [threading.Thread(target=lambda i=i: told.update({i: steer(live, seed=i)}), daemon=True) for i in range(2)]
+
+    def ask(seed: int) -> None:
+        told[seed] = steer(live, seed=seed)
+
+    threads = [threading.Thread(target=ask, args=(seed,), daemon=True) for seed in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
