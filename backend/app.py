@@ -9,7 +9,9 @@ from starlette.middleware.gzip import GZipMiddleware
 from backend import assets, errors
 from backend.catalogue import Library
 from backend.engine import Engine
-from backend.routes import features, health, maps, pages, prompts, saes, search, steer
+from backend.guards import BodyLimit, SameOrigin
+from backend.list_store import ListStore
+from backend.routes import features, health, list_api, lists, maps, pages, prompts, saes, search, steer
 from backend.security import SecurityHeaders
 from backend.settings import Settings
 from data import __version__
@@ -33,9 +35,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings or Settings()
     app.state.assets = assets.Assets()
     errors.install(app)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(SameOrigin)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=COMPRESSION_LEVEL)
     app.add_middleware(SecurityHeaders)
-    for module in (health, assets, saes, features, maps, search, prompts, steer, pages):
+    for module in (health, assets, saes, features, maps, search, prompts, steer, list_api, lists, pages):
         app.include_router(module.router)
     # Last, for they take any two or three words.
     app.include_router(features.pages)
@@ -48,6 +52,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     engine = connect(settings.sql_url)
     app.state.library = Library(engine, settings.paths)
+    app.state.lists = ListStore(engine)
     app.state.engine = Engine(settings)
     yield
     app.state.engine.stop()

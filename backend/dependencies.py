@@ -7,6 +7,7 @@ from fastapi import Depends, HTTPException, Path, Query, Request
 
 from backend.catalogue import Catalogue, LeftOutRun, Library, OpenRun, OpenSAE
 from backend.engine import Engine
+from backend.list_store import ListStore
 from backend.settings import Settings
 
 
@@ -25,9 +26,15 @@ async def get_engine(request: Request) -> Engine:
     return cast(Engine, request.app.state.engine)
 
 
+async def get_lists(request: Request) -> ListStore:
+    """The lists that people made."""
+    return cast(ListStore, request.app.state.lists)
+
+
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 LibraryDep = Annotated[Library, Depends(get_library)]
 EngineDep = Annotated[Engine, Depends(get_engine)]
+ListsDep = Annotated[ListStore, Depends(get_lists)]
 
 
 def get_sae(

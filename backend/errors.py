@@ -19,7 +19,14 @@ PROBLEM = "application/problem+json"
 MACHINES = ("/api/", "/healthz", "/readyz")
 """Addresses that programs read."""
 STATUS_OF: dict[type[MonosemaError], int] = {ConfigError: 422, ServeError: 503, ArtifactError: 503}
-TITLES = {404: "Nothing here", 422: "That does not fit", 500: "Something broke here", 503: "Not available"}
+TITLES = {
+    403: "Not allowed",
+    404: "Nothing here",
+    413: "Too much at once",
+    422: "That does not fit",
+    500: "Something broke here",
+    503: "Not available",
+}
 
 OURS = "This is our fault, not yours. The server's log says what happened."
 

@@ -171,6 +171,17 @@ class Neighbours:
 
 
 @dataclass(frozen=True, slots=True)
+class Specimen:
+    """A feature with a first look at it."""
+
+    feature: FeatureSummary
+    promoted: list[TokenWeight]
+    """Most promoted first."""
+    examples: list[Example]
+    """Its strongest."""
+
+
+@dataclass(frozen=True, slots=True)
 class FeatureList:
     """One page of a list."""
 
@@ -200,13 +211,7 @@ def get_examples(sae: OpenSAE, feature: Feature, kind: ExampleKind) -> list[Exam
     """The examples of one kind, in their order."""
     tables, counts = sae.run.tables, list(feature.num_examples.values())
     found = tables.examples(feature.first_example, counts, EXAMPLE_KINDS.index(kind)).to_pylist()
-    documents = _documents(sae.run, [e["document"] for e in found])
-    starts, lengths = [e["start"] for e in found], [e["length"] for e in found]
-    windows = tables.windows_from([first_chunk for _, first_chunk in documents], starts, lengths)
-    return [
-        _example(example, source, [tables.vocabulary[token] for token in tokens], feature.max)
-        for example, (source, _), tokens in zip(found, documents, windows, strict=True)
-    ]
+    return _read_examples(sae.run, found, [feature.max] * len(found))
 
 
 def get_neighbours(sae: OpenSAE, index: int, k: int, only: str | None = None) -> list[Neighbours]:
@@ -229,6 +234,24 @@ def get_summaries(run: OpenRun, rows: list[int]) -> list[FeatureSummary]:
     """Features of a run by row, in the order asked for."""
     records = run.tables.take("features", rows, SUMMARY).to_pylist()
     return [FeatureSummary(**_summary(run, record)) for record in records]
+
+
+def get_specimens(run: OpenRun, rows: list[int], num_examples: int) -> list[Specimen]:
+    """Features of a run by row with their strongest examples, in four reads however many there are."""
+    columns = [*SUMMARY, "promoted", "promoted_logits", "first_example", "num_examples"]
+    records = run.tables.take("features", rows, columns).to_pylist()
+    places = [range(r["first_example"], r["first_example"] + min(num_examples, r["num_examples"][0])) for r in records]
+    found = run.tables.take("examples", [row for place in places for row in place]).to_pylist()
+    scales = [record["max"] for record, place in zip(records, places, strict=True) for _ in place]
+    examples = iter(_read_examples(run, found, scales))
+    return [
+        Specimen(
+            FeatureSummary(**_summary(run, record)),
+            _weights(run, record["promoted"], record["promoted_logits"]),
+            [next(examples) for _ in place],
+        )
+        for record, place in zip(records, places, strict=True)
+    ]
 
 
 def random_feature(saes: list[OpenSAE], seed: int | None = None) -> FeatureSummary | None:
@@ -325,6 +348,17 @@ def _summary(run: OpenRun, record: dict[str, Any]) -> dict[str, Any]:
 def _weights(run: OpenRun, tokens: list[int], logits: list[float]) -> list[TokenWeight]:
     vocabulary = run.tables.vocabulary
     return [TokenWeight(t, token_text(vocabulary[t]), logit) for t, logit in zip(tokens, logits, strict=True)]
+
+
+def _read_examples(run: OpenRun, found: list[dict[str, Any]], scales: list[float]) -> list[Example]:
+    """Examples of one feature or several with their tokens; `scales` are the ends of their highlights."""
+    tables, documents = run.tables, _documents(run, [e["document"] for e in found])
+    starts, lengths = [e["start"] for e in found], [e["length"] for e in found]
+    windows = tables.windows_from([first_chunk for _, first_chunk in documents], starts, lengths)
+    return [
+        _example(example, source, [tables.vocabulary[token] for token in tokens], scale)
+        for example, (source, _), tokens, scale in zip(found, documents, windows, scales, strict=True)
+    ]
 
 
 def _example(record: dict[str, Any], source: str, tokens: list[bytes], scale: float) -> Example:

@@ -41,14 +41,14 @@ def _work(run: OpenRun, piece: FeatureSummary) -> WorkedExample:
     sae = next(sae for sae in run.saes if sae.name == piece.sae)
     feature = get_feature(sae, piece.index)
     examples = get_examples(sae, feature, "top")[:EXAMPLES_SHOWN]
-    return WorkedExample(feature, [_around(example) for example in examples])
+    return WorkedExample(feature, [around(example) for example in examples])
 
 
-def _around(example: Example) -> Example:
-    """The same with fewer tokens around the one that counts."""
+def around(example: Example, tokens: int = TOKENS_SHOWN) -> Example:
+    """The same with at most `tokens` on either side of the one that counts."""
     centre = example.position - example.start
-    first = max(0, centre - TOKENS_SHOWN)
-    return replace(example, start=example.start + first, tokens=example.tokens[first : centre + TOKENS_SHOWN + 1])
+    first = max(0, centre - tokens)
+    return replace(example, start=example.start + first, tokens=example.tokens[first : centre + tokens + 1])
 
 
 def _middle(run: OpenRun) -> OpenSAE:

@@ -1,6 +1,8 @@
-"""What is published, in SQL: SQLite in the store by default, any SQLAlchemy URL by MONOSEMA_DATABASE_URL.
+"""What is published and what people keep, in SQL: SQLite in the store by default, any SQLAlchemy URL by
+MONOSEMA_DATABASE_URL.
 
-Only `publish` writes here.
+Only `publish` writes `runs` and `saes`. Lists are written by the server only, and point at no run, so that they survive
+whatever is published.
 Schema changes go through `data/migrations`; `prepare` brings a database up to date.
 """
 
@@ -12,7 +14,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import JSON, Engine, ForeignKey, MetaData, String, UniqueConstraint, create_engine
+from sqlalchemy import JSON, Engine, ForeignKey, MetaData, String, Text, UniqueConstraint, create_engine
 from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -88,6 +90,38 @@ class SAERecord(Base):
     histogram_scale: Mapped[float]
     """See data.records.histogram_edges."""
     run: Mapped[PublishedRunRecord] = relationship(back_populates="saes")
+
+
+class ListRecord(Base):
+    """A list of features that somebody made."""
+
+    __tablename__ = "lists"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    """Random: who knows it may read the list."""
+    secret_hash: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of the secret that allows to edit it, in hexadecimal; the secret itself is kept nowhere."""
+    name: Mapped[str] = mapped_column(String(200))
+    note: Mapped[str] = mapped_column(Text)
+    created: Mapped[datetime]
+    """UTC without a time zone, as `changed`."""
+    changed: Mapped[datetime]
+
+
+class ListEntryRecord(Base):
+    """One feature in a list, by name: it may be gone, and come back, with what is published."""
+
+    __tablename__ = "list_entries"
+    __table_args__ = (UniqueConstraint("list_id", "model", "sae", "index"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    list_id: Mapped[str] = mapped_column(ForeignKey("lists.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    """Its place in the list, from 0."""
+    model: Mapped[str] = mapped_column(String(64))
+    sae: Mapped[str] = mapped_column(String(64))
+    index: Mapped[int]
+    note: Mapped[str] = mapped_column(Text)
 
 
 def database_url(store: StorePaths) -> str:

@@ -2,15 +2,27 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, func, inspect, select, text
+from sqlalchemy import Engine, create_engine, func, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from data.errors import ContractError, StorageError
 from data.layout import StorePaths
-from data.sql import Base, PublishedRunRecord, SAERecord, connect, database_url, prepare
+from data.sql import (
+    MIGRATIONS,
+    Base,
+    ListEntryRecord,
+    ListRecord,
+    PublishedRunRecord,
+    SAERecord,
+    connect,
+    database_url,
+    prepare,
+)
 
 
 @pytest.fixture
@@ -58,6 +70,32 @@ def test_an_address_belongs_to_one_run(engine: Engine) -> None:
         session.add_all([make_run("first", "1-relu"), make_run("second", "1-relu")])
         with pytest.raises(IntegrityError):
             session.flush()
+
+
+def test_what_was_published_before_there_were_lists_stays(tmp_path) -> None:
+    old = create_engine(f"sqlite:///{tmp_path / 'old.sqlite'}")
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with old.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    with Session(old) as session, session.begin():
+        session.add(make_run("first", "1-relu"))
+    prepare(old)
+    with Session(old) as session, session.begin():
+        assert [sae.name for sae in session.scalars(select(PublishedRunRecord)).one().saes] == ["1-relu-0", "1-relu-1"]
+        moment = datetime(2026, 1, 2)
+        kept = ListRecord(id="a" * 16, secret_hash="", name="n", note="", created=moment, changed=moment)
+        session.add(kept)
+        session.flush()
+        entries = [ListEntryRecord(list_id=kept.id, position=i, model="m", sae="s", index=i, note="") for i in (0, 1)]
+        session.add_all(entries)
+    with Session(old) as session:
+        assert session.scalar(select(func.count()).select_from(ListEntryRecord)) == 2
+        session.add(ListEntryRecord(list_id="a" * 16, position=9, model="m", sae="s", index=1, note=""))
+        with pytest.raises(IntegrityError):
+            session.flush()
+    old.dispose()
 
 
 def test_a_damaged_database_is_reported(store: StorePaths) -> None:

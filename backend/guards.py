@@ -1,0 +1,75 @@
+"""What is refused before any endpoint sees it: requests that another site makes, and bodies that are too large.
+
+The server knows nobody by a cookie, so another site cannot act in a visitor's name; it could still make a visitor's
+browser write to a server that only the visitor can reach. Browsers say where a request comes from: by Sec-Fetch-Site on
+safe connections, by Origin on all others. Programs say neither, and pass.
+"""
+
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from backend.errors import answer
+
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+MAX_BODY = 16 * 2**20
+"""Bytes of a request: the largest list as a file, with room."""
+
+ELSEWHERE = "This form was sent from another site. Open the page here and send it again."
+TOO_LARGE = f"A request may have {MAX_BODY // 2**20} MiB at most. Send less at once."
+
+
+class SameOrigin:
+    """ASGI middleware: what changes something must come from our own pages, or from a program."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        changes = scope["type"] == "http" and scope["method"] not in SAFE_METHODS
+        if changes and comes_from_elsewhere(Headers(scope=scope)):
+            await answer(Request(scope), 403, ELSEWHERE)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+def comes_from_elsewhere(headers: Headers) -> bool:
+    """Whether a browser says that another site made the request."""
+    if site := headers.get("sec-fetch-site"):
+        return site not in {"same-origin", "none"}
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+
+
+class BodyLimit:
+    """ASGI middleware: no more than MAX_BODY bytes of a request are read, whatever it says of its length."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        length = Headers(scope=scope).get("content-length", "")
+        if length.isdigit() and int(length) > MAX_BODY:
+            await answer(Request(scope), 413, TOO_LARGE)(scope, receive, send)
+            return
+        await self.app(scope, _limited(receive), send)
+
+
+def _limited(receive: Receive) -> Receive:
+    read = 0
+
+    async def receive_some() -> Message:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        if read > MAX_BODY:
+            raise HTTPException(413, TOO_LARGE)
+        return message
+
+    return receive_some

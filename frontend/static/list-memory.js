@@ -1,0 +1,38 @@
+// The lists that this browser may edit: id, secret and name of each, the one used last first. They are kept here and nowhere else.
+const PLACE = "lists";
+
+/** All of them. */
+export function known() {
+  try {
+    const found = JSON.parse(localStorage.getItem(PLACE) ?? "[]");
+    return Array.isArray(found) ? found.filter((list) => list?.id && list?.key) : [];
+  } catch {
+    return [];
+  }
+}
+
+function keep(lists) {
+  try {
+    localStorage.setItem(PLACE, JSON.stringify(lists));
+  } catch {
+    // A browser that stores nothing still has the address.
+  }
+}
+
+/** Keep a list, or its new name, as the one used last. */
+export const remember = (list) => keep([list, ...known().filter((other) => other.id !== list.id)]);
+
+/** Forget a list that is gone. */
+export const forget = (id) => keep(known().filter((other) => other.id !== id));
+
+/** Ask the API to change a list. */
+export async function change(list, method, path, body) {
+  const answer = await fetch(`/api/v1/lists/${encodeURIComponent(list.id)}${path}`, {
+    method,
+    headers: { authorization: `Bearer ${list.key}`, ...(body ? { "content-type": "application/json" } : {}) },
+    body: body ? JSON.stringify(body) : undefined,
+  });
+  if (answer.ok) return;
+  if (answer.status === 404 && !path) forget(list.id);
+  throw new Error((await answer.json().catch(() => null))?.detail ?? "The server did not answer as it should. Reload the page.");
+}

@@ -1,0 +1,478 @@
+import csv
+import io
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import fields
+from html.parser import HTMLParser
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from backend import list_files, list_pages
+from backend.app import create_app
+from backend.guards import MAX_BODY
+from backend.list_files import FORMATS, Row, guard, unguard
+from backend.list_store import ListStore
+from backend.list_texts import MAX_ENTRIES, MAX_NOTE, MAX_TEXT, Entry, make_draft
+from backend.live import RefusedError
+from backend.settings import Settings
+from data.layout import StorePaths
+from data.sql import ListEntryRecord, ListRecord
+from tests.backend.test_pages import Page, source
+from tests.fake_run import DEAD, MARKED, publish_run
+
+API = "/api/v1/lists"
+FEATURES = ["tiny/1-relu-64/3", "tiny/1-relu-256/9", f"tiny/1-relu-64/{MARKED}", f"tiny/1-relu-64/{DEAD}"]
+GONE = "tiny/9-relu-1024/7"
+HOSTILE_NOTES = [
+    '=HYPERLINK("x")', "'=1", "''@x", "'tis", "+1", "-1", "@a", "\tcell", "\nline", "＝1", "</textarea>",
+    "<script>alert(1)</script>", 'a,b;"c"\nd', "\u202egnp.exe", "😀 שלום", "\x1b[31m", "x" * MAX_NOTE, " ", "",
+    "{{7*7}}", "null",
+]  # fmt: skip
+
+
+@pytest.fixture
+def made(client: TestClient) -> dict[str, str]:
+    """A list of FEATURES and of one that is gone."""
+    entries = [{"feature": name, "note": f"note {i}"} for i, name in enumerate([*FEATURES, GONE])]
+    answer = client.post(API, json={"name": "Rivers & <b>", "note": "one\ntwo", "entries": entries})
+    assert answer.status_code == 201
+    return answer.json()
+
+
+def bearer(made: dict[str, str]) -> dict[str, str]:
+    return {"authorization": f"Bearer {made['secret']}"}
+
+
+def names(client: TestClient, made: dict[str, str]) -> list[str]:
+    return [entry["feature"] for entry in client.get(f"{API}/{made['id']}").json()["entries"]]
+
+
+def rows_of(draft: list_files.Draft) -> list[Row]:
+    return [Row(entry, None) for entry in draft.entries]
+
+
+def test_a_list_is_read_without_a_secret_and_says_what_is_gone(client, made):
+    answer = client.get(f"{API}/{made['id']}").json()
+    assert (answer["name"], answer["note"]) == ("Rivers & <b>", "one\ntwo")
+    assert [entry["published"] for entry in answer["entries"]] == [True, True, True, True, False]
+    assert answer["entries"][0]["density"] > 0
+    assert answer["entries"][4] == {
+        "feature": GONE, "note": "note 4", "published": False, "label": None, "density": None, "max": None
+    }  # fmt: skip
+    assert made["secret"] not in json.dumps(answer)
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+def test_editing_needs_the_secret(client, made, method):
+    address, body = f"{API}/{made['id']}", None if method == "DELETE" else {"name": "mine now"}
+    without = client.request(method, address, json=body)
+    assert (without.status_code, without.headers["www-authenticate"]) == (401, "Bearer")
+    assert without.headers["content-type"] == "application/problem+json"
+    wrong = client.request(method, address, json=body, headers={"authorization": f"Bearer {made['secret'][:-1]}"})
+    assert (wrong.status_code, wrong.json()["status"]) == (403, 403)
+    assert client.get(address).json()["name"] == "Rivers & <b>"
+
+
+def test_only_a_hash_of_the_secret_is_kept(client, made):
+    with Session(client.app.state.library._engine) as session:
+        record = session.get(ListRecord, made["id"])
+        kept = json.dumps([str(value) for value in vars(record).values()])
+    assert made["secret"] not in kept
+    assert re.fullmatch("[0-9a-f]{64}", record.secret_hash)
+
+
+def test_a_program_edits_all_of_a_list(client, made):
+    address, secret = f"{API}/{made['id']}", bearer(made)
+    assert client.patch(address, json={"name": " a \n name "}, headers=secret).json()["name"] == "a name"
+    added = client.post(f"{address}/entries", json={"feature": "/tiny/1-relu-64/9", "place": 1}, headers=secret)
+    assert (added.status_code, added.json()["feature"]) == (201, "tiny/1-relu-64/9")
+    assert names(client, made) == [FEATURES[0], "tiny/1-relu-64/9", *FEATURES[1:], GONE]
+    again = client.post(f"{address}/entries", json={"feature": "tiny/1-relu-64/9"}, headers=secret)
+    assert again.status_code == 201
+    assert len(names(client, made)) == 6
+    moved = client.patch(f"{address}/entries/{GONE}", json={"place": 0, "note": "back?"}, headers=secret)
+    assert moved.status_code == 204
+    first = client.get(address).json()["entries"][0]
+    assert (first["feature"], first["note"]) == (GONE, "back?")
+    assert client.delete(f"{address}/entries/{GONE}", headers=secret).status_code == 204
+    assert client.delete(f"{address}/entries/{GONE}", headers=secret).status_code == 404
+    put = client.put(address, json={"entries": [{"feature": FEATURES[1]}]}, headers=secret).json()
+    assert ([entry["feature"] for entry in put["entries"]], put["note"]) == ([FEATURES[1]], "")
+    assert client.delete(address, headers=secret).status_code == 204
+    assert client.get(address).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"entries": [{"feature": "nonsense"}]}, "names no feature"),
+        ({"entries": [{"feature": FEATURES[0], "note": "a\0b"}]}, "no text"),
+        ({"entries": [{"feature": FEATURES[0], "note": "x" * (MAX_NOTE + 1)}]}, "2,000 characters"),
+        ({"name": "x" * 201}, "200 characters"),
+        ({"entries": [{"feature": f"t/s/{i}"} for i in range(MAX_ENTRIES + 1)]}, "10000 items"),
+        ({"entries": [{"feature": f"t/s/{i}", "note": "x" * MAX_NOTE} for i in range(501)]}, "1,000,000 characters"),
+    ],
+)
+def test_what_is_too_much_or_no_text_is_refused(client, body, says):
+    answer = client.post(API, json=body)
+    assert answer.status_code == 422
+    assert says in answer.json()["detail"]
+
+
+def test_a_feature_that_is_not_here_cannot_be_added(client, made):
+    answer = client.post(f"{API}/{made['id']}/entries", json={"feature": GONE}, headers=bearer(made))
+    assert (answer.status_code, GONE in answer.json()["detail"]) == (422, True)
+
+
+def test_a_list_never_grows_beyond_its_limits(client, made):
+    store: ListStore = client.app.state.lists
+    full = make_draft("", "", [Entry("t", "s", i) for i in range(MAX_ENTRIES)])
+    list_id, secret = store.create(full)
+    with pytest.raises(RefusedError, match="10,000"), store.edit(list_id, secret) as edit:
+        edit.add([Entry("t", "s", MAX_ENTRIES)])
+    assert len(store.entries(list_id)) == MAX_ENTRIES
+    with store.edit(list_id, secret) as edit:
+        assert edit.move(f"t/s/{MAX_ENTRIES - 1}", 0) == 0
+    order = [entry.index for entry in store.entries(list_id)]
+    assert order == [MAX_ENTRIES - 1, *range(MAX_ENTRIES - 1)]
+    notes = make_draft("", "", [Entry("t", "s", i, "x" * MAX_NOTE) for i in range(MAX_TEXT // MAX_NOTE)])
+    list_id, secret = store.create(notes)
+    with pytest.raises(RefusedError, match="1,000,000"), store.edit(list_id, secret) as edit:
+        edit.add([Entry("t", "s", 9999, "x")])
+
+
+# ---- pages
+
+
+PAGES = {
+    "/lists": ("lists.html", list_pages.ListsPage),
+    f"/lists/new?f={FEATURES[0]}": ("list_new.html", list_pages.NewListPage),
+    "/lists/{id}": ("list.html", list_pages.ListPage),
+    "/lists/{id}/edit?key={secret}": ("list_edit.html", list_pages.ListEditPage),
+}
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_pages_use_what_they_declare_and_nothing_inline(pages, made, path):
+    template, context = PAGES[path]
+    answer = pages.get(path.format(**made))
+    assert answer.template.name == template
+    code = " ".join(re.findall(r"{[{%].*?[%}]}", source(template), re.DOTALL))
+    for field in [f.name for f in fields(context)]:
+        assert field in answer.context
+        assert re.search(rf"\b{field}\b", code), f"{template} does not use {field}"
+    for tag, attributes in Page(answer.text).elements:
+        assert not any(name.startswith("on") or name == "style" for name in attributes), (tag, attributes)
+        assert tag != "script" or "src" in attributes
+
+
+def test_a_list_is_made_by_its_form_and_edited_behind_a_secret_link(client):
+    form = {"name": "A", "f": [FEATURES[0]], "features": f"{FEATURES[1]}\r\nhttp://here/{FEATURES[2]}?kind=top#x"}
+    answer = client.post("/lists", data=form, follow_redirects=False)
+    address = answer.headers["location"]
+    assert answer.status_code == 303
+    found = re.fullmatch(r"/lists/([a-z2-9]{16})/edit\?key=([\w-]{32})&done=made", address)
+    assert found
+    page = client.get(address)
+    assert page.headers["referrer-policy"] == "strict-origin"
+    assert page.headers["cache-control"] == "no-store"
+    assert [e["feature"] for e in client.get(f"{API}/{found[1]}").json()["entries"]] == FEATURES[:3]
+    read = client.get(f"/lists/{found[1]}")
+    assert found[2] not in read.text
+    assert read.headers["x-robots-tag"] == "noindex"
+    assert client.get(f"/lists/{found[1]}/edit?key={found[2][:-1]}").status_code == 403
+    assert client.get(f"/lists/{found[1]}/edit").status_code == 403
+    assert client.get("/lists/none").status_code == 404
+
+
+def test_a_wrong_feature_in_the_form_is_named_and_nothing_is_lost(pages):
+    answer = pages.post("/lists", data={"name": "Mine", "note": "kept", "features": f"{FEATURES[0]} {GONE}"})
+    assert answer.status_code == 422
+    assert GONE in answer.context["problem"]
+    assert (answer.context["name"], answer.context["note"]) == ("Mine", "kept")
+    assert answer.context["features"].split() == [FEATURES[0], GONE]
+
+
+def edit(client: TestClient, made: dict[str, str], **form: str) -> str:
+    answer = client.post(made["edit"], data=form, follow_redirects=False)
+    assert answer.status_code == 303
+    return answer.headers["location"]
+
+
+def test_forms_edit_all_of_a_list(client, made):
+    assert edit(client, made, do="down", feature=FEATURES[0]).endswith("done=down#e2")
+    assert names(client, made)[:2] == [FEATURES[1], FEATURES[0]]
+    edit(client, made, do="up", feature=FEATURES[0])
+    assert edit(client, made, do="up", feature=FEATURES[0]).endswith("#e1")
+    assert names(client, made) == [*FEATURES, GONE]
+    edit(client, made, do="save", feature=GONE, note="a\r\nb")
+    edit(client, made, do="describe", name="New", list_note="why")
+    answer = client.get(f"{API}/{made['id']}").json()
+    assert (answer["name"], answer["note"], answer["entries"][4]["note"]) == ("New", "why", "a\nb")
+    edit(client, made, do="remove", feature=FEATURES[1])
+    assert edit(client, made, do="add", features="tiny/1-relu-64/11").endswith("done=add#e5")
+    assert edit(client, made, do="add", features="tiny/1-relu-64/11").endswith("done=there")
+    assert names(client, made) == [FEATURES[0], *FEATURES[2:], GONE, "tiny/1-relu-64/11"]
+    unsure = client.post(made["edit"], data={"do": "delete"})
+    assert (unsure.status_code, "tick the box" in unsure.text) == (422, True)
+    assert edit(client, made, do="delete", sure="1") == "/lists"
+    assert client.get(made["href"]).status_code == 404
+
+
+def test_edits_by_form_need_the_secret(client, made):
+    answer = client.post(f"{made['href']}/edit?key=wrong", data={"do": "remove", "feature": FEATURES[0]})
+    assert answer.status_code == 403
+    assert client.post(f"{made['href']}/edit", data={"do": "delete", "sure": "1"}).status_code == 403
+    assert names(client, made) == [*FEATURES, GONE]
+
+
+def test_a_copy_is_another_list(client, made):
+    answer = client.post("/lists", data={"copy_of": made["id"]}, follow_redirects=False)
+    copied = answer.headers["location"].split("/")[2]
+    assert copied != made["id"]
+    found = client.get(f"{API}/{copied}").json()
+    assert found["name"] == "Copy of Rivers & <b>"
+    assert found["entries"] == client.get(f"{API}/{made['id']}").json()["entries"]
+
+
+def test_a_page_of_a_list_shows_its_features_and_leads_on(pages, made):
+    answer = pages.get(made["href"])
+    page = Page(answer.text)
+    for feature in FEATURES:
+        assert f"/{feature}" in page.links()
+    assert "Not published here now" in page.text
+    assert [view.specimen is None for view in answer.context["entries"]] == [False] * 4 + [True]
+    assert all(view.specimen.examples for view in answer.context["entries"][:3])
+    steer = next(link for link in page.links() if link.startswith("/steer?"))
+    assert steer == "/steer?" + "&".join(f"f={name}" for name in FEATURES[:3])  # not the dead one
+    assert pages.get(steer).context["outcome"].problem == ""
+    assert {f"{made['href']}.{ending}" for ending in FORMATS} <= page.links()
+
+
+def test_the_number_of_reads_does_not_grow_with_the_list(client, monkeypatch):
+    from data.vectors import PublishedRun
+
+    reads: list[str] = []
+    take = PublishedRun.take
+    monkeypatch.setattr(
+        PublishedRun, "take", lambda self, name, *rest: (reads.append(name), take(self, name, *rest))[1]
+    )
+    counted = []
+    for number in (2, 50):
+        body = {"entries": [{"feature": f"tiny/1-relu-256/{i}"} for i in range(10, 10 + number)]}
+        made = client.post(API, json=body).json()
+        client.get(made["href"])  # documents are remembered
+        reads.clear()
+        client.get(made["href"])
+        counted.append(len(reads))
+    assert counted[0] == counted[1] <= 4
+
+
+def test_long_lists_turn_pages(client):
+    body = {"entries": [{"feature": f"tiny/1-relu-256/{i}"} for i in range(120)]}
+    made = client.post(API, json=body).json()
+    second = Page(client.get(made["href"] + "?page=2").text)
+    assert "51–100 of 120" in second.text
+    assert {"?page=1", "?page=3"} <= second.links()
+    assert edit(client, made, do="down", feature="tiny/1-relu-256/49").endswith("&page=2&done=down#e51")
+
+
+def test_hostile_notes_are_shown_literally(client):
+    entries = [{"feature": f"tiny/1-relu-256/{i}", "note": note} for i, note in enumerate(HOSTILE_NOTES)]
+    made = client.post(API, json={"name": "<i>\u202ex", "entries": entries}).json()
+    read = Page(client.get(made["href"]).text)
+    assert "<script>alert(1)</script>" in read.text
+    assert not {"\u202e", "\x1b"} & set(read.text)
+    written = Areas(client.get(made["edit"]).text)
+    assert [note for name, note in written.areas if name == "note"] == HOSTILE_NOTES
+
+
+class Areas(HTMLParser):
+    """The texts of the text areas of a page, as a browser reads them: without a newline that comes first."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.areas: list[tuple[str | None, str]] = []
+        self._name: str | None = None
+        self._within = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag == "textarea":
+            self.areas.append((dict(attributes).get("name"), ""))
+            self._within = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "textarea":
+            name, content = self.areas.pop()
+            self.areas.append((name, content.removeprefix("\n")))
+            self._within = False
+
+    def handle_data(self, data: str) -> None:
+        if self._within:
+            name, content = self.areas.pop()
+            self.areas.append((name, content + data))
+
+
+# ---- files
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_list_comes_back_from_its_file_exactly(client, ending):
+    entries = [{"feature": f"tiny/1-relu-256/{i}", "note": note} for i, note in enumerate(HOSTILE_NOTES)]
+    body = {"name": '=name, "quoted"', "note": "@note\nof two lines", "entries": [*entries, {"feature": GONE}]}
+    made = client.post(API, json=body).json()
+    file = client.get(f"{made['href']}.{ending}")
+    assert made["secret"].encode() not in file.content
+    assert "attachment" in file.headers["content-disposition"]
+    answer = client.post("/lists/import", files={"file": (f"x.{ending}", file.content)}, follow_redirects=False)
+    assert answer.status_code == 303
+    imported = client.get(f"{API}/{answer.headers['location'].split('/')[2]}").json()
+    original = client.get(f"{API}/{made['id']}").json()
+    assert {k: imported[k] for k in ("name", "note", "entries")} == {
+        k: original[k] for k in ("name", "note", "entries")
+    }
+    assert [e["note"] for e in imported["entries"]] == [*HOSTILE_NOTES, ""]
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_the_largest_list_can_be_imported(ending):
+    size = MAX_TEXT // MAX_ENTRIES
+    entries = [Entry("m" * 64, "s" * 64, i, "\x01" * size) for i in range(MAX_ENTRIES)]
+    draft = make_draft("", "", entries)
+    data = FORMATS[ending].write("", "", rows_of(draft))
+    assert len(data) < MAX_BODY
+    assert FORMATS[ending].read(data).entries == draft.entries
+
+
+def test_no_cell_of_a_csv_file_is_a_formula(client):
+    entries = [{"feature": f"tiny/1-relu-256/{i}", "note": note} for i, note in enumerate(HOSTILE_NOTES)]
+    made = client.post(API, json={"name": "=1+1", "note": "-2", "entries": entries}).json()
+    rows = list(csv.reader(io.StringIO(client.get(f"{made['href']}.csv").text, newline="")))
+    assert len(rows) == len(HOSTILE_NOTES) + 1
+    assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝"))]
+
+
+@pytest.mark.parametrize("note", HOSTILE_NOTES)
+def test_guarding_a_cell_is_undone_exactly(note):
+    assert unguard(guard(note)) == note
+
+
+def test_spreadsheets_and_data_frames_may_be_imported():
+    plain = FORMATS["csv"].read("\ufefffeature,note\r\n/tiny/1-relu-64/3,hello\r\n".encode())
+    assert plain.entries == (Entry("tiny", "1-relu-64", 3, "hello"),)
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"index": [3, 4], "sae": ["s", "s"], "model": ["m", "m"], "more": [1.5, 2.5]}), sink)
+    assert FORMATS["parquet"].read(sink.getvalue()).entries == (Entry("m", "s", 3), Entry("m", "s", 4))
+
+
+def parquet(compression: str = "snappy", **columns: object) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink, compression=compression)
+    return sink.getvalue()
+
+
+NAMED = {"model": ["m"], "sae": ["s"], "index": [1]}
+
+
+@pytest.mark.parametrize(
+    ("filename", "data", "says"),
+    [
+        ("x.xlsx", b"", "csv, .json or .parquet"),
+        ("x.csv", b"\xff\xfe", "UTF-8"),
+        ("x.csv", b"name\r\nx\r\n", "needs the columns"),
+        ("x.csv", b"model,sae,index\r\nm,s,x\r\n", "row 2"),
+        ("x.csv", b'model,sae,index\r\n"m,s,1', "no CSV"),
+        ("x.csv", b"model,sae,index\r\n" + b"m,s,1\r\n" * (MAX_ENTRIES + 1), "10,000 features"),
+        ("x.json", b"[", "no JSON"),
+        ("x.json", b"[" * 100_000, "no JSON"),
+        ("x.json", b"{}", "no list of Monosema"),
+        ("x.json", b'{"monosema_list": 1, "entries": [1]}', "entries"),
+        ("x.json", b'{"monosema_list": 1, "entries": [{"feature": 3}]}', "no text"),
+        ("x.json", b'{"monosema_list": 1, "entries": [{"feature": "a/b/1", "note": "\\ud800"}]}', "surrogate"),
+        ("x.parquet", b"PAR1 nothing PAR1", "no Parquet"),
+        ("x.parquet", parquet(other=[1]), "needs the columns"),
+        ("x.parquet", parquet("zstd", **NAMED), "ZSTD"),
+        ("x.parquet", parquet(**NAMED, note=[3]), "no text"),
+        ("x.parquet", parquet(feature=["a/b/1"] * (MAX_ENTRIES + 1)), "10,001 rows"),
+    ],
+)
+def test_files_that_cannot_be_read_say_why(client, filename, data, says):
+    answer = client.post("/lists/import", files={"file": (filename, data)})
+    assert answer.status_code == 422
+    assert says in Page(answer.text).text
+
+
+def test_a_body_that_is_too_large_is_not_read(client):
+    assert client.post("/lists/import", files={"file": ("x.csv", b"x" * (MAX_BODY + 1))}).status_code == 413
+    endless = (b"x" * 2**20 for _ in range(MAX_BODY // 2**20 + 2))
+    answer = client.post(API, content=endless, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["status"]) == (413, 413)
+
+
+# ---- other sites
+
+
+@pytest.mark.parametrize("path", ["/lists", "/steer", API])
+@pytest.mark.parametrize(
+    ("headers", "passes"),
+    [
+        ({"sec-fetch-site": "cross-site"}, False),
+        ({"sec-fetch-site": "same-site"}, False),
+        ({"sec-fetch-site": "same-origin", "origin": "null"}, True),
+        ({"origin": "https://elsewhere.example"}, False),
+        ({"origin": "null"}, False),
+        ({"origin": "http://testserver"}, True),
+        ({}, True),
+    ],
+)
+def test_other_sites_change_nothing(client, path, headers, passes):
+    body = {"json": {}} if path == API else {"data": {"name": "x"}}
+    answer = client.post(path, headers=headers, follow_redirects=False, **body)
+    assert (answer.status_code != 403) == passes
+    if not passes and path == API:
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+# ---- what is published changes, lists stay
+
+
+@pytest.fixture
+def own(tmp_path_factory: pytest.TempPathFactory, published_store: StorePaths) -> Iterator[TestClient]:
+    """A server on a copy of the store, which may be changed."""
+    copied = StorePaths(tmp_path_factory.mktemp("lists") / "store")
+    shutil.copytree(published_store.root, copied.root)
+    with TestClient(create_app(Settings(store=copied.root, live=False))) as client:
+        yield client
+
+
+def test_lists_survive_a_republish(own):
+    entries = [{"feature": name, "note": "mine"} for name in FEATURES]
+    made = own.post(API, json={"name": "Stays", "entries": entries}).json()
+    before = own.get(f"{API}/{made['id']}").json()
+    publish_run(own.app.state.settings.paths, "fake", "tiny", 1)
+    after = own.get(f"{API}/{made['id']}").json()
+    assert [e["feature"] for e in after["entries"]] == [e["feature"] for e in before["entries"]] == FEATURES
+    assert [e["note"] for e in after["entries"]] == ["mine"] * 4
+    assert [e["max"] for e in after["entries"]] != [e["max"] for e in before["entries"]]
+    with own.app.state.library._engine.begin() as connection:
+        connection.execute(text("DELETE FROM saes"))
+        connection.execute(text("DELETE FROM runs"))
+    gone = own.get(f"{API}/{made['id']}").json()
+    assert [(e["feature"], e["published"]) for e in gone["entries"]] == [(name, False) for name in FEATURES]
+    assert own.get(made["href"]).status_code == 200
+    assert own.get(made["edit"]).status_code == 200
+
+
+def test_deleting_leaves_no_entry(client, made):
+    client.delete(f"{API}/{made['id']}", headers=bearer(made))
+    with Session(client.app.state.library._engine) as session:
+        left = select(ListEntryRecord).where(ListEntryRecord.list_id == made["id"])
+        assert session.scalars(left).all() == []
