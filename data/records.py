@@ -184,3 +184,22 @@ PUBLISHED_MAP = pa.schema(
     ]
 )
 """Table `map`: what a map shows of a point without asking again."""
+
+SearchField = Literal["label", "promoted", "examples"]
+SEARCH_FIELDS: tuple[SearchField, ...] = ("label", "promoted", "examples")
+"""What a feature can be found by."""
+
+_PACKED = {b"lance-encoding:compression": b"zstd"}
+_TEXTS = pa.list_(pa.field("item", pa.string(), metadata=_PACKED))
+
+SEARCH = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),  # of the feature in table `features`, and here
+        pa.field("sae", pa.string(), nullable=False),
+        pa.field("alive", pa.bool_(), nullable=False),
+        pa.field("density", pa.float32(), nullable=False),
+        pa.field("texts", _TEXTS, nullable=False),  # around its strongest tokens, the strongest first
+        *[pa.field(name, _TEXTS, nullable=False) for name in SEARCH_FIELDS],  # terms, see data.words
+    ]
+)
+"""Table `search`: the terms by which every feature is found, with an index on each column that is searched."""

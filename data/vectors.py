@@ -1,7 +1,7 @@
 """The published tables of one run in LanceDB: written once by `publish`, read by the server.
 
 Rows are found by number (`take`), which costs about a millisecond at any size. Lists are filtered and sorted inside
-LanceDB. Nothing here reads a whole table but the vocabulary and the map.
+LanceDB, which also keeps the indexes that `search` asks. Only the vocabulary and the map are read whole.
 """
 
 import errno
@@ -18,12 +18,15 @@ import lancedb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from lancedb.query import ColumnOrdering
+from lancedb.index import FTS, Bitmap, BTree
+from lancedb.query import ColumnOrdering, FullTextOperator, MatchQuery, MultiMatchQuery
 from lancedb.table import Table
 
-from data.records import EXAMPLE_KINDS, TOKENS_PER_CHUNK
+from data.records import EXAMPLE_KINDS, SEARCH_FIELDS, TOKENS_PER_CHUNK, SearchField
 
-TABLES = ("features", "examples", "neighbours", "map", "documents", "chunks", "vocabulary")
+TABLES = ("features", "examples", "neighbours", "map", "documents", "chunks", "vocabulary", "search")
+SEARCH_WEIGHTS: dict[SearchField, float] = {"label": 4.0, "promoted": 2.0, "examples": 1.0}
+"""What a match in each field counts."""
 SORTS = ("index", "density", "max", "mean", "label")
 
 
@@ -55,6 +58,24 @@ def _noting(batches: Iterable[pa.RecordBatch], raised: list[Exception]) -> Itera
         raise
 
 
+def index_search(folder: Path) -> None:
+    """Index table `search` of a run: its terms as they stand, and what searches are narrowed by."""
+    table = lancedb.connect(str(folder)).open_table("search")
+    as_they_stand = FTS(
+        base_tokenizer="whitespace",
+        lower_case=False,
+        stem=False,
+        remove_stop_words=False,
+        ascii_folding=False,
+        max_token_length=None,
+    )
+    for name in SEARCH_FIELDS:
+        table.create_index(name, config=as_they_stand)
+    table.create_index("sae", config=Bitmap())
+    table.create_index("alive", config=Bitmap())
+    table.create_index("density", config=BTree())
+
+
 @dataclass(frozen=True)
 class PublishedRun:
     """Read access to the tables of one published run."""
@@ -63,9 +84,8 @@ class PublishedRun:
     """Its `lance` folder."""
 
     @cached_property
-    def _tables(self) -> dict[str, Table]:
-        connection = lancedb.connect(str(self.folder))
-        return {name: connection.open_table(name) for name in TABLES}
+    def _tables(self) -> "_Tables":
+        return _Tables(self.folder)
 
     def take(self, name: str, rows: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
         """Rows of a table by number, in the order asked for; a number may come twice."""
@@ -106,6 +126,25 @@ class PublishedRun:
     def count_features(self, where: str) -> int:
         """How many features satisfy `where`."""
         return int(self._tables["features"].count_rows(where))
+
+    def search(
+        self, terms: Sequence[str], fields: Sequence[SearchField], where: str | None, limit: int
+    ) -> list[tuple[int, float]]:
+        """Row and score (BM25) of the features that have all terms in one of the fields, the best first.
+
+        `terms` are of data.words and hold no white space; `where` is a condition in SQL on `sae`, `alive`, `density`.
+        """
+        words, operator = " ".join(terms), FullTextOperator.AND
+        query: MatchQuery | MultiMatchQuery
+        if len(fields) == 1:  # MultiMatchQuery takes two at least
+            query = MatchQuery(words, fields[0], operator=operator)
+        else:
+            weights = [SEARCH_WEIGHTS[name] for name in fields]
+            query = MultiMatchQuery(words, list(fields), boosts=weights, operator=operator)
+        search = self._tables["search"].search(query).select(["row", "_score"]).limit(limit)
+        found = (search.where(where) if where else search).to_arrow()
+        pairs = zip(found["row"].to_pylist(), found["_score"].to_pylist(), strict=True)
+        return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
 
     def examples(self, first: int, num_by_kind: Sequence[int], kind: int | None = None) -> pa.Table:
         """A feature's examples, of one kind (a number in EXAMPLE_KINDS) or of all."""
@@ -152,3 +191,15 @@ class PublishedRun:
     def vocabulary(self) -> list[bytes]:
         """The bytes of every token by id."""
         return cast(list[bytes], self._tables["vocabulary"].to_arrow()["text"].to_pylist())
+
+
+class _Tables(dict[str, Table]):
+    """The tables of a folder by name, each opened when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._connection = lancedb.connect(str(folder))
+
+    def __missing__(self, name: str) -> Table:
+        table = self[name] = self._connection.open_table(name)
+        return table

@@ -27,6 +27,7 @@ from data.records import (
     PUBLISHED_DOCUMENTS,
     PUBLISHED_EXAMPLES,
     PUBLISHED_MAP,
+    SEARCH,
     STATISTICS_FILE,
     TOKENS_PER_CHUNK,
     VOCABULARY,
@@ -35,6 +36,7 @@ from data.records import (
 from pipeline.decoders import decoder_rows
 from pipeline.models.sae import load_header
 from pipeline.progress import Progress
+from pipeline.searchable import NUM_TEXTS, ExampleTexts, search_batch
 
 ROWS_PER_BATCH = 4096
 TOKENS_PER_BATCH = 1 << 18
@@ -103,6 +105,7 @@ class RunTables:
             "documents": RunTable(PUBLISHED_DOCUMENTS, documents, self._documents),
             "chunks": RunTable(CHUNKS, chunks, self._chunks),
             "vocabulary": RunTable(VOCABULARY, len(self.vocabulary), self._vocabulary),
+            "search": RunTable(SEARCH, sum(self.sizes), self._search),
         }
 
     def _features(self) -> Iterator[pa.RecordBatch]:
@@ -207,6 +210,25 @@ class RunTables:
 
     def _vocabulary(self) -> Iterator[pa.RecordBatch]:
         yield _batch(VOCABULARY, {"text": pa.array(self.vocabulary, pa.binary())})
+
+    def _search(self) -> Iterator[pa.RecordBatch]:
+        texts = ExampleTexts(self.corpus, self.vocabulary)
+        for name, size, first_row in zip(self.saes, self.sizes, self.first_rows, strict=True):
+            features = pa.Table.from_arrays(
+                [
+                    *self._read("examples", name, STATISTICS_FILE).select(["num_active", "density"]),
+                    *self._read("explain", name, EXPLANATIONS_FILE).select(["label", "promoted"]),
+                ],
+                ["num_active", "density", "label", "promoted"],
+            )
+            examples = self._read("examples", name, EXAMPLES_FILE).select(["document", "position"])
+            num_FE = self._num_examples(name, size)
+            first_F = np.cumsum(num_FE.sum(1)) - num_FE.sum(1)
+            num_F = np.minimum(num_FE[:, EXAMPLE_KINDS.index("top")], NUM_TEXTS)
+            for rows in _ranges(size):
+                some = examples.slice(first_F[rows][0], int(num_FE[rows].sum()))
+                found = texts.of_features(some, first_F[rows] - first_F[rows][0], num_F[rows])
+                yield search_batch(name, first_row + rows.start, _columns(features, rows), found, self.vocabulary)
 
     def _per_sae(self, stage: str, file: str) -> list[pa.Table]:
         return [self._read(stage, name, file) for name in self.saes]

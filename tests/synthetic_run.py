@@ -31,14 +31,17 @@ from data.records import (
     PUBLISHED_DOCUMENTS,
     PUBLISHED_EXAMPLES,
     PUBLISHED_MAP,
+    SEARCH,
     TOKENS_PER_CHUNK,
     VOCABULARY,
     features_schema,
     neighbours_schema,
 )
-from data.vectors import write_table
+from data.vectors import index_search, write_table
+from data.words import terms
 from pipeline.config import make_recipe
 from pipeline.published import LANCE_FOLDER, ROWS_FILE, make_visible
+from pipeline.searchable import TOKENS_AROUND
 
 ROWS_PER_BATCH = 1 << 15
 MODEL, LAYER, WIDTH, NEAREST = "synthetic", 1, 8, 10
@@ -67,6 +70,7 @@ def publish_synthetic_run(
     folder.mkdir(parents=True)
     for table, (schema, batches) in run.tables().items():
         write_table(folder / LANCE_FOLDER, table, schema, batches)
+    index_search(folder / LANCE_FOLDER)
     (folder / ROWS_FILE).write_text(json.dumps(run.rows()))
     make_visible(store.run(name), key)
     return run
@@ -111,6 +115,12 @@ class SyntheticRun:
         """Examples of each kind of a live feature: as even as can be, the first kinds with one more."""
         return np.array([len(part) for part in np.array_split(np.arange(self.examples_per_feature), 4)], np.int16)
 
+    @cached_property
+    def tokens(self) -> npt.NDArray[np.int64]:
+        """Of all documents, one after the other; the tokens are the words."""
+        rng = np.random.default_rng(self.seed + 1)
+        return np.minimum(rng.zipf(1.3, NUM_TOKENS), NUM_WORDS) - 1
+
     @property
     def num_clusters(self) -> int:
         return max(4, self.num_features // 500)
@@ -131,6 +141,7 @@ class SyntheticRun:
             "examples": (PUBLISHED_EXAMPLES, self._examples),
             "neighbours": (neighbours_schema(len(self.sizes), NEAREST), self._neighbours),
             "map": (PUBLISHED_MAP, self._map),
+            "search": (SEARCH, self._search),
         }
         found = {table: (schema, self._batches(schema, make)) for table, (schema, make) in made.items()}
         found["documents"] = (PUBLISHED_DOCUMENTS, iter([_batch(PUBLISHED_DOCUMENTS, self._documents())]))
@@ -181,7 +192,7 @@ class SyntheticRun:
         live_B, size = block.live, len(block.index)
         density_B = block.density
         active_B = np.where(live_B, np.maximum(1, density_B * NUM_TOKENS), 0).astype(np.int64)
-        promoted_B = (block.index[:, None] * 7 + np.arange(10) * 131) % NUM_WORDS
+        promoted_B = block.promoted
         logits_B = np.tile(np.linspace(3, 1, 10, dtype=np.float32), (size, 1))
         return {
             "sae": _repeated(self.saes[block.sae], size),
@@ -217,7 +228,7 @@ class SyntheticRun:
         kind_M, rank_M = np.tile(kind_E, len(index_B)), np.tile(rank_E, len(index_B))
         index_M = np.repeat(index_B, per_feature)
         document_M = (index_M * 13 + np.tile(np.arange(per_feature), len(index_B)) * 7) % NUM_DOCUMENTS
-        start_M = (index_M * 31 + rank_M * 97) % (CHUNKS_PER_DOCUMENT * TOKENS_PER_CHUNK - WINDOW)
+        start_M = self._start(index_M, rank_M)
         activation_M = np.repeat(block.maximum[block.live], per_feature) * (1 - 0.04 * rank_M) * (1 - 0.2 * kind_M)
         contrast_M = kind_M == EXAMPLE_KINDS.index("contrast")
         activation_M = np.where(contrast_M, 0, activation_M)
@@ -237,6 +248,11 @@ class SyntheticRun:
             "offsets": _lists(np.tile((WINDOW // 2 + AROUND).astype(np.int16), (size, 1)), ~contrast_M),
             "values": _lists(values_MA, ~contrast_M),
         }
+
+    @staticmethod
+    def _start(index_M: npt.NDArray[np.int64], rank_M: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Where the window of an example starts in its document."""
+        return (index_M * 31 + rank_M * 97) % (CHUNKS_PER_DOCUMENT * TOKENS_PER_CHUNK - WINDOW)
 
     def _neighbours(self, block: "Block") -> Columns:
         """The features of each SAE around the same u, the own one left out."""
@@ -266,6 +282,33 @@ class SyntheticRun:
             "density": pa.array(block.density[live].astype(np.float32)),
         }
 
+    def _search(self, block: "Block") -> Columns:
+        """As `publish` makes them, but of one example each, and a beginning which two words share counts twice."""
+        live_B, index_M = block.live, block.index[block.live]
+        rank_M = np.zeros_like(index_M)
+        document_M = (index_M * 13 + rank_M * 7) % NUM_DOCUMENTS
+        at_M = document_M * CHUNKS_PER_DOCUMENT * TOKENS_PER_CHUNK + self._start(index_M, rank_M) + WINDOW // 2
+        words_MW = self.tokens[at_M[:, None] + np.arange(-TOKENS_AROUND, TOKENS_AROUND + 1)]
+        bounds = pa.array(np.arange(len(at_M) + 1) * words_MW.shape[1], pa.int32())
+        texts_M = pc.binary_join(pa.ListArray.from_arrays(bounds, pa.array(self.words).take(words_MW.reshape(-1))), " ")
+        return {
+            "row": pa.array(self.first_rows[block.sae] + block.index),
+            "sae": _repeated(self.saes[block.sae], len(block.index)),
+            "alive": pa.array(live_B),
+            "density": pa.array(block.density.astype(np.float32)),
+            "texts": pa.ListArray.from_arrays(_ends(live_B.astype(np.int64)), texts_M),
+            "label": self._terms(block.label_words[live_B], live_B),
+            "promoted": self._terms(block.promoted, np.ones(len(live_B), bool)),
+            "examples": self._terms(words_MW, live_B),
+        }
+
+    def _terms(self, words_NW: npt.NDArray[np.int64], keep_B: npt.NDArray[np.bool_]) -> pa.Array:
+        """The terms of the words of those features that are kept, one row each."""
+        lists = pa.array([terms([word]) for word in self.words]).take(pa.array(words_NW.reshape(-1)))
+        length_B = np.zeros(len(keep_B), np.int64)
+        length_B[keep_B] = pc.list_value_length(lists).to_numpy().reshape(words_NW.shape).sum(1)
+        return pa.ListArray.from_arrays(_ends(length_B), lists.flatten())
+
     def _documents(self) -> Columns:
         numbers = np.arange(NUM_DOCUMENTS)
         return {
@@ -277,9 +320,7 @@ class SyntheticRun:
         }
 
     def _chunks(self) -> Columns:
-        rng = np.random.default_rng(self.seed + 1)
-        tokens = np.minimum(rng.zipf(1.3, NUM_TOKENS), NUM_WORDS) - 1
-        return {"tokens": _lists(tokens.reshape(-1, TOKENS_PER_CHUNK).astype(np.int32))}
+        return {"tokens": _lists(self.tokens.reshape(-1, TOKENS_PER_CHUNK).astype(np.int32))}
 
     def _pieces(self) -> list[bytes]:
         return [f" {word}".encode() for word in self.words]
@@ -335,10 +376,20 @@ class Block:
         before = sum(size - size // DEAD_EVERY for size in self.run.sizes[: self.sae])
         return before + self.index - self.index // DEAD_EVERY
 
+    @property
+    def promoted(self) -> npt.NDArray[np.int64]:
+        """Tokens that each feature promotes [B, 10]."""
+        return (self.index[:, None] * 7 + np.arange(10) * 131) % NUM_WORDS
+
+    @property
+    def label_words(self) -> npt.NDArray[np.int64]:
+        """Numbers of the two words of each label [B, 2]: the cluster's and the feature's."""
+        return np.stack([self.cluster, self.index * 17], 1) % NUM_WORDS
+
     def labels(self) -> pa.Array:
-        """The cluster's word and the feature's; "" when dead."""
+        """The label's words; "" when dead."""
         words = pa.array(self.run.words)
-        first, second = words.take(self.cluster % NUM_WORDS), words.take(self.index * 17 % NUM_WORDS)
+        first, second = (words.take(numbers) for numbers in self.label_words.T)
         return pc.if_else(pa.array(self.live), pc.binary_join_element_wise(first, second, " "), "")
 
     def places(self) -> Floats:
@@ -383,3 +434,8 @@ def _lists(values_BK: npt.NDArray[Any], kept_B: npt.NDArray[np.bool_] | None = N
 
 def _batch(schema: pa.Schema, columns: Columns) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def _ends(length_B: npt.NDArray[np.int64]) -> pa.Array:
+    """Offsets of lists of these lengths [B + 1]."""
+    return pa.array(np.concatenate([[0], np.cumsum(length_B)]), pa.int32())

@@ -18,7 +18,7 @@ from data import CONTRACT_VERSION, __version__
 from data.layout import RunPaths
 from data.manifests import Manifest, hash_folder, load_manifest, write_manifest
 from data.records import CURVE_FILE, METRICS_FILE
-from data.vectors import PublishedRun, write_table
+from data.vectors import PublishedRun, index_search, write_table
 from pipeline.config import Recipe
 from pipeline.fetched import model_folder
 from pipeline.models.sae import HEADER_FILE, WEIGHTS_FILE, load_header
@@ -80,6 +80,7 @@ def _write(work: Work, folder: Path) -> None:
             name: write_table(partial / LANCE_FOLDER, name, table.schema, table.batches(progress))
             for name, table in tables.all().items()
         }
+    index_search(partial / LANCE_FOLDER)
     for name in work.recipe.sae_names:
         _copy_sae(work.input_folder("train") / name, partial / SAES_FOLDER / name)
     rows = _rows(work, tables.first_rows, PublishedRun(partial / LANCE_FOLDER))

@@ -10,13 +10,15 @@ from data.records import (
     PUBLISHED_DOCUMENTS,
     PUBLISHED_EXAMPLES,
     PUBLISHED_MAP,
+    SEARCH,
     TOKENS_PER_CHUNK,
     VOCABULARY,
     features_schema,
     histogram_edges,
     neighbours_schema,
 )
-from data.vectors import PublishedRun, write_table
+from data.vectors import PublishedRun, index_search, write_table
+from data.words import terms
 
 NUM_FEATURES = 300
 LENGTHS = [700, 1, TOKENS_PER_CHUNK, TOKENS_PER_CHUNK + 1, 40]
@@ -75,6 +77,25 @@ def make_documents() -> tuple[Columns, Columns]:
     return documents, {"tokens": list(chunks)}
 
 
+LABELS = ["river", "riverside walk", "old river bank", "war", "", "river river war", "(", "日本 😀"]
+PROMOTED = [[" war", " peace"], [], ["river"], [" war"], [" river"], [], ["'"], [" nothing"]]
+TEXTS = [["by the river"], ["a war"], [], ["the river", "river"], [], ["walk"], ['"'], ["日", "x"]]
+
+
+def make_search() -> Columns:
+    size = len(LABELS)
+    return {
+        "row": list(range(size)),
+        "sae": ["a"] * 4 + ["b's"] * (size - 4),
+        "alive": [row != 4 for row in range(size)],
+        "density": [row / 10 for row in range(size)],
+        "texts": list(TEXTS),
+        "label": [terms([label]) for label in LABELS],
+        "promoted": [terms(tokens) for tokens in PROMOTED],
+        "examples": [terms(texts) for texts in TEXTS],
+    }
+
+
 def write(folder: Path, name: str, schema: pa.Schema, columns: Columns) -> None:
     batches = pa.table({f.name: pa.array(columns[f.name], f.type) for f in schema}, schema=schema).to_batches(64)
     assert write_table(folder, name, schema, batches) == sum(len(batch) for batch in batches)
@@ -96,6 +117,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> PublishedRun:
     write(folder, "documents", PUBLISHED_DOCUMENTS, documents)
     write(folder, "chunks", CHUNKS, chunks)
     write(folder, "vocabulary", VOCABULARY, {"text": [b"\xff", b"\x00", b"</s>"]})
+    write(folder, "search", SEARCH, make_search())
+    index_search(folder)
     return PublishedRun(folder)
 
 
@@ -135,6 +158,43 @@ def test_pages_are_slices_of_one_sorted_list(run: PublishedRun, sort: str, desce
     ]
     assert [index for page in pages for index in page] == rows
     assert run.count_features("sae = 'a' AND density > 0") == len(rows)
+
+
+ALL = ("label", "promoted", "examples")
+
+
+@pytest.mark.parametrize(
+    ("words", "fields", "where", "expected"),
+    [
+        (["river"], ALL, None, {0, 1, 2, 3, 4, 5}),
+        (["river"], ("label",), None, {0, 1, 2, 5}),
+        (["river"], ("promoted",), None, {2, 4}),
+        (["river"], ("examples",), None, {0, 3}),
+        (["riv"], ("label", "examples"), "alive = true", {0, 1, 2, 3, 5}),
+        (["w", "riverside"], ALL, None, {1}),
+        (["war", "river"], ALL, None, {5}),  # in one field both
+        (["river"], ALL, "sae = 'b''s'", {4, 5}),
+        (["river"], ALL, "alive = false", {4}),
+        (["river"], ALL, "density >= 0.15 AND density <= 0.35", {2, 3}),
+        (["("], ALL, None, {6}),
+        (['"'], ALL, None, {6}),
+        (["日", "本"], ALL, None, {7}),
+        (["😀"], ALL, None, {7}),
+        (["rivers"], ALL, None, {1}),
+        (["iver"], ALL, None, set()),
+    ],
+)
+def test_search_finds_what_has_all_the_words(run: PublishedRun, words, fields, where, expected) -> None:
+    found = run.search(words, fields, where, 100)
+    assert {row for row, _ in found} == expected
+    assert found == sorted(found, key=lambda pair: (-pair[1], pair[0]))
+
+
+def test_labels_count_most_and_whole_words_more_than_beginnings(run: PublishedRun) -> None:
+    best = [row for row, _ in run.search(["river"], ALL, None, 100)]
+    assert best.index(0) < best.index(1)  # river, riverside
+    assert best.index(2) < best.index(3)  # in its label, in its examples
+    assert [row for row, _ in run.search(["river"], ALL, None, 2)] == best[:2]
 
 
 def test_examples_of_one_kind_and_of_all(run: PublishedRun) -> None:

@@ -16,9 +16,11 @@ from data.layout import StorePaths
 from data.records import EXAMPLE_KINDS, EXAMPLES_FILE, TOKENS_PER_CHUNK
 from data.sql import PublishedRunRecord, SAERecord, connect, database_url
 from data.vectors import PublishedRun, write_table
+from data.words import terms
 from pipeline import tables
 from pipeline.doctor import run_doctor
 from pipeline.published import LANCE_FOLDER, Published, open_published
+from pipeline.searchable import NUM_TEXTS
 from pipeline.stages import publish
 from pipeline.stages.publish import finite, thin
 from tests.fake_run import fake_recipe
@@ -89,6 +91,25 @@ def test_points_of_the_map_name_their_features(made: StorePaths) -> None:
     assert all(p["row"] == first_rows[p["sae"]] + p["index"] for p in points)
 
 
+def test_features_are_found_by_their_label_promoted_tokens_and_examples(made: StorePaths) -> None:
+    run = tables_of(open_published(made))
+    rows = range(run.count("features"))
+    features = run.take("features", rows).to_pylist()
+    vocabulary = run.vocabulary
+    for row, feature, found in zip(rows, features, run.take("search", rows).to_pylist(), strict=True):
+        assert (found["row"], found["sae"], found["alive"]) == (row, feature["sae"], feature["num_active"] > 0)
+        assert found["density"] == feature["density"]
+        assert sorted(found["label"]) == sorted(terms([feature["label"]]))
+        promoted = [vocabulary[token].decode(errors="ignore") for token in feature["promoted"]]
+        assert sorted(found["promoted"]) == sorted(terms(promoted))
+        assert sorted(found["examples"]) == sorted(terms(found["texts"]))
+        tops = run.examples(feature["first_example"], feature["num_examples"], 0).to_pylist()[: len(found["texts"])]
+        assert len(found["texts"]) == min(NUM_TEXTS, feature["num_examples"][0])
+        for top, around in zip(tops, found["texts"], strict=True):
+            window = run.windows([top["document"]], [top["position"]], [1])[0]
+            assert vocabulary[window[0]].decode(errors="ignore") in around
+
+
 @pytest.mark.parametrize("limit", [1, 10_000])
 def test_batches_of_any_size_give_the_same_tables(
     store: StorePaths, limit: int, monkeypatch: pytest.MonkeyPatch
@@ -104,7 +125,7 @@ def test_batches_of_any_size_give_the_same_tables(
 
 
 def tables_names(run: PublishedRun) -> list[str]:
-    return ["features", "examples", "neighbours", "documents", "chunks", "vocabulary"]
+    return ["features", "examples", "neighbours", "documents", "chunks", "vocabulary", "search"]
 
 
 def test_a_second_publish_does_nothing(store: StorePaths) -> None:
