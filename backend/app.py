@@ -14,6 +14,7 @@ from backend.list_store import ListStore
 from backend.routes import features, health, list_api, lists, maps, pages, prompts, saes, search, steer
 from backend.security import SecurityHeaders
 from backend.settings import Settings
+from backend.stored_prompts import StoredPrompts
 from data import __version__
 from data.sql import connect
 
@@ -53,6 +54,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     engine = connect(settings.sql_url)
     app.state.library = Library(engine, settings.paths)
     app.state.lists = ListStore(engine)
+    app.state.prompts = StoredPrompts(engine, settings.max_stored_prompts)
     app.state.engine = Engine(settings)
     yield
     app.state.engine.stop()

@@ -9,6 +9,7 @@ from backend.catalogue import Catalogue, LeftOutRun, Library, OpenRun, OpenSAE
 from backend.engine import Engine
 from backend.list_store import ListStore
 from backend.settings import Settings
+from backend.stored_prompts import StoredPrompts
 
 
 async def get_settings(request: Request) -> Settings:
@@ -31,10 +32,16 @@ async def get_lists(request: Request) -> ListStore:
     return cast(ListStore, request.app.state.lists)
 
 
+async def get_prompts(request: Request) -> StoredPrompts:
+    """The prompts that are too long for an address."""
+    return cast(StoredPrompts, request.app.state.prompts)
+
+
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 LibraryDep = Annotated[Library, Depends(get_library)]
 EngineDep = Annotated[Engine, Depends(get_engine)]
 ListsDep = Annotated[ListStore, Depends(get_lists)]
+PromptsDep = Annotated[StoredPrompts, Depends(get_prompts)]
 
 
 def get_sae(

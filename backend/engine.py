@@ -37,6 +37,10 @@ class Engine:
         """Why prompts and steering are off for a run, and how to turn them on; "" when they are on."""
         return self.models.why_off(run)
 
+    def is_loaded(self, run: OpenRun) -> bool:
+        """Whether the model of a run is in memory, so that an answer does not wait for it."""
+        return self.models.holds(run)
+
     def prepare(self, run: OpenRun) -> None:
         """Load the model of a run in the background, for a page that will ask soon. Does nothing when all is busy."""
         if not self.why_off(run) and not self.models.holds_a_model and self.worker.waiting == 0:

@@ -76,9 +76,17 @@ class Models:
         """Whether one is in memory."""
         return self._loaded is not None
 
+    def holds(self, run: OpenRun) -> bool:
+        """Whether the model of a run is in memory. From any thread."""
+        loaded = self._loaded
+        return loaded is not None and loaded.key == self._key(run)
+
+    def _key(self, run: OpenRun) -> tuple[Path, int]:
+        return self.folder(run), run.record.layer
+
     def load(self, run: OpenRun) -> Loaded:
         """The model of a run; the former one goes before it comes. Raises EngineOffError when it cannot be loaded."""
-        key = (self.folder(run), run.record.layer)
+        key = self._key(run)
         if self._loaded is None or self._loaded.key != key:
             self._loaded = None
             dtype = run.record.recipe["model"]["dtype"]

@@ -232,8 +232,12 @@ def get_surroundings(sae: OpenSAE, index: int, k: int) -> tuple[Feature, list[Ne
 
 def get_summaries(run: OpenRun, rows: list[int]) -> list[FeatureSummary]:
     """Features of a run by row, in the order asked for."""
-    records = run.tables.take("features", rows, SUMMARY).to_pylist()
-    return [FeatureSummary(**_summary(run, record)) for record in records]
+    return to_summaries(run, run.tables.take("features", rows, SUMMARY))
+
+
+def to_summaries(run: OpenRun, records: pa.Table) -> list[FeatureSummary]:
+    """Rows of the table of features, with the columns SUMMARY, as features."""
+    return [FeatureSummary(**_summary(run, record)) for record in records.to_pylist()]
 
 
 def get_specimens(run: OpenRun, rows: list[int], num_examples: int) -> list[Specimen]:

@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     max_new_tokens: Annotated[int, Field(gt=0)] = 128
     """Most tokens that one steering request may generate."""
 
+    max_stored_prompts: Annotated[int, Field(ge=0)] = 20_000
+    """Prompts too long for an address that are kept, in SQL; 0 keeps none."""
+
     @property
     def paths(self) -> StorePaths:
         """The store's layout."""

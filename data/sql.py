@@ -1,8 +1,8 @@
 """What is published and what people keep, in SQL: SQLite in the store by default, any SQLAlchemy URL by
 MONOSEMA_DATABASE_URL.
 
-Only `publish` writes `runs` and `saes`. Lists are written by the server only, and point at no run, so that they survive
-whatever is published.
+Only `publish` writes `runs` and `saes`. Lists and prompts are written by the server only, and point at no run, so
+that they survive whatever is published.
 Schema changes go through `data/migrations`; `prepare` brings a database up to date.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import JSON, Engine, ForeignKey, MetaData, String, Text, UniqueConstraint, create_engine
+from sqlalchemy import JSON, Engine, ForeignKey, LargeBinary, MetaData, String, Text, UniqueConstraint, create_engine
 from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -122,6 +122,19 @@ class ListEntryRecord(Base):
     sae: Mapped[str] = mapped_column(String(64))
     index: Mapped[int]
     note: Mapped[str] = mapped_column(Text)
+
+
+class PromptRecord(Base):
+    """A text too long for an address, which somebody read with the model."""
+
+    __tablename__ = "prompts"
+
+    id: Mapped[str] = mapped_column(String(24), primary_key=True)
+    """By its content, see backend/stored_prompts.py."""
+    text: Mapped[bytes] = mapped_column(LargeBinary)
+    """UTF-8: bytes, for not every database takes a NUL in a text."""
+    created: Mapped[datetime]
+    """UTC without a time zone."""
 
 
 def database_url(store: StorePaths) -> str:

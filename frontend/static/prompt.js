@@ -1,75 +1,109 @@
 // The prompt page reads as one types: it asks for its own page and puts the new reading in the old one's place.
 const form = document.getElementById("prompt");
+const text = document.getElementById("text");
 const reading = document.getElementById("reading");
+const status = document.getElementById("status");
 const PAUSE = 250;
+const PATIENCE = 400; // before the page says that it waits
+const LONG = 2000; // as in backend/stored_prompts.py: beyond, the text is stored and its address is short
 let timer;
 let running;
+let shown = location.href;
 
-function address() {
-  return `${form.getAttribute("action")}?${new URLSearchParams(new FormData(form))}`;
+const isLong = () => encodeURIComponent(text.value).length > LONG;
+
+function fields() {
+  const values = new URLSearchParams(new FormData(form));
+  values.set("text", text.value);
+  return values;
 }
 
-async function load(href, focusOn) {
+// What the form says, as a request: a short text in the address, a long one in the body.
+const asked = () => isLong()
+  ? [form.getAttribute("action"), { method: "POST", body: fields() }]
+  : [`${form.getAttribute("action")}?${fields()}`, {}];
+
+function wait() {
+  status.textContent = status.dataset.loading || "The model is reading…";
+}
+
+// Put the answer to a request in place. step: whether it is one that the Back button should undo.
+async function load([address, options], { step = false, focusOn = "", history: keep = true } = {}) {
   clearTimeout(timer);
   running?.abort();
   const mine = (running = new AbortController());
+  const patience = setTimeout(wait, PATIENCE);
   reading.setAttribute("aria-busy", "true");
   try {
-    const answer = await fetch(href, { signal: mine.signal });
+    const answer = await fetch(address, { ...options, signal: mine.signal });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const next = page.getElementById("reading");
-    if (!next) throw new Error(page.querySelector(".lede")?.textContent ?? `The server answered ${answer.status}.`);
-    history.replaceState(null, "", href);
-    follow(page);
-    reading.replaceChildren(...next.childNodes);
+    if (!page.getElementById("reading")) throw new Error(page.querySelector(".lede")?.textContent ?? `The server answered ${answer.status}.`);
+    if (keep && answer.redirected) remember(answer.url, step);
+    else if (keep && !options.method) remember(new URL(address, location.href).href, step);
+    take(page, !keep);
     if (focusOn) document.getElementById(focusOn)?.focus();
   } catch (error) {
     if (error.name === "AbortError") return;
-    fail(error instanceof TypeError ? "The server cannot be reached." : error.message, href);
+    fail(error instanceof TypeError ? "The server cannot be reached." : error.message, [address, options]);
+  } finally {
+    clearTimeout(patience);
   }
-  if (running === mine) reading.removeAttribute("aria-busy");
+  if (running !== mine) return;
+  status.textContent = "";
+  reading.removeAttribute("aria-busy");
 }
 
-// The feature that colours the tokens is part of what the form says next.
-function follow(page) {
-  form.querySelector('input[name="f"]')?.remove();
-  const chosen = page.querySelector('#prompt input[name="f"]');
-  if (chosen) form.append(document.importNode(chosen));
+function remember(address, step) {
+  if (address === shown) return;
+  history[step ? "pushState" : "replaceState"](null, "", address);
+  shown = address;
 }
 
-function fail(message, href) {
+// The reading and the options come from the answer; the text only when an earlier page is gone back to.
+function take(page, withText) {
+  const focused = document.activeElement?.closest("#options") ? document.activeElement.id : "";
+  reading.replaceChildren(...page.getElementById("reading").childNodes);
+  document.getElementById("options").replaceChildren(...page.getElementById("options").childNodes);
+  if (focused) document.getElementById(focused)?.focus();
+  if (withText) text.value = page.getElementById("text").value;
+  status.dataset.loading = page.getElementById("status").dataset.loading;
+}
+
+function fail(message, request) {
   const notice = document.createElement("section");
-  notice.className = "notice";
+  notice.className = "notice prompt-notice";
   notice.setAttribute("role", "alert");
-  const text = document.createElement("p");
-  text.textContent = `${message} `;
+  const said = document.createElement("p");
+  said.textContent = message;
   const again = document.createElement("button");
   again.type = "button";
   again.className = "button";
   again.textContent = "Try again";
-  again.addEventListener("click", () => load(href));
-  text.append(again);
-  notice.append(text);
+  again.addEventListener("click", () => load(request));
+  notice.append(said, again);
   reading.replaceChildren(notice);
 }
 
-form.text.addEventListener("input", () => {
+text.addEventListener("input", (event) => {
   clearTimeout(timer);
-  timer = setTimeout(() => load(address()), PAUSE);
+  // A long text is stored: not at every pause of someone who types.
+  if (!isLong() || event.inputType === "insertFromPaste") timer = setTimeout(() => load(asked()), PAUSE);
+  else status.textContent = "A text of this length is stored when it is read: press Read.";
 });
 form.addEventListener("change", (event) => {
-  if (event.target.name === "sae") form.querySelector('input[name="f"]')?.remove();
-  if (event.target !== form.text) load(address());
+  if (event.target === text) return;
+  if (event.target.name === "sae" && !form.querySelector('input[name="sae"]:checked')) event.target.checked = true;
+  load(asked(), { step: true });
 });
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  load(address());
+  load(asked(), { step: true });
 });
 reading.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-swap]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  load(link.href, link.id);
+  load([link.href, {}], { step: true, focusOn: link.id });
 });
 reading.addEventListener("keydown", (event) => {
   const cell = event.target.closest(".cell");
@@ -78,4 +112,8 @@ reading.addEventListener("keydown", (event) => {
   if (!next) return;
   event.preventDefault();
   next.focus();
+});
+addEventListener("popstate", () => {
+  shown = location.href;
+  load([location.href, {}], { history: false });
 });

@@ -19,7 +19,7 @@ from data.layout import StorePaths
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
-from tests.fake_run import DEAD, MARKED
+from tests.fake_run import DEAD
 from tests.serving import serving
 
 TEXT = "the river of <script>alert(1)</script> University\ncafé 😀"
@@ -105,38 +105,6 @@ def test_unfit_texts_are_refused(live: TestClient, body: dict[str, Any], status:
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert words in answer.json()["detail"]
-
-
-def test_the_prompt_page_shows_hostile_text_literally_and_every_field_of_its_context(live: TestClient) -> None:
-    page = live.get("/prompt", params={"text": TEXT, "token": 5})
-    assert page.status_code == 200
-    assert "<script>alert" not in page.text
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
-    result = page.context["result"]
-    assert result.token.number == 5
-    assert [one.feature for one in result.token_features] == [one.feature for one in result.ranking.by_token[5]]
-
-
-def test_the_prompt_page_colours_tokens_by_a_chosen_feature(live: TestClient, published_store: StorePaths) -> None:
-    page = live.get("/prompt", params={"text": TEXT, "f": f"tiny/1-relu-64/{MARKED}", "sae": "tiny/1-relu-64"})
-    _, acts_LF = read_by_hand(published_store, sae_of(live), TEXT)
-    np.testing.assert_allclose([t.value for t in page.context["result"].tokens], [0, *acts_LF[:, MARKED]], rtol=1e-4)
-    assert "<svg onload" not in page.text
-
-
-@pytest.mark.parametrize("query", [{}, {"f": FEATURE}, {"text": "  "}])
-def test_without_a_text_the_prompt_page_offers_some(live: TestClient, query: dict[str, str]) -> None:
-    page = live.get("/prompt", params=query)
-    assert page.status_code == 200
-    assert page.context["result"] is None
-    assert page.context["examples"][0].text in page.text
-
-
-def test_a_prompt_that_is_refused_is_answered_on_the_page(live: TestClient) -> None:
-    page = live.get("/prompt", params={"text": "a" * 300})
-    assert page.status_code == 422
-    assert "at most 100" in page.text
-    assert 'id="reading"' in page.text
 
 
 # ---- steering

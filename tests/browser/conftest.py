@@ -20,7 +20,7 @@ ARGUMENTS = [
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
 ]
-HARMLESS = ("GPU stall", "404", "422", "503", "ERR_INTERNET_DISCONNECTED")
+HARMLESS = ("GPU stall", "404", "413", "422", "429", "503", "ERR_INTERNET_DISCONNECTED")
 """The browser's own notes on answers that tests ask for on purpose."""
 
 

@@ -1,59 +1,12 @@
-"""The prompt and the steering page in a real browser, on a tiny random Llama."""
+"""The steering page in a real browser, on a tiny random Llama."""
 
 from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-TEXT = "the river <script>alert(1)</script> of University"
 FEATURE = "tiny/1-relu-64/3"
 OpenPage = Callable[..., Page]
-
-
-def test_the_prompt_page_reads_as_one_types(open_page: OpenPage) -> None:
-    page = open_page("/prompt")
-    page.get_by_label("Text", exact=True).press_sequentially(TEXT, delay=5)
-    expect(page.locator(".cell").last).to_contain_text(" University", timeout=20_000)
-    assert "text=the+river" in page.url
-    page.locator("#t4").click()
-    expect(page.get_by_role("heading", name="On  river")).to_be_visible()
-    expect(page.locator(".cell[aria-current]")).to_be_focused()
-    rows = page.get_by_role("table", name="Features active on this token").get_by_role("row")
-    label = rows.nth(1).locator(".label").inner_text()
-    rows.nth(1).get_by_role("link", name="show").click()
-    expect(page.locator("#tokens-title")).to_contain_text(label)
-    page.reload()
-    expect(page.locator("#tokens-title")).to_contain_text(label)
-
-
-def test_tokens_are_walked_by_keys(open_page: OpenPage) -> None:
-    page = open_page("/prompt?text=the+river")
-    page.locator(".cell").first.focus()
-    page.keyboard.press("ArrowRight")
-    expect(page.locator("#t1")).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(page.locator("#t1")).to_have_attribute("aria-current", "true")
-    expect(page.locator("#t1")).to_be_focused()
-
-
-def test_a_prompt_that_is_refused_and_a_server_that_is_gone_say_so(open_page: OpenPage) -> None:
-    page = open_page("/prompt?text=the")
-    page.get_by_label("Text", exact=True).fill("a" * 2000)
-    expect(page.get_by_role("alert")).to_contain_text("at most")
-    page.context.set_offline(True)
-    page.get_by_label("Text", exact=True).fill("the river")
-    expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
-    page.context.set_offline(False)
-    page.get_by_role("button", name="Try again").click()
-    expect(page.locator(".cell").last).to_contain_text("river")
-
-
-def test_the_prompt_page_works_without_javascript(open_page: OpenPage) -> None:
-    page = open_page("/prompt", java_script_enabled=False)
-    page.get_by_label("Text", exact=True).fill(TEXT)
-    page.get_by_role("button", name="Read").click()
-    page.locator("#t4").click()
-    expect(page.get_by_role("heading", name="On  river")).to_be_visible()
 
 
 def test_steering_streams_baseline_beside_steered(open_page: OpenPage) -> None:
@@ -124,7 +77,7 @@ def test_the_form_works_without_javascript(open_page: OpenPage) -> None:
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("path", ["/prompt?text=" + "a" * 60, f"/steer?f={FEATURE}:2&f=tiny/1-relu-64/7:-3"])
+@pytest.mark.parametrize("path", [f"/steer?f={FEATURE}:2&f=tiny/1-relu-64/7:-3"])
 def test_nothing_runs_over_the_edge(open_page: OpenPage, path: str, width: int) -> None:
     page = open_page(path, width=width)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -1,0 +1,75 @@
+"""Prompts too long for an address: kept in SQL under a hash of their content, so that they can be shared all the same.
+
+StoreFullError    the server keeps no more prompts (503)
+"""
+
+import hashlib
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from data.errors import ServeError
+from data.sql import PromptRecord
+
+MAX_TEXT = 20_000
+"""Characters of one prompt; how many tokens the model reads is limited by the settings."""
+LONG = 2_000
+"""Characters of an address that a text may take: about 1,500 of English. Beyond, it is stored."""
+ID_LENGTH = 24
+"""Hexadecimal digits of a SHA-256, 96 bits."""
+
+
+class StoreFullError(ServeError):
+    """No more prompts are kept."""
+
+
+class StoredPrompts:
+    """The table of prompts. A prompt never changes and is never deleted: its address stays good."""
+
+    def __init__(self, engine: Engine, most: int) -> None:
+        """most: prompts that are kept at all."""
+        self._engine, self._most = engine, most
+
+    def save(self, text: str) -> str:
+        """Store a text and return its id; the same text always has the same. Raises StoreFullError."""
+        content = clean(text).encode()
+        name = hashlib.sha256(content).hexdigest()[:ID_LENGTH]
+        try:
+            with Session(self._engine) as session, session.begin():
+                if session.get(PromptRecord, name) is None:
+                    self._make_room(session)
+                    session.add(PromptRecord(id=name, text=content, created=datetime.now(UTC).replace(tzinfo=None)))
+        except IntegrityError:
+            pass  # somebody stored the same text at the same moment
+        return name
+
+    def load(self, name: str) -> str | None:
+        """The text with this id, or None."""
+        with Session(self._engine) as session:
+            record = session.get(PromptRecord, name)
+            return None if record is None else record.text.decode()
+
+    def _make_room(self, session: Session) -> None:
+        if (session.scalar(select(func.count()).select_from(PromptRecord)) or 0) >= self._most:
+            raise StoreFullError(
+                f"This server keeps {self._most:,} long prompts, and all places are taken: shorten the text, or set "
+                "MONOSEMA_MAX_STORED_PROMPTS higher."
+            )
+
+
+def is_long(*texts: str) -> bool:
+    """Whether some texts together are too long for an address."""
+    return sum(len(quote(clean(text), safe="")) for text in texts) > LONG
+
+
+def clean(text: str) -> str:
+    """A text as UTF-8 can hold it: halves of surrogate pairs become U+FFFD, as the tokenizer reads them."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def unix_lines(text: str) -> str:
+    """What somebody typed into a form: browsers send every line break as two characters."""
+    return text.replace("\r\n", "\n")
