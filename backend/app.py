@@ -11,7 +11,7 @@ from backend.catalogue import Library
 from backend.engine import Engine
 from backend.guards import BodyLimit, SameOrigin
 from backend.list_store import ListStore
-from backend.routes import features, health, list_api, lists, maps, pages, prompts, saes, search, steer
+from backend.routes import downloads, features, health, list_api, lists, maps, pages, prompts, saes, search, steer
 from backend.security import SecurityHeaders
 from backend.settings import Settings
 from backend.stored_prompts import StoredPrompts
@@ -40,7 +40,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(SameOrigin)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=COMPRESSION_LEVEL)
     app.add_middleware(SecurityHeaders)
-    for module in (health, assets, saes, features, maps, search, prompts, steer, list_api, lists, pages):
+    for module in (health, assets, saes, downloads, features, maps, search, prompts, steer, list_api, lists, pages):
         app.include_router(module.router)
     # Last, for they take any two or three words.
     app.include_router(features.pages)

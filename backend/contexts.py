@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from backend.downloads import Download
 from backend.figures import Bars
-from backend.queries import Example, Feature, FeatureList, FeatureSummary, Neighbours, Selection
+from backend.queries import Example, Feature, FeatureList, FeatureSummary, Neighbours, Score, Selection, Sort
 from backend.security import MAP, PLOTS, STRICT
 
 
@@ -70,6 +71,7 @@ class Link:
 class Column:
     """A column of a table that can be sorted by."""
 
+    name: Sort
     title: str
     explanation: str
     href: str
@@ -127,14 +129,6 @@ class Notice:
 
 
 @dataclass(frozen=True)
-class WorkedExample:
-    """One feature of this very run, shown on the home page."""
-
-    feature: FeatureSummary
-    examples: list[Example]
-
-
-@dataclass(frozen=True)
 class Parameter:
     """One parameter of an API operation."""
 
@@ -176,17 +170,6 @@ class ErrorPage(Page):
 
 
 @dataclass(frozen=True)
-class HomePage(Page):
-    """home.html: what this is, with an example, and what there is to see."""
-
-    runs: list[RunCard]
-    worked: WorkedExample | None
-    total_features: int
-    notices: list[Notice]
-    """What cannot be shown or used, and what to do."""
-
-
-@dataclass(frozen=True)
 class SAEPage(Page):
     """sae.html: one SAE and its features."""
 
@@ -202,6 +185,9 @@ class SAEPage(Page):
     pager: Pager
     presets: list[Link]
     """Lists that people often want."""
+    scores: list[Score]
+    """Those that any of its features has."""
+    downloads: list[Download]
     density_figure: dict[str, Any] | None
     curve_figures: list[tuple[str, dict[str, Any]]]
     """Heading and Plotly figure."""

@@ -1,9 +1,10 @@
 """Tables of features: columns that sort, pages that turn, lists that people often want; all of them plain addresses."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, get_args
 
 from backend.contexts import Column, Link, Pager
-from backend.queries import FeatureList, Selection, Sort
+from backend.queries import FeatureList, Score, Selection, Sort
 from backend.templates import query
 
 COLUMNS: dict[Sort, tuple[str, str]] = {
@@ -12,12 +13,14 @@ COLUMNS: dict[Sort, tuple[str, str]] = {
     "density": ("Density", "Share of the tokens on which it is active."),
     "max": ("Maximum", "Highest activation, in units of the residual stream."),
     "mean": ("Mean", "Mean activation over the tokens on which it is active."),
+    "label_score": ("Label fits", "Share of the strongest examples that the label fits."),
+    "specificity": ("Specificity", "How well it keeps to its concept, by a judge: 0 to 1."),
 }
 
 
-def columns(selection: Selection) -> list[Column]:
-    """The columns of a table of features."""
-    return [_column(selection, sort) for sort in COLUMNS]
+def columns(selection: Selection, scores: Sequence[Score] = ()) -> list[Column]:
+    """The columns of a table of features, of the scores those named."""
+    return [_column(selection, sort) for sort in COLUMNS if sort in scores or sort not in get_args(Score)]
 
 
 def pager(result: FeatureList, selection: Selection, **more: str) -> Pager:
@@ -36,21 +39,24 @@ def _column(selection: Selection, sort: Sort) -> Column:
     current = selection.sort == sort
     turned = ("asc" if selection.descending else "desc") if current else None
     direction = ("descending" if selection.descending else "ascending") if current else ""
-    return Column(title, explanation, _address(selection, sort=sort, order=turned), direction, sort != "label")
+    return Column(sort, title, explanation, _address(selection, sort=sort, order=turned), direction, sort != "label")
 
 
-def presets(selection: Selection) -> list[Link]:
+def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
     """Lists that people often want."""
     named = {
         "Strongest": Selection(),
         "Most frequent": Selection(sort="density"),
         "Rarest": Selection(sort="density", order="asc", alive=True),
         "By label": Selection(sort="label", alive=True),
+        "Best label": Selection(sort="label_score"),
         "Dead": Selection(sort="index", alive=False),
     }
     here = selection.changed().parameters()
     return [
-        Link(name, query(**preset.parameters()) or "?", preset.parameters() == here) for name, preset in named.items()
+        Link(name, query(**preset.parameters()) or "?", preset.parameters() == here)
+        for name, preset in named.items()
+        if preset.sort in scores or preset.sort not in get_args(Score)
     ]
 
 

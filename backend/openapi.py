@@ -58,6 +58,8 @@ def _type(schema: Schema) -> str:
     """A type in a few words."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
+    if schema.get("format") == "binary":
+        return "file"
     if "enum" in schema:
         return " | ".join(str(value) for value in schema["enum"])
     if "anyOf" in schema:

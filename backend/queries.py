@@ -1,7 +1,7 @@
 """Typed reads of what is published. Each takes a fixed number of reads, however many features there are."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,18 @@ from backend.tokens import TokenView, highlight, token_text, visible_text
 from data.documents import format_document_id
 from data.records import EXAMPLE_KINDS, ExampleKind
 
-SUMMARY = ["sae", "index", "label", "label_origin", "label_score", "num_active", "density", "max", "mean"]
+SUMMARY = [
+    "sae",
+    "index",
+    "label",
+    "label_origin",
+    "label_score",
+    "specificity",
+    "num_active",
+    "density",
+    "max",
+    "mean",
+]
 DETAILS = [
     *SUMMARY,
     "histogram",
@@ -27,7 +38,9 @@ DOCUMENTS_REMEMBERED = 100_000
 RANDOM_DRAWS = 64
 """Features drawn at once in search of one that is alive."""
 
-Sort = Literal["index", "label", "density", "max", "mean"]
+Sort = Literal["index", "label", "density", "max", "mean", "label_score", "specificity"]
+Score = Literal["label_score", "specificity"]
+"""What not every SAE has."""
 
 
 class Selection(BaseModel):
@@ -43,6 +56,8 @@ class Selection(BaseModel):
     per_page: int = Field(default=50, ge=1, le=200)
     alive: bool | None = None
     """True: only features that were active; False: only dead ones."""
+    labelled: bool | None = None
+    """True: only features with a label; False: only those without."""
     min_density: float | None = Field(default=None, ge=0, le=1)
     """Share of tokens on which a feature is active, at least."""
     max_density: float | None = Field(default=None, ge=0, le=1)
@@ -50,7 +65,7 @@ class Selection(BaseModel):
     q: str = Field(default="", max_length=200)
     """Part of the label, in any case."""
 
-    @field_validator("alive", "min_density", "max_density", "order", mode="before")
+    @field_validator("alive", "labelled", "min_density", "max_density", "order", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
@@ -80,6 +95,8 @@ class FeatureSummary:
     label_origin: str
     label_score: float | None
     """Share of its strongest examples that the label fits; None when the label says none of them."""
+    specificity: float | None
+    """A judge's score of how well it keeps to its concept; None when none has scored it."""
     num_active: int
     """Tokens on which it is above 0."""
     density: float
@@ -200,6 +217,17 @@ def list_features(sae: OpenSAE, selection: Selection) -> FeatureList:
 def search_labels(run: OpenRun, saes: list[OpenSAE], selection: Selection) -> FeatureList:
     """The features of several SAEs of a run that satisfy the filters."""
     return _list(run, _condition(saes, selection), selection)
+
+
+def scores_of(sae: OpenSAE) -> list[Score]:
+    """The scores that at least one feature of an SAE has; looked up once for a published state."""
+    known: dict[str, list[Score]] = sae.run.remembered.setdefault("scores", {})
+    if sae.name not in known:
+        everywhere = _condition([sae], Selection())
+        known[sae.name] = [
+            score for score in get_args(Score) if sae.run.tables.count_features(f"{everywhere} AND {score} IS NOT NULL")
+        ]
+    return known[sae.name]
 
 
 def get_feature(sae: OpenSAE, index: int) -> Feature:
@@ -331,6 +359,8 @@ def _condition(saes: list[OpenSAE], selection: Selection) -> str:
     parts = [f"sae IN ({', '.join(_quoted(sae.name) for sae in saes)})"]
     if selection.alive is not None:
         parts.append("num_active > 0" if selection.alive else "num_active = 0")
+    if selection.labelled is not None:
+        parts.append("label != ''" if selection.labelled else "label = ''")
     if selection.min_density is not None:
         parts.append(f"density >= {selection.min_density!r}")
     if selection.max_density is not None:

@@ -1,16 +1,33 @@
 """Features that show what an SAE can find, chosen from this very run and worked out once."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from backend.catalogue import OpenRun, OpenSAE
-from backend.contexts import WorkedExample
-from backend.queries import Example, FeatureSummary, Selection, get_examples, get_feature, get_summaries, list_features
+from backend.queries import (
+    Example,
+    Feature,
+    FeatureSummary,
+    Selection,
+    get_examples,
+    get_feature,
+    get_summaries,
+    list_features,
+)
 
 SHOWPIECES = 8
 RARE_SELECTION = Selection(sort="max", alive=True, min_density=1e-4, max_density=3e-3, per_page=40)
 EXAMPLES_SHOWN = 3
 TOKENS_SHOWN = 12
 """Either side of the strongest token, in the worked example."""
+
+
+@dataclass(frozen=True)
+class WorkedExample:
+    """One feature of this very run, to be read step by step."""
+
+    run: OpenRun
+    feature: Feature
+    examples: list[Example]
 
 
 def showpieces(run: OpenRun) -> list[FeatureSummary]:
@@ -29,10 +46,11 @@ def _rare(sae: OpenSAE) -> list[FeatureSummary]:
 
 
 def worked_example(run: OpenRun) -> WorkedExample | None:
-    """The first showpiece with a few of its examples, worked out once."""
+    """The showpiece whose label fits best, with a few of its examples; worked out once."""
     if "worked" not in run.remembered:
         pieces = showpieces(run)
-        run.remembered["worked"] = _work(run, pieces[0]) if pieces else None
+        best = max(pieces, key=lambda piece: piece.label_score or 0, default=None)
+        run.remembered["worked"] = _work(run, best) if best else None
     found: WorkedExample | None = run.remembered["worked"]
     return found
 
@@ -41,7 +59,7 @@ def _work(run: OpenRun, piece: FeatureSummary) -> WorkedExample:
     sae = next(sae for sae in run.saes if sae.name == piece.sae)
     feature = get_feature(sae, piece.index)
     examples = get_examples(sae, feature, "top")[:EXAMPLES_SHOWN]
-    return WorkedExample(feature, [around(example) for example in examples])
+    return WorkedExample(run, feature, [around(example) for example in examples])
 
 
 def around(example: Example, tokens: int = TOKENS_SHOWN) -> Example:

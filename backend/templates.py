@@ -41,7 +41,14 @@ def _templates() -> Jinja2Templates:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"number": number, "count": count, "share": share, "signed": signed, "log10": math.log10}
+    environment.filters |= {
+        "number": number,
+        "count": count,
+        "share": share,
+        "signed": signed,
+        "log10": math.log10,
+        "size": size,
+    }
     environment.globals |= {"query": query, "version": __version__}
     return Jinja2Templates(env=environment)
 
@@ -68,6 +75,12 @@ def signed(value: float, digits: int = 2) -> str:
 def count(value: int) -> str:
     """A whole number with separators: 12,345."""
     return f"{value:,}"
+
+
+def size(value: int) -> str:
+    """Bytes as people say them: 512 B, 1.18 kB, 18.9 MB."""
+    power = 0 if value < 1000 else min(int(math.log10(value) / 3), 4)
+    return f"{number(value / 1000**power)} {('B', 'kB', 'MB', 'GB', 'TB')[power]}" if power else f"{value} B"
 
 
 def share(value: float, digits: int = 3) -> str:

@@ -27,7 +27,7 @@ from data.records import EXAMPLE_KINDS, SEARCH_FIELDS, TOKENS_PER_CHUNK, SearchF
 TABLES = ("features", "examples", "neighbours", "map", "documents", "chunks", "vocabulary", "search")
 SEARCH_WEIGHTS: dict[SearchField, float] = {"label": 4.0, "promoted": 2.0, "examples": 1.0}
 """What a match in each field counts."""
-SORTS = ("index", "density", "max", "mean", "label")
+SORTS = ("index", "density", "max", "mean", "label", "label_score", "specificity")
 
 
 def write_table(folder: Path, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
@@ -101,6 +101,11 @@ class PublishedRun:
         assert len(found) == len(unique), f"table {name} lacks rows of {unique.tolist()[:5]}"
         return found.take(pa.array(inverse))
 
+    @cached_property
+    def width(self) -> int:
+        """D: numbers in a decoder direction."""
+        return int(self._tables["features"].schema.field("vector").type.list_size)
+
     def count(self, name: str) -> int:
         """Rows of a table."""
         return int(self._tables[name].count_rows())
@@ -115,7 +120,10 @@ class PublishedRun:
         limit: int = 50,
         offset: int = 0,
     ) -> pa.Table:
-        """One page of the features that satisfy `where`, a condition in SQL, sorted by LanceDB (ties by index)."""
+        """One page of the features that satisfy `where`, a condition in SQL, sorted by LanceDB (ties by index).
+
+        Features without the value that is sorted by come last in either direction.
+        """
         assert sort in SORTS, f"cannot sort by {sort}"
         order = [ColumnOrdering(column_name=sort, ascending=not descending)]
         if sort != "index":

@@ -9,9 +9,10 @@ from backend.cards import recipe_lines, run_card, sae_card
 from backend.catalogue import OpenSAE
 from backend.contexts import Link, SAEPage
 from backend.dependencies import LibraryDep, SAEDep
+from backend.downloads import downloads
 from backend.figures import Figure, curve_figures, density_figure
 from backend.lists import columns, pager, presets
-from backend.queries import Selection, list_features
+from backend.queries import Selection, list_features, scores_of
 from backend.templates import render
 
 router = APIRouter(prefix="/api/v1/saes", tags=["SAEs"])
@@ -50,16 +51,18 @@ def list_saes(library: LibraryDep) -> list[SAEInfo]:
 @pages.get("/{model}/{sae}")
 def sae_page(request: Request, sae: SAEDep, selection: SelectionQuery) -> Response:
     """One SAE and its features."""
-    result = list_features(sae, selection)
+    result, scores = list_features(sae, selection), scores_of(sae)
     page = SAEPage(
         run=run_card(sae.run),
         sae=sae_card(sae),
         siblings=[Link(other.name, other.href, other is sae) for other in sae.run.saes],
         selection=selection,
         result=result,
-        columns=columns(selection),
+        columns=columns(selection, scores),
         pager=pager(result, selection),
-        presets=presets(selection),
+        presets=presets(selection, scores),
+        scores=scores,
+        downloads=downloads(sae),
         density_figure=_density(sae),
         curve_figures=curve_figures(sae.record.curve),
         recipe=recipe_lines(sae),

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from backend import contexts
 from backend.app import create_app
 from backend.assets import FRONTEND
+from backend.home_page import HomePage
 from backend.search_page import SearchPage
 from backend.security import MAP, PLOTS, STRICT
 from backend.settings import Settings
@@ -18,7 +19,7 @@ from tests.fake_run import DEAD, HOSTILE, MARKED, RARE
 
 TEMPLATES = FRONTEND / "templates"
 PAGES = {
-    "/": ("home.html", contexts.HomePage),
+    "/": ("home.html", HomePage),
     "/search?q=a": ("search.html", SearchPage),
     "/tiny/1-relu-64": ("sae.html", contexts.SAEPage),
     "/tiny/1-relu-64/3": ("feature.html", contexts.FeaturePage),
@@ -198,7 +199,7 @@ def test_pages_that_are_not_there_are_designed(pages):
 
 def test_a_failure_is_a_designed_page_without_secrets(published_store: StorePaths, monkeypatch, caplog):
     app: FastAPI = create_app(Settings(store=published_store.root, live=False))
-    monkeypatch.setattr("backend.routes.pages.run_card", lambda run: 1 / 0)
+    monkeypatch.setattr("backend.routes.pages.home", lambda *published: 1 / 0)
     with TestClient(app, raise_server_exceptions=False) as client:
         answer = client.get("/")
     assert answer.status_code == 500
@@ -222,3 +223,21 @@ def test_pages_come_compressed_and_small(client):
     assets = client.app.state.assets
     first_load = len(raw) + sum(len(asset.gzipped) for asset in assets._files.values())
     assert first_load < 150_000
+
+
+def test_a_column_of_scores_is_shown_only_where_there_are_some(pages):
+    answer = pages.get("/tiny/1-relu-64?sort=label_score&labelled=true")
+    shown = [column.title for column in answer.context["columns"]]
+    assert shown == ["Index", "Label", "Density", "Maximum", "Mean", "Label fits"]
+    feature = answer.context["result"].features[0]
+    assert f"{100 * feature.label_score:.0f}%" in Page(answer.text).text
+    assert "Best label" in [link.text for link in answer.context["presets"]]
+    assert all(f.label for f in answer.context["result"].features)
+
+
+def test_filters_stay_chosen_in_the_form(client):
+    text = client.get("/tiny/1-relu-64?alive=true&labelled=false&min_density=0.01").text
+    assert '<option value="true" selected>alive' in text
+    assert '<option value="false" selected>without' in text
+    assert 'name="min_density"' in text
+    assert 'value="0.01"' in text

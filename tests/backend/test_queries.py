@@ -7,7 +7,7 @@ from lancedb.table import LanceTable
 from sqlalchemy import event
 
 from backend.catalogue import OpenSAE
-from backend.queries import Selection, get_feature, list_features, random_feature
+from backend.queries import Selection, get_feature, list_features, random_feature, scores_of
 from backend.tokens import visible_text
 from tests.fake_run import DEAD
 
@@ -32,6 +32,8 @@ def test_lists_sort_as_python_does(sae, table, sort, order):
     [
         (Selection(alive=True), lambda row: row["num_active"] > 0),
         (Selection(alive=False), lambda row: row["num_active"] == 0),
+        (Selection(labelled=True), lambda row: row["label"] != ""),
+        (Selection(labelled=False), lambda row: row["label"] == ""),
         (Selection(min_density=0.05), lambda row: row["density"] >= 0.05),
         (Selection(max_density=0.049), lambda row: row["density"] <= 0.049),
         (Selection(q="OXF"), lambda row: "oxf" in row["label"].lower()),
@@ -108,3 +110,18 @@ def test_reads_of_a_page_do_not_depend_on_the_number_of_features(client, reads, 
         counts.append(sorted(reads))
     assert counts[0] == counts[1]
     assert len(counts[0]) == expected
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_features_without_a_score_come_last_either_way(sae, table, order):
+    found = list_features(sae, Selection(sort="label_score", order=order, per_page=200)).features
+    scored = sorted((row for row in table if row["label_score"] is not None), key=lambda row: row["index"])
+    scored.sort(key=lambda row: row["label_score"], reverse=order == "desc")
+    assert 0 < len(scored) < len(table)
+    assert [f.index for f in found[: len(scored)]] == [row["index"] for row in scored]
+    assert all(f.label_score is None for f in found[len(scored) :])
+
+
+def test_scores_are_those_that_any_feature_has(sae, table):
+    assert scores_of(sae) == ["label_score"]
+    assert {row["specificity"] for row in table} == {None}
