@@ -11,7 +11,21 @@ from backend.catalogue import Library
 from backend.engine import Engine
 from backend.guards import BodyLimit, SameOrigin
 from backend.list_store import ListStore
-from backend.routes import downloads, features, health, list_api, lists, maps, pages, prompts, saes, search, steer
+from backend.routes import (
+    attribution,
+    downloads,
+    examples,
+    features,
+    health,
+    list_api,
+    lists,
+    maps,
+    pages,
+    prompts,
+    saes,
+    search,
+    steer,
+)
 from backend.security import SecurityHeaders
 from backend.settings import Settings
 from backend.stored_prompts import StoredPrompts
@@ -40,9 +54,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(SameOrigin)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=COMPRESSION_LEVEL)
     app.add_middleware(SecurityHeaders)
-    for module in (health, assets, saes, downloads, features, maps, search, prompts, steer, list_api, lists, pages):
+    reading = (health, assets, saes, downloads, features, examples, maps, list_api, lists, pages)
+    for module in (*reading, search, prompts, attribution, steer):
         app.include_router(module.router)
     # Last, for they take any two or three words.
+    app.include_router(examples.pages)
     app.include_router(features.pages)
     app.include_router(saes.pages)
     return app

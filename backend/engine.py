@@ -1,19 +1,21 @@
 """The live part of the server, as its endpoints see it. All work with models happens on one worker thread, never on the
 event loop.
 
-    engine.py           this: what may be asked, from the event loop
-    engine_models.py    the model and the SAEs in memory
-    engine_read.py      reading a prompt
-    engine_steer.py     writing with features held
+    engine.py               this: what may be asked, from the event loop
+    engine_models.py        the model and the SAEs in memory
+    engine_read.py          reading a prompt
+    engine_steer.py         writing with features held
+    engine_attribution.py   which features caused an output, and which tokens a feature
 
 Only these modules import `pipeline.models` and torch, and only inside functions that run on the worker's thread.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import TypeVar
 
 from backend.catalogue import OpenRun, OpenSAE
+from backend.engine_attribution import Attributor, Stepwise
 from backend.engine_models import Models
 from backend.engine_read import Reader
 from backend.engine_steer import SteerJob, Writer
@@ -31,6 +33,7 @@ class Engine:
         self.worker = Worker(settings.live_queue)
         self.models = Models(settings)
         self.reader = Reader(settings, self.models)
+        self.attributor = Attributor(self.models, self.reader)
         self._writer = Writer(self.models, self.worker, settings.live_rows)
 
     def why_off(self, run: OpenRun) -> str:
@@ -59,6 +62,19 @@ class Engine:
         call: Call[T] = Call(function)
         self.worker.submit(call)
         return await asyncio.wrap_future(call.future)
+
+    async def steps(self, run: OpenRun, function: Callable[[], Iterator[T | None]]) -> T:
+        """The result of a longer function, which yields None after each step and at last its result.
+
+        Whoever stops waiting cancels it. Raises as `call` does.
+        """
+        self._require(run)
+        job: Stepwise[T] = Stepwise(self.worker, function)
+        self.worker.submit(job)
+        try:
+            return await asyncio.wrap_future(job.future)
+        finally:
+            job.cancel()
 
     async def tokenize(self, run: OpenRun, prompt: Prompt, room: int = 0) -> list[int]:
         """The model's exact tokens, one BOS first.

@@ -1,0 +1,122 @@
+"""Further readings of one stored example, worked out on request: what made the feature fire, and what it changes."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi import Path as PathParameter
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from backend.cards import sae_card
+from backend.colouring import (
+    Causes,
+    Effects,
+    Reading,
+    StoredExample,
+    find_example,
+    present_causes,
+    present_effects,
+)
+from backend.connections import while_connected
+from backend.dependencies import EngineDep, IndexDep, SAEDep, SettingsDep
+from backend.engine import Engine
+from backend.errors import not_found, status_of
+from backend.example_page import example_page
+from backend.queries import Feature, get_feature
+from backend.templates import render
+from data.errors import MonosemaError
+from data.records import ExampleKind
+
+router = APIRouter(tags=["live"])
+pages = APIRouter(include_in_schema=False)
+
+KindParameter = Annotated[ExampleKind, PathParameter(description="Which examples.")]
+RankParameter = Annotated[int, PathParameter(ge=0, description="Its place among them, from 0.")]
+
+
+@router.get("/api/v1/features/{model}/{sae}/{index}/examples/{kind}/{rank}/causes")
+async def read_causes(
+    request: Request,
+    sae: SAEDep,
+    index: IndexDep,
+    kind: KindParameter,
+    rank: RankParameter,
+    engine: EngineDep,
+    settings: SettingsDep,
+) -> Causes:
+    """Which tokens made the feature fire: its activation's gradient times each token's embedding."""
+    feature, example = await run_in_threadpool(_find, sae, index, kind, rank, settings.max_prompt_tokens)
+    return await while_connected(request, _causes(engine, sae, feature, example))
+
+
+@router.get("/api/v1/features/{model}/{sae}/{index}/examples/{kind}/{rank}/effects")
+async def read_effects(
+    request: Request,
+    sae: SAEDep,
+    index: IndexDep,
+    kind: KindParameter,
+    rank: RankParameter,
+    engine: EngineDep,
+    settings: SettingsDep,
+) -> Effects:
+    """Which next tokens the feature changes: log-probabilities with it and without it."""
+    feature, example = await run_in_threadpool(_find, sae, index, kind, rank, settings.max_prompt_tokens)
+    return await while_connected(request, _effects(engine, sae, feature, example))
+
+
+class ExampleQuery(BaseModel):
+    """The query string of an example's page."""
+
+    kind: ExampleKind = "top"
+    rank: int = Field(0, ge=0)
+    reading: Reading = "causes"
+
+
+@pages.get("/{model}/{sae}/{index}/example")
+async def show_example(
+    request: Request,
+    sae: SAEDep,
+    index: IndexDep,
+    asked: Annotated[ExampleQuery, Query()],
+    engine: EngineDep,
+    settings: SettingsDep,
+) -> Response:
+    """One example, coloured by what made the feature fire or by what it changes."""
+    feature, example = await run_in_threadpool(_find, sae, index, asked.kind, asked.rank, settings.max_prompt_tokens)
+    card = await run_in_threadpool(sae_card, sae)
+    if off := engine.why_off(sae.run):
+        return render(request, "example.html", example_page(feature, card, example, asked.reading, off=off))
+    try:
+        found = await while_connected(request, _read(engine, sae, feature, example, asked.reading))
+    except MonosemaError as error:
+        page = example_page(feature, card, example, asked.reading, problem=str(error))
+        return render(request, "example.html", page, status_of(error))
+    return render(request, "example.html", example_page(feature, card, example, asked.reading, found=found))
+
+
+def _find(sae: SAEDep, index: int, kind: ExampleKind, rank: int, limit: int) -> tuple[Feature, StoredExample]:
+    feature = get_feature(sae, index)
+    example = find_example(sae, feature, kind, rank, limit)
+    if example is None:
+        raise not_found(
+            f"{feature.name} has {feature.num_examples[kind]} examples of kind '{kind}', from 0; there is no {rank}."
+        )
+    return feature, example
+
+
+async def _read(
+    engine: Engine, sae: SAEDep, feature: Feature, example: StoredExample, reading: Reading
+) -> Causes | Effects:
+    work = _causes if reading == "causes" else _effects
+    return await work(engine, sae, feature, example)
+
+
+async def _causes(engine: Engine, sae: SAEDep, feature: Feature, example: StoredExample) -> Causes:
+    fired = await engine.steps(sae.run, lambda: engine.attributor.fired(sae, feature.index, example.upto))
+    return present_causes(example, fired)
+
+
+async def _effects(engine: Engine, sae: SAEDep, feature: Feature, example: StoredExample) -> Effects:
+    place = len(example.before) + example.place
+    changed = await engine.steps(sae.run, lambda: engine.attributor.changed(sae, feature.index, example.all, place))
+    return present_effects(example, changed)
