@@ -13,6 +13,7 @@ from backend.guards import BodyLimit, SameOrigin
 from backend.list_store import ListStore
 from backend.routes import (
     attribution,
+    compare,
     downloads,
     examples,
     features,
@@ -54,7 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(SameOrigin)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=COMPRESSION_LEVEL)
     app.add_middleware(SecurityHeaders)
-    reading = (health, assets, saes, downloads, features, examples, maps, list_api, lists, pages)
+    reading = (health, assets, saes, downloads, features, examples, maps, compare, list_api, lists, pages)
     for module in (*reading, search, prompts, attribution, steer):
         app.include_router(module.router)
     # Last, for they take any two or three words.

@@ -244,14 +244,14 @@ def get_examples(sae: OpenSAE, feature: Feature, kind: ExampleKind) -> list[Exam
 
 def get_neighbours(sae: OpenSAE, index: int, k: int, only: str | None = None) -> list[Neighbours]:
     """The `k` nearest features in each SAE of the run, or in one: its own first, the others in their order."""
-    places = _nearest(sae, index, k)
+    places = nearest_rows(sae, index, k)
     chosen = {name: nearest for name, nearest in places.items() if only in (None, name)}
     return _neighbours(sae, chosen, get_summaries(sae.run, [row for rows in chosen.values() for row, _ in rows]))
 
 
 def get_surroundings(sae: OpenSAE, index: int, k: int) -> tuple[Feature, list[Neighbours]]:
     """A feature and its neighbours, with one read less than each on its own."""
-    places = _nearest(sae, index, k)
+    places = nearest_rows(sae, index, k)
     rows = [sae.row(index), *(row for rows in places.values() for row, _ in rows)]
     records = sae.run.tables.take("features", rows, DETAILS).to_pylist()
     summaries = [FeatureSummary(**_summary(sae.run, record)) for record in records[1:]]
@@ -300,7 +300,7 @@ def get_map(run: OpenRun) -> pa.Table:
     return run.tables.map()
 
 
-def _nearest(sae: OpenSAE, index: int, k: int) -> dict[str, list[tuple[int, float]]]:
+def nearest_rows(sae: OpenSAE, index: int, k: int) -> dict[str, list[tuple[int, float]]]:
     """Row and cosine of the `k` nearest in each SAE by name, its own first."""
     indices_SK, cosines_SK = sae.run.tables.neighbours(sae.row(index), len(sae.run.saes))
     found = {}

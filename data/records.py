@@ -21,6 +21,11 @@ HISTOGRAM_BINS = 64
 HISTOGRAM_STEPS_PER_OCTAVE = 4
 HISTOGRAM_LOWEST_OCTAVE = -12
 
+COSINE_BINS = 200
+"""Of the distributions of highest cosines, from -1 to 1: a hundredth each."""
+NO_RELATIVE = -1.0
+"""Stands for the highest cosine of a feature that has no live neighbour in an SAE."""
+
 TOKENS_PER_CHUNK = 256
 """Documents are published in chunks of this many tokens, so that a window costs one or two rows."""
 
@@ -33,6 +38,16 @@ def histogram_edges(scale: float) -> npt.NDArray[np.float64]:
     """
     octaves = np.arange(HISTOGRAM_BINS + 1) / HISTOGRAM_STEPS_PER_OCTAVE + HISTOGRAM_LOWEST_OCTAVE
     return scale * np.exp2(octaves)
+
+
+def cosine_edges() -> npt.NDArray[np.float32]:
+    """Edges [COSINE_BINS + 1] of the bins; a cosine at an edge counts above it."""
+    return (np.arange(COSINE_BINS + 1) / (COSINE_BINS // 2) - 1).astype(np.float32)
+
+
+def cosine_column(position: int) -> str:
+    """Column of `features` with the highest cosine to a live feature of the SAE at `position`."""
+    return f"cosine_{position}"
 
 
 # ---- Artifact of stage `train`: {sae}/cfg.json, {sae}/sae.safetensors and the curve, a list of points
@@ -132,7 +147,7 @@ MAP = pa.schema(
 # ---- Published in LanceDB
 
 
-def features_schema(width: int) -> pa.Schema:
+def features_schema(width: int, num_saes: int) -> pa.Schema:
     """Table `features`: one row per feature of the run."""
     return pa.schema(
         [
@@ -143,7 +158,22 @@ def features_schema(width: int) -> pa.Schema:
             pa.field("first_example", pa.int64(), nullable=False),  # row in table `examples`
             pa.field("num_examples", pa.list_(pa.int16(), len(EXAMPLE_KINDS)), nullable=False),  # by kind
             *[pa.field(axis, pa.float32()) for axis in ("x", "y")],  # its place on the map; null when it is dead
+            # Highest cosine with a live feature of each SAE (its own: another feature), NO_RELATIVE if there is none.
+            *[pa.field(cosine_column(position), pa.float32(), nullable=False) for position in range(num_saes)],
             pa.field("vector", pa.list_(pa.float32(), width), nullable=False),  # decoder direction, norm 1
+        ]
+    )
+
+
+def splitting_schema(width: int, num_saes: int) -> pa.Schema:
+    """Table `splitting`: one row per SAE of the run, in their order: what its live features have in common."""
+    return pa.schema(
+        [
+            pa.field("sae", pa.string(), nullable=False),
+            pa.field("num_live", pa.int64(), nullable=False),
+            pa.field("mean", pa.list_(pa.float32(), width), nullable=False),  # of their decoder directions
+            # Their highest cosines with the live features of each SAE, counted in bins: [S, COSINE_BINS].
+            pa.field("counts", pa.list_(pa.int64(), num_saes * COSINE_BINS), nullable=False),
         ]
     )
 

@@ -24,7 +24,7 @@ from lancedb.table import Table
 
 from data.records import EXAMPLE_KINDS, SEARCH_FIELDS, TOKENS_PER_CHUNK, SearchField
 
-TABLES = ("features", "examples", "neighbours", "map", "documents", "chunks", "vocabulary", "search")
+TABLES = ("features", "examples", "neighbours", "map", "documents", "chunks", "vocabulary", "search", "splitting")
 SEARCH_WEIGHTS: dict[SearchField, float] = {"label": 4.0, "promoted": 2.0, "examples": 1.0}
 """What a match in each field counts."""
 SORTS = ("index", "density", "max", "mean", "label", "label_score", "specificity")
@@ -124,7 +124,7 @@ class PublishedRun:
 
         Features without the value that is sorted by come last in either direction.
         """
-        assert sort in SORTS, f"cannot sort by {sort}"
+        assert sort in SORTS or sort.startswith("cosine_"), f"cannot sort by {sort}"
         order = [ColumnOrdering(column_name=sort, ascending=not descending)]
         if sort != "index":
             order.append(ColumnOrdering(column_name="index", ascending=True))

@@ -18,6 +18,7 @@ from data.documents import TokenizedCorpus
 from data.errors import ArtifactError
 from data.records import (
     CHUNKS,
+    COSINE_BINS,
     EXAMPLE_KINDS,
     EXAMPLES_FILE,
     EXPLANATIONS_FILE,
@@ -31,11 +32,14 @@ from data.records import (
     STATISTICS_FILE,
     TOKENS_PER_CHUNK,
     VOCABULARY,
+    cosine_column,
     features_schema,
+    splitting_schema,
 )
 from pipeline.decoders import decoder_rows
 from pipeline.models.sae import load_header
 from pipeline.progress import Progress
+from pipeline.relatives import best_cosines, count_cosines
 from pipeline.searchable import NUM_TEXTS, ExampleTexts, search_batch
 
 ROWS_PER_BATCH = 4096
@@ -91,12 +95,12 @@ class RunTables:
         """Every table of data.vectors.TABLES."""
         width = load_header(self.folders["train"] / self.saes[0]).width
         num_examples = sum(len(table) for table in self._per_sae("examples", EXAMPLES_FILE))
-        neighbours = read_arrow(self.folders["neighbours"] / NEIGHBOURS_FILE)
+        neighbours = self._neighbours
         self._check_rows("neighbours", len(neighbours), sum(self.sizes))
         num_points = len(read_arrow(self.folders["project"] / MAP_FILE))
         documents, chunks = len(self.corpus.documents), int(self._chunks_of_documents.sum())
         return {
-            "features": RunTable(features_schema(width), sum(self.sizes), self._features),
+            "features": RunTable(features_schema(width, len(self.saes)), sum(self.sizes), self._features),
             "examples": RunTable(PUBLISHED_EXAMPLES, num_examples, self._examples),
             "neighbours": RunTable(
                 neighbours.schema, len(neighbours), lambda: neighbours.to_batches(max_chunksize=ROWS_PER_BATCH)
@@ -106,6 +110,7 @@ class RunTables:
             "chunks": RunTable(CHUNKS, chunks, self._chunks),
             "vocabulary": RunTable(VOCABULARY, len(self.vocabulary), self._vocabulary),
             "search": RunTable(SEARCH, sum(self.sizes), self._search),
+            "splitting": RunTable(splitting_schema(width, len(self.saes)), len(self.saes), self._splitting),
         }
 
     def _features(self) -> Iterator[pa.RecordBatch]:
@@ -126,10 +131,11 @@ class RunTables:
                     **_columns(explanations, rows),
                     "first_example": pa.array(first_F[rows], pa.int64()),
                     "num_examples": _fixed_lists(num_FE[rows].astype(np.int16)),
-                    **self._places(first_row + rows.start, first_row + min(rows.stop, size)),
+                    **self._places(first_row + rows.start, first_row + rows.stop),
+                    **self._cosines(first_row + rows.start, first_row + rows.stop),
                     "vector": _fixed_lists(decoder_rows(self.folders["train"] / name, rows)),
                 }
-                yield _batch(features_schema(columns["vector"].type.list_size), columns)
+                yield _batch(features_schema(columns["vector"].type.list_size, len(self.saes)), columns)
 
     def _examples(self) -> Iterator[pa.RecordBatch]:
         for first_row, table in zip(self.first_rows, self._per_sae("examples", EXAMPLES_FILE), strict=True):
@@ -164,6 +170,47 @@ class RunTables:
         """Columns of the map, sorted by row."""
         points = read_arrow(self.folders["project"] / MAP_FILE).sort_by("row")
         return {name: points[name].to_numpy() for name in MAP.names}
+
+    def _cosines(self, start: int, stop: int) -> dict[str, pa.Array]:
+        """The highest cosines of the features of some rows."""
+        return {cosine_column(s): pa.array(best_B) for s, best_B in enumerate(self._best(start, stop).T)}
+
+    def _best(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        return best_cosines(self._neighbours.slice(start, stop - start), self._live, self.first_rows)
+
+    @cached_property
+    def _neighbours(self) -> pa.Table:
+        return read_arrow(self.folders["neighbours"] / NEIGHBOURS_FILE)
+
+    @cached_property
+    def _live(self) -> npt.NDArray[np.bool_]:
+        """Which features of the run are active at all [R]."""
+        return np.concatenate([t["num_active"].to_numpy() > 0 for t in self._per_sae("examples", STATISTICS_FILE)])
+
+    def _splitting(self) -> Iterator[pa.RecordBatch]:
+        for name in self.saes:
+            num_live, sum_D, counts = self._summed(name)
+            columns = {
+                "sae": pa.array([name]),
+                "num_live": pa.array([num_live]),
+                "mean": _fixed_lists((sum_D / max(num_live, 1)).astype(np.float32)[None]),
+                "counts": _fixed_lists(counts.reshape(1, -1)),
+            }
+            yield _batch(splitting_schema(len(sum_D), len(self.saes)), columns)
+
+    def _summed(self, name: str) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Live features of an SAE: how many, the sum of their directions [D], and the counts of their cosines."""
+        place, folder = self.saes.index(name), self.folders["train"] / name
+        first_row, size = self.first_rows[place], self.sizes[place]
+        num_live, total = 0, np.zeros(1)
+        counts = np.zeros((len(self.saes), COSINE_BINS), np.int64)
+        for rows in _ranges(size):
+            start, stop = first_row + rows.start, first_row + rows.stop
+            live_B = self._live[start:stop]
+            num_live += int(live_B.sum())
+            total = total + decoder_rows(folder, rows)[live_B].sum(0, dtype=np.float64)
+            counts += count_cosines(self._best(start, stop)[live_B])
+        return num_live, total, counts
 
     def _map(self) -> Iterator[pa.RecordBatch]:
         points = read_arrow(self.folders["project"] / MAP_FILE)

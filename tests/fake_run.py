@@ -160,8 +160,7 @@ class FakeRun:
 
     def _sae(self, config: SAEConfig) -> SAE:
         """Random directions; each feature is active on its highest 5% of tokens."""
-        generator = torch.Generator().manual_seed(self.recipe.seed + config.num_features + (config.k or 0))
-        W_FD = torch.nn.functional.normalize(torch.randn(config.num_features, WIDTH, generator=generator))
+        W_FD = self._directions(config)
         mean_D = self.x_ND.mean(0)
         pre_NF = (self.x_ND - mean_D) @ W_FD.T
         cut_F = pre_NF.quantile(0.95, dim=0)
@@ -176,6 +175,11 @@ class FakeRun:
         )  # fmt: skip
         threshold_F = cut_F if jump else torch.zeros_like(cut_F)
         return SAE(header, W_FD.clone(), offset_F if jump else offset_F - cut_F, W_FD, mean_D, threshold_F)
+
+    def _directions(self, config: SAEConfig) -> Tensor:
+        """Decoder directions [F, D] of an SAE, norm 1."""
+        generator = torch.Generator().manual_seed(self.recipe.seed + config.num_features + (config.k or 0))
+        return torch.nn.functional.normalize(torch.randn(config.num_features, WIDTH, generator=generator))
 
     def _train_and_evaluate(self) -> None:
         metrics = {}

@@ -34,14 +34,17 @@ from data.records import (
     SEARCH,
     TOKENS_PER_CHUNK,
     VOCABULARY,
+    cosine_column,
     features_schema,
     neighbours_schema,
+    splitting_schema,
 )
 from data.vectors import index_search, write_table
 from data.words import terms
 from pipeline.config import make_recipe
 from pipeline.published import LANCE_FOLDER, ROWS_FILE, make_visible
 from pipeline.searchable import TOKENS_AROUND
+from tests.synthetic_splitting import best_of, splitting_batches
 
 ROWS_PER_BATCH = 1 << 15
 MODEL, LAYER, WIDTH, NEAREST = "synthetic", 1, 8, 10
@@ -110,6 +113,11 @@ class SyntheticRun:
             SYLLABLES[i % count] + SYLLABLES[i // count % count] + SYLLABLES[i // count**2] for i in range(NUM_WORDS)
         ]
 
+    @cached_property
+    def live(self) -> npt.NDArray[np.bool_]:
+        """Which features are active at all [R]."""
+        return np.concatenate([np.arange(size) % DEAD_EVERY != DEAD_EVERY - 1 for size in self.sizes])
+
     @property
     def num_examples(self) -> npt.NDArray[np.int16]:
         """Examples of each kind of a live feature: as even as can be, the first kinds with one more."""
@@ -137,13 +145,14 @@ class SyntheticRun:
     def tables(self) -> dict[str, tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
         """Schema and rows of every published table."""
         made = {
-            "features": (features_schema(WIDTH), self._features),
+            "features": (features_schema(WIDTH, len(self.sizes)), self._features),
             "examples": (PUBLISHED_EXAMPLES, self._examples),
-            "neighbours": (neighbours_schema(len(self.sizes), NEAREST), self._neighbours),
+            "neighbours": (neighbours_schema(len(self.sizes), NEAREST), self.neighbours_of),
             "map": (PUBLISHED_MAP, self._map),
             "search": (SEARCH, self._search),
         }
         found = {table: (schema, self._batches(schema, make)) for table, (schema, make) in made.items()}
+        found["splitting"] = (splitting_schema(WIDTH, len(self.sizes)), splitting_batches(self, self._blocks()))
         found["documents"] = (PUBLISHED_DOCUMENTS, iter([_batch(PUBLISHED_DOCUMENTS, self._documents())]))
         found["chunks"] = (CHUNKS, iter([_batch(CHUNKS, self._chunks())]))
         found["vocabulary"] = (VOCABULARY, iter([_batch(VOCABULARY, {"text": pa.array(self._pieces())})]))
@@ -216,6 +225,7 @@ class SyntheticRun:
                 axis: pa.array(values_B.astype(np.float32), mask=~live_B)
                 for axis, values_B in zip("xy", block.places().T, strict=True)
             },
+            **{cosine_column(s): pa.array(best_B) for s, best_B in enumerate(best_of(self, block).T)},
             "vector": _fixed(block.vectors()),
         }
 
@@ -254,7 +264,7 @@ class SyntheticRun:
         """Where the window of an example starts in its document."""
         return (index_M * 31 + rank_M * 97) % (CHUNKS_PER_DOCUMENT * TOKENS_PER_CHUNK - WINDOW)
 
-    def _neighbours(self, block: "Block") -> Columns:
+    def neighbours_of(self, block: "Block") -> Columns:
         """The features of each SAE around the same u, the own one left out."""
         parts = []
         for size in self.sizes:

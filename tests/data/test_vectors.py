@@ -6,6 +6,7 @@ import pytest
 
 from data.records import (
     CHUNKS,
+    COSINE_BINS,
     HISTOGRAM_BINS,
     PUBLISHED_DOCUMENTS,
     PUBLISHED_EXAMPLES,
@@ -16,6 +17,7 @@ from data.records import (
     features_schema,
     histogram_edges,
     neighbours_schema,
+    splitting_schema,
 )
 from data.vectors import PublishedRun, index_search, write_table
 from data.words import terms
@@ -43,6 +45,7 @@ def make_features() -> Columns:
         **{name: [[]] * NUM_FEATURES for name in ("promoted", "promoted_logits", "suppressed", "suppressed_logits")},
         "first_example": [0] * NUM_FEATURES,
         "num_examples": [[2, 1, 0, 2]] * NUM_FEATURES,
+        **{f"cosine_{position}": rng.random(NUM_FEATURES).tolist() for position in range(2)},
         "vector": rng.random((NUM_FEATURES, 4)).tolist(),
     }
 
@@ -105,7 +108,7 @@ def write(folder: Path, name: str, schema: pa.Schema, columns: Columns) -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> PublishedRun:
     folder = tmp_path_factory.mktemp("lance")
     documents, chunks = make_documents()
-    write(folder, "features", features_schema(4), make_features())
+    write(folder, "features", features_schema(4, 2), make_features())
     write(folder, "examples", PUBLISHED_EXAMPLES, make_examples())
     neighbours = {
         "indices": [[row, -1, 2, 3, 4, 5] for row in range(NUM_FEATURES)],
@@ -119,6 +122,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> PublishedRun:
     write(folder, "vocabulary", VOCABULARY, {"text": [b"\xff", b"\x00", b"</s>"]})
     write(folder, "search", SEARCH, make_search())
     index_search(folder)
+    splitting = {"sae": ["a", "b"], "num_live": [1, 1], "mean": [[0.0] * 4] * 2, "counts": [[0] * 2 * COSINE_BINS] * 2}
+    write(folder, "splitting", splitting_schema(4, 2), splitting)
     return PublishedRun(folder)
 
 
@@ -136,7 +141,7 @@ def test_take_of_nothing_has_the_columns(run: PublishedRun) -> None:
 
 
 def test_take_of_every_column_has_the_schema(run: PublishedRun) -> None:
-    assert run.take("features", [7]).schema.names == features_schema(4).names
+    assert run.take("features", [7]).schema.names == features_schema(4, 2).names
 
 
 def test_take_of_a_row_that_is_not_there_fails(run: PublishedRun) -> None:
