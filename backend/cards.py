@@ -53,6 +53,12 @@ def sae_card(sae: OpenSAE) -> SAECard:
     )
 
 
+def tokens_seen(sae: OpenSAE) -> int | None:
+    """Tokens that an SAE was trained on; None when its curve does not say."""
+    seen = [int(point["tokens"]) for point in sae.record.curve if point.get("tokens")]
+    return seen[-1] if seen else None
+
+
 def sae_metrics(sae: OpenSAE) -> list[Metric]:
     """The metrics that `evaluate` measured, those that are there."""
     values = sae.record.metrics

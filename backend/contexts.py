@@ -177,6 +177,8 @@ class SAEPage(Page):
 
     run: RunCard
     sae: SAECard
+    tokens_seen: int | None
+    """Tokens that it was trained on; None when its curve does not say."""
     siblings: list[Link]
     """The SAEs of the run."""
     selection: Selection

@@ -5,7 +5,7 @@ histogram is SVG, because the page that people open most should not wait for Plo
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -75,8 +75,11 @@ def activation_bars(histogram: Sequence[int], scale: float, maximum: float) -> B
     return Bars(bars, _log_ticks(edges[first], edges[stop]), peak)
 
 
-def density_figure(counts: Sequence[int], edges: Sequence[float]) -> Figure:
-    """How many features of an SAE are active how often. `edges` are log10 of the density."""
+def density_figure(counts: Sequence[int], edges: Sequence[float], link: Callable[[float, float], str]) -> Figure:
+    """How many features of an SAE are active how often. `edges` are log10 of the density.
+
+    link: the address that a click on a bar leads to, from the two densities that bound it.
+    """
     filled = [i for i, count in enumerate(counts) if count] or [0]
     first, stop = filled[0], filled[-1] + 1
     spans = list(pairwise(edges))[first:stop]
@@ -90,7 +93,8 @@ def density_figure(counts: Sequence[int], edges: Sequence[float]) -> Figure:
     }
     powers = list(range(math.ceil(edges[first]), math.floor(edges[stop]) + 1))
     axis = {"tickvals": powers, "ticktext": [_percent(p) for p in powers], "tickangle": 0, "title": {"text": "Density"}}
-    return {"data": [bars], "layout": {"xaxis": axis, "yaxis": {"title": {"text": "Features"}}, "bargap": 0.06}}
+    layout = {"xaxis": axis, "yaxis": {"title": {"text": "Features"}}, "bargap": 0.06}
+    return {"data": [bars], "layout": layout, "links": [link(10**low, 10**high) for low, high in spans]}
 
 
 def curve_figures(curve: Sequence[dict[str, Any]]) -> list[tuple[str, Figure]]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from backend.cards import SAE_METRICS, run_card, sae_card
+from backend.cards import SAE_METRICS, run_card, sae_card, tokens_seen
 from backend.catalogue import Catalogue, OpenRun, OpenSAE
 from backend.contexts import Notice, Page, RunCard, SAECard
 from backend.engine import Engine
@@ -171,8 +171,8 @@ def _dead(sae: OpenSAE) -> tuple[str, float | None]:
 
 
 def _seen(sae: OpenSAE) -> tuple[str, float | None]:
-    seen = [point["tokens"] for point in sae.record.curve if point.get("tokens")]
-    return (count(int(seen[-1])) if seen else "–"), None
+    seen = tokens_seen(sae)
+    return ("–" if seen is None else count(seen)), None
 
 
 COLUMNS: list[tuple[str, str, Callable[[OpenSAE], tuple[str, float | None]]]] = [

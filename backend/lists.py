@@ -60,6 +60,11 @@ def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
     ]
 
 
+def density_link(selection: Selection, low: float, high: float) -> str:
+    """The same list of the features in a range of densities alone."""
+    return _address(selection, min_density=low, max_density=min(high, 1.0)) + "#features"
+
+
 def _address(selection: Selection, **changes: Any) -> str:
     more = {name: changes.pop(name) for name in list(changes) if name not in Selection.model_fields}
     return query(**selection.changed(**changes).parameters(), **more) or "?"

@@ -5,13 +5,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from backend.cards import recipe_lines, run_card, sae_card
+from backend.cards import recipe_lines, run_card, sae_card, tokens_seen
 from backend.catalogue import OpenSAE
 from backend.contexts import Link, SAEPage
 from backend.dependencies import LibraryDep, SAEDep
 from backend.downloads import downloads
 from backend.figures import Figure, curve_figures, density_figure
-from backend.lists import columns, pager, presets
+from backend.lists import columns, density_link, pager, presets
 from backend.queries import Selection, list_features, scores_of
 from backend.templates import render
 
@@ -55,6 +55,7 @@ def sae_page(request: Request, sae: SAEDep, selection: SelectionQuery) -> Respon
     page = SAEPage(
         run=run_card(sae.run),
         sae=sae_card(sae),
+        tokens_seen=tokens_seen(sae),
         siblings=[Link(other.name, other.href, other is sae) for other in sae.run.saes],
         selection=selection,
         result=result,
@@ -63,16 +64,22 @@ def sae_page(request: Request, sae: SAEDep, selection: SelectionQuery) -> Respon
         presets=presets(selection, scores),
         scores=scores,
         downloads=downloads(sae),
-        density_figure=_density(sae),
+        density_figure=_density(sae, selection),
         curve_figures=curve_figures(sae.record.curve),
         recipe=recipe_lines(sae),
     )
     return render(request, "sae.html", page)
 
 
-def _density(sae: OpenSAE) -> Figure | None:
+def _density(sae: OpenSAE, selection: Selection) -> Figure | None:
     histogram = sae.record.metrics.get("density_histogram")
-    return density_figure(histogram["counts"], histogram["log10_edges"]) if histogram else None
+    if not histogram:
+        return None
+    return density_figure(
+        histogram["counts"],
+        histogram["log10_edges"],
+        lambda low, high: density_link(selection, float(f"{low:.3g}"), float(f"{high:.3g}")),
+    )
 
 
 def _info(sae: OpenSAE) -> SAEInfo:

@@ -49,6 +49,7 @@ async function draw(element) {
     const Plotly = await plotly();
     const target = element.querySelector(".plot-target") ?? element.appendChild(Object.assign(document.createElement("div"), { className: "plot-target" }));
     await Plotly.react(target, figure.data.map(paint), themed(figure.layout), { displayModeBar: false, responsive: true });
+    if (figure.links && !("drawn" in element.dataset)) target.on("plotly_click", ({ points: [point] }) => location.assign(figure.links[point.pointNumber]));
     element.dataset.drawn = "";
   } catch (error) {
     element.dataset.failed = error.message;

@@ -38,9 +38,10 @@ def test_bars_at_either_end_stay_inside(place):
 
 
 def test_density_figure_counts_features_between_edges():
-    figure = density_figure([3, 0, 5], [-4, -3, -2, -1])
+    figure = density_figure([3, 0, 5], [-4, -3, -2, -1], lambda low, high: f"{low:g} {high:g}")
     [bars] = figure["data"]
     assert (bars["x"], bars["y"]) == ([-3.5, -2.5, -1.5], [3, 0, 5])
+    assert figure["links"] == ["0.0001 0.001", "0.001 0.01", "0.01 0.1"]
 
 
 def test_curves_leave_out_what_was_not_measured():

@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 from backend import home_page
 from backend.app import create_app
 from backend.catalogue import OpenSAE
+from backend.queries import Selection, list_features
 from backend.settings import Settings
 from backend.templates import number, share, size
 from data.layout import StorePaths
@@ -81,6 +82,14 @@ def test_the_worked_example_is_a_feature_of_this_run_and_the_starts_are_others(p
     assert worked.feature.label_score == best
     assert worked.feature.href in page.links()
     assert {feature.href for feature in context["starts"]} <= page.links() - {worked.feature.href}
+
+
+def test_other_showpieces_are_to_begin_with(client, catalogue, sae):
+    pieces = list_features(sae, Selection(sort="label_score", per_page=3)).features
+    run = replace(catalogue.runs[0], remembered={"showpieces": pieces})
+    page = home_page.home(replace(catalogue, runs=(run,)), client.app.state.engine)
+    assert page.worked.feature.name == pieces[0].name
+    assert page.starts == pieces[1:]
 
 
 def test_without_the_model_the_home_page_says_so_once(published_store: StorePaths):

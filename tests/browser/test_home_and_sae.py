@@ -1,0 +1,92 @@
+"""The home page and the page of an SAE, as people use them."""
+
+import io
+import re
+
+import pyarrow.parquet as pq
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+SAE = "/tiny/1-relu-256"
+
+
+def test_home_leads_on_by_search_and_at_random(open_page):
+    page = open_page("/")
+    page.get_by_role("searchbox", name="Search features").fill("oxford")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page).to_have_url(re.compile(r"/search\?q=oxford"))
+    page.go_back()
+    page.keyboard.press("r")
+    expect(page).to_have_url(re.compile(r"/tiny/1-[a-z]+-\d+/\d+$"))
+
+
+def test_the_worked_example_tells_values_and_leads_to_its_feature(open_page):
+    page = open_page("/")
+    page.locator(".worked .tokens .centre").first.hover()
+    assert float(page.locator(".tip").inner_text()) > 0
+    name = page.locator(".worked .section-head a").inner_text()
+    page.get_by_role("link", name="Everything about it").click()
+    expect(page).to_have_url(re.compile(re.escape(name)))
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_comparison_reads_without_scripts(open_page, width):
+    page = open_page("/", width=width, java_script_enabled=False)
+    rows = page.locator(".saes tbody tr")
+    expect(rows).to_have_count(3)
+    for cell in rows.nth(1).locator("td").all():
+        expect(cell).to_be_visible()
+    expect(page.locator(".chart .dot")).to_have_count(3)
+    rows.nth(1).get_by_role("link").click()
+    expect(page.locator("table.features tbody tr").first).to_be_visible()
+
+
+def test_pages_of_a_list_turn_and_come_back(open_page):
+    page = open_page(f"{SAE}?sort=index&per_page=100")
+    first = page.locator("table.features tbody a.label").first
+    expect(first).to_have_attribute("href", f"{SAE}/0")
+    page.get_by_role("link", name="Next").click()
+    expect(first).to_have_attribute("href", f"{SAE}/100")
+    page.get_by_role("link", name="Previous").click()
+    expect(first).to_have_attribute("href", f"{SAE}/0")
+    page.go_back()
+    expect(first).to_have_attribute("href", f"{SAE}/100")
+
+
+def test_the_best_labels_first_and_only_what_has_one(open_page):
+    page = open_page(SAE)
+    page.get_by_role("link", name="Best label").click()
+    cells = page.locator("td.c-label_score").all_inner_texts()
+    shares = [int(text.rstrip("%")) for text in cells]
+    assert shares == sorted(shares, reverse=True)
+    page.locator("select[name=labelled]").select_option("without")
+    page.get_by_role("button", name="Apply").click()
+    expect(page).to_have_url(re.compile("labelled=false"))
+    expect(page.locator("tr:not(.dead) a.label")).to_have_count(0)
+
+
+def test_a_bar_of_the_density_histogram_lists_its_features(open_page):
+    page = open_page(SAE)
+    plot = page.locator("[data-plot]").first
+    plot.scroll_into_view_if_needed()
+    bars = plot.locator(".point path")
+    expect(bars.first).to_be_attached(timeout=60_000)
+    expect(plot).to_have_attribute("data-drawn", "")
+    boxes = [bar.bounding_box() for bar in bars.all()]
+    tallest = max((box for box in boxes if box), key=lambda box: box["height"])
+    page.mouse.click(tallest["x"] + tallest["width"] / 2, tallest["y"] + tallest["height"] / 2)
+    expect(page).to_have_url(re.compile(r"min_density=.*max_density="))
+    low = float(page.locator("input[name=min_density]").input_value())
+    high = float(page.locator("input[name=max_density]").input_value())
+    shares = [float(text.strip().rstrip("%")) / 100 for text in page.locator("td.c-density").all_inner_texts()]
+    assert shares
+    assert all(low * 0.9 <= share <= high * 1.1 for share in shares)
+
+
+def test_features_are_saved_as_a_file_that_can_be_read(open_page):
+    page = open_page(SAE)
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Features", exact=True).click()
+    assert waiting.value.suggested_filename == "tiny_1-relu-256_features.parquet"
+    assert pq.read_table(io.BytesIO(waiting.value.path().read_bytes())).num_rows == 256
