@@ -55,10 +55,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(SameOrigin)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=COMPRESSION_LEVEL)
     app.add_middleware(SecurityHeaders)
-    reading = (health, assets, saes, downloads, features, examples, maps, compare, list_api, lists, pages)
-    for module in (*reading, search, prompts, attribution, steer):
+    reading = (health, assets, saes, downloads, features, examples, maps, compare, list_api, lists, search)
+    for module in (*reading, prompts, attribution, steer):
         app.include_router(module.router)
-    # Last, for they take any two or three words.
+    # Last, for they take what is left of /api, and any two or three words.
+    app.include_router(pages.router)
     app.include_router(examples.pages)
     app.include_router(features.pages)
     app.include_router(saes.pages)

@@ -214,11 +214,6 @@ def list_features(sae: OpenSAE, selection: Selection) -> FeatureList:
     return _list(sae.run, _condition([sae], selection), selection)
 
 
-def search_labels(run: OpenRun, saes: list[OpenSAE], selection: Selection) -> FeatureList:
-    """The features of several SAEs of a run that satisfy the filters."""
-    return _list(run, _condition(saes, selection), selection)
-
-
 def scores_of(sae: OpenSAE) -> list[Score]:
     """The scores that at least one feature of an SAE has; looked up once for a published state."""
     known: dict[str, list[Score]] = sae.run.remembered.setdefault("scores", {})
@@ -356,7 +351,7 @@ def _list(run: OpenRun, condition: str, selection: Selection) -> FeatureList:
 
 
 def _condition(saes: list[OpenSAE], selection: Selection) -> str:
-    parts = [f"sae IN ({', '.join(_quoted(sae.name) for sae in saes)})"]
+    parts = [f"sae IN ({', '.join(quoted(sae.name) for sae in saes)})"]
     if selection.alive is not None:
         parts.append("num_active > 0" if selection.alive else "num_active = 0")
     if selection.labelled is not None:
@@ -366,11 +361,12 @@ def _condition(saes: list[OpenSAE], selection: Selection) -> str:
     if selection.max_density is not None:
         parts.append(f"density <= {selection.max_density!r}")
     if selection.q:
-        parts.append(f"contains(lower(label), {_quoted(selection.q.lower())})")
+        parts.append(f"contains(lower(label), {quoted(selection.q.lower())})")
     return " AND ".join(parts)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text as a condition in SQL names it; NUL is left out, for no published name has one."""
     return "'" + text.replace("\0", "").replace("'", "''") + "'"
 
 

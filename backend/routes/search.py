@@ -1,35 +1,43 @@
 """The search: by words in what is known of features."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from backend.cards import run_card
+from backend.catalogue import OpenRun
 from backend.dependencies import RunDep
 from backend.errors import not_found
-from backend.lists import pager
-from backend.queries import search_labels
-from backend.routes.saes import SelectionQuery
-from backend.search_page import Mode, SearchPage, mode_tabs
+from backend.search import SearchResult, WordSearch, search
+from backend.search_page import Mode, make_page
 from backend.templates import render
 
 router = APIRouter(tags=["search"])
+WordSearchQuery = Annotated[WordSearch, Query()]
+
+
+@router.get("/api/v1/search")
+def search_features(run: RunDep, asked: WordSearchQuery) -> SearchResult:
+    """Features of a run (the newest, without `run`) that have all the words of `q`, the best match first.
+
+    Words are found by their beginnings, whatever their case. A feature has them in its label, in the tokens that it
+    promotes, or around the strongest tokens of its examples. It goes through the 500 best matches at most.
+    """
+    _require_sae(run, asked)
+    if not asked.words:
+        raise HTTPException(422, "q: type a word, a number or a sign to search for.")
+    return search(run, asked)
 
 
 @router.get("/search", include_in_schema=False)
-def search_page(
-    request: Request, run: RunDep, selection: SelectionQuery, by: Mode = "words", sae: str = ""
-) -> Response:
-    """Features of all SAEs of a run by what is known of them."""
-    chosen = [other for other in run.saes if sae in ("", other.name)]
-    if not chosen:
-        raise not_found(f"There is no SAE '{sae}' in run '{run.name}'.")
-    result = search_labels(run, chosen, selection) if selection.q else None
-    page = SearchPage(
-        tabs=mode_tabs(by),
-        selection=selection,
-        sae=sae,
-        run=run_card(run),
-        result=result,
-        pager=pager(result, selection, sae=sae) if result else None,
-        series_of={other.name: other.record.position for other in run.saes},
-    )
-    return render(request, "search.html", page)
+def search_page(request: Request, run: RunDep, asked: WordSearchQuery, by: Mode = "words") -> Response:
+    """The same as a page."""
+    _require_sae(run, asked)
+    result = search(run, asked) if asked.words else None
+    named = "run" in request.query_params
+    return render(request, "search.html", make_page(run, run_card(run), named, asked, result))
+
+
+def _require_sae(run: OpenRun, asked: WordSearch) -> None:
+    if asked.sae and asked.sae not in {sae.name for sae in run.saes}:
+        raise not_found(f"There is no SAE '{asked.sae}' in run '{run.name}'.")

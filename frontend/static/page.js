@@ -1,6 +1,7 @@
 // What every page has: the theme button, the search key, help, copying, values of tokens.
 import { watchTokens } from "./tokens.js";
 import { listen } from "./keyboard.js";
+import { suggest } from "./suggest.js";
 
 function toggleTheme() {
   const root = document.documentElement;
@@ -33,4 +34,5 @@ document.addEventListener("click", (event) => {
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new CustomEvent("themechange")));
 
 listen();
+suggest(document.querySelector(".find"));
 watchTokens(document);

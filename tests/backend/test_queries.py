@@ -98,7 +98,8 @@ def reads(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
         ("/tiny/{sae}/9?kind=interval", 5),
         ("/tiny/{sae}", 3),
         ("/", 1),
-        ("/search?q=a&sae={sae}", 3),
+        ("/search?q=a&sae={sae}", 4),
+        ("/api/v1/search?q=ri&sae={sae}&in=label&min_density=0.001&per_page=100", 4),
     ],
 )
 def test_reads_of_a_page_do_not_depend_on_the_number_of_features(client, reads, path, expected):
