@@ -9,6 +9,7 @@ from typing import Self
 from urllib.parse import urlencode
 
 from backend.active import RANKS, ActiveFeature, Rank, gather, rank, values_of
+from backend.attribution_page import AttributionSection
 from backend.catalogue import Library, OpenSAE
 from backend.contexts import Link, Page
 from backend.live import Reading, RefusedError
@@ -150,6 +151,8 @@ class PromptPage(Page):
     focus: FeatureSummary | None
     """The chosen feature."""
     result: PromptResult | None
+    attribution: AttributionSection | None
+    """Which features caused an output; None without a result."""
     examples: list[Link]
     """Prompts to start from."""
 

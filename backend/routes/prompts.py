@@ -9,7 +9,9 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from backend.active import RANKS, ActiveFeature, Rank, gather, rank
+from backend.attribution_page import AttributionDep, AttributionState, SectionBuilder, explain
 from backend.catalogue import Library, OpenSAE
+from backend.connections import while_connected
 from backend.contexts import Link
 from backend.dependencies import EngineDep, LibraryDep, PromptsDep, SettingsDep, require_runs
 from backend.engine import Engine
@@ -19,7 +21,6 @@ from backend.prompts import (
     EXAMPLE_PROMPTS,
     Problem,
     PromptPage,
-    PromptResult,
     PromptState,
     find_feature,
     hide_links,
@@ -152,14 +153,15 @@ class PromptQuery(BaseModel):
 async def prompt_page(
     request: Request,
     asked: Annotated[PromptQuery, Query()],
+    output: AttributionDep,
     engine: EngineDep,
     library: LibraryDep,
     prompts: PromptsDep,
     settings: SettingsDep,
 ) -> Response:
-    """Type text, see which features are active."""
+    """Type text, see which features are active, and which of them caused an output."""
     text = await run_in_threadpool(load_text, prompts, asked.p) if asked.p else asked.text
-    return await _page(request, asked, text, engine, library, settings)
+    return await _page(request, asked, text, engine, library, settings, output=output)
 
 
 @router.post("/prompt", include_in_schema=False)
@@ -192,24 +194,29 @@ async def _page(
     library: Library,
     settings: Settings,
     error: MonosemaError | None = None,
+    output: AttributionState = AttributionState(),  # noqa: B008 - it is frozen
 ) -> Response:
     saes, focus = await run_in_threadpool(_prompt_target, library, asked)
     names = tuple(sae.href[1:] for sae in saes)
     followed = focus[1].name if focus else ""
     state = PromptState(text, asked.p, names, asked.chat, asked.rank, asked.hide, followed, asked.token)
     run = saes[0].run
-    off, result = engine.why_off(run), None
+    off, result, attribution = engine.why_off(run), None, None
     loaded = engine.is_loaded(run)
     if len(text) > MAX_TEXT:
         error = RefusedError(f"The text has {len(text):,} characters, at most {MAX_TEXT:,} can be read: shorten it.")
     if not off and not error and text.strip():
         try:
-            result = await _read(engine, saes, state, focus)
+            prompt = Prompt(text, state.chat)
+            reading = await engine.activations(saes, prompt)
+            result = await run_in_threadpool(present, state, saes, reading, focus)
+            builder = SectionBuilder(state.href(), output, reading.pieces)
+            attribution = await while_connected(request, explain(engine, saes, prompt, builder))
         except MonosemaError as raised:
             error = raised
     elif not off and not loaded:
         engine.prepare(run)
-    status = status_of(error) if error else 200
+    status = status_of(error) if error else 422 if attribution and attribution.problem else 200
     page = PromptPage(
         off=off,
         loaded=loaded or result is not None,
@@ -223,16 +230,10 @@ async def _page(
         max_tokens=settings.max_prompt_tokens,
         focus=focus[1] if focus else None,
         result=result,
+        attribution=attribution,
         examples=[Link(text, state.href(text=text, p="", token=None)) for text in EXAMPLE_PROMPTS],
     )
     return render(request, "prompt.html", page, status)
-
-
-async def _read(
-    engine: Engine, saes: list[OpenSAE], state: PromptState, focus: tuple[OpenSAE, FeatureSummary] | None
-) -> PromptResult:
-    reading = await engine.activations(saes, Prompt(state.text, state.chat))
-    return await run_in_threadpool(present, state, saes, reading, focus)
 
 
 def load_text(prompts: StoredPrompts, name: str) -> str:
