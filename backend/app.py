@@ -23,12 +23,16 @@ from backend.routes import (
     maps,
     pages,
     prompts,
+    results,
+    runs,
     saes,
     search,
     steer,
 )
 from backend.security import SecurityHeaders
 from backend.settings import Settings
+from backend.steering_results import Results
+from backend.steering_runs import Runs
 from backend.stored_prompts import StoredPrompts
 from data import __version__
 from data.sql import connect
@@ -74,6 +78,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.lists = ListStore(engine)
     app.state.prompts = StoredPrompts(engine, settings.max_stored_prompts)
     app.state.engine = Engine(settings)
+    app.state.results = Results(engine)
+    app.state.runs = Runs(app.state.engine, app.state.results, settings)
     yield
+    await app.state.runs.stop()
     app.state.engine.stop()
     engine.dispose()

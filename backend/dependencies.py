@@ -9,6 +9,8 @@ from backend.catalogue import Catalogue, LeftOutRun, Library, OpenRun, OpenSAE
 from backend.engine import Engine
 from backend.list_store import ListStore
 from backend.settings import Settings
+from backend.steering_results import Results
+from backend.steering_runs import Runs
 from backend.stored_prompts import StoredPrompts
 
 
@@ -37,11 +39,23 @@ async def get_prompts(request: Request) -> StoredPrompts:
     return cast(StoredPrompts, request.app.state.prompts)
 
 
+async def get_results(request: Request) -> Results:
+    """Finished steering."""
+    return cast(Results, request.app.state.results)
+
+
+async def get_runs(request: Request) -> Runs:
+    """Steering that goes on."""
+    return cast(Runs, request.app.state.runs)
+
+
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 LibraryDep = Annotated[Library, Depends(get_library)]
 EngineDep = Annotated[Engine, Depends(get_engine)]
 ListsDep = Annotated[ListStore, Depends(get_lists)]
 PromptsDep = Annotated[StoredPrompts, Depends(get_prompts)]
+ResultsDep = Annotated[Results, Depends(get_results)]
+RunsDep = Annotated[Runs, Depends(get_runs)]
 
 
 def get_sae(

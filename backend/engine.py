@@ -11,7 +11,9 @@ Only these modules import `pipeline.models` and torch, and only inside functions
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from backend.catalogue import OpenRun, OpenSAE
@@ -19,17 +21,45 @@ from backend.engine_attribution import Attributor, Stepwise
 from backend.engine_models import Models
 from backend.engine_read import Reader
 from backend.engine_steer import SteerJob, Writer
-from backend.live import EngineOffError, Finished, Prompt, Reading, SteerEvent, SteerRequest
+from backend.live import (
+    EngineOffError,
+    Finished,
+    Prompt,
+    Reading,
+    Started,
+    SteerEvent,
+    SteerRequest,
+    TooSlowError,
+    Written,
+)
 from backend.settings import Settings
 from backend.worker import Call, Worker
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class EngineStatus:
+    """The engine as it stands."""
+
+    model: str | None
+    """Name of the language model in memory."""
+    saes: dict[str, int]
+    """Bytes of the SAEs in memory by name; the one used longest ago is first, and goes first."""
+    sae_bytes: int
+    sae_limit: int
+    """Bytes that SAEs may take together."""
+    waiting: int
+    """Requests that wait."""
+    queue: int
+    """Requests that may wait."""
+
+
 class Engine:
     """One model, some SAEs, one worker."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self.worker = Worker(settings.live_queue)
         self.models = Models(settings)
         self.reader = Reader(settings, self.models)
@@ -49,6 +79,18 @@ class Engine:
         if not self.why_off(run) and not self.models.holds_a_model and self.worker.waiting == 0:
             self.worker.submit(Call(lambda: self.models.load(run)))
 
+    def status(self) -> EngineStatus:
+        """What is in memory, and how many wait. From any thread."""
+        sizes = self.models.sae_sizes()
+        return EngineStatus(
+            model=self.models.model_name,
+            saes=sizes,
+            sae_bytes=sum(sizes.values()),
+            sae_limit=int(self._settings.live_sae_gb * 1e9),
+            waiting=self.worker.waiting,
+            queue=self._settings.live_queue,
+        )
+
     def stop(self) -> None:
         """End the worker."""
         self.worker.stop()
@@ -56,12 +98,18 @@ class Engine:
     async def call(self, run: OpenRun, function: Callable[[], T]) -> T:
         """The result of a short function that works with the model of a run, on the worker's thread.
 
-        Raises EngineOffError, Busy, and whatever the function raises.
+        Raises EngineOffError, BusyError, TooSlowError, and whatever the function raises.
         """
         self._require(run)
         call: Call[T] = Call(function)
         self.worker.submit(call)
-        return await asyncio.wrap_future(call.future)
+        longest = self._settings.live_queue_seconds + self._settings.live_first_token_seconds
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(call.future), longest)
+        except TimeoutError:
+            raise TooSlowError(f"The model did not answer within {longest:g} seconds: try again later.") from None
+        finally:
+            call.cancel()  # if it still waits, nobody waits for it any more
 
     async def steps(self, run: OpenRun, function: Callable[[], Iterator[T | None]]) -> T:
         """The result of a longer function, which yields None after each step and at last its result.
@@ -80,7 +128,7 @@ class Engine:
         """The model's exact tokens, one BOS first.
 
         Raises RefusedError when the prompt is empty, too long by the settings, or leaves no room for `room` new tokens;
-        EngineOffError, Busy.
+        EngineOffError, BusyError, TooSlowError.
         """
         return await self.call(run, lambda: self.reader.tokenize(run, prompt, room))
 
@@ -91,15 +139,17 @@ class Engine:
     async def steer(self, request: SteerRequest) -> AsyncGenerator[SteerEvent]:
         """Write the rows of a request. Whoever stops listening cancels it.
 
-        Raises before the first event: EngineOffError, Busy; RefusedError when this model cannot be steered.
+        Raises before the first event: EngineOffError, BusyError; later RefusedError when this model cannot be steered
+        so, TooSlowError when a time limit is reached.
         """
         self._require(request.run)
         events: asyncio.Queue[SteerEvent | Exception] = asyncio.Queue()
         job = SteerJob(self._writer, request, asyncio.get_running_loop(), events)
         self.worker.submit(job)
+        clock = _Clock(self._settings)
         try:
             while True:
-                event = await events.get()
+                event = await clock.next(events)
                 if isinstance(event, Exception):
                     raise event
                 yield event
@@ -111,3 +161,29 @@ class Engine:
     def _require(self, run: OpenRun) -> None:
         if reason := self.why_off(run):
             raise EngineOffError(reason)
+
+
+class _Clock:
+    """The time limits of one steering request: in the queue, to the first token, and as a whole."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._began = time.monotonic()
+        self._longest, self._what = settings.live_queue_seconds, "waited for the model"
+
+    async def next(self, events: "asyncio.Queue[SteerEvent | Exception]") -> SteerEvent | Exception:
+        """The next event. Raises TooSlowError when it does not come in time."""
+        try:
+            async with asyncio.timeout(self._longest - (time.monotonic() - self._began)):
+                event = await events.get()
+        except TimeoutError:
+            raise TooSlowError(
+                f"This request {self._what} for {self._longest:g} seconds, the longest that is allowed here: "
+                "try again later, or ask for less."
+            ) from None
+        if isinstance(event, Started):
+            self._began = time.monotonic()
+            self._longest, self._what = self._settings.live_first_token_seconds, "waited for its first token"
+        elif isinstance(event, Written) and event.probability is not None:
+            self._longest, self._what = self._settings.live_run_seconds, "ran"
+        return event

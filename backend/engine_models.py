@@ -76,6 +76,12 @@ class Models:
         """Whether one is in memory."""
         return self._loaded is not None
 
+    @property
+    def model_name(self) -> str | None:
+        """Of the one in memory."""
+        loaded = self._loaded
+        return None if loaded is None else loaded.key[0].name
+
     def holds(self, run: OpenRun) -> bool:
         """Whether the model of a run is in memory. From any thread."""
         loaded = self._loaded

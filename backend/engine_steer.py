@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from backend.engine_models import Loaded, Models, models_errors, sink_norm
-from backend.live import Ended, Finished, Held, Queued, RefusedError, SteerEvent, SteerRequest, Written
+from backend.live import Ended, Finished, Held, Queued, RefusedError, Started, SteerEvent, SteerRequest, Written
 from backend.worker import Job, Worker
 
 if TYPE_CHECKING:
@@ -51,12 +51,17 @@ class Writer:
             self._worker.run_short()
 
     def _companions(self, first: "SteerJob") -> list["SteerJob"]:
-        room = self._most_rows - len(first.request.rows)
+        """Those that fit into the batch: of the same run, each of another client."""
+        room, clients = self._most_rows - len(first.request.rows), {first.request.client}
 
         def fits(job: SteerJob) -> bool:
             nonlocal room
-            fitting = job.request.run.folder == first.request.run.folder and len(job.request.rows) <= room
-            room -= len(job.request.rows) if fitting else 0
+            request = job.request
+            another = request.client == "" or request.client not in clients
+            fitting = another and request.run.folder == first.request.run.folder and len(request.rows) <= room
+            if fitting:
+                room -= len(request.rows)
+                clients.add(request.client)
             return fitting
 
         return self._worker.take(SteerJob, fits)
@@ -67,7 +72,8 @@ class Writer:
 
         draw = request.draw
         sampling = Sampling(draw.temperature, draw.top_p, draw.max_new_tokens, draw.seed)
-        return Row(request.tokens, [Clamp(self._models.sae(one.sae), one.index, one.value) for one in held], sampling)
+        clamps = [Clamp(self._models.sae(one.sae), one.index, one.value, one.mode) for one in held]
+        return Row(request.tokens, clamps, sampling, request.scope)
 
 
 class SteerJob(Job):
@@ -95,6 +101,7 @@ class SteerJob(Job):
 
         self._began = time.perf_counter()
         self._texts = [Detokeniser(loaded.pieces) for _ in self.request.rows]
+        self._tell(Started())
 
     def put(self, row: int, position: "Position") -> None:
         """A row has read a token."""

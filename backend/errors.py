@@ -12,18 +12,23 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from backend.contexts import ErrorPage
+from backend.live import TooManyError, TooSlowError
 from backend.templates import render
+from backend.worker import BusyError
 from data.errors import ArtifactError, ConfigError, MonosemaError, ServeError
 
 PROBLEM = "application/problem+json"
 MACHINES = ("/api/", "/healthz", "/readyz")
 """Addresses that programs read."""
-STATUS_OF: dict[type[MonosemaError], int] = {ConfigError: 422, ServeError: 503, ArtifactError: 503}
+STATUS_OF: dict[type[MonosemaError], int] = {ConfigError: 422, TooManyError: 429, ServeError: 503, ArtifactError: 503}
+RETRY_AFTER: dict[type[MonosemaError], int] = {TooManyError: 5, BusyError: 5, TooSlowError: 30}
+"""Seconds after which it may go better."""
 TITLES = {
     403: "Not allowed",
     404: "Nothing here",
     413: "Too much at once",
     422: "That does not fit",
+    429: "One at a time",
     500: "Something broke here",
     503: "Not available",
 }
@@ -77,7 +82,13 @@ def _invalid_request(request: Request, error: Exception) -> Response:
 
 
 def _our_error(request: Request, error: Exception) -> Response:
-    return answer(request, status_of(error), str(error))
+    return answer(request, status_of(error), str(error), retry_headers(error))
+
+
+def retry_headers(error: Exception) -> dict[str, str]:
+    """When to try again, where that is known."""
+    seconds = RETRY_AFTER.get(type(error)) if isinstance(error, MonosemaError) else None
+    return {} if seconds is None else {"retry-after": str(seconds)}
 
 
 def _unexpected(request: Request, error: Exception) -> Response:

@@ -4,6 +4,8 @@ Shapes: L tokens of a prompt, K activations above zero.
 
     RefusedError    a request that cannot be done as asked: the message says what to change (422)
     EngineOffError  there is no model to ask (503)
+    TooManyError    one client asks for too much at once (429)
+    TooSlowError    a time limit was reached (503)
 """
 
 from dataclasses import dataclass
@@ -22,6 +24,20 @@ class RefusedError(ConfigError):
 
 class EngineOffError(ServeError):
     """There is no model to ask."""
+
+
+class TooManyError(ServeError):
+    """One client asks for too much at once."""
+
+
+class TooSlowError(ServeError):
+    """A time limit was reached."""
+
+
+Mode = Literal["clamp", "add", "ablate"]
+"""What is done to a feature, as in pipeline.models.steering."""
+Scope = Literal["all", "written"]
+"""Which positions are steered: all, or only those that are written after the prompt."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +79,8 @@ class Held:
     sae: OpenSAE
     index: int
     value: float | None
-    """Activation at which it is held; None only measures it."""
+    """Activation at which it is held, or what is added of its direction; None only measures it."""
+    mode: Mode = "clamp"
 
 
 @dataclass(frozen=True)
@@ -85,6 +102,9 @@ class SteerRequest:
     """Of the prompt, see `Engine.tokenize`."""
     rows: list[list[Held]]
     draw: Draw
+    scope: Scope = "all"
+    client: str = ""
+    """Who asks: no two requests of one client run at the same time. "" is nobody in particular."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +113,11 @@ class Queued:
 
     ahead: int
     """Requests before it, the running one included."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """The request runs: the model reads its prompt."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +131,7 @@ class Written:
     probability: float | None
     """At temperature 1; None in the prompt."""
     activations: tuple[float, ...]
-    """Of the row's features, in their order: held, or as they are."""
+    """Of the row's features, in their order, after what is done to them."""
     left_out: bool
 
 
@@ -115,7 +140,7 @@ class Ended:
     """A row is finished."""
 
     row: int
-    reason: Literal["stop", "length", "cancelled", "broken"]
+    reason: "Reason"
 
 
 @dataclass(frozen=True)
@@ -128,4 +153,5 @@ class Finished:
     """Written, by all its rows."""
 
 
-SteerEvent = Queued | Written | Ended | Finished
+Reason = Literal["stop", "length", "cancelled", "broken"]
+SteerEvent = Queued | Started | Written | Ended | Finished

@@ -27,8 +27,20 @@ class Settings(BaseSettings):
     """Memory for SAEs in use, in GB; the one used longest ago goes first."""
     live_queue: Annotated[int, Field(gt=0)] = 16
     """Requests that may wait for the model."""
-    live_rows: Annotated[int, Field(ge=2)] = 16
-    """Texts written at the same time, in one batch."""
+    live_rows: Annotated[int, Field(ge=8)] = 16
+    """Texts written at the same time, in one batch; a sweep has 8."""
+    live_queue_seconds: Annotated[float, Field(gt=0)] = 120
+    """Longest time that a request waits for the model."""
+    live_first_token_seconds: Annotated[float, Field(gt=0)] = 60
+    """Longest time from there to its first token."""
+    live_run_seconds: Annotated[float, Field(gt=0)] = 300
+    """Longest time that it runs as a whole."""
+    live_grace_seconds: Annotated[float, Field(ge=0)] = 5
+    """Time after which a request that nobody listens to any more is cancelled."""
+    live_per_address: Annotated[int, Field(ge=2)] = 8
+    """Steering requests that may be open at once from one network address, by all people behind it."""
+    trusted_proxies: str = ""
+    """Network addresses, with commas between, whose X-Forwarded-For names the client."""
     max_prompt_tokens: Annotated[int, Field(gt=0)] = 512
     """Longest prompt that the live pages take."""
     max_new_tokens: Annotated[int, Field(gt=0)] = 128

@@ -8,13 +8,14 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from backend.catalogue import Library, OpenRun, OpenSAE
-from backend.live import Draw, Held, Prompt, RefusedError
+from backend.live import Draw, Held, Mode, Prompt, RefusedError, Scope
 from backend.prompts import find_feature
 from backend.queries import FeatureSummary, get_summaries
 
 MAX_FEATURES = 8
 MAX_STRENGTH = 10.0
-ROWS = ("Baseline", "Steered")
+SWEEP = (-10.0, -5.0, -2.0, 0.0, 2.0, 5.0, 10.0)
+"""Strengths of a sweep."""
 
 
 class SteeredFeature(BaseModel):
@@ -22,14 +23,23 @@ class SteeredFeature(BaseModel):
 
     feature: str = Field(description="model/sae/index", max_length=200)
     strength: float | None = Field(
-        None, description="Times the feature's highest activation, -10 to 10; 0 ablates it; null only measures it."
+        None, description="Times the feature's highest activation, -10 to 10; null only measures it."
     )
 
 
 class SteerBody(BaseModel):
-    """What to write, with which features held."""
+    """What to write, with which features steered."""
 
     features: Annotated[list[SteeredFeature], Field(description=f"1 to {MAX_FEATURES}, all of one run.")]
+    mode: Mode = Field(
+        default="clamp",
+        description="clamp: hold at strength x max; add: add that much of the direction; ablate: take it out",
+    )
+    scope: Scope = Field(default="all", description="Steer at every token, or only at those written after the prompt.")
+    sweep: bool = Field(
+        default=False,
+        description="Write a text for each of the strengths -10, -5, -2, 0, 2, 5, 10 instead.",
+    )
     prompt: Annotated[str, Field(max_length=20_000)]
     chat: bool = Field(False, description="Put the prompt into the model's chat template.")
     temperature: float = Field(0.0, ge=0, le=2, description="0 always takes the most probable token.")
@@ -63,15 +73,34 @@ class Chip:
 
 
 @dataclass(frozen=True)
+class PlannedRow:
+    """One text to write."""
+
+    strength: float | None
+    """Of all features, in a sweep; else None."""
+    held: list[Held]
+
+    @property
+    def title(self) -> str:
+        """What to call it."""
+        if all(held.value is None for held in self.held):
+            return "Baseline"
+        return "Steered" if self.strength is None else f"{self.strength:g} × max".replace("-", "−")
+
+
+@dataclass(frozen=True)
 class Plan:
     """A request that can be done."""
 
     run: OpenRun
     chips: list[Chip]
-    rows: list[list[Held]]
-    """Of ROWS: the features measured, then held."""
+    rows: list[PlannedRow]
+    """The baseline, then what is steered. The baseline only measures."""
     prompt: Prompt
     draw: Draw
+    mode: Mode
+    scope: Scope
+    sweep: bool
 
 
 def make_plan(library: Library, body: SteerBody, max_new_tokens: int) -> Plan:
@@ -91,10 +120,9 @@ def make_plan(library: Library, body: SteerBody, max_new_tokens: int) -> Plan:
     chips = _chips(run, places, [one.strength for one in body.features])
     for chip in chips:
         _check(chip)
-    measured = [Held(sae, index, None) for sae, index in places]
-    held = [Held(sae, index, chip.value) for (sae, index), chip in zip(places, chips, strict=True)]
     draw = Draw(body.temperature, body.top_p, body.max_new_tokens, body.seed)
-    return Plan(run, chips, [measured, held], Prompt(body.prompt, body.chat), draw)
+    rows = _rows(places, chips, body.mode, body.sweep)
+    return Plan(run, chips, rows, Prompt(body.prompt, body.chat), draw, body.mode, body.scope, body.sweep)
 
 
 def parse_argument(library: Library, argument: str, strength: float) -> Chip:
@@ -114,6 +142,34 @@ def parse_strength(text: str) -> float | None:
         return float(text)
     except ValueError:
         raise RefusedError(f"'{text}' is no strength: give a number from -10 to 10, or off.") from None
+
+
+def _rows(places: Sequence[tuple[OpenSAE, int]], chips: Sequence[Chip], mode: Mode, sweep: bool) -> list[PlannedRow]:
+    if sweep and mode == "ablate":
+        raise RefusedError("A sweep has strengths and ablating has none: choose clamp or add.")
+    if sweep and all(chip.strength is None for chip in chips):
+        raise RefusedError("Every feature is off, so there is nothing to sweep: give one a strength.")
+
+    def row(strength: float | None) -> PlannedRow:
+        return PlannedRow(
+            strength,
+            [
+                Held(*place, steered_value(chip, strength, mode), mode)
+                for place, chip in zip(places, chips, strict=True)
+            ],
+        )
+
+    baseline = PlannedRow(None, [Held(*place, None) for place in places])
+    return [baseline, *(map(row, SWEEP) if sweep else [row(None)])]
+
+
+def steered_value(chip: Chip, strength: float | None, mode: Mode) -> float | None:
+    """What a feature of a row is held at; a strength is that of the sweep."""
+    if chip.strength is None:
+        return None
+    if mode == "ablate":
+        return 0.0
+    return chip.value if strength is None else strength * chip.feature.max
 
 
 def _chips(run: OpenRun, places: Sequence[tuple[OpenSAE, int]], strengths: Sequence[float | None]) -> list[Chip]:

@@ -1,46 +1,57 @@
-"""The steering page: its form, and what it shows of what was written."""
+"""The steering page and the page of a result: the form, and what is shown of what was written."""
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import urlencode
 
 from pydantic import BaseModel, Field
 
 from backend.catalogue import Library
 from backend.contexts import Page
-from backend.live import Ended, Finished, RefusedError, SteerEvent, Written
+from backend.engine import EngineStatus
+from backend.live import Mode, RefusedError, Scope
+from backend.openings import Opening
 from backend.queries import FeatureSummary
-from backend.steering import MAX_FEATURES, ROWS, Chip, SteerBody, SteeredFeature, parse_argument, parse_strength
-from backend.tokens import level
+from backend.steering import MAX_FEATURES, Chip, SteerBody, SteeredFeature, parse_argument, parse_strength
+from backend.steering_results import ENDINGS, RowResult, SteeredFeatureResult, SteeringResult, TokenResult
+from backend.tokens import level, written_text
 
 MAX_TEXT = 20_000
 START = 2.0
 """Strength of a feature that was just added."""
-ENDINGS = {
-    "stop": "The model ended its text.",
-    "length": "",
-    "cancelled": "Stopped.",
-    "broken": "The model's output is no longer finite under these strengths: use weaker ones.",
+
+Colour = Literal["activation", "probability", "none"]
+COLOURS: dict[Colour, str] = {"activation": "Activation", "probability": "Probability", "none": "None"}
+MODES: dict[Mode, str] = {
+    "clamp": "Clamp: hold at strength × max",
+    "add": "Add strength × max",
+    "ablate": "Ablate: take it out",
 }
+SCOPES: dict[Scope, str] = {"all": "Every token", "written": "Written tokens only"}
 
 
 class SteerForm(BaseModel):
     """The form of the steering page, and its query string."""
 
-    f: list[str] = Field([], max_length=32, description="model/sae/index:strength; an empty one is ignored")
-    s: list[str] = Field([], max_length=32, description="strengths of the features in `f`, when they were changed")
-    prompt: str = Field("I am a", max_length=MAX_TEXT)
+    f: list[str] = Field(default=[], max_length=32, description="model/sae/index:strength; an empty one is ignored")
+    s: list[str] = Field(default=[], max_length=32, description="strengths of the features in `f`, when changed")
+    mode: Mode = "clamp"
+    scope: Scope = "all"
+    sweep: bool = False
+    prompt: str = Field(default="I am a", max_length=MAX_TEXT)
     chat: bool = False
-    temperature: float = Field(0.7, ge=0, le=2)
-    top_p: float = Field(0.9, gt=0, le=1)
-    new_tokens: int = Field(48, ge=1)
-    seed: int = Field(0, ge=0, lt=2**63)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=0.9, gt=0, le=1)
+    new_tokens: int = Field(default=48, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    colour: Colour = "activation"
 
-    def href(self, chips: Sequence[Chip]) -> str:
-        """The address of the form with other features."""
+    def href(self, features: Sequence[str]) -> str:
+        """The address of the form with other features, each model/sae/index:strength."""
         values = self.model_dump(exclude_defaults=True, exclude={"f", "s"}, mode="json")
-        return "/steer?" + urlencode([*(("f", chip.argument) for chip in chips), *values.items()])
+        words = {name: str(int(value)) if isinstance(value, bool) else value for name, value in values.items()}
+        return "/steer?" + urlencode([*(("f", feature) for feature in features), *words.items()])
 
 
 @dataclass(frozen=True)
@@ -48,77 +59,106 @@ class SteerToken:
     """A token of a text that was written."""
 
     text: str
-    level: int
-    """Highlight of the baseline: the most active of the steered features, as a share of its highest; -1 for none."""
+    activation: int
+    """Step of the highlight by activation: the most active of the features, as a share of its highest; -1 for none."""
+    probability: int
+    """Step of the highlight by probability; -1 in the prompt."""
     title: str
     """Probability and activations, in words."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class SteerColumn:
     """One text."""
 
     title: str
-    prompt: list[SteerToken] = field(default_factory=list)
-    written: list[SteerToken] = field(default_factory=list)
-    ending: str = ""
+    prompt: list[SteerToken]
+    written: list[SteerToken]
+    ending: str
     """Why it ended; "" when it has the length that was asked for."""
-
-
-@dataclass
-class Outcome:
-    """What became of a form."""
-
-    chips: list[Chip]
-    problem: str = ""
-    columns: list[SteerColumn] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @classmethod
-    async def collect(cls, chips: list[Chip], events: AsyncIterator[SteerEvent]) -> Self:
-        """All that a request brings."""
-        outcome = cls(chips, columns=[SteerColumn(title) for title in ROWS])
-        async for event in events:
-            if isinstance(event, Written):
-                column = outcome.columns[event.row]
-                (column.prompt if event.probability is None else column.written).append(_token(event, chips))
-            elif isinstance(event, Ended):
-                outcome.columns[event.row].ending = ENDINGS[event.reason]
-            elif isinstance(event, Finished):
-                outcome.seconds = event.seconds
-        return outcome
 
 
 @dataclass(frozen=True)
 class SteerPage(Page):
-    """steer.html: features with strengths, a prompt, and the baseline beside the steered text."""
+    """steer.html: features with strengths, a prompt, and the place for baseline and steered text."""
 
     off: str
     """Why the model cannot be asked; "" when it can."""
+    problem: str
+    """What is wrong with the form; "" when nothing is."""
     form: SteerForm
-    outcome: Outcome
+    chips: list[Chip]
     removals: list[str]
     """For each feature, the address without it."""
     suggestions: list[tuple[FeatureSummary, str]]
     """Features to start with, and the address with each."""
+    openings: list[tuple[Opening, str]]
+    """Whole examples, and the address of each."""
+    status: EngineStatus
     max_features: int
     max_new_tokens: int
+    modes: dict[Mode, str]
+    scopes: dict[Scope, str]
+    colours: dict[Colour, str]
+
+
+@dataclass(frozen=True)
+class ResultPage(Page):
+    """result.html: one finished steering, with everything that decided it."""
+
+    result: SteeringResult
+    columns: list[SteerColumn]
+    again: str
+    """The form with the same settings."""
+    published: bool
+    """Whether the run is still published as it was."""
+    mode: str
+    scope: str
+    colour: Colour
+    colours: dict[Colour, str]
 
 
 def make_page(
-    form: SteerForm, outcome: Outcome, off: str, suggestions: Sequence[FeatureSummary], max_new_tokens: int
+    form: SteerForm,
+    chips: list[Chip],
+    problem: str,
+    off: str,
+    suggestions: Sequence[FeatureSummary],
+    openings: Sequence[Opening],
+    status: EngineStatus,
+    max_new_tokens: int,
 ) -> SteerPage:
     """The page's context."""
-    chips = outcome.chips
     named = {chip.feature.name for chip in chips}
+    arguments = [chip.argument for chip in chips]
     return SteerPage(
         off=off,
+        problem=problem,
         form=form,
-        outcome=outcome,
-        removals=[form.href([other for other in chips if other is not chip]) for chip in chips],
-        suggestions=[(s, form.href([*chips, Chip(s, START)])) for s in suggestions if s.name not in named],
+        chips=chips,
+        removals=[form.href([other for other in arguments if other != chip.argument]) for chip in chips],
+        suggestions=[(s, form.href([*arguments, Chip(s, START).argument])) for s in suggestions if s.name not in named],
+        openings=[(one, SteerForm(prompt=one.prompt).href([Chip(one.feature, START).argument])) for one in openings],
+        status=status,
         max_features=MAX_FEATURES,
         max_new_tokens=max_new_tokens,
+        modes=MODES,
+        scopes=SCOPES,
+        colours=COLOURS,
+    )
+
+
+def make_result_page(result: SteeringResult, published: bool, colour: Colour) -> ResultPage:
+    """The context of a result's page."""
+    return ResultPage(
+        result=result,
+        columns=[_column(row, result.features) for row in result.rows],
+        again=_again(result),
+        published=published,
+        mode=MODES[result.mode],
+        scope=SCOPES[result.scope],
+        colour=colour,
+        colours=COLOURS,
     )
 
 
@@ -143,6 +183,9 @@ def to_body(form: SteerForm, chips: Sequence[Chip]) -> SteerBody:
     """The form as a program would ask it."""
     return SteerBody(
         features=[SteeredFeature(feature=chip.feature.name, strength=chip.strength) for chip in chips],
+        mode=form.mode,
+        scope=form.scope,
+        sweep=form.sweep,
         prompt=form.prompt,
         chat=form.chat,
         temperature=form.temperature,
@@ -152,10 +195,37 @@ def to_body(form: SteerForm, chips: Sequence[Chip]) -> SteerBody:
     )
 
 
-def _token(event: Written, chips: Sequence[Chip]) -> SteerToken:
-    values = [f"{c.feature.title}: {value:.3g}" for c, value in zip(chips, event.activations, strict=True)]
-    title = "left out" if event.left_out else " · ".join(values)
-    if event.probability is not None:
-        title = f"p {event.probability:.2g} · {title}"
-    shares = [value / c.feature.max for c, value in zip(chips, event.activations, strict=True)]
-    return SteerToken(event.text, level(max(shares, default=0.0), 1.0) if event.row == 0 else -1, title)
+def _again(result: SteeringResult) -> str:
+    form = SteerForm(
+        mode=result.mode,
+        scope=result.scope,
+        sweep=result.sweep,
+        prompt=result.prompt,
+        chat=result.chat,
+        temperature=result.temperature,
+        top_p=result.top_p,
+        new_tokens=result.max_new_tokens,
+        seed=result.seed,
+    )
+    return form.href(
+        [f"{one.name}:{'off' if one.strength is None else f'{one.strength:g}'}" for one in result.features]
+    )
+
+
+def _column(row: RowResult, features: Sequence[SteeredFeatureResult]) -> SteerColumn:
+    """What is shown of a text: all but its opening token."""
+    shown = [(token.probability is None, _token(token, features)) for token in row.tokens[1:]]
+    prompt, written = ([token for in_prompt, token in shown if in_prompt is wanted] for wanted in (True, False))
+    return SteerColumn(row.title, prompt, written, ENDINGS[row.ending])
+
+
+def _token(token: TokenResult, features: Sequence[SteeredFeatureResult]) -> SteerToken:
+    values = [value or 0.0 for value in token.activations]
+    words = [f"{feature.label}: {value:.3g}" for feature, value in zip(features, values, strict=True)]
+    title = "left out" if token.left_out else " · ".join(words)
+    shares = [value / feature.max for feature, value in zip(features, values, strict=True)]
+    probability = -1
+    if token.probability is not None:
+        title = f"p {token.probability:.2g} · {title}"
+        probability = level(token.probability, 1.0)
+    return SteerToken(written_text(token.text), level(max(shares, default=0.0), 1.0), probability, title)

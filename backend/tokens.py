@@ -87,6 +87,14 @@ def visible_text(text: str) -> str:
     return text if text.isprintable() else "".join(_visible(character) for character in text)
 
 
+def written_text(text: str) -> str:
+    """A token of running text: line breaks stay, what would not be seen or would turn the text around it is marked.
+
+    A token that completes no character, and so has no text of its own, is shown as a part of one.
+    """
+    return "\n".join(visible_text(line) for line in text.split("\n")) or PART
+
+
 @lru_cache(1 << 17)
 def _whole_text(token: bytes) -> TokenText | None:
     try:

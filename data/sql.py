@@ -137,6 +137,19 @@ class PromptRecord(Base):
     """UTC without a time zone."""
 
 
+class SteeringRecord(Base):
+    """One finished steering. Written by the server only, never changed, and independent of what is published."""
+
+    __tablename__ = "steerings"
+
+    id: Mapped[str] = mapped_column(String(20), primary_key=True)
+    """From the content of the request, see backend/steering_results.py."""
+    created: Mapped[datetime]
+    """UTC without a time zone."""
+    content: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """A `SteeringResult`."""
+
+
 def database_url(store: StorePaths) -> str:
     """The URL named by MONOSEMA_DATABASE_URL, or SQLite inside the store."""
     return os.environ.get(DATABASE_VARIABLE) or f"sqlite:///{store.database}"

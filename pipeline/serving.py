@@ -64,7 +64,7 @@ def serve(store: StorePaths, listener: socket.socket) -> None:
 
     os.environ[STORE_VARIABLE] = str(store.root)
     host, port = listener.getsockname()[:2]
-    server = uvicorn.Server(uvicorn.Config(APP, factory=True, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(APP, factory=True, log_level="warning", proxy_headers=False))
     log(f"serving http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C stops)")
     try:
         server.run(sockets=[listener])

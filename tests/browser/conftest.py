@@ -20,7 +20,18 @@ ARGUMENTS = [
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
 ]
-HARMLESS = ("GPU stall", "404", "413", "422", "429", "503", "ERR_INTERNET_DISCONNECTED")
+HARMLESS = (
+    "GPU stall",
+    "404",
+    "413",
+    "422",
+    "429",
+    "503",
+    "ERR_INTERNET_DISCONNECTED",
+    "ERR_INCOMPLETE_CHUNKED_ENCODING",
+    "ERR_CONNECTION_RESET",
+    "ERR_EMPTY_RESPONSE",
+)
 """The browser's own notes on answers that tests ask for on purpose."""
 
 

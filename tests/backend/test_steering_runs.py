@@ -1,0 +1,320 @@
+"""Runs and results of steering over HTTP: leaving, coming back, stopping, limits, and what stays."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from html import unescape
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text as sql
+
+from backend.clients import COOKIE
+from backend.settings import Settings
+from backend.steering_page import ResultPage, SteerPage
+from data.layout import StorePaths
+from data.sql import connect
+from tests.backend.test_pages import source
+from tests.steering import (
+    FEATURE,
+    SECONDS,
+    Server,
+    brake,
+    copied_database,
+    events_of,
+    ids,
+    steering_server,
+    tokens_of,
+    waiting,
+)
+
+HOSTILE = "the <script>alert(1)</script> river\u202e of\x00 </q>"
+
+
+@pytest.fixture(scope="module")
+def settings(published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    url = copied_database(published_store, tmp_path_factory.mktemp("runs"))
+    return Settings(
+        store=published_store.root, database_url=url, live_grace_seconds=SECONDS, live_per_address=4, max_new_tokens=24
+    )
+
+
+@pytest.fixture(scope="module")
+def server(settings: Settings) -> Iterator[Server]:
+    with steering_server(settings) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _forget(server: Server) -> None:
+    server.forget()
+
+
+def form(**changes: Any) -> dict[str, Any]:
+    return {
+        "f": [f"{FEATURE}:4", ""],
+        "s": ["3"],
+        "prompt": "the river",
+        "new_tokens": "5",
+        "temperature": "0",
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(("template", "context"), [("steer.html", SteerPage), ("result.html", ResultPage)])
+def test_a_page_uses_every_field_that_its_context_declares(template: str, context: type) -> None:
+    code = " ".join(re.findall(r"{[{%].*?[%}]}", source(template), re.DOTALL))
+    for field in fields(context):
+        assert re.search(rf"\b{field.name}\b", code), f"{template} does not use {field.name}"
+
+
+# ---- leaving, coming back, stopping
+
+
+def test_who_loses_the_connection_goes_on_where_it_broke(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = server.steer(max_new_tokens=8)
+    server.forget()
+    with brake(monkeypatch, at=2) as held:
+        with server.open(max_new_tokens=8) as answer:
+            stream = events_of(answer)
+            first = [next(stream) for _ in range(5)]
+        assert held.reached.wait(SECONDS)
+        run = first[0][2]["id"]
+        answer = server.http.get(f"/api/v1/runs/{run}")
+        assert answer.json().get("state") == "writing", answer.text
+        held.let_go.set()
+        with server.http.stream(
+            "GET", f"/api/v1/runs/{run}/events", headers={"last-event-id": str(first[-1][0])}
+        ) as answer:
+            rest = list(events_of(answer))
+    events = first + rest
+    assert [number for number, _, _ in events] == list(range(1, len(events) + 1))
+    assert [ids(events, row) for row in range(2)] == [ids(whole, row) for row in range(2)]
+    info = server.http.get(f"/api/v1/runs/{run}").json()
+    assert (info["state"], info["result"]) == ("finished", events[-1][2]["result"])
+    again = server.http.get(f"/api/v1/runs/{run}/events?after={len(events) - 1}")
+    assert [name for _, name, _ in events_of(again)] == ["done"]
+
+
+def test_a_closed_tab_frees_the_worker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model waits before it reads the prompt until the server has seen that nobody listens any more."""
+    quick = settings.model_copy(update={"live_grace_seconds": 0.0})
+    with steering_server(quick) as server, brake(monkeypatch, at=0) as held:
+        with server.open(max_new_tokens=24) as answer:
+            stream = events_of(answer)
+            run = next(stream)[2]["id"]
+            assert held.reached.wait(SECONDS)
+            job = server.app.state.engine.worker._current
+            assert not job.cancelled
+        assert job._cancelled.wait(SECONDS)
+        held.let_go.set()
+        assert server.http.post("/api/v1/activations", json={"text": "the"}).status_code == 200
+        assert server.http.get(f"/api/v1/runs/{run}").json()["state"] == "cancelled"
+        assert held.reads == 1
+
+
+def test_deleting_a_run_stops_it_and_keeps_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with brake(monkeypatch) as held, server.open(max_new_tokens=24) as answer:
+        stream = events_of(answer)
+        run = next(stream)[2]
+        assert held.reached.wait(SECONDS)
+        stopped = server.http.delete(f"/api/v1/runs/{run['id']}")
+        assert (stopped.status_code, stopped.json()["state"]) == (200, "cancelled")
+        held.let_go.set()
+        assert [name for _, name, _ in stream][-1] == "cancelled"
+        assert server.http.post("/api/v1/activations", json={"text": "the"}).status_code == 200
+        assert held.reads <= 2
+    assert server.http.get(run["result"]).status_code == 404
+    assert server.http.delete(f"/api/v1/runs/{run['id']}").json()["state"] == "cancelled"
+    assert server.http.get("/api/v1/runs/none/events").status_code == 404
+
+
+def test_a_waiting_run_can_be_deleted_and_never_runs(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with brake(monkeypatch) as held, server.open("one", max_new_tokens=3) as running:
+        assert held.reached.wait(SECONDS)
+        with waiting(server, "two", seed=9) as (events, run):
+            server.http.delete(f"/api/v1/runs/{run}")
+            assert events.result()[-1][1] == "cancelled"
+        held.let_go.set()
+        running.read()
+        reads = held.reads
+    assert reads == 1 + 3
+
+
+# ---- limits
+
+
+def test_one_runs_one_waits_and_a_third_is_told_to_wait(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with brake(monkeypatch) as held, server.open("me", max_new_tokens=2) as running:
+        assert held.reached.wait(SECONDS)
+        with waiting(server, "me", seed=1) as (mine, _):
+            refused = server.http.post("/api/v1/steer", json=server.body(seed=2), headers={"cookie": "visitor=me"})
+            assert refused.status_code == 429
+            assert int(refused.headers["retry-after"]) > 0
+            assert "one waits already" in refused.json()["detail"]
+            page = server.http.post("/steer", data=form(seed="2"), headers={"cookie": "visitor=me"})
+            assert page.status_code == 429
+            assert "one waits already" in page.text
+            with waiting(server, "you", seed=3) as (yours, _), waiting(server, "her", seed=4) as (hers, _):
+                crowded = server.http.post("/api/v1/steer", json=server.body(seed=5), headers={"cookie": "visitor=him"})
+                assert crowded.status_code == 429
+                assert "from your network" in crowded.json()["detail"]
+                held.let_go.set()
+                assert [other.result()[-1][1] for other in (mine, yours, hers)] == ["done"] * 3
+        assert list(events_of(running))[-1][1] == "done"
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ("live_queue_seconds", "waited for the model"),
+        ("live_first_token_seconds", "first token"),
+        ("live_run_seconds", "ran"),
+    ],
+)
+def test_time_limits_end_a_request_with_a_message(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, limit: str, words: str
+) -> None:
+    at = {"live_queue_seconds": 0, "live_first_token_seconds": 0, "live_run_seconds": 2}[limit]
+    strict = settings.model_copy(update={limit: 0.2})
+    with steering_server(strict) as server:
+        server.http.post("/api/v1/activations", json={"text": "the"})  # loads the model
+        with brake(monkeypatch, at=at) as held, server.open("one", max_new_tokens=3) as first:
+            if limit == "live_queue_seconds":
+                assert held.reached.wait(SECONDS)
+                with waiting(server, "two", seed=1) as (events, _):
+                    name, error = events.result()[-1][1:]
+            else:
+                name, error = list(events_of(first))[-1][1:]
+            held.let_go.set()
+    assert (name, error["status"]) == ("error", 503)
+    assert words in error["detail"]
+    assert "try again" in error["detail"]
+
+
+def test_a_full_queue_answers_503_and_when_to_try_again(server: Server) -> None:
+    worker = server.app.state.engine.worker
+    capacity, worker._capacity = worker._capacity, 0
+    try:
+        answer = server.http.post("/api/v1/steer", json=server.body())
+    finally:
+        worker._capacity = capacity
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert server.steer()[-1][1] == "done"
+
+
+def test_the_state_of_the_engine_is_told(server: Server) -> None:
+    server.steer()
+    found = server.http.get("/api/v1/status").json()
+    assert found["model"] == "tiny"
+    assert (
+        found["sae_bytes"]
+        == sum(found["saes"].values())
+        == found["saes"]["1-relu-64"] + sum(size for name, size in found["saes"].items() if name != "1-relu-64")
+    )
+    assert found["saes"]["1-relu-64"] == 8 * 64 * 32
+    assert found["sae_limit"] == 4_000_000_000
+    assert "4.0 GB" in server.http.get("/steer").text
+
+
+def test_visitors_get_a_cookie_once(server: Server) -> None:
+    first = httpx.get(f"{server.address}/steer")
+    assert first.cookies[COOKIE]
+    again = httpx.get(f"{server.address}/steer", cookies=dict(first.cookies))
+    assert COOKIE not in again.cookies
+
+
+# ---- what stays
+
+
+def test_the_form_leads_to_a_result_that_says_everything(server: Server) -> None:
+    answer = server.http.post("/steer", data=form(prompt=HOSTILE, mode="add", scope="written", seed="3", chat=""))
+    assert answer.status_code == 303
+    address = answer.headers["location"]
+    events = server.steer(
+        features=[{"feature": FEATURE, "strength": 3}], max_new_tokens=5, prompt=HOSTILE, mode="add", scope="written",
+        seed=3, top_p=0.9,
+    )  # fmt: skip
+    assert events[-1][2] == {**events[-1][2], "result": address, "stored": True}
+    kept = server.http.get(f"{address}.json").json()
+    for row in range(2):
+        assert [token["token"] for token in kept["rows"][row]["tokens"]] == ids(events, row)
+        assert [token["probability"] for token in kept["rows"][row]["tokens"]] == [
+            data["probability"] for data in tokens_of(events, row)
+        ]
+    assert kept["prompt"] == HOSTILE
+    assert (kept["mode"], kept["scope"], kept["seed"], kept["model"], kept["run"]) == (
+        "add",
+        "written",
+        3,
+        "tiny",
+        "fake",
+    )
+    feature = kept["features"][0]
+    assert feature["name"] == FEATURE
+    assert feature["value"] == pytest.approx(3 * feature["max"])
+    page = server.http.get(address).text
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "\u202e of" not in page.partition("<h2>")[2].partition("</section>")[0], "a mark turns the text around"
+    assert f"/{FEATURE}" in page
+    given = [data for row in range(2) for data in tokens_of(events, row) if data["probability"] is None]
+    assert page.count('class="given"') == len(given) - 2, "all but the opening tokens"
+    again = unescape(page.partition('href="/steer?')[2].partition('"')[0])
+    form_again = server.http.get("/steer?" + again).text
+    assert f'value="{FEATURE}:3"' in form_again
+    assert "&lt;script&gt;alert(1)" in form_again
+    assert '<option value="add" selected>' in form_again
+
+
+def test_the_form_keeps_what_was_typed_and_says_what_is_wrong(server: Server) -> None:
+    page = server.http.post("/steer", data=form(s=["12"], prompt="</textarea><b>river"))
+    assert page.status_code == 422
+    assert "-10 to 10" in page.text
+    assert "&lt;/textarea&gt;&lt;b&gt;river" in page.text
+    page = server.http.get("/steer", params={"f": ["http://somewhere:8000/tiny/1-relu-64/3", "tiny/none/1"]})
+    assert page.text.count('class="held-one"') == 1
+    assert f'value="{FEATURE}:2"' in page.text
+    assert "names no feature" in page.text
+
+
+def test_an_identical_request_comes_from_the_store_without_the_model(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = server.steer(sweep=True, max_new_tokens=3)
+    with brake(monkeypatch, at=0) as held:
+        again = server.steer(sweep=True, max_new_tokens=3)
+        assert held.reads == 0
+    assert again[-1][2]["stored"]
+    for row in range(8):
+        assert tokens_of(again, row) == tokens_of(first, row)
+
+
+def test_results_survive_a_restart_another_publication_and_a_machine_without_the_model(
+    server: Server, settings: Settings
+) -> None:
+    done = server.steer()[-1][2]
+    page = server.http.get(done["result"]).text
+    assert "no longer published" not in page
+    with steering_server(settings.model_copy(update={"live": False})) as other:
+        assert other.http.get(done["result"]).text == page
+        assert other.steer()[-1][2]["stored"]
+        assert other.http.post("/api/v1/steer", json=other.body(seed=99)).status_code == 503
+        assert "without its live part" in other.http.get("/steer").text
+        database = connect(settings.sql_url)
+        with database.begin() as connection:
+            key = connection.execute(sql("select key from runs")).scalar_one()
+            connection.execute(sql("update runs set key = 'another'"))
+        try:
+            assert "no longer published" in other.http.get(done["result"]).text
+        finally:
+            with database.begin() as connection:
+                connection.execute(sql("update runs set key = :key"), {"key": key})
+            database.dispose()
+
+
+@pytest.mark.parametrize("address", ["/r/none", "/r/" + "0" * 20, "/r/" + "0" * 20 + ".json"])
+def test_an_address_without_a_result_is_not_found(server: Server, address: str) -> None:
+    assert server.http.get(address).status_code == 404

@@ -1,0 +1,261 @@
+"""The steering page and its results in a real browser, on a tiny random Llama, through a connection that can be cut."""
+
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from backend.settings import Settings
+from data.layout import StorePaths
+from tests.proxy import Proxy, proxied
+from tests.steering import FEATURE, SECONDS, Server, brake, copied_database, steering_server
+
+OpenPage = Callable[..., Page]
+ASKED = f"/steer?f={FEATURE}:4&prompt=the+river&temperature=0&new_tokens=12"
+PATIENCE = 1000 * SECONDS
+
+
+@pytest.fixture(scope="module")
+def server(published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    url = copied_database(published_store, tmp_path_factory.mktemp("browser"))
+    settings = Settings(store=published_store.root, database_url=url, max_prompt_tokens=100)
+    with steering_server(settings) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def proxy(server: Server) -> Iterator[Proxy]:
+    with proxied(server.address) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def address(proxy: Proxy) -> str:
+    """What `open_page` opens."""
+    return proxy.address
+
+
+@pytest.fixture(autouse=True)
+def _forget(server: Server, proxy: Proxy) -> None:
+    server.forget()
+    proxy.refusing = False
+
+
+def steer(page: Page) -> None:
+    page.get_by_role("button", name="Steer", exact=True).click()
+
+
+def written(page: Page, row: int) -> str:
+    return page.locator(f'[data-row="{row}"] .new').all_inner_texts().__str__()
+
+
+def expect_a_way_on(page: Page, words: str | re.Pattern[str]) -> None:
+    """A message in place with a button; nothing turns for ever, no column is blank."""
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text(words, timeout=PATIENCE)
+    expect(alert.get_by_role("button", name="Try again")).to_be_visible()
+    expect(page.get_by_role("button", name="Steer", exact=True)).to_be_enabled()
+    expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+    expect(page.locator("#progress")).to_be_empty()
+    for column in page.locator("#texts .text").all():
+        expect(column.locator(".ending")).not_to_be_empty()
+
+
+def expect_it_goes_on(page: Page) -> None:
+    """The way on leads to the end."""
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_baseline_and_steered_stream_side_by_side_and_are_kept(open_page: OpenPage) -> None:
+    page = open_page(ASKED.replace(":4", ":2"))
+    page.locator('input[name="s"]').fill("4")
+    expect(page.locator(".held-one output")).to_contain_text("=")
+    steer(page)
+    expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
+    for row in range(2):
+        assert "".join(page.locator(f'[data-row="{row}"] .given').all_inner_texts()) == "the river"
+        assert page.locator(f'[data-row="{row}"] .new').count() == 12
+    assert written(page, 0) != written(page, 1)
+    assert "%3A4" in page.url
+    texts = [written(page, row) for row in range(2)]
+    page.locator('[data-row="1"] .new').first.hover()
+    expect(page.locator(".tip")).to_contain_text("p 0.")
+    page.get_by_label("Probability").check()
+    assert "colour=probability" in page.url
+    page.get_by_role("link", name="Link to this result").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("the river")
+    assert [written(page, row) for row in range(2)] == texts
+    page.get_by_role("link", name="Steer again").click()
+    steer(page)
+    expect(page.locator("#progress")).to_contain_text("Written before", timeout=PATIENCE)
+    assert [written(page, row) for row in range(2)] == texts
+
+
+def test_tokens_are_walked_by_keys(open_page: OpenPage) -> None:
+    page = open_page(ASKED)
+    steer(page)
+    expect(page.locator("#progress")).to_contain_text("24 tokens", timeout=PATIENCE)
+    for _ in range(2):
+        page.locator('[data-row="0"] .given').first.focus()
+        page.keyboard.press("ArrowRight")
+        expect(page.locator('[data-row="0"] .given').nth(1)).to_be_focused()
+        expect(page.locator(".tip")).to_be_visible()
+        if "/r/" not in page.url:
+            page.get_by_role("link", name="Link to this result").click()
+
+
+def test_two_people_steer_at_once(open_page: OpenPage) -> None:
+    pages = [open_page(f"/steer?f=tiny/1-relu-64/{f}:3&prompt=the+river&new_tokens=40&temperature=0") for f in (3, 9)]
+    for page in pages:
+        steer(page)
+    for page in pages:
+        expect(page.locator("#progress")).to_contain_text("80 tokens in", timeout=PATIENCE)
+    assert written(pages[0], 0) == written(pages[1], 0)
+    assert written(pages[0], 1) != written(pages[1], 1)
+
+
+def test_a_sweep_fills_a_grid(open_page: OpenPage) -> None:
+    page = open_page(ASKED)
+    page.get_by_label("Sweep").check()
+    steer(page)
+    expect(page.locator("#progress")).to_contain_text("96 tokens in", timeout=PATIENCE)
+    assert page.locator("#texts h2").all_inner_texts() == [
+        "Baseline", "−10 × max", "−5 × max", "−2 × max", "0 × max", "2 × max", "5 × max", "10 × max"
+    ]  # fmt: skip
+    assert [page.locator(f'[data-row="{row}"] .new').count() for row in range(8)] == [12] * 8
+
+
+def test_a_body_that_is_too_large_says_so(open_page: OpenPage) -> None:
+    page = open_page(ASKED)
+    page.evaluate("document.querySelector('textarea').removeAttribute('maxlength')")
+    page.evaluate("document.querySelector('textarea').value = 'a'.repeat(17 * 2 ** 20)")
+    page.evaluate("history.replaceState = () => {}")  # such a text is no address
+    steer(page)
+    expect_a_way_on(page, "MiB at most")
+    page.evaluate("document.querySelector('textarea').value = 'the river'")
+    expect_it_goes_on(page)
+
+
+def test_what_does_not_fit_is_said_in_place(open_page: OpenPage) -> None:
+    page = open_page(ASKED)
+    page.get_by_label("Prompt", exact=True).fill("a" * 300)
+    steer(page)
+    expect_a_way_on(page, "at most 100 fit here: shorten it")
+    page.get_by_label("Prompt", exact=True).fill("the river")
+    expect_it_goes_on(page)
+
+
+def test_one_at_a_time(open_page: OpenPage, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = open_page(ASKED)
+    visitor = next(cookie["value"] for cookie in page.context.cookies() if cookie["name"] == "visitor")
+    with brake(monkeypatch) as held, server.open(visitor, seed=1) as first, server.open(visitor, seed=2) as second:
+        assert held.reached.wait(SECONDS)
+        steer(page)
+        expect_a_way_on(page, "one waits already")
+        held.let_go.set()
+        first.read(), second.read()
+    expect_it_goes_on(page)
+
+
+def test_a_full_queue_says_so(open_page: OpenPage, server: Server) -> None:
+    page = open_page(ASKED)
+    worker = server.app.state.engine.worker
+    capacity, worker._capacity = worker._capacity, 0
+    try:
+        steer(page)
+        expect_a_way_on(page, "try again in a few seconds")
+    finally:
+        worker._capacity = capacity
+    expect_it_goes_on(page)
+
+
+def test_a_failure_in_mid_stream_says_so(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = open_page(ASKED)
+    with brake(monkeypatch, at=3) as held:
+        held.broken = True
+        steer(page)
+        expect(page.locator('[data-row="1"] .new')).to_have_count(2, timeout=PATIENCE)
+        held.let_go.set()
+        expect_a_way_on(page, "our fault")
+        expect(page.locator('[data-row="1"] .ending')).to_have_text("Not finished.")
+    expect_it_goes_on(page)
+
+
+def test_a_lost_connection_is_taken_up_again(
+    open_page: OpenPage, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = open_page(ASKED)
+    with brake(monkeypatch, at=3) as held:
+        steer(page)
+        expect(page.locator('[data-row="1"] .new')).to_have_count(2, timeout=PATIENCE)
+        proxy.cut()
+        expect(page.locator("#progress")).to_contain_text("Connecting again")
+        held.let_go.set()
+        expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
+    assert [page.locator(f'[data-row="{row}"] .new').count() for row in range(2)] == [12, 12]
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_server_that_is_gone_says_so(open_page: OpenPage, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = open_page(ASKED)
+    with brake(monkeypatch, at=3) as held:
+        steer(page)
+        expect(page.locator('[data-row="1"] .new')).to_have_count(2, timeout=PATIENCE)
+        proxy.refusing = True
+        proxy.cut()
+        expect_a_way_on(page, re.compile("lost|cannot be reached"))
+        held.let_go.set()
+    page.get_by_role("button", name="Try again").click()
+    expect_a_way_on(page, "cannot be reached")
+    proxy.refusing = False
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#progress")).to_contain_text(re.compile("24 tokens in|Written before"), timeout=PATIENCE)
+
+
+def test_stopping_frees_the_button_and_the_worker(
+    open_page: OpenPage, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = open_page(ASKED)
+    with brake(monkeypatch) as held:
+        steer(page)
+        assert held.reached.wait(SECONDS)
+        job = server.app.state.engine.worker._current
+        page.get_by_role("button", name="Stop").click()
+        expect(page.locator("#progress")).to_have_text("Stopped.")
+        expect(page.get_by_role("button", name="Steer", exact=True)).to_be_enabled()
+        expect(page.locator('[data-row="1"] .ending')).to_contain_text("Stopped.")
+        assert job._cancelled.wait(SECONDS)
+
+
+def test_the_form_works_without_javascript(open_page: OpenPage) -> None:
+    page = open_page(f"/steer?f={FEATURE}", java_script_enabled=False)
+    page.get_by_label("Add a feature").fill("tiny/1-relu-256/7")
+    page.get_by_role("button", name="Add").click()
+    expect(page.locator(".held-one")).to_have_count(2)
+    page.get_by_label("New tokens").fill("8")
+    page.get_by_label("Mode").select_option("add")
+    steer(page)
+    expect(page.locator('[data-row="1"] .new')).to_have_count(8)
+    assert "/r/" in page.url
+    page.get_by_role("link", name="Steer again").click()
+    expect(page.get_by_label("Mode")).to_have_value("add")
+    page.locator(".held-remove").first.click()
+    expect(page.locator(".held-one")).to_have_count(1)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("sweep", [False, True])
+def test_pages_are_accessible_and_nothing_runs_over_the_edge(
+    open_page: OpenPage, server: Server, width: int, sweep: bool
+) -> None:
+    features = [{"feature": f"tiny/1-relu-64/{index}", "strength": 3} for index in (3, 7)]
+    result = server.steer(features=features, sweep=sweep, prompt="the <script>alert(1)</script> river " + "a" * 60)
+    for path in (f"/steer?f={FEATURE}:2&f=tiny/1-relu-64/7:-3", result[-1][2]["result"] + "?colour=probability"):
+        page = open_page(path, width=width)
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
