@@ -60,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=COMPRESSION_LEVEL)
     app.add_middleware(SecurityHeaders)
     reading = (health, assets, saes, downloads, features, examples, maps, compare, list_api, lists, search)
-    for module in (*reading, prompts, attribution, steer):
+    for module in (*reading, prompts, attribution, steer, runs, results):
         app.include_router(module.router)
     # Last, for they take what is left of /api, and any two or three words.
     app.include_router(pages.router)
