@@ -6,6 +6,8 @@ from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
 OPTIONS = ".suggestions [role=option]"
+SLOW = 30_000
+"""Milliseconds for the first search of a server, which opens the indexes."""
 
 
 def search_box(page):
@@ -16,7 +18,7 @@ def test_the_keyboard_alone_leads_from_any_page_to_a_feature(open_page):
     page = open_page("/tiny/1-relu-64")
     page.keyboard.press("/")
     page.keyboard.type("univ")
-    expect(page.locator(OPTIONS).first).to_contain_text("University")
+    expect(page.locator(OPTIONS).first).to_contain_text("University", timeout=SLOW)
     expect(search_box(page)).to_have_attribute("aria-expanded", "true")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
@@ -34,7 +36,7 @@ def test_suggestions_close_and_enter_without_a_choice_searches(open_page):
     page = open_page("/")
     page.keyboard.press("/")
     page.keyboard.type("river")
-    expect(page.locator(OPTIONS).first).to_be_visible()
+    expect(page.locator(OPTIONS).first).to_be_visible(timeout=SLOW)
     page.keyboard.press("Escape")
     expect(page.locator(OPTIONS).first).to_be_hidden()
     expect(search_box(page)).to_have_value("river")
@@ -63,7 +65,7 @@ def test_results_follow_what_is_typed_and_the_address_with_them(open_page):
     entries = page.evaluate("history.length")
     box = page.get_by_label("Words to search for")
     box.press_sequentially("oxf")
-    expect(page).to_have_url(re.compile(r"/search\?q=oxf$"))
+    expect(page).to_have_url(re.compile(r"/search\?q=oxf$"), timeout=SLOW)
     expect(page.locator(".hit mark").first).to_have_text(re.compile("oxford", re.IGNORECASE))
     page.locator("select[name=in]").select_option("label")
     page.locator("select[name=sae]").select_option("1-relu-256")
@@ -111,7 +113,7 @@ def test_search_is_accessible_and_fits(open_page, width, scheme):
         page = open_page(path, width=width, color_scheme=scheme)
         if path.endswith("svg"):
             search_box(page).fill("the")
-            expect(page.locator(OPTIONS).first).to_be_visible()
+            expect(page.locator(OPTIONS).first).to_be_visible(timeout=SLOW)
             search_box(page).press("ArrowDown")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
         serious = [v for v in Axe().run(page).response["violations"] if v["impact"] in {"serious", "critical"}]
