@@ -19,8 +19,6 @@ from backend.tokens import visible_text
 PER_PAGE = 50
 CONTEXT_SHOWN = 10
 """Tokens on either side of an example's strongest."""
-MOST_ON_MAP = 200
-"""Features that an address of the map may name."""
 PROMOTED_SHOWN = 5
 
 
@@ -88,7 +86,7 @@ class ListPage(Page):
     """Address that steers with its first features, or ""."""
     num_steered: int
     map: str
-    """Address that shows its features on the map, or ""."""
+    """Address that shows its first live feature on the map, or ""."""
     num_gone: int
     """Entries on this page whose feature is not published any more."""
 
@@ -187,15 +185,14 @@ def list_page(catalogue: Catalogue, saved: SavedList, entries: list[Entry], page
         formats=[(form.name, f"{saved.href}.{ending}") for ending, form in FORMATS.items()],
         steer="/steer?" + "&".join(f"f={name}" for name in steered) if steered else "",
         num_steered=len(steered),
-        map=_map_address(catalogue, alive),
+        map=_map_address(alive, catalogue),
         num_gone=sum(view.specimen is None for view in shown),
     )
 
 
-def _map_address(catalogue: Catalogue, alive: list[FeatureSummary]) -> str:
-    """The map of the run that the first feature belongs to, with its features chosen."""
+def _map_address(alive: list[FeatureSummary], catalogue: Catalogue) -> str:
+    """The map of the run that the first feature belongs to, with that feature in focus."""
     if not alive:
         return ""
-    run = catalogue.saes[alive[0].model, alive[0].sae].run
-    names = [f.name for f in alive if catalogue.saes[f.model, f.sae].run is run]
-    return f"/explore{query(run=run.name, sel=','.join(names[:MOST_ON_MAP]))}"
+    first = alive[0]
+    return f"/explore{query(run=catalogue.saes[first.model, first.sae].run.name, f=first.name)}"

@@ -50,7 +50,7 @@ def test_a_list_is_made_annotated_reordered_by_keyboard_and_shared(open_page: Op
     page.reload()
     assert order(page) == [FEATURES[1], FEATURES[2], FEATURES[0]]
 
-    link = page.get_by_role("link", name=re.compile("^/lists/")).inner_text()
+    link = page.locator(".list-head .small a").inner_text()
     reader = open_page(link)
     expect(reader.get_by_role("heading", level=1)).to_have_text("Rivers")
     assert reader.locator(".entry .label").count() == 3
@@ -138,7 +138,7 @@ def test_a_browser_knows_the_lists_that_it_made(open_page: Open):
 def test_the_picker_adds_a_feature_to_a_known_list(open_page: Open):
     page = make(open_page, "Picked")
     known = page.evaluate("localStorage.getItem('lists')")
-    page.goto(page.url.split("/lists/")[0] + "/tiny/1-relu-64/12")
+    page.goto(page.url.split("/lists/")[0] + "/compare?f=tiny/1-relu-64/12")
     link = page.locator("a[data-list-add]")
     link.focus()
     page.keyboard.press("Enter")
@@ -147,12 +147,12 @@ def test_the_picker_adds_a_feature_to_a_known_list(open_page: Open):
     expect(dialog.get_by_role("status")).to_contain_text("Added")
     page.keyboard.press("Escape")
     expect(link).to_be_focused()
-    page.goto(page.url.split("/tiny/")[0] + f"/lists/{json.loads(known)[0]['id']}")
+    page.goto(page.url.split("/compare")[0] + f"/lists/{json.loads(known)[0]['id']}")
     expect(page.locator(".entry .label")).to_have_count(4)
 
 
 def test_without_a_known_list_the_link_leads_to_a_new_one(open_page: Open):
-    page = open_page("/tiny/1-relu-64/12")
+    page = open_page("/compare?f=tiny/1-relu-64/12")
     page.locator("a[data-list-add]").click()
     expect(page.get_by_label("Features, one a line")).to_have_value("tiny/1-relu-64/12")
 
