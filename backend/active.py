@@ -84,8 +84,8 @@ class Activity:
 
 
 def shares(value: Floats, maximum: Floats) -> Floats:
-    """Activations as shares of the features' highest; 1 for a feature that was never seen active in the corpus."""
-    return np.divide(value, maximum, out=np.ones(len(value)), where=maximum > 0)
+    """Activations as shares of the features' highest; of a feature never seen active in the corpus, any is 1."""
+    return np.divide(value, maximum, out=(value > 0).astype(np.float64), where=maximum > 0)
 
 
 def gather(saes: Sequence[OpenSAE], reading: Reading) -> Activity:

@@ -22,6 +22,7 @@ from backend.routes import (
     lists,
     maps,
     pages,
+    prompt_search,
     prompts,
     results,
     runs,
@@ -59,8 +60,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(SameOrigin)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=COMPRESSION_LEVEL)
     app.add_middleware(SecurityHeaders)
+    # Before the search by words, which takes every other search.
+    app.include_router(prompt_search.pages)
     reading = (health, assets, saes, downloads, features, examples, maps, compare, list_api, lists, search)
-    for module in (*reading, prompts, attribution, steer, runs, results):
+    for module in (*reading, prompts, prompt_search, attribution, steer, runs, results):
         app.include_router(module.router)
     # Last, for they take what is left of /api, and any two or three words.
     app.include_router(pages.router)

@@ -6,6 +6,7 @@ event loop.
     engine_read.py          reading a prompt
     engine_steer.py         writing with features held
     engine_attribution.py   which features caused an output, and which tokens a feature
+    engine_write.py         writing by itself
 
 Only these modules import `pipeline.models` and torch, and only inside functions that run on the worker's thread.
 """
@@ -21,7 +22,9 @@ from backend.engine_attribution import Attributor, Stepwise
 from backend.engine_models import Models
 from backend.engine_read import Reader
 from backend.engine_steer import SteerJob, Writer
+from backend.engine_write import write
 from backend.live import (
+    Draw,
     EngineOffError,
     Finished,
     Prompt,
@@ -64,6 +67,7 @@ class Engine:
         self.models = Models(settings)
         self.reader = Reader(settings, self.models)
         self.attributor = Attributor(self.models, self.reader)
+        self._most_rows = settings.live_rows
         self._writer = Writer(self.models, self.worker, settings.live_rows)
 
     def why_off(self, run: OpenRun) -> str:
@@ -135,6 +139,14 @@ class Engine:
     async def activations(self, saes: Sequence[OpenSAE], prompt: Prompt) -> Reading:
         """What a prompt activates in some SAEs of one run. Raises as `tokenize` does."""
         return await self.call(saes[0].run, lambda: self.reader.read(saes, prompt))
+
+    async def can_chat(self, run: OpenRun) -> bool:
+        """Whether the model of a run has a chat template. Raises EngineOffError, Busy."""
+        return await self.call(run, lambda: self.models.load(run).tokenizer.has_chat_template)
+
+    async def write(self, run: OpenRun, asked: Sequence[tuple[Prompt, Draw]]) -> list[str]:
+        """What the model writes after each prompt by itself, all in one batch. Raises as `tokenize` does."""
+        return await self.steps(run, lambda: write(self.reader, run, asked, self._most_rows))
 
     async def steer(self, request: SteerRequest) -> AsyncGenerator[SteerEvent]:
         """Write the rows of a request. Whoever stops listening cancels it.

@@ -20,16 +20,16 @@ class Reader:
     """Reads prompts. For the worker's thread alone."""
 
     def __init__(self, settings: Settings, models: Models) -> None:
-        self._settings, self._models = settings, models
+        self._settings, self.models = settings, models
         self._readings: OrderedDict[tuple[tuple[Path, int], Prompt, tuple[Path, ...]], Reading] = OrderedDict()
 
     def tokenize(self, run: OpenRun, prompt: Prompt, room: int) -> list[int]:
         """The model's exact tokens, one BOS first, see `Engine.tokenize`."""
-        return self._tokenize(self._models.load(run), prompt, room)
+        return self._tokenize(self.models.load(run), prompt, room)
 
     def read(self, saes: Sequence[OpenSAE], prompt: Prompt) -> Reading:
         """What a prompt activates in some SAEs of one run."""
-        loaded = self._models.load(saes[0].run)
+        loaded = self.models.load(saes[0].run)
         key = (loaded.key, prompt, tuple(sae.folder for sae in saes))
         if key not in self._readings:
             self._readings[key] = self._compute(loaded, saes, prompt)
@@ -61,7 +61,7 @@ class Reader:
         kept_K = torch.nonzero(~left_out_L)[:, 0]
         active = {}
         for sae in saes:
-            found = self._models.sae(sae).encode_sparse(x_LD[kept_K])
+            found = self.models.sae(sae).encode_sparse(x_LD[kept_K])
             columns = (kept_K[found.token_K], found.feature_K, found.value_K)
             active[sae.name] = Active(*(column.cpu().numpy() for column in columns))
         return Reading(tokens, [loaded.pieces[token] for token in tokens], left_out_L.tolist(), active)

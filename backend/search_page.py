@@ -9,9 +9,9 @@ from backend.search import MAX_FOUND, SearchHit, SearchResult, Segment, WordSear
 from backend.templates import query
 from data.records import SearchField
 
-Mode = Literal["words"]
+Mode = Literal["words", "prompts"]
 """What is searched by: `by` in the address."""
-MODES: dict[Mode, str] = {"words": "By words"}
+MODES: dict[Mode, str] = {"words": "By words", "prompts": "By prompts"}
 """What the tabs call them, in their order."""
 FIELDS: dict[SearchField, tuple[str, str]] = {
     "label": ("Labels", "label"),

@@ -91,13 +91,18 @@ class Tokenizer:
         missing = max(0, (num_ids or 0) - len(self._bytes))
         return self._bytes + [b""] * missing
 
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether `chat` can be asked for."""
+        return bool(self._pretrained.chat_template)
+
     def chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
         """Token ids of a conversation up to where the assistant answers, with exactly one BOS, which stands first.
 
         messages: `role` and `content` each. A content that holds the name of a special token stays plain text.
         Raises ModelError when the model has no chat template or its template refuses the messages.
         """
-        if not self._pretrained.chat_template:
+        if not self.has_chat_template:
             raise ModelError("this model has no chat template: it is no chat model, give it plain text")
         guard = _Guard([token.content for token in self._plain.get_added_tokens_decoder().values()])
         guarded = [{**message, "content": guard.hide(message["content"])} for message in messages]
