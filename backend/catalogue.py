@@ -106,13 +106,15 @@ class LeftOutRun:
 
     @property
     def reason(self) -> str:
-        """Why it is left out, and what to do."""
+        """Why it is left out, and what to do, as a sentence."""
+        return f"Run '{self.name}' {self.why}"
+
+    @property
+    def why(self) -> str:
+        """The same without its subject."""
         found = self.record.contract
-        mend = "run its recipe again (`monosema run`)" if found < CONTRACT_VERSION else "update the server's code"
-        return (
-            f"Run '{self.name}' was published under contract version {found}, this server reads version "
-            f"{CONTRACT_VERSION}: {mend}."
-        )
+        mend = "run its recipe again" if found < CONTRACT_VERSION else "update the server's code"
+        return f"was published under contract version {found}, this server reads version {CONTRACT_VERSION}: {mend}."
 
 
 @dataclass(frozen=True)

@@ -192,7 +192,7 @@ def _cell(title: str, value: tuple[str, float | None]) -> Cell:
 
 def _notices(catalogue: Catalogue, engine: Engine) -> list[Notice]:
     """Runs that are left out, and runs whose model cannot be asked; what several have in common is said once."""
-    found = [Notice(f"Run '{run.name}' is not shown", run.reason) for run in catalogue.left_out]
+    found = [Notice(f"Run '{run.name}' is not shown", f"It {run.why}") for run in catalogue.left_out]
     reasons: dict[str, list[str]] = {}
     for run in catalogue.runs:
         if reason := engine.why_off(run):
