@@ -35,6 +35,7 @@ DETAILS = [
     "num_examples",
 ]
 DOCUMENTS_REMEMBERED = 100_000
+TOTALS_REMEMBERED = 1000
 RANDOM_DRAWS = 64
 """Features drawn at once in search of one that is alive."""
 
@@ -342,12 +343,22 @@ def _feature(run: OpenRun, record: dict[str, Any]) -> Feature:
 
 def _list(run: OpenRun, condition: str, selection: Selection) -> FeatureList:
     first = (selection.page - 1) * selection.per_page
-    total = run.tables.count_features(condition)
+    total = _total(run, condition)
     found = run.tables.list_features(
         condition, SUMMARY, sort=selection.sort, descending=selection.descending, limit=selection.per_page, offset=first
     )
     features = [FeatureSummary(**_summary(run, record)) for record in found.to_pylist()]
     return FeatureList(total, selection.page, selection.per_page, features)
+
+
+def _total(run: OpenRun, condition: str) -> int:
+    """How many features satisfy a condition; remembered, for a published state never changes."""
+    known: dict[str, int] = run.remembered.setdefault("totals", {})
+    if condition not in known:
+        if len(known) >= TOTALS_REMEMBERED:
+            known.clear()
+        known[condition] = run.tables.count_features(condition)
+    return known[condition]
 
 
 def _condition(saes: list[OpenSAE], selection: Selection) -> str:
