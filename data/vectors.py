@@ -22,11 +22,14 @@ from lancedb.index import FTS, Bitmap, BTree
 from lancedb.query import ColumnOrdering, FullTextOperator, MatchQuery, MultiMatchQuery
 from lancedb.table import Table
 
+from data.memory import Memory
 from data.records import EXAMPLE_KINDS, SEARCH_FIELDS, TOKENS_PER_CHUNK, SearchField
 
 TABLES = ("features", "examples", "neighbours", "map", "documents", "chunks", "vocabulary", "search", "splitting")
 SEARCH_WEIGHTS: dict[SearchField, float] = {"label": 4.0, "promoted": 2.0, "examples": 1.0}
 """What a match in each field counts."""
+CHUNKS_REMEMBERED = 1 << 14
+"""Chunks of tokens kept in memory: 16 MB."""
 SORTS = ("index", "density", "max", "mean", "label", "label_score", "specificity")
 
 
@@ -87,19 +90,26 @@ class PublishedRun:
     def _tables(self) -> "_Tables":
         return _Tables(self.folder)
 
+    @cached_property
+    def _schemas(self) -> dict[str, pa.Schema]:
+        """Asked once: the tables of a published run do not change."""
+        return {name: table.schema for name, table in self._tables.items()}
+
     def take(self, name: str, rows: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
         """Rows of a table by number, in the order asked for; a number may come twice."""
+        names = list(columns) if columns is not None else self._schemas[name].names
         if len(rows) == 0:
-            schema = self._tables[name].schema
-            return (
-                schema.empty_table() if columns is None else pa.schema([schema.field(c) for c in columns]).empty_table()
-            )
-        unique, inverse = np.unique(np.asarray(rows, dtype=np.int64), return_inverse=True)
-        query = self._tables[name].take_offsets(unique.tolist())
-        names = list(columns) if columns is not None else self._tables[name].schema.names
-        found = query.select([*names, "_rowoffset"]).to_arrow().sort_by("_rowoffset").drop_columns("_rowoffset")
+            return pa.schema([self._schemas[name].field(column) for column in names]).empty_table()
+        row_N = np.asarray(rows, dtype=np.int64)
+        unique = row_N if (np.diff(row_N) > 0).all() else np.unique(row_N)
+        found = self._tables[name].take_offsets(unique.tolist()).select([*names, "_rowoffset"]).to_arrow()
         assert len(found) == len(unique), f"table {name} lacks rows of {unique.tolist()[:5]}"
-        return found.take(pa.array(inverse))
+        offset_N = found["_rowoffset"].to_numpy()
+        found = found.drop_columns("_rowoffset")
+        if np.array_equal(offset_N, row_N):
+            return found
+        order = np.argsort(offset_N)
+        return found.take(pa.array(order[np.searchsorted(offset_N[order], row_N)]))
 
     @cached_property
     def width(self) -> int:
@@ -174,14 +184,29 @@ class PublishedRun:
             (first + start // TOKENS_PER_CHUNK, first + (start + max(length, 1) - 1) // TOKENS_PER_CHUNK)
             for first, start, length in zip(first_chunks, starts, lengths, strict=True)
         ]
-        wanted = sorted({chunk for low, high in spans for chunk in range(low, high + 1)})
-        chunks = dict(zip(wanted, self.take("chunks", wanted)["tokens"].to_pylist(), strict=True))
+        chunks = self._chunks({chunk for low, high in spans for chunk in range(low, high + 1)})
         windows = []
         for (low, high), start, length in zip(spans, starts, lengths, strict=True):
-            tokens = [token for chunk in range(low, high + 1) for token in chunks[chunk]]
+            tokens = chunks[low] if low == high else np.concatenate([chunks[chunk] for chunk in range(low, high + 1)])
             skip = start % TOKENS_PER_CHUNK
-            windows.append(tokens[skip : skip + length])
+            windows.append(tokens[skip : skip + length].tolist())
         return windows
+
+    def _chunks(self, wanted: set[int]) -> dict[int, npt.NDArray[np.int32]]:
+        """The tokens of some chunks by number; those read lately are remembered."""
+        known = {chunk: tokens for chunk in wanted if (tokens := self._read_chunks.get(chunk)) is not None}
+        missing = sorted(wanted - known.keys())
+        if missing:
+            lists = self.take("chunks", missing)["tokens"].combine_chunks()
+            bounds, flat = lists.offsets.to_numpy(), lists.values.to_numpy()
+            read = {chunk: flat[bounds[i] : bounds[i + 1]].copy() for i, chunk in enumerate(missing)}
+            self._read_chunks.put(read)
+            known |= read
+        return known
+
+    @cached_property
+    def _read_chunks(self) -> Memory[int, npt.NDArray[np.int32]]:
+        return Memory(CHUNKS_REMEMBERED)
 
     def neighbours(self, row: int, num_saes: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """Indices and cosines [S, K] of a feature's nearest in every SAE of the run; -1 where there are fewer."""

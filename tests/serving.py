@@ -26,7 +26,7 @@ class _Server(uvicorn.Server):
 @contextmanager
 def serving(app: FastAPI, *, lifespan: str = "on") -> Iterator[str]:
     """The address of `app`, served until the block ends, however it ends. Its thread never keeps the tests alive."""
-    with socket.socket() as sock:
+    with socket.socket(proto=socket.IPPROTO_TCP) as sock:
         sock.bind(("127.0.0.1", 0))
         server = _Server(
             uvicorn.Config(app, log_level="warning", lifespan=lifespan, timeout_graceful_shutdown=STOP_SECONDS)
