@@ -16,6 +16,7 @@ from backend.routes import (
     compare,
     downloads,
     examples,
+    feature_pages,
     features,
     health,
     list_api,
@@ -29,6 +30,7 @@ from backend.routes import (
     saes,
     search,
     steer,
+    try_text,
 )
 from backend.security import SecurityHeaders
 from backend.settings import Settings
@@ -63,12 +65,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # Before the search by words, which takes every other search.
     app.include_router(prompt_search.pages)
     reading = (health, assets, saes, downloads, features, examples, maps, compare, list_api, lists, search)
-    for module in (*reading, prompts, prompt_search, attribution, steer, runs, results):
+    for module in (*reading, prompts, prompt_search, attribution, steer, runs, results, try_text):
         app.include_router(module.router)
     # Last, for they take what is left of /api, and any two or three words.
     app.include_router(pages.router)
     app.include_router(examples.pages)
-    app.include_router(features.pages)
+    app.include_router(feature_pages.pages)
     app.include_router(saes.pages)
     return app
 

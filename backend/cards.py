@@ -4,8 +4,8 @@ from typing import Any
 
 from backend.catalogue import OpenRun, OpenSAE
 from backend.contexts import Metric, RunCard, SAECard
+from backend.formats import count, number, share
 from backend.queries import Feature
-from backend.templates import count, number, share
 
 METHODS = {"relu": "ReLU with L1", "topk": "TopK", "batchtopk": "BatchTopK"}
 SAE_METRICS = {

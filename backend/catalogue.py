@@ -137,13 +137,15 @@ class Library:
 
     def __init__(self, engine: Engine, paths: StorePaths) -> None:
         self._engine, self._paths = engine, paths
+        # Compiled once: every request asks.
+        self._versions = str(select(PublishedRunRecord.name, PublishedRunRecord.key).compile(engine))
         self._lock = Lock()
         self._catalogue = Catalogue((), ())
 
     def catalogue(self) -> Catalogue:
         """What is published now."""
         with self._engine.connect() as connection:
-            found = connection.execute(select(PublishedRunRecord.name, PublishedRunRecord.key))
+            found = connection.exec_driver_sql(self._versions)
             version = tuple(sorted((name, key) for name, key in found))
         with self._lock:
             if version != self._catalogue.version:

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from backend.downloads import Download
-from backend.figures import Bars
-from backend.queries import Example, Feature, FeatureList, FeatureSummary, Neighbours, Score, Selection, Sort
+from backend.queries import FeatureList, FeatureSummary, Neighbours, Score, Selection, Sort
 from backend.security import MAP, PLOTS, STRICT
 
 
@@ -92,26 +91,6 @@ class Pager:
 
 
 @dataclass(frozen=True)
-class Tab:
-    """One kind of examples."""
-
-    title: str
-    href: str
-    current: bool
-    count: int
-    explanation: str
-
-
-@dataclass(frozen=True)
-class ExampleGroup:
-    """Examples that stand under one heading."""
-
-    heading: str
-    """"" for none."""
-    examples: list[Example]
-
-
-@dataclass(frozen=True)
 class NeighbourGroup:
     """The nearest features in one SAE."""
 
@@ -195,27 +174,6 @@ class SAEPage(Page):
     """Heading and Plotly figure."""
     recipe: list[tuple[str, str]]
     """What made it, as field and value."""
-
-
-@dataclass(frozen=True)
-class FeaturePage(Page):
-    """feature.html: everything about one feature."""
-
-    run: RunCard
-    sae: SAECard
-    feature: Feature
-    previous: str | None
-    next: str | None
-    metrics: list[Metric]
-    tabs: list[Tab]
-    about: str
-    """What the examples of the current tab are."""
-    shortfall: str
-    """Why there are fewer examples than asked for; "" when there are not."""
-    groups: list[ExampleGroup]
-    bars: Bars | None
-    """Histogram of its activations; None when it is dead."""
-    neighbours: list[NeighbourGroup]
 
 
 @dataclass(frozen=True)

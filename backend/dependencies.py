@@ -75,7 +75,9 @@ def get_sae(
 SAEDep = Annotated[OpenSAE, Depends(get_sae)]
 
 
-def get_index(index: Annotated[str, Path(description="The feature's number in its SAE, from 0.")], sae: SAEDep) -> int:
+async def get_index(
+    index: Annotated[str, Path(description="The feature's number in its SAE, from 0.")], sae: SAEDep
+) -> int:
     """The feature that the address names: its index within the SAE."""
     if not sae.has(index):
         raise HTTPException(404, f"'{sae.name}' has features 0 to {sae.num_features - 1:,}; there is no '{index}'.")

@@ -9,9 +9,9 @@ from backend.catalogue import Catalogue, OpenRun, OpenSAE
 from backend.contexts import Notice, Page, RunCard, SAECard
 from backend.engine import Engine
 from backend.figures import Tick
+from backend.formats import count, number, share
 from backend.queries import FeatureSummary
 from backend.showpieces import WorkedExample, showpieces, worked_example
-from backend.templates import count, number, share
 
 EMPTY_EDGE = 0.12
 """Share of the chart between its dots and its edges."""

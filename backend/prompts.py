@@ -12,10 +12,10 @@ from backend.active import RANKS, ActiveFeature, Rank, gather, rank, values_of
 from backend.attribution_page import AttributionSection
 from backend.catalogue import Library, OpenSAE
 from backend.contexts import Link, Page
+from backend.formats import number, share
 from backend.live import Reading, RefusedError
 from backend.queries import FeatureSummary
 from backend.stored_prompts import is_long
-from backend.templates import number, share
 from backend.tokens import level, token_texts
 
 SHOWN_OF_TOKEN = 24

@@ -33,6 +33,22 @@ DETAILS = [
     "suppressed_logits",
     "first_example",
     "num_examples",
+    "x",
+    "y",
+]
+EXAMPLE = [
+    "kind",
+    "rank",
+    "band",
+    "document",
+    "document_id",
+    "position",
+    "start",
+    "length",
+    "activation",
+    "pre_activation",
+    "offsets",
+    "values",
 ]
 DOCUMENTS_REMEMBERED = 100_000
 TOTALS_REMEMBERED = 1000
@@ -148,6 +164,9 @@ class Feature(FeatureSummary):
     num_examples: dict[ExampleKind, int]
     first_example: int
     """Row of its first example."""
+    x: float | None
+    """On the map of the run; None when it is dead."""
+    y: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,11 +250,27 @@ def get_feature(sae: OpenSAE, index: int) -> Feature:
     return _feature(sae.run, sae.run.tables.take("features", [sae.row(index)], DETAILS).to_pylist()[0])
 
 
-def get_examples(sae: OpenSAE, feature: Feature, kind: ExampleKind) -> list[Example]:
-    """The examples of one kind, in their order."""
+def get_examples(sae: OpenSAE, feature: Feature, kind: ExampleKind, width: int | None = None) -> list[Example]:
+    """The examples of one kind, in their order; with `width` tokens either side of the one that counts, or all kept."""
     tables, counts = sae.run.tables, list(feature.num_examples.values())
-    found = tables.examples(feature.first_example, counts, EXAMPLE_KINDS.index(kind)).to_pylist()
+    found = tables.examples(feature.first_example, counts, EXAMPLE_KINDS.index(kind), EXAMPLE).to_pylist()
+    if width is not None:
+        found = [_narrowed(example, width) for example in found]
     return _read_examples(sae.run, found, [feature.max] * len(found))
+
+
+def _narrowed(example: dict[str, Any], width: int) -> dict[str, Any]:
+    """The same with at most `width` tokens either side of the one that counts."""
+    start = max(example["start"], example["position"] - width)
+    stop = min(example["start"] + example["length"], example["position"] + width + 1)
+    skip = start - example["start"]
+    kept = [
+        (offset - skip, value)
+        for offset, value in zip(example["offsets"], example["values"], strict=True)
+        if skip <= offset < stop - example["start"]
+    ]
+    offsets, values = [offset for offset, _ in kept], [value for _, value in kept]
+    return {**example, "start": start, "length": stop - start, "offsets": offsets, "values": values}
 
 
 def get_neighbours(sae: OpenSAE, index: int, k: int, only: str | None = None) -> list[Neighbours]:
@@ -338,6 +373,8 @@ def _feature(run: OpenRun, record: dict[str, Any]) -> Feature:
         suppressed=_weights(run, record["suppressed"], record["suppressed_logits"]),
         num_examples=dict(zip(EXAMPLE_KINDS, record["num_examples"], strict=True)),
         first_example=record["first_example"],
+        x=record["x"],
+        y=record["y"],
     )
 
 

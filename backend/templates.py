@@ -16,6 +16,9 @@ from starlette.templating import Jinja2Templates
 
 from backend.assets import FRONTEND, PLOTLY, plotly_style_ids
 from backend.contexts import Page
+from backend.formats import count, number, share, signed, size
+from backend.spans import tokens_direction, tokens_html
+from backend.svg import bars_html, map_html
 from data import __version__
 
 
@@ -49,7 +52,14 @@ def _templates() -> Jinja2Templates:
         "log10": math.log10,
         "size": size,
     }
-    environment.globals |= {"query": query, "version": __version__}
+    environment.globals |= {
+        "query": query,
+        "tokens_html": tokens_html,
+        "tokens_direction": tokens_direction,
+        "bars_html": bars_html,
+        "map_html": map_html,
+        "version": __version__,
+    }
     return Jinja2Templates(env=environment)
 
 
@@ -57,32 +67,3 @@ def query(**parameters: Any) -> str:
     """`?a=1&b=2` of what is neither None nor empty; "" of nothing."""
     given = {name: value for name, value in parameters.items() if value not in (None, "")}
     return "?" + urlencode(given) if given else ""
-
-
-def number(value: float, digits: int = 3) -> str:
-    """A measured value with `digits` significant digits: 0.0123, 4.56, 1,234."""
-    if not math.isfinite(value):
-        return str(value)
-    size = math.floor(math.log10(abs(value))) if value else 0
-    return f"{value:,.{max(0, digits - 1 - size)}f}" if size >= -4 else f"{value:.{digits - 1}e}"
-
-
-def signed(value: float, digits: int = 2) -> str:
-    """A value with its sign: +1.23, −0.45 (a true minus)."""
-    return f"{value:+.{digits}f}".replace("-", "−")
-
-
-def count(value: int) -> str:
-    """A whole number with separators: 12,345."""
-    return f"{value:,}"
-
-
-def size(value: int) -> str:
-    """Bytes as people say them: 512 B, 1.18 kB, 18.9 MB."""
-    power = 0 if value < 1000 else min(int(math.log10(value) / 3), 4)
-    return f"{number(value / 1000**power)} {('B', 'kB', 'MB', 'GB', 'TB')[power]}" if power else f"{value} B"
-
-
-def share(value: float, digits: int = 3) -> str:
-    """A share as a percentage with `digits` significant digits: 0.0123%, 67.4%."""
-    return f"{number(100 * value, digits)}%"

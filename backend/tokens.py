@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
+from unicodedata import bidirectional
 
 PART = "◌"
 """Stands for a token that holds an earlier part of a character."""
@@ -46,16 +47,16 @@ def highlight(tokens: Sequence[bytes], values: Sequence[float], scale: float, ce
     return [
         TokenView(shown.text, shown.mark, value, level(value, scale), i == centre)
         if value > 0 or i == centre
-        else _unlit(shown)
+        else _unlit(shown.text, shown.mark)
         for i, (shown, value) in enumerate(zip(token_texts(tokens), values, strict=True))
     ]
 
 
 @lru_cache(1 << 17)
-def _unlit(shown: TokenText) -> TokenView:
-    if shown.text == SPACE:  # between a word and a number, often: a mark would only be in the way
+def _unlit(text: str, mark: str) -> TokenView:
+    if text == SPACE:  # between a word and a number, often: a mark would only be in the way
         return TokenView(" ", "", 0.0, -1)
-    return TokenView(shown.text, shown.mark, 0.0, -1)
+    return TokenView(text, mark, 0.0, -1)
 
 
 def level(value: float, scale: float) -> int:
@@ -68,11 +69,11 @@ def level(value: float, scale: float) -> int:
 def token_texts(tokens: Sequence[bytes]) -> list[TokenText]:
     """How a run of tokens is shown, one for one."""
     shown = [_whole_text(token) for token in tokens]
-    start = 0
-    while None in shown:  # a run of tokens none of which is UTF-8 by itself
-        start = shown.index(None, start)
-        stop = next((i for i in range(start, len(shown)) if shown[i] is not None), len(shown))
-        shown[start:stop] = _split_texts(tokens[start:stop])
+    stop = 0
+    for start in [i for i, text in enumerate(shown) if text is None]:
+        if start >= stop:  # a run of tokens none of which is UTF-8 by itself
+            stop = next((i for i in range(start, len(shown)) if shown[i] is not None), len(shown))
+            shown[start:stop] = _split_texts(tokens[start:stop])
     return cast(list[TokenText], shown)
 
 
@@ -93,6 +94,14 @@ def written_text(text: str) -> str:
     A token that completes no character, and so has no text of its own, is shown as a part of one.
     """
     return "\n".join(visible_text(line) for line in text.split("\n")) or PART
+
+
+def text_direction(text: str) -> str:
+    """rtl when most of its letters are read that way, else ltr. An excerpt may well begin with a foreign word."""
+    if text.isascii():
+        return "ltr"
+    sides = [bidirectional(character) for character in text]
+    return "rtl" if sides.count("R") + sides.count("AL") > sides.count("L") else "ltr"
 
 
 @lru_cache(1 << 17)

@@ -164,12 +164,14 @@ class PublishedRun:
         pairs = zip(found["row"].to_pylist(), found["_score"].to_pylist(), strict=True)
         return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
 
-    def examples(self, first: int, num_by_kind: Sequence[int], kind: int | None = None) -> pa.Table:
+    def examples(
+        self, first: int, num_by_kind: Sequence[int], kind: int | None = None, columns: Sequence[str] | None = None
+    ) -> pa.Table:
         """A feature's examples, of one kind (a number in EXAMPLE_KINDS) or of all."""
         assert len(num_by_kind) == len(EXAMPLE_KINDS)
         start = first if kind is None else first + sum(num_by_kind[:kind])
         stop = first + sum(num_by_kind) if kind is None else start + num_by_kind[kind]
-        return self.take("examples", range(start, stop))
+        return self.take("examples", range(start, stop), columns)
 
     def windows(self, documents: Sequence[int], starts: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
         """The token ids of stretches of documents, each given by document row, first position and length."""

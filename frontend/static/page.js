@@ -12,11 +12,11 @@ function toggleTheme() {
 }
 
 async function copy(button) {
-  const address = new URL(button.dataset.copy || location.href, location.href).href;
+  const text = button.dataset.copyText ?? new URL(button.dataset.copy || location.href, location.href).href;
   const label = button.querySelector("[data-label]") ?? button;
   const before = label.textContent;
   try {
-    await navigator.clipboard.writeText(address);
+    await navigator.clipboard.writeText(text);
     label.textContent = "Copied";
   } catch {
     label.textContent = "Copy failed";
@@ -24,7 +24,7 @@ async function copy(button) {
   setTimeout(() => { label.textContent = before; }, 1500);
 }
 
-const actions = { theme: toggleTheme, copy, help: () => listen.help() };
+const actions = { theme: toggleTheme, copy, help: () => listen.help(), lines: () => listen.breakLines() };
 
 for (const button of document.querySelectorAll("button[data-action]")) button.hidden = false;
 document.addEventListener("click", (event) => {

@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from backend import contexts
+from backend import contexts, feature_page
 from backend.app import create_app
 from backend.assets import FRONTEND
 from backend.home_page import HomePage
@@ -22,7 +22,9 @@ PAGES = {
     "/": ("home.html", HomePage),
     "/search?q=a": ("search.html", SearchPage),
     "/tiny/1-relu-64": ("sae.html", contexts.SAEPage),
-    "/tiny/1-relu-64/3": ("feature.html", contexts.FeaturePage),
+    "/tiny/1-relu-64/3": ("feature.html", feature_page.FeaturePage),
+    "/tiny/1-relu-64/3?context=full": ("feature.html", feature_page.FeaturePage),
+    "/tiny/1-relu-64/3?embed=1": ("embed.html", feature_page.EmbedPage),
     "/explore?f=tiny/1-relu-64/3": ("explore.html", contexts.ExplorePage),
     "/docs": ("docs.html", contexts.DocsPage),
     "/none": ("error.html", contexts.ErrorPage),
@@ -95,7 +97,7 @@ def test_hostile_tokens_are_shown_literally(pages, path):
     shown = "".join(token.text for token in example.tokens)
     assert shown in page.text
     assert not {"\x00", "\u202e", "\u200f", "\x1b"} & set(page.text)
-    assert len([tag for tag, _ in page.elements if tag == "script"]) == 2
+    assert len([tag for tag, _ in page.elements if tag == "script"]) == 3
 
 
 def test_hostile_texts_do_reach_the_pages(client):

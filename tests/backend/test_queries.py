@@ -96,6 +96,8 @@ def reads(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
     [
         ("/tiny/{sae}/9", 5),
         ("/tiny/{sae}/9?kind=interval", 5),
+        ("/tiny/{sae}/9?context=full", 6),
+        ("/tiny/{sae}/9?embed=1", 3),
         ("/tiny/{sae}", 2),
         ("/tiny/{sae}?sort=label_score&labelled=true&min_density=0.001", 2),
         ("/", 1),

@@ -1,0 +1,119 @@
+"""The page of a feature, what others may embed of it, and the same as JSON."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from backend.cards import feature_metrics, sae_card
+from backend.catalogue import OpenSAE
+from backend.dependencies import EngineDep, IndexDep, SAEDep
+from backend.errors import not_found
+from backend.feature_page import (
+    EMBEDDED_EXAMPLES,
+    TITLES,
+    EmbedPage,
+    FeaturePage,
+    NearGroup,
+    View,
+    context_links,
+    document_steps,
+    embed_html,
+    groups,
+    near_groups,
+    neighbourhood,
+    score_text,
+    shortfall,
+    tabs,
+)
+from backend.figures import activation_bars
+from backend.queries import Example, Feature, get_examples, get_feature
+from backend.templates import render
+from backend.whole_documents import WholeDocument, whole_document
+
+pages = APIRouter(include_in_schema=False)
+
+
+@pages.get("/{model}/{sae}/{index}.json")
+def feature_json(sae: SAEDep, index: IndexDep) -> Feature:
+    """The same as the API gives, beside the page."""
+    return get_feature(sae, index)
+
+
+@pages.get("/{model}/{sae}/{index}")
+async def feature_page(
+    request: Request, sae: SAEDep, index: IndexDep, view: Annotated[View, Query()], engine: EngineDep
+) -> Response:
+    """Everything about one feature, or with ?embed=1 what fits into a frame."""
+    if view.embed:
+        return await run_in_threadpool(_embedded, request, sae, index, view)
+    # Neither needs the other, and both mostly wait for LanceDB.
+    reading = run_in_threadpool(_texts, sae, index, view), run_in_threadpool(near_groups, sae, index)
+    (feature, examples, document), near = await asyncio.gather(*reading)
+    off = engine.why_off(sae.run)
+    return await run_in_threadpool(_page, request, sae, feature, view, examples, document, near, off)
+
+
+def _page(
+    request: Request,
+    sae: OpenSAE,
+    feature: Feature,
+    view: View,
+    examples: list[Example],
+    document: WholeDocument | None,
+    near: list[NearGroup],
+    off: str,
+) -> Response:
+    links, index = context_links(feature, view), feature.index
+    place = [link.current for link in links].index(True)
+    page = FeaturePage(
+        sae=sae_card(sae),
+        feature=feature,
+        score=score_text(feature),
+        num_tokens=sae.run.num_tokens,
+        previous=f"{sae.href}/{index - 1}" if index else None,
+        next=f"{sae.href}/{index + 1}" if index + 1 < sae.num_features else None,
+        metrics=feature_metrics(sae.run, feature),
+        tabs=tabs(feature, view),
+        contexts=links,
+        next_context=links[(place + 1) % len(links)].href,
+        about=TITLES[view.kind][1],
+        shortfall=shortfall(sae, feature, view.kind),
+        groups=groups(sae, feature, examples),
+        document=document,
+        steps=document_steps(feature, view, document) if document else {},
+        in_full=view.href(feature, context="full", example=0, page=None),
+        bars=activation_bars(feature.histogram, sae.record.histogram_scale, feature.max),
+        near=near,
+        map=neighbourhood(sae, feature, near),
+        off=off,
+        embed_html=embed_html(str(request.base_url).rstrip("/") + feature.href),
+    )
+    return render(request, "feature.html", page)
+
+
+def _texts(sae: OpenSAE, index: int, view: View) -> tuple[Feature, list[Example], WholeDocument | None]:
+    """The feature with its examples, or with the document of one of them."""
+    feature = get_feature(sae, index)
+    if view.context != "full":
+        return feature, get_examples(sae, feature, view.kind, int(view.context)), None
+    document = whole_document(sae, feature, view.kind, view.example, view.page)
+    if document is None and (view.example or view.page):
+        raise not_found(f"This feature has no such example, or its document no such page: {feature.href} has them all.")
+    return feature, [], document
+
+
+def _embedded(request: Request, sae: OpenSAE, index: int, view: View) -> Response:
+    feature = get_feature(sae, index)
+    width = int(view.context) if view.context != "full" else None
+    page = EmbedPage(
+        sae=sae_card(sae),
+        feature=feature,
+        score=score_text(feature),
+        num_tokens=sae.run.num_tokens,
+        about=TITLES[view.kind][1],
+        examples=get_examples(sae, feature, view.kind, width)[:EMBEDDED_EXAMPLES],
+        link=view.href(feature, embed=False),
+    )
+    return render(request, "embed.html", page)

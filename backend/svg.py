@@ -1,0 +1,42 @@
+"""Histograms and small maps as SVG. Made here and not in templates, because a page has dozens of bars and points."""
+
+from markupsafe import Markup, escape
+
+from backend.figures import Bar, Bars
+from backend.small_map import Dot, SmallMap
+
+WIDTH, HEIGHT, TOP, GAP = 400, 110, 6, 1.5
+"""Of a histogram, in the units of its viewBox."""
+COLOURS = 6
+"""Of SAEs, see monosema.css."""
+
+
+def bars_html(bars: Bars) -> Markup:
+    """The bars of a histogram, each with a wide target that tells its value."""
+    return Markup("".join(map(_bar, bars.bars)))
+
+
+def _bar(bar: Bar) -> str:
+    left, width, height = WIDTH * bar.x, WIDTH * bar.width, (HEIGHT - TOP) * bar.height
+    return (
+        f"<g><title>{escape(bar.title)}</title>"
+        f'<rect class="bars-hit" x="{left:.2f}" width="{width:.2f}" y="0" height="{HEIGHT}"/>'
+        f'<rect class="h{bar.level}" x="{left + GAP / 2:.2f}" width="{max(width - GAP, 0.1):.2f}" '
+        f'y="{HEIGHT - height:.2f}" height="{height:.2f}"/></g>'
+    )
+
+
+def map_html(drawing: SmallMap) -> Markup:
+    """The features of a small map, each a link, the one that it is about last and ringed."""
+    links = [
+        f'<a href="{escape(dot.href)}" tabindex="-1"><title>{escape(dot.title)}</title>{_circle(dot, 4.5)}</a>'
+        for dot in drawing.others
+    ]
+    here = drawing.centre
+    ring = f'<circle class="dot-ring" cx="{here.x}" cy="{here.y}" r="8.5"/>'
+    centre = f"<g><title>{escape(here.title)} (this feature)</title>{ring}{_circle(here, 5)}</g>"
+    return Markup("".join([*links, centre]))
+
+
+def _circle(dot: Dot, radius: float) -> str:
+    return f'<circle class="dot s{dot.series % COLOURS}" cx="{dot.x}" cy="{dot.y}" r="{radius}"/>'
