@@ -92,14 +92,19 @@ class PublishedRun:
 
     @cached_property
     def _schemas(self) -> dict[str, pa.Schema]:
-        """Asked once: the tables of a published run do not change."""
-        return {name: table.schema for name, table in self._tables.items()}
+        """Those asked for so far: the tables of a published run do not change."""
+        return {}
+
+    def _schema(self, name: str) -> pa.Schema:
+        if name not in self._schemas:
+            self._schemas[name] = self._tables[name].schema
+        return self._schemas[name]
 
     def take(self, name: str, rows: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
         """Rows of a table by number, in the order asked for; a number may come twice."""
-        names = list(columns) if columns is not None else self._schemas[name].names
+        names = list(columns) if columns is not None else self._schema(name).names
         if len(rows) == 0:
-            return pa.schema([self._schemas[name].field(column) for column in names]).empty_table()
+            return pa.schema([self._schema(name).field(column) for column in names]).empty_table()
         row_N = np.asarray(rows, dtype=np.int64)
         unique = row_N if (np.diff(row_N) > 0).all() else np.unique(row_N)
         found = self._tables[name].take_offsets(unique.tolist()).select([*names, "_rowoffset"]).to_arrow()

@@ -132,3 +132,26 @@ def test_without_the_model_pages_say_why_and_the_api_refuses(published_store: St
             assert words in answer.json()["detail"]
             body = {"features": [{"feature": FEATURE, "strength": 1}], "prompt": "the"}
             assert client.post("/api/v1/steer", json=body).status_code == 503
+
+
+# ---- a text on one feature
+
+
+def test_a_text_tried_on_a_feature_has_the_activations_of_the_sae(
+    live: TestClient, published_store: StorePaths
+) -> None:
+    feature = live.get(f"/api/v1/features/{FEATURE}").json()
+    found = live.post(f"/api/v1/features/{FEATURE}/activations", json={"text": TEXT}).json()
+    tokens, acts_LF = read_by_hand(published_store, sae_of(live), TEXT)
+    assert [token["token"] for token in found["tokens"]] == tokens
+    np.testing.assert_allclose([t["value"] for t in found["tokens"]], [0, *acts_LF[:, 3]], rtol=1e-4)
+    assert [t["level"] >= 0 for t in found["tokens"]] == [False, *(acts_LF[:, 3] > 0).tolist()]
+    assert found["tokens"][0]["left_out"]
+    assert found["share"] == pytest.approx(acts_LF[:, 3].max() / feature["max"], rel=1e-4)
+
+
+@pytest.mark.parametrize(("text", "status"), [("", 422), ("a" * 2000, 422)])
+def test_a_text_that_cannot_be_tried_is_refused(live: TestClient, text: str, status: int) -> None:
+    answer = live.post(f"/api/v1/features/{FEATURE}/activations", json={"text": text})
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("application/problem+json")
