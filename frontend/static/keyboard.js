@@ -1,7 +1,7 @@
 // Keys. Pages say what a key does by marking links and buttons with data-key; texts with data-step are walked by j and k.
 const names = {
   "/": "Search", j: "Next example", k: "Previous example", "[": "Previous feature", "]": "Next feature", c: "Next width of the context",
-  n: "Break lines at newlines", p: "Try on a prompt", s: "Steer with this", y: "Copy link", m: "Show on the map", l: "Add to a list", r: "Random feature", "?": "This help",
+  n: "Break lines at newlines", p: "Try on a prompt", s: "Steer with this", y: "Copy link", m: "Show on the map", v: "Compare sizes", l: "Add to a list", r: "Random feature", "?": "This help",
 };
 let dialog;
 

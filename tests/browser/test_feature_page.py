@@ -75,8 +75,8 @@ def keys_of_help(page: Page) -> set[str]:
 
 
 def test_help_lists_the_keys_that_work_here_and_no_others(open_page: Open) -> None:
-    assert keys_of_help(open_page(FEATURE)) == {"/", "?", "j", "k", "[", "]", "c", "n", "s", "p", "m", "y", "l"}
-    assert keys_of_help(open_page(f"/tiny/1-relu-256/{DEAD}")) == {"/", "?", "[", "]", "y", "l"}
+    assert keys_of_help(open_page(FEATURE)) == {"/", "?", "j", "k", "[", "]", "c", "n", "s", "p", "m", "y", "v", "l"}
+    assert keys_of_help(open_page(f"/tiny/1-relu-256/{DEAD}")) == {"/", "?", "[", "]", "y", "v", "l"}
     assert "]" not in keys_of_help(open_page("/tiny/1-relu-256/255"))
     assert keys_of_help(open_page("/docs")) == {"/", "?"}
 
