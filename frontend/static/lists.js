@@ -29,6 +29,8 @@ function offerEdit(link) {
   link.hidden = false;
 }
 
+const EDGE = 60; // pixels from the edge of the window at which dragging scrolls, by
+const STEP = 12; // so many at once
 const status = document.querySelector("[data-list-status]");
 const say = (text) => { status.textContent = text; };
 const path = (entry) => `/entries/${entry.dataset.feature}`;
@@ -99,10 +101,10 @@ function drag(entry, now) {
   entry.firstElementChild.after(handle);
   handle.addEventListener("pointerdown", (event) => {
     event.preventDefault();
-    handle.setPointerCapture(event.pointerId);
     entry.classList.add("dragged");
     const from = placeOf(entry);
     const follow = ({ clientY }) => {
+      if (clientY < EDGE || clientY > innerHeight - EDGE) scrollBy(0, clientY < EDGE ? -STEP : STEP);
       const over = [...entry.parentElement.children].find((other) => {
         const box = other.getBoundingClientRect();
         return other !== entry && clientY > box.top && clientY < box.bottom;
@@ -111,12 +113,15 @@ function drag(entry, now) {
       const box = over.getBoundingClientRect();
       if (clientY < box.top + box.height / 2) over.before(entry); else over.after(entry);
     };
-    handle.addEventListener("pointermove", follow);
-    handle.addEventListener("lostpointercapture", () => {
-      handle.removeEventListener("pointermove", follow);
+    // At the document: an entry that is moved within it loses a captured pointer.
+    const ended = new AbortController();
+    const end = () => {
+      ended.abort();
       entry.classList.remove("dragged");
       if (placeOf(entry) !== from) tell(entry, now);
-    }, { once: true });
+    };
+    document.addEventListener("pointermove", follow, { signal: ended.signal });
+    for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, end, { signal: ended.signal });
   });
 }
 

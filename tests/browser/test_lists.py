@@ -75,7 +75,7 @@ def test_the_secret_is_sent_to_nobody(open_page: Open):
 
 
 def test_removing_keeps_the_focus_and_dragging_reorders(open_page: Open):
-    page = make(open_page, "Drag")
+    page = make(open_page, "Drag", height=2000)
     handle = page.locator(".entry-handle").first
     handle.hover()
     page.mouse.down()
