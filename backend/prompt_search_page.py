@@ -8,10 +8,10 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, Field
 
 from backend.contexts import Link, Page
+from backend.formats import share
 from backend.prompt_search import ORDERS, Criteria, Found, Match, Order, Step
 from backend.prompts import Problem, PromptState, SAEChoice
 from backend.stored_prompts import is_long
-from backend.templates import share
 from backend.tokens import level, visible_text
 from backend.topics import MAX_TOPIC, MOST
 
