@@ -34,7 +34,7 @@ def get_client(request: Request) -> Client:
     """Who made a request."""
     settings: Settings = request.app.state.settings
     peer = request.client.host if request.client else ""
-    address = _forwarded(peer, request.headers.getlist("x-forwarded-for"), settings.trusted_proxies)
+    address = forwarded_address(peer, request.headers.getlist("x-forwarded-for"), settings.trusted_proxies)
     return Client(address, request.cookies.get(COOKIE, "")[:LONGEST_COOKIE])
 
 
@@ -51,7 +51,7 @@ def know_again(request: Request, response: Response) -> Response:
     return response
 
 
-def _forwarded(peer: str, headers: list[str], trusted: str) -> str:
+def forwarded_address(peer: str, headers: list[str], trusted: str) -> str:
     """The last address of the chain that is no proxy of ours. Without trusted proxies, the peer itself."""
     proxies = {proxy.strip() for proxy in trusted.split(",")}
     chain = [one.strip() for header in headers for one in header.split(",") if one.strip()]

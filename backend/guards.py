@@ -1,8 +1,8 @@
 """What is refused before any endpoint sees it: requests that another site makes, and bodies that are too large.
 
-The server knows nobody by a cookie, so another site cannot act in a visitor's name; it could still make a visitor's
-browser write to a server that only the visitor can reach. Browsers say where a request comes from: by Sec-Fetch-Site on
-safe connections, by Origin on all others. Programs say neither, and pass.
+No cookie gives a right to anything (see backend/clients.py), so another site cannot act in a visitor's name; it could
+still make a visitor's browser write to a server that only the visitor can reach. Browsers say where a request comes
+from: by Sec-Fetch-Site on safe connections, by Origin on all others. Programs say neither, and pass.
 """
 
 from urllib.parse import urlsplit
