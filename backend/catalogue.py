@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from data import CONTRACT_VERSION
 from data.layout import StorePaths
+from data.maps import MAP_FOLDER, PublishedMap
 from data.sql import PublishedRunRecord, SAERecord
 from data.vectors import PublishedRun
 
@@ -77,6 +78,11 @@ class OpenRun:
     def tables(self) -> PublishedRun:
         """Its LanceDB tables."""
         return PublishedRun(self.folder / "lance")
+
+    @cached_property
+    def map(self) -> PublishedMap:
+        """Its map, memory-mapped."""
+        return PublishedMap(self.folder / MAP_FOLDER)
 
     @cached_property
     def saes(self) -> tuple[OpenSAE, ...]:

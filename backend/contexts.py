@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from backend.downloads import Download
-from backend.queries import FeatureList, FeatureSummary, Neighbours, Score, Selection, Sort
-from backend.security import MAP, PLOTS, STRICT
+from backend.queries import FeatureList, Neighbours, Score, Selection, Sort
+from backend.security import PLOTS, STRICT
 
 
 @dataclass(frozen=True)
@@ -174,24 +174,6 @@ class SAEPage(Page):
     """Heading and Plotly figure."""
     recipe: list[tuple[str, str]]
     """What made it, as field and value."""
-
-
-@dataclass(frozen=True)
-class ExplorePage(Page):
-    """explore.html: the joint map of a run."""
-
-    policy: ClassVar[str] = MAP
-
-    run: RunCard
-    figure: dict[str, Any]
-    """Layout and one trace per SAE, without points."""
-    points: str
-    """Address of the points."""
-    focus: FeatureSummary | None
-    """The feature whose neighbours are shown."""
-    neighbours: list[NeighbourGroup]
-    suggestions: list[FeatureSummary]
-    """Features to start from when there is no focus."""
 
 
 @dataclass(frozen=True)

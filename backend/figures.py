@@ -102,17 +102,6 @@ def curve_figures(curve: Sequence[dict[str, Any]]) -> list[tuple[str, Figure]]:
     return [(title, _curve(curve, name)) for name, title in CURVES.items() if curve and name in curve[0]]
 
 
-def map_figure(names: Sequence[str]) -> Figure:
-    """The joint map: one WebGL trace per SAE, points to come."""
-    traces = [
-        {"type": "scattergl", "mode": "markers", "name": name, "x": [], "y": [], "hoverinfo": "none", "series": number}
-        for number, name in enumerate(names)
-    ]
-    hidden = {"visible": False}
-    axes = {"xaxis": hidden, "yaxis": {**hidden, "scaleanchor": "x"}}
-    return {"data": traces, "layout": {**axes, "dragmode": "pan", "hovermode": "closest", "showlegend": False}}
-
-
 def _curve(curve: Sequence[dict[str, Any]], name: str) -> Figure:
     points = [point for point in curve if point.get(name) is not None]
     share = name == "dead_share"

@@ -326,9 +326,22 @@ def random_feature(saes: list[OpenSAE], seed: int | None = None) -> FeatureSumma
     return next((feature for feature in drawn if not feature.dead), None)
 
 
-def get_map(run: OpenRun) -> pa.Table:
-    """All points of the run's map, see data.records.PUBLISHED_MAP."""
-    return run.tables.map()
+def get_place(sae: OpenSAE, index: int) -> tuple[float, float] | None:
+    """Where a feature lies on the map; None when it is dead."""
+    record = sae.run.tables.take("features", [sae.row(index)], ["x", "y"]).to_pylist()[0]
+    return None if record["x"] is None else (record["x"], record["y"])
+
+
+def find_places(
+    run: OpenRun, saes: list[OpenSAE], selection: Selection, limit: int
+) -> tuple[int, list[tuple[FeatureSummary, float, float]]]:
+    """How many features satisfy the filters, and the first of them with their places. They must be alive."""
+    condition = _condition(saes, selection)
+    found = run.tables.list_features(
+        condition, [*SUMMARY, "x", "y"], sort=selection.sort, descending=selection.descending, limit=limit
+    ).to_pylist()
+    total = len(found) if len(found) < limit else run.tables.count_features(condition)
+    return total, [(FeatureSummary(**_summary(run, r)), r["x"], r["y"]) for r in found]
 
 
 def nearest_rows(sae: OpenSAE, index: int, k: int) -> dict[str, list[tuple[int, float]]]:

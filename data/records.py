@@ -204,16 +204,30 @@ p % TOKENS_PER_CHUNK of chunk first_chunk + p // TOKENS_PER_CHUNK."""
 VOCABULARY = pa.schema([pa.field("text", pa.binary(), nullable=False)])
 """Table `vocabulary`: the bytes that each token stands for, by token id. A token may be part of a character."""
 
-PUBLISHED_MAP = pa.schema(
+# ---- Published map, see data/maps.py
+
+MAP_POINTS = pa.schema(
     [
-        *list(MAP),
-        pa.field("sae", pa.string(), nullable=False),
-        pa.field("index", pa.int32(), nullable=False),
-        pa.field("label", pa.string(), nullable=False),
+        pa.field("code", pa.uint32(), nullable=False),  # of its cell at the deepest level
+        pa.field("x", pa.float32(), nullable=False),
+        pa.field("y", pa.float32(), nullable=False),
+        pa.field("index", pa.int32(), nullable=False),  # of the feature in its SAE
         pa.field("density", pa.float32(), nullable=False),
+        pa.field("label_score", pa.float32(), nullable=False),  # NaN where the feature has none
     ]
 )
-"""Table `map`: what a map shows of a point without asking again."""
+"""What a map draws of a point. Everything else is asked for when somebody points at it."""
+
+MAP_CELLS = pa.schema(
+    [
+        pa.field("code", pa.uint32(), nullable=False),
+        pa.field("count", pa.int32(), nullable=False),  # of the points in it
+        pa.field("log_density", pa.float32(), nullable=False),  # mean of log10 of their densities
+        pa.field("label_score", pa.float32(), nullable=False),  # mean over those that have one, else NaN
+    ]
+)
+
+# ---- Search
 
 SearchField = Literal["label", "promoted", "examples"]
 SEARCH_FIELDS: tuple[SearchField, ...] = ("label", "promoted", "examples")

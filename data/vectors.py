@@ -1,7 +1,7 @@
 """The published tables of one run in LanceDB: written once by `publish`, read by the server.
 
 Rows are found by number (`take`), which costs about a millisecond at any size. Lists are filtered and sorted inside
-LanceDB, which also keeps the indexes that `search` asks. Only the vocabulary and the map are read whole.
+LanceDB, which also keeps the indexes that `search` asks. Only the vocabulary is read whole.
 """
 
 import errno
@@ -25,7 +25,7 @@ from lancedb.table import Table
 from data.memory import Memory
 from data.records import EXAMPLE_KINDS, SEARCH_FIELDS, TOKENS_PER_CHUNK, SearchField
 
-TABLES = ("features", "examples", "neighbours", "map", "documents", "chunks", "vocabulary", "search", "splitting")
+TABLES = ("features", "examples", "neighbours", "documents", "chunks", "vocabulary", "search", "splitting")
 SEARCH_WEIGHTS: dict[SearchField, float] = {"label": 4.0, "promoted": 2.0, "examples": 1.0}
 """What a match in each field counts."""
 CHUNKS_REMEMBERED = 1 << 14
@@ -222,10 +222,6 @@ class PublishedRun:
         return np.array(record["indices"], np.int32).reshape(shape), np.array(record["cosines"], np.float32).reshape(
             shape
         )
-
-    def map(self) -> pa.Table:
-        """All points of the map."""
-        return self._tables["map"].to_arrow()
 
     @cached_property
     def vocabulary(self) -> list[bytes]:

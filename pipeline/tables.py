@@ -16,6 +16,7 @@ import pyarrow as pa
 from data.arrow import read_arrow
 from data.documents import TokenizedCorpus
 from data.errors import ArtifactError
+from data.maps import World, world_of
 from data.records import (
     CHUNKS,
     COSINE_BINS,
@@ -27,7 +28,6 @@ from data.records import (
     NEIGHBOURS_FILE,
     PUBLISHED_DOCUMENTS,
     PUBLISHED_EXAMPLES,
-    PUBLISHED_MAP,
     SEARCH,
     STATISTICS_FILE,
     TOKENS_PER_CHUNK,
@@ -97,7 +97,6 @@ class RunTables:
         num_examples = sum(len(table) for table in self._per_sae("examples", EXAMPLES_FILE))
         neighbours = self._neighbours
         self._check_rows("neighbours", len(neighbours), sum(self.sizes))
-        num_points = len(read_arrow(self.folders["project"] / MAP_FILE))
         documents, chunks = len(self.corpus.documents), int(self._chunks_of_documents.sum())
         return {
             "features": RunTable(features_schema(width, len(self.saes)), sum(self.sizes), self._features),
@@ -105,7 +104,6 @@ class RunTables:
             "neighbours": RunTable(
                 neighbours.schema, len(neighbours), lambda: neighbours.to_batches(max_chunksize=ROWS_PER_BATCH)
             ),
-            "map": RunTable(PUBLISHED_MAP, num_points, self._map),
             "documents": RunTable(PUBLISHED_DOCUMENTS, documents, self._documents),
             "chunks": RunTable(CHUNKS, chunks, self._chunks),
             "vocabulary": RunTable(VOCABULARY, len(self.vocabulary), self._vocabulary),
@@ -212,21 +210,26 @@ class RunTables:
             counts += count_cosines(self._best(start, stop)[live_B])
         return num_live, total, counts
 
-    def _map(self) -> Iterator[pa.RecordBatch]:
-        points = read_arrow(self.folders["project"] / MAP_FILE)
-        labels = pa.concat_tables([t.select(["label"]) for t in self._per_sae("explain", EXPLANATIONS_FILE)])
-        densities = pa.concat_tables([t.select(["density"]) for t in self._per_sae("examples", STATISTICS_FILE)])
-        for rows in _ranges(len(points)):
-            columns = _columns(points, rows)
-            row_N = columns["row"].to_numpy()
-            sae_N = np.searchsorted(self.first_rows, row_N, side="right") - 1
-            named = {
-                "sae": pa.array(np.array(self.saes, dtype=object)[sae_N], pa.string()),
-                "index": pa.array((row_N - np.array(self.first_rows)[sae_N]).astype(np.int32)),
-                **_columns(labels.take(row_N), slice(None)),
-                **_columns(densities.take(row_N), slice(None)),
+    @property
+    def num_points(self) -> int:
+        """Features on the map."""
+        return len(self._points["row"])
+
+    def world(self) -> World:
+        """The square of the map that holds them."""
+        return world_of(self._points["x"], self._points["y"])
+
+    def points(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """What the map shows of each SAE, see data.maps.write_map."""
+        for name, first, size in zip(self.saes, self.first_rows, self.sizes, strict=True):
+            low, high = np.searchsorted(self._points["row"], (first, first + size)).tolist()
+            index_N = self._points["row"][low:high] - first
+            yield {
+                "index": index_N.astype(np.int32),
+                **{axis: self._points[axis][low:high] for axis in ("x", "y")},
+                "density": self._read("examples", name, STATISTICS_FILE)["density"].to_numpy()[index_N],
+                "label_score": self._read("explain", name, EXPLANATIONS_FILE)["label_score"].to_numpy()[index_N],
             }
-            yield _batch(PUBLISHED_MAP, {**columns, **named})
 
     @cached_property
     def _lengths(self) -> npt.NDArray[np.int64]:

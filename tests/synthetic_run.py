@@ -24,13 +24,13 @@ import pyarrow.compute as pc
 from data import CONTRACT_VERSION
 from data.layout import StorePaths
 from data.manifests import digest
+from data.maps import MAP_FOLDER, world_of, write_map
 from data.records import (
     CHUNKS,
     EXAMPLE_KINDS,
     HISTOGRAM_BINS,
     PUBLISHED_DOCUMENTS,
     PUBLISHED_EXAMPLES,
-    PUBLISHED_MAP,
     SEARCH,
     TOKENS_PER_CHUNK,
     VOCABULARY,
@@ -74,6 +74,9 @@ def publish_synthetic_run(
     for table, (schema, batches) in run.tables().items():
         write_table(folder / LANCE_FOLDER, table, schema, batches)
     index_search(folder / LANCE_FOLDER)
+    points = list(run.points())
+    world = world_of(*(np.concatenate([part[axis] for part in points]) for axis in "xy"))
+    write_map(folder / MAP_FOLDER, world, sum(len(part["x"]) for part in points), points)
     (folder / ROWS_FILE).write_text(json.dumps(run.rows()))
     make_visible(store.run(name), key)
     return run
@@ -148,7 +151,6 @@ class SyntheticRun:
             "features": (features_schema(WIDTH, len(self.sizes)), self._features),
             "examples": (PUBLISHED_EXAMPLES, self._examples),
             "neighbours": (neighbours_schema(len(self.sizes), NEAREST), self.neighbours_of),
-            "map": (PUBLISHED_MAP, self._map),
             "search": (SEARCH, self._search),
         }
         found = {table: (schema, self._batches(schema, make)) for table, (schema, make) in made.items()}
@@ -198,9 +200,7 @@ class SyntheticRun:
             yield _batch(schema, make(block))
 
     def _features(self, block: "Block") -> Columns:
-        live_B, size = block.live, len(block.index)
-        density_B = block.density
-        active_B = np.where(live_B, np.maximum(1, density_B * NUM_TOKENS), 0).astype(np.int64)
+        live_B, active_B, size = block.live, block.num_active, len(block.index)
         promoted_B = block.promoted
         logits_B = np.tile(np.linspace(3, 1, 10, dtype=np.float32), (size, 1))
         return {
@@ -279,18 +279,17 @@ class SyntheticRun:
         cosines = np.where(indices >= 0, np.tile(cosines_K, len(parts)), 0).astype(np.float32)
         return {"indices": _fixed(indices), "cosines": _fixed(cosines)}
 
-    def _map(self, block: "Block") -> Columns:
-        live = block.live
-        xy_B2 = block.places()[live].astype(np.float32)
-        return {
-            "row": pa.array(self.first_rows[block.sae] + block.index[live]),
-            "x": pa.array(xy_B2[:, 0].copy()),
-            "y": pa.array(xy_B2[:, 1].copy()),
-            "sae": _repeated(self.saes[block.sae], len(xy_B2)),
-            "index": pa.array(block.index[live].astype(np.int32)),
-            "label": block.labels().filter(pa.array(live)),
-            "density": pa.array(block.density[live].astype(np.float32)),
-        }
+    def points(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """What the map shows of each SAE."""
+        for sae, size in enumerate(self.sizes):
+            block = Block(self, sae, np.arange(size))
+            live, xy_F2 = block.live, block.places()
+            yield {
+                "index": block.index[live].astype(np.int32),
+                **{axis: values_F[live].astype(np.float32) for axis, values_F in zip("xy", xy_F2.T, strict=True)},
+                "density": (block.num_active[live] / NUM_TOKENS).astype(np.float32),
+                "label_score": block.score[live].astype(np.float32),
+            }
 
     def _search(self, block: "Block") -> Columns:
         """As `publish` makes them, but of one example each, and a beginning which two words share counts twice."""
@@ -371,6 +370,11 @@ class Block:
     def density(self) -> Floats:
         """From 1e-5 to 1e-1, few of them high; 0 when dead."""
         return np.where(self.live, 10 ** (-5 + 4 * self.noise[:, 0] ** 2), 0)
+
+    @property
+    def num_active(self) -> npt.NDArray[np.int64]:
+        """At least one token, unless dead."""
+        return np.where(self.live, np.maximum(1, self.density * NUM_TOKENS), 0).astype(np.int64)
 
     @property
     def maximum(self) -> Floats:

@@ -59,12 +59,14 @@ def test_neighbours_are_others_and_near(run: OpenRun) -> None:
 
 
 def test_every_live_feature_is_on_the_map_in_its_cluster(run: OpenRun) -> None:
-    points = run.tables.map().to_pylist()
-    assert len(points) == run.tables.count_features("num_active > 0")
-    features = run.tables.take("features", [p["row"] for p in points], ["sae", "index", "label"]).to_pylist()
-    assert [{k: p[k] for k in ("sae", "index", "label")} for p in points] == features
+    features = run.tables.take("features", range(NUM_FEATURES), ["index", "x", "y", "label"]).to_pylist()
+    live = [feature for feature in features if feature["label"]]
+    points = [run.map.points(run.map.world.view, sae.record.position) for sae in run.saes]
+    on_map = [(int(i), x, y) for part in points for i, x, y in zip(part["index"], part["x"], part["y"], strict=True)]
+    assert sorted(on_map) == sorted((f["index"], f["x"], f["y"]) for f in live)
+    assert len(live) == run.tables.count_features("num_active > 0")
     places: dict[str, list[tuple[float, float]]] = {}
-    for p in points:
+    for p in live:
         places.setdefault(p["label"].split()[0], []).append((p["x"], p["y"]))
     inside = np.concatenate([np.array(xy) - np.mean(xy, 0) for xy in places.values()])
     assert inside.std() < 0.3 * np.std([xy for cluster in places.values() for xy in cluster])

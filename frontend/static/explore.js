@@ -1,22 +1,252 @@
-// The map: mounts the figure, fills in the points, and keeps what a person sees in the address.
-import { colour, figureIn, plotly, themed } from "./plots.js";
+// The explorer: keeps what is seen in the address, asks for the view, and draws it.
+import { cellAt, countIn, covers, fetchView, snap } from "./map_data.js";
+import { hideHover, showCell, showFeature } from "./map_hover.js";
+import { cellImage, legend, markTraces, pointTraces } from "./map_paint.js";
+import { shapeLayout, shapeText } from "./map_shape.js";
+import { figureIn, plotly, themed } from "./plots.js";
 
 const map = document.getElementById("map");
 const note = map.querySelector("[data-note]");
-const hover = document.querySelector(".map-hover");
 const find = document.querySelector(".map-find input");
 const tone = document.querySelector(".map-colour select");
-const buttons = [...document.querySelectorAll("[data-series]")];
-const state = new URLSearchParams(location.search);
+const chips = [...document.querySelectorAll("[data-series]")];
+const tools = [...document.querySelectorAll("[data-tool]")];
 const figure = figureIn(map);
-let points;
-let target;
-let Plotly;
+const PAUSE = 180;
+let state = new URLSearchParams(location.search);
+let Plotly, target, view, shown, tool = "pan";
+let marks = [];
 
-function remember(name, value) {
+const hidden = () => new Set((state.get("hide") ?? "").split(",").filter(Boolean));
+const visible = () => figure.saes.filter((name) => !hidden().has(name));
+const wait = (action) => { let timer; return (...given) => { clearTimeout(timer); timer = setTimeout(() => action(...given), PAUSE); }; };
+
+/** Keep part of the state in the address; a deliberate step gets its own entry in the history. */
+function remember(name, value, step = false) {
   if (value) state.set(name, value); else state.delete(name);
   const query = state.toString();
-  history.replaceState(null, "", query ? `?${query}` : location.pathname);
+  history[step ? "pushState" : "replaceState"](null, "", query ? `?${query}` : location.pathname);
+}
+
+function wantedView() {
+  const given = (state.get("view") ?? "").split(",").map(Number);
+  return given.length === 4 && given.every(Number.isFinite) && given[0] < given[1] && given[2] < given[3] ? given : figure.world;
+}
+
+function layout() {
+  const axis = { visible: false, fixedrange: false, autorange: false };
+  return {
+    ...themed({}),
+    xaxis: { ...axis, range: view.slice(0, 2) },
+    yaxis: { ...axis, range: view.slice(2), scaleanchor: "x" },
+    margin: { l: 0, r: 0, t: 0, b: 0 },
+    dragmode: tool,
+    hovermode: "closest",
+    showlegend: false,
+    images: shown?.kind === "cells" && shown.total ? [cellImage(shown, tone.value, figure.saes, marks.length > 0)] : [],
+    shapes: shapeLayout(state.get("sel") ?? ""),
+    selections: [],
+    selectionrevision: String(Math.random()),
+  };
+}
+
+function traces() {
+  const points = shown?.kind === "points" ? pointTraces(shown, tone.value, figure.saes, marks.length > 0) : [];
+  return [...points, ...markTraces(marks, figure.place)];
+}
+
+async function draw() {
+  await Plotly.react(target, traces(), layout(), { displayModeBar: false, responsive: true, scrollZoom: true, doubleClick: false });
+  tell();
+}
+
+const number = (value) => value.toLocaleString("en");
+
+/** Say how much is in view, and what colours mean. */
+function tell() {
+  const count = shown ? countIn(shown, view) : 0;
+  const cells = shown?.kind === "cells";
+  document.querySelector(".map-count").textContent = `${cells ? "About " : ""}${number(count)} ${count === 1 ? "feature" : "features"} in view${cells ? ", drawn as density: come nearer for points" : ""}`;
+  const ends = legend(tone.value);
+  const scale = document.querySelector(".map-legend");
+  scale.hidden = !ends;
+  if (ends) [scale.querySelector("[data-low]").textContent, scale.querySelector("[data-high]").textContent] = ends;
+  map.dataset.kind = shown?.kind ?? "";
+  map.dataset.drawn = "";
+}
+
+/** Ask for what the view shows unless it is there already; what is drawn stays until the answer comes. */
+async function look() {
+  const shape = `${tone.value}|${visible()}`;
+  if (shown?.shape === shape && covers(shown, view)) return tell();
+  const [x0, x1, y0, y1] = snap(view);
+  const query = new URLSearchParams({ x0, x1, y0, y1, colour: tone.value, saes: visible().join(",") });
+  map.dataset.asking = "";
+  try {
+    shown = visible().length ? { ...(await fetchView(`${figure.views}&${query}`)), shape } : undefined;
+    await draw();
+    delete map.dataset.asking;
+  } catch (error) {
+    if (error.name !== "AbortError") fail(error);
+  }
+}
+
+function fail(error) {
+  note.textContent = `The map did not load: ${error.message} The lists beside it work without it.`;
+  note.parentElement.hidden = false;
+  delete map.dataset.asking;
+}
+
+/** Bring the lists beside the map, which the server makes, up to the state. */
+async function refreshBeside() {
+  const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const beside = page.getElementById("beside");
+  if (beside) document.getElementById("beside").replaceChildren(...beside.childNodes);
+  else document.getElementById("beside").replaceChildren(...page.querySelectorAll("main > *"));
+  readMarks();
+  await draw();
+}
+
+function readMarks() {
+  const found = document.querySelector("#beside [data-hits] script");
+  marks = found ? JSON.parse(found.textContent) : [];
+}
+
+function seen() {
+  const { xaxis, yaxis } = target._fullLayout;
+  return [...xaxis.range, ...yaxis.range];
+}
+
+function keepView() {
+  view = seen();
+  const digits = Math.max(2, Math.ceil(-Math.log10((view[1] - view[0]) / 1000)));
+  remember("view", view.map((value) => value.toFixed(digits)).join(","));
+  look();
+}
+
+/** Show another rectangle. */
+function goTo(wanted) {
+  return Plotly.relayout(target, { "xaxis.range": wanted.slice(0, 2), "yaxis.range": wanted.slice(2) });
+}
+
+function zoom(factor, [x, y] = [(view[0] + view[1]) / 2, (view[2] + view[3]) / 2]) {
+  const [width, height] = [(view[1] - view[0]) / factor, (view[3] - view[2]) / factor];
+  return goTo([x - width / 2, x + width / 2, y - height / 2, y + height / 2]);
+}
+
+function move(across, up) {
+  const [width, height] = [0.2 * (view[1] - view[0]), 0.2 * (view[3] - view[2])];
+  return goTo([view[0] + across * width, view[1] + across * width, view[2] + up * height, view[3] + up * height]);
+}
+
+const KEYS = {
+  ArrowLeft: () => move(-1, 0), ArrowRight: () => move(1, 0), ArrowUp: () => move(0, 1), ArrowDown: () => move(0, -1),
+  "+": () => zoom(1.6), "=": () => zoom(1.6), "-": () => zoom(1 / 1.6), 0: () => goTo(figure.world),
+};
+
+function place(event) {
+  const { xaxis, yaxis } = target._fullLayout;
+  const box = target.getBoundingClientRect();
+  return [xaxis.p2c(event.clientX - box.left - xaxis._offset), yaxis.p2c(event.clientY - box.top - yaxis._offset)];
+}
+
+const cellsAt = (event) => (shown?.kind === "cells" ? cellAt(shown, ...place(event)) : []);
+
+function pointed(event) {
+  const { curveNumber, pointNumber } = event.points[0];
+  const part = shown?.kind === "points" ? shown.parts[curveNumber] : undefined;
+  return part && `${part.sae}/${shown.arrays.index[part.start + pointNumber]}`;
+}
+
+function listenToMap() {
+  target.on("plotly_relayout", (change) => { if (Object.keys(change).some((name) => name.includes("axis"))) keepView(); });
+  target.on("plotly_hover", (event) => { const name = pointed(event); if (name) showFeature(`${figure.features}/${name}`); });
+  target.on("plotly_unhover", hideHover);
+  target.on("plotly_click", (event) => { const name = pointed(event); if (name) location.href = `${figure.pages}/${name}`; });
+  target.on("plotly_selected", (event) => {
+    const text = shapeText(event, (view[1] - view[0]) / target.clientWidth);
+    if (text) choose(text);
+  });
+  let pressed;
+  target.addEventListener("mousedown", (event) => { pressed = [event.clientX, event.clientY]; }, true);
+  addEventListener("mouseup", (event) => {
+    const still = pressed && Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]) < 4;
+    pressed = undefined;
+    if (still && tool === "pan" && cellsAt(event).length) zoom(3, place(event));
+  }, true);
+  target.addEventListener("mousemove", (event) => {
+    if (shown?.kind !== "cells" || event.buttons) return;
+    const counts = cellsAt(event);
+    if (counts.length) showCell(counts); else hideHover();
+  });
+  target.addEventListener("mouseleave", hideHover);
+  map.addEventListener("keydown", (event) => {
+    const action = KEYS[event.key];
+    if (!action || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    action();
+  });
+}
+
+function choose(text) {
+  remember("sel", text, true);
+  refreshBeside().catch(fail);
+}
+
+function use(name) {
+  tool = name;
+  for (const button of tools) button.setAttribute("aria-pressed", String(button.dataset.tool === name));
+  Plotly.relayout(target, { dragmode: name });
+}
+
+function toggle(chip) {
+  const now = hidden();
+  const name = figure.saes[chip.dataset.series];
+  if (!now.delete(name)) now.add(name);
+  remember("hide", [...now].join(","));
+  chip.setAttribute("aria-pressed", String(!now.has(name)));
+  look();
+  if (state.get("q") || state.get("sel")) refreshBeside().catch(fail);
+}
+
+const search = wait(() => { remember("q", find.value.trim()); refreshBeside().catch(fail); });
+
+function listenToControls() {
+  find.addEventListener("input", search);
+  find.form.addEventListener("submit", (event) => event.preventDefault());
+  tone.addEventListener("change", () => { remember("colour", tone.value === "sae" ? "" : tone.value); look(); });
+  for (const chip of chips) chip.addEventListener("click", () => toggle(chip));
+  for (const button of tools) button.addEventListener("click", () => use(button.dataset.tool));
+  document.querySelector('[data-map="reset"]').addEventListener("click", () => goTo(figure.world));
+  document.getElementById("beside").addEventListener("click", (event) => {
+    const link = event.target.closest("[data-clear]");
+    if (!link) return;
+    event.preventDefault();
+    if (link.dataset.clear === "q") find.value = "";
+    remember(link.dataset.clear, "", true);
+    refreshBeside().catch(fail);
+  });
+  addEventListener("popstate", back);
+  document.addEventListener("themechange", draw);
+}
+
+/** The state of the address, put into the controls. */
+function restore() {
+  find.value = state.get("q") ?? "";
+  tone.value = state.get("colour") ?? "sae";
+  if (!tone.value) tone.value = "sae";
+  for (const chip of chips) chip.setAttribute("aria-pressed", String(!hidden().has(figure.saes[chip.dataset.series])));
+}
+
+async function back() {
+  state = new URLSearchParams(location.search);
+  restore();
+  view = wantedView();
+  await refreshBeside().catch(fail);
+  view = seen();
+  look();
 }
 
 function hasWebGL() {
@@ -24,139 +254,28 @@ function hasWebGL() {
   return Boolean(canvas.getContext("webgl2") ?? canvas.getContext("webgl"));
 }
 
-const hidden = () => new Set((state.get("hide") ?? "").split(",").filter(Boolean));
-const address = (sae, place) => `/${sae.model}/${sae.sae}/${sae.index[place]}`;
-
-function colours(sae, number) {
-  if (tone.value === "density") return sae.density.map((value) => Math.log10(value));
-  return colour(`series-${number % 6}`);
-}
-
-function traces() {
-  const query = find.value.trim().toLowerCase();
-  return points.map((sae, number) => {
-    const matches = query ? sae.label.map((label) => label.toLowerCase().includes(query)) : null;
-    const marker = {
-      size: matches ? matches.map((match) => (match ? 8 : 3)) : sae.index.length > 8000 ? 3.5 : 5,
-      opacity: matches ? matches.map((match) => (match ? 0.95 : 0.12)) : 0.7,
-      color: colours(sae, number),
-      line: { width: 0 },
-    };
-    if (tone.value === "density") Object.assign(marker, { colorscale: "Viridis", cmin: -5, cmax: 0, showscale: number === 0, colorbar: bar() });
-    return { ...figure.data[number], x: sae.x, y: sae.y, marker, visible: !hidden().has(sae.sae) };
-  });
-}
-
-const bar = () => ({ title: { text: "Density" }, tickvals: [-5, -4, -3, -2, -1, 0], ticktext: ["0.001%", "0.01%", "0.1%", "1%", "10%", "100%"], thickness: 10, len: 0.5, outlinewidth: 0 });
-
-function focusTrace() {
-  const name = map.dataset.focus;
-  for (const sae of points) {
-    const place = sae.index.findIndex((index, i) => address(sae, i).slice(1) === name);
-    if (place >= 0) {
-      const marker = { size: 18, color: "rgba(0,0,0,0)", line: { width: 3, color: colour("ink") } };
-      return [{ type: "scattergl", mode: "markers", x: [sae.x[place]], y: [sae.y[place]], marker, hoverinfo: "skip" }];
-    }
-  }
-  return [];
-}
-
-function layout() {
-  const made = themed(figure.layout);
-  const view = (state.get("view") ?? "").split(",").map(Number);
-  for (const axis of ["xaxis", "yaxis"]) made[axis].fixedrange = false;
-  made.margin = { l: 0, r: 0, t: 0, b: 0 };
-  if (view.length === 4 && view.every(Number.isFinite)) {
-    made.xaxis.range = view.slice(0, 2);
-    made.yaxis.range = view.slice(2);
-  }
-  return made;
-}
-
-async function draw() {
-  await Plotly.react(target, [...traces(), ...focusTrace()], layout(), { displayModeBar: false, responsive: true, scrollZoom: true });
-}
-
-function showHover(event) {
-  const { curveNumber, pointNumber } = event.points[0];
-  const sae = points[curveNumber];
-  if (!sae) return;
-  const title = document.createElement("strong");
-  title.textContent = sae.label[pointNumber] || `feature ${sae.index[pointNumber]}`;
-  const line = document.createElement("p");
-  line.textContent = `${sae.sae} / ${sae.index[pointNumber]}, active on ${(100 * sae.density[pointNumber]).toPrecision(2)}% of tokens`;
-  hover.replaceChildren(title, line);
-  hover.hidden = false;
-}
-
-function listenToMap() {
-  target.on("plotly_hover", showHover);
-  target.on("plotly_unhover", () => { hover.hidden = true; });
-  target.on("plotly_click", (event) => {
-    const { curveNumber, pointNumber } = event.points[0];
-    if (points[curveNumber]) location.href = address(points[curveNumber], pointNumber);
-  });
-  target.on("plotly_relayout", (change) => {
-    if (change["xaxis.autorange"]) return remember("view", "");
-    const { xaxis, yaxis } = target._fullLayout;
-    return remember("view", [...xaxis.range, ...yaxis.range].map((value) => value.toFixed(3)).join(","));
-  });
-}
-
-function listenToControls() {
-  let waiting;
-  find.addEventListener("input", () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(() => { remember("q", find.value.trim()); draw(); }, 150);
-  });
-  find.form.addEventListener("submit", (event) => event.preventDefault());
-  tone.addEventListener("change", () => { remember("colour", tone.value === "sae" ? "" : tone.value); draw(); });
-  for (const button of buttons) {
-    button.addEventListener("click", () => {
-      const now = hidden();
-      const name = points[button.dataset.series].sae;
-      if (!now.delete(name)) now.add(name);
-      remember("hide", [...now].join(","));
-      button.setAttribute("aria-pressed", String(!now.has(name)));
-      draw();
-    });
-  }
-  document.querySelector('[data-map="reset"]').addEventListener("click", () => {
-    remember("view", "");
-    Plotly.relayout(target, { "xaxis.autorange": true, "yaxis.autorange": true });
-  });
-}
-
-function restore() {
-  find.value = state.get("q") ?? "";
-  tone.value = state.get("colour") === "density" ? "density" : "sae";
-  const away = hidden();
-  for (const button of buttons) button.setAttribute("aria-pressed", String(!away.has(points[button.dataset.series].sae)));
-  for (const control of document.querySelectorAll(".map-bar :disabled")) control.disabled = false;
-}
-
 async function start() {
   if (!hasWebGL()) {
-    note.textContent = "This browser draws no WebGL, which the map needs. The table of neighbours works without it.";
+    note.textContent = "This browser draws no WebGL, which the map needs. The lists beside it, search and neighbours, work without it.";
     return;
   }
   note.textContent = "Loading the map …";
   try {
-    const [script, answer] = await Promise.all([plotly(), fetch(map.dataset.points)]);
-    if (!answer.ok) throw new Error((await answer.json()).detail);
-    Plotly = script;
-    points = await answer.json();
+    Plotly = await plotly();
     target = map.appendChild(document.createElement("div"));
     target.className = "map-target";
     restore();
-    await draw();
+    readMarks();
+    view = wantedView();
+    await Plotly.newPlot(target, traces(), layout(), { displayModeBar: false, responsive: true, scrollZoom: true, doubleClick: false });
+    view = seen();
     listenToMap();
     listenToControls();
-    note.parentElement.hidden = true;
-    map.dataset.drawn = "";
-    document.addEventListener("themechange", draw);
+    for (const control of document.querySelectorAll(".map-bar :disabled")) control.disabled = false;
+    await look();
+    if (shown || !visible().length) note.parentElement.hidden = true;
   } catch (error) {
-    note.textContent = `The map did not load: ${error.message} The table of neighbours works without it.`;
+    fail(error);
   }
 }
 

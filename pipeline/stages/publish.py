@@ -17,6 +17,7 @@ from typing import Any
 from data import CONTRACT_VERSION, __version__
 from data.layout import RunPaths
 from data.manifests import Manifest, hash_folder, load_manifest, write_manifest
+from data.maps import MAP_FOLDER, write_map
 from data.records import CURVE_FILE, METRICS_FILE
 from data.vectors import PublishedRun, index_search, write_table
 from pipeline.config import Recipe
@@ -81,6 +82,8 @@ def _write(work: Work, folder: Path) -> None:
             for name, table in tables.all().items()
         }
     index_search(partial / LANCE_FOLDER)
+    write_map(partial / MAP_FOLDER, tables.world(), tables.num_points, tables.points())
+    counts["map"] = tables.num_points
     for name in work.recipe.sae_names:
         _copy_sae(work.input_folder("train") / name, partial / SAES_FOLDER / name)
     rows = _rows(work, tables.first_rows, PublishedRun(partial / LANCE_FOLDER))
@@ -180,6 +183,7 @@ def _config(recipe: Recipe) -> dict[str, Any]:
 
 STAGE = PublishStage(
     name="publish",
+    version=2,
     work=_work,
     config=_config,
     needs=("fetch", "tokenize", "harvest", "train", "examples", "evaluate", "explain", "neighbours", "project"),

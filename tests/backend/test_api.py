@@ -1,4 +1,3 @@
-import pyarrow.compute as pc
 import pytest
 from fastapi.testclient import TestClient
 
@@ -56,17 +55,6 @@ def test_neighbours_are_exact_and_the_own_sae_comes_first(client, sae: OpenSAE):
         assert [near["cosine"] for near in group["nearest"]] == pytest.approx(cosines_SK[number, :4].tolist())
     [only] = client.get(f"{FEATURE}/neighbours", params={"k": 2, "sae": "1-batchtopk-64"}).json()
     assert only["nearest"] == groups[2]["nearest"][:2]
-
-
-def test_the_map_has_every_live_feature_once(client, sae: OpenSAE):
-    points = client.get("/api/v1/map").json()
-    live = sae.run.tables.count_features("num_active > 0")
-    assert sum(len(group["index"]) for group in points) == live
-    table = sae.run.tables.map()
-    own = table.filter(pc.equal(table["sae"], sae.name))
-    assert points[0]["index"] == own["index"].to_pylist()
-    assert points[0]["x"] == pytest.approx(own["x"].to_pylist(), abs=1e-3)
-    assert DEAD not in points[0]["index"]
 
 
 @pytest.mark.parametrize(

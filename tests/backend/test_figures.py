@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from backend.figures import activation_bars, curve_figures, density_figure, map_figure
+from backend.figures import activation_bars, curve_figures, density_figure
 from data.records import HISTOGRAM_BINS, histogram_edges
 
 
@@ -51,9 +51,3 @@ def test_curves_leave_out_what_was_not_measured():
     assert figures["L0: active features per token"]["data"][0]["x"] == [20]
     assert "Dead share" not in figures
     assert curve_figures([]) == []
-
-
-def test_map_has_one_trace_for_each_sae_and_no_colours():
-    figure = map_figure(["a", "b"])
-    assert [trace["name"] for trace in figure["data"]] == ["a", "b"]
-    assert "color" not in str(figure)

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from backend import contexts, feature_page
 from backend.app import create_app
 from backend.assets import FRONTEND
+from backend.explore_page import ExplorePage
 from backend.home_page import HomePage
 from backend.search_page import SearchPage
 from backend.security import MAP, PLOTS, STRICT
@@ -25,7 +26,7 @@ PAGES = {
     "/tiny/1-relu-64/3": ("feature.html", feature_page.FeaturePage),
     "/tiny/1-relu-64/3?context=full": ("feature.html", feature_page.FeaturePage),
     "/tiny/1-relu-64/3?embed=1": ("embed.html", feature_page.EmbedPage),
-    "/explore?f=tiny/1-relu-64/3": ("explore.html", contexts.ExplorePage),
+    "/explore?f=tiny/1-relu-64/3": ("explore.html", ExplorePage),
     "/docs": ("docs.html", contexts.DocsPage),
     "/none": ("error.html", contexts.ErrorPage),
 }

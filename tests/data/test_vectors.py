@@ -10,7 +10,6 @@ from data.records import (
     HISTOGRAM_BINS,
     PUBLISHED_DOCUMENTS,
     PUBLISHED_EXAMPLES,
-    PUBLISHED_MAP,
     SEARCH,
     TOKENS_PER_CHUNK,
     VOCABULARY,
@@ -115,8 +114,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> PublishedRun:
         "cosines": [[0.5, 0.0, 0.25, 0.125, 0.1, 0.0]] * NUM_FEATURES,
     }
     write(folder, "neighbours", neighbours_schema(NUM_SAES, K), neighbours)
-    points = {"row": [3], "x": [0.5], "y": [1.5], "sae": ["a"], "index": [3], "label": ["x"], "density": [0.1]}
-    write(folder, "map", PUBLISHED_MAP, points)
     write(folder, "documents", PUBLISHED_DOCUMENTS, documents)
     write(folder, "chunks", CHUNKS, chunks)
     write(folder, "vocabulary", VOCABULARY, {"text": [b"\xff", b"\x00", b"</s>"]})
@@ -226,7 +223,6 @@ def test_neighbours_are_laid_out_by_sae(run: PublishedRun) -> None:
 
 def test_the_vocabulary_is_bytes(run: PublishedRun) -> None:
     assert run.vocabulary == [b"\xff", b"\x00", b"</s>"]
-    assert run.map()["row"].to_pylist() == [3]
     assert run.count("vocabulary") == 3
 
 

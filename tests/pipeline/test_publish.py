@@ -13,6 +13,7 @@ from data.arrow import read_arrow, write_arrow
 from data.documents import TokenizedCorpus
 from data.errors import ArtifactError, ConfigError, ContractError
 from data.layout import StorePaths
+from data.maps import PublishedMap
 from data.records import EXAMPLE_KINDS, EXAMPLES_FILE, TOKENS_PER_CHUNK
 from data.sql import PublishedRunRecord, SAERecord, connect, database_url
 from data.vectors import PublishedRun, write_table
@@ -78,17 +79,19 @@ def test_published_tokens_are_those_of_the_corpus(made: StorePaths) -> None:
     assert b"<script>alert(1)</script>" in run.vocabulary
 
 
-def test_points_of_the_map_name_their_features(made: StorePaths) -> None:
+def test_points_of_the_map_are_where_their_features_are(made: StorePaths) -> None:
     published = open_published(made)
-    run = tables_of(published)
-    first_rows = {record.name: record.first_row for record in published.record.saes}
-    points = run.map().to_pylist()
-    columns = ["sae", "index", "label", "density", "x", "y"]
-    features = run.take("features", [p["row"] for p in points], columns).to_pylist()
-    assert [{k: p[k] for k in columns} for p in points] == features
-    dead = sorted(set(range(run.count("features"))) - {p["row"] for p in points})
-    assert {(f["num_active"], f["x"], f["y"]) for f in run.take("features", dead).to_pylist()} == {(0, None, None)}
-    assert all(p["row"] == first_rows[p["sae"]] + p["index"] for p in points)
+    run, map_ = tables_of(published), PublishedMap(published.folder / "map")
+    columns = ["index", "x", "y", "density", "label_score"]
+    for record in published.record.saes:
+        points = map_.points(map_.world.view, record.position)
+        rows = range(record.first_row, record.first_row + record.num_features)
+        live = [f for f in run.take("features", rows, columns).to_pylist() if f["x"] is not None]
+        order = np.argsort(points["index"])
+        found = {name: points[name][order].tolist() for name in columns}
+        found["label_score"] = [None if np.isnan(score) else score for score in found["label_score"]]
+        assert found == {name: [f[name] for f in live] for name in columns}
+    assert map_.num_points == run.count_features("num_active > 0") == published.manifest.counts["tables"]["map"]
 
 
 def test_features_are_found_by_their_label_promoted_tokens_and_examples(made: StorePaths) -> None:
@@ -287,7 +290,7 @@ def test_a_changed_metric_is_found(store: StorePaths, capsys: pytest.CaptureFixt
 
 
 def test_a_flipped_byte_is_found_by_reading_every_byte(store: StorePaths, capsys: pytest.CaptureFixture[str]) -> None:
-    path = next((open_published(store).folder / LANCE_FOLDER / "map.lance" / "data").iterdir())
+    path = next((open_published(store).folder / LANCE_FOLDER / "neighbours.lance" / "data").iterdir())
     content = bytearray(path.read_bytes())
     content[10] ^= 1
     path.write_bytes(content)

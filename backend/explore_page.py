@@ -1,0 +1,135 @@
+"""The explorer: what its page holds before any script runs."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, Field
+
+from backend.cards import run_card
+from backend.catalogue import OpenRun
+from backend.contexts import NeighbourGroup, Page, RunCard
+from backend.errors import not_found
+from backend.map_selection import Hits, Selected, find_hits, read_polygon, select
+from backend.map_views import MAX_POINTS, Colour, chosen_saes
+from backend.queries import FeatureSummary, get_place, get_surroundings
+from backend.routes.features import neighbour_groups
+from backend.security import MAP
+from backend.showpieces import showpieces
+from backend.templates import query
+
+NEIGHBOURS_SHOWN = 8
+LISTED = 50
+"""Features of a search or a shape that stand beside the map."""
+
+
+class ExploreQuery(BaseModel):
+    """The state of the explorer, all of it in the address."""
+
+    f: str = Field("", max_length=200)
+    """model/sae/index of the feature in focus."""
+    q: str = Field("", max_length=200)
+    """Part of the labels to highlight."""
+    sel: str = Field("", max_length=4000)
+    """Corners x,y,x,y,... of a shape whose features are selected."""
+    hide: str = Field("", max_length=2000)
+    """Names of SAEs that are not shown, with commas between."""
+    view: str = Field("", max_length=200)
+    """x0,x1,y0,y1 of what is seen; read by the script alone."""
+    colour: Colour = "sae"
+    run: str = Field("", max_length=64)
+    """Name of the run; the newest without."""
+
+    def without(self, *names: str) -> str:
+        """The address of the same state less some parts."""
+        return "/explore" + query(**self.model_dump(exclude_defaults=True, exclude=set(names)))
+
+
+@dataclass(frozen=True)
+class ExplorePage(Page):
+    """explore.html: the joint map of a run."""
+
+    policy: ClassVar[str] = MAP
+
+    run: RunCard
+    asked: ExploreQuery
+    num_points: int
+    figure: dict[str, Any]
+    """What the script draws on, see explore_figure."""
+    colours: list[tuple[Colour, str]]
+    """What points may be coloured by, and its name."""
+    focus: FeatureSummary | None
+    """The feature whose neighbours are shown."""
+    neighbours: list[NeighbourGroup]
+    hits: Hits | None
+    """None when nothing is searched for."""
+    selected: Selected | None
+    """None when there is no shape."""
+    listed: int
+    """How many features of either are shown here."""
+    shown: list[str]
+    """Names of the SAEs that are not hidden."""
+    suggestions: list[FeatureSummary]
+    """Features to start from."""
+    kept: list[tuple[str, str]]
+    """The rest of the state, which a search for labels keeps."""
+    marks: list[tuple[int, float, float]]
+    """Position of the SAE, x and y of each hit."""
+    series_of: dict[str, int]
+    """Colours of the SAEs by name."""
+    most_counted: int
+    """Features that a shape may hold."""
+
+
+def make_page(run: OpenRun, asked: ExploreQuery) -> ExplorePage:
+    """What the page shows of a state. 404 for a feature or SAE that is not there, 422 for a shape that is none."""
+    hidden = {sae.name for sae in chosen_saes(run, asked.hide)} if asked.hide else set()
+    saes = [sae for sae in run.saes if sae.name not in hidden]
+    focus, neighbours, place = _focus(run, asked.f) if asked.f else (None, [], None)
+    series_of = {sae.name: sae.record.position for sae in run.saes}
+    hits = find_hits(run, saes, asked.q.strip()) if asked.q.strip() and saes else None
+    return ExplorePage(
+        run=run_card(run),
+        asked=asked,
+        num_points=run.map.num_points,
+        figure=explore_figure(run, place),
+        colours=_colours(run),
+        focus=focus,
+        neighbours=neighbours,
+        hits=hits,
+        selected=select(run, saes, read_polygon(asked.sel)) if asked.sel and saes else None,
+        listed=LISTED,
+        shown=[sae.name for sae in saes],
+        suggestions=showpieces(run),
+        kept=[(name, value) for name, value in asked.model_dump(exclude_defaults=True).items() if name != "q"],
+        marks=[(series_of[hit.feature.sae], hit.x, hit.y) for hit in hits.hits] if hits else [],
+        series_of=series_of,
+        most_counted=MAX_POINTS,
+    )
+
+
+def explore_figure(run: OpenRun, place: tuple[float, float] | None) -> dict[str, Any]:
+    """What the script needs to begin: addresses, the world, the SAEs by name, and the place in focus."""
+    state = {"run": run.name, "key": run.record.key}
+    return {
+        "views": f"/api/v1/map{query(**state)}",
+        "features": f"/api/v1/features/{run.record.model}",
+        "pages": f"/{run.record.model}",
+        "world": list(run.map.world.view),
+        "saes": [sae.name for sae in run.saes],
+        "place": place,
+    }
+
+
+def _colours(run: OpenRun) -> list[tuple[Colour, str]]:
+    found: list[tuple[Colour, str]] = [("sae", "SAE"), ("density", "density")]
+    return [*found, ("score", "label score")] if run.map.has_scores else found
+
+
+def _focus(run: OpenRun, name: str) -> tuple[FeatureSummary, list[NeighbourGroup], tuple[float, float] | None]:
+    """The feature that model/sae/index names, its neighbours, and its place unless it is dead."""
+    address, _, index = name.rpartition("/")
+    sae = next((sae for sae in run.saes if sae.href == f"/{address}"), None)
+    if sae is None or not sae.has(index):
+        raise not_found(f"There is no feature '{name}' in run '{run.name}'.")
+    feature, neighbours = get_surroundings(sae, int(index), NEIGHBOURS_SHOWN)
+    return feature, neighbour_groups(sae, neighbours), get_place(sae, int(index))

@@ -1,0 +1,64 @@
+// The card that says what one points at. All text is put in as text: labels and tokens may be anything.
+const card = document.querySelector(".map-hover");
+const known = new Map();
+const MOST_KNOWN = 500;
+let current = "";
+
+function element(tag, text, name) {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  if (name) made.className = name;
+  return made;
+}
+
+async function ask(address) {
+  if (!known.has(address)) {
+    if (known.size > MOST_KNOWN) known.clear();
+    known.set(address, fetch(address).then((answer) => (answer.ok ? answer.json() : Promise.reject(new Error(answer.statusText)))));
+    known.get(address).catch(() => known.delete(address));
+  }
+  return known.get(address);
+}
+
+function describe(feature) {
+  const share = (100 * feature.density).toPrecision(2);
+  const tokens = element("p", "", "promoted");
+  tokens.append(element("span", "Promotes "), ...feature.promoted.slice(0, 5).map((token) => element("span", token.text, "piece")));
+  const title = feature.label || `feature ${feature.index}`;
+  card.replaceChildren(element("strong", title), element("p", `${feature.sae} / ${feature.index}, active on ${share}% of tokens`), tokens);
+  card.dataset.feature = `${feature.sae}/${feature.index}`;
+}
+
+/** Say what is known of a feature; `address` is that of its JSON, its last two parts SAE and index. */
+export async function showFeature(address) {
+  current = address;
+  const [sae, index] = address.split("/").slice(-2);
+  if (card.dataset.feature !== `${sae}/${index}`) {
+    delete card.dataset.feature;
+    card.replaceChildren(element("p", `${sae} / ${index} …`));
+  }
+  card.hidden = false;
+  try {
+    const feature = await ask(address);
+    if (current === address) describe(feature);
+  } catch (error) {
+    if (current === address) card.replaceChildren(element("p", `${sae} / ${index}: ${error.message || "no answer"}`));
+  }
+}
+
+/** Say how many features of each SAE a cell holds. */
+export function showCell(counts) {
+  current = "";
+  delete card.dataset.feature;
+  const total = counts.reduce((sum, { count }) => sum + count, 0);
+  const title = `${total.toLocaleString("en")} ${total === 1 ? "feature" : "features"} here`;
+  const lines = counts.map(({ sae, count }) => element("p", `${sae}: ${count.toLocaleString("en")}`));
+  card.replaceChildren(element("strong", title), ...lines, element("p", "Click to come nearer."));
+  card.hidden = false;
+}
+
+/** Nothing is pointed at. */
+export function hideHover() {
+  current = "";
+  card.hidden = true;
+}
