@@ -1,5 +1,5 @@
 // The explorer: keeps what is seen in the address, asks for the view, and draws it.
-import { cellAt, countIn, covers, fetchView, snap } from "./map_data.js";
+import { cellAt, countIn, covers, fetchView, snap, stopAsking } from "./map_data.js";
 import { hideHover, showCell, showFeature } from "./map_hover.js";
 import { cellImage, legend, markTraces, pointTraces } from "./map_paint.js";
 import { shapeLayout, shapeText } from "./map_shape.js";
@@ -78,7 +78,11 @@ function tell() {
 /** Ask for what the view shows unless it is there already; what is drawn stays until the answer comes. */
 async function look() {
   const shape = `${tone.value}|${visible()}`;
-  if (shown?.shape === shape && covers(shown, view)) return tell();
+  if (shown?.shape === shape && covers(shown, view)) {
+    stopAsking();
+    delete map.dataset.asking;
+    return tell();
+  }
   const [x0, x1, y0, y1] = snap(view);
   const query = new URLSearchParams({ x0, x1, y0, y1, colour: tone.value, saes: visible().join(",") });
   map.dataset.asking = "";

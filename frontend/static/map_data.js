@@ -59,9 +59,12 @@ export function cellAt(answer, x, y) {
 
 let asking;
 
+/** What was asked for and has not come is not wanted any more. */
+export const stopAsking = () => asking?.abort();
+
 /** The answer to an address; one that is asked for later ends it. */
 export async function fetchView(address) {
-  asking?.abort();
+  stopAsking();
   asking = new AbortController();
   const answer = await fetch(address, { signal: asking.signal });
   if (!answer.ok) throw new Error((await answer.json()).detail);

@@ -1,0 +1,280 @@
+import re
+from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from backend import map_selection, map_views
+from data.layout import StorePaths
+from data.vectors import PublishedRun
+from pipeline.published import LANCE_FOLDER, open_published
+from tests.fake_run import MARKED
+
+pytestmark = pytest.mark.browser
+Open = Callable[..., Page]
+FEATURE = "tiny/1-relu-256/3"
+READY = "#map[data-drawn]:not([data-asking])"
+HOSTILE = '<svg onload=alert(6)> "quoted" & more'
+"""The label of the feature MARKED of every SAE."""
+
+COUNT_PIXELS = """async (bytes) => {
+    const image = await createImageBitmap(new Blob([new Uint8Array(bytes)]));
+    const canvas = new OffscreenCanvas(image.width, image.height).getContext("2d");
+    canvas.drawImage(image, 0, 0);
+    const { data } = canvas.getImageData(0, 0, image.width, image.height);
+    let count = 0;
+    for (let i = 0; i < data.length; i += 4) {
+        count += Math.abs(data[i] - data[0]) + Math.abs(data[i + 2] - data[2]) > 60;
+    }
+    return count;
+}"""
+PLACE = """([x, y]) => {
+    const target = document.querySelector(".map-target");
+    const { xaxis, yaxis } = target._fullLayout, box = target.getBoundingClientRect();
+    return [box.x + xaxis.l2p(x) + xaxis._offset, box.y + yaxis.l2p(y) + yaxis._offset];
+}"""
+ZOOM = """([x0, x1, y0, y1]) => Plotly.relayout(document.querySelector(".map-target"), {
+    "xaxis.range": [x0, x1], "yaxis.range": [y0, y1],
+})"""
+RANGES = """() => {
+    const { xaxis, yaxis } = document.querySelector(".map-target")._fullLayout;
+    return [...xaxis.range, ...yaxis.range];
+}"""
+
+
+@pytest.fixture
+def cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the run had too many points to send them."""
+    monkeypatch.setattr(map_views, "MAX_POINTS", 40)
+
+
+def explore(open_page: Open, query: str = "", **options: object) -> Page:
+    page = open_page(f"/explore{query}", **options)
+    page.wait_for_selector(READY, timeout=60_000)
+    return page
+
+
+def pixels(page: Page) -> int:
+    """How many pixels of the map differ from its background."""
+    return int(page.evaluate(COUNT_PIXELS, list(page.locator("#map").screenshot())))
+
+
+@pytest.fixture(scope="module")
+def places(published_store: StorePaths) -> dict[str, tuple[float, float]]:
+    """Where every live feature lies, by model/sae/index, from the features themselves."""
+    record, folder, _ = open_published(published_store)
+    tables, found = PublishedRun(folder / LANCE_FOLDER), {}
+    for sae in record.saes:
+        rows = range(sae.first_row, sae.first_row + sae.num_features)
+        for index, feature in enumerate(tables.take("features", rows, ["x", "y"]).to_pylist()):
+            if feature["x"] is not None:
+                found[f"{sae.model}/{sae.name}/{index}"] = (feature["x"], feature["y"])
+    return found
+
+
+def pixels_of(page: Page, places: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """Where each place is on the screen."""
+    found = page.evaluate(f"(all) => all.map({PLACE})", [list(place) for place in places.values()])
+    return {name: tuple(place) for name, place in zip(places, found, strict=True)}
+
+
+def alone(page: Page, places: dict[str, tuple[float, float]]) -> tuple[str, float, float]:
+    """A feature that no other is near on the screen, and its pixel."""
+    pixel = pixels_of(page, places)
+    inside = {name: p for name, p in pixel.items() if 320 < p[1] < 700}
+    for name, (x, y) in inside.items():
+        if all(other == name or (x - a) ** 2 + (y - b) ** 2 > 400 for other, (a, b) in pixel.items()):
+            return name, x, y
+    raise AssertionError("every point has another beside it")
+
+
+def draw(page: Page, corners: list[tuple[float, float]]) -> None:
+    """Drag the mouse from corner to corner."""
+    page.mouse.move(*corners[0])
+    page.mouse.down()
+    for corner in corners[1:]:
+        page.mouse.move(*corner, steps=4)
+    page.mouse.up()
+
+
+def state(page: Page) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+def test_points_are_drawn_said_and_opened(open_page, places):
+    page = explore(open_page)
+    assert pixels(page) > 500
+    expect(page.locator(".map-count")).to_have_text(f"{len(places)} features in view")
+    name, x, y = alone(page, places)
+    page.mouse.move(x, y)
+    hover = page.locator(f".map-hover[data-feature='{name.removeprefix('tiny/')}']")
+    expect(hover).to_contain_text("of tokens")
+    feature = page.request.get(page.url.replace("/explore", f"/api/v1/features/{name}")).json()
+    expect(hover.locator("strong")).to_have_text(feature["label"])
+    assert hover.locator(".piece").all_inner_texts() == [token["text"] for token in feature["promoted"][:5]]
+    page.mouse.click(x, y)
+    expect(page).to_have_url(re.compile(f"/{name}$"))
+    page.go_back()
+    page.wait_for_selector(READY, timeout=60_000)
+    assert pixels(page) > 500
+
+
+def test_hostile_labels_are_literal_where_one_points(open_page, places):
+    name = f"tiny/1-relu-64/{MARKED}"
+    x, y = places[name]
+    page = explore(open_page, f"?view={x - 1e-3},{x + 1e-3},{y - 1e-3},{y + 1e-3}&hide=1-relu-256,1-batchtopk-64")
+    page.mouse.move(*page.evaluate(PLACE, [x, y]))
+    expect(page.locator(".map-hover[data-feature] strong")).to_have_text(HOSTILE)
+    assert page.locator(".map-hover svg, #beside [onload]").count() == 0
+
+
+def test_the_view_is_in_the_address_and_comes_back(open_page):
+    page = explore(open_page)
+    entries = page.evaluate("history.length")
+    page.get_by_role("button", name="1-relu-64").click()
+    page.get_by_label("Colour").select_option("score")
+    page.get_by_label("Highlight labels on the map").fill("oxford")
+    page.evaluate(ZOOM, [-0.01, 0.01, -0.01, 0.01])
+    page.wait_for_url(re.compile("view=.*"))
+    page.wait_for_url(re.compile("q=oxford"))
+    page.wait_for_selector("[data-hits]")
+    assert page.evaluate("history.length") == entries
+    before, hits = page.evaluate(RANGES), page.locator("[data-hits] h2").inner_text()
+    again = open_page("/" + page.url.split("/", 3)[3])
+    again.wait_for_selector(READY, timeout=60_000)
+    assert again.evaluate(RANGES) == pytest.approx(before, abs=1e-3)
+    expect(again.get_by_role("button", name="1-relu-64")).to_have_attribute("aria-pressed", "false")
+    expect(again.get_by_label("Colour")).to_have_value("score")
+    expect(again.get_by_label("Highlight labels on the map")).to_have_value("oxford")
+    expect(again.locator("[data-hits] h2")).to_have_text(hits)
+    again.get_by_role("button", name="Reset view").click()
+    again.wait_for_function("() => document.querySelector('.map-target')._fullLayout.xaxis.range[0] < -0.1")
+
+
+@pytest.mark.parametrize("tool", ["Box", "Lasso"])
+@pytest.mark.parametrize("far", [False, True])
+def test_a_drawn_shape_selects_what_lies_in_it(open_page, places, tool, far, request):
+    if far:
+        request.getfixturevalue("cells")
+    page = explore(open_page)
+    assert page.locator("#map").get_attribute("data-kind") == ("cells" if far else "points")
+    box = page.locator("#map").bounding_box()
+    x0, x1, y0, y1 = box["x"] + 250, box["x"] + 420, box["y"] + 120, box["y"] + 260
+    corners = [(x0, y0), (x1, y1)] if tool == "Box" else [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
+    pixel = pixels_of(page, places)
+    inside = {name for name, (x, y) in pixel.items() if x0 + 2 < x < x1 - 2 and y0 + 2 < y < y1 - 2}
+    around = {name for name, (x, y) in pixel.items() if x0 - 2 < x < x1 + 2 and y0 - 2 < y < y1 + 2}
+    assert 3 < len(inside) <= map_selection.MAX_SELECTED
+    entries = page.evaluate("history.length")
+    page.get_by_role("button", name=tool).click()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(map_selection, "MAX_POINTS", 50_000)
+        draw(page, corners)
+        page.wait_for_selector("[data-selected]")
+        total = int(page.locator("[data-selected]").get_attribute("data-selected"))
+        assert len(inside) <= total <= len(around)
+        links = page.locator("[data-selected] .found a").evaluate_all("(all) => all.map((a) => a.getAttribute('href'))")
+        assert {link[1:] for link in links} <= around
+        assert page.evaluate("history.length") == entries + 1
+        page.reload()
+        page.wait_for_selector(READY, timeout=60_000)
+        assert int(page.locator("[data-selected]").get_attribute("data-selected")) == total
+        assert page.locator(".map-target .shapelayer path").count() == 2
+        page.go_back()
+        expect(page.locator("[data-selected]")).to_have_count(0)
+        assert "sel" not in state(page)
+        page.go_forward()
+        expect(page.locator("[data-selected]")).to_have_count(1)
+        page.get_by_role("link", name="Clear selection").click()
+        expect(page.locator("[data-selected]")).to_have_count(0)
+        expect(page.locator(".map-target .shapelayer path")).to_have_count(0)
+
+
+@pytest.mark.usefixtures("cells")
+def test_far_out_counts_are_drawn_and_near_in_points(open_page, places):
+    page = explore(open_page)
+    expect(page.locator(".map-count")).to_contain_text("drawn as density")
+    assert page.locator(".map-target image").count() == 1
+    assert pixels(page) > 500
+    name, x, y = alone(page, places)
+    page.mouse.move(x - 1, y)
+    page.mouse.move(x, y)
+    expect(page.locator(".map-hover")).to_contain_text("here")
+    x, y = places[name]
+    page.evaluate(ZOOM, [x - 0.01, x + 0.01, y - 0.01, y + 0.01])
+    page.wait_for_selector("#map[data-kind=points]")
+    assert page.locator(".map-target image").count() == 0
+    page.mouse.click(*page.evaluate(PLACE, [x, y]))
+    expect(page).to_have_url(re.compile(f"/{name}$"))
+
+
+@pytest.mark.usefixtures("cells")
+def test_a_click_far_out_comes_nearer(open_page, places):
+    page = explore(open_page)
+    before = page.evaluate(RANGES)
+    _, x, y = alone(page, places)
+    page.mouse.move(x, y)
+    page.mouse.click(x, y)
+    page.wait_for_url(re.compile("view="))
+    after = page.evaluate(RANGES)
+    assert after[1] - after[0] == pytest.approx((before[1] - before[0]) / 3, rel=0.01)
+
+
+def test_keys_move_the_map(open_page):
+    page = explore(open_page)
+    page.locator("#map").focus()
+    first = page.evaluate(RANGES)
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url(re.compile("view="))
+    right = page.evaluate(RANGES)
+    assert right[0] > first[0]
+    page.keyboard.press("+")
+    page.wait_for_function(f"() => document.querySelector('.map-target')._fullLayout.xaxis.range[0] > {right[0]}")
+    near = page.evaluate(RANGES)
+    assert near[1] - near[0] == pytest.approx((right[1] - right[0]) / 1.6, rel=0.01)
+
+
+def test_a_late_answer_does_not_replace_a_newer_one(open_page):
+    page = explore(open_page)
+    page.evaluate("""() => {
+        const plain = window.fetch, tone = document.querySelector(".map-colour select");
+        window.asked = [];
+        window.fetch = (address, options) => { window.asked.push(options?.signal); return plain(address, options); };
+        for (const colour of ["density", "score", "sae", "density"]) {
+            tone.value = colour;
+            tone.dispatchEvent(new Event("change"));
+        }
+    }""")
+    page.wait_for_function("() => document.querySelector('#map:not([data-asking])')")
+    assert page.evaluate("window.asked.map((signal) => signal.aborted)") == [True, True, False]
+    expect(page.locator(".map-legend")).to_be_visible()
+
+
+def test_without_webgl_the_lists_are_there_and_the_page_says_why(open_page):
+    page = open_page("/none")
+    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null;")
+    page.goto(page.url.replace("/none", f"/explore?f={FEATURE}&q=oxford&sel=-1,-1,1,-1,1,1"))
+    expect(page.locator(".map-note")).to_contain_text("no WebGL")
+    expect(page.locator(".near tbody tr").first).to_be_visible()
+    expect(page.locator("[data-hits] .found a").first).to_be_visible()
+    expect(page.locator("[data-selected] .found a").first).to_be_visible()
+
+
+def test_without_scripts_the_search_works(open_page):
+    page = open_page(f"/explore?f={FEATURE}", java_script_enabled=False)
+    page.get_by_label("Highlight labels on the map").fill("oxford")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-hits] .found a").first).to_be_visible()
+    assert state(page) == {"q": "oxford", "f": FEATURE}
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_explorer_is_accessible_and_fits(open_page, width, scheme):
+    for query in (f"?f={FEATURE}&colour=density", "?q=oxford&sel=-1,-1,1,-1,1,1"):
+        page = explore(open_page, query, width=width, color_scheme=scheme)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        serious = [v for v in Axe().run(page).response["violations"] if v["impact"] in {"serious", "critical"}]
+        assert not serious, [(v["id"], v["nodes"][0]["html"][:200]) for v in serious]
