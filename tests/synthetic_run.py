@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
 from data import CONTRACT_VERSION
 from data.layout import StorePaths
@@ -42,7 +43,8 @@ from data.records import (
 from data.vectors import index_search, write_table
 from data.words import terms
 from pipeline.config import make_recipe
-from pipeline.published import LANCE_FOLDER, ROWS_FILE, make_visible
+from pipeline.models.sae import SAE, SAEHeader
+from pipeline.published import LANCE_FOLDER, ROWS_FILE, SAES_FOLDER, make_visible
 from pipeline.searchable import TOKENS_AROUND
 from tests.synthetic_splitting import best_of, splitting_batches
 
@@ -77,6 +79,8 @@ def publish_synthetic_run(
     points = list(run.points())
     world = world_of(*(np.concatenate([part[axis] for part in points]) for axis in "xy"))
     write_map(folder / MAP_FOLDER, world, sum(len(part["x"]) for part in points), points)
+    for sae in run.trained():
+        sae.save(folder / SAES_FOLDER / sae.header.name)
     (folder / ROWS_FILE).write_text(json.dumps(run.rows()))
     make_visible(store.run(name), key)
     return run
@@ -317,6 +321,13 @@ class SyntheticRun:
         length_B = np.zeros(len(keep_B), np.int64)
         length_B[keep_B] = pc.list_value_length(lists).to_numpy().reshape(words_NW.shape).sum(1)
         return pa.ListArray.from_arrays(_ends(length_B), lists.flatten())
+
+    def trained(self) -> Iterator[SAE]:
+        """The weights of each SAE: encoder and decoder of the same directions."""
+        for sae, (name, size) in enumerate(zip(self.saes, self.sizes, strict=True)):
+            W_FD = torch.from_numpy(Block(self, sae, np.arange(size)).vectors())
+            header = SAEHeader(name, "relu", "relu", size, WIDTH, MODEL, LAYER, activation_scale=10.0)
+            yield SAE(header, W_FD, torch.full((size,), -0.5), W_FD.clone(), torch.zeros(WIDTH), torch.zeros(size))
 
     def _documents(self) -> Columns:
         numbers = np.arange(NUM_DOCUMENTS)
