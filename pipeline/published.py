@@ -4,6 +4,7 @@
         manifest.json     key, counts, contract version, and a hash of every file
         rows.json         what SQL shall hold: {"run": {...}, "saes": [{...}, ...]}
         lance/            tables, see data/vectors.py
+        map/              the map, see data/maps.py
         saes/{sae}/       cfg.json, sae.safetensors
 
 Such a folder is written whole under a hidden name, takes its own by rename, and never changes again. It becomes visible
