@@ -1,5 +1,6 @@
 // A feature's page: a text that one tries on it is read in place. Without scripts the same form leads to the prompt page.
 import { watchTokens } from "./tokens.js";
+import "./list-picker.js";
 
 const form = document.getElementById("try");
 const result = document.getElementById("try-result");

@@ -138,7 +138,7 @@ def test_a_browser_knows_the_lists_that_it_made(open_page: Open):
 def test_the_picker_adds_a_feature_to_a_known_list(open_page: Open):
     page = make(open_page, "Picked")
     known = page.evaluate("localStorage.getItem('lists')")
-    page.goto(page.url.split("/lists/")[0] + "/compare?f=tiny/1-relu-64/12")
+    page.goto(page.url.split("/lists/")[0] + "/tiny/1-relu-64/12")
     link = page.locator("a[data-list-add]")
     link.focus()
     page.keyboard.press("Enter")
@@ -147,7 +147,7 @@ def test_the_picker_adds_a_feature_to_a_known_list(open_page: Open):
     expect(dialog.get_by_role("status")).to_contain_text("Added")
     page.keyboard.press("Escape")
     expect(link).to_be_focused()
-    page.goto(page.url.split("/compare")[0] + f"/lists/{json.loads(known)[0]['id']}")
+    page.goto(page.url.split("/tiny/")[0] + f"/lists/{json.loads(known)[0]['id']}")
     expect(page.locator(".entry .label")).to_have_count(4)
 
 
