@@ -37,6 +37,7 @@ from backend.settings import Settings
 from backend.steering_results import Results
 from backend.steering_runs import Runs
 from backend.stored_prompts import StoredPrompts
+from backend.turns import Turns
 from data import __version__
 from data.sql import connect
 
@@ -81,6 +82,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     engine = connect(settings.sql_url)
     app.state.library = Library(engine, settings.paths)
     app.state.lists = ListStore(engine)
+    app.state.turns = Turns(settings.live_per_address)
     app.state.prompts = StoredPrompts(engine, settings.max_stored_prompts)
     app.state.engine = Engine(settings)
     app.state.results = Results(engine)

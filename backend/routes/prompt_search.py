@@ -14,6 +14,7 @@ from starlette.routing import Match as RouteMatch
 from starlette.types import Scope
 
 from backend.catalogue import Library, OpenSAE
+from backend.clients import know_again
 from backend.contexts import Link
 from backend.dependencies import EngineDep, LibraryDep, PromptsDep
 from backend.engine import Engine
@@ -40,6 +41,7 @@ from backend.search_page import mode_tabs
 from backend.stored_prompts import MAX_TEXT, StoredPrompts, unix_lines
 from backend.templates import render
 from backend.topics import MAX_TOPIC, MOST, TopicPrompts, shortfall, write_prompts
+from backend.turns import turn
 from data.errors import MonosemaError
 
 SHORT = 120
@@ -88,11 +90,12 @@ class SearchAnswer:
 
 
 @router.post("/api/v1/search")
-async def search_by_prompts(body: SearchBody, engine: EngineDep, library: LibraryDep) -> SearchAnswer:
+async def search_by_prompts(request: Request, body: SearchBody, engine: EngineDep, library: LibraryDep) -> SearchAnswer:
     """Features active in all positive prompts and in no negative one; when there is none, what to relax."""
     saes = await run_in_threadpool(_searched, library, body.saes)
     criteria = Criteria(body.at_least, body.at_most, body.hide_density)
-    found = await _search(engine, saes, body.positive, body.negative, body.chat, criteria, body.order, body.limit)
+    with turn(request):
+        found = await _search(engine, saes, body.positive, body.negative, body.chat, criteria, body.order, body.limit)
     return SearchAnswer(found.total, found.hidden, found.matches, found.steps, found.relaxed)
 
 
@@ -106,10 +109,11 @@ class TopicBody(BaseModel):
 
 
 @router.post("/api/v1/prompts/for-topic")
-async def prompts_for_topic(body: TopicBody, engine: EngineDep, library: LibraryDep) -> TopicPrompts:
+async def prompts_for_topic(request: Request, body: TopicBody, engine: EngineDep, library: LibraryDep) -> TopicPrompts:
     """Prompts about a topic, and about other things for contrast, written by the model itself."""
     run = (await run_in_threadpool(named_saes, library, [body.sae] if body.sae else []))[0].run
-    return await write_prompts(engine, run, body.topic, body.k, body.seed)
+    with turn(request):
+        return await write_prompts(engine, run, body.topic, body.k, body.seed)
 
 
 @pages.get("/search")
@@ -141,7 +145,8 @@ async def topic_form(
     state = await run_in_threadpool(_read_state, prompts, form)
     saes = await run_in_threadpool(_searched, library, form.sae)
     try:
-        written = await write_prompts(engine, saes[0].run, form.topic, form.k, form.seed)
+        with turn(request):
+            written = await write_prompts(engine, saes[0].run, form.topic, form.k, form.seed)
     except MonosemaError as error:
         return await _page(request, state.with_form(edit=True), engine, library, error)
     state = SearchState(tuple(map(Entry, written.positive)), tuple(map(Entry, written.negative)), form)
@@ -169,7 +174,8 @@ async def _page(
     asked = bool(state.positive or state.negative)
     if not off and not error and asked and not form.edit:
         try:
-            result = await _result(engine, saes, state)
+            with turn(request):
+                result = await _result(engine, saes, state)
         except MonosemaError as raised:
             error = raised
     elif not off and not loaded:
@@ -194,7 +200,7 @@ async def _page(
         series_of={sae.name: sae.record.position for sae in run.saes},
         example=_example(form).href(),
     )
-    return render(request, "prompt_search.html", page, status)
+    return know_again(request, render(request, "prompt_search.html", page, status))
 
 
 async def _result(engine: Engine, saes: list[OpenSAE], state: SearchState) -> SearchResult:

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from backend.active import RANKS, ActiveFeature, Rank, gather, rank
 from backend.attribution_page import AttributionDep, AttributionState, SectionBuilder, explain
 from backend.catalogue import Library, OpenSAE
+from backend.clients import know_again
 from backend.connections import while_connected
 from backend.contexts import Link
 from backend.dependencies import EngineDep, LibraryDep, PromptsDep, SettingsDep, require_runs
@@ -34,6 +35,7 @@ from backend.settings import Settings
 from backend.stored_prompts import MAX_TEXT, StoredPrompts, is_long, unix_lines
 from backend.templates import render
 from backend.tokens import token_texts
+from backend.turns import turn
 from data.errors import MonosemaError
 
 router = APIRouter(tags=["live"])
@@ -86,10 +88,13 @@ class Activations:
 
 
 @router.post("/api/v1/activations")
-async def read_activations(body: ActivationsBody, engine: EngineDep, library: LibraryDep) -> Activations:
+async def read_activations(
+    request: Request, body: ActivationsBody, engine: EngineDep, library: LibraryDep
+) -> Activations:
     """The active features of a text, for every token and overall."""
     saes = await run_in_threadpool(named_saes, library, body.saes)
-    reading = await engine.activations(saes, Prompt(body.text, body.chat))
+    with turn(request):
+        reading = await engine.activations(saes, Prompt(body.text, body.chat))
 
     def describe() -> list[SAEActivations]:
         activity = gather(saes, reading)
@@ -208,7 +213,8 @@ async def _page(
     if not off and not error and text.strip():
         try:
             prompt = Prompt(text, state.chat)
-            reading = await engine.activations(saes, prompt)
+            with turn(request):
+                reading = await engine.activations(saes, prompt)
             result = await run_in_threadpool(present, state, saes, reading, focus)
             builder = SectionBuilder(state.href(), output, reading.pieces)
             attribution = await while_connected(request, explain(engine, saes, prompt, builder))
@@ -233,7 +239,7 @@ async def _page(
         attribution=attribution,
         examples=[Link(text, state.href(text=text, p="", token=None)) for text in EXAMPLE_PROMPTS],
     )
-    return render(request, "prompt.html", page, status)
+    return know_again(request, render(request, "prompt.html", page, status))
 
 
 def load_text(prompts: StoredPrompts, name: str) -> str:

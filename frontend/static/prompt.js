@@ -84,10 +84,16 @@ function fail(message, request) {
   reading.replaceChildren(notice);
 }
 
+// At the next pause, and once what is read now has come: the server lets one wait at most.
+function readSoon() {
+  clearTimeout(timer);
+  timer = setTimeout(() => (reading.hasAttribute("aria-busy") ? readSoon() : load(asked())), PAUSE);
+}
+
 text.addEventListener("input", (event) => {
   clearTimeout(timer);
   // A long text is stored: not at every pause of someone who types.
-  if (!isLong() || event.inputType === "insertFromPaste") timer = setTimeout(() => load(asked()), PAUSE);
+  if (!isLong() || event.inputType === "insertFromPaste") readSoon();
   else status.textContent = "A text of this length is stored when it is read: press Read.";
 });
 form.addEventListener("change", (event) => {

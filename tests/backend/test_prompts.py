@@ -16,9 +16,12 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from backend.active import Activity, gather, rank
 from backend.app import create_app
+from backend.clients import Client
+from backend.live import TooManyError
 from backend.prompts import PromptPage
 from backend.settings import Settings
 from backend.stored_prompts import LONG, StoredPrompts, StoreFullError, clean, is_long
+from backend.turns import Turns
 from backend.worker import BusyError
 from data.layout import StorePaths
 from data.sql import connect
@@ -268,6 +271,28 @@ def test_a_busy_server_says_so_on_the_page_with_a_way_on(live: TestClient, monke
     assert page.status_code == 503
     assert "try again in a few seconds" in page.text
     assert [way.text for way in page.context["problem"].ways] == ["Try again"]
+
+
+def test_one_client_has_one_reading_and_one_that_waits(live: TestClient) -> None:
+    turns, me, neighbour = live.app.state.turns, Client("testclient", "me"), Client("testclient", "other")
+    live.cookies.set("visitor", "me")
+    with turns.take(me), turns.take(me):
+        answer = live.post("/api/v1/activations", json={"text": "the"})
+        assert answer.status_code == 429
+        assert "one waits already" in answer.json()["detail"]
+        for path in ("/prompt?text=the", "/search?by=prompts&pos=the"):
+            page = live.get(path)
+            assert page.status_code == 429
+            assert [way.text for way in page.context["problem"].ways] == ["Try again"]
+        assert live.post("/api/v1/search", json={"positive": ["the"]}).status_code == 429
+        assert live.post("/api/v1/prompts/for-topic", json={"topic": "the"}).status_code == 429
+        with turns.take(neighbour):  # somebody else at the same address is not kept from it
+            pass
+    assert live.post("/api/v1/activations", json={"text": "the"}).status_code == 200
+    live.cookies.clear()
+    few = Turns(3)
+    with few.take(me), few.take(me), few.take(neighbour), pytest.raises(TooManyError, match="your network"):
+        few.take(Client("testclient", "third")).__enter__()
 
 
 def test_a_model_without_a_chat_template_offers_plain_text(published_store: StorePaths) -> None:

@@ -38,7 +38,6 @@ def run() -> list[Row]:
         "steered": lambda: our_rate(decoder, prompt, [held]),
         "pair": lambda: our_rate(decoder, prompt, [[], held]),
         "eight": lambda: our_rate(decoder, prompt, [held] * 8),
-        "reading": lambda: reading_rate(model, sae, prompt * 2),
     }
     best = dict.fromkeys(measures, 0.0)
     for _ in range(ROUNDS):
@@ -49,14 +48,9 @@ def run() -> list[Row]:
         ("baseline and steered", "pair", "transformers", "two such calls one after the other; at least 1.9"),
         ("eight at once", "eight", "steered", "one after the other; at least 4"),
     ]
-    table = [
+    return [
         Row(name, f"{best[ours]:.1f} tok/s", f"{best[theirs]:.1f} tok/s", best[ours] / best[theirs], note)
         for name, ours, theirs, note in rows
-    ]
-    milliseconds = 1000 / best["reading"]
-    return [
-        *table,
-        Row("prompt to features", f"{milliseconds:.0f} ms", "80 ms", milliseconds / 80, "64 tokens, 4,096 features"),
     ]
 
 
@@ -95,11 +89,3 @@ def transformers_rate(model: LanguageModel, prompt: list[int], clamp: Clamp) -> 
     seconds = time.perf_counter() - start
     handle.remove()
     return TOKENS / seconds
-
-
-def reading_rate(model: LanguageModel, sae: SAE, prompt: list[int]) -> float:
-    """Prompts a second, from tokens to active features."""
-    start = time.perf_counter()
-    for _ in range(10):
-        sae.encode_sparse(model.residuals(torch.tensor([prompt]))[0].float())
-    return 10 / (time.perf_counter() - start)
