@@ -30,6 +30,8 @@ HARMLESS = (
     "ERR_INTERNET_DISCONNECTED",
     "ERR_INCOMPLETE_CHUNKED_ENCODING",
     "ERR_CONNECTION_RESET",
+    "ERR_CONNECTION_CLOSED",
+    "ERR_SOCKET_NOT_CONNECTED",
     "ERR_EMPTY_RESPONSE",
 )
 """The browser's own notes on answers that tests ask for on purpose."""

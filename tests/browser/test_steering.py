@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from backend.settings import Settings
 from data.layout import StorePaths
 from tests.proxy import Proxy, proxied
-from tests.steering import FEATURE, SECONDS, Server, brake, copied_database, steering_server
+from tests.steering import FEATURE, SECONDS, Server, brake, copied_database, steering_server, waiting
 
 OpenPage = Callable[..., Page]
 ASKED = f"/steer?f={FEATURE}:4&prompt=the+river&temperature=0&new_tokens=12"
@@ -152,12 +152,14 @@ def test_what_does_not_fit_is_said_in_place(open_page: OpenPage) -> None:
 def test_one_at_a_time(open_page: OpenPage, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     page = open_page(ASKED)
     visitor = next(cookie["value"] for cookie in page.context.cookies() if cookie["name"] == "visitor")
-    with brake(monkeypatch) as held, server.open(visitor, seed=1) as first, server.open(visitor, seed=2) as second:
+    with brake(monkeypatch) as held, server.open(visitor, seed=1) as first:
         assert held.reached.wait(SECONDS)
-        steer(page)
-        expect_a_way_on(page, "one waits already")
-        held.let_go.set()
-        first.read(), second.read()
+        with waiting(server, visitor, seed=2) as (second, _):
+            steer(page)
+            expect_a_way_on(page, "one waits already")
+            held.let_go.set()
+            assert second.result()[-1][1] == "done"
+        first.read()
     expect_it_goes_on(page)
 
 
