@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, CursorResult, Engine, and_, delete, func, 
 from sqlalchemy.orm import Session
 
 from backend.errors import not_found
-from backend.list_texts import MAX_ENTRIES, MAX_TEXT, Draft, Entry
+from backend.list_texts import MAX_ENTRIES, MAX_TEXT, Draft, Entry, each_once
 from backend.live import RefusedError
 from data.sql import ListEntryRecord, ListRecord
 
@@ -68,6 +68,7 @@ class ListStore:
 
     def find(self, list_id: str) -> SavedList:
         """A list by its id. Raises HTTPException 404."""
+        _check_id(list_id)
         entries = select(func.count()).where(ListEntryRecord.list_id == ListRecord.id).scalar_subquery()
         columns = (ListRecord.id, ListRecord.name, ListRecord.note, ListRecord.created, ListRecord.changed, entries)
         with Session(self._engine) as session:
@@ -85,6 +86,7 @@ class ListStore:
 
     def check(self, list_id: str, secret: str) -> None:
         """Raise HTTPException: 404 when there is no such list, 403 when the secret is not its own."""
+        _check_id(list_id)
         with Session(self._engine) as session:
             kept = session.scalar(select(ListRecord.secret_hash).where(ListRecord.id == list_id))
         if kept is None:
@@ -133,12 +135,12 @@ class Edit:
 
     def add(self, entries: Sequence[Entry], place: int | None = None) -> int:
         """Add those whose feature is not there yet, at `place` or at the end. Returns how many these were."""
-        there = {entry.feature for entry in self._entries()}
-        new = [entry for entry in entries if entry.feature not in there]
-        _insert(self._session, self._id, new, len(there))
+        there = [entry.feature for entry in self._entries()]
+        known = set(there)
+        new = [entry for entry in each_once(entries) if entry.feature not in known]
+        _insert(self._session, self._id, new, self._end())
         if place is not None and place < len(there):
-            names = [entry.feature for entry in self._entries()]
-            self._order(names[:place] + [entry.feature for entry in new] + names[place : len(there)])
+            self._order(there[:place] + [entry.feature for entry in new] + there[place:])
         return len(new)
 
     def replace(self, entries: Sequence[Entry]) -> None:
@@ -187,6 +189,12 @@ class Edit:
                 f"The notes of a list have {MAX_TEXT:,} characters at most; these would be {letters:,}. Shorten some."
             )
 
+    def _end(self) -> int:
+        """The first position behind all entries: not their number, for removing one leaves a gap."""
+        last = select(func.max(ListEntryRecord.position)).where(ListEntryRecord.list_id == self._id)
+        highest = self._session.scalar(last)
+        return 0 if highest is None else highest + 1
+
     def _entries(self) -> list[Entry]:
         columns = (ListEntryRecord.model, ListEntryRecord.sae, ListEntryRecord.index)
         ordered = select(*columns).where(ListEntryRecord.list_id == self._id).order_by(*_ORDER)
@@ -218,6 +226,12 @@ class Edit:
 
 
 _ORDER = (ListEntryRecord.position, ListEntryRecord.id)
+
+
+def _check_id(list_id: str) -> None:
+    """Refuse what no id can be before a database sees it: not every one takes every text."""
+    if len(list_id) != ID_LENGTH or not set(list_id) <= set(ALPHABET):
+        raise not_found(NO_LIST)
 
 
 def _insert(session: Session, list_id: str, entries: Sequence[Entry], first: int) -> None:

@@ -57,14 +57,20 @@ class Draft:
 
 def make_draft(name: str, note: str, entries: Iterable[Entry]) -> Draft:
     """A list of checked texts, every feature once (the first stands). Raises RefusedError."""
+    once = each_once(entries)
+    if len(once) > MAX_ENTRIES:
+        raise RefusedError(f"A list holds {MAX_ENTRIES:,} features at most; these are {len(once):,}.")
+    if (letters := sum(len(entry.note) for entry in once)) > MAX_TEXT:
+        raise RefusedError(f"The notes of a list have {MAX_TEXT:,} characters at most; these are {letters:,}.")
+    return Draft(clean_name(name), clean_text(note, MAX_LIST_NOTE, "the note of a list"), once)
+
+
+def each_once(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Every feature once, in order; of several entries of one the first stands."""
     once: dict[str, Entry] = {}
     for entry in entries:
         once.setdefault(entry.feature, entry)
-    if len(once) > MAX_ENTRIES:
-        raise RefusedError(f"A list holds {MAX_ENTRIES:,} features at most; these are {len(once):,}.")
-    if (letters := sum(len(entry.note) for entry in once.values())) > MAX_TEXT:
-        raise RefusedError(f"The notes of a list have {MAX_TEXT:,} characters at most; these are {letters:,}.")
-    return Draft(clean_name(name), clean_text(note, MAX_LIST_NOTE, "the note of a list"), tuple(once.values()))
+    return tuple(once.values())
 
 
 def clean_name(name: str) -> str:

@@ -136,7 +136,7 @@ def compare(
             f"There is no run '{run}' here." if runs else "Nothing is published yet: run `make demo` first."
         )
     chosen = _chosen(chosen_run, sae, other, t, order)
-    result = new_features(chosen.sae, _others(chosen.sae, chosen.other), t, page, PER_PAGE)
+    result = new_features(chosen.sae, _others(chosen.sae, chosen.other), t, page, PER_PAGE, order)
     return render(request, "splitting.html", splitting_page(chosen_run, chosen, result, runs))
 
 

@@ -183,6 +183,18 @@ def test_planted_features_are_new_or_not(client):
     assert found[0]["cosine"] == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.parametrize("order", ["max", "density", "cosine"])
+def test_the_page_lists_what_is_new_in_the_order_that_is_asked_for(client, order):
+    asked = {"sae": "1-relu-256", "other": "1-relu-64", "t": 0.9, "order": order}
+    page = client.get("/compare", params=asked).context["result"].features
+    api = client.get(f"{API}/new", params=asked).json()["features"]
+    assert [new.feature.index for new in page] == [new["feature"]["index"] for new in api]
+    key = {"max": lambda new: -new.feature.max, "density": lambda new: -new.feature.density}.get(
+        order, lambda new: new.cosine
+    )
+    assert [key(new) for new in page] == sorted(map(key, page))
+
+
 PAGES = {
     f"/compare?f=tiny/1-relu-256/{CHILDREN[0]}": ("compare.html", compare_pages.ComparePage),
     "/compare": ("splitting.html", compare_pages.SplittingPage),

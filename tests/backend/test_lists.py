@@ -476,3 +476,25 @@ def test_deleting_leaves_no_entry(client, made):
     with Session(client.app.state.library._engine) as session:
         left = select(ListEntryRecord).where(ListEntryRecord.list_id == made["id"])
         assert session.scalars(left).all() == []
+
+
+def test_what_is_added_comes_last_even_after_others_went(client, made):
+    for feature in FEATURES[:3]:
+        assert client.delete(f"{API}/{made['id']}/entries/{feature}", headers=bearer(made)).status_code == 204
+    added = client.post(f"{API}/{made['id']}/entries", json={"feature": FEATURES[0]}, headers=bearer(made))
+    assert added.status_code == 201
+    assert names(client, made) == [FEATURES[3], GONE, FEATURES[0]]
+
+
+def test_a_feature_that_is_named_twice_is_added_once(client, made):
+    client.delete(f"{API}/{made['id']}/entries/{FEATURES[0]}", headers=bearer(made))
+    form = {"do": "add", "features": f"{FEATURES[0]}\n{FEATURES[0]}\n{FEATURES[1]}"}
+    answer = client.post(made["edit"], data=form)
+    assert answer.status_code == 200
+    assert names(client, made) == [*FEATURES[1:], GONE, FEATURES[0]]
+
+
+@pytest.mark.parametrize("path", ["/lists/a%00b", "/lists/a%00b/edit?key=x", "/api/v1/lists/a%00b"])
+def test_an_id_that_no_list_can_have_is_not_looked_up(client, monkeypatch, path):
+    monkeypatch.setattr(client.app.state.lists, "_engine", None)  # not every database takes such a text
+    assert client.get(path).status_code == 404
