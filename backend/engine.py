@@ -14,6 +14,7 @@ Only these modules import `pipeline.models` and torch, and only inside functions
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -109,9 +110,7 @@ class Engine:
         self.worker.submit(call)
         longest = self._settings.live_queue_seconds + self._settings.live_first_token_seconds
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(call.future), longest)
-        except TimeoutError:
-            raise TooSlowError(f"The model did not answer within {longest:g} seconds: try again later.") from None
+            return await _within(longest, call.future)
         finally:
             call.cancel()  # if it still waits, nobody waits for it any more
 
@@ -123,8 +122,9 @@ class Engine:
         self._require(run)
         job: Stepwise[T] = Stepwise(self.worker, function)
         self.worker.submit(job)
+        longest = self._settings.live_queue_seconds + self._settings.live_run_seconds
         try:
-            return await asyncio.wrap_future(job.future)
+            return await _within(longest, job.future)
         finally:
             job.cancel()
 
@@ -173,6 +173,17 @@ class Engine:
     def _require(self, run: OpenRun) -> None:
         if reason := self.why_off(run):
             raise EngineOffError(reason)
+
+
+async def _within(seconds: float, future: Future[T]) -> T:
+    """The result of a future. Raises TooSlowError when it does not come in time."""
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await asyncio.wrap_future(future)
+    except TimeoutError:
+        if not limit.expired():  # what was waited for has raised it
+            raise
+        raise TooSlowError(f"The model did not answer within {seconds:g} seconds: try again later.") from None
 
 
 class _Clock:

@@ -16,7 +16,7 @@ from backend.catalogue import OpenRun, OpenSAE
 from backend.engine_models import Loaded, Models, models_errors, sink_norm
 from backend.engine_read import Reader
 from backend.live import Prompt, RefusedError
-from backend.worker import Job, StoppedError, Worker
+from backend.worker import Job, StoppedError, Worker, tell_failure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,8 +52,7 @@ class Stepwise(Job, Generic[T]):
             self._worker.run_short()
 
     def failed(self, error: Exception) -> None:
-        if not self.future.cancelled():
-            self.future.set_exception(error)
+        tell_failure(self.future, error)
 
 
 class Attributor:

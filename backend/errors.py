@@ -63,9 +63,7 @@ def answer(request: Request, status: int, detail: str, headers: dict[str, str] |
         body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
         return JSONResponse(body, status, headers, PROBLEM)
     page = ErrorPage(status=status, title=TITLES.get(status, title), detail=detail)
-    response = render(request, "error.html", page, status)
-    response.headers.update(headers or {})
-    return response
+    return render(request, "error.html", page, status, headers)
 
 
 def _http_error(request: Request, error: Exception) -> Response:

@@ -22,8 +22,13 @@ from backend.svg import bars_html, map_html
 from data import __version__
 
 
-def render(request: Request, template: str, context: Page, status_code: int = 200) -> Response:
-    """The page `template` with every field of `context`, under the policy that the context asks for."""
+def render(
+    request: Request, template: str, context: Page, status_code: int = 200, more: dict[str, str] | None = None
+) -> Response:
+    """The page `template` with every field of `context`, under the policy that the context asks for.
+
+    more: further headers.
+    """
     values = {field.name: getattr(context, field.name) for field in fields(context)}
     values |= {
         "asset": request.app.state.assets.url,
@@ -31,7 +36,7 @@ def render(request: Request, template: str, context: Page, status_code: int = 20
         "plotly_style_ids": plotly_style_ids,
         "path": request.url.path,
     }
-    headers = {"content-security-policy": context.policy, "cache-control": "no-cache"}
+    headers = {"content-security-policy": context.policy, "cache-control": "no-cache", **(more or {})}
     return _templates().TemplateResponse(request, template, values, status_code, headers)
 
 

@@ -10,7 +10,8 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from data.errors import ServeError
@@ -76,8 +77,13 @@ class Call(Job, Generic[T]):
             self.future.set_result(self._function())
 
     def failed(self, error: Exception) -> None:
-        if not self.future.cancelled():
-            self.future.set_exception(error)
+        tell_failure(self.future, error)
+
+
+def tell_failure(future: Future[T], error: Exception) -> None:
+    """Give an error to whoever waits; who has gone away, at this very moment too, hears nothing."""
+    with suppress(InvalidStateError):
+        future.set_exception(error)
 
 
 class Worker:

@@ -14,6 +14,7 @@ from backend.live import Prompt
 from backend.routes.prompts import ReadToken, named_saes
 from backend.stored_prompts import MAX_TEXT
 from backend.tokens import token_text, token_texts
+from backend.turns import turn
 
 router = APIRouter(tags=["live"])
 
@@ -62,8 +63,9 @@ async def attribute(request: Request, body: AttributionBody, engine: EngineDep, 
     saes = await run_in_threadpool(named_saes, library, body.saes)
     question = Question(body.target, body.minus, body.position, body.k)
     prompt = Prompt(body.text, body.chat)
-    work = engine.steps(saes[0].run, lambda: engine.attributor.explain(saes, prompt, question))
-    outcome = await while_connected(request, work)
+    with turn(request):
+        work = engine.steps(saes[0].run, lambda: engine.attributor.explain(saes, prompt, question))
+        outcome = await while_connected(request, work)
 
     def describe() -> list[SAEAttributions]:
         return [join(sae, outcome.attributed[sae.name], body.k) for sae in saes]

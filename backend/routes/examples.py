@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from backend.cards import sae_card
+from backend.clients import know_again
 from backend.colouring import (
     Causes,
     Effects,
@@ -20,10 +21,11 @@ from backend.colouring import (
 from backend.connections import while_connected
 from backend.dependencies import EngineDep, IndexDep, SAEDep, SettingsDep
 from backend.engine import Engine
-from backend.errors import not_found, status_of
+from backend.errors import not_found, retry_headers, status_of
 from backend.example_page import example_page
 from backend.queries import Feature, get_feature
 from backend.templates import render
+from backend.turns import turn
 from data.errors import MonosemaError
 from data.records import ExampleKind
 
@@ -46,7 +48,8 @@ async def read_causes(
 ) -> Causes:
     """Which tokens made the feature fire: its activation's gradient times each token's embedding."""
     feature, example = await run_in_threadpool(_find, sae, index, kind, rank, settings.max_prompt_tokens)
-    return await while_connected(request, _causes(engine, sae, feature, example))
+    with turn(request):
+        return await while_connected(request, _causes(engine, sae, feature, example))
 
 
 @router.get("/api/v1/features/{model}/{sae}/{index}/examples/{kind}/{rank}/effects")
@@ -61,7 +64,8 @@ async def read_effects(
 ) -> Effects:
     """Which next tokens the feature changes: log-probabilities with it and without it."""
     feature, example = await run_in_threadpool(_find, sae, index, kind, rank, settings.max_prompt_tokens)
-    return await while_connected(request, _effects(engine, sae, feature, example))
+    with turn(request):
+        return await while_connected(request, _effects(engine, sae, feature, example))
 
 
 class ExampleQuery(BaseModel):
@@ -87,11 +91,13 @@ async def show_example(
     if off := engine.why_off(sae.run):
         return render(request, "example.html", example_page(feature, card, example, asked.reading, off=off))
     try:
-        found = await while_connected(request, _read(engine, sae, feature, example, asked.reading))
+        with turn(request):
+            found = await while_connected(request, _read(engine, sae, feature, example, asked.reading))
     except MonosemaError as error:
         page = example_page(feature, card, example, asked.reading, problem=str(error))
-        return render(request, "example.html", page, status_of(error))
-    return render(request, "example.html", example_page(feature, card, example, asked.reading, found=found))
+        return know_again(request, render(request, "example.html", page, status_of(error), retry_headers(error)))
+    page = example_page(feature, card, example, asked.reading, found=found)
+    return know_again(request, render(request, "example.html", page))
 
 
 def _find(sae: SAEDep, index: int, kind: ExampleKind, rank: int, limit: int) -> tuple[Feature, StoredExample]:

@@ -15,10 +15,11 @@ from starlette.types import Scope
 
 from backend.catalogue import Library, OpenSAE
 from backend.clients import know_again
+from backend.connections import while_connected
 from backend.contexts import Link
 from backend.dependencies import EngineDep, LibraryDep, PromptsDep
 from backend.engine import Engine
-from backend.errors import status_of
+from backend.errors import retry_headers, status_of
 from backend.live import Prompt, Reading, RefusedError
 from backend.prompt_search import ORDERS, Criteria, Found, Match, Order, Relaxed, Step, find, tabulate
 from backend.prompt_search_page import (
@@ -113,7 +114,8 @@ async def prompts_for_topic(request: Request, body: TopicBody, engine: EngineDep
     """Prompts about a topic, and about other things for contrast, written by the model itself."""
     run = (await run_in_threadpool(named_saes, library, [body.sae] if body.sae else []))[0].run
     with turn(request):
-        return await write_prompts(engine, run, body.topic, body.k, body.seed)
+        work = write_prompts(engine, run, body.topic, body.k, body.seed)
+        return await while_connected(request, work)
 
 
 @pages.get("/search")
@@ -146,7 +148,8 @@ async def topic_form(
     saes = await run_in_threadpool(_searched, library, form.sae)
     try:
         with turn(request):
-            written = await write_prompts(engine, saes[0].run, form.topic, form.k, form.seed)
+            work = write_prompts(engine, saes[0].run, form.topic, form.k, form.seed)
+            written = await while_connected(request, work)
     except MonosemaError as error:
         return await _page(request, state.with_form(edit=True), engine, library, error)
     state = SearchState(tuple(map(Entry, written.positive)), tuple(map(Entry, written.negative)), form)
@@ -200,7 +203,8 @@ async def _page(
         series_of={sae.name: sae.record.position for sae in run.saes},
         example=_example(form).href(),
     )
-    return know_again(request, render(request, "prompt_search.html", page, status))
+    headers = retry_headers(error) if error else None
+    return know_again(request, render(request, "prompt_search.html", page, status, headers))
 
 
 async def _result(engine: Engine, saes: list[OpenSAE], state: SearchState) -> SearchResult:

@@ -16,7 +16,7 @@ from backend.connections import while_connected
 from backend.contexts import Link
 from backend.dependencies import EngineDep, LibraryDep, PromptsDep, SettingsDep, require_runs
 from backend.engine import Engine
-from backend.errors import not_found, status_of
+from backend.errors import not_found, retry_headers, status_of
 from backend.live import Prompt, RefusedError
 from backend.prompts import (
     EXAMPLE_PROMPTS,
@@ -215,9 +215,9 @@ async def _page(
             prompt = Prompt(text, state.chat)
             with turn(request):
                 reading = await engine.activations(saes, prompt)
-            result = await run_in_threadpool(present, state, saes, reading, focus)
-            builder = SectionBuilder(state.href(), output, reading.pieces)
-            attribution = await while_connected(request, explain(engine, saes, prompt, builder))
+                result = await run_in_threadpool(present, state, saes, reading, focus)
+                builder = SectionBuilder(state.href(), output, reading.pieces)
+                attribution = await while_connected(request, explain(engine, saes, prompt, builder))
         except MonosemaError as raised:
             error = raised
     elif not off and not loaded:
@@ -239,7 +239,8 @@ async def _page(
         attribution=attribution,
         examples=[Link(text, state.href(text=text, p="", token=None)) for text in EXAMPLE_PROMPTS],
     )
-    return know_again(request, render(request, "prompt.html", page, status))
+    headers = retry_headers(error) if error else None
+    return know_again(request, render(request, "prompt.html", page, status, headers))
 
 
 def load_text(prompts: StoredPrompts, name: str) -> str:

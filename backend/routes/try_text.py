@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -13,6 +13,7 @@ from backend.list_texts import MAX_TEXT
 from backend.live import Prompt
 from backend.queries import get_feature
 from backend.tokens import highlight
+from backend.turns import turn
 
 router = APIRouter(prefix="/api/v1/features", tags=["live"])
 
@@ -50,10 +51,11 @@ class Tried:
 
 
 @router.post("/{model}/{sae}/{index}/activations")
-async def try_text(sae: SAEDep, index: IndexDep, body: TryBody, engine: EngineDep) -> Tried:
+async def try_text(request: Request, sae: SAEDep, index: IndexDep, body: TryBody, engine: EngineDep) -> Tried:
     """One feature's activation on every token of a text."""
     feature = await run_in_threadpool(get_feature, sae, index)
-    reading = await engine.activations([sae], Prompt(body.text, body.chat))
+    with turn(request):
+        reading = await engine.activations([sae], Prompt(body.text, body.chat))
     values = values_of(sae, reading, index)
     shown = highlight(reading.pieces, values, feature.max)
     tokens = [

@@ -38,6 +38,15 @@ NAMES = ["1-relu-64", "1-relu-256", "1-batchtopk-64"]
 CHAT = "{% for m in messages %}<s>{{ m.content }}</s>{% endfor %}"
 
 
+ASKED: dict[str, dict[str, object]] = {
+    "/api/v1/search": {"positive": ["the"]},
+    "/api/v1/prompts/for-topic": {"topic": "the"},
+    "/api/v1/attribution": {"text": "the", "target": "#5"},
+    f"/api/v1/features/{FEATURE}/activations": {"text": "the"},
+}
+"""What the model is asked for, each of which takes a place of its client."""
+
+
 @pytest.fixture(scope="module")
 def chat_store(published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory) -> StorePaths:
     """The fake run with a model that has a chat template, and a database of its own."""
@@ -275,17 +284,25 @@ def test_a_busy_server_says_so_on_the_page_with_a_way_on(live: TestClient, monke
 
 def test_one_client_has_one_reading_and_one_that_waits(live: TestClient) -> None:
     turns, me, neighbour = live.app.state.turns, Client("testclient", "me"), Client("testclient", "other")
+    live.cookies.clear()  # of what pages gave it before
     live.cookies.set("visitor", "me")
     with turns.take(me), turns.take(me):
         answer = live.post("/api/v1/activations", json={"text": "the"})
         assert answer.status_code == 429
         assert "one waits already" in answer.json()["detail"]
+        assert answer.headers["retry-after"] == "5"
         for path in ("/prompt?text=the", "/search?by=prompts&pos=the"):
             page = live.get(path)
             assert page.status_code == 429
+            assert page.headers["retry-after"] == "5"
             assert [way.text for way in page.context["problem"].ways] == ["Try again"]
-        assert live.post("/api/v1/search", json={"positive": ["the"]}).status_code == 429
-        assert live.post("/api/v1/prompts/for-topic", json={"topic": "the"}).status_code == 429
+        for path, body in ASKED.items():
+            refused = live.post(path, json=body)
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "5"), path
+        for path in (f"/api/v1/features/{FEATURE}/examples/top/0/{what}" for what in ("causes", "effects")):
+            assert live.get(path).status_code == 429, path
+        page = live.get(f"/{FEATURE}/example")
+        assert (page.status_code, page.headers["retry-after"]) == (429, "5")
         with turns.take(neighbour):  # somebody else at the same address is not kept from it
             pass
     assert live.post("/api/v1/activations", json={"text": "the"}).status_code == 200

@@ -1,9 +1,11 @@
 """One thread, a bounded queue, and who is told what."""
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 
+from backend.engine_attribution import Stepwise
 from backend.worker import BusyError, Call, Job, StoppedError, Worker
 
 
@@ -158,3 +160,25 @@ def test_a_batch_that_is_done_leaves_nobody_to_cancel() -> None:
     worker.stop()
     assert after.cancelled
     assert not companion.cancelled
+
+
+def test_who_goes_away_while_a_failure_is_told_does_not_end_the_worker() -> None:
+    worker, stepping, gone = Worker(4), threading.Event(), threading.Event()
+
+    def fail() -> Iterator[int | None]:
+        stepping.set()
+        assert gone.wait(10)
+        raise ValueError("too late")
+        yield 1
+
+    job: Stepwise[int] = Stepwise(worker, fail)
+    worker.submit(job)
+    assert stepping.wait(10)
+    # Gone after it was seen to be there, and before it is told.
+    job.future.cancelled = lambda: False  # type: ignore[method-assign]
+    assert job.future.cancel()
+    gone.set()
+    following = Call(lambda: 7)
+    worker.submit(following)
+    assert following.future.result(10) == 7
+    worker.stop()
