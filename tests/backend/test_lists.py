@@ -252,7 +252,7 @@ def test_a_page_of_a_list_shows_its_features_and_leads_on(pages, made):
     assert all(view.specimen.examples for view in answer.context["entries"][:3])
     steer = next(link for link in page.links() if link.startswith("/steer?"))
     assert steer == "/steer?" + "&".join(f"f={name}" for name in FEATURES[:3])  # not the dead one
-    assert pages.get(steer).context["outcome"].problem == ""
+    assert pages.get(steer).context["problem"] == ""
     assert {f"{made['href']}.{ending}" for ending in FORMATS} <= page.links()
 
 

@@ -153,10 +153,10 @@ def test_plan_says_what_is_needed(store: StorePaths, recipe: Path) -> None:
 
 
 INTERRUPT = """
-import os, signal, sys
+import signal, sys
 from pipeline import cli
 from pipeline.stages import fetch
-fetch.ensure_model = lambda *_: os.kill(os.getpid(), signal.SIGINT)
+fetch.ensure_model = lambda *_: signal.raise_signal(signal.SIGINT)
 sys.argv = ["monosema", *sys.argv[1:]]
 cli.main()
 """

@@ -1,5 +1,6 @@
 import shutil
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from data.errors import ArtifactError, ConfigError, ContractError
 from data.layout import StorePaths
 from data.maps import PublishedMap
 from data.records import EXAMPLE_KINDS, EXAMPLES_FILE, TOKENS_PER_CHUNK
-from data.sql import PublishedRunRecord, SAERecord, connect, database_url
+from data.sql import ListRecord, PublishedRunRecord, SAERecord, connect, database_url
 from data.vectors import PublishedRun, write_table
 from data.words import terms
 from pipeline import tables
@@ -141,8 +142,9 @@ def test_a_second_publish_does_nothing(store: StorePaths) -> None:
 
 def test_a_republish_replaces_the_run_and_leaves_what_people_made(store: StorePaths) -> None:
     before = open_published(store)
-    in_sql(store, lambda s: s.execute(text("CREATE TABLE lists (id INTEGER PRIMARY KEY, name TEXT)")) and None)
-    in_sql(store, lambda s: s.execute(text("INSERT INTO lists (name) VALUES ('mine')")) and None)
+    noon = datetime(2026, 1, 1, 12)
+    mine = {"id": "a", "secret_hash": "", "name": "mine", "note": "", "created": noon, "changed": noon}
+    in_sql(store, lambda s: s.add(ListRecord(**mine)))
     publish.run(fake_recipe(evaluate={"max_cross_entropy_tokens": 7}), store.run("fake"))
     after = open_published(store)
     assert after.record.key != before.record.key
