@@ -28,7 +28,7 @@ class ExploreQuery(BaseModel):
     f: str = Field("", max_length=200)
     """model/sae/index of the feature in focus."""
     q: str = Field("", max_length=200)
-    """Part of the labels to highlight."""
+    """Words to highlight: of labels, promoted tokens and examples."""
     sel: str = Field("", max_length=4000)
     """Corners x,y,x,y,... of a shape whose features are selected."""
     hide: str = Field("", max_length=2000)
@@ -71,7 +71,7 @@ class ExplorePage(Page):
     suggestions: list[FeatureSummary]
     """Features to start from."""
     kept: list[tuple[str, str]]
-    """The rest of the state, which a search for labels keeps."""
+    """The rest of the state, which a search keeps."""
     marks: list[tuple[int, float, float]]
     """Position of the SAE, x and y of each hit."""
     series_of: dict[str, int]

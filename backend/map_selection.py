@@ -12,14 +12,15 @@ from fastapi import HTTPException
 
 from backend.catalogue import OpenRun, OpenSAE
 from backend.map_views import MAX_POINTS, num_reached
-from backend.queries import FeatureSummary, Selection, find_places, get_summaries
+from backend.queries import SUMMARY, FeatureSummary, get_summaries, to_summaries
+from backend.search import WordSearch, matching_rows
 from data.maps import View
 
 MAX_CORNERS = 100
 MAX_SELECTED = 500
 """Features of a shape that are listed: those nearest to its middle."""
 MAX_HITS = 500
-"""Features that a search marks on the map: those with the highest maximum."""
+"""Features that a search marks on the map: those that match best."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,12 @@ class Hit:
 
 @dataclass(frozen=True)
 class Hits:
-    """Live features whose label contains something."""
+    """Live features that have some words: in their label, their promoted tokens, or around their strongest tokens."""
 
-    total: int
+    more: bool
+    """Whether there are more, which the search did not go through."""
     hits: list[Hit]
-    """At most MAX_HITS, the highest maximum first."""
+    """At most MAX_HITS, the best match first."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,11 @@ class Selected:
 
 
 def find_hits(run: OpenRun, saes: list[OpenSAE], q: str) -> Hits:
-    """The live features whose label contains `q`, with their places."""
-    total, found = find_places(run, saes, Selection(q=q, alive=True, per_page=1), MAX_HITS)
-    return Hits(total, [Hit(*one) for one in found])
+    """The live features of some SAEs that have the words of `q`, with their places. Two reads."""
+    rows = matching_rows(run, WordSearch.model_validate({"q": q}), saes, MAX_HITS + 1)
+    found = run.tables.take("features", rows[:MAX_HITS], [*SUMMARY, "x", "y"])
+    places = zip(to_summaries(run, found), found["x"].to_pylist(), found["y"].to_pylist(), strict=True)
+    return Hits(len(rows) > MAX_HITS, [Hit(*one) for one in places])
 
 
 def read_polygon(text: str) -> npt.NDArray[np.float64]:

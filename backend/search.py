@@ -4,14 +4,13 @@ Every word is found by its beginning, see data/words.py. A search costs a fixed 
 features: what more there is, is not counted.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from backend.catalogue import OpenRun
+from backend.catalogue import OpenRun, OpenSAE
 from backend.queries import SUMMARY, FeatureSummary, quoted, to_summaries
 from backend.tokens import token_text, visible_text
 from data.records import SEARCH_FIELDS, SearchField
@@ -113,25 +112,24 @@ def search(run: OpenRun, asked: WordSearch) -> SearchResult:
     return SearchResult(asked.words, total, more, asked.page, asked.per_page, hits)
 
 
-def matching_features(run: OpenRun, asked: WordSearch, limit: int) -> list[tuple[str, int]]:
-    """SAE and index of at most `limit` features that have the words, the best match first. One read."""
-    first_rows = [sae.record.first_row for sae in run.saes]
-    found = []
-    for row, _ in _places(run, asked, limit):
-        sae = run.saes[bisect_right(first_rows, row) - 1]
-        found.append((sae.name, row - sae.record.first_row))
-    return found
+def matching_rows(run: OpenRun, asked: WordSearch, saes: Sequence[OpenSAE], limit: int) -> list[int]:
+    """Rows of at most `limit` features of some SAEs that have the words, the best match first. One read."""
+    return [row for row, _ in _places(run, asked, limit, saes)]
 
 
-def _places(run: OpenRun, asked: WordSearch, limit: int) -> list[tuple[int, float]]:
-    """Row and score of what is found."""
+def _places(
+    run: OpenRun, asked: WordSearch, limit: int, saes: Sequence[OpenSAE] | None = None
+) -> list[tuple[int, float]]:
+    """Row and score of what is found, in some SAEs or in all that are asked for."""
     if not asked.words:
         return []
-    return run.tables.search(asked.words, asked.fields, _condition(asked), limit)
+    return run.tables.search(asked.words, asked.fields, _condition(asked, saes), limit)
 
 
-def _condition(asked: WordSearch) -> str | None:
+def _condition(asked: WordSearch, saes: Sequence[OpenSAE] | None) -> str | None:
     parts = []
+    if saes is not None:
+        parts.append(f"sae IN ({', '.join(quoted(sae.name) for sae in saes)})")
     if asked.sae:
         parts.append(f"sae = {quoted(asked.sae)}")
     if asked.alive != "all":

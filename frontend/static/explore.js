@@ -101,10 +101,20 @@ function fail(error) {
   delete map.dataset.asking;
 }
 
-/** Bring the lists beside the map, which the server makes, up to the state. */
+let refreshing;
+
+/** Bring the lists beside the map, which the server makes, up to the state; an answer that is overtaken is dropped. */
 async function refreshBeside() {
-  const answer = await fetch(location.href, { headers: { accept: "text/html" } });
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  refreshing?.abort();
+  const mine = (refreshing = new AbortController());
+  let page;
+  try {
+    const answer = await fetch(location.href, { headers: { accept: "text/html" }, signal: mine.signal });
+    page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    throw error;
+  }
   const beside = page.getElementById("beside");
   if (beside) document.getElementById("beside").replaceChildren(...beside.childNodes);
   else document.getElementById("beside").replaceChildren(...page.querySelectorAll("main > *"));

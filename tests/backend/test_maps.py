@@ -212,12 +212,30 @@ def test_corners_are_read_in_pairs():
 
 def test_a_search_marks_what_it_finds_where_it_lies(pages, features):
     page = pages.get("/explore", params={"q": "OXF"})
-    expected = {(f["sae"], f["index"], f["x"], f["y"]) for f in features if "oxf" in f["label"].lower()}
+    answers = [pages.get("/api/v1/search", params={"q": "oxf", "per_page": 100, "page": n}).json() for n in range(1, 6)]
+    found = [hit["feature"] for answer in answers for hit in answer["hits"]]
+    place_of = {(f["sae"], f["index"]): (f["x"], f["y"]) for f in features}
+    expected = [(f["sae"], f["index"], *place_of[f["sae"], f["index"]]) for f in found]
     hits = page.context["hits"]
-    assert {(h.feature.sae, h.feature.index, h.x, h.y) for h in hits.hits} == expected
-    assert hits.total == len(expected) > 0
+    assert [(h.feature.sae, h.feature.index, h.x, h.y) for h in hits.hits] == expected
+    labelled = {(f["sae"], f["index"]) for f in features if "oxf" in f["label"].lower()}
+    assert set() < labelled < {where[:2] for where in expected}, "by more than labels"
+    assert not hits.more
     saes = list(dict.fromkeys(sae.name for sae in page.context["run"].saes))
     assert page.context["marks"] == [(saes.index(h.feature.sae), h.x, h.y) for h in hits.hits]
+
+
+def test_a_search_keeps_to_what_is_shown_and_ends_somewhere(pages, monkeypatch):
+    asked = {"q": "a", "hide": "1-relu-256"}
+    everything = pages.get("/explore", params={"q": "a"}).context["hits"].hits
+    shown = pages.get("/explore", params=asked).context["hits"]
+    assert {h.feature.sae for h in everything} == {"1-relu-64", "1-relu-256", "1-batchtopk-64"}
+    names = [h.feature.name for h in everything if h.feature.sae != "1-relu-256"]
+    assert [h.feature.name for h in shown.hits] == names
+    monkeypatch.setattr(map_selection, "MAX_HITS", 3)
+    page = pages.get("/explore", params=asked)
+    assert [h.feature.name for h in page.context["hits"].hits] == names[:3]
+    assert "More than 3 features have" in page.text
 
 
 def test_hostile_labels_and_searches_are_literal_on_the_page(client):

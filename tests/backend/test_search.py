@@ -4,7 +4,7 @@ import re
 import pytest
 
 from backend import search as search_module
-from backend.search import WordSearch, mark, matching_features, search
+from backend.search import WordSearch, mark, matching_rows, search
 from data.records import SEARCH_FIELDS
 from data.words import query_words, words
 from tests.backend.test_pages import Page
@@ -120,11 +120,15 @@ def test_more_than_it_goes_through_is_said(run, monkeypatch):
     assert search(run, WordSearch(q="onload", within="label")).more is False
 
 
-def test_matching_features_are_the_first_of_the_search(run):
-    asked = WordSearch(q="river", per_page=7)
-    best = [(hit.feature.sae, hit.feature.index) for hit in search(run, asked).hits]
-    assert matching_features(run, asked, 7) == best
-    assert len({sae for sae, _ in matching_features(run, asked, 500)}) == len(run.saes)
+def test_matching_rows_are_the_first_of_the_search(run):
+    asked = WordSearch(q="a", per_page=100)
+    hits = search(run, asked).hits
+    first_rows = {sae.name: sae.record.first_row for sae in run.saes}
+    rows = {(hit.feature.sae, hit.feature.index): first_rows[hit.feature.sae] + hit.feature.index for hit in hits}
+    assert matching_rows(run, asked, run.saes, 7) == list(rows.values())[:7]
+    two = [run.saes[0], run.saes[2]]
+    kept = [row for (sae, _), row in rows.items() if sae in {sae.name for sae in two}]
+    assert matching_rows(run, asked, two, 5) == kept[:5]
 
 
 @pytest.mark.parametrize("q", HOSTILE_QUERIES)

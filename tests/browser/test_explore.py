@@ -135,7 +135,7 @@ def test_the_view_is_in_the_address_and_comes_back(open_page):
     entries = page.evaluate("history.length")
     page.get_by_role("button", name="1-relu-64").click()
     page.get_by_label("Colour").select_option("score")
-    page.get_by_label("Highlight labels on the map").fill("oxford")
+    page.get_by_label("Highlight features on the map").fill("oxford")
     page.evaluate(ZOOM, [-0.01, 0.01, -0.01, 0.01])
     page.wait_for_url(re.compile("view=.*"))
     page.wait_for_url(re.compile("q=oxford"))
@@ -147,7 +147,7 @@ def test_the_view_is_in_the_address_and_comes_back(open_page):
     assert again.evaluate(RANGES) == pytest.approx(before, abs=1e-3)
     expect(again.get_by_role("button", name="1-relu-64")).to_have_attribute("aria-pressed", "false")
     expect(again.get_by_label("Colour")).to_have_value("score")
-    expect(again.get_by_label("Highlight labels on the map")).to_have_value("oxford")
+    expect(again.get_by_label("Highlight features on the map")).to_have_value("oxford")
     expect(again.locator("[data-hits] h2")).to_have_text(hits)
     again.get_by_role("button", name="Reset view").click()
     again.wait_for_function("() => document.querySelector('.map-target')._fullLayout.xaxis.range[0] < -0.1")
@@ -264,7 +264,7 @@ def test_without_webgl_the_lists_are_there_and_the_page_says_why(open_page):
 
 def test_without_scripts_the_search_works(open_page):
     page = open_page(f"/explore?f={FEATURE}", java_script_enabled=False)
-    page.get_by_label("Highlight labels on the map").fill("oxford")
+    page.get_by_label("Highlight features on the map").fill("oxford")
     page.keyboard.press("Enter")
     expect(page.locator("[data-hits] .found a").first).to_be_visible()
     assert state(page) == {"q": "oxford", "f": FEATURE}
