@@ -82,7 +82,7 @@ class Engine:
     def prepare(self, run: OpenRun) -> None:
         """Load the model of a run in the background, for a page that will ask soon. Does nothing when all is busy."""
         if not self.why_off(run) and not self.models.holds_a_model and self.worker.waiting == 0:
-            self.worker.submit(Call(lambda: self.models.load(run)))
+            self.worker.submit(Call(lambda: self.models.load(run), self.models.key(run)))
 
     def status(self) -> EngineStatus:
         """What is in memory, and how many wait. From any thread."""
@@ -106,7 +106,7 @@ class Engine:
         Raises EngineOffError, BusyError, TooSlowError, and whatever the function raises.
         """
         self._require(run)
-        call: Call[T] = Call(function)
+        call: Call[T] = Call(function, self.models.key(run))
         self.worker.submit(call)
         longest = self._settings.live_queue_seconds + self._settings.live_first_token_seconds
         try:
@@ -120,7 +120,7 @@ class Engine:
         Whoever stops waiting cancels it. Raises as `call` does.
         """
         self._require(run)
-        job: Stepwise[T] = Stepwise(self.worker, function)
+        job: Stepwise[T] = Stepwise(self.worker, function, self.models.key(run))
         self.worker.submit(job)
         longest = self._settings.live_queue_seconds + self._settings.live_run_seconds
         try:

@@ -4,7 +4,7 @@ Shapes: L tokens of the prompt, K active pairs, U distinct active features, A th
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -13,7 +13,7 @@ import numpy as np
 
 from backend.attribution import Attributed, Changed, Fired, LikelyToken, MovedToken, Outcome, Question
 from backend.catalogue import OpenRun, OpenSAE
-from backend.engine_models import Loaded, Models, models_errors, sink_norm
+from backend.engine_models import Loaded, ModelKey, Models, models_errors, sink_norm
 from backend.engine_read import Reader
 from backend.live import Prompt, RefusedError
 from backend.worker import Job, StoppedError, Worker, tell_failure
@@ -35,9 +35,9 @@ MOVED = 8
 class Stepwise(Job, Generic[T]):
     """A longer function in steps. Between two of them short calls pass, and it may be cancelled."""
 
-    def __init__(self, worker: Worker, function: Callable[[], Iterator[T | None]]) -> None:
+    def __init__(self, worker: Worker, function: Callable[[], Iterator[T | None]], about: Hashable = None) -> None:
         """function: yields None after each step, and at last its result."""
-        super().__init__()
+        super().__init__(about)
         self._worker, self._function = worker, function
         self.future: Future[T] = Future()
 
@@ -60,9 +60,7 @@ class Attributor:
 
     def __init__(self, models: Models, reader: Reader) -> None:
         self._models, self._reader = models, reader
-        self._outcomes: OrderedDict[tuple[tuple[Path, int], Prompt, tuple[Path, ...], Question], Outcome] = (
-            OrderedDict()
-        )
+        self._outcomes: OrderedDict[tuple[ModelKey, Prompt, tuple[Path, ...], Question], Outcome] = OrderedDict()
 
     def likely(self, run: OpenRun, prompt: Prompt, position: int | None, number: int) -> list[LikelyToken]:
         """The most probable tokens after a position of a prompt, the last by default."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pipeline.models.tokenizer import Tokenizer
 
 T = TypeVar("T")
+ModelKey = tuple[Path, int, str]
+"""Folder, layer and dtype of a model in memory."""
 NEEDED = ("torch", "transformers", "safetensors")
 
 
@@ -30,7 +32,7 @@ NEEDED = ("torch", "transformers", "safetensors")
 class Loaded:
     """A model in memory, for one run's layer."""
 
-    key: tuple[Path, int]
+    key: ModelKey
     model: "LanguageModel"
     tokenizer: "Tokenizer"
     pieces: list[bytes]
@@ -85,18 +87,18 @@ class Models:
     def holds(self, run: OpenRun) -> bool:
         """Whether the model of a run is in memory. From any thread."""
         loaded = self._loaded
-        return loaded is not None and loaded.key == self._key(run)
+        return loaded is not None and loaded.key == self.key(run)
 
-    def _key(self, run: OpenRun) -> tuple[Path, int]:
-        return self.folder(run), run.record.layer
+    def key(self, run: OpenRun) -> ModelKey:
+        """What the model of a run is loaded as."""
+        return self.folder(run), run.record.layer, run.record.recipe["model"]["dtype"]
 
     def load(self, run: OpenRun) -> Loaded:
         """The model of a run; the former one goes before it comes. Raises EngineOffError when it cannot be loaded."""
-        key = self._key(run)
+        key = self.key(run)
         if self._loaded is None or self._loaded.key != key:
             self._loaded = None
-            dtype = run.record.recipe["model"]["dtype"]
-            self._loaded = models_errors(lambda: _load(key, dtype, self._settings.live_device), EngineOffError)
+            self._loaded = models_errors(lambda: _load(key, self._settings.live_device), EngineOffError)
         return self._loaded
 
     def sae(self, sae: OpenSAE) -> "SAE":
@@ -138,13 +140,13 @@ def models_errors(function: Callable[[], T], kind: type[MonosemaError]) -> T:
         raise kind(str(error)) from None
 
 
-def _load(key: tuple[Path, int], dtype: str, device: str) -> Loaded:
+def _load(key: ModelKey, device: str) -> Loaded:
     from pipeline.models.decoder import Decoder
     from pipeline.models.errors import ModelError
     from pipeline.models.language_model import LanguageModel
     from pipeline.models.tokenizer import Tokenizer
 
-    folder, layer = key
+    folder, layer, dtype = key
     model, tokenizer = LanguageModel.load(folder, layer=layer, dtype=dtype, device=device), Tokenizer.load(folder)
     pieces = tokenizer.token_bytes(model.vocab_size)
     try:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backend.catalogue import OpenRun, OpenSAE
-from backend.engine_models import Loaded, Models, models_errors, sink_norm
+from backend.engine_models import Loaded, ModelKey, Models, models_errors, sink_norm
 from backend.live import Active, Prompt, Reading, RefusedError
 from backend.settings import Settings
 
@@ -21,7 +21,7 @@ class Reader:
 
     def __init__(self, settings: Settings, models: Models) -> None:
         self._settings, self.models = settings, models
-        self._readings: OrderedDict[tuple[tuple[Path, int], Prompt, tuple[Path, ...]], Reading] = OrderedDict()
+        self._readings: OrderedDict[tuple[ModelKey, Prompt, tuple[Path, ...]], Reading] = OrderedDict()
 
     def tokenize(self, run: OpenRun, prompt: Prompt, room: int) -> list[int]:
         """The model's exact tokens, one BOS first, see `Engine.tokenize`."""

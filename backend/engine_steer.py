@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from backend.engine_models import Loaded, Models, models_errors, sink_norm
+from backend.engine_models import Loaded, ModelKey, Models, models_errors, sink_norm
 from backend.live import Ended, Finished, Held, Queued, RefusedError, Started, SteerEvent, SteerRequest, Written
 from backend.worker import Job, Worker
 
@@ -19,6 +19,10 @@ class Writer:
     def __init__(self, models: Models, worker: Worker, most_rows: int) -> None:
         """most_rows: texts written in one batch."""
         self._models, self._worker, self._most_rows = models, worker, most_rows
+
+    def key(self, request: SteerRequest) -> ModelKey:
+        """The model that a request needs."""
+        return self._models.key(request.run)
 
     def write(self, first: "SteerJob") -> None:
         """Write a request, and with it those that wait for the same run, in one batch."""
@@ -86,7 +90,7 @@ class SteerJob(Job):
         loop: asyncio.AbstractEventLoop,
         events: "asyncio.Queue[SteerEvent | Exception]",
     ) -> None:
-        super().__init__()
+        super().__init__(writer.key(request))
         self.request = request
         self._writer, self._loop, self._events = writer, loop, events
         self._open = set(range(len(request.rows)))

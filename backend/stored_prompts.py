@@ -4,6 +4,7 @@ StoreFullError    the server keeps no more prompts (503)
 """
 
 import hashlib
+import re
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ LONG = 2_000
 """Characters of an address that a text may take: about 1,500 of English. Beyond, it is stored."""
 ID_LENGTH = 24
 """Hexadecimal digits of a SHA-256, 96 bits."""
+_ID = re.compile(rf"[0-9a-f]{{{ID_LENGTH}}}")
 
 
 class StoreFullError(ServeError):
@@ -47,7 +49,9 @@ class StoredPrompts:
         return name
 
     def load(self, name: str) -> str | None:
-        """The text with this id, or None."""
+        """The text with this id, or None. What no id can be is not looked up: not every database takes every text."""
+        if not _ID.fullmatch(name):
+            return None
         with Session(self._engine) as session:
             record = session.get(PromptRecord, name)
             return None if record is None else record.text.decode()

@@ -9,7 +9,7 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Generic, TypeVar
@@ -40,7 +40,9 @@ class StoppedError(WorkerError):
 class Job(ABC):
     """Something for the worker to do."""
 
-    def __init__(self) -> None:
+    def __init__(self, about: Hashable = None) -> None:
+        """about: what it needs in memory, of which there is room for one."""
+        self.about = about
         self._cancelled = threading.Event()
 
     @property
@@ -67,8 +69,8 @@ class Job(ABC):
 class Call(Job, Generic[T]):
     """A short function, whose result is waited for."""
 
-    def __init__(self, function: Callable[[], T]) -> None:
-        super().__init__()
+    def __init__(self, function: Callable[[], T], about: Hashable = None) -> None:
+        super().__init__(about)
         self._function = function
         self.future: Future[T] = Future()
 
@@ -127,10 +129,14 @@ class Worker:
         return taken
 
     def run_short(self) -> None:
-        """Do all calls that wait, for the job that runs to let them pass between two of its steps."""
+        """Do all calls that wait, for the job that runs to let them pass between two of its steps.
+
+        Those that are about something else wait for its end: it would have to make room for what they need.
+        """
         if self._waiting:
             with self._changed:
-                calls = self._pick(Call, lambda job: True)
+                about = self._current.about if self._current else None
+                calls = self._pick(Call, lambda job: job.about == about)
             for job in calls:
                 _run(job)
 

@@ -227,7 +227,7 @@ class PublishedMap:
         if view.x1 < whole.x0 or view.x0 > whole.x1 or view.y1 < whole.y0 or view.y0 > whole.y1:
             return Ranges(np.zeros(0, np.uint32), np.zeros(0, np.uint32))
         side = min(1.0, max(view.x1 - view.x0, view.y1 - view.y0) / self.world.size)
-        coarse = min(level, math.floor(math.log2(COVER / side))) if side > 0 else level
+        coarse = min(level, math.floor(math.log2(COVER / side))) if side > 2.0**-DEPTH else level
         (c0, c1), (r0, r1) = self._bounds(view, coarse)
         column_R, row_R = np.meshgrid(np.arange(c0, c1 + 1), np.arange(r0, r1 + 1))
         code_R = np.sort(interleave(column_R.ravel(), row_R.ravel()))

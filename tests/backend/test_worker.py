@@ -97,19 +97,22 @@ def test_short_calls_pass_between_the_steps_of_a_long_job() -> None:
             began.set()
             assert queued.wait(10)
             worker.run_short()
-            passed.append(call.future.done())
+            passed.append((call.future.done(), of_another_model.future.done()))
 
         def failed(self, error: Exception) -> None:
             raise AssertionError(error)
 
-    began, queued, call = threading.Event(), threading.Event(), Call(lambda: "answer")
-    worker.submit(Long())
+    began, queued = threading.Event(), threading.Event()
+    call, of_another_model = Call(lambda: "answer", "model"), Call(lambda: "later", "another model")
+    worker.submit(Long("model"))
     assert began.wait(10)
+    worker.submit(of_another_model)
     worker.submit(call)
     queued.set()
     assert call.future.result(10) == "answer"
+    assert of_another_model.future.result(10) == "later"
     worker.stop()
-    assert passed == [True]
+    assert passed == [(True, False)]
 
 
 def test_stopping_cancels_what_runs_and_fails_what_waits() -> None:

@@ -116,6 +116,11 @@ def test_cells_count_the_points_in_them(
             assert np.isnan(score) if len(known) == 0 else score == pytest.approx(known.mean(), abs=1e-5)
 
 
+def test_the_smallest_view_that_numbers_can_say_is_covered(map_: PublishedMap) -> None:
+    tiny = 5e-324 * max(2, 2 * map_.world.size)
+    assert len(map_._cover(View(0.0, tiny, 0.0, tiny), DEPTH).start) == 1
+
+
 def test_a_view_is_covered_by_few_ranges(map_: PublishedMap) -> None:
     rng = np.random.default_rng(0)
     for side in 10.0 ** rng.uniform(-6, 2, 200):
