@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from backend.engine_models import Loaded, ModelKey, Models, models_errors, sink_norm
 from backend.live import Ended, Finished, Held, Queued, RefusedError, Started, SteerEvent, SteerRequest, Written
 from backend.worker import Job, Worker
+from data.errors import MonosemaError
 
 if TYPE_CHECKING:
     from pipeline.models.generate import Position, Reason, Row
@@ -41,9 +42,12 @@ class Writer:
         loaded = self._models.load(run)
         rows, owners = [], []
         for job in jobs:
-            job.start(loaded)
-            rows += [self._row(job.request, held) for held in job.request.rows]
-            owners += [(job, row) for row in range(len(job.request.rows))]
+            if job_rows := self._rows(job):
+                job.start(loaded)
+                rows += job_rows
+                owners += [(job, row) for row in range(len(job_rows))]
+        if not rows:
+            return
         steps = generate(loaded.decoder, rows, sink_norm=sink_norm(run), cancelled=lambda row: owners[row][0].cancelled)
         for step in steps:
             for event in step:
@@ -69,6 +73,14 @@ class Writer:
             return fitting
 
         return self._worker.take(SteerJob, fits)
+
+    def _rows(self, job: "SteerJob") -> "list[Row]":
+        """The rows of a request; none when it cannot be written, which it is told and the others of a batch are not."""
+        try:
+            return models_errors(lambda: [self._row(job.request, held) for held in job.request.rows], RefusedError)
+        except MonosemaError as error:
+            job.failed(error)
+            return []
 
     def _row(self, request: SteerRequest, held: Sequence[Held]) -> "Row":
         from pipeline.models.generate import Row, Sampling

@@ -10,7 +10,9 @@ import httpx
 import pytest
 from sqlalchemy import text as sql
 
+from backend.catalogue import OpenSAE
 from backend.clients import COOKIE
+from backend.live import EngineOffError
 from backend.settings import Settings
 from backend.steering_page import ResultPage, SteerPage
 from data.layout import StorePaths
@@ -191,6 +193,27 @@ def test_time_limits_end_a_request_with_a_message(
     assert (name, error["status"]) == ("error", 503)
     assert words in error["detail"]
     assert "try again" in error["detail"]
+
+
+def test_what_cannot_be_loaded_for_one_request_ends_no_other(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = server.app.state.engine.models
+    load = models.sae
+
+    def refuse(sae: OpenSAE) -> object:
+        if sae.name == "1-relu-256":
+            raise EngineOffError("1-relu-256 does not fit")
+        return load(sae)
+
+    monkeypatch.setattr(models, "sae", refuse)
+    other = [{"feature": "tiny/1-relu-256/9", "strength": 2}]
+    with brake(monkeypatch) as held, server.open("first", max_new_tokens=2) as running:
+        assert held.reached.wait(SECONDS)
+        with waiting(server, "one", features=other) as (refused, _), waiting(server, "two", seed=1) as (written, _):
+            held.let_go.set()
+            name, error = refused.result()[-1][1:]
+            assert (name, error["status"], error["detail"]) == ("error", 503, "1-relu-256 does not fit")
+            assert written.result()[-1][1] == "done"
+        assert list(events_of(running))[-1][1] == "done"
 
 
 def test_a_full_queue_answers_503_and_when_to_try_again(server: Server) -> None:
