@@ -33,6 +33,7 @@ TITLES = {
     503: "Not available",
 }
 
+_STANDARD = {status.value for status in HTTPStatus}
 OURS = "This is our fault, not yours. The server's log says what happened."
 
 logger = logging.getLogger("monosema")
@@ -58,7 +59,7 @@ def status_of(error: Exception) -> int:
 
 def answer(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
     """An error in the form that fits the address."""
-    title = HTTPStatus(status).phrase
+    title = _phrase(status)
     if request.url.path.startswith(MACHINES) or request.url.path.endswith(".json"):
         body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
         return JSONResponse(body, status, headers, PROBLEM)
@@ -66,9 +67,14 @@ def answer(request: Request, status: int, detail: str, headers: dict[str, str] |
     return render(request, "error.html", page, status, headers)
 
 
+def _phrase(status: int) -> str:
+    """What the standard calls a status; not every one that is sent stands in it."""
+    return HTTPStatus(status).phrase if status in _STANDARD else f"Status {status}"
+
+
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)
-    plain = error.detail == HTTPStatus(error.status_code).phrase
+    plain = error.detail == _phrase(error.status_code)
     detail = "There is nothing at this address." if plain and error.status_code == 404 else str(error.detail)
     return answer(request, error.status_code, detail, dict(error.headers or {}))
 

@@ -1,7 +1,13 @@
-import pytest
-from fastapi.testclient import TestClient
+import asyncio
 
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.testclient import TestClient
+from starlette.types import Message
+
+from backend import errors
 from backend.catalogue import OpenSAE
+from backend.connections import CLIENT_GONE, while_connected
 from data.records import EXAMPLE_KINDS
 from tests.fake_run import DEAD, RARE
 
@@ -102,3 +108,22 @@ def test_the_description_covers_every_operation(client):
     page = client.get("/docs").text
     for path in description["paths"]:
         assert path.replace("{", "{") in page
+
+
+def test_work_for_a_connection_that_was_closed_ends_without_a_failure() -> None:
+    async def endless() -> None:
+        await asyncio.Event().wait()
+
+    app = FastAPI()
+    errors.install(app)
+
+    @app.get("/api/work")
+    async def work(request: Request) -> None:
+        async def closed() -> Message:
+            return {"type": "http.disconnect"}
+
+        await while_connected(Request(request.scope, closed), endless())
+
+    answer = TestClient(app).get("/api/work")
+    assert answer.status_code == CLIENT_GONE
+    assert answer.json()["detail"] == "The connection was closed."
