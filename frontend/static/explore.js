@@ -13,6 +13,7 @@ const chips = [...document.querySelectorAll("[data-series]")];
 const tools = [...document.querySelectorAll("[data-tool]")];
 const figure = figureIn(map);
 const PAUSE = 180;
+const REACH_PIXELS = 4;  // a cell may be smaller than what one can point at
 let state = new URLSearchParams(location.search);
 let Plotly, target, view, shown, tool = "pan";
 let marks = [];
@@ -165,7 +166,8 @@ function place(event) {
   return [xaxis.p2c(event.clientX - box.left - xaxis._offset), yaxis.p2c(event.clientY - box.top - yaxis._offset)];
 }
 
-const cellsAt = (event) => (shown?.kind === "cells" ? cellAt(shown, ...place(event)) : []);
+const reach = () => (REACH_PIXELS * (view[1] - view[0])) / target.clientWidth;
+const cellsAt = (event) => (shown?.kind === "cells" ? cellAt(shown, ...place(event), reach()) : []);
 
 function pointed(event) {
   const { curveNumber, pointNumber } = event.points[0];

@@ -47,10 +47,15 @@ export function countIn(answer, [x0, x1, y0, y1]) {
   return count;
 }
 
-/** How many features of each SAE stand in the cell at a place. */
-export function cellAt(answer, x, y) {
-  const { arrays, parts, world, level } = answer;
-  const [column, row] = [x - world.x0, y - world.y0].map((way) => Math.floor((way * 2 ** level) / world.size));
+/** How many features of each SAE stand in the cell at a place, or in the nearest one that is no farther than `reach`. */
+export function cellAt({ arrays, parts, total, world, level }, x, y, reach) {
+  const size = world.size / 2 ** level;
+  const outside = (value, low) => Math.max(low - value, 0, value - low - size);
+  const away = (i) => Math.hypot(outside(x, world.x0 + arrays.column[i] * size), outside(y, world.y0 + arrays.row[i] * size));
+  let nearest = -1, least = reach;
+  for (let i = 0; i < total; i++) if (away(i) < least || (nearest < 0 && away(i) <= least)) [nearest, least] = [i, away(i)];
+  if (nearest < 0) return [];
+  const [column, row] = [arrays.column[nearest], arrays.row[nearest]];
   return parts.flatMap(({ sae, start, stop }) => {
     for (let i = start; i < stop; i++) if (arrays.column[i] === column && arrays.row[i] === row) return [{ sae, count: arrays.count[i] }];
     return [];

@@ -206,7 +206,11 @@ def test_far_out_counts_are_drawn_and_near_in_points(open_page, places):
     page.evaluate(ZOOM, [x - 0.01, x + 0.01, y - 0.01, y + 0.01])
     page.wait_for_selector("#map[data-kind=points]")
     assert page.locator(".map-target image").count() == 0
-    page.mouse.click(*page.evaluate(PLACE, [x, y]))
+    x, y = page.evaluate(PLACE, [x, y])
+    page.mouse.move(x - 1, y)
+    page.mouse.move(x, y)
+    expect(page.locator(".map-hover")).to_contain_text(name.rpartition("/")[2])
+    page.mouse.click(x, y)
     expect(page).to_have_url(re.compile(f"/{name}$"))
 
 
