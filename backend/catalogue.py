@@ -76,8 +76,8 @@ class OpenRun:
 
     @cached_property
     def tables(self) -> PublishedRun:
-        """Its LanceDB tables."""
-        return PublishedRun(self.folder / "lance")
+        """Its tables."""
+        return PublishedRun(self.folder)
 
     @cached_property
     def map(self) -> PublishedMap:

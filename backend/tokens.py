@@ -5,21 +5,23 @@ completes it, and the earlier parts carry a mark. Whitespace that would not be s
 or join the text around them are shown as marks; bytes that are no UTF-8 as \xNN.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
+from typing import NamedTuple, cast
 from unicodedata import bidirectional
 
 PART = "◌"
 """Stands for a token that holds an earlier part of a character."""
 NEWLINE, TAB, SPACE = "↵", "⇥", "␣"
+MAYBE_RTL = re.compile("[\u200f\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\U00010800-\U00010fff\U0001e800-\U0001efff]")
+"""The blocks that hold every letter that is read from right to left."""
 LEVELS = 12
 """Steps of highlighting: classes a0 to a11."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenText:
+class TokenText(NamedTuple):
     """One token as shown."""
 
     text: str
@@ -44,19 +46,19 @@ class TokenView:
 
 def highlight(tokens: Sequence[bytes], values: Sequence[float], scale: float, centre: int = -1) -> list[TokenView]:
     """Tokens with their activations on a scale from 0 to `scale`; `centre` is the number of the token that counts."""
-    return [
-        TokenView(shown.text, shown.mark, value, level(value, scale), i == centre)
-        if value > 0 or i == centre
-        else _unlit(shown.text, shown.mark)
-        for i, (shown, value) in enumerate(zip(token_texts(tokens), values, strict=True))
-    ]
+    assert len(values) == len(tokens)
+    shown = token_texts(tokens)
+    views = list(map(_unlit, shown))
+    for i in [i for i, value in enumerate(values) if value > 0 or i == centre]:
+        views[i] = TokenView(*shown[i], values[i], level(values[i], scale), i == centre)
+    return views
 
 
 @lru_cache(1 << 17)
-def _unlit(text: str, mark: str) -> TokenView:
-    if text == SPACE:  # between a word and a number, often: a mark would only be in the way
+def _unlit(shown: TokenText) -> TokenView:
+    if shown.text == SPACE:  # between a word and a number, often: a mark would only be in the way
         return TokenView(" ", "", 0.0, -1)
-    return TokenView(text, mark, 0.0, -1)
+    return TokenView(*shown, 0.0, -1)
 
 
 def level(value: float, scale: float) -> int:
@@ -68,7 +70,9 @@ def level(value: float, scale: float) -> int:
 
 def token_texts(tokens: Sequence[bytes]) -> list[TokenText]:
     """How a run of tokens is shown, one for one."""
-    shown = [_whole_text(token) for token in tokens]
+    shown = list(map(_whole_text, tokens))
+    if all(shown):
+        return cast(list[TokenText], shown)
     stop = 0
     for start in [i for i, text in enumerate(shown) if text is None]:
         if start >= stop:  # a run of tokens none of which is UTF-8 by itself
@@ -98,7 +102,7 @@ def written_text(text: str) -> str:
 
 def text_direction(text: str) -> str:
     """rtl when most of its letters are read that way, else ltr. An excerpt may well begin with a foreign word."""
-    if text.isascii():
+    if not MAYBE_RTL.search(text):
         return "ltr"
     sides = [bidirectional(character) for character in text]
     return "rtl" if sides.count("R") + sides.count("AL") > sides.count("L") else "ltr"

@@ -7,6 +7,7 @@ store/
     runs/{run}/{stage}/                one artifact with its manifest.json (see data/manifests.py)
     published/{run}/{key}/             one published state, with manifest.json and rows.json (what SQL shall hold of it)
     published/{run}/{key}/lance/       LanceDB tables (see data/vectors.py)
+    published/{run}/{key}/rows/        what pages read by number (see data/rows.py)
     published/{run}/{key}/map/         points of the map and their counts (see data/maps.py)
     published/{run}/{key}/saes/{sae}/  SAE weights as published: cfg.json, sae.safetensors
 """

@@ -165,6 +165,11 @@ def features_schema(width: int, num_saes: int) -> pa.Schema:
     )
 
 
+def is_feature_row(column: str) -> bool:
+    """Whether the Arrow file of features has this column of the table, see data/rows.py."""
+    return column != "vector" and not column.startswith("cosine_")
+
+
 def splitting_schema(width: int, num_saes: int) -> pa.Schema:
     """Table `splitting`: one row per SAE of the run, in their order: what its live features have in common."""
     return pa.schema(

@@ -1,7 +1,8 @@
-"""The published tables of one run in LanceDB: written once by `publish`, read by the server.
+"""The published tables of one run: written once by `publish`, read by the server.
 
-Rows are found by number (`take`), which costs about a millisecond at any size. Lists are filtered and sorted inside
-LanceDB, which also keeps the indexes that `search` asks. Only the vocabulary is read whole.
+Rows are found by number (`take`): at any size in microseconds where they lie in an Arrow file (data/rows.py), else in
+milliseconds by LanceDB. Lists are filtered and sorted inside LanceDB, which also keeps the indexes that `search` asks.
+Only the vocabulary is read whole.
 """
 
 import errno
@@ -23,9 +24,14 @@ from lancedb.query import ColumnOrdering, FullTextOperator, MatchQuery, MultiMat
 from lancedb.table import Table
 
 from data.memory import Memory
-from data.records import EXAMPLE_KINDS, SEARCH_FIELDS, TOKENS_PER_CHUNK, SearchField
+from data.records import EXAMPLE_KINDS, SEARCH_FIELDS, TOKENS_PER_CHUNK, SearchField, is_feature_row
+from data.rows import RowFile, copying, rows_path
 
-TABLES = ("features", "examples", "neighbours", "documents", "chunks", "vocabulary", "search", "splitting")
+LANCE_FOLDER = "lance"
+TABLES = ("features", "examples", "documents", "chunks", "vocabulary", "search", "splitting")
+"""In LanceDB."""
+ROW_TABLES = ("features", "examples", "neighbours")
+"""In Arrow files: the first two are copies, see data/rows.py."""
 SEARCH_WEIGHTS: dict[SearchField, float] = {"label": 4.0, "promoted": 2.0, "examples": 1.0}
 """What a match in each field counts."""
 CHUNKS_REMEMBERED = 1 << 14
@@ -34,15 +40,22 @@ SORTS = ("index", "density", "max", "mean", "label", "label_score", "specificity
 
 
 def write_table(folder: Path, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
-    """Write one table from a stream of batches; returns its number of rows.
+    """Write one table of a published folder from a stream of batches; returns its number of rows.
 
     Raises what `batches` raises, and OSError (ENOSPC) when the disk is full: LanceDB would make a RuntimeError of both.
     """
-    assert name in TABLES, f"{name} is not a published table"
+    assert name in TABLES + ROW_TABLES, f"{name} is not a published table"
+    if name in ROW_TABLES:
+        kept = [column for column in schema.names if name != "features" or is_feature_row(column)]
+        batches = copying(rows_path(folder, name), schema, kept, batches)
+    if name not in TABLES:
+        return sum(map(len, batches))
     raised: list[Exception] = []
     reader = pa.RecordBatchReader.from_batches(schema, _noting(batches, raised))
     try:
-        table = lancedb.connect(str(folder)).create_table(name, data=reader, schema=schema, mode="overwrite")
+        table = lancedb.connect(str(folder / LANCE_FOLDER)).create_table(
+            name, data=reader, schema=schema, mode="overwrite"
+        )
         return int(table.count_rows())
     except (RuntimeError, OSError) as error:
         if raised:
@@ -62,8 +75,8 @@ def _noting(batches: Iterable[pa.RecordBatch], raised: list[Exception]) -> Itera
 
 
 def index_search(folder: Path) -> None:
-    """Index table `search` of a run: its terms as they stand, and what searches are narrowed by."""
-    table = lancedb.connect(str(folder)).open_table("search")
+    """Index table `search` of a published folder: its terms as they stand, and what searches are narrowed by."""
+    table = lancedb.connect(str(folder / LANCE_FOLDER)).open_table("search")
     as_they_stand = FTS(
         base_tokenizer="whitespace",
         lower_case=False,
@@ -84,11 +97,15 @@ class PublishedRun:
     """Read access to the tables of one published run."""
 
     folder: Path
-    """Its `lance` folder."""
+    """published/{run}/{key}"""
 
     @cached_property
     def _tables(self) -> "_Tables":
-        return _Tables(self.folder)
+        return _Tables(self.folder / LANCE_FOLDER)
+
+    @cached_property
+    def _rows(self) -> dict[str, RowFile]:
+        return {name: RowFile(rows_path(self.folder, name)) for name in ROW_TABLES}
 
     @cached_property
     def _schemas(self) -> dict[str, pa.Schema]:
@@ -97,12 +114,15 @@ class PublishedRun:
 
     def _schema(self, name: str) -> pa.Schema:
         if name not in self._schemas:
-            self._schemas[name] = self._tables[name].schema
+            self._schemas[name] = self._tables[name].schema if name in TABLES else self._rows[name].schema
         return self._schemas[name]
 
     def take(self, name: str, rows: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
         """Rows of a table by number, in the order asked for; a number may come twice."""
         names = list(columns) if columns is not None else self._schema(name).names
+        file = self._rows.get(name)
+        if file is not None and file.has(names):
+            return file.take(rows, names)
         if len(rows) == 0:
             return pa.schema([self._schema(name).field(column) for column in names]).empty_table()
         row_N = np.asarray(rows, dtype=np.int64)
@@ -123,7 +143,7 @@ class PublishedRun:
 
     def count(self, name: str) -> int:
         """Rows of a table."""
-        return int(self._tables[name].count_rows())
+        return len(self._rows[name]) if name in self._rows else int(self._tables[name].count_rows())
 
     def list_features(
         self,

@@ -30,7 +30,7 @@ from pipeline.metrics import Reconstruction, counted, reconstruct
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.progress import track
-from pipeline.published import LANCE_FOLDER, SAES_FOLDER, Published, open_published
+from pipeline.published import SAES_FOLDER, Published, open_published
 
 BATCH_TOKENS = 2048
 DOCUMENTS_AT_ONCE = 4096
@@ -71,7 +71,7 @@ class Doctor:
 
     def __init__(self, store: StorePaths, published: Published) -> None:
         self.published, self.record = published, published.record
-        self.run = PublishedRun(published.folder / LANCE_FOLDER)
+        self.run = PublishedRun(published.folder)
         self.config = self.record.recipe["model"]
         folder = store.root / self.record.model_source
         self.model = LanguageModel.load(

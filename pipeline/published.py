@@ -3,7 +3,7 @@
     published/{run}/{key}/
         manifest.json     key, counts, contract version, and a hash of every file
         rows.json         what SQL shall hold: {"run": {...}, "saes": [{...}, ...]}
-        lance/            tables, see data/vectors.py
+        lance/, rows/     tables, see data/vectors.py and data/rows.py
         map/              the map, see data/maps.py
         saes/{sae}/       cfg.json, sae.safetensors
 
@@ -30,7 +30,6 @@ from data.manifests import Manifest, check_sizes, load_manifest
 from data.sql import PublishedRunRecord, SAERecord, connect, database_url
 
 ROWS_FILE = "rows.json"
-LANCE_FOLDER = "lance"
 SAES_FOLDER = "saes"
 Rows = dict[str, Any]
 

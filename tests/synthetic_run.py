@@ -44,7 +44,7 @@ from data.vectors import index_search, write_table
 from data.words import terms
 from pipeline.config import make_recipe
 from pipeline.models.sae import SAE, SAEHeader
-from pipeline.published import LANCE_FOLDER, ROWS_FILE, SAES_FOLDER, make_visible
+from pipeline.published import ROWS_FILE, SAES_FOLDER, make_visible
 from pipeline.searchable import TOKENS_AROUND
 from tests.synthetic_splitting import best_of, splitting_batches
 
@@ -74,8 +74,8 @@ def publish_synthetic_run(
     folder = store.run(name).published(key)
     folder.mkdir(parents=True)
     for table, (schema, batches) in run.tables().items():
-        write_table(folder / LANCE_FOLDER, table, schema, batches)
-    index_search(folder / LANCE_FOLDER)
+        write_table(folder, table, schema, batches)
+    index_search(folder)
     points = list(run.points())
     world = world_of(*(np.concatenate([part[axis] for part in points]) for axis in "xy"))
     write_map(folder / MAP_FOLDER, world, sum(len(part["x"]) for part in points), points)

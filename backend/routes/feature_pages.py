@@ -1,10 +1,8 @@
 """The page of a feature, what others may embed of it, and the same as JSON."""
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from backend.cards import feature_metrics, sae_card
 from backend.catalogue import OpenSAE
@@ -15,7 +13,6 @@ from backend.feature_page import (
     TITLES,
     EmbedPage,
     FeaturePage,
-    NearGroup,
     View,
     context_links,
     document_steps,
@@ -42,30 +39,14 @@ def feature_json(sae: SAEDep, index: IndexDep) -> Feature:
 
 
 @pages.get("/{model}/{sae}/{index}")
-async def feature_page(
+def feature_page(
     request: Request, sae: SAEDep, index: IndexDep, view: Annotated[View, Query()], engine: EngineDep
 ) -> Response:
     """Everything about one feature, or with ?embed=1 what fits into a frame."""
     if view.embed:
-        return await run_in_threadpool(_embedded, request, sae, index, view)
-    # Neither needs the other, and both mostly wait for LanceDB.
-    reading = run_in_threadpool(_texts, sae, index, view), run_in_threadpool(near_groups, sae, index)
-    (feature, examples, document), near = await asyncio.gather(*reading)
-    off = engine.why_off(sae.run)
-    return await run_in_threadpool(_page, request, sae, feature, view, examples, document, near, off)
-
-
-def _page(
-    request: Request,
-    sae: OpenSAE,
-    feature: Feature,
-    view: View,
-    examples: list[Example],
-    document: WholeDocument | None,
-    near: list[NearGroup],
-    off: str,
-) -> Response:
-    links, index = context_links(feature, view), feature.index
+        return _embedded(request, sae, index, view)
+    feature, examples, document = _texts(sae, index, view)
+    near, links = near_groups(sae, index), context_links(feature, view)
     place = [link.current for link in links].index(True)
     page = FeaturePage(
         sae=sae_card(sae),
@@ -87,7 +68,7 @@ def _page(
         bars=activation_bars(feature.histogram, sae.record.histogram_scale, feature.max),
         near=near,
         map=neighbourhood(sae, feature, near),
-        off=off,
+        off=engine.why_off(sae.run),
         embed_html=embed_html(str(request.base_url).rstrip("/") + feature.href),
     )
     return render(request, "feature.html", page)

@@ -26,7 +26,6 @@ from pipeline.models.sae import HEADER_FILE, WEIGHTS_FILE, load_header
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.progress import track
 from pipeline.published import (
-    LANCE_FOLDER,
     ROWS_FILE,
     SAES_FOLDER,
     Rows,
@@ -78,15 +77,15 @@ def _write(work: Work, folder: Path) -> None:
     )
     with track("publish", tables.num_rows, "rows") as progress:
         counts = {
-            name: write_table(partial / LANCE_FOLDER, name, table.schema, table.batches(progress))
+            name: write_table(partial, name, table.schema, table.batches(progress))
             for name, table in tables.all().items()
         }
-    index_search(partial / LANCE_FOLDER)
+    index_search(partial)
     write_map(partial / MAP_FOLDER, tables.world(), tables.num_points, tables.points())
     counts["map"] = tables.num_points
     for name in work.recipe.sae_names:
         _copy_sae(work.input_folder("train") / name, partial / SAES_FOLDER / name)
-    rows = _rows(work, tables.first_rows, PublishedRun(partial / LANCE_FOLDER))
+    rows = _rows(work, tables.first_rows, PublishedRun(partial))
     (partial / ROWS_FILE).write_text(json.dumps(rows, ensure_ascii=False, allow_nan=False) + "\n")
     write_manifest(partial, _manifest(work, partial, counts))
     partial.rename(folder)
@@ -183,7 +182,7 @@ def _config(recipe: Recipe) -> dict[str, Any]:
 
 STAGE = PublishStage(
     name="publish",
-    version=2,
+    version=3,
     work=_work,
     config=_config,
     needs=("fetch", "tokenize", "harvest", "train", "examples", "evaluate", "explain", "neighbours", "project"),

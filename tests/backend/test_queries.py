@@ -9,6 +9,7 @@ from sqlalchemy import event
 from backend.catalogue import OpenSAE
 from backend.queries import Selection, get_feature, list_features, random_feature, scores_of
 from backend.tokens import visible_text
+from data.rows import RowFile
 from tests.fake_run import DEAD
 
 
@@ -77,7 +78,7 @@ def test_a_feature_reads_as_it_was_published(sae, table):
 
 @pytest.fixture
 def reads(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Every read of LanceDB or SQL, as it happens."""
+    """Every read of LanceDB, SQL or a file of rows, as it happens."""
     seen: list[str] = []
 
     def note(name: str, plain: Callable) -> Callable:
@@ -85,6 +86,7 @@ def reads(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
 
     for name in ("take_offsets", "search", "count_rows"):
         monkeypatch.setattr(LanceTable, name, note(name, getattr(LanceTable, name)))
+    monkeypatch.setattr(RowFile, "take", note("rows", RowFile.take))
     engine, listener = client.app.state.library._engine, lambda *args: seen.append("sql")
     event.listen(engine, "before_cursor_execute", listener)
     yield seen

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from backend import map_selection, map_views
 from data.layout import StorePaths
 from data.vectors import PublishedRun
-from pipeline.published import LANCE_FOLDER, open_published
+from pipeline.published import open_published
 from tests.fake_run import MARKED
 
 pytestmark = pytest.mark.browser
@@ -65,7 +65,7 @@ def pixels(page: Page) -> int:
 def places(published_store: StorePaths) -> dict[str, tuple[float, float]]:
     """Where every live feature lies, by model/sae/index, from the features themselves."""
     record, folder, _ = open_published(published_store)
-    tables, found = PublishedRun(folder / LANCE_FOLDER), {}
+    tables, found = PublishedRun(folder), {}
     for sae in record.saes:
         rows = range(sae.first_row, sae.first_row + sae.num_features)
         for index, feature in enumerate(tables.take("features", rows, ["x", "y"]).to_pylist()):

@@ -102,9 +102,9 @@ def test_an_example_leads_to_its_whole_document(open_page: Open) -> None:
 
 def test_a_text_is_tried_in_place(open_page: Open, address: str) -> None:
     text = "the river <script>alert(1)</script> of"
-    told = open_page("/docs").request.post(f"{address}/api/v1/features{FEATURE}/activations", data={"text": text}).json()
-    assert told["highest"] > 0
     page = open_page(FEATURE)
+    told = page.request.post(f"{address}/api/v1/features{FEATURE}/activations", data={"text": text}).json()
+    assert told["highest"] > 0
     page.get_by_label("Try a text on it").fill(text)
     page.get_by_role("button", name="Read").click()
     result = page.locator("#try-result")
@@ -130,7 +130,7 @@ def test_a_text_is_tried_without_scripts_on_the_prompt_page(open_page: Open) -> 
 def test_another_page_may_embed_a_feature_and_nothing_else(browser: Browser, address: str) -> None:
     """The other page is of another origin: the browser refuses what frame-ancestors does not allow.
 
-    A server of its own gives it: of a page whose address space it does not know, Chromium lets no frame ask this machine.
+    A server of its own gives it, for Chromium lets frames ask this machine only on a page that it knows to be from it.
     """
     context = browser.new_context()
     page = context.new_page()

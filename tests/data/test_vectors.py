@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import lancedb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -18,7 +19,7 @@ from data.records import (
     neighbours_schema,
     splitting_schema,
 )
-from data.vectors import PublishedRun, index_search, write_table
+from data.vectors import LANCE_FOLDER, PublishedRun, index_search, write_table
 from data.words import terms
 
 NUM_FEATURES = 300
@@ -105,7 +106,7 @@ def write(folder: Path, name: str, schema: pa.Schema, columns: Columns) -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> PublishedRun:
-    folder = tmp_path_factory.mktemp("lance")
+    folder = tmp_path_factory.mktemp("published")
     documents, chunks = make_documents()
     write(folder, "features", features_schema(4, 2), make_features())
     write(folder, "examples", PUBLISHED_EXAMPLES, make_examples())
@@ -130,6 +131,16 @@ def test_take_keeps_order_and_duplicates(run: PublishedRun) -> None:
     assert found.column_names == ["index", "sae"]
     assert found["index"].to_pylist() == [50, 3, 99, 3, 0, 64, 63]
     assert found["sae"].to_pylist() == ["b", "a", "b", "a", "a", "a", "a"]
+
+
+@pytest.mark.parametrize("name", ["features", "examples"])
+def test_what_is_taken_from_a_copy_is_what_lancedb_holds(run: PublishedRun, name: str) -> None:
+    table = lancedb.connect(str(run.folder / LANCE_FOLDER)).open_table(name).to_arrow()
+    columns = [column for column in table.column_names if column != "vector" and not column.startswith("cosine_")]
+    rows = list(range(len(table)))
+    assert run.take(name, rows, columns) == table.select(columns).combine_chunks()
+    assert run.take(name, rows[3:] + rows[:3]).to_pylist() == table.to_pylist()[3:] + table.to_pylist()[:3]
+    assert run.count(name) == len(table)
 
 
 def test_take_of_nothing_has_the_columns(run: PublishedRun) -> None:

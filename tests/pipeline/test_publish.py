@@ -4,6 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from safetensors.torch import load_file, save_file
 from sqlalchemy import text
@@ -16,12 +17,13 @@ from data.errors import ArtifactError, ConfigError, ContractError
 from data.layout import StorePaths
 from data.maps import PublishedMap
 from data.records import EXAMPLE_KINDS, EXAMPLES_FILE, TOKENS_PER_CHUNK
+from data.rows import rows_path
 from data.sql import ListRecord, PublishedRunRecord, SAERecord, connect, database_url
 from data.vectors import PublishedRun, write_table
 from data.words import terms
 from pipeline import tables
 from pipeline.doctor import run_doctor
-from pipeline.published import LANCE_FOLDER, Published, open_published
+from pipeline.published import Published, open_published
 from pipeline.searchable import NUM_TEXTS
 from pipeline.stages import publish
 from pipeline.stages.publish import finite, thin
@@ -44,7 +46,7 @@ def store(made: StorePaths, tmp_path: Path) -> StorePaths:
 
 
 def tables_of(published: Published) -> PublishedRun:
-    return PublishedRun(published.folder / LANCE_FOLDER)
+    return PublishedRun(published.folder)
 
 
 def in_sql(store: StorePaths, work: Callable[[Session], None]) -> None:
@@ -271,11 +273,15 @@ def test_a_changed_encoder_is_found(store: StorePaths, capsys: pytest.CaptureFix
 
 
 def test_shuffled_examples_are_found(store: StorePaths, capsys: pytest.CaptureFixture[str]) -> None:
-    published = open_published(store)
-    run = tables_of(published)
-    rows = np.random.default_rng(0).permutation(run.count("examples")).tolist()
-    shuffled = run.take("examples", rows)
-    write_table(published.folder / LANCE_FOLDER, "examples", shuffled.schema, shuffled.to_batches())
+    """Their values shuffled in place, so that no file has another size."""
+    path = rows_path(open_published(store).folder, "examples")
+    batches = pa.ipc.open_file(path.read_bytes()).read_all().to_batches()
+    for name in ("activation", "pre_activation"):
+        batches = [
+            batch.set_column(batch.schema.names.index(name), batch.schema.field(name), batch[name][::-1])
+            for batch in batches
+        ]
+    write_arrow(path, batches[0].schema, batches)
     assert finds(store, "1-batchtopk-64: activations", capsys)
 
 
@@ -292,7 +298,7 @@ def test_a_changed_metric_is_found(store: StorePaths, capsys: pytest.CaptureFixt
 
 
 def test_a_flipped_byte_is_found_by_reading_every_byte(store: StorePaths, capsys: pytest.CaptureFixture[str]) -> None:
-    path = next((open_published(store).folder / LANCE_FOLDER / "neighbours.lance" / "data").iterdir())
+    path = open_published(store).folder / "rows" / "neighbours.arrow"
     content = bytearray(path.read_bytes())
     content[10] ^= 1
     path.write_bytes(content)

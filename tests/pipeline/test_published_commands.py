@@ -12,7 +12,7 @@ from data.layout import StorePaths
 from data.records import EXAMPLE_KINDS
 from data.vectors import PublishedRun
 from pipeline import archive, serving, showpieces, summary
-from pipeline.published import LANCE_FOLDER, open_published
+from pipeline.published import open_published
 from tests.fakes import publish_fake_run
 
 
@@ -39,7 +39,7 @@ def test_showpieces_keep_their_promise(published: StorePaths, monkeypatch: pytes
     monkeypatch.setattr(showpieces, "MAX_DENSITY", 1.0)
     monkeypatch.setattr(showpieces, "MIN_AGREEMENT", 0.2)
     run = open_published(published)
-    tables = PublishedRun(run.folder / LANCE_FOLDER)
+    tables = PublishedRun(run.folder)
     pieces = showpieces.find_showpieces(tables, [sae.name for sae in run.record.saes], 5)
     assert pieces
     assert len({piece.word.casefold() for piece in pieces}) == len(pieces)
