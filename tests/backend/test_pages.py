@@ -98,7 +98,7 @@ def test_hostile_tokens_are_shown_literally(pages, path):
     shown = "".join(token.text for token in example.tokens)
     assert shown in page.text
     assert not {"\x00", "\u202e", "\u200f", "\x1b"} & set(page.text)
-    assert len([tag for tag, _ in page.elements if tag == "script"]) == 3
+    assert all((a.get("src") or "").startswith("/static/") for tag, a in page.elements if tag == "script")
 
 
 def test_hostile_texts_do_reach_the_pages(client):
