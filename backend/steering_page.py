@@ -11,7 +11,7 @@ from backend.catalogue import Library
 from backend.contexts import Page
 from backend.engine import EngineStatus
 from backend.live import Mode, RefusedError, Scope
-from backend.openings import Opening
+from backend.openings import Opening, Openings
 from backend.queries import FeatureSummary
 from backend.steering import MAX_FEATURES, Chip, SteerBody, SteeredFeature, parse_argument, parse_strength
 from backend.steering_results import ENDINGS, RowResult, SteeredFeatureResult, SteeringResult, TokenResult
@@ -93,7 +93,9 @@ class SteerPage(Page):
     suggestions: list[tuple[FeatureSummary, str]]
     """Features to start with, and the address with each."""
     openings: list[tuple[Opening, str]]
-    """Whole examples, and the address of each."""
+    """Whole examples, and the address of each, with which the same is written again."""
+    found: str
+    """How the examples were found, or why there is none."""
     status: EngineStatus
     max_features: int
     max_new_tokens: int
@@ -124,7 +126,7 @@ def make_page(
     problem: str,
     off: str,
     suggestions: Sequence[FeatureSummary],
-    openings: Sequence[Opening],
+    openings: Openings,
     status: EngineStatus,
     max_new_tokens: int,
 ) -> SteerPage:
@@ -138,7 +140,8 @@ def make_page(
         chips=chips,
         removals=[form.href([other for other in arguments if other != chip.argument]) for chip in chips],
         suggestions=[(s, form.href([*arguments, Chip(s, START).argument])) for s in suggestions if s.name not in named],
-        openings=[(one, SteerForm(prompt=one.prompt).href([Chip(one.feature, START).argument])) for one in openings],
+        openings=[(one, _opening_href(one)) for one in openings.examples],
+        found=openings.found,
         status=status,
         max_features=MAX_FEATURES,
         max_new_tokens=max_new_tokens,
@@ -193,6 +196,10 @@ def to_body(form: SteerForm, chips: Sequence[Chip]) -> SteerBody:
         max_new_tokens=form.new_tokens,
         seed=form.seed,
     )
+
+
+def _opening_href(one: Opening) -> str:
+    return SteerForm(prompt=one.prompt, temperature=0, new_tokens=one.new_tokens).href([one.chip.argument])
 
 
 def _again(result: SteeringResult) -> str:

@@ -58,6 +58,9 @@ class PublishedRunRecord(Base):
     """Counts of the fetch, tokenize, harvest and examples manifests, by stage name."""
     showpieces: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     """Features to begin with: sae, index, label, word and agreement of each, see pipeline/showpieces.py."""
+    responses: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """What stage `respond` measured: why_none, the numbers of features probed and of texts written and responding, and
+    the best of these, see data.records.RESPONSES_FILE."""
     created: Mapped[datetime]
     """When it was published, UTC without a time zone."""
     saes: Mapped[list["SAERecord"]] = relationship(

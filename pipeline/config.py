@@ -18,6 +18,8 @@ RECIPES = Path(__file__).parent / "recipes"
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+Opening = Annotated[str, StringConstraints(pattern=r"\S", max_length=1000)]
+Strength = Annotated[float, Field(gt=0, le=10)]
 
 
 class Section(BaseModel):
@@ -166,6 +168,32 @@ class ExplainConfig(Section):
     """Most promoted and most suppressed tokens kept."""
 
 
+class RespondConfig(Section):
+    """Which features are held while the model writes, to find some that turn the text to their word."""
+
+    candidates: Annotated[int, Field(ge=0)] = 256
+    """Features that are probed after each opening; 0 measures nothing."""
+    written: Positive = 10
+    """Of these, after each opening, so many write a text at each strength."""
+    openings: Annotated[tuple[Opening, ...], Field(min_length=1)] = (
+        "I am a",
+        "She is the",
+        "This is the",
+    )
+    """What the model continues."""
+    strengths: Annotated[tuple[Strength, ...], Field(min_length=1)] = (1.5, 3.0)
+    """Times a feature's highest activation on the corpus, at most 10."""
+    new_tokens: Annotated[int, Field(ge=2)] = 24
+    """Length of a text."""
+
+    @model_validator(mode="after")
+    def _check_once(self) -> Self:
+        for name, values in (("openings", self.openings), ("strengths", self.strengths)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"one of the {name} is named twice")
+        return self
+
+
 class NeighboursConfig(Section):
     """Nearest features by decoder cosine."""
 
@@ -194,6 +222,7 @@ class Recipe(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     examples: ExamplesConfig = ExamplesConfig()
     explain: ExplainConfig = ExplainConfig()
+    respond: RespondConfig = RespondConfig()
     neighbours: NeighboursConfig = NeighboursConfig()
     project: ProjectConfig = ProjectConfig()
 

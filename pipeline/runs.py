@@ -26,6 +26,7 @@ STAGES = (
     "examples",
     "evaluate",
     "explain",
+    "respond",
     "neighbours",
     "project",
     "publish",

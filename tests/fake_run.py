@@ -8,6 +8,7 @@ Shapes: N training tokens, F features, D width, V vocabulary.
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from data.records import (
     MAP_FILE,
     METRICS_FILE,
     NEIGHBOURS_FILE,
+    RESPONSES_FILE,
     STATISTICS,
     STATISTICS_FILE,
     histogram_edges,
@@ -41,6 +43,7 @@ from data.records import (
 from pipeline.config import Recipe, SAEConfig, make_recipe
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE, SAEHeader
+from pipeline.responses import Response
 from pipeline.stages import publish
 from tests.fakes import make_corpus
 
@@ -110,6 +113,7 @@ class FakeRun:
         self.saes = [self._sae(config) for config in self.recipe.train.saes]
         self._examples_and_explanations()
         self._train_and_evaluate()
+        self._responses()
         self._neighbours_and_map()
         publish.run(self.recipe, self.paths)
 
@@ -286,6 +290,32 @@ class FakeRun:
                 "promoted": promoted.indices[f].tolist(), "promoted_logits": promoted.values[f].tolist(),
                 "suppressed": suppressed.indices[f].tolist(), "suppressed_logits": (-suppressed.values[f]).tolist(),
             }  # fmt: skip
+
+    def _responses(self) -> None:
+        """As if something had been written: a good text, a hostile one, and one that does not respond."""
+        sae, openings = self.saes[0].header.name, self.recipe.respond.openings
+        common = {
+            "label": "river",
+            "probability": 0.5,
+            "baseline": " the war",
+            "baseline_count": 0,
+            "longest_run": 1,
+            "ending": "length",
+        }
+        good = [
+            Response(sae=sae, index=MARKED + place, opening=opening, word=word, strength=1.5, steered=text,
+                     steered_count=count, distinct=1.0, **common)
+            for place, (opening, word, text, count) in enumerate(zip(
+                openings, ["river", "<b>music</b>", "war"],
+                [" river of a river", f" <b>music</b>{HOSTILE[0]}\u202e\x00 <b>music</b>", " war war war"], [2, 2, 3],
+                strict=True,
+            ))
+        ]  # fmt: skip
+        none = replace(good[0], steered=" the river", steered_count=1)
+        found = {"why_none": "", "probed": [], "written": [one.as_json() for one in [*good, none]],
+                 "best": [one.as_json() for one in good]}  # fmt: skip
+        (self._folder("respond") / RESPONSES_FILE).write_text(json.dumps(found))
+        self._put("respond", {})
 
     def _neighbours_and_map(self) -> None:
         W_RD = torch.cat([sae.W_dec_FD for sae in self.saes])

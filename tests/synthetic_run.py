@@ -48,6 +48,8 @@ from pipeline.published import ROWS_FILE, SAES_FOLDER, make_visible
 from pipeline.searchable import TOKENS_AROUND
 from tests.synthetic_splitting import best_of, splitting_batches
 
+NO_RESPONSES = {"why_none": "There is no model.", "probed": 0, "written": 0, "responded": 0, "best": []}
+
 ROWS_PER_BATCH = 1 << 15
 MODEL, LAYER, WIDTH, NEAREST = "synthetic", 1, 8, 10
 SHARES = (1 / 64, 1 / 16, 1 / 4)
@@ -182,7 +184,7 @@ class SyntheticRun:
         run = {
             "contract": CONTRACT_VERSION, "model": MODEL, "model_source": "models/none", "layer": LAYER,
             "recipe": recipe.model_dump(mode="json"), "corpus": {"fetch": {}, "harvest": {}, **corpus},
-            "showpieces": [], "created": "2026-01-01T00:00:00",
+            "showpieces": [], "responses": NO_RESPONSES, "created": "2026-01-01T00:00:00",
         }  # fmt: skip
         saes = [
             {"position": position, "first_row": first_row, "config": one.model_dump(mode="json"), "name": name,

@@ -22,6 +22,16 @@ Edit = Callable[[Tensor, Tensor], Tensor]
 """From the residual stream after layer N [B, L, D] and the positions [B, L] to what the later layers read."""
 
 
+def obstacle(model: Any) -> str:
+    """Why a model of transformers cannot be written with here; "" when it can."""
+    if type(model).__name__ == "LlamaForCausalLM":
+        return ""
+    return (
+        f"{type(model).__name__} cannot be steered: writing works with LlamaForCausalLM alone so far. Prompts and "
+        "features of this model can be seen all the same"
+    )
+
+
 class Cache:
     """Keys and values of every row, in places of its own."""
 
@@ -44,11 +54,9 @@ class Decoder:
     def __init__(self, language_model: LanguageModel) -> None:
         """Raises ModelError when the model is not a Llama: no other is ever run as if it were one."""
         model = language_model.model
-        if type(model).__name__ != "LlamaForCausalLM":
-            raise ModelError(
-                f"{type(model).__name__} cannot be steered: writing works with LlamaForCausalLM alone so far. Prompts "
-                "and features of this model can be seen all the same"
-            )
+        reason = obstacle(model)
+        if reason:
+            raise ModelError(reason)
         self.layer = language_model.layer
         self.context_length = language_model.context_length
         self.stop_ids = _stop_ids(model)

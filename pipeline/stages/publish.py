@@ -18,7 +18,7 @@ from data import CONTRACT_VERSION, __version__
 from data.layout import RunPaths
 from data.manifests import Manifest, hash_folder, load_manifest, write_manifest
 from data.maps import MAP_FOLDER, write_map
-from data.records import CURVE_FILE, METRICS_FILE
+from data.records import CURVE_FILE, METRICS_FILE, RESPONSES_FILE
 from data.vectors import PublishedRun, index_search, write_table
 from pipeline.config import Recipe
 from pipeline.fetched import model_folder
@@ -134,6 +134,7 @@ def _rows(work: Work, first_rows: list[int], tables: PublishedRun) -> Rows:
         "recipe": recipe.model_dump(mode="json"),
         "corpus": {stage: work.inputs[stage].counts for stage in COUNTED_STAGES},
         "showpieces": [asdict(piece) for piece in showpieces],
+        "responses": _responses(work.input_folder("respond")),
         "created": datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds"),
     }
     saes = [
@@ -147,6 +148,18 @@ def _rows(work: Work, first_rows: list[int], tables: PublishedRun) -> Rows:
         for position, config in enumerate(recipe.train.saes)
     ]
     return dict(finite({"run": run, "saes": saes}))
+
+
+def _responses(folder: Path) -> dict[str, Any]:
+    """The best of what was measured, and how much that was."""
+    found = json.loads((folder / RESPONSES_FILE).read_text())
+    return {
+        "why_none": found["why_none"],
+        "probed": len(found["probed"]),
+        "written": len(found["written"]),
+        "responded": sum(one["responds"] for one in found["written"]),
+        "best": found["best"],
+    }
 
 
 def _trained(folder: Path) -> dict[str, Any]:
@@ -185,7 +198,18 @@ STAGE = PublishStage(
     version=3,
     work=_work,
     config=_config,
-    needs=("fetch", "tokenize", "harvest", "train", "examples", "evaluate", "explain", "neighbours", "project"),
+    needs=(
+        "fetch",
+        "tokenize",
+        "harvest",
+        "train",
+        "examples",
+        "evaluate",
+        "explain",
+        "respond",
+        "neighbours",
+        "project",
+    ),
     finish=lambda work: make_visible(work.paths, work.key),
 )
 run = STAGE.run

@@ -341,3 +341,15 @@ def test_results_survive_a_restart_another_publication_and_a_machine_without_the
 @pytest.mark.parametrize("address", ["/r/none", "/r/" + "0" * 20, "/r/" + "0" * 20 + ".json"])
 def test_an_address_without_a_result_is_not_found(server: Server, address: str) -> None:
     assert server.http.get(address).status_code == 404
+
+
+def test_the_page_offers_what_was_measured_literally(server: Server) -> None:
+    page = server.http.get("/steer").text
+    assert "4 texts were written with a feature held; 3 responded" in page
+    assert "It wrote “river” twice, the baseline never." in page
+    assert "&lt;b&gt;music&lt;/b&gt;&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<b>music" not in page
+    assert "\u202e" not in page.partition("Examples that respond")[2]
+    href = "/steer?f=tiny%2F1-relu-64%2F7%3A1.5&amp;temperature=0.0&amp;new_tokens=24"
+    assert f'href="{href}"' in page
+    assert 'name="temperature" min="0" max="2" step="0.1" value="0"' in server.http.get(unescape(href)).text

@@ -6,7 +6,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, create_engine, func, inspect, select, text
+from sqlalchemy import Engine, MetaData, Table, create_engine, func, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -36,7 +36,7 @@ def make_run(name: str, sae: str) -> PublishedRunRecord:
     common = {"model": "tiny", "first_row": 0, "num_features": 4, "architecture": "relu", "config": {}, "metrics": {}}
     return PublishedRunRecord(
         name=name, key="0" * 16, contract=1, model="tiny", model_source="models/tiny", layer=1, recipe={"seed": 0},
-        corpus={}, showpieces=[], created=datetime(2026, 1, 2),
+        corpus={}, showpieces=[], responses={}, created=datetime(2026, 1, 2),
         saes=[SAERecord(name=f"{sae}-{i}", position=i, curve=[], histogram_scale=0.1, **common) for i in (1, 0)],
     )  # fmt: skip
 
@@ -79,10 +79,16 @@ def test_what_was_published_before_there_were_lists_stays(tmp_path) -> None:
     with old.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
-    with Session(old) as session, session.begin():
-        session.add(make_run("first", "1-relu"))
+        run = make_run("first", "1-relu")
+        for table, records in (("runs", [run]), ("saes", run.saes)):
+            known = Table(table, MetaData(), autoload_with=connection)
+            values = [{c.name: getattr(one, c.name) for c in known.columns if c.name != "id"} for one in records]
+            connection.execute(known.insert(), [{**one, "run_id": 1} if table == "saes" else one for one in values])
     prepare(old)
     with Session(old) as session, session.begin():
+        responses = session.scalars(select(PublishedRunRecord)).one().responses
+        assert "before responses were measured" in responses["why_none"]
+        assert responses["best"] == []
         assert [sae.name for sae in session.scalars(select(PublishedRunRecord)).one().saes] == ["1-relu-0", "1-relu-1"]
         moment = datetime(2026, 1, 2)
         kept = ListRecord(id="a" * 16, secret_hash="", name="n", note="", created=moment, changed=moment)
