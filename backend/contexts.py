@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from backend.downloads import Download
-from backend.queries import FeatureList, Neighbours, Score, Selection, Sort
+from backend.queries import Neighbours
 from backend.security import PLOTS, STRICT
+from backend.selection import FeatureList, Score, Selection, Sort
 
 
 @dataclass(frozen=True)

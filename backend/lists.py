@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 from backend.contexts import Column, Link, Pager
-from backend.queries import FeatureList, Score, Selection, Sort
+from backend.selection import FeatureList, Score, Selection, Sort
 from backend.templates import query
 
 COLUMNS: dict[Sort, tuple[str, str]] = {

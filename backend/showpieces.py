@@ -3,16 +3,8 @@
 from dataclasses import dataclass, replace
 
 from backend.catalogue import OpenRun, OpenSAE
-from backend.queries import (
-    Example,
-    Feature,
-    FeatureSummary,
-    Selection,
-    get_examples,
-    get_feature,
-    get_summaries,
-    list_features,
-)
+from backend.queries import Example, Feature, FeatureSummary, get_examples, get_feature, get_summaries
+from backend.selection import Selection, list_features
 
 SHOWPIECES = 8
 RARE_SELECTION = Selection(sort="max", alive=True, min_density=1e-4, max_density=3e-3, per_page=40)

@@ -9,17 +9,9 @@ from backend.catalogue import OpenSAE
 from backend.contexts import NeighbourGroup
 from backend.dependencies import IndexDep, SAEDep
 from backend.errors import not_found
-from backend.queries import (
-    Example,
-    Feature,
-    FeatureList,
-    Neighbours,
-    get_examples,
-    get_feature,
-    get_neighbours,
-    list_features,
-)
+from backend.queries import Example, Feature, Neighbours, get_examples, get_feature, get_neighbours
 from backend.routes.saes import SelectionQuery
+from backend.selection import FeatureList, list_features
 from data.records import ExampleKind
 
 router = APIRouter(prefix="/api/v1/features", tags=["features"])

@@ -10,7 +10,7 @@ from backend.dependencies import EngineDep, LibraryDep, RunDep
 from backend.errors import not_found
 from backend.home_page import home
 from backend.openapi import operations
-from backend.queries import random_feature
+from backend.selection import random_feature
 from backend.templates import render
 
 router = APIRouter(include_in_schema=False)

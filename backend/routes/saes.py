@@ -12,7 +12,7 @@ from backend.dependencies import LibraryDep, SAEDep
 from backend.downloads import downloads
 from backend.figures import Figure, curve_figures, density_figure
 from backend.lists import columns, density_link, pager, presets
-from backend.queries import Selection, list_features, scores_of
+from backend.selection import Selection, list_features, scores_of
 from backend.templates import render
 
 router = APIRouter(prefix="/api/v1/saes", tags=["SAEs"])

@@ -17,7 +17,8 @@ from backend.attribution import correlate
 from backend.colouring import find_example, signed_step
 from backend.connections import while_connected
 from backend.engine_attribution import Stepwise
-from backend.queries import Selection, get_feature, list_features
+from backend.queries import get_feature
+from backend.selection import Selection, list_features
 from backend.settings import Settings
 from backend.worker import Call, StoppedError, Worker
 from data.layout import StorePaths

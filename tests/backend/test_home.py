@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from backend import home_page
 from backend.app import create_app
 from backend.catalogue import OpenSAE
-from backend.queries import Selection, list_features
+from backend.selection import Selection, list_features
 from backend.settings import Settings
 from backend.templates import number, share, size
 from data.layout import StorePaths

@@ -7,7 +7,8 @@ from lancedb.table import LanceTable
 from sqlalchemy import event
 
 from backend.catalogue import OpenSAE
-from backend.queries import Selection, get_feature, list_features, random_feature, scores_of
+from backend.queries import get_feature
+from backend.selection import Selection, list_features, random_feature, scores_of
 from backend.tokens import visible_text
 from data.rows import RowFile
 from tests.fake_run import DEAD

@@ -13,7 +13,7 @@ SAE = "/tiny/1-relu-256"
 
 def test_home_leads_on_by_search_and_at_random(open_page):
     page = open_page("/")
-    page.get_by_role("searchbox", name="Search features").fill("oxford")
+    page.get_by_role("searchbox", name="Words to search for").fill("oxford")
     page.get_by_role("button", name="Search", exact=True).click()
     expect(page).to_have_url(re.compile(r"/search\?q=oxford"))
     page.go_back()
