@@ -33,7 +33,7 @@ def path_of(page: Page) -> str:
 def test_a_list_is_made_annotated_reordered_by_keyboard_and_shared(open_page: Open):
     page = make(open_page, "Rivers")
     expect(page.locator("[data-list-status]")).to_contain_text("The list is made")
-    assert "done=" not in page.url
+    expect(page).not_to_have_url(re.compile("done="))
     note = page.get_by_label(f"Note on {FEATURES[0]}")
     note.fill("first\nof two lines")
     note.press("Tab")

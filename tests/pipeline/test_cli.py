@@ -156,6 +156,7 @@ INTERRUPT = """
 import signal, sys
 from pipeline import cli
 from pipeline.stages import fetch
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started the tests deaf to it
 fetch.ensure_model = lambda *_: signal.raise_signal(signal.SIGINT)
 sys.argv = ["monosema", *sys.argv[1:]]
 cli.main()
