@@ -197,7 +197,7 @@ async def explain(
     if not state.target:
         return builder.section(likely)
     try:
-        outcome = await engine.steps(run, lambda: attributor.explain(saes, prompt, state.question))
+        outcome = await engine.steps(run, lambda: attributor.explain(saes, prompt, state.question), saes)
     except RefusedError as error:
         return builder.section(likely, problem=str(error))
     found = await run_in_threadpool(lambda: [join(sae, outcome.attributed[sae.name], SHOWN) for sae in saes])

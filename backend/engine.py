@@ -64,8 +64,8 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.worker = Worker(settings.live_queue)
         self.models = Models(settings)
+        self.worker = Worker(settings.live_queue, self.models.room_for)
         self.reader = Reader(settings, self.models)
         self.attributor = Attributor(self.models, self.reader)
         self._most_rows = settings.live_rows
@@ -80,9 +80,13 @@ class Engine:
         return self.models.holds(run)
 
     def prepare(self, run: OpenRun) -> None:
-        """Load the model of a run in the background, for a page that will ask soon. Does nothing when all is busy."""
-        if not self.why_off(run) and not self.models.holds_a_model and self.worker.waiting == 0:
-            self.worker.submit(Call(lambda: self.models.load(run), self.models.key(run)))
+        """Load the model of a run in the background, for a page that will ask soon.
+
+        Does nothing when all is busy, nor when it could not be loaded before: only who asks for an answer tries again.
+        """
+        idle = not self.models.holds_a_model and self.worker.waiting == 0
+        if idle and not self.why_off(run) and not self.models.failed(run):
+            self.worker.submit(Call(lambda: self.models.load(run), self.models.needs(run)))
 
     def status(self) -> EngineStatus:
         """What is in memory, and how many wait. From any thread."""
@@ -100,13 +104,13 @@ class Engine:
         """End the worker."""
         self.worker.stop()
 
-    async def call(self, run: OpenRun, function: Callable[[], T]) -> T:
-        """The result of a short function that works with the model of a run, on the worker's thread.
+    async def call(self, run: OpenRun, function: Callable[[], T], saes: Sequence[OpenSAE] = ()) -> T:
+        """The result of a short function that works with the model of a run and some SAEs, on the worker's thread.
 
         Raises EngineOffError, BusyError, TooSlowError, and whatever the function raises.
         """
         self._require(run)
-        call: Call[T] = Call(function, self.models.key(run))
+        call: Call[T] = Call(function, self.models.needs(run, saes))
         self.worker.submit(call)
         longest = self._settings.live_queue_seconds + self._settings.live_first_token_seconds
         try:
@@ -114,13 +118,13 @@ class Engine:
         finally:
             call.cancel()  # if it still waits, nobody waits for it any more
 
-    async def steps(self, run: OpenRun, function: Callable[[], Iterator[T | None]]) -> T:
+    async def steps(self, run: OpenRun, function: Callable[[], Iterator[T | None]], saes: Sequence[OpenSAE] = ()) -> T:
         """The result of a longer function, which yields None after each step and at last its result.
 
         Whoever stops waiting cancels it. Raises as `call` does.
         """
         self._require(run)
-        job: Stepwise[T] = Stepwise(self.worker, function, self.models.key(run))
+        job: Stepwise[T] = Stepwise(self.worker, function, self.models.needs(run, saes))
         self.worker.submit(job)
         longest = self._settings.live_queue_seconds + self._settings.live_run_seconds
         try:
@@ -138,7 +142,7 @@ class Engine:
 
     async def activations(self, saes: Sequence[OpenSAE], prompt: Prompt) -> Reading:
         """What a prompt activates in some SAEs of one run. Raises as `tokenize` does."""
-        return await self.call(saes[0].run, lambda: self.reader.read(saes, prompt))
+        return await self.call(saes[0].run, lambda: self.reader.read(saes, prompt), saes)
 
     async def can_chat(self, run: OpenRun) -> bool:
         """Whether the model of a run has a chat template. Raises EngineOffError, Busy."""
@@ -151,10 +155,11 @@ class Engine:
     async def steer(self, request: SteerRequest) -> AsyncGenerator[SteerEvent]:
         """Write the rows of a request. Whoever stops listening cancels it.
 
-        Raises before the first event: EngineOffError, BusyError; later RefusedError when this model cannot be steered
-        so, TooSlowError when a time limit is reached.
+        Raises before the first event: EngineOffError, BusyError, RefusedError when its SAEs find no room together;
+        later RefusedError when this model cannot be steered so, TooSlowError when a time limit is reached.
         """
         self._require(request.run)
+        self.models.check_room(request.saes)
         events: asyncio.Queue[SteerEvent | Exception] = asyncio.Queue()
         job = SteerJob(self._writer, request, asyncio.get_running_loop(), events)
         self.worker.submit(job)

@@ -35,9 +35,9 @@ MOVED = 8
 class Stepwise(Job, Generic[T]):
     """A longer function in steps. Between two of them short calls pass, and it may be cancelled."""
 
-    def __init__(self, worker: Worker, function: Callable[[], Iterator[T | None]], about: Hashable = None) -> None:
+    def __init__(self, worker: Worker, function: Callable[[], Iterator[T | None]], needs: Hashable = None) -> None:
         """function: yields None after each step, and at last its result."""
-        super().__init__(about)
+        super().__init__(needs)
         self._worker, self._function = worker, function
         self.future: Future[T] = Future()
 
@@ -96,12 +96,13 @@ class Attributor:
         from pipeline.models.exact import ExactModel
 
         loaded = self._models.load(sae.run)
-        weights = self._models.sae(sae)
-        yield None
         tokens_L = torch.tensor([loaded.tokenizer.bos_id, *tokens])
-        found = models_errors(
-            lambda: fire(ExactModel(loaded.model), weights, index, tokens_L, len(tokens)), RefusedError
-        )
+        with self._models.hold([sae]):
+            weights = self._models.sae(sae)
+            yield None
+            found = models_errors(
+                lambda: fire(ExactModel(loaded.model), weights, index, tokens_L, len(tokens)), RefusedError
+            )
         yield Fired(found.activation, found.effect_L.tolist())
 
     def changed(self, sae: OpenSAE, index: int, tokens: Sequence[int], place: int) -> Iterator[Changed | None]:
@@ -112,14 +113,15 @@ class Attributor:
         from pipeline.models.exact import ExactModel
 
         loaded = self._models.load(sae.run)
-        weights, model = self._models.sae(sae), ExactModel(loaded.model)
-        tokens = [loaded.tokenizer.bos_id, *tokens]
-        x_LD, left_out_L = self._stream(loaded, sae.run, tokens)
-        yield None
+        model, tokens = ExactModel(loaded.model), [loaded.tokenizer.bos_id, *tokens]
         tokens_L, last = torch.tensor(tokens), len(tokens) - 1
-        found = changes(model, weights, index, x_LD, left_out_L, tokens_L, range(last + 1))
-        yield None
-        raised, lowered = moved(model, weights, index, x_LD, left_out_L, place + 1, MOVED)
+        with self._models.hold([sae]):
+            weights = self._models.sae(sae)
+            x_LD, left_out_L = self._stream(loaded, sae.run, tokens)
+            yield None
+            found = changes(model, weights, index, x_LD, left_out_L, tokens_L, range(last + 1))
+            yield None
+            raised, lowered = moved(model, weights, index, x_LD, left_out_L, place + 1, MOVED)
         yield Changed(
             changes=found.next_N[:last].tolist(),
             kl=float(found.kl_N[place + 1]),
@@ -145,10 +147,11 @@ class Attributor:
         yield None
         attributed = {}
         for sae in saes:
-            for found in _attributed(model, traced, self._models.sae(sae), question.k):
-                yield None
-                if found is not None:
-                    attributed[sae.name] = found
+            with self._models.hold([sae]):
+                for found in _attributed(model, traced, self._models.sae(sae), question.k):
+                    yield None
+                    if found is not None:
+                        attributed[sae.name] = found
         pieces = loaded.pieces
         yield Outcome(
             tokens=tokens,

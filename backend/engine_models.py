@@ -5,8 +5,9 @@ without the model's folder, starts and shows everything else; `Models.why_off` s
 """
 
 import importlib.util
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -26,6 +27,15 @@ T = TypeVar("T")
 ModelKey = tuple[Path, int, str]
 """Folder, layer and dtype of a model in memory."""
 NEEDED = ("torch", "transformers", "safetensors")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a job needs in memory."""
+
+    model: ModelKey
+    saes: frozenset[tuple[Path, int]]
+    """Folder and bytes of each."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,10 @@ class Models:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._loaded: Loaded | None = None
+        self._failed: ModelKey | None = None
         self._saes: OrderedDict[Path, SAE] = OrderedDict()
+        self._held: Counter[Path] = Counter()
+        self._limit = int(settings.live_sae_gb * 1e9)
 
     def folder(self, run: OpenRun) -> Path:
         """Of the run's model; an absolute source stays as it is."""
@@ -93,32 +106,74 @@ class Models:
         """What the model of a run is loaded as."""
         return self.folder(run), run.record.layer, run.record.recipe["model"]["dtype"]
 
+    def needs(self, run: OpenRun, saes: Iterable[OpenSAE] = ()) -> Needs:
+        """What work with the model of a run and some of its SAEs needs."""
+        return Needs(self.key(run), frozenset((sae.folder, _size(sae)) for sae in saes))
+
+    def room_for(self, needs: Sequence[Hashable]) -> bool:
+        """Whether what several jobs need (Needs each) finds room together: one model, and SAEs within the limit."""
+        known = [one for one in needs if isinstance(one, Needs)]
+        saes = frozenset[tuple[Path, int]]().union(*(one.saes for one in known))
+        return len({one.model for one in known}) == 1 and sum(size for _, size in saes) <= self._limit
+
+    def check_room(self, saes: Sequence[OpenSAE]) -> None:
+        """Raise RefusedError when several SAEs that are used at the same time find no room together."""
+        sizes = [_size(sae) for sae in saes]
+        if len(saes) > 1 and sum(sizes) > self._limit:
+            raise RefusedError(
+                f"{', '.join(sae.name for sae in saes)} take {sum(sizes) / 1e9:.1f} GB together, the server may use "
+                f"{self._limit / 1e9:.1f}: choose features of fewer or smaller SAEs, or set MONOSEMA_LIVE_SAE_GB higher"
+            )
+
+    def failed(self, run: OpenRun) -> bool:
+        """Whether the last model that was to be loaded is that of this run, and could not be. From any thread."""
+        return self._failed == self.key(run)
+
     def load(self, run: OpenRun) -> Loaded:
         """The model of a run; the former one goes before it comes. Raises EngineOffError when it cannot be loaded."""
         key = self.key(run)
         if self._loaded is None or self._loaded.key != key:
-            self._loaded = None
+            self._loaded, self._failed = None, key
             self._loaded = models_errors(lambda: _load(key, self._settings.live_device), EngineOffError)
+            self._failed = None
         return self._loaded
 
     def sae(self, sae: OpenSAE) -> "SAE":
-        """An SAE in memory; those used longest ago go when it would not fit beside them. Raises EngineOffError."""
-        from pipeline.models.sae import SAE, load_header
+        """An SAE in memory; those used longest ago go when it would not fit beside them. Raises EngineOffError.
+
+        Whoever works with it for more than a moment says so with `hold`.
+        """
+        from pipeline.models.sae import SAE
 
         if sae.folder not in self._saes:
-            header = models_errors(lambda: load_header(sae.folder), EngineOffError)
-            needed, limit = 8 * header.num_features * header.width, int(self._settings.live_sae_gb * 1e9)
-            if needed > limit:
-                raise EngineOffError(
-                    f"{sae.name} takes {needed / 1e9:.1f} GB, the server may use {limit / 1e9:.1f}: set "
-                    "MONOSEMA_LIVE_SAE_GB higher, or choose a smaller SAE"
-                )
-            while self._saes and needed + sum(map(_bytes, self._saes.values())) > limit:
-                self._saes.popitem(last=False)
+            self._make_room(sae)
             device = self._settings.live_device
             self._saes[sae.folder] = models_errors(lambda: SAE.load(sae.folder, device), EngineOffError)
         self._saes.move_to_end(sae.folder)
         return self._saes[sae.folder]
+
+    @contextmanager
+    def hold(self, saes: Iterable[OpenSAE]) -> Iterator[None]:
+        """SAEs that stay in memory once they are there, as long as the block runs."""
+        folders = [sae.folder for sae in saes]
+        self._held.update(folders)
+        try:
+            yield
+        finally:
+            self._held -= Counter(folders)  # forgets those at 0
+
+    def _make_room(self, sae: OpenSAE) -> None:
+        """Drop what nobody holds, used longest ago first, until there is room for an SAE. Raises EngineOffError."""
+        needed = _size(sae)
+        if needed > self._limit:
+            raise EngineOffError(
+                f"{sae.name} takes {needed / 1e9:.1f} GB, the server may use {self._limit / 1e9:.1f}: set "
+                "MONOSEMA_LIVE_SAE_GB higher, or choose a smaller SAE"
+            )
+        loose = [folder for folder in self._saes if folder not in self._held]
+        while needed + sum(map(_bytes, self._saes.values())) > self._limit:
+            assert loose, "work was let in beside SAEs that leave no room for it"
+            del self._saes[loose.pop(0)]
 
     def sae_sizes(self) -> dict[str, int]:
         """Bytes of the SAEs in memory by name. From any thread."""
@@ -157,3 +212,8 @@ def _load(key: ModelKey, device: str) -> Loaded:
 
 def _bytes(sae: "SAE") -> int:
     return 8 * sae.W_enc_FD.numel()
+
+
+def _size(sae: OpenSAE) -> int:
+    """Bytes that an SAE takes in memory: two matrices of 32-bit numbers."""
+    return 8 * sae.num_features * sae.run.tables.width

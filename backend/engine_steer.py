@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from backend.engine_models import Loaded, ModelKey, Models, models_errors, sink_norm
+from backend.engine_models import Loaded, Models, Needs, models_errors, sink_norm
 from backend.live import Ended, Finished, Held, Queued, RefusedError, Started, SteerEvent, SteerRequest, Written
 from backend.worker import Job, Worker
 from data.errors import MonosemaError
@@ -21,15 +21,16 @@ class Writer:
         """most_rows: texts written in one batch."""
         self._models, self._worker, self._most_rows = models, worker, most_rows
 
-    def key(self, request: SteerRequest) -> ModelKey:
-        """The model that a request needs."""
-        return self._models.key(request.run)
+    def needs(self, request: SteerRequest) -> Needs:
+        """What a request needs in memory."""
+        return self._models.needs(request.run, request.saes)
 
     def write(self, first: "SteerJob") -> None:
         """Write a request, and with it those that wait for the same run, in one batch."""
         jobs = [first, *self._companions(first)]
         try:
-            models_errors(lambda: self._write(jobs), RefusedError)
+            with self._models.hold(sae for job in jobs for sae in job.request.saes):
+                models_errors(lambda: self._write(jobs), RefusedError)
         except Exception as error:
             for job in jobs[1:]:
                 job.failed(error)
@@ -102,7 +103,7 @@ class SteerJob(Job):
         loop: asyncio.AbstractEventLoop,
         events: "asyncio.Queue[SteerEvent | Exception]",
     ) -> None:
-        super().__init__(writer.key(request))
+        super().__init__(writer.needs(request))
         self.request = request
         self._writer, self._loop, self._events = writer, loop, events
         self._open = set(range(len(request.rows)))

@@ -106,6 +106,11 @@ class SteerRequest:
     client: str = ""
     """Who asks: no two requests of one client run at the same time. "" is nobody in particular."""
 
+    @property
+    def saes(self) -> list[OpenSAE]:
+        """Those of its features, each once."""
+        return list({held.sae.folder: held.sae for row in self.rows for held in row}.values())
+
 
 @dataclass(frozen=True)
 class Queued:

@@ -9,7 +9,7 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Generic, TypeVar
@@ -23,6 +23,11 @@ STOP_SECONDS = 10.0
 """The longest that the end of the server waits for a step of the model."""
 
 logger = logging.getLogger("monosema")
+
+
+def all_equal(needs: Sequence[Hashable]) -> bool:
+    """The plainest rule of what finds room in memory together."""
+    return len(set(needs)) <= 1
 
 
 class WorkerError(ServeError):
@@ -40,9 +45,9 @@ class StoppedError(WorkerError):
 class Job(ABC):
     """Something for the worker to do."""
 
-    def __init__(self, about: Hashable = None) -> None:
-        """about: what it needs in memory, of which there is room for one."""
-        self.about = about
+    def __init__(self, needs: Hashable = None) -> None:
+        """needs: what must be in memory for it."""
+        self.needs = needs
         self._cancelled = threading.Event()
 
     @property
@@ -69,8 +74,8 @@ class Job(ABC):
 class Call(Job, Generic[T]):
     """A short function, whose result is waited for."""
 
-    def __init__(self, function: Callable[[], T], about: Hashable = None) -> None:
-        super().__init__(about)
+    def __init__(self, function: Callable[[], T], needs: Hashable = None) -> None:
+        super().__init__(needs)
         self._function = function
         self.future: Future[T] = Future()
 
@@ -91,9 +96,10 @@ def tell_failure(future: Future[T], error: Exception) -> None:
 class Worker:
     """A daemon thread that starts with the first job."""
 
-    def __init__(self, capacity: int) -> None:
-        """capacity: jobs that may wait, beside the one that runs."""
-        self._capacity = capacity
+    def __init__(self, capacity: int, room_for: Callable[[Sequence[Hashable]], bool] = all_equal) -> None:
+        """capacity: jobs that may wait, beside the one that runs. room_for: whether what several jobs need finds room
+        in memory together; jobs for which there is none beside those that run wait for their end."""
+        self._capacity, self._room_for = capacity, room_for
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -123,20 +129,28 @@ class Worker:
 
     def take(self, kind: type[J], fits: Callable[[J], bool]) -> list[J]:
         """Take jobs of a kind out of the queue, first come first, while they fit, to run with the job that runs."""
+        running = self._needs()
+
+        def joins(job: J) -> bool:
+            joining = self._room_for([*running, job.needs]) and fits(job)
+            if joining:
+                running.append(job.needs)
+            return joining
+
         with self._changed:
-            taken = self._pick(kind, fits)
+            taken = self._pick(kind, joins)
             self._companions += taken
         return taken
 
     def run_short(self) -> None:
         """Do all calls that wait, for the job that runs to let them pass between two of its steps.
 
-        Those that are about something else wait for its end: it would have to make room for what they need.
+        Those that need what finds no room beside it wait for its end.
         """
         if self._waiting:
             with self._changed:
-                about = self._current.about if self._current else None
-                calls = self._pick(Call, lambda job: job.about == about)
+                running = self._needs()
+                calls = self._pick(Call, lambda job: self._room_for([*running, job.needs]))
             for job in calls:
                 _run(job)
 
@@ -169,6 +183,10 @@ class Worker:
             for ahead, other in enumerate(self._waiting, start=1):
                 other.moved(ahead)
             return self._current
+
+    def _needs(self) -> list[Hashable]:
+        """Of the jobs that run."""
+        return [job.needs for job in (self._current, *self._companions) if job is not None]
 
     def _pick(self, kind: type[J], fits: Callable[[J], bool]) -> list[J]:
         """With the lock held: take jobs out of the queue."""

@@ -114,6 +114,7 @@ class waiting:
     def __enter__(self) -> tuple["waiting", str]:
         self._thread.start()
         while not self._known.is_set():  # its prompt is read between two steps of the one that runs
+            assert self._thread.is_alive(), "the request was not taken"
             with self._worker._changed:
                 self._worker._changed.wait_for(lambda: self._worker._waiting, 0.1)
             self._worker.run_short()

@@ -64,7 +64,7 @@ async def attribute(request: Request, body: AttributionBody, engine: EngineDep, 
     question = Question(body.target, body.minus, body.position, body.k)
     prompt = Prompt(body.text, body.chat)
     with turn(request):
-        work = engine.steps(saes[0].run, lambda: engine.attributor.explain(saes, prompt, question))
+        work = engine.steps(saes[0].run, lambda: engine.attributor.explain(saes, prompt, question), saes)
         outcome = await while_connected(request, work)
 
     def describe() -> list[SAEAttributions]:

@@ -118,11 +118,12 @@ async def _read(
 
 
 async def _causes(engine: Engine, sae: SAEDep, feature: Feature, example: StoredExample) -> Causes:
-    fired = await engine.steps(sae.run, lambda: engine.attributor.fired(sae, feature.index, example.upto))
+    attributor = engine.attributor
+    fired = await engine.steps(sae.run, lambda: attributor.fired(sae, feature.index, example.upto), [sae])
     return present_causes(example, fired)
 
 
 async def _effects(engine: Engine, sae: SAEDep, feature: Feature, example: StoredExample) -> Effects:
-    place = len(example.before) + example.place
-    changed = await engine.steps(sae.run, lambda: engine.attributor.changed(sae, feature.index, example.all, place))
+    attributor, place = engine.attributor, len(example.before) + example.place
+    changed = await engine.steps(sae.run, lambda: attributor.changed(sae, feature.index, example.all, place), [sae])
     return present_effects(example, changed)

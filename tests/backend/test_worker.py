@@ -1,7 +1,7 @@
 """One thread, a bounded queue, and who is told what."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -113,6 +113,37 @@ def test_short_calls_pass_between_the_steps_of_a_long_job() -> None:
     assert of_another_model.future.result(10) == "later"
     worker.stop()
     assert passed == [(True, False)]
+
+
+def test_jobs_join_only_while_there_is_room_for_what_all_of_them_need() -> None:
+    def room_for(needs: Sequence[object]) -> bool:
+        return len(set(needs)) <= 2
+
+    worker, others, passed = Worker(9, room_for), [Held() for _ in range(4)], threading.Event()
+    for job, needs in zip(others, ("a", "b", "c", "b"), strict=True):
+        job.needs = needs
+    taken: list[Job] = []
+    fitting, waits = Call(lambda: "now", "b"), Call(lambda: "later", "c")
+
+    class Batch(Held):
+        def run(self) -> None:
+            assert others[-1].submitted.wait(10)
+            taken.extend(worker.take(Held, lambda job: True))
+            worker.run_short()
+            assert (fitting.future.done(), waits.future.done()) == (True, False)
+            passed.set()
+
+    batch = Batch()
+    batch.needs = "a"
+    worker.submit(batch)
+    for job in (*others[:3], fitting, waits, others[3]):
+        worker.submit(job)
+    others[3].submitted.set()
+    assert passed.wait(10)
+    assert taken == [others[0], others[1], others[3]]
+    others[2].let_go.set()
+    assert waits.future.result(10) == "later"
+    worker.stop()
 
 
 def test_stopping_cancels_what_runs_and_fails_what_waits() -> None:
