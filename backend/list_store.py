@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, CursorResult, Engine, and_, delete, func, 
 from sqlalchemy.orm import Session
 
 from backend.errors import not_found
+from backend.limits import require_room
 from backend.list_texts import MAX_ENTRIES, MAX_TEXT, Draft, Entry, each_once
 from backend.live import RefusedError
 from data.sql import ListEntryRecord, ListRecord
@@ -53,14 +54,19 @@ class SavedList:
 class ListStore:
     """The lists of one database."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, most: int) -> None:
+        """most: lists that are kept at all."""
+        self._engine, self._most = engine, most
 
     def create(self, draft: Draft) -> tuple[str, str]:
-        """Keep a new list; returns its id and the secret that allows to edit it, which is not kept."""
+        """Keep a new list; returns its id and the secret that allows to edit it, which is not kept.
+
+        Raises StoreFullError.
+        """
         made, secret = "".join(secrets.choice(ALPHABET) for _ in range(ID_LENGTH)), secrets.token_urlsafe(SECRET_BYTES)
         moment = _now()
         with Session(self._engine) as session, session.begin():
+            require_room(session, ListRecord, self._most, "lists", "MONOSEMA_MAX_LISTS")
             values = {"name": draft.name, "note": draft.note, "created": moment, "changed": moment}
             session.execute(insert(ListRecord).values(id=made, secret_hash=_hash(secret), **values))
             _insert(session, made, draft.entries, 0)

@@ -6,6 +6,7 @@ The same request to the same published run has the same address, so it is writte
 import hashlib
 import json
 import math
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
@@ -16,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend.catalogue import OpenRun
+from backend.limits import require_room
 from backend.live import Ended, Finished, Mode, Reason, Scope, SteerEvent, Written
 from backend.steering import Plan, steered_value
 from data.sql import SteeringRecord
@@ -23,6 +25,7 @@ from data.sql import SteeringRecord
 FORMAT = 1
 """Of the content; part of the address."""
 ID_LENGTH = 20
+_ID = re.compile(rf"[0-9a-f]{{{ID_LENGTH}}}")
 ENDINGS: dict[Reason, str] = {
     "stop": "The model ended its text.",
     "length": "",
@@ -171,11 +174,19 @@ def token_result(event: Written) -> TokenResult:
 class Results:
     """The results in SQL."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, most: int) -> None:
+        """most: results that are kept at all."""
+        self._engine, self._most = engine, most
+
+    def check_room(self) -> None:
+        """Raise StoreFullError when no more results are kept: before a text is written, not when it is finished."""
+        with Session(self._engine) as session:
+            require_room(session, SteeringRecord, self._most, "steering results", "MONOSEMA_MAX_RESULTS")
 
     def find(self, id_: str) -> SteeringResult | None:
-        """A result, or None when there is none."""
+        """A result, or None. What no id can be is not looked up: not every database takes every text."""
+        if not _ID.fullmatch(id_):
+            return None
         with Session(self._engine) as session:
             content = session.scalar(select(SteeringRecord.content).where(SteeringRecord.id == id_))
         return None if content is None else SteeringResult.model_validate(content)

@@ -1,7 +1,9 @@
 """Steering that goes on: each request is a run, which others may join, leave, come back to, and end.
 
-A run is driven by its own task, not by a connection. Whoever listens gets all its events from the first one they miss;
-when nobody has listened for a while, the run is cancelled. All of this lives on the event loop.
+A request whose result stands in the store is a run as well, under the id of its result: all its events are there at
+once, made of the result whenever somebody asks. Any other run is driven by its own task, not by a connection. Whoever
+listens gets all its events from the first one they miss; when nobody has listened for a while, the run is cancelled.
+All of this lives on the event loop.
 """
 
 import asyncio
@@ -46,8 +48,12 @@ class RunEvent:
 class SteerRun:
     """One request and all that has happened in it."""
 
-    def __init__(self, result: str, rows: Sequence[str], client: Client, grace: float) -> None:
-        self.id = secrets.token_urlsafe(12)
+    def __init__(
+        self, result: str, rows: Sequence[str], client: Client | None = None, grace: float = 0.0, id_: str = ""
+    ) -> None:
+        """client: whose it is; that of a stored result is nobody's. grace: see `Settings.live_grace_seconds`. id_: a
+        random one when it is empty."""
+        self.id = id_ or secrets.token_urlsafe(12)
         self.result = result
         """Id of the result that it will have."""
         self.client = client
@@ -120,9 +126,9 @@ class Runs:
         self._engine, self._results, self._settings = engine, results, settings
         self._runs: dict[str, SteerRun] = {}
 
-    def find(self, id_: str) -> SteerRun | None:
-        """A run that is open, or was not long ago."""
-        return self._runs.get(id_)
+    async def find(self, id_: str) -> SteerRun | None:
+        """A run that is open, or was not long ago, or whose result is stored."""
+        return self._runs.get(id_) or await self._stored(id_)
 
     async def begin(self, plan: Plan, client: Client) -> SteerRun:
         """Start a run, or give the one that stands in the store.
@@ -130,25 +136,28 @@ class Runs:
         Raises what can be known before anything is written: TooManyError, RefusedError, EngineOffError, BusyError,
         TooSlowError.
         """
-        result = await run_in_threadpool(self._results.find, result_id(plan))
-        run = SteerRun(result_id(plan), [row.title for row in plan.rows], client, self._settings.live_grace_seconds)
-        if result is not None:
-            _replay(run, result)
-            self._remember(run)
-            return run
+        if stored := await self._stored(result_id(plan)):
+            return stored
         self._admit(client)
+        await run_in_threadpool(self._results.check_room)
+        run = SteerRun(result_id(plan), [row.title for row in plan.rows], client, self._settings.live_grace_seconds)
         self._remember(run)  # counts from here on
         try:
-            await self._start(run, plan)
+            await self._start(run, plan, client)
         except BaseException:
             del self._runs[run.id]
             raise
         return run
 
-    async def _start(self, run: SteerRun, plan: Plan) -> None:
+    async def _stored(self, id_: str) -> SteerRun | None:
+        """The run of a result that is stored."""
+        result = await run_in_threadpool(self._results.find, id_)
+        return None if result is None else _replay(result)
+
+    async def _start(self, run: SteerRun, plan: Plan, client: Client) -> None:
         tokens = await self._engine.tokenize(plan.run, plan.prompt, plan.draw.max_new_tokens)
         rows = [row.held for row in plan.rows]
-        request = SteerRequest(plan.run, tokens, rows, plan.draw, plan.scope, run.client.name)
+        request = SteerRequest(plan.run, tokens, rows, plan.draw, plan.scope, client.name)
         events = self._engine.steer(request)
         run.add(*_told(await anext(events)))
         run.task = asyncio.create_task(self._drive(run, Collector(plan), events))
@@ -177,7 +186,7 @@ class Runs:
             await events.aclose()
 
     def _admit(self, client: Client) -> None:
-        live = [run.client for run in self._runs.values() if run.is_open]
+        live = [run.client for run in self._runs.values() if run.is_open and run.client is not None]
         if live.count(client) >= OPEN_PER_CLIENT:
             raise TooManyError(
                 "One request of yours runs and one waits already: wait until one is finished, or stop it."
@@ -200,14 +209,16 @@ def _finish(run: SteerRun, event: Finished, result: SteeringResult | None) -> No
         run.add("done", {**asdict(event), "result": result.href, "stored": False}, "finished")
 
 
-def _replay(run: SteerRun, result: SteeringResult) -> None:
-    """All events of a run that was finished before."""
+def _replay(result: SteeringResult) -> SteerRun:
+    """A run that was finished before."""
+    run = SteerRun(result.id, [row.title for row in result.rows], id_=result.id)
     for number, row in enumerate(result.rows):
         for token in row.tokens:
             run.add("token", {"row": number, **token.model_dump(), "shown": written_text(token.text)})
         run.add("end", {"row": number, "reason": row.ending, "note": ENDINGS[row.ending]})
     done = {"seconds": result.seconds, "num_tokens": result.num_tokens, "result": result.href, "stored": True}
     run.add("done", done, "finished")
+    return run
 
 
 def _told(event: SteerEvent) -> tuple[str, dict[str, Any]]:

@@ -1,18 +1,15 @@
-"""Prompts too long for an address: kept in SQL under a hash of their content, so that they can be shared all the same.
-
-StoreFullError    the server keeps no more prompts (503)
-"""
+"""Prompts too long for an address: kept in SQL under a hash of their content, so that they can be shared still."""
 
 import hashlib
 import re
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from data.errors import ServeError
+from backend.limits import require_room
 from data.sql import PromptRecord
 
 MAX_TEXT = 20_000
@@ -22,10 +19,6 @@ LONG = 2_000
 ID_LENGTH = 24
 """Hexadecimal digits of a SHA-256, 96 bits."""
 _ID = re.compile(rf"[0-9a-f]{{{ID_LENGTH}}}")
-
-
-class StoreFullError(ServeError):
-    """No more prompts are kept."""
 
 
 class StoredPrompts:
@@ -42,7 +35,7 @@ class StoredPrompts:
         try:
             with Session(self._engine) as session, session.begin():
                 if session.get(PromptRecord, name) is None:
-                    self._make_room(session)
+                    require_room(session, PromptRecord, self._most, "long prompts", "MONOSEMA_MAX_STORED_PROMPTS")
                     session.add(PromptRecord(id=name, text=content, created=datetime.now(UTC).replace(tzinfo=None)))
         except IntegrityError:
             pass  # somebody stored the same text at the same moment
@@ -55,13 +48,6 @@ class StoredPrompts:
         with Session(self._engine) as session:
             record = session.get(PromptRecord, name)
             return None if record is None else record.text.decode()
-
-    def _make_room(self, session: Session) -> None:
-        if (session.scalar(select(func.count()).select_from(PromptRecord)) or 0) >= self._most:
-            raise StoreFullError(
-                f"This server keeps {self._most:,} long prompts, and all places are taken: shorten the text, or set "
-                "MONOSEMA_MAX_STORED_PROMPTS higher."
-            )
 
 
 def is_long(*texts: str) -> bool:

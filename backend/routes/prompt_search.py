@@ -96,7 +96,8 @@ async def search_by_prompts(request: Request, body: SearchBody, engine: EngineDe
     saes = await run_in_threadpool(_searched, library, body.saes)
     criteria = Criteria(body.at_least, body.at_most, body.hide_density)
     with turn(request):
-        found = await _search(engine, saes, body.positive, body.negative, body.chat, criteria, body.order, body.limit)
+        work = _search(engine, saes, body.positive, body.negative, body.chat, criteria, body.order, body.limit)
+        found = await while_connected(request, work)
     return SearchAnswer(found.total, found.hidden, found.matches, found.steps, found.relaxed)
 
 
@@ -178,7 +179,7 @@ async def _page(
     if not off and not error and asked and not form.edit:
         try:
             with turn(request):
-                result = await _result(engine, saes, state)
+                result = await while_connected(request, _result(engine, saes, state))
         except MonosemaError as raised:
             error = raised
     elif not off and not loaded:

@@ -94,7 +94,7 @@ async def read_activations(
     """The active features of a text, for every token and overall."""
     saes = await run_in_threadpool(named_saes, library, body.saes)
     with turn(request):
-        reading = await engine.activations(saes, Prompt(body.text, body.chat))
+        reading = await while_connected(request, engine.activations(saes, Prompt(body.text, body.chat)))
 
     def describe() -> list[SAEActivations]:
         activity = gather(saes, reading)
@@ -214,7 +214,7 @@ async def _page(
         try:
             prompt = Prompt(text, state.chat)
             with turn(request):
-                reading = await engine.activations(saes, prompt)
+                reading = await while_connected(request, engine.activations(saes, prompt))
                 result = await run_in_threadpool(present, state, saes, reading, focus)
                 builder = SectionBuilder(state.href(), output, reading.pieces)
                 attribution = await while_connected(request, explain(engine, saes, prompt, builder))

@@ -29,9 +29,9 @@ class RunInfo:
     """Address of what it wrote, once it is finished."""
 
 
-def get_steer_run(id_: str, runs: RunsDep) -> SteerRun:
+async def get_steer_run(id_: str, runs: RunsDep) -> SteerRun:
     """The run that the address names."""
-    run = runs.find(id_)
+    run = await runs.find(id_)
     if run is None:
         raise not_found("There is no such run here, or it ended too long ago. What it finished stands under /r/.")
     return run

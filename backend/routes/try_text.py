@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from backend.active import values_of
+from backend.connections import while_connected
 from backend.dependencies import EngineDep, IndexDep, SAEDep
 from backend.list_texts import MAX_TEXT
 from backend.live import Prompt
@@ -55,7 +56,7 @@ async def try_text(request: Request, sae: SAEDep, index: IndexDep, body: TryBody
     """One feature's activation on every token of a text."""
     feature = await run_in_threadpool(get_feature, sae, index)
     with turn(request):
-        reading = await engine.activations([sae], Prompt(body.text, body.chat))
+        reading = await while_connected(request, engine.activations([sae], Prompt(body.text, body.chat)))
     values = values_of(sae, reading, index)
     shown = highlight(reading.pieces, values, feature.max)
     tokens = [

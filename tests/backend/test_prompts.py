@@ -17,10 +17,11 @@ from starlette.middleware.gzip import GZipMiddleware
 from backend.active import Activity, gather, rank
 from backend.app import create_app
 from backend.clients import Client
+from backend.limits import StoreFullError
 from backend.live import TooManyError
 from backend.prompts import PromptPage
 from backend.settings import Settings
-from backend.stored_prompts import LONG, StoredPrompts, StoreFullError, clean, is_long
+from backend.stored_prompts import LONG, StoredPrompts, clean, is_long
 from backend.turns import Turns
 from backend.worker import BusyError
 from data.layout import StorePaths

@@ -313,6 +313,9 @@ def test_an_identical_request_comes_from_the_store_without_the_model(
     assert again[-1][2]["stored"]
     for row in range(8):
         assert tokens_of(again, row) == tokens_of(first, row)
+    events = server.http.get(again[0][2]["events"] + f"?after={len(again) - 2}")
+    assert list(events_of(events)) == again[-2:], "who loses the connection goes on, without anything remembered"
+    assert again[0][2]["id"] not in server.app.state.runs._runs
 
 
 def test_results_survive_a_restart_another_publication_and_a_machine_without_the_model(

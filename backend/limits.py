@@ -1,0 +1,25 @@
+"""How much is kept of what visitors make: every table has a limit, so that nobody fills the disk.
+
+StoreFullError    the server keeps no more of a kind (503)
+"""
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from data.errors import ServeError
+from data.sql import Base
+
+
+class StoreFullError(ServeError):
+    """No more of a kind is kept."""
+
+
+def require_room(session: Session, table: type[Base], most: int, kind: str, setting: str) -> None:
+    """Raise StoreFullError unless a table has fewer than `most` rows.
+
+    kind: what the rows are, in the plural. setting: the variable that sets `most`.
+    """
+    if (session.scalar(select(func.count()).select_from(table)) or 0) >= most:
+        raise StoreFullError(
+            f"This server keeps {most:,} {kind}, and all places are taken: whoever runs it can set {setting} higher."
+        )
