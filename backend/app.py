@@ -9,7 +9,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from backend import assets, errors
 from backend.catalogue import Library
 from backend.engine import Engine
-from backend.guards import BodyLimit, SameOrigin
+from backend.guards import BodyLimit, KnownHost, SameOrigin
 from backend.list_store import ListStore
 from backend.routes import (
     attribution,
@@ -61,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(SameOrigin)
+    app.add_middleware(KnownHost, trusted=app.state.settings.trusted_hosts)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=COMPRESSION_LEVEL)
     app.add_middleware(SecurityHeaders)
     # Before the search by words, which takes every other search.
@@ -81,11 +82,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     engine = connect(settings.sql_url)
     app.state.library = Library(engine, settings.paths)
-    app.state.lists = ListStore(engine)
+    app.state.lists = ListStore(engine, settings.max_lists)
     app.state.turns = Turns(settings.live_per_address)
     app.state.prompts = StoredPrompts(engine, settings.max_stored_prompts)
     app.state.engine = Engine(settings)
-    app.state.results = Results(engine)
+    app.state.results = Results(engine, settings.max_results)
     app.state.runs = Runs(app.state.engine, app.state.results, settings)
     yield
     await app.state.runs.stop()

@@ -27,6 +27,7 @@ TITLES = {
     403: "Not allowed",
     404: "Nothing here",
     413: "Too much at once",
+    421: "Another name",
     422: "That does not fit",
     429: "One at a time",
     500: "Something broke here",

@@ -1,10 +1,15 @@
-"""What is refused before any endpoint sees it: requests that another site makes, and bodies that are too large.
+"""What is refused before any endpoint sees it: requests under a name that is not ours, requests that another site
+makes, and bodies that are too large.
 
 No cookie gives a right to anything (see backend/clients.py), so another site cannot act in a visitor's name; it could
 still make a visitor's browser write to a server that only the visitor can reach. Browsers say where a request comes
 from: by Sec-Fetch-Site on safe connections, by Origin on all others. Programs say neither, and pass.
+
+A site whose name is made to lead here (DNS rebinding) would be the same origin to a browser, and could read all. So
+only localhost, network addresses, which need no name, and the names that the settings trust are answered.
 """
 
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from fastapi import HTTPException
@@ -19,6 +24,10 @@ MAX_BODY = 16 * 2**20
 """Bytes of a request: the largest list as a file, with room."""
 
 ELSEWHERE = "This form was sent from another site. Open the page here and send it again."
+UNKNOWN_HOST = (
+    "This server does not go by the name '{}'. If it should, whoever runs it can add the name to "
+    "MONOSEMA_TRUSTED_HOSTS."
+)
 TOO_LARGE = f"A request may have {MAX_BODY // 2**20} MiB at most. Send less at once."
 
 
@@ -42,6 +51,41 @@ def comes_from_elsewhere(headers: Headers) -> bool:
         return site not in {"same-origin", "none"}
     origin = headers.get("origin")
     return origin is not None and urlsplit(origin).netloc != headers.get("host")
+
+
+class KnownHost:
+    """ASGI middleware: the server answers to localhost, to network addresses, and to names that it was told."""
+
+    def __init__(self, app: ASGIApp, trusted: str) -> None:
+        """trusted: names with commas between; "*" is any."""
+        self.app = app
+        self._trusted = {name.strip().lower() for name in trusted.split(",") if name.strip()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        host = host_name(Headers(scope=scope).get("host", "")) if scope["type"] == "http" else ""
+        if scope["type"] != "http" or "*" in self._trusted or is_local(host) or host in self._trusted:
+            await self.app(scope, receive, send)
+        else:
+            await answer(Request(scope), 421, UNKNOWN_HOST.format(host))(scope, receive, send)
+
+
+def host_name(header: str) -> str:
+    """The name of a Host header, without its port, in lower case."""
+    try:
+        return (urlsplit(f"//{header}").hostname or "").rstrip(".")
+    except ValueError:
+        return header
+
+
+def is_local(host: str) -> bool:
+    """Whether nobody else can have given us this name: localhost, or a network address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class BodyLimit:

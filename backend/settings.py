@@ -48,6 +48,13 @@ class Settings(BaseSettings):
 
     max_stored_prompts: Annotated[int, Field(ge=0)] = 20_000
     """Prompts too long for an address that are kept, in SQL; 0 keeps none."""
+    max_results: Annotated[int, Field(ge=0)] = 20_000
+    """Finished steerings that are kept, in SQL, up to about 1 MB each; with all places taken no more is steered."""
+    max_lists: Annotated[int, Field(ge=0)] = 20_000
+    """Lists of features that are kept, in SQL."""
+    trusted_hosts: str = ""
+    """Names, with commas between, under which the server may be asked beside localhost and any network address; "*" is
+    any name. A name that somebody else controls could lead a visitor's browser here, see backend/guards.py."""
 
     @property
     def paths(self) -> StorePaths:
