@@ -38,7 +38,9 @@ OTHER_SUBJECTS = (
     "a broken car", "a cup of coffee",
 )  # fmt: skip
 
-_SENTENCE = re.compile(r".*?[.!?][\"'”’)]?(?=\s|$)", re.DOTALL)
+_SHORT = "".join(rf"(?<!\b{word})" for word in ("Dr", "Mr", "Mrs", "Ms", "Prof", "St", "vs", "[A-Z]"))
+"""Not after an abbreviation or an initial, whose full stop ends no sentence."""
+_SENTENCE = re.compile(rf".*?{_SHORT}[.!?][\"'”’)]?(?=\s|$)", re.DOTALL)
 _LIST_MARK = re.compile(r"^\s*(?:[-*•–]|\d{1,2}[.)]|[Aa]nswer:|[Ss]entence:)\s+")
 _PREAMBLE = re.compile(r"^(?:sure|certainly|of course|here(?:'s| is| are)|okay|as an ai|i'm sorry|i am sorry)\b", re.I)
 

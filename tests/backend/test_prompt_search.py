@@ -300,6 +300,8 @@ ANSWERS = [
         ("The river flows north through the val", "The river flows north through the"),
         ("As an AI, I cannot do that.\nThe river flows to the sea! Then it ends.", "The river flows to the sea!"),
         ("It costs 3.5 million dollars. More text.", "It costs 3.5 million dollars."),
+        ("A patient visited Dr. J. Smith in May. She was well.", "A patient visited Dr. J. Smith in May."),
+        ("In the past year, a patient visited Dr.", "In the past year, a patient visited"),
         ("Too short.", ""),
         ("word " * 60 + ".", ""),
         ("\n\n", ""),
