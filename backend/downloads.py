@@ -12,27 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from backend.catalogue import OpenSAE
+from backend.queries import DETAILS
 from data import CONTRACT_VERSION
 
-COLUMNS = (
-    "sae",
-    "index",
-    "label",
-    "label_origin",
-    "label_score",
-    "specificity",
-    "num_active",
-    "density",
-    "max",
-    "mean",
-    "histogram",
-    "promoted",
-    "promoted_logits",
-    "suppressed",
-    "suppressed_logits",
-    "num_examples",
-)
-"""Of the published features; `vector`, the decoder direction, when it is asked for."""
+COLUMNS = tuple(name for name in DETAILS if name not in {"first_example", "x", "y"})
+"""Of the published features, but for what only the tables and the map need; `vector`, the decoder direction, when it is
+asked for."""
 VALUES_PER_BATCH = 1 << 21
 """Numbers of decoder vectors in one batch: 8 MiB."""
 ROWS_PER_BATCH = 4096

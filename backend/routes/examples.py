@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
@@ -32,40 +32,33 @@ from data.records import ExampleKind
 router = APIRouter(tags=["live"])
 pages = APIRouter(include_in_schema=False)
 
-KindParameter = Annotated[ExampleKind, PathParameter(description="Which examples.")]
-RankParameter = Annotated[int, PathParameter(ge=0, description="Its place among them, from 0.")]
+
+def named_example(
+    sae: SAEDep,
+    index: IndexDep,
+    kind: Annotated[ExampleKind, PathParameter(description="Which examples.")],
+    rank: Annotated[int, PathParameter(ge=0, description="Its place among them, from 0.")],
+    settings: SettingsDep,
+) -> tuple[Feature, StoredExample]:
+    """The feature and the example that an address names."""
+    return _find(sae, index, kind, rank, settings.max_prompt_tokens)
+
+
+NamedExample = Annotated[tuple[Feature, StoredExample], Depends(named_example)]
 
 
 @router.get("/api/v1/features/{model}/{sae}/{index}/examples/{kind}/{rank}/causes")
-async def read_causes(
-    request: Request,
-    sae: SAEDep,
-    index: IndexDep,
-    kind: KindParameter,
-    rank: RankParameter,
-    engine: EngineDep,
-    settings: SettingsDep,
-) -> Causes:
+async def read_causes(request: Request, sae: SAEDep, named: NamedExample, engine: EngineDep) -> Causes:
     """Which tokens made the feature fire: its activation's gradient times each token's embedding."""
-    feature, example = await run_in_threadpool(_find, sae, index, kind, rank, settings.max_prompt_tokens)
     with turn(request):
-        return await while_connected(request, _causes(engine, sae, feature, example))
+        return await while_connected(request, _causes(engine, sae, *named))
 
 
 @router.get("/api/v1/features/{model}/{sae}/{index}/examples/{kind}/{rank}/effects")
-async def read_effects(
-    request: Request,
-    sae: SAEDep,
-    index: IndexDep,
-    kind: KindParameter,
-    rank: RankParameter,
-    engine: EngineDep,
-    settings: SettingsDep,
-) -> Effects:
+async def read_effects(request: Request, sae: SAEDep, named: NamedExample, engine: EngineDep) -> Effects:
     """Which next tokens the feature changes: log-probabilities with it and without it."""
-    feature, example = await run_in_threadpool(_find, sae, index, kind, rank, settings.max_prompt_tokens)
     with turn(request):
-        return await while_connected(request, _effects(engine, sae, feature, example))
+        return await while_connected(request, _effects(engine, sae, *named))
 
 
 class ExampleQuery(BaseModel):
