@@ -4,10 +4,15 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from backend.app import create_app
+from backend.guards import MAX_BODY
 from backend.settings import Settings
 from data.layout import StorePaths
+from data.sql import ListRecord, connect
+from tests.backend.test_lists import API
 from tests.steering import copied_database
 
 
@@ -50,7 +55,11 @@ def test_a_star_trusts_every_name(published_store: StorePaths) -> None:
 
 def test_lists_and_results_have_a_limit_and_say_which(published_store: StorePaths, tmp_path: Path) -> None:
     url = copied_database(published_store, tmp_path)
-    settings = Settings(store=published_store.root, database_url=url, live=False, max_lists=1, max_results=0)
+    engine = connect(url)
+    with Session(engine) as session:
+        there = session.scalar(select(func.count()).select_from(ListRecord))
+    engine.dispose()
+    settings = Settings(store=published_store.root, database_url=url, live=False, max_lists=there + 1, max_results=0)
     with TestClient(create_app(settings)) as client:
         first = client.post("/api/v1/lists", json={"name": "first"})
         assert first.status_code == 201
@@ -62,3 +71,31 @@ def test_lists_and_results_have_a_limit_and_say_which(published_store: StorePath
         refused = client.post("/api/v1/steer", json=body)
         assert refused.status_code == 503
         assert "MONOSEMA_MAX_RESULTS" in refused.json()["detail"]
+
+
+def test_a_body_that_is_too_large_is_not_read(client: TestClient) -> None:
+    assert client.post("/lists/import", files={"file": ("x.csv", b"x" * (MAX_BODY + 1))}).status_code == 413
+    endless = (b"x" * 2**20 for _ in range(MAX_BODY // 2**20 + 2))
+    answer = client.post(API, content=endless, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["status"]) == (413, 413)
+
+
+@pytest.mark.parametrize("path", ["/lists", "/steer", API])
+@pytest.mark.parametrize(
+    ("headers", "passes"),
+    [
+        ({"sec-fetch-site": "cross-site"}, False),
+        ({"sec-fetch-site": "same-site"}, False),
+        ({"sec-fetch-site": "same-origin", "origin": "null"}, True),
+        ({"origin": "https://elsewhere.example"}, False),
+        ({"origin": "null"}, False),
+        ({"origin": "http://testserver"}, True),
+        ({}, True),
+    ],
+)
+def test_other_sites_change_nothing(client: TestClient, path: str, headers: dict[str, str], passes: bool) -> None:
+    body = {"json": {}} if path == API else {"data": {"name": "x"}}
+    answer = client.post(path, headers=headers, follow_redirects=False, **body)
+    assert (answer.status_code != 403) == passes
+    if not passes and path == API:
+        assert answer.headers["content-type"] == "application/problem+json"

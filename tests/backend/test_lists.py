@@ -1,5 +1,5 @@
-import csv
-import io
+"""Lists of features: the API, the pages, and what becomes of them when a run is published anew."""
+
 import json
 import re
 import shutil
@@ -7,17 +7,14 @@ from collections.abc import Iterator
 from dataclasses import fields
 from html.parser import HTMLParser
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from backend import list_files, list_pages
+from backend import list_pages
 from backend.app import create_app
-from backend.guards import MAX_BODY
-from backend.list_files import FORMATS, Row, guard, unguard
+from backend.list_files import FORMATS
 from backend.list_store import ListStore
 from backend.list_texts import MAX_ENTRIES, MAX_NOTE, MAX_TEXT, Entry, make_draft
 from backend.live import RefusedError
@@ -52,10 +49,6 @@ def bearer(made: dict[str, str]) -> dict[str, str]:
 
 def names(client: TestClient, made: dict[str, str]) -> list[str]:
     return [entry["feature"] for entry in client.get(f"{API}/{made['id']}").json()["entries"]]
-
-
-def rows_of(draft: list_files.Draft) -> list[Row]:
-    return [Row(entry, None) for entry in draft.entries]
 
 
 def test_a_list_is_read_without_a_secret_and_says_what_is_gone(client, made):
@@ -319,126 +312,6 @@ class Areas(HTMLParser):
         if self._within:
             name, content = self.areas.pop()
             self.areas.append((name, content + data))
-
-
-# ---- files
-
-
-@pytest.mark.parametrize("ending", FORMATS)
-def test_a_list_comes_back_from_its_file_exactly(client, ending):
-    entries = [{"feature": f"tiny/1-relu-256/{i}", "note": note} for i, note in enumerate(HOSTILE_NOTES)]
-    body = {"name": '=name, "quoted"', "note": "@note\nof two lines", "entries": [*entries, {"feature": GONE}]}
-    made = client.post(API, json=body).json()
-    file = client.get(f"{made['href']}.{ending}")
-    assert made["secret"].encode() not in file.content
-    assert "attachment" in file.headers["content-disposition"]
-    answer = client.post("/lists/import", files={"file": (f"x.{ending}", file.content)}, follow_redirects=False)
-    assert answer.status_code == 303
-    imported = client.get(f"{API}/{answer.headers['location'].split('/')[2]}").json()
-    original = client.get(f"{API}/{made['id']}").json()
-    assert {k: imported[k] for k in ("name", "note", "entries")} == {
-        k: original[k] for k in ("name", "note", "entries")
-    }
-    assert [e["note"] for e in imported["entries"]] == [*HOSTILE_NOTES, ""]
-
-
-@pytest.mark.parametrize("ending", FORMATS)
-def test_the_largest_list_can_be_imported(ending):
-    size = MAX_TEXT // MAX_ENTRIES
-    entries = [Entry("m" * 64, "s" * 64, i, "\x01" * size) for i in range(MAX_ENTRIES)]
-    draft = make_draft("", "", entries)
-    data = FORMATS[ending].write("", "", rows_of(draft))
-    assert len(data) < MAX_BODY
-    assert FORMATS[ending].read(data).entries == draft.entries
-
-
-def test_no_cell_of_a_csv_file_is_a_formula(client):
-    entries = [{"feature": f"tiny/1-relu-256/{i}", "note": note} for i, note in enumerate(HOSTILE_NOTES)]
-    made = client.post(API, json={"name": "=1+1", "note": "-2", "entries": entries}).json()
-    rows = list(csv.reader(io.StringIO(client.get(f"{made['href']}.csv").text, newline="")))
-    assert len(rows) == len(HOSTILE_NOTES) + 1
-    assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝"))]
-
-
-@pytest.mark.parametrize("note", HOSTILE_NOTES)
-def test_guarding_a_cell_is_undone_exactly(note):
-    assert unguard(guard(note)) == note
-
-
-def test_spreadsheets_and_data_frames_may_be_imported():
-    plain = FORMATS["csv"].read("\ufefffeature,note\r\n/tiny/1-relu-64/3,hello\r\n".encode())
-    assert plain.entries == (Entry("tiny", "1-relu-64", 3, "hello"),)
-    sink = io.BytesIO()
-    pq.write_table(pa.table({"index": [3, 4], "sae": ["s", "s"], "model": ["m", "m"], "more": [1.5, 2.5]}), sink)
-    assert FORMATS["parquet"].read(sink.getvalue()).entries == (Entry("m", "s", 3), Entry("m", "s", 4))
-
-
-def parquet(compression: str = "snappy", **columns: object) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(pa.table(columns), sink, compression=compression)
-    return sink.getvalue()
-
-
-NAMED = {"model": ["m"], "sae": ["s"], "index": [1]}
-
-
-@pytest.mark.parametrize(
-    ("filename", "data", "says"),
-    [
-        ("x.xlsx", b"", "csv, .json or .parquet"),
-        ("x.csv", b"\xff\xfe", "UTF-8"),
-        ("x.csv", b"name\r\nx\r\n", "needs the columns"),
-        ("x.csv", b"model,sae,index\r\nm,s,x\r\n", "row 2"),
-        ("x.csv", b'model,sae,index\r\n"m,s,1', "no CSV"),
-        ("x.csv", b"model,sae,index\r\n" + b"m,s,1\r\n" * (MAX_ENTRIES + 1), "10,000 features"),
-        ("x.json", b"[", "no JSON"),
-        ("x.json", b"[" * 100_000, "no JSON"),
-        ("x.json", b"{}", "no list of Monosema"),
-        ("x.json", b'{"monosema_list": 1, "entries": [1]}', "entries"),
-        ("x.json", b'{"monosema_list": 1, "entries": [{"feature": 3}]}', "no text"),
-        ("x.json", b'{"monosema_list": 1, "entries": [{"feature": "a/b/1", "note": "\\ud800"}]}', "surrogate"),
-        ("x.parquet", b"PAR1 nothing PAR1", "no Parquet"),
-        ("x.parquet", parquet(other=[1]), "needs the columns"),
-        ("x.parquet", parquet("zstd", **NAMED), "ZSTD"),
-        ("x.parquet", parquet(**NAMED, note=[3]), "no text"),
-        ("x.parquet", parquet(feature=["a/b/1"] * (MAX_ENTRIES + 1)), "10,001 rows"),
-    ],
-)
-def test_files_that_cannot_be_read_say_why(client, filename, data, says):
-    answer = client.post("/lists/import", files={"file": (filename, data)})
-    assert answer.status_code == 422
-    assert says in Page(answer.text).text
-
-
-def test_a_body_that_is_too_large_is_not_read(client):
-    assert client.post("/lists/import", files={"file": ("x.csv", b"x" * (MAX_BODY + 1))}).status_code == 413
-    endless = (b"x" * 2**20 for _ in range(MAX_BODY // 2**20 + 2))
-    answer = client.post(API, content=endless, headers={"content-type": "application/json"})
-    assert (answer.status_code, answer.json()["status"]) == (413, 413)
-
-
-# ---- other sites
-
-
-@pytest.mark.parametrize("path", ["/lists", "/steer", API])
-@pytest.mark.parametrize(
-    ("headers", "passes"),
-    [
-        ({"sec-fetch-site": "cross-site"}, False),
-        ({"sec-fetch-site": "same-site"}, False),
-        ({"sec-fetch-site": "same-origin", "origin": "null"}, True),
-        ({"origin": "https://elsewhere.example"}, False),
-        ({"origin": "null"}, False),
-        ({"origin": "http://testserver"}, True),
-        ({}, True),
-    ],
-)
-def test_other_sites_change_nothing(client, path, headers, passes):
-    body = {"json": {}} if path == API else {"data": {"name": "x"}}
-    answer = client.post(path, headers=headers, follow_redirects=False, **body)
-    assert (answer.status_code != 403) == passes
-    if not passes and path == API:
-        assert answer.headers["content-type"] == "application/problem+json"
 
 
 # ---- what is published changes, lists stay
