@@ -22,6 +22,8 @@ from pipeline.models.errors import ModelError
 from pipeline.models.fused import FusedLayers, obstacle
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+PARTS_TOLERANCE = 0.05
+"""Relative difference of logits by which rounding may part the model from its own parts."""
 REQUIRED = ("model.embed_tokens", "model.layers", "model.norm", "lm_head")
 """Attributes of a transformers model by which it is read here."""
 
@@ -52,6 +54,7 @@ class LanguageModel:
             "fused layers" if reason is None else f"the layers as transformers has them (no fused ones: {reason})"
         )
         """By which code `residuals` runs, and why."""
+        self._check_parts(after_layer(self.model, layer))
         if only_until_layer:
             del self.layers[layer + 1 :]
             self.model.lm_head = None
@@ -131,6 +134,22 @@ class LanguageModel:
 
     def _run_until(self, tokens_BL: Tensor) -> Tensor:
         return cast(Tensor, self._until(input_ids=tokens_BL.to(self.device), use_cache=False).last_hidden_state)
+
+    @torch.no_grad()
+    def _check_parts(self, after: Any) -> None:
+        """Raise ModelError unless the parts put together give the model's own logits, on a few tokens.
+
+        They do not where the model itself scales embeddings or logits around its layers, as Granite's and Cohere's do.
+        """
+        tokens_1L = torch.arange(4, device=self.device)[None] % self.vocab_size
+        whole_LV = self.model(input_ids=tokens_1L, use_cache=False).logits[0].float()
+        hidden_BLD = after.model(inputs_embeds=self._run_until(tokens_1L), use_cache=False).last_hidden_state
+        parts_LV = cap_logits(self.model, self.model.lm_head(hidden_BLD[0])).float()
+        if (parts_LV - whole_LV).norm() > PARTS_TOLERANCE * whole_LV.norm():
+            raise ModelError(
+                f"{type(self.model).__name__} does more around its layers than run them, for its parts do not give its "
+                "own logits: such models cannot be read here yet"
+            )
 
     def _require_head(self) -> Callable[..., Any]:
         if self._after is None:

@@ -3,8 +3,12 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -88,6 +92,22 @@ def test_logits_from_the_residuals_are_the_logits(plain):
 def test_the_last_layer_can_be_read(plain):
     model = LanguageModel(plain, layer=3)
     torch.testing.assert_close(model.logits_from(model.residuals(padded())), model.logits(padded()))
+
+
+@pytest.mark.parametrize("only_until_layer", [False, True])
+@pytest.mark.parametrize(
+    ("model", "config", "options"),
+    [
+        (GraniteForCausalLM, GraniteConfig, {"embedding_multiplier": 12.0}),
+        (GraniteForCausalLM, GraniteConfig, {"logits_scaling": 4.0}),
+        (CohereForCausalLM, CohereConfig, {"logit_scale": 0.0625}),
+    ],
+)
+def test_a_model_that_does_more_than_its_parts_is_refused(model, config, options, only_until_layer):
+    torch.manual_seed(0)
+    made = model(config(**SIZES, num_attention_heads=4, num_key_value_heads=2, **options))
+    with pytest.raises(ModelError, match=f"{model.__name__} does more around its layers"):
+        LanguageModel(made, layer=LAYER, only_until_layer=only_until_layer)
 
 
 def test_logits_from_has_a_gradient():
