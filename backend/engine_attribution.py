@@ -3,6 +3,7 @@
 Shapes: L tokens of the prompt, K active pairs, U distinct active features, A those ablated, D width.
 """
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
@@ -32,8 +33,15 @@ MOVED = 8
 """Tokens listed as raised, and as lowered."""
 
 
+TURN_SECONDS = 1.0
+"""The shortest time that a longer function works before it gives way to whoever waits to have text written."""
+
+
 class Stepwise(Job, Generic[T]):
-    """A longer function in steps. Between two of them short calls pass, and it may be cancelled."""
+    """A longer function in steps. Between two of them short calls pass, and it may be cancelled.
+
+    After a turn of its own it gives way to one other job, and then has as long a turn as that one had, or longer.
+    """
 
     def __init__(self, worker: Worker, function: Callable[[], Iterator[T | None]], needs: Hashable = None) -> None:
         """function: yields None after each step, and at last its result."""
@@ -42,6 +50,7 @@ class Stepwise(Job, Generic[T]):
         self.future: Future[T] = Future()
 
     def run(self) -> None:
+        turn, began = TURN_SECONDS, time.monotonic()
         for result in self._function():
             if self.cancelled:
                 self.failed(StoppedError("the work was ended before it was done: ask again"))
@@ -50,6 +59,10 @@ class Stepwise(Job, Generic[T]):
                 self.future.set_result(result)
                 return
             self._worker.run_short()
+            if (now := time.monotonic()) - began >= turn:
+                self._worker.give_way()
+                began = time.monotonic()
+                turn = max(TURN_SECONDS, began - now)
 
     def failed(self, error: Exception) -> None:
         tell_failure(self.future, error)

@@ -3,6 +3,8 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backend.engine_models import Loaded, Models, Needs, models_errors, sink_norm
@@ -26,54 +28,73 @@ class Writer:
         return self._models.needs(request.run, request.saes)
 
     def write(self, first: "SteerJob") -> None:
-        """Write a request, and with it those that wait for the same run, in one batch."""
-        jobs = [first, *self._companions(first)]
+        """Write a request, and with it those that wait for the same run, in one batch, which others may join."""
+        batch = _Jobs(self._worker, self._models)
         try:
-            with self._models.hold(sae for job in jobs for sae in job.request.saes):
-                models_errors(lambda: self._write(jobs), RefusedError)
+            models_errors(lambda: self._write(first, batch), RefusedError)
         except Exception as error:
-            for job in jobs[1:]:
-                job.failed(error)
+            for job in batch.open:
+                if job is not first:
+                    job.failed(error)
             raise
+        finally:
+            batch.close()
 
-    def _write(self, jobs: "list[SteerJob]") -> None:
+    def _write(self, first: "SteerJob", batch: "_Jobs") -> None:
         from pipeline.models.generate import End, generate
 
-        run = jobs[0].request.run
+        run = first.request.run
         loaded = self._models.load(run)
-        rows, owners = [], []
-        for job in jobs:
-            if job_rows := self._rows(job):
-                job.start(loaded)
-                rows += job_rows
-                owners += [(job, row) for row in range(len(job_rows))]
+
+        def admit(found: "Sequence[SteerJob]") -> "list[Row]":
+            return [row for job in found for row in self._admitted(job, batch, loaded)]
+
+        def joining(writing: int) -> "list[Row]":
+            return admit(self._companions(run.folder, batch.open, writing, in_turn=True))
+
+        rows = admit([first, *self._companions(run.folder, [first], len(first.request.rows))])
         if not rows:
             return
-        steps = generate(loaded.decoder, rows, sink_norm=sink_norm(run), cancelled=lambda row: owners[row][0].cancelled)
+        steps = generate(loaded.decoder, rows, sink_norm=sink_norm(run), cancelled=batch.is_cancelled, joining=joining)
         for step in steps:
             for event in step:
-                job, row = owners[event.row]
+                job, row = batch.owners[event.row]
                 if isinstance(event, End):
                     job.end(row, event.reason)
+                    batch.end(event.row)
                 else:
                     job.put(row, event)
             self._worker.run_short()
 
-    def _companions(self, first: "SteerJob") -> list["SteerJob"]:
-        """Those that fit into the batch: of the same run, each of another client."""
-        room, clients = self._most_rows - len(first.request.rows), {first.request.client}
+    def _admitted(self, job: "SteerJob", batch: "_Jobs", loaded: Loaded) -> "list[Row]":
+        """The rows of a job that comes into a batch; none when it cannot be written."""
+        batch.add(job)
+        rows = self._rows(job)
+        if rows:
+            job.start(loaded)
+        else:
+            batch.leave(job)
+        return rows
+
+    def _companions(
+        self, folder: Path, jobs: "Sequence[SteerJob]", writing: int, *, in_turn: bool = False
+    ) -> "list[SteerJob]":
+        """Those that wait and fit beside `jobs` with `writing` rows: of the same run, each of a client of its own."""
+        room, clients = self._most_rows - writing, {job.request.client for job in jobs}
 
         def fits(job: SteerJob) -> bool:
             nonlocal room
             request = job.request
-            another = request.client == "" or request.client not in clients
-            fitting = another and request.run.folder == first.request.run.folder and len(request.rows) <= room
-            if fitting:
-                room -= len(request.rows)
-                clients.add(request.client)
-            return fitting
+            if request.run.folder != folder or (request.client and request.client in clients):
+                return False
+            if len(request.rows) > room:
+                room = 0  # the others wait behind it, so that it does not wait for ever
+                return False
+            room -= len(request.rows)
+            clients.add(request.client)
+            return True
 
-        return self._worker.take(SteerJob, fits)
+        return self._worker.take(SteerJob, fits, in_turn=in_turn)
 
     def _rows(self, job: "SteerJob") -> "list[Row]":
         """The rows of a request; none when it cannot be written, which it is told and the others of a batch are not."""
@@ -93,6 +114,56 @@ class Writer:
         return Row(request.tokens, clamps, sampling, request.scope)
 
 
+class _Jobs:
+    """The jobs of a batch. What has ended is forgotten, for a batch may go on as long as others join it."""
+
+    def __init__(self, worker: Worker, models: Models) -> None:
+        self._worker, self._models = worker, models
+        self._held: dict[SteerJob, ExitStack] = {}
+        self._num_rows = 0
+        self.owners: dict[int, tuple[SteerJob, int]] = {}
+        """By number of a row in the batch: its job, and its number there."""
+
+    @property
+    def open(self) -> "list[SteerJob]":
+        """Those with rows that are written, in order."""
+        return list(self._held)
+
+    def add(self, job: "SteerJob") -> None:
+        """Hold the SAEs of a job, whose rows come next."""
+        self._held[job] = ExitStack()
+        self._held[job].enter_context(self._models.hold(job.request.saes))
+        for row in range(len(job.request.rows)):
+            self.owners[self._num_rows] = (job, row)
+            self._num_rows += 1
+
+    def leave(self, job: "SteerJob") -> None:
+        """Take back a job that was added last, none of whose rows are written."""
+        for _ in job.request.rows:
+            self._num_rows -= 1
+            del self.owners[self._num_rows]
+        self._forget(job)
+
+    def end(self, row: int) -> None:
+        """A row of the batch has ended."""
+        job, _ = self.owners.pop(row)
+        if not job.is_open:
+            self._forget(job)
+
+    def is_cancelled(self, row: int) -> bool:
+        """Whether nobody waits for a row of the batch any more."""
+        return self.owners[row][0].cancelled
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for job in self.open:
+            self._forget(job)
+
+    def _forget(self, job: "SteerJob") -> None:
+        self._held.pop(job).close()
+        self._worker.leave(job)
+
+
 class SteerJob(Job):
     """One steering request, which tells its listener on the event loop what happens."""
 
@@ -109,8 +180,15 @@ class SteerJob(Job):
         self._open = set(range(len(request.rows)))
         self._num_written = 0
 
+    interrupts = True
+
     def run(self) -> None:
         self._writer.write(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether some of its rows have not ended."""
+        return bool(self._open)
 
     def start(self, loaded: Loaded) -> None:
         """The first step comes next."""

@@ -138,8 +138,8 @@ class Runs:
         """
         if stored := await self._stored(result_id(plan)):
             return stored
-        self._admit(client)
         await run_in_threadpool(self._results.check_room)
+        self._admit(client)
         run = SteerRun(result_id(plan), [row.title for row in plan.rows], client, self._settings.live_grace_seconds)
         self._remember(run)  # counts from here on
         try:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from itertools import islice
 from typing import Generic, TypeVar
 
 from data.errors import ServeError
@@ -66,6 +67,9 @@ class Job(ABC):
     def failed(self, error: Exception) -> None:
         """It cannot be done."""
 
+    interrupts = False
+    """Whether it need not wait for the end of a long job that gives way."""
+
     def moved(self, ahead: int) -> None:
         """It waits, with this many jobs before it. Not every job has somebody to tell."""
         return
@@ -103,8 +107,9 @@ class Worker:
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._current: Job | None = None
-        self._companions: list[Job] = []  # what the current job took out of the queue, to do with its own work
+        # The job that runs, what it took out of the queue to do with its own work, and what interrupts it, if anything.
+        self._running: list[Job] = []
+        self._interrupted = False
         self._stopped = False
 
     def submit(self, job: Job) -> None:
@@ -114,8 +119,8 @@ class Worker:
                 raise StoppedError("the server is shutting down: try again in a moment")
             self._drop_cancelled()
             if len(self._waiting) >= self._capacity:
-                raise BusyError(f"{len(self._waiting)} requests wait already: try again in a few seconds")
-            job.moved(len(self._waiting) + (self._current is not None))
+                raise BusyError(f"{self._capacity} requests wait already, as many as may: try again in a few seconds")
+            job.moved(len(self._waiting) + bool(self._running))
             self._waiting.append(job)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="monosema-worker", daemon=True)
@@ -127,8 +132,12 @@ class Worker:
         """Jobs in the queue."""
         return len(self._waiting)
 
-    def take(self, kind: type[J], fits: Callable[[J], bool]) -> list[J]:
-        """Take jobs of a kind out of the queue, first come first, while they fit, to run with the job that runs."""
+    def take(self, kind: type[J], fits: Callable[[J], bool], *, in_turn: bool = False) -> list[J]:
+        """Take jobs of a kind out of the queue, first come first, that fit, to run with the job that runs.
+
+        in_turn: only those whose turn it would be, so that others do not wait for ever: none behind a job of another
+        kind or one without room in memory, and none at all while a long job gives way.
+        """
         running = self._needs()
 
         def joins(job: J) -> bool:
@@ -138,8 +147,9 @@ class Worker:
             return joining
 
         with self._changed:
-            taken = self._pick(kind, joins)
-            self._companions += taken
+            self._drop_cancelled()
+            taken = self._pick(kind, joins, self._turns(kind) if in_turn else None)
+            self._running += taken
         return taken
 
     def run_short(self) -> None:
@@ -154,14 +164,35 @@ class Worker:
             for job in calls:
                 _run(job)
 
+    def leave(self, job: Job) -> None:
+        """A job that was taken to run with others has ended before them."""
+        with self._changed:
+            if job in self._running[1:]:
+                self._running.remove(job)
+
+    def give_way(self) -> None:
+        """Run the first job that waits, may interrupt and finds room, for a long one to let it pass."""
+        with self._changed:
+            self._drop_cancelled()
+            outer = list(self._running)
+            fitting = (job for job in self._waiting if job.interrupts and self._room_for([*self._needs(), job.needs]))
+            job = next(fitting, None)
+            if job is None:
+                return
+            self._waiting.remove(job)
+            self._running, self._interrupted = [*outer, job], True
+            self._tell_places()
+        _run(job)
+        with self._changed:
+            self._running, self._interrupted = outer, False
+
     def stop(self) -> None:
         """Refuse new work, drop what waits, cancel what runs, all jobs of a batch. Waits for it to end."""
         with self._changed:
             self._stopped = True
             dropped, self._waiting = list(self._waiting), deque()
-            for job in [self._current, *self._companions]:
-                if job is not None:
-                    job.cancel()
+            for job in self._running:
+                job.cancel()
             self._changed.notify()
         for job in dropped:
             job.failed(StoppedError("the server is shutting down: try again in a moment"))
@@ -172,26 +203,42 @@ class Worker:
         while (job := self._next()) is not None:
             _run(job)
             with self._changed:
-                self._current, self._companions = None, []
+                self._running = []
 
     def _next(self) -> Job | None:
         with self._changed:
             self._changed.wait_for(lambda: bool(self._waiting) or self._stopped)
             if self._stopped:
                 return None
-            self._current = self._waiting.popleft()
-            for ahead, other in enumerate(self._waiting, start=1):
-                other.moved(ahead)
-            return self._current
+            job = self._waiting.popleft()
+            self._running = [job]
+            self._tell_places()
+            return job
+
+    def _tell_places(self) -> None:
+        for ahead, other in enumerate(self._waiting, start=1):
+            other.moved(ahead)
 
     def _needs(self) -> list[Hashable]:
         """Of the jobs that run."""
-        return [job.needs for job in (self._current, *self._companions) if job is not None]
+        return [job.needs for job in self._running]
 
-    def _pick(self, kind: type[J], fits: Callable[[J], bool]) -> list[J]:
-        """With the lock held: take jobs out of the queue."""
+    def _turns(self, kind: type[Job]) -> int:
+        """How many jobs at the head of the queue are of a kind and find room beside what runs."""
+        if self._interrupted:
+            return 0
+        running = self._needs()
+        others = (
+            place
+            for place, job in enumerate(self._waiting)
+            if not isinstance(job, kind) or not self._room_for([*running, job.needs])
+        )
+        return next(others, len(self._waiting))
+
+    def _pick(self, kind: type[J], fits: Callable[[J], bool], reach: int | None = None) -> list[J]:
+        """With the lock held: take jobs out of the first `reach` of the queue."""
         self._drop_cancelled()
-        picked = [job for job in self._waiting if isinstance(job, kind) and fits(job)]
+        picked = [job for job in islice(self._waiting, reach) if isinstance(job, kind) and fits(job)]
         self._waiting = deque(job for job in self._waiting if job not in picked)
         return picked
 

@@ -47,6 +47,13 @@ class Cache:
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]
         self.lengths_B = self.lengths_B[rows]
 
+    def join(self, other: "Cache") -> None:
+        """Put the rows of another cache behind these."""
+        places = max(self.keys.shape[2], other.keys.shape[2])
+        self.keys = torch.cat([_widened(self.keys, places), _widened(other.keys, places)], dim=1)
+        self.values = torch.cat([_widened(self.values, places), _widened(other.values, places)], dim=1)
+        self.lengths_B = torch.cat([self.lengths_B, other.lengths_B])
+
 
 class Decoder:
     """The whole model of a `LanguageModel`, for writing."""
@@ -195,6 +202,11 @@ class _Norm:
 
     def __call__(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, self._weight.shape, self._weight, self._epsilon)
+
+
+def _widened(rows: Tensor, places: int) -> Tensor:
+    """Keys or values [layers, B, T, H, E] with room for more tokens."""
+    return F.pad(rows, (0, 0, 0, 0, 0, places - rows.shape[2]))
 
 
 def _rotate(x_BLHE: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:

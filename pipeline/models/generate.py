@@ -5,7 +5,7 @@ Shapes: B rows, L prompt tokens, V vocabulary, K distinct features of the batch.
 
 import codecs
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -72,29 +72,37 @@ def generate(
     *,
     sink_norm: float | None,
     cancelled: Callable[[int], bool] = lambda row: False,
+    joining: Callable[[int], Sequence[Row]] = lambda writing: (),
 ) -> Iterator[list[Position | End]]:
-    """Write all rows together. Yields what each step brought: first the prompts' positions, then one token a row.
+    """Write all rows together. Yields what each step brought: first the prompts' positions, then a token of each row.
+
+    joining: asked before each step, with the number of rows that are being written, for rows that join them; their
+    numbers go on from the last.
 
     A token comes out when it has been read, so with its activations. Rows with the same seed draw the same numbers, so
     that a baseline and a steered row differ by the clamps alone. `cancelled` is asked at each token for each row.
     Raises ModelError when a prompt is empty or too long, or the clamps cannot be applied.
     """
-    if not rows or any(len(row.prompt) == 0 for row in rows):
-        raise ModelError("there is nothing to continue: a prompt is empty")
-    starts = [len(row.prompt) if row.scope == "written" else 0 for row in rows]
-    steering = Steering([row.clamps for row in rows], sink_norm=sink_norm, starts=starts)
-    batch = _Batch(decoder, rows, steering)
+    batch = _Batch(decoder, rows, sink_norm)
     yield batch.read_prompts()
     while batch.writing:
-        yield batch.step(cancelled)
+        if ended := batch.end(cancelled):
+            yield [*ended]
+        if batch.writing and (joined := joining(len(batch.writing))):
+            yield batch.join(joined)
+        if batch.writing:
+            yield batch.step()
 
 
 class _Batch:
     """The rows that are still being written."""
 
-    def __init__(self, decoder: Decoder, rows: Sequence[Row], steering: Steering) -> None:
+    def __init__(self, decoder: Decoder, rows: Sequence[Row], sink_norm: float | None) -> None:
+        if not rows or any(len(row.prompt) == 0 for row in rows):
+            raise ModelError("there is nothing to continue: a prompt is empty")
         places = max(len(row.prompt) + row.sampling.max_new_tokens for row in rows)
-        self._decoder, self._rows, self._steering = decoder, rows, steering
+        self._decoder, self._rows, self._sink_norm = decoder, list(rows), sink_norm
+        self._steering = self._clamped(rows)
         self._cache = decoder.cache(len(rows), places)
         self.writing = list(range(len(rows)))
         """Numbers of the rows in the batch, in its order."""
@@ -113,21 +121,35 @@ class _Batch:
             for at, token in enumerate(prompt)
         ]
 
-    def step(self, cancelled: Callable[[int], bool]) -> list[Position | End]:
+    def join(self, rows: Sequence[Row]) -> list[Position | End]:
+        """Read the prompts of further rows, which are written with these from now on."""
+        others, first = _Batch(self._decoder, rows, self._sink_norm), len(self._rows)
+        read = others.read_prompts()
+        self._cache.join(others._cache)
+        self._rows += rows
+        self._generators += others._generators
+        self._written += others._written
+        self._next += others._next
+        self.writing += [first + row for row in others.writing]
+        self._steering = self._clamped([self._rows[row] for row in self.writing])
+        return [position._replace(row=first + position.row) for position in read]
+
+    def step(self) -> list[Position | End]:
         """Read the tokens that were drawn, and draw the next."""
-        ended: list[Position | End] = [*self._end(cancelled)]
-        if not self.writing:
-            return ended
         drawn = [following for following in self._next if following is not None]
         lasting = any(self._written[row] + 1 < self._rows[row].sampling.max_new_tokens for row in self.writing)
         steered = self._read([[token] for token, _ in drawn], head=lasting)
         for row in self.writing:
             self._written[row] += 1
-        return ended + [
+        return [
             self._position(place, 0, token, probability, steered) for place, (token, probability) in enumerate(drawn)
         ]
 
-    def _end(self, cancelled: Callable[[int], bool]) -> list[End]:
+    def _clamped(self, rows: Sequence[Row]) -> Steering:
+        starts = [len(row.prompt) if row.scope == "written" else 0 for row in rows]
+        return Steering([row.clamps for row in rows], sink_norm=self._sink_norm, starts=starts)
+
+    def end(self, cancelled: Callable[[int], bool]) -> list[End]:
         """Take the rows that are done out of the batch."""
         reasons = [self._reason(place, row, cancelled) for place, row in enumerate(self.writing)]
         ended = [End(row, reason) for row, reason in zip(self.writing, reasons, strict=True) if reason]
@@ -135,6 +157,8 @@ class _Batch:
         if ended and kept:
             self._cache.keep(kept)
             self._steering.keep(kept)
+        for end in ended:  # its SAEs may go
+            self._rows[end.row] = replace(self._rows[end.row], clamps=())
         self.writing = [self.writing[place] for place in kept]
         self._next = [self._next[place] for place in kept if self._next]
         return ended

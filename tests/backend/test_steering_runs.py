@@ -107,7 +107,7 @@ def test_a_closed_tab_frees_the_worker(settings: Settings, monkeypatch: pytest.M
             stream = events_of(answer)
             run = next(stream)[2]["id"]
             assert held.reached.wait(SECONDS)
-            job = server.app.state.engine.worker._current
+            job = server.app.state.engine.worker._running[0]
             assert not job.cancelled
         assert job._cancelled.wait(SECONDS)
         held.let_go.set()
@@ -142,6 +142,38 @@ def test_a_waiting_run_can_be_deleted_and_never_runs(server: Server, monkeypatch
         running.read()
         reads = held.reads
     assert reads == 1 + 3
+
+
+def test_who_comes_while_others_are_written_joins_them(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = server.steer(max_new_tokens=4, seed=5, temperature=1.0)
+    server.forget()
+    with brake(monkeypatch, at=2) as held, server.open("first", max_new_tokens=8) as running:
+        assert held.reached.wait(SECONDS)
+        with waiting(server, "second", max_new_tokens=4, seed=5, temperature=1.0) as (joined, _):
+            held.let_go.set()
+            assert [ids(joined.result(), row) for row in range(2)] == [ids(alone, row) for row in range(2)]
+        events = list(events_of(running))
+        assert events[-1][1] == "done"
+        written = [[data for data in tokens_of(events, row) if data["probability"] is not None] for row in range(2)]
+        assert [len(row) for row in written] == [8, 8]
+        assert held.reads == 1 + 8 + 1, "the second needs one read of its own, for its prompt"
+    models = server.app.state.engine.models
+    assert not models._held
+    assert server.app.state.engine.worker._running == []
+
+
+def test_a_failure_in_mid_batch_ends_all_that_are_in_it_and_no_other(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with brake(monkeypatch, at=2) as held, server.open("first", max_new_tokens=9) as running:
+        held.broken = True
+        assert held.reached.wait(SECONDS)
+        with waiting(server, "second", max_new_tokens=9) as (joined, _):
+            held.let_go.set()
+            assert joined.result()[-1][1] == "error"
+        assert list(events_of(running))[-1][1] == "error"
+    assert not server.app.state.engine.models._held
+    assert server.steer(seed=8)[-1][1] == "done"
 
 
 # ---- limits

@@ -146,6 +146,76 @@ def test_jobs_join_only_while_there_is_room_for_what_all_of_them_need() -> None:
     worker.stop()
 
 
+def test_jobs_join_in_their_turn_only() -> None:
+    worker, others, passed = Worker(9), [Held() for _ in range(4)], threading.Event()
+    between, taken = Call(lambda: "between", "other"), list[Job]()
+
+    class Batch(Held):
+        def run(self) -> None:
+            assert others[-1].submitted.wait(10)
+            taken.extend(worker.take(Held, lambda job: job is not others[0], in_turn=True))
+            passed.set()
+
+    worker.submit(Batch())
+    for job in (*others[:3], between, others[3]):
+        worker.submit(job)
+    others[3].submitted.set()
+    assert passed.wait(10)
+    assert taken == others[1:3], "the first does not fit, the last stands behind a job of another kind"
+    for job in others:
+        job.let_go.set()
+    assert between.future.result(10) == "between"
+    worker.stop()
+
+
+def test_a_long_job_gives_way_to_one_that_may_interrupt() -> None:
+    worker, order, queued = Worker(9), list[str](), threading.Event()
+
+    class Interrupting(Held):
+        interrupts = True
+
+        def run(self) -> None:
+            assert worker.take(Held, lambda job: True, in_turn=True) == [], "nobody joins while a long job waits"
+            order.append("interrupting")
+
+    class Long(Held):
+        def run(self) -> None:
+            assert queued.wait(10)
+            for name in ("first", "second", "third"):
+                order.append(name)
+                worker.give_way()
+
+    plain, interrupting, last = Call(lambda: order.append("plain")), Interrupting(), Interrupting()
+    worker.submit(Long())
+    for job in (plain, interrupting, last):
+        worker.submit(job)
+    queued.set()
+    plain.future.result(10)
+    worker.stop()
+    assert order == ["first", "interrupting", "second", "interrupting", "third", "plain"]
+    assert last.places[-1] == 2, "once the other is taken, only the plain one stands before it"
+
+
+def test_stopping_cancels_a_job_and_what_interrupts_it() -> None:
+    worker, outer_began, inner = Worker(9), threading.Event(), Held()
+    inner.interrupts = True  # type: ignore[misc]
+
+    class Long(Held):
+        def run(self) -> None:
+            assert inner.submitted.wait(10)
+            worker.give_way()
+            outer_began.set()
+
+    outer = Long()
+    worker.submit(outer)
+    worker.submit(inner)
+    inner.submitted.set()
+    assert inner.began.wait(10)
+    worker.stop()
+    assert outer_began.wait(10)
+    assert (outer.cancelled, inner.cancelled) == (True, True)
+
+
 def test_stopping_cancels_what_runs_and_fails_what_waits() -> None:
     worker, running, waiting = Worker(4), Held(), Held()
     worker.submit(running)

@@ -225,7 +225,7 @@ def test_stopping_frees_the_button_and_the_worker(
     with brake(monkeypatch) as held:
         steer(page)
         assert held.reached.wait(SECONDS)
-        job = server.app.state.engine.worker._current
+        job = server.app.state.engine.worker._running[0]
         page.get_by_role("button", name="Stop").click()
         expect(page.locator("#progress")).to_have_text("Stopped.")
         expect(page.get_by_role("button", name="Steer", exact=True)).to_be_enabled()

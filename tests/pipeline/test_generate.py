@@ -91,6 +91,37 @@ def test_a_mixed_batch_equals_each_row_alone() -> None:
     assert write(rows)[0] == [write([row])[0][0] for row in rows]
 
 
+def test_rows_that_join_are_written_as_each_alone() -> None:
+    """Some join while others are written, one when most have ended."""
+    sae, other, on = tiny_sae(), tiny_sae(seed=5), decoder()
+    rows = [
+        Row(SHORT, [Clamp(sae, 1, 5.0)], Sampling(1.0, 0.95, 4, 1)),
+        Row(LONG, (), Sampling(0.7, 0.5, 4, 3)),
+        Row(LONG, [Clamp(other, 3, 4.0), Clamp(sae, 2, 0.0)], Sampling(0.0, 1.0, 30, 2), "written"),
+        Row(SHORT, [Clamp(other, 3, None)], Sampling(1.0, 1.0, 3, 4)),
+        Row(SHORT, [Clamp(sae, 6, 2.0, "add")], Sampling(0.9, 1.0, 6, 5)),
+    ]
+    joining = {3: rows[2:4], 5: [], 20: rows[4:]}
+    asked: list[int] = []
+
+    def join(writing: int) -> list[Row]:
+        asked.append(writing)
+        return joining.get(len(asked), [])
+
+    events = [event for step in generate(on, rows[:2], sink_norm=1e9, joining=join) for event in step]
+    positions = [event for event in events if isinstance(event, Position)]
+    assert asked[:4] == [2, 2, 2, 4]
+    for number, row in enumerate(rows):
+        (tokens,), _, alone = write([row], on)
+        mine = [position for position in positions if position.row == number]
+        assert [position.token for position in mine] == tokens
+        for one, same in zip(mine, alone, strict=True):
+            assert one.activations == pytest.approx(same.activations, rel=1e-4, abs=1e-4)
+            assert (one.probability or 2.0) == pytest.approx(same.probability or 2.0, rel=1e-4)
+    ended = {event.row: event.reason for event in events if isinstance(event, End)}
+    assert ended == dict.fromkeys(range(5), "length")
+
+
 def test_the_same_seed_writes_the_same_and_another_one_does_not() -> None:
     texts = [write([Row(LONG, (), Sampling(1.0, 1.0, 24, seed))])[0][0] for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]

@@ -1,12 +1,16 @@
-"""SAEs in memory: never more than the limit together, whoever uses them at the same time."""
+"""What works at the same time: SAEs never take more than the limit together, and nobody waits for a long job's end."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
+from typing import Any
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from backend import engine_attribution
 from backend.app import create_app
 from backend.settings import Settings
 from data.layout import StorePaths
@@ -115,3 +119,26 @@ def test_a_model_that_cannot_be_loaded_is_not_tried_again_by_every_page(
             assert client.get("/steer").status_code == 200
         assert client.post("/api/v1/activations", json={"text": "the"}).status_code == 503
     assert len(tried) == 2, "only who asks for an answer tries again"
+
+
+def test_a_text_is_written_while_an_attribution_works(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, written = Event(), Event()
+    attributed = engine_attribution._attributed
+
+    def endless(*arguments: Any) -> Iterator[Any]:
+        began.set()
+        while not written.is_set():
+            yield None
+        yield from attributed(*arguments)
+
+    monkeypatch.setattr(engine_attribution, "_attributed", endless)
+    monkeypatch.setattr(engine_attribution, "TURN_SECONDS", 0.0)
+    with steering_server(settings) as server, ThreadPoolExecutor(1) as other:
+        body = {"text": "the river", "target": "#70", "saes": ["tiny/1-relu-64"], "k": 5}
+        asked = other.submit(httpx.post, f"{server.address}/api/v1/attribution", json=body, timeout=2 * SECONDS)
+        assert began.wait(SECONDS)
+        try:
+            assert server.steer()[-1][1] == "done"
+        finally:
+            written.set()
+        assert asked.result(SECONDS).status_code == 200
