@@ -5,6 +5,7 @@ Endpoints raise `HTTPException` with a sentence that says what to do, or let a `
 
 import logging
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -82,8 +83,14 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    wrong = [f"{'.'.join(str(part) for part in e['loc'][1:]) or e['loc'][0]}: {e['msg']}" for e in error.errors()]
-    return answer(request, 422, "; ".join(wrong))
+    return answer(request, 422, "; ".join(_wrong(one) for one in error.errors()))
+
+
+def _wrong(error: dict[str, Any]) -> str:
+    """What is wrong with one field, by its name."""
+    if error["type"] == "json_invalid":
+        return f"The body is no JSON: {error['ctx']['error']} (character {error['loc'][-1]})."
+    return f"{'.'.join(str(part) for part in error['loc'][1:]) or error['loc'][0]}: {error['msg']}"
 
 
 def _our_error(request: Request, error: Exception) -> Response:

@@ -42,8 +42,10 @@ class SteerBody(BaseModel):
     )
     prompt: Annotated[str, Field(max_length=20_000)]
     chat: bool = Field(False, description="Put the prompt into the model's chat template.")
-    temperature: float = Field(0.0, ge=0, le=2, description="0 always takes the most probable token.")
-    top_p: float = Field(1.0, gt=0, le=1)
+    temperature: float = Field(
+        0.0, ge=0, le=2, allow_inf_nan=False, description="0 always takes the most probable token."
+    )
+    top_p: float = Field(1.0, gt=0, le=1, allow_inf_nan=False)
     max_new_tokens: int = Field(48, ge=1)
     seed: int = Field(0, ge=0, lt=2**63, description="Baseline and steered text draw the same random numbers.")
 

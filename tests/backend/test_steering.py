@@ -188,7 +188,7 @@ def test_a_failure_in_mid_stream_tells_everybody_in_the_batch(server: Server, mo
         ({"prompt": "a" * 20_001}, "prompt"),
         ({"max_new_tokens": 25}, "24"),
         ({"temperature": -1}, "temperature"),
-        ({"temperature": float("nan")}, "temperature"),
+        ({"temperature": float("nan")}, "temperature: Input should be a finite number"),
         ({"top_p": 0}, "top_p"),
         ({"seed": -1}, "seed"),
     ],
@@ -201,3 +201,9 @@ def test_unfit_requests_are_refused_before_anything_is_written(
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
     assert words in answer.json()["detail"]
+
+
+def test_a_body_that_is_no_json_says_where(server: Server) -> None:
+    answer = server.http.post("/api/v1/steer", content='{"prompt": }', headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "The body is no JSON: Expecting value (character 11)."
