@@ -64,4 +64,6 @@ def _found(measured: dict[str, Any]) -> str:
     what = f"{measured['written']} texts were written with a feature held; {measured['responded']} responded"
     if not measured["best"]:
         return f"When this run was published, {what}: none is good enough to begin with."
-    return f"When this run was published, {what}: the feature’s own word came at least twice more than without."
+    shown = len(measured["best"])
+    rest = f" The best {shown} are shown." if shown < measured["responded"] else ""
+    return f"When this run was published, {what}: the feature’s own word came at least twice more than without.{rest}"

@@ -20,6 +20,8 @@ from backend.tokens import level, written_text
 MAX_TEXT = 20_000
 START = 2.0
 """Strength of a feature that was just added."""
+START_PROMPT = "I am a"
+"""Prompt of an address that names none."""
 
 Colour = Literal["activation", "probability", "none"]
 COLOURS: dict[Colour, str] = {"activation": "Activation", "probability": "Probability", "none": "None"}
@@ -36,20 +38,22 @@ class SteerForm(BaseModel):
 
     f: list[str] = Field(default=[], max_length=32, description="model/sae/index:strength; an empty one is ignored")
     s: list[str] = Field(default=[], max_length=32, description="strengths of the features in `f`, when changed")
+    without: str = Field(default="", max_length=200, description="model/sae/index of a feature in `f` to take out")
     mode: Mode = "clamp"
     scope: Scope = "all"
     sweep: bool = False
-    prompt: str = Field(default="I am a", max_length=MAX_TEXT)
+    prompt: str = Field(default="", max_length=MAX_TEXT)
     chat: bool = False
-    temperature: float = Field(default=0.7, ge=0, le=2)
-    top_p: float = Field(default=0.9, gt=0, le=1)
+    temperature: float = Field(default=0.7, ge=0, le=2, allow_inf_nan=False)
+    top_p: float = Field(default=0.9, gt=0, le=1, allow_inf_nan=False)
     new_tokens: int = Field(default=48, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
     colour: Colour = "activation"
 
     def href(self, features: Sequence[str]) -> str:
         """The address of the form with other features, each model/sae/index:strength."""
-        values = self.model_dump(exclude_defaults=True, exclude={"f", "s"}, mode="json")
+        values: dict[str, object] = {"prompt": self.prompt}
+        values |= self.model_dump(exclude_defaults=True, exclude={"f", "s", "without", "prompt"}, mode="json")
         words = {name: str(int(value)) if isinstance(value, bool) else value for name, value in values.items()}
         return "/steer?" + urlencode([*(("f", feature) for feature in features), *words.items()])
 
@@ -87,11 +91,11 @@ class SteerPage(Page):
     problem: str
     """What is wrong with the form; "" when nothing is."""
     form: SteerForm
+    loaded: bool
+    """Whether the model is in memory: a first answer waits for it."""
     chips: list[Chip]
-    removals: list[str]
-    """For each feature, the address without it."""
-    suggestions: list[tuple[FeatureSummary, str]]
-    """Features to start with, and the address with each."""
+    suggestions: list[Chip]
+    """Features to start with, each as it would be added."""
     openings: list[tuple[Opening, str]]
     """Whole examples, and the address of each, with which the same is written again."""
     found: str
@@ -125,6 +129,7 @@ def make_page(
     chips: list[Chip],
     problem: str,
     off: str,
+    loaded: bool,
     suggestions: Sequence[FeatureSummary],
     openings: Openings,
     status: EngineStatus,
@@ -132,14 +137,13 @@ def make_page(
 ) -> SteerPage:
     """The page's context."""
     named = {chip.feature.name for chip in chips}
-    arguments = [chip.argument for chip in chips]
     return SteerPage(
         off=off,
         problem=problem,
         form=form,
+        loaded=loaded,
         chips=chips,
-        removals=[form.href([other for other in arguments if other != chip.argument]) for chip in chips],
-        suggestions=[(s, form.href([*arguments, Chip(s, START).argument])) for s in suggestions if s.name not in named],
+        suggestions=[Chip(s, START) for s in suggestions if s.name not in named],
         openings=[(one, _opening_href(one)) for one in openings.examples],
         found=openings.found,
         status=status,
@@ -174,7 +178,8 @@ def read_chips(library: Library, form: SteerForm) -> tuple[list[Chip], str]:
             continue
         try:
             chip = parse_argument(library, argument, START)
-            chips.append(Chip(chip.feature, parse_strength(form.s[place])) if place < len(form.s) else chip)
+            if chip.feature.name != form.without:
+                chips.append(Chip(chip.feature, parse_strength(form.s[place])) if place < len(form.s) else chip)
         except RefusedError as error:
             problems.append(str(error))
     if len(chips) > MAX_FEATURES:

@@ -13,7 +13,7 @@ from backend.openings import openings
 from backend.routes.runs import stream
 from backend.showpieces import showpieces
 from backend.steering import Chip, SteerBody, make_plan
-from backend.steering_page import SteerForm, make_page, read_chips, to_body
+from backend.steering_page import START_PROMPT, SteerForm, make_page, read_chips, to_body
 from backend.steering_runs import SteerRun
 from backend.templates import render
 from data.errors import MonosemaError
@@ -43,6 +43,8 @@ async def steer_page(
     request: Request, form: Annotated[SteerForm, Query()], engine: EngineDep, library: LibraryDep, settings: SettingsDep
 ) -> Response:
     """Choose features and strengths, and a prompt."""
+    if "prompt" not in form.model_fields_set:
+        form.prompt = START_PROMPT
     chips, problem = await run_in_threadpool(read_chips, library, form)
     return await _page(request, form, chips, problem, 200)
 
@@ -100,6 +102,7 @@ async def _page(request: Request, form: SteerForm, chips: list[Chip], problem: s
         chips,
         problem,
         off,
+        state.engine.is_loaded(run),
         await run_in_threadpool(showpieces, run),
         await run_in_threadpool(openings, run),
         state.engine.status(),

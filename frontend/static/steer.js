@@ -1,18 +1,22 @@
 // The steering page: asks for the texts, shows them as they are written, can be stopped, and says what went wrong.
 import { address, held, prepareForm, request } from "./steer_form.js";
-import { cancel, follow, open } from "./steer_stream.js";
+import { forget, keep, kept } from "./steer_memory.js";
+import { cancel, Failure, follow, join, open } from "./steer_stream.js";
 import { Texts } from "./steer_texts.js";
 
 const form = document.getElementById("steer");
 const go = document.getElementById("go");
 const stop = document.getElementById("stop");
 const problem = document.getElementById("problem");
+const line = document.getElementById("run-line");
 const progress = document.getElementById("progress");
+const openings = document.getElementById("openings");
 const texts = new Texts(document.getElementById("texts"), document.getElementById("column"));
+const able = !go.disabled;
 let running;
 
-// A message in place, with a way on.
-function say(message) {
+// A message in place, with a way on where asking again may help.
+function say(message, again = false) {
   problem.replaceChildren();
   if (!message) return;
   const notice = document.createElement("section");
@@ -20,12 +24,15 @@ function say(message) {
   notice.setAttribute("role", "alert");
   const text = document.createElement("p");
   text.textContent = message;
-  const again = document.createElement("button");
-  again.type = "button";
-  again.className = "button";
-  again.textContent = "Try again";
-  again.addEventListener("click", steer);
-  notice.append(text, again);
+  notice.append(text);
+  if (again) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "button";
+    button.textContent = "Try again";
+    button.addEventListener("click", steer);
+    notice.append(button);
+  }
   problem.append(notice);
 }
 
@@ -37,51 +44,94 @@ function finished({ seconds, num_tokens: tokens, result, stored }) {
   progress.replaceChildren(`${what} `, link);
 }
 
+function begin({ id, rows, result }) {
+  running.begun = true;
+  keep(location.search, { runs: [id, result.replace("/r/", "")] });
+  texts.begin(rows);
+  if (texts.section.getBoundingClientRect().bottom < innerHeight) return;
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  line.scrollIntoView({ behavior: still ? "auto" : "smooth" });
+}
+
 // What each event does; the last ones return true.
 const on = {
-  run({ rows }) { texts.begin(rows); },
+  run: begin,
   queued({ ahead }) { progress.textContent = ahead > 0 ? `Waiting: ${ahead} before this one.` : "Starting…"; },
-  started() { progress.textContent = "The model reads the prompt…"; },
+  started() {
+    progress.dataset.loading = "";
+    progress.textContent = "The model reads the prompt…";
+  },
   token(token) {
     progress.textContent = "Writing…";
     texts.add(token);
   },
   end({ row, note }) { texts.end(row, note); },
   done(event) { finished(event); return true; },
-  error({ detail }) { throw new Error(detail); },
-  cancelled({ detail }) { throw new Error(detail); },
+  error({ status, detail }) { throw new Failure(detail, status); },
+  cancelled({ detail }) { throw new Failure(detail, 503); },
 };
 
-async function write(mine) {
-  const body = request(form);
-  history.replaceState(null, "", address(form));
-  mine.run = await open(body, mine.signal);
-  texts.describe(held(form));
-  await follow(mine.run, mine.signal, (name, data) => on[name]?.(data), () => { progress.textContent = "The connection was lost. Connecting again…"; });
+function fail(error, begun) {
+  const stopped = error.name === "AbortError";
+  progress.textContent = stopped ? "Stopped." : "";
+  if (!stopped) say(error.message, error.again);
+  if (begun) texts.close(stopped ? "Stopped." : "Not finished.");
+  else texts.clear();
+  if (!error.lost) forget();
 }
 
-async function steer() {
+// Show a run, which `start` asks for.
+async function show(start) {
   running?.abort();
   const mine = (running = new AbortController());
   go.disabled = true;
   stop.hidden = false;
+  openings.classList.add("away");
+  texts.wait();
   say("");
-  progress.textContent = "Asking…";
+  progress.textContent = progress.dataset.loading || "Asking…";
   try {
-    await write(mine);
+    mine.run = await start(mine.signal);
+    texts.describe(held(form));
+    await follow(mine.run, mine.signal, (name, data) => on[name]?.(data), () => { progress.textContent = "The connection was lost. Connecting again…"; });
   } catch (error) {
     if (mine !== running) return;
-    progress.textContent = error.name === "AbortError" ? "Stopped." : "";
-    if (error.name !== "AbortError") say(error.message);
-    texts.close(error.name === "AbortError" ? "Stopped." : "Not finished.");
+    fail(error, mine.begun);
   }
-  go.disabled = false;
+  go.disabled = !able;
   stop.hidden = true;
+  openings.classList.remove("away");
+}
+
+const steer = () => show(async (signal) => {
+  const body = request(form);
+  history.replaceState(null, "", address(form));
+  return open(body, signal);
+});
+
+// After a reload the texts go on; those of a form that was left are not written to their end.
+function goOn() {
+  const before = kept();
+  if (!before) return;
+  if (before.current && before.start) {
+    forget();
+    if (able) steer();
+  } else if (before.current) {
+    show((signal) => join(before.runs, signal));
+  } else {
+    forget();
+    if (before.runs.length) cancel({ address: `/api/v1/runs/${before.runs[0]}` });
+  }
 }
 
 stop.addEventListener("click", () => {
   cancel(running?.run);
   running?.abort();
 });
-addEventListener("pagehide", () => { cancel(running?.run); });
+// An example is written at one click here; its address alone only fills the form.
+openings.addEventListener("click", (event) => {
+  const card = event.target.closest("a.card");
+  if (card && !event.ctrlKey && !event.metaKey && !event.shiftKey) keep(new URL(card.href).search, { start: true });
+});
 prepareForm(form, go, steer);
+goOn();

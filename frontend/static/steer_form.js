@@ -7,12 +7,13 @@ export const held = (form) => [...form.querySelectorAll(".held-one")].map((one) 
 }));
 
 const strengthOf = (one) => one.querySelector('input[name="s"]').value.trim();
+const LIMIT = 10; // as in backend/steering.py
 const isOff = (text) => text === "" || text.toLowerCase() === "off";
 const NUMBERS = ["temperature", "top_p", "new_tokens", "seed"];
 
 export function request(form) {
   const features = held(form).map(({ name, text }) => ({ feature: name, strength: isOff(text) ? null : Number(text) }));
-  if (features.some((one) => Number.isNaN(one.strength))) throw new Error("A strength is a number from -10 to 10, or off.");
+  if (features.some(({ strength }) => strength !== null && !(Math.abs(strength) <= LIMIT))) throw new Error("A strength is a number from -10 to 10, or off.");
   if (NUMBERS.some((name) => Number.isNaN(form[name].valueAsNumber))) throw new Error("Temperature, top p, new tokens and seed are numbers: fill them in.");
   return {
     features,
@@ -41,12 +42,14 @@ export function address(form) {
 function showValue(one) {
   const text = strengthOf(one);
   const absolute = Number(text) * Number(one.dataset.max);
-  one.querySelector("output").textContent = isOff(text) ? "off" : Number.isNaN(absolute) ? "?" : `= ${absolute.toPrecision(3)}`;
+  one.querySelector("output").textContent = isOff(text) ? "off" : Number.isFinite(absolute) ? `= ${absolute.toPrecision(3)}` : "?";
+  one.toggleAttribute("data-off", isOff(text));
 }
 
 export function prepareForm(form, go, steer) {
   for (const one of form.querySelectorAll(".held-one")) {
     const range = one.querySelector('input[type="range"]');
+    if (!range) continue; // a dead feature
     const text = one.querySelector('input[name="s"]');
     range.hidden = false;
     range.addEventListener("input", () => { text.value = range.value; showValue(one); });

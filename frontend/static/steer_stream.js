@@ -1,7 +1,20 @@
 // A run's events over the network: opened by a POST, taken up again by the run's id when the connection is lost.
 const WAITS = [300, 1000, 2000]; // milliseconds before each try to connect again
 
-class Lost extends Error {}
+const MAY_PASS = [429, 503]; // what may go better when it is asked again
+
+export class Failure extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+    this.again = MAY_PASS.includes(status);
+  }
+}
+
+class Lost extends Error {
+  again = true;
+  lost = true;
+}
 
 async function ask(address, options) {
   let answer;
@@ -13,7 +26,7 @@ async function ask(address, options) {
   }
   if (answer.ok) return answer;
   const { detail } = await answer.json().catch(() => ({ detail: `The server answered ${answer.status}. Try again in a moment.` }));
-  throw new Error(detail);
+  throw new Failure(detail, answer.status);
 }
 
 export async function open(body, signal) {
@@ -21,6 +34,20 @@ export async function open(body, signal) {
     method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal,
   });
   return { stream: answer.body, address: null, last: 0 };
+}
+
+// The first of some runs that is still known, from its first event.
+export async function join(ids, signal) {
+  for (const id of ids) {
+    const address = `/api/v1/runs/${id}`;
+    try {
+      const answer = await ask(`${address}/events`, { signal });
+      return { stream: answer.body, address, last: 0 };
+    } catch (error) {
+      if (error.status !== 404) throw error;
+    }
+  }
+  throw new Failure("The texts were not written to their end before this page was loaded again.", 404);
 }
 
 // Tells `tell` of every event, `lost` when the connection broke. Returns when the last event has come.

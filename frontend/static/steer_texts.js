@@ -17,7 +17,17 @@ export class Texts {
   // Features in the order of each token's activations: title and max.
   describe(features) { this.features = features; }
 
+  // What stands there is of an earlier request.
+  wait() { this.section.setAttribute("aria-busy", "true"); }
+
+  clear() {
+    this.section.removeAttribute("aria-busy");
+    this.section.hidden = true;
+    this.place.replaceChildren();
+  }
+
   begin(titles) {
+    this.section.removeAttribute("aria-busy");
     this.place.replaceChildren(...titles.map((title, row) => {
       const column = this.template.content.cloneNode(true).querySelector(".text");
       column.dataset.row = row;

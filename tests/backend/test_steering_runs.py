@@ -18,6 +18,7 @@ from backend.steering_page import ResultPage, SteerPage
 from data.layout import StorePaths
 from data.sql import connect
 from tests.backend.test_pages import source
+from tests.fake_run import DEAD
 from tests.steering import (
     FEATURE,
     SECONDS,
@@ -335,6 +336,31 @@ def test_the_form_keeps_what_was_typed_and_says_what_is_wrong(server: Server) ->
     assert "names no feature" in page.text
 
 
+def test_an_empty_prompt_stays_empty_and_is_refused(server: Server) -> None:
+    page = server.http.post("/steer", data=form(prompt=""))
+    assert page.status_code == 422
+    assert "The prompt is empty" in page.text
+    for address, prompt in {"/steer": "I am a", "/steer?prompt=": "", page.url: ""}.items():
+        text = page.text if address == page.url else server.http.get(address).text
+        assert f'spellcheck="false">\n{prompt}</textarea>' in text
+
+
+def test_removing_a_feature_and_adding_one_keep_what_was_typed(server: Server) -> None:
+    typed = form(f=[f"{FEATURE}:4", "tiny/1-relu-64/9:1", "", "tiny/1-relu-64/11:2"], s=["3", "-1.5"], chat="1")
+    page = server.http.get("/steer", params={**typed, "without": FEATURE}).text
+    assert [f'value="tiny/1-relu-64/{one}"' in page for one in ("3:3", "9:-1.5", "11:2")] == [False, True, True]
+    assert "the river</textarea>" in page
+    assert 'name="chat" value="1" checked' in page
+    assert '<button class="chip" name="f" value="tiny/' in page
+
+
+def test_a_dead_feature_says_at_once_that_it_cannot_be_steered(server: Server) -> None:
+    page = server.http.get(f"/steer?f=tiny/1-relu-64/{DEAD}&f={FEATURE}").text
+    assert "never active on the corpus, so it has no strength" in page
+    assert 'id="go" disabled>' in page
+    assert 'id="go" >' in server.http.get(f"/steer?f={FEATURE}").text
+
+
 def test_an_identical_request_comes_from_the_store_without_the_model(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,7 +386,11 @@ def test_results_survive_a_restart_another_publication_and_a_machine_without_the
         assert other.http.get(done["result"]).text == page
         assert other.steer()[-1][2]["stored"]
         assert other.http.post("/api/v1/steer", json=other.body(seed=99)).status_code == 503
-        assert "without its live part" in other.http.get("/steer").text
+        off = other.http.get("/steer").text
+        assert "without its live part" in off
+        assert "requests wait" not in off
+        assert "It wrote “river” twice, the baseline never." in off
+        assert '<a href="/steer?' not in off.partition("Examples that respond")[2]
         database = connect(settings.sql_url)
         with database.begin() as connection:
             key = connection.execute(sql("select key from runs")).scalar_one()
@@ -385,6 +415,8 @@ def test_the_page_offers_what_was_measured_literally(server: Server) -> None:
     assert "&lt;b&gt;music&lt;/b&gt;&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "<b>music" not in page
     assert "\u202e" not in page.partition("Examples that respond")[2]
-    href = "/steer?f=tiny%2F1-relu-64%2F7%3A1.5&amp;temperature=0.0&amp;new_tokens=24"
+    href = "/steer?f=tiny%2F1-relu-64%2F7%3A1.5&amp;prompt=I+am+a&amp;temperature=0.0&amp;new_tokens=24"
     assert f'href="{href}"' in page
+    assert "1-relu-64 / 7" in page.partition("Examples that respond")[2]
+    assert "are shown" not in page
     assert 'name="temperature" min="0" max="2" step="0.1" value="0"' in server.http.get(unescape(href)).text

@@ -51,11 +51,11 @@ def written(page: Page, row: int) -> str:
     return page.locator(f'[data-row="{row}"] .new').all_inner_texts().__str__()
 
 
-def expect_a_way_on(page: Page, words: str | re.Pattern[str]) -> None:
-    """A message in place with a button; nothing turns for ever, no column is blank."""
+def expect_a_message(page: Page, words: str | re.Pattern[str], again: bool = False) -> None:
+    """A message in place, with a button where asking again may help; nothing turns for ever, no column is blank."""
     alert = page.get_by_role("alert")
     expect(alert).to_contain_text(words, timeout=PATIENCE)
-    expect(alert.get_by_role("button", name="Try again")).to_be_visible()
+    expect(alert.get_by_role("button", name="Try again")).to_have_count(int(again))
     expect(page.get_by_role("button", name="Steer", exact=True)).to_be_enabled()
     expect(page.get_by_role("button", name="Stop")).to_be_hidden()
     expect(page.locator("#progress")).to_be_empty()
@@ -63,9 +63,9 @@ def expect_a_way_on(page: Page, words: str | re.Pattern[str]) -> None:
         expect(column.locator(".ending")).not_to_be_empty()
 
 
-def expect_it_goes_on(page: Page) -> None:
+def expect_it_goes_on(page: Page, button: str = "Try again") -> None:
     """The way on leads to the end."""
-    page.get_by_role("button", name="Try again").click()
+    page.get_by_role("button", name=button, exact=True).click()
     expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
     expect(page.get_by_role("alert")).to_have_count(0)
 
@@ -96,7 +96,7 @@ def test_baseline_and_steered_stream_side_by_side_and_are_kept(open_page: OpenPa
 
 
 def test_tokens_are_walked_by_keys(open_page: OpenPage) -> None:
-    page = open_page(ASKED)
+    page = open_page(ASKED, reduced_motion="reduce")
     steer(page)
     expect(page.locator("#progress")).to_contain_text("24 tokens", timeout=PATIENCE)
     for _ in range(2):
@@ -135,18 +135,136 @@ def test_a_body_that_is_too_large_says_so(open_page: OpenPage) -> None:
     page.evaluate("document.querySelector('textarea').value = 'a'.repeat(17 * 2 ** 20)")
     page.evaluate("history.replaceState = () => {}")  # such a text is no address
     steer(page)
-    expect_a_way_on(page, "MiB at most")
+    expect_a_message(page, "MiB at most")
     page.evaluate("document.querySelector('textarea').value = 'the river'")
-    expect_it_goes_on(page)
+    expect_it_goes_on(page, "Steer")
 
 
 def test_what_does_not_fit_is_said_in_place(open_page: OpenPage) -> None:
     page = open_page(ASKED)
     page.get_by_label("Prompt", exact=True).fill("a" * 300)
     steer(page)
-    expect_a_way_on(page, "at most 100 fit here: shorten it")
+    expect_a_message(page, "at most 100 fit here: shorten it")
     page.get_by_label("Prompt", exact=True).fill("the river")
-    expect_it_goes_on(page)
+    expect_it_goes_on(page, "Steer")
+
+
+@pytest.mark.parametrize("strength", ["1e999", "11", "much"])
+def test_a_strength_that_is_none_is_refused_and_old_texts_go(open_page: OpenPage, strength: str) -> None:
+    page = open_page(ASKED)
+    steer(page)
+    expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
+    page.locator('input[name="s"]').fill(strength)
+    expect(page.locator(".held-one output")).not_to_contain_text("Infinity")
+    steer(page)
+    expect_a_message(page, "A strength is a number from -10 to 10, or off")
+    expect(page.locator("#texts")).to_be_hidden()
+
+
+def test_a_model_that_is_not_in_memory_is_said_to_be_loaded(open_page: OpenPage) -> None:
+    page = open_page(ASKED)
+    page.evaluate("document.getElementById('progress').dataset.loading = 'The model is being loaded.'")
+    page.route("**/api/v1/steer", lambda route: None)
+    steer(page)
+    expect(page.locator("#progress")).to_have_text("The model is being loaded.")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_texts_that_begin_come_into_view_and_push_nothing_down(
+    open_page: OpenPage, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    page = open_page(f"{ASKED}&f=tiny/1-relu-64/9:3", width=width, reduced_motion="reduce")
+    with brake(monkeypatch, at=1) as held:
+        steer(page)
+        expect(page.locator("#texts")).to_be_in_viewport(timeout=PATIENCE)
+        expect(page.get_by_role("button", name="Stop")).to_be_in_viewport()
+        expect(page.locator("#openings")).to_be_hidden()
+        held.let_go.set()
+        expect(page.locator("#openings")).to_be_visible(timeout=PATIENCE)
+
+
+def test_an_example_is_written_at_one_click_and_never_by_its_address(open_page: OpenPage) -> None:
+    page = open_page("/steer")
+    card = page.locator("#openings a.card").first
+    expect(card).to_contain_text("Steered")
+    address = card.get_attribute("href")
+    card.click()
+    expect(page.locator("#progress")).to_contain_text("tokens in", timeout=PATIENCE)
+    assert page.locator('[data-row="1"] .new').count() > 0
+    page = open_page(address)
+    expect(page.locator(".held-one")).to_have_count(1)
+    expect(page.locator("#progress")).to_be_empty()
+    page.goto(page.url + "&seed=1")
+    expect(page.locator("#progress")).to_be_empty()
+
+
+def test_a_reload_goes_on_with_the_texts(open_page: OpenPage, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = open_page(ASKED)
+    with brake(monkeypatch, at=3) as held:
+        steer(page)
+        expect(page.locator('[data-row="1"] .new')).to_have_count(2, timeout=PATIENCE)
+        page.reload()
+        expect(page.locator('[data-row="1"] .new')).to_have_count(2, timeout=PATIENCE)
+        held.let_go.set()
+        expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
+    server.app.state.runs._runs.clear()
+    page.reload()
+    expect(page.locator("#progress")).to_contain_text("Written before", timeout=PATIENCE)
+    server.forget()
+    page.reload()
+    expect_a_message(page, "not written to their end")
+
+
+def test_another_form_ends_what_was_written_for_the_first(
+    open_page: OpenPage, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = open_page(ASKED)
+    with brake(monkeypatch) as held:
+        steer(page)
+        assert held.reached.wait(SECONDS)
+        job = server.app.state.engine.worker._current
+        page.locator(".starters button").first.click()
+        expect(page.locator(".held-one")).to_have_count(2)
+        assert job._cancelled.wait(SECONDS)
+
+
+def test_what_was_typed_stays_when_features_come_and_go(open_page: OpenPage) -> None:
+    page = open_page(f"{ASKED}&f=tiny/1-relu-64/9:3")
+    page.get_by_label("Prompt", exact=True).fill("the war")
+    page.locator('input[name="s"]').nth(1).fill("-1.5")
+    page.locator(".starters button").first.click()
+    expect(page.locator(".held-one")).to_have_count(3)
+    page.locator(".held-remove").first.click()
+    expect(page.locator(".held-one")).to_have_count(2)
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("the war")
+    expect(page.locator('input[name="s"]').first).to_have_value("-1.5")
+
+
+def test_strengths_that_say_nothing_are_hidden_with_a_reason(open_page: OpenPage) -> None:
+    page = open_page(f"{ASKED}&f=tiny/1-relu-64/9:off")
+    strengths = page.locator('input[name="s"]')
+    mode, sweep = page.get_by_label("Mode"), page.get_by_label("Sweep")
+
+    def expect_hidden(why: str) -> None:
+        expect(strengths.first).to_be_hidden()
+        expect(page.get_by_text(why).first).to_be_visible()
+        expect(strengths.nth(1)).to_be_visible()
+
+    mode.select_option("ablate")
+    expect_hidden("taken out")
+    mode.select_option("clamp")
+    expect(strengths.first).to_be_visible()
+    sweep.check()
+    expect_hidden("swept")
+
+
+def test_the_rows_of_a_phone_do_not_overlap(open_page: OpenPage) -> None:
+    page = open_page("/steer?f=tiny/1-relu-64/9:0.001&f=tiny/1-relu-64/3:off", width=390)
+    for one in page.locator(".held-one").all():
+        strength, value = one.locator(".held-strength").bounding_box(), one.locator("output").bounding_box()
+        assert strength["x"] + strength["width"] <= value["x"]
+        assert one.locator(".held-strength").evaluate("one => one.scrollWidth <= one.clientWidth")
+    assert len({one.bounding_box()["x"] for one in page.locator(".held-remove").all()}) == 1
 
 
 def test_one_at_a_time(open_page: OpenPage, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +274,7 @@ def test_one_at_a_time(open_page: OpenPage, server: Server, monkeypatch: pytest.
         assert held.reached.wait(SECONDS)
         with waiting(server, visitor, seed=2) as (second, _):
             steer(page)
-            expect_a_way_on(page, "one waits already")
+            expect_a_message(page, "one waits already", again=True)
             held.let_go.set()
             assert second.result()[-1][1] == "done"
         first.read()
@@ -169,7 +287,7 @@ def test_a_full_queue_says_so(open_page: OpenPage, server: Server) -> None:
     capacity, worker._capacity = worker._capacity, 0
     try:
         steer(page)
-        expect_a_way_on(page, "try again in a few seconds")
+        expect_a_message(page, "try again in a few seconds", again=True)
     finally:
         worker._capacity = capacity
     expect_it_goes_on(page)
@@ -182,9 +300,9 @@ def test_a_failure_in_mid_stream_says_so(open_page: OpenPage, monkeypatch: pytes
         steer(page)
         expect(page.locator('[data-row="1"] .new')).to_have_count(2, timeout=PATIENCE)
         held.let_go.set()
-        expect_a_way_on(page, "our fault")
+        expect_a_message(page, "our fault")
         expect(page.locator('[data-row="1"] .ending')).to_have_text("Not finished.")
-    expect_it_goes_on(page)
+    expect_it_goes_on(page, "Steer")
 
 
 def test_a_lost_connection_is_taken_up_again(
@@ -209,10 +327,10 @@ def test_a_server_that_is_gone_says_so(open_page: OpenPage, proxy: Proxy, monkey
         expect(page.locator('[data-row="1"] .new')).to_have_count(2, timeout=PATIENCE)
         proxy.refusing = True
         proxy.cut()
-        expect_a_way_on(page, re.compile("lost|cannot be reached"))
+        expect_a_message(page, re.compile("lost|cannot be reached"), again=True)
         held.let_go.set()
     page.get_by_role("button", name="Try again").click()
-    expect_a_way_on(page, "cannot be reached")
+    expect_a_message(page, "cannot be reached", again=True)
     proxy.refusing = False
     page.get_by_role("button", name="Try again").click()
     expect(page.locator("#progress")).to_contain_text(re.compile("24 tokens in|Written before"), timeout=PATIENCE)

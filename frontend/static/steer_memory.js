@@ -1,0 +1,35 @@
+// What this tab steers, kept over a reload: the form's state as its address says it, and what becomes of it.
+const PLACE = "steering";
+
+function stateOf(search) {
+  const values = new URLSearchParams(search);
+  values.delete("colour");
+  return String(values);
+}
+
+/** Keep for the form at an address: `start` when it is to steer at once, else the ids under which its run may be found. */
+export function keep(search, { start = false, runs = [] }) {
+  try {
+    sessionStorage.setItem(PLACE, JSON.stringify({ state: stateOf(search), start, runs }));
+  } catch {
+    // A browser that stores nothing begins anew.
+  }
+}
+
+/** What was kept, and whether it is of the form as it stands; null without any. */
+export function kept() {
+  try {
+    const found = JSON.parse(sessionStorage.getItem(PLACE));
+    return found && { ...found, current: found.state === stateOf(location.search) };
+  } catch {
+    return null;
+  }
+}
+
+export function forget() {
+  try {
+    sessionStorage.removeItem(PLACE);
+  } catch {
+    // Nothing was stored.
+  }
+}
