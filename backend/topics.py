@@ -16,7 +16,7 @@ from backend.live import Draw, Prompt, RefusedError
 MOST = 8
 """Prompts of each kind at once."""
 MAX_TOPIC = 100
-SPARE = 3
+SPARE = 5
 """Answers beyond those needed, of each kind."""
 NEW_TOKENS = 40
 TEMPERATURE, TOP_P = 0.8, 0.95
@@ -30,6 +30,8 @@ REQUESTS = (
 )
 OPENING = "Here is one sentence about {subject}:\n\n"
 """For a model without a chat template."""
+SMALL = {"the", "and", "for", "with", "from", "into", "its", "his", "her", "our", "about", "other", "things"}
+"""Words that a topic may have in common with any text."""
 OTHER_SUBJECTS = (
     "cooking dinner", "the weather", "a football match", "a train journey", "gardening", "a computer program",
     "an old painting", "a visit to the doctor", "learning to swim", "a birthday party", "the stock market",
@@ -75,10 +77,13 @@ async def write_prompts(engine: Engine, run: OpenRun, topic: str, k: int, seed: 
 
 
 def sort_out(topic: str, about: Sequence[str], others: Sequence[str], k: int) -> TopicPrompts:
-    """The usable ones among the model's answers: whole sentences that name the topic first, and no others that do."""
-    positive = sorted(_sentences(about), key=lambda sentence: (not names(sentence, topic), not _is_whole(sentence)))[:k]
+    """The usable ones among the model's answers, whole sentences first: those about the topic name it, others do not.
+
+    One sentence that misses the topic would leave no feature that is active in all.
+    """
+    positive = [sentence for sentence in _sentences(about) if names(sentence, topic)]
     negative = [sentence for sentence in _sentences(others) if not names(sentence, topic)]
-    negative = sorted(negative, key=lambda sentence: not _is_whole(sentence))[:k]
+    positive, negative = (sorted(kind, key=lambda text: not _is_whole(text))[:k] for kind in (positive, negative))
     return TopicPrompts(topic, positive, negative, shortfall(len(positive), len(negative), k))
 
 
@@ -92,9 +97,9 @@ def shortfall(num_positive: int, num_negative: int, k: int) -> str:
 
 
 def other_subjects(topic: str, count: int, seed: int) -> list[str]:
-    """Everyday subjects that do not name the topic, in an order by the seed."""
+    """Everyday subjects that do not name the topic, in an order by seed and topic."""
     others = [subject for subject in OTHER_SUBJECTS if not names(subject, topic)]
-    random.Random(seed).shuffle(others)
+    random.Random(f"{seed} {topic}").shuffle(others)
     return others[:count]
 
 
@@ -107,13 +112,15 @@ def sentence_of(answer: str) -> str:
         whole = _SENTENCE.match(text)
         # Cut off by the limit of tokens, the last word may be half of one.
         sentence = whole[0].rstrip('"“”') if whole else text.rpartition(" ")[0]
+        if sentence.count('"') % 2:
+            sentence = sentence.replace('"', "")
         return sentence if FEWEST_WORDS <= len(sentence.split()) <= MOST_WORDS else ""
     return ""
 
 
 def names(text: str, topic: str) -> bool:
     """Whether a text has a word of the topic, in one of its forms."""
-    words = [word.casefold() for word in re.findall(r"\w{3,}", topic)] or [topic.casefold()]
+    words = [word for word in re.findall(r"\w{3,}", topic.casefold()) if word not in SMALL] or [topic.casefold()]
     stems = [word[: max(4, len(word) - 3)] for word in words]
     return any(re.search(rf"\b{re.escape(stem)}", text.casefold()) for stem in stems)
 
