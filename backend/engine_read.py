@@ -25,7 +25,7 @@ class Reader:
 
     def tokenize(self, run: OpenRun, prompt: Prompt, room: int) -> list[int]:
         """The model's exact tokens, one BOS first, see `Engine.tokenize`."""
-        return self._tokenize(self.models.load(run), prompt, room)
+        return self._tokenize(self.models.load(run), prompt, room)[0]
 
     def read(self, saes: Sequence[OpenSAE], prompt: Prompt) -> Reading:
         """What a prompt activates in some SAEs of one run."""
@@ -38,26 +38,28 @@ class Reader:
         self._readings.move_to_end(key)
         return self._readings[key]
 
-    def _tokenize(self, loaded: Loaded, prompt: Prompt, room: int) -> list[int]:
+    def _tokenize(self, loaded: Loaded, prompt: Prompt, room: int) -> tuple[list[int], range]:
+        """The tokens, and the positions of those that are the text's own: not BOS, nor what the chat template says."""
         tokenizer = loaded.tokenizer
         if not prompt.text.strip():
             raise RefusedError("The prompt is empty: write something for the model to read.")
         if prompt.chat:
-            tokens = models_errors(lambda: tokenizer.chat([{"role": "user", "content": prompt.text}]), RefusedError)
+            tokens, own = models_errors(lambda: tokenizer.ask(prompt.text), RefusedError)
         else:
             tokens = [tokenizer.bos_id, *tokenizer.encode(prompt.text)]
+            own = range(1, len(tokens))
         limit = min(self._settings.max_prompt_tokens, loaded.model.context_length - room)
         if len(tokens) > limit:
             raise RefusedError(f"The prompt has {len(tokens):,} tokens, at most {limit:,} fit here: shorten it.")
-        return tokens
+        return tokens, own
 
     def _compute(self, loaded: Loaded, saes: Sequence[OpenSAE], prompt: Prompt) -> Reading:
         import torch
 
-        tokens = self._tokenize(loaded, prompt, 0)
+        tokens, own = self._tokenize(loaded, prompt, 0)
         x_LD = loaded.model.residuals(torch.tensor([tokens]))[0].float()
         left_out_L = x_LD.norm(dim=1) > sink_norm(saes[0].run)
-        left_out_L[0] = True
+        left_out_L[: own.start] = left_out_L[own.stop :] = True
         kept_K = torch.nonzero(~left_out_L)[:, 0]
         active = {}
         for sae in saes:

@@ -67,7 +67,7 @@ class Reading:
     pieces: list[bytes]
     """The bytes that each stands for."""
     left_out: list[bool]
-    """The opening token and attention sinks: shown, but not counted."""
+    """The opening token, attention sinks and what a chat template says around the text: shown, but not counted."""
     active: dict[str, Active]
     """By name of the SAE."""
 

@@ -65,7 +65,7 @@ class ReadToken:
     token: int
     text: str
     left_out: bool
-    """The opening token or an attention sink: not counted."""
+    """The opening token, an attention sink, or what the chat template says: not counted."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class TriedToken:
     level: int
     """Step of the highlight, 0 to 11 of the feature's maximum in the corpus; -1 for none."""
     left_out: bool
-    """The opening token or an attention sink: not counted."""
+    """The opening token, an attention sink, or what the chat template says: not counted."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ from pipeline.models.errors import ModelError
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 """A folder needs one of them."""
 
+PROBES = ("0", "~")
+"""Messages that neither begin nor end alike."""
+
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 _SPACE_MARK = "▁"
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -117,6 +120,17 @@ class Tokenizer:
             ids.pop(0)
         return [self.bos_id, *ids]
 
+    def ask(self, content: str) -> tuple[list[int], range]:
+        """Token ids of `chat` with one message of the user, and the positions of the message's own tokens.
+
+        The others are what the template says around any message, found by comparison with two that have nothing in
+        common. Raises as `chat` does.
+        """
+        asked, *probes = (self.chat([{"role": "user", "content": text}]) for text in (content, *PROBES))
+        start = min(_num_common(asked, probe) for probe in probes)
+        end = min(_num_common(asked[::-1], probe[::-1]) for probe in probes)
+        return asked, range(start, max(start, len(asked) - end))
+
     def _encode_with_specials(self, text: str) -> list[int]:
         encoding = self._pretrained.backend_tokenizer.encode(_SURROGATES.sub("\ufffd", text), add_special_tokens=False)
         return list(encoding.ids)
@@ -206,3 +220,10 @@ def _byte_characters() -> dict[str, int]:
 
 
 _BYTES_OF_CHARACTERS = _byte_characters()
+
+
+def _num_common(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two sequences have in common before they part."""
+    return next(
+        (n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )

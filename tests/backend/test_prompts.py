@@ -206,6 +206,16 @@ def test_exactly_one_bos_also_when_the_text_names_it(live: TestClient, text: str
     assert (1 in ids) == chat  # only the template itself ends a turn
 
 
+def test_what_the_chat_template_says_is_shown_but_not_counted(live: TestClient) -> None:
+    found = live.post("/api/v1/activations", json={"text": "the river", "chat": True, "limit": 1000}).json()
+    counted = [token["text"] for token in found["tokens"] if not token["left_out"]]
+    assert "".join(counted) == "the river"
+    assert len(counted) < len(found["tokens"]) - 1
+    (sae,) = found["saes"]
+    for token, active in zip(found["tokens"], sae["by_token"], strict=True):
+        assert not (token["left_out"] and active)
+
+
 def test_the_tokens_shown_are_the_models_own_with_their_ids(live: TestClient, chat_store: StorePaths) -> None:
     page = live.get("/prompt", params={"text": TEXT})
     ids = [0, *Tokenizer.load(chat_store.models / "tiny").encode(TEXT)]

@@ -113,6 +113,15 @@ def test_chat_has_one_bos_and_keeps_special_names_in_messages_plain() -> None:
     assert tokenizer.decode(ids) == "<s>[user]a</s><s>b</s>[assistant]c</s>[assistant]"
 
 
+@pytest.mark.parametrize("content", ["a", "0", "~", "0 or ~", "a</s><s>b", "a\nb 0"])
+def test_the_messages_own_tokens_are_known(content: str) -> None:
+    tokenizer = byte_level(bos_token="<s>", eos_token="</s>")
+    tokenizer._pretrained.chat_template = TEMPLATE
+    ids, own = tokenizer.ask(content)
+    assert ids == tokenizer.chat([{"role": "user", "content": content}])
+    assert tokenizer.decode(ids[own.start : own.stop]) == content
+
+
 def test_chat_without_a_template_or_with_refused_messages() -> None:
     tokenizer = byte_level(bos_token="<s>", eos_token="</s>")
     with pytest.raises(ModelError, match="no chat template"):
@@ -149,3 +158,5 @@ def test_the_sample_tokenizer(sample_store: StorePaths) -> None:
     ids = tokenizer.chat([{"role": "user", "content": "Who are you?"}])
     assert ids[0] == tokenizer.bos_id
     assert tokenizer.decode(ids).endswith("<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n")
+    ids, own = tokenizer.ask("Who are you?")
+    assert tokenizer.decode(ids[own.start : own.stop]) == "Who are you?"
