@@ -1,7 +1,7 @@
 """The part of the prompt page that says which features caused an output."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl, urlencode
 
@@ -36,6 +36,8 @@ class AttributionState:
     position: int | None = None
     k: int = 50
     by: By = "attribution"
+    all: bool = False
+    """List all features that were worked out, not only the first ones."""
 
     @property
     def question(self) -> Question:
@@ -46,7 +48,7 @@ class AttributionState:
         """For an address."""
         given: list[tuple[str, object]] = [("minus", self.minus), ("k", self.k if self.k != 50 else "")]
         given += [("position", "" if self.position is None else self.position)]
-        given += [("by", self.by if self.by != "attribution" else "")]
+        given += [("by", self.by if self.by != "attribution" else ""), ("all", 1 if self.all else "")]
         return [("target", self.target or ""), *(pair for pair in given if pair[1] != "")]
 
 
@@ -56,9 +58,10 @@ def attribution_state(
     position: Annotated[int | Literal[""] | None, Query()] = None,
     k: Annotated[int, Query(ge=0, le=MAX_ABLATIONS)] = 50,
     by: By = "attribution",
+    all: bool = False,  # noqa: A002 - the name in the address
 ) -> AttributionState:
     """From the query string. An empty position is that of a form where none was chosen."""
-    return AttributionState(target, minus, None if position == "" else position, k, by)
+    return AttributionState(target, minus, None if position == "" else position, k, by, all)
 
 
 AttributionDep = Annotated[AttributionState, Depends(attribution_state)]
@@ -101,6 +104,8 @@ class AttributionTable:
     """Active features."""
     ablated: int
     correlation: float | None
+    listed: int
+    """Those that can be listed: what was ablated, and the most active."""
     rows: list[AttributionRow]
 
 
@@ -127,6 +132,8 @@ class AttributionSection:
     """The token after which it comes."""
     value: float = 0.0
     sorts: list[Link] = field(default_factory=list)
+    all_href: str = ""
+    """The address that lists all."""
     tables: list[AttributionTable] = field(default_factory=list)
 
     @property
@@ -166,18 +173,15 @@ class SectionBuilder:
             minus=token_text(outcome.minus_piece) if outcome and outcome.minus is not None else "",
             after=names[outcome.position if outcome else last],
             value=outcome.value if outcome else 0.0,
-            sorts=[Link(text, self._href(self._sorted(by)), by == state.by) for by, text in SORTS.items()],
-            tables=[_table(one, state.by, names) for one in found],
+            sorts=[Link(text, self._href(replace(state, by=by)), by == state.by) for by, text in SORTS.items()],
+            all_href=self._href(replace(state, all=True)),
+            tables=[_table(one, state, names) for one in found],
         )
 
     def _likely(self, one: LikelyToken) -> LikelyTarget:
         state, name = self.state, f"#{one.token}"
-        href = self._href(AttributionState(name, state.minus, state.position, state.k, state.by))
+        href = self._href(replace(state, target=name))
         return LikelyTarget(token_text(one.piece), one.probability, href, state.target == name)
-
-    def _sorted(self, by: By) -> AttributionState:
-        state = self.state
-        return AttributionState(state.target, state.minus, state.position, state.k, by)
 
     def _href(self, state: AttributionState) -> str:
         return f"{self._base}&{urlencode(state.pairs())}#attribution"
@@ -204,13 +208,15 @@ async def explain(
     return builder.section(likely, outcome, found)
 
 
-def _table(found: SAEAttributions, by: By, names: Sequence[str]) -> AttributionTable:
+def _table(found: SAEAttributions, state: AttributionState, names: Sequence[str]) -> AttributionTable:
     keys: dict[By, Callable[[AttributedFeature], int]] = {
         "attribution": lambda one: one.attribution_rank,
         "effect": lambda one: one.effect_rank or len(found.features) + one.attribution_rank,
         "activation": lambda one: one.activation_rank,
     }
-    chosen: list[AttributedFeature] = sorted(found.features, key=keys[by])[:SHOWN]
+    chosen: list[AttributedFeature] = sorted(found.features, key=keys[state.by])
+    listed = len(chosen)
+    chosen = chosen if state.all else chosen[:SHOWN]
     scale = max((abs(one.attribution) for one in chosen), default=0.0)
     effect_scale = max((abs(one.effect or 0.0) for one in chosen), default=0.0)
     rows = [
@@ -228,7 +234,8 @@ def _table(found: SAEAttributions, by: By, names: Sequence[str]) -> AttributionT
         )
         for one in chosen
     ]
-    return AttributionTable(found.sae.rpartition("/")[2], found.total, found.ablated, found.correlation, rows)
+    sae = found.sae.rpartition("/")[2]
+    return AttributionTable(sae, found.total, found.ablated, found.correlation, listed, rows)
 
 
 def _pairs_of(address: str) -> list[tuple[str, str]]:

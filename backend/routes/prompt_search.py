@@ -165,7 +165,7 @@ async def _go(
         stored = await run_in_threadpool(_store_long, prompts, state)
     except MonosemaError as error:
         return await _page(request, state, engine, library, error)
-    return RedirectResponse(stored.href(**changes), 303)
+    return RedirectResponse(f"{stored.href(**changes)}#{'written' if changes else 'found'}", 303)
 
 
 async def _page(

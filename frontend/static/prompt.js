@@ -98,7 +98,11 @@ text.addEventListener("input", (event) => {
 });
 form.addEventListener("change", (event) => {
   if (event.target === text) return;
-  if (event.target.name === "sae" && !form.querySelector('input[name="sae"]:checked')) event.target.checked = true;
+  if (event.target.name === "sae" && !form.querySelector('input[name="sae"]:checked')) {
+    event.target.checked = true;
+    status.textContent = "One autoencoder must stay chosen: choose another one first.";
+    return;
+  }
   load(asked(), { step: true });
 });
 form.addEventListener("submit", (event) => {

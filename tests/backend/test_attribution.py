@@ -414,6 +414,20 @@ def test_the_table_sorts_by_each_column(live: TestClient, by: str) -> None:
     assert ("text", TEXT) in section.hidden
 
 
+def test_all_that_was_worked_out_is_listed_when_asked(live: TestClient) -> None:
+    page = live.get("/prompt", params={"text": TEXT, "target": "#70", "k": 50, "by": "effect", "sae": "tiny/1-relu-64"})
+    (table,) = page.context["attribution"].tables
+    assert len(table.rows) == 25 < table.listed
+    assert f"The first 25 of {table.listed} are shown" in page.text
+    href = page.context["attribution"].all_href.partition("#")[0]
+    whole = live.get(href)
+    (every,) = whole.context["attribution"].tables
+    assert every.rows[:25] == table.rows
+    assert len(every.rows) == every.listed == table.listed
+    assert "Show all" not in whole.text
+    assert f"1-relu-64 / {table.rows[0].feature.index}<" in page.text
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [({"target": "no such word"}, "no single token"), ({"target": "#70", "position": 900}, "there is no token 900")],

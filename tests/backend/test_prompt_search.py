@@ -217,6 +217,7 @@ def test_the_form_leads_to_an_address_that_says_it_all(live: TestClient) -> None
     }  # fmt: skip
     page = live.post("/search", data=form)
     assert (page.status_code, len(page.history)) == (200, 1)
+    assert page.history[0].headers["location"].endswith("#found")
     state = page.context["state"]
     assert [entry.text for entry in state.positive] == POSITIVE[:2]
     assert [entry.text for entry in state.negative] == ["war\nand"]
@@ -368,6 +369,7 @@ def test_prompts_for_a_topic_are_shown_for_editing_then_searched(
     monkeypatch.setattr(Engine, "write", write)
     page = live.post("/search/topic", data={"topic": "University {x}", "k": "3", "seed": "0"})
     assert page.status_code == 200
+    assert page.history[0].headers["location"].endswith("#written")
     state = page.context["state"]
     assert [entry.text for entry in state.positive] == sentences[:3]
     assert len(state.negative) == (3 if enough else 1)

@@ -64,6 +64,15 @@ def test_the_form_works_without_scripts(open_page: Open) -> None:
     expect(page.locator(".attributed table")).to_have_count(1)
 
 
+def test_a_table_of_causes_fits_on_a_phone(open_page: Open) -> None:
+    page = open_page(f"{PROMPT}&token=1", width=390)
+    wrap = page.locator(".attributed .table-wrap").first
+    assert wrap.evaluate("wrap => wrap.scrollWidth <= wrap.clientWidth")
+    expect(page.get_by_role("columnheader", name="Effect")).to_be_visible()
+    about = page.locator(".cell[aria-current] .about")
+    assert about.evaluate("line => line.scrollWidth <= line.clientWidth && line.offsetHeight <= 48")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("path", [PROMPT, f"{FEATURE}/example", f"{FEATURE}/example?reading=effects"])

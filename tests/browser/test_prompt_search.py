@@ -31,11 +31,13 @@ def test_type_search_open_and_share(open_page: OpenPage, scripts: bool) -> None:
     page.get_by_label("In negatives").select_option("0.5")
     page.get_by_role("button", name="Search", exact=True).click()
     expect(page.locator(".matches tbody tr").first).to_be_visible(timeout=20_000)
+    expect(page.locator(".steps")).to_be_in_viewport()
     expect(page.locator(".steps tbody tr")).to_have_count(3)
     first = page.locator(".matches .label").first.inner_text()
     other = open_page(re.search("/search.*", page.url)[0], java_script_enabled=scripts)
     assert other.locator("#found").inner_text() == page.locator("#found").inner_text()
     expect(prompt(other, "Positive", 2)).to_have_value("a river <b>and")
+    assert page.locator(".matches td.density").first.evaluate("cell => getComputedStyle(cell).display") == "table-cell"
     page.locator(".matches").get_by_role("link", name="See").first.click()
     expect(page.locator("#tokens-title")).to_contain_text(first)
 
@@ -48,6 +50,31 @@ def test_there_is_always_one_more_text_to_fill(open_page: OpenPage) -> None:
     prompt(page, "Positive", 2).fill("river")
     expect(prompt(page, "Positive", 3)).to_have_value("")
     expect(page.locator('[data-name="neg"] textarea')).to_have_count(2)
+
+
+def test_a_text_box_grows_with_its_text(open_page: OpenPage) -> None:
+    page = open_page("/search?by=prompts")
+    box = prompt(page, "Positive", 1)
+    before = box.bounding_box()["height"]
+    box.fill("the river\n" * 8)
+    assert box.bounding_box()["height"] > 2 * before
+    box.fill("the river\n" * 200)
+    assert box.bounding_box()["height"] <= 0.4 * 900 + 1
+
+
+@pytest.mark.parametrize("path", [SEARCH, "/prompt?text=the", "/steer"])
+def test_what_is_chosen_can_be_read_on_a_phone(open_page: OpenPage, path: str) -> None:
+    """A select that sizes itself by its options is not wider than the one on the page."""
+    page = open_page(path, width=390)
+    cut = page.locator("main select").evaluate_all("""selects => selects.filter((select) => {
+        const own = select.cloneNode(true);
+        own.style.cssText = "width: max-content; max-width: none; position: absolute";
+        select.after(own);
+        const cut = own.offsetWidth > select.offsetWidth;
+        own.remove();
+        return cut;
+    }).map((select) => select.name)""")
+    assert cut == []
 
 
 def test_when_nothing_is_left_one_click_brings_something(open_page: OpenPage) -> None:
@@ -75,7 +102,8 @@ def test_the_model_writes_prompts_that_are_edited_then_searched(
     page.get_by_label("How many").select_option("3")
     page.keyboard.press("Tab")
     page.get_by_role("button", name="Write prompts").click()
-    expect(page.locator("#found")).to_contain_text("The model wrote these about “rivers”")
+    expect(page.locator("#written")).to_contain_text("The model wrote these about “rivers”")
+    expect(page.locator("#written")).to_be_in_viewport()
     expect(prompt(page, "Positive", 3)).to_have_value("the river number 2 was in the University.")
     prompt(page, "Positive", 1).fill("the river of University")
     page.get_by_role("button", name="Search", exact=True).click()

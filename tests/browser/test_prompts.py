@@ -62,7 +62,8 @@ def test_another_rank_and_another_sae_change_what_is_listed(open_page: OpenPage)
     assert page.url.count("sae=") == 2
     page.get_by_role("checkbox", name="1-relu-64").uncheck()
     expect(page.locator(".active .from")).to_have_count(0)
-    page.get_by_role("checkbox", name="1-relu-256").click()  # one stays
+    page.get_by_role("checkbox", name="1-relu-256").click()
+    expect(page.locator("#status")).to_have_text("One autoencoder must stay chosen: choose another one first.")
     expect(page.get_by_role("checkbox", name="1-relu-256")).to_be_checked()
 
 

@@ -222,7 +222,7 @@ def test_another_form_ends_what_was_written_for_the_first(
     with brake(monkeypatch) as held:
         steer(page)
         assert held.reached.wait(SECONDS)
-        job = server.app.state.engine.worker._current
+        job = server.app.state.engine.worker._running[0]
         page.locator(".starters button").first.click()
         expect(page.locator(".held-one")).to_have_count(2)
         assert job._cancelled.wait(SECONDS)
@@ -344,6 +344,7 @@ def test_stopping_frees_the_button_and_the_worker(
         steer(page)
         assert held.reached.wait(SECONDS)
         job = server.app.state.engine.worker._running[0]
+        expect(page.locator("#texts")).to_be_visible()
         page.get_by_role("button", name="Stop").click()
         expect(page.locator("#progress")).to_have_text("Stopped.")
         expect(page.get_by_role("button", name="Steer", exact=True)).to_be_enabled()
@@ -379,3 +380,5 @@ def test_pages_are_accessible_and_nothing_runs_over_the_edge(
         found = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        tables = page.locator(".table-wrap")
+        assert tables.evaluate_all("tables => tables.every((one) => one.scrollWidth <= one.clientWidth)")
