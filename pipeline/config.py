@@ -173,7 +173,7 @@ class RespondConfig(Section):
 
     candidates: Annotated[int, Field(ge=0)] = 256
     """Features that are probed after each opening; 0 measures nothing."""
-    written: Positive = 10
+    written: Positive = 20
     """Of these, after each opening, so many write a text at each strength."""
     openings: Annotated[tuple[Opening, ...], Field(min_length=1)] = (
         "I am a",

@@ -4,6 +4,7 @@ import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote_plus
 
 import pytest
 
@@ -33,6 +34,10 @@ def test_the_summary_names_every_autoencoder(published: StorePaths, capsys: pyte
     summary.print_summary(published, "fake", "http://here")
     shown = capsys.readouterr().out
     assert all(name in shown for name in ("1-relu-64", "1-relu-256", "1-batchtopk-64"))
+    first = open_published(published).record.responses["best"][0]
+    asked = f"f=tiny/{first['sae']}/{first['index']}:{first['strength']:g}&prompt={quote_plus(first['opening'])}"
+    assert f"http://here/steer?{asked}&temperature=0&new_tokens=24" in shown
+    assert all(line.isprintable() for line in shown.splitlines()), "what a model writes must not command a terminal"
 
 
 def test_showpieces_keep_their_promise(published: StorePaths, monkeypatch: pytest.MonkeyPatch) -> None:
