@@ -11,7 +11,6 @@ from itertools import pairwise
 from typing import Any
 
 from backend.tokens import level
-from data.records import histogram_edges
 
 Figure = dict[str, Any]
 CURVES = {
@@ -20,6 +19,8 @@ CURVES = {
     "dead_share": "Dead share",
     "loss": "Loss",
 }
+END_TICK = 0.22
+"""Room that the tick of a bar set apart needs, as a share of the width."""
 BAR_FLOOR = 0.012
 """Height of the lowest bar that is not empty, as a share of the plot, so that it can be seen."""
 
@@ -34,6 +35,8 @@ class Bar:
     level: int
     """Step of the highlight that its activations have."""
     title: str
+    open: bool = False
+    """Whether it holds everything below or above an edge: it stands apart."""
 
 
 @dataclass(frozen=True)
@@ -49,30 +52,61 @@ class Bars:
     """A histogram."""
 
     bars: list[Bar]
+    """Empty when all tokens lie beyond one end: there is nothing to draw then."""
     ticks: list[Tick]
     peak: int
     """Count of the highest bar."""
+    note: str
+    """What lies beyond the ends, in a sentence; "" when nothing does."""
 
 
-def activation_bars(histogram: Sequence[int], scale: float, maximum: float) -> Bars | None:
-    """A feature's activations, tokens per quarter octave; None when it never was active. `scale`: histogram_scale."""
-    filled = [i for i, count in enumerate(histogram) if count]
-    if not filled:
+def activation_bars(histogram: Sequence[int], edges: Sequence[float], maximum: float) -> Bars | None:
+    """A feature's activations, tokens per quarter octave; None when it never was active.
+
+    The first bin also counts everything below it and the last everything above: these stand apart, a bin's width away.
+
+    edges: see data.records.histogram_edges.
+    """
+    if not any(histogram):
         return None
-    edges = histogram_edges(scale).tolist()
-    first, stop = max(0, filled[0] - 1), min(len(histogram), filled[-1] + 2)
-    width, peak = 1 / (stop - first), max(histogram)
+    last, peak = len(histogram) - 1, max(histogram)
+    inner = [i for i in range(1, last) if histogram[i]]
+    below, above = histogram[0], histogram[last]
+    if not inner and not (below and above):
+        return Bars([], [], peak, _only_beyond(below, above, edges))
+    first, stop = (max(1, inner[0] - 1), min(last, inner[-1] + 2)) if inner else (1, last)
+    left, right = 2 * bool(below), 2 * bool(above)
+    width = 1 / (left + stop - first + right)
+
+    def bar(i: int, place: int, title: str, middle: float) -> Bar:
+        height, tokens = max(histogram[i] / peak, BAR_FLOOR), f"{histogram[i]:,} token{'s' * (histogram[i] != 1)}"
+        step = max(0, level(min(middle, maximum), maximum))
+        return Bar(place * width, width, height, step, f"{title}: {tokens}", open=i in (0, last))
+
     bars = [
-        Bar(
-            x=(i - first) * width,
-            width=width,
-            height=max(histogram[i] / peak, BAR_FLOOR),
-            level=max(0, level(min(math.sqrt(edges[i] * edges[i + 1]), maximum), maximum)),
-            title=f"{_short(edges[i])} to {_short(edges[i + 1])}: {histogram[i]:,} tokens",
-        )
-        for i in filled
+        bar(i, left + i - first, f"{_short(edges[i])} to {_short(edges[i + 1])}", math.sqrt(edges[i] * edges[i + 1]))
+        for i in inner
     ]
-    return Bars(bars, _log_ticks(edges[first], edges[stop]), peak)
+    ticks = [
+        Tick((left + (stop - first) * tick.x) * width, tick.text) for tick in _log_ticks(edges[first], edges[stop])
+    ]
+    notes = []
+    if below:
+        bars.insert(0, bar(0, 0, f"below {_short(edges[1])}", edges[1] / 2))
+        ticks = [Tick(0.0, f"<{_short(edges[1])}"), *(tick for tick in ticks if tick.x > END_TICK)]
+        notes.append(f"the bar apart on the left all {below:,} below {_short(edges[1])}")
+    if above:
+        bars.append(bar(last, left + stop - first + 1, f"{_short(edges[last])} and above", edges[last]))
+        ticks = [*(tick for tick in ticks if tick.x < 1 - END_TICK), Tick(1.0, f"≥{_short(edges[last])}")]
+        notes.append(f"the bar apart on the right all {above:,} from {_short(edges[last])} on")
+    return Bars(bars, ticks, peak, ", ".join(notes))
+
+
+def _only_beyond(below: int, above: int, edges: Sequence[float]) -> str:
+    total = below + above
+    tokens = f"All {total:,} tokens lie" if total > 1 else "Its one token lies"
+    end = f"below {_short(edges[1])}, where the bins begin" if below else f"from {_short(edges[-2])} on"
+    return f"{tokens} {end}: there is nothing to draw."
 
 
 def density_figure(counts: Sequence[int], edges: Sequence[float], link: Callable[[float, float], str]) -> Figure:

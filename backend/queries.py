@@ -8,7 +8,7 @@ import pyarrow as pa
 from backend.catalogue import OpenRun, OpenSAE
 from backend.tokens import TokenView, highlight, token_text, visible_text
 from data.documents import format_document_id
-from data.records import EXAMPLE_KINDS, ExampleKind
+from data.records import EXAMPLE_KINDS, ExampleKind, histogram_edges
 
 SUMMARY = [
     "sae",
@@ -109,7 +109,9 @@ class Feature(FeatureSummary):
     """One feature with all that is kept of it but its examples and neighbours."""
 
     histogram: list[int]
-    """Tokens in each bin, see data.records.histogram_edges."""
+    """Tokens in each bin. The first also counts everything below it, the last everything above."""
+    histogram_edges: list[float]
+    """Of the bins, one more than there are."""
     promoted: list[TokenWeight]
     suppressed: list[TokenWeight]
     num_examples: dict[ExampleKind, int]
@@ -247,8 +249,8 @@ def get_place(sae: OpenSAE, index: int) -> tuple[float, float] | None:
     return None if record["x"] is None else (record["x"], record["y"])
 
 
-def nearest_rows(sae: OpenSAE, index: int, k: int) -> dict[str, list[tuple[int, float]]]:
-    """Row and cosine of the `k` nearest in each SAE by name, its own first."""
+def nearest_rows(sae: OpenSAE, index: int, k: int | None = None) -> dict[str, list[tuple[int, float]]]:
+    """Row and cosine of the `k` nearest, or of all that are published, in each SAE by name, its own first."""
     indices_SK, cosines_SK = sae.run.tables.neighbours(sae.row(index), len(sae.run.saes))
     found = {}
     for other in sorted(sae.run.saes, key=lambda other: other.name != sae.name):
@@ -282,9 +284,11 @@ def _documents(run: OpenRun, rows: list[int]) -> list[tuple[str, int]]:
 
 
 def _feature(run: OpenRun, record: dict[str, Any]) -> Feature:
+    scale = next(sae.record.histogram_scale for sae in run.saes if sae.name == record["sae"])
     return Feature(
         **_summary(run, record),
         histogram=record["histogram"],
+        histogram_edges=histogram_edges(scale).tolist(),
         promoted=_weights(run, record["promoted"], record["promoted_logits"]),
         suppressed=_weights(run, record["suppressed"], record["suppressed_logits"]),
         num_examples=dict(zip(EXAMPLE_KINDS, record["num_examples"], strict=True)),

@@ -17,11 +17,12 @@ def bars_html(bars: Bars) -> Markup:
 
 
 def _bar(bar: Bar) -> str:
+    name = f"h{bar.level} open" if bar.open else f"h{bar.level}"
     left, width, height = WIDTH * bar.x, WIDTH * bar.width, (HEIGHT - TOP) * bar.height
     return (
         f"<g><title>{escape(bar.title)}</title>"
         f'<rect class="bars-hit" x="{left:.2f}" width="{width:.2f}" y="0" height="{HEIGHT}"/>'
-        f'<rect class="h{bar.level}" x="{left + GAP / 2:.2f}" width="{max(width - GAP, 0.1):.2f}" '
+        f'<rect class="{name}" x="{left + GAP / 2:.2f}" width="{max(width - GAP, 0.1):.2f}" '
         f'y="{HEIGHT - height:.2f}" height="{height:.2f}"/></g>'
     )
 

@@ -10,7 +10,7 @@ def test_bars_hold_every_token_at_its_place():
     histogram = [0] * HISTOGRAM_BINS
     histogram[20], histogram[24], histogram[30] = 1, 50, 100
     edges = histogram_edges(8.0)
-    bars = activation_bars(histogram, 8.0, maximum=float(edges[30]))
+    bars = activation_bars(histogram, edges.tolist(), maximum=float(edges[30]))
     assert bars is not None
     assert [bar.height for bar in bars.bars] == [pytest.approx(0.012), 0.5, 1.0]
     assert bars.peak == 100
@@ -24,17 +24,36 @@ def test_bars_hold_every_token_at_its_place():
 
 
 def test_a_dead_feature_has_no_bars():
-    assert activation_bars([0] * HISTOGRAM_BINS, 1.0, 0.0) is None
+    assert activation_bars([0] * HISTOGRAM_BINS, histogram_edges(1.0).tolist(), 0.0) is None
 
 
 @pytest.mark.parametrize("place", [0, HISTOGRAM_BINS - 1])
-def test_bars_at_either_end_stay_inside(place):
+def test_a_bin_without_an_end_stands_apart_and_says_so(place):
+    histogram = [0] * HISTOGRAM_BINS
+    histogram[place], histogram[20] = 3, 8
+    edges = histogram_edges(1.0).tolist()
+    bars = activation_bars(histogram, edges, 1.0)
+    assert bars is not None
+    [end] = [bar for bar in bars.bars if bar.open]
+    [other] = [bar for bar in bars.bars if not bar.open]
+    edge = f"{edges[1]:.3g}" if place == 0 else f"{edges[-2]:.3g}"
+    assert end.title == (f"below {edge}: 3 tokens" if place == 0 else f"{edge} and above: 3 tokens")
+    assert abs(end.x - other.x) > 2 * end.width
+    assert edge in bars.note
+    assert bars.ticks[0 if place == 0 else -1].text == f"{'<' if place == 0 else '≥'}{edge}"
+    assert all(0 <= bar.x < bar.x + bar.width <= 1 + 1e-9 for bar in bars.bars)
+    assert all(0 <= tick.x <= 1 for tick in bars.ticks)
+
+
+@pytest.mark.parametrize(("place", "says"), [(0, "below 0.000"), (HISTOGRAM_BINS - 1, "from 1")])
+def test_what_lies_wholly_beyond_an_end_is_said_in_words(place, says):
     histogram = [0] * HISTOGRAM_BINS
     histogram[place] = 3
-    bars = activation_bars(histogram, 1.0, 1.0)
+    bars = activation_bars(histogram, histogram_edges(1.0).tolist(), 0.0001)
     assert bars is not None
-    assert 0 <= bars.bars[0].x < bars.bars[0].x + bars.bars[0].width <= 1
-    assert all(0 <= tick.x <= 1 for tick in bars.ticks)
+    assert bars.bars == []
+    assert says in bars.note
+    assert "All 3 tokens" in bars.note
 
 
 def test_density_figure_counts_features_between_edges():
