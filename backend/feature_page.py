@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import groupby
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 from pydantic import BaseModel, Field
 
@@ -55,9 +55,13 @@ class View(BaseModel):
 
     def href(self, feature: Feature, **changes: object) -> str:
         """The address of the page with something changed; what is as usual is not named."""
+        return feature.href + self.query(**changes)
+
+    def query(self, **changes: object) -> str:
+        """The query string with something changed, "" when all is as usual."""
         values = {**self.model_dump(), **changes}
         usual = type(self)().model_dump()
-        return feature.href + query(**{name: value for name, value in values.items() if value != usual[name]})
+        return query(**{name: value for name, value in values.items() if value != usual[name]})
 
 
 @dataclass(frozen=True)
@@ -161,13 +165,7 @@ class EmbedPage(Page):
 def tabs(feature: Feature, view: View) -> list[Tab]:
     """The kinds of examples."""
     return [
-        Tab(
-            title,
-            view.href(feature, kind=name, example=0, page=None),
-            name == view.kind,
-            feature.num_examples[name],
-            text,
-        )
+        Tab(title, _first(feature, view, kind=name), name == view.kind, feature.num_examples[name], text)
         for name, (title, text) in TITLES.items()
     ]
 
@@ -176,9 +174,20 @@ def context_links(feature: Feature, view: View) -> list[Link]:
     """The widths of the context."""
     names = {"16": "16", "40": "40", "full": "document"}
     return [
-        Link(names[context], view.href(feature, context=context, example=0, page=None), context == view.context)
-        for context in CONTEXTS
+        Link(names[context], _first(feature, view, context=context), context == view.context) for context in CONTEXTS
     ]
+
+
+def _first(feature: Feature, view: View, **changes: str) -> str:
+    """The address of other examples from the first on; of a whole document, at the token that counts."""
+    kind, context = changes.get("kind", view.kind), changes.get("context", view.context)
+    at = "#at" if context == "full" and feature.num_examples[cast(ExampleKind, kind)] else "#examples"
+    return view.href(feature, **changes, example=0, page=None) + at
+
+
+def step_href(sae: OpenSAE, index: int, view: View) -> str | None:
+    """The address of another feature of the SAE, seen in the same way; None when there is none."""
+    return f"{sae.href}/{index}" + view.query(example=0, page=None) if 0 <= index < sae.num_features else None
 
 
 def groups(sae: OpenSAE, feature: Feature, examples: list[Example]) -> list[ExampleGroup]:

@@ -22,6 +22,7 @@ from backend.feature_page import (
     neighbourhood,
     score_text,
     shortfall,
+    step_href,
     tabs,
 )
 from backend.figures import activation_bars
@@ -53,8 +54,8 @@ def feature_page(
         feature=feature,
         score=score_text(feature),
         num_tokens=sae.run.num_tokens,
-        previous=f"{sae.href}/{index - 1}" if index else None,
-        next=f"{sae.href}/{index + 1}" if index + 1 < sae.num_features else None,
+        previous=step_href(sae, index - 1, view),
+        next=step_href(sae, index + 1, view),
         metrics=feature_metrics(sae.run, feature),
         tabs=tabs(feature, view),
         contexts=links,
@@ -65,7 +66,7 @@ def feature_page(
         document=document,
         steps=document_steps(feature, view, document) if document else {},
         in_full=view.href(feature, context="full", example=0, page=None),
-        bars=activation_bars(feature.histogram, sae.record.histogram_scale, feature.max),
+        bars=activation_bars(feature.histogram, feature.histogram_edges, feature.max),
         near=near,
         map=neighbourhood(sae, feature, near),
         off=engine.why_off(sae.run),

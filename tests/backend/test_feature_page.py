@@ -37,7 +37,10 @@ def test_context_is_a_query_that_links_keep(pages):
     answer = pages.get(FEATURE + "?kind=bottom&context=16")
     assert [link.current for link in answer.context["contexts"]] == [True, False, False]
     assert all("context=16" in tab.href for tab in answer.context["tabs"])
-    assert answer.context["next_context"] == FEATURE + "?kind=bottom"
+    assert answer.context["next_context"] == FEATURE + "?kind=bottom#examples"
+    # A whole document is opened where the token that counts stands.
+    assert answer.context["contexts"][2].href == FEATURE + "?kind=bottom&context=full#at"
+    assert 'id="at"' in pages.get(FEATURE + "?kind=bottom&context=full").text
     assert pages.get(FEATURE + "?context=17").status_code == 422
 
 

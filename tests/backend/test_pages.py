@@ -127,7 +127,7 @@ def test_tabs_are_links_with_counts(pages):
     feature = answer.context["feature"]
     page = Page(answer.text)
     for tab in answer.context["tabs"]:
-        assert f"{tab.href}#examples" in page.links()
+        assert tab.href in page.links()
     assert {tab.title: tab.count for tab in answer.context["tabs"]}["Bottom"] == feature.num_examples["bottom"]
 
 
@@ -135,6 +135,13 @@ def test_previous_and_next_stop_at_the_ends(pages):
     assert pages.get("/tiny/1-relu-64/0").context["previous"] is None
     assert pages.get("/tiny/1-relu-64/63").context["next"] is None
     assert pages.get("/tiny/1-relu-64/62").context["next"] == "/tiny/1-relu-64/63"
+
+
+def test_previous_and_next_keep_how_examples_are_seen_but_not_which(pages):
+    context = pages.get("/tiny/1-relu-256/3?kind=contrast&context=16").context
+    assert context["previous"] == "/tiny/1-relu-256/2?kind=contrast&context=16"
+    assert context["next"] == "/tiny/1-relu-256/4?kind=contrast&context=16"
+    assert pages.get("/tiny/1-relu-256/3?context=full&example=1").context["next"] == "/tiny/1-relu-256/4?context=full"
 
 
 def test_every_link_of_every_page_leads_somewhere(client):

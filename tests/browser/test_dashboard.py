@@ -116,6 +116,10 @@ def test_copy_link(open_page, address):
     page.get_by_role("button", name="Copy link").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == address + FEATURE
+    page.goto(f"{address}{FEATURE}?kind=contrast&context=16")
+    page.keyboard.press("y")
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == f"{address}{FEATURE}?kind=contrast&context=16"
 
 
 def test_filters_and_sorting_are_in_the_address(open_page):
