@@ -1,13 +1,16 @@
 """The pages of feature splitting: one family drawn together, as a tree and side by side; and the counts per size."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from unicodedata import east_asian_width
 
 from backend.cards import run_card, sae_card
 from backend.catalogue import OpenRun, OpenSAE
 from backend.contexts import Link, Page, Pager, RunCard, SAECard
 from backend.queries import FeatureSummary
 from backend.splitting import (
+    Count,
     Family,
     NewFeatures,
     Order,
@@ -23,11 +26,9 @@ from backend.templates import query
 from data.records import COSINE_BINS
 
 PANEL_WIDTH, PANEL_HEIGHT, MARGIN = 420, 250, 30
-LABELLED = 6
-"""Points of a panel that carry their label, the nearest first; the others tell it when pointed at."""
 LABEL_LETTERS = 24
-LINE = 15
-"""Height of a label."""
+LETTER, LINE = 7.0, 16
+"""Room that a letter of a label takes, and a line."""
 CHART_WIDTH, CHART_HEIGHT = 100, 34
 ORDERS: dict[Order, str] = {"max": "strongest", "density": "most frequent", "cosine": "least alike"}
 ALL_SMALLER = "smaller"
@@ -70,7 +71,8 @@ class Panel:
     dots: list[Dot]
     """Of other SAEs first, so that its own lie on top."""
     labels: list[Label]
-    num_own: int
+    about: str
+    """How many of its features there are, in words."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,16 @@ class Generation:
 
     card: SAECard
     branches: list[Branch]
+    about: str
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """What is nearest to a feature without relatives."""
+
+    text: str
+    href: str
+    """Shows it as a relative."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,10 @@ class ComparePage(Page):
     sae: SAECard
     feature: FeatureSummary
     family: Family
+    summary: str
+    """How many relatives there are and are shown; "" without any."""
+    nearest: Nearest | None
+    """In place of relatives, when there are none but near ones."""
     panels: list[Panel]
     roots: list[Branch]
     generations: list[Generation]
@@ -124,10 +140,14 @@ def compare_page(sae: OpenSAE, family: Family) -> ComparePage:
         sae=cards[sae.name],
         feature=family.focus.specimen.feature,
         family=family,
+        summary=_summary(family),
+        nearest=_nearest(family),
         panels=[_panel(other, cards, family) for other in by_size(sae.run)],
         roots=[branches[member.number] for member in members if member.parent is None],
         generations=[
-            Generation(cards[other.name], [branches[m.number] for m in members if m.sae is other])
+            Generation(
+                cards[other.name], [branches[m.number] for m in members if m.sae is other], _about(family, other)
+            )
             for other in by_size(sae.run)
         ],
         titles={member.number: member.specimen.feature.title for member in members},
@@ -146,6 +166,38 @@ def _branches(family: Family, cards: dict[str, SAECard]) -> dict[int, Branch]:
     return found
 
 
+def _summary(family: Family) -> str:
+    shown, total = len(family.members) - 1, family.total
+    if not total.number:
+        return ""
+    if shown == total.number:
+        return f"{shown} relative{'s' * (shown != 1)}"
+    return f"{shown} of {_all(total)} relatives, the nearest in each size"
+
+
+def _about(family: Family, sae: OpenSAE) -> str:
+    """How many features of an SAE are in a family, in words."""
+    count = family.counts[sae.name]
+    shown = sum(member.sae is sae and not member.focus for member in family.members)
+    number = f"{shown}" if shown == count.number else f"the {shown} nearest of {_all(count)}"
+    parts = ["this one"] * (family.focus.sae is sae) + [number] * bool(count.number)
+    text = " and ".join(parts) or "none"
+    return text if text == "this one" else f"{text} at or above {family.threshold:.2f}"
+
+
+def _all(count: Count) -> str:
+    return f"{'' if count.complete else 'at least '}{count.number}"
+
+
+def _nearest(family: Family) -> Nearest | None:
+    node = family.nearest
+    if family.total.number or node is None:
+        return None
+    lower = max(0.0, math.floor(100 * node.cosine) / 100)
+    where = f"{node.sae.name} / {node.row - node.sae.row(0)}"
+    return Nearest(f"{where}, at {node.cosine:.3f}", family_href(family.focus.specimen.feature.name, lower))
+
+
 def _panel(sae: OpenSAE, cards: dict[str, SAECard], family: Family) -> Panel:
     places = _scaled([(member.x, member.y) for member in family.members])
     dots = [
@@ -155,9 +207,10 @@ def _panel(sae: OpenSAE, cards: dict[str, SAECard], family: Family) -> Panel:
         )
         for member, place in zip(family.members, places, strict=True)
     ]  # fmt: skip
+    dots.sort(key=lambda dot: (dot.own, dot.focus))
     own = [(m, place) for m, place in zip(family.members, places, strict=True) if m.sae is sae]
-    nearest = sorted(own, key=lambda one: -one[0].cosine)[:LABELLED]
-    return Panel(cards[sae.name], sorted(dots, key=lambda dot: (dot.own, dot.focus)), _labels(nearest), len(own))
+    labels = _labels(sorted(own, key=lambda one: (not one[0].focus, -one[0].cosine)), dots)
+    return Panel(cards[sae.name], dots, labels, _about(family, sae))
 
 
 def _title(member: Relative) -> str:
@@ -180,20 +233,43 @@ def _scaled(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     ]
 
 
-def _labels(members: Sequence[tuple[Relative, tuple[float, float]]]) -> list[Label]:
-    """Labels beside their dots, moved down until none lies on another."""
+def _labels(members: Sequence[tuple[Relative, tuple[float, float]]], dots: Sequence[Dot]) -> list[Label]:
+    """Labels beside their dots, the first ones first; one that would lie on a dot or a label is left out."""
+    taken = [_around(dot) for dot in dots]
+    standing_out = [_around(dot) for dot in dots if dot.own]
     found: list[Label] = []
-    for member, (x, y) in sorted(members, key=lambda one: one[1][1]):
+    for member, (x, y) in members:
         title = member.specimen.feature.title
         text = title if len(title) <= LABEL_LETTERS else title[: LABEL_LETTERS - 1].rstrip() + "…"
-        right = x < PANEL_WIDTH / 2
-        above = [label.y for label in found if label.anchor == ("start" if right else "end")]
-        height = max([y + 4, *(line + LINE for line in above)])
-        found.append(Label(x + 9 if right else x - 9, height, "start" if right else "end", text, member.focus))
-    over = max([label.y for label in found], default=0) - (PANEL_HEIGHT - 6)
-    if over <= 0:
-        return found
-    return [Label(label.x, round(label.y - over, 1), label.anchor, label.text, label.focus) for label in found]
+        for place in ((x + 10, y + 4, "start"), (x - 10, y + 4, "end"), (x, y - 11, "middle"), (x, y + 19, "middle")):
+            label = Label(*place, text, member.focus)
+            box = _box(label)
+            inside = box[0] >= 0 and box[1] >= 0 and box[2] <= PANEL_WIDTH and box[3] <= PANEL_HEIGHT
+            # The feature that the page is about comes first and may lie on grey dots.
+            if inside and not any(_overlap(box, other) for other in (standing_out if member.focus else taken)):
+                found.append(label)
+                taken.append(box)
+                break
+    return found
+
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+
+
+def _around(dot: Dot) -> Box:
+    radius = 8 if dot.focus else 6 if dot.own else 3
+    return dot.x - radius, dot.y - radius, dot.x + radius, dot.y + radius
+
+
+def _box(label: Label) -> Box:
+    width = LETTER * sum(1 + (east_asian_width(letter) in "WF") for letter in label.text)
+    left = label.x - width * {"start": 0, "middle": 0.5, "end": 1}[label.anchor]
+    return left, label.y - LINE + 4, left + width, label.y + 4
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 # ---- all features of a run

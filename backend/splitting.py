@@ -24,12 +24,18 @@ Floats = npt.NDArray[np.float64]
 Order = Literal["max", "density", "cosine"]
 
 SHOWN = 8
-"""Relatives of a feature in each SAE, at most."""
-SOUGHT = 24
-"""Neighbours among which live ones are chosen."""
+"""Relatives of a feature that are shown of each SAE, at most: the nearest."""
 EXAMPLES = 2
 CONTEXT = 9
 """Tokens on either side of an example's strongest."""
+
+
+class Node(NamedTuple):
+    """A feature to be laid out."""
+
+    sae: OpenSAE
+    row: int
+    cosine: float
 
 
 @dataclass(frozen=True)
@@ -52,27 +58,35 @@ class Relative:
     parent_cosine: float = 0.0
 
 
+class Count(NamedTuple):
+    """How many relatives a feature has in one SAE."""
+
+    number: int
+    complete: bool
+    """False when even the last of its published neighbours there is one: there may be more."""
+
+
 @dataclass(frozen=True)
 class Family:
     """A feature and its relatives, those of the smallest SAE first."""
 
     threshold: float
     members: list[Relative]
-    """At or above the threshold, and the focus."""
-    num_below: int
-    """Of the nearest features that were looked at, those below the threshold."""
+    """The nearest at or above the threshold, at most SHOWN of each SAE, and the focus."""
+    counts: dict[str, Count]
+    """Of all relatives, shown or not, by the name of the SAE."""
+    nearest: Node | None
+    """The nearest live feature of any SAE, near enough or not."""
 
     @property
     def focus(self) -> Relative:
         return next(member for member in self.members if member.focus)
 
-
-class Node(NamedTuple):
-    """A feature to be laid out."""
-
-    sae: OpenSAE
-    row: int
-    cosine: float
+    @property
+    def total(self) -> Count:
+        """Relatives in all SAEs."""
+        numbers, complete = zip(*self.counts.values(), strict=True)
+        return Count(sum(numbers), all(complete))
 
 
 def by_size(run: OpenRun) -> list[OpenSAE]:
@@ -82,7 +96,10 @@ def by_size(run: OpenRun) -> list[OpenSAE]:
 
 def get_family(sae: OpenSAE, index: int, threshold: float) -> Family:
     """The relatives of a feature in every SAE of its run, in six reads however many features there are."""
-    nodes, vectors_ND = _nodes(sae, index)
+    near = _live_neighbours(sae, index)
+    nodes = _nodes(sae, index, near)
+    table = sae.run.tables.take("features", [node.row for node in nodes], ["vector"])
+    vectors_ND = table["vector"].combine_chunks().flatten().to_numpy().reshape(len(nodes), -1).astype(np.float64)
     places_N2 = lay_out(vectors_ND, [node.sae.record.position for node in nodes], means(sae.run))
     shown = [i for i, node in enumerate(nodes) if node.row == sae.row(index) or node.cosine >= threshold]
     specimens = get_specimens(sae.run, [nodes[i].row for i in shown], EXAMPLES)
@@ -99,23 +116,48 @@ def get_family(sae: OpenSAE, index: int, threshold: float) -> Family:
         for i, specimen in zip(shown, specimens, strict=True)
     ]
     vectors_MD = vectors_ND[shown]
-    return Family(threshold, _with_parents(members, vectors_MD @ vectors_MD.T, threshold), len(nodes) - len(shown))
+    return Family(
+        threshold,
+        _with_parents(members, vectors_MD @ vectors_MD.T, threshold),
+        {name: _count(found, threshold) for name, found in near.items()},
+        max((found.live[0] for found in near.values() if found.live), key=lambda node: node.cosine, default=None),
+    )
 
 
-def _nodes(sae: OpenSAE, index: int) -> tuple[list[Node], Floats]:
-    """The feature and its live neighbours, the smallest SAE first, with their directions [N, D]."""
-    run, own = sae.run, sae.row(index)
-    near = nearest_rows(sae, index, SOUGHT)
-    rows = [own, *(row for found in near.values() for row, _ in found)]
-    table = run.tables.take("features", rows, ["num_active", "vector"])
-    place = {row: i for i, row in enumerate(rows)}
-    live_R = table["num_active"].to_numpy() > 0
-    vectors_RD = table["vector"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1).astype(np.float64)
+class _Found(NamedTuple):
+    """What is published of a feature's neighbours in one SAE."""
+
+    live: list[Node]
+    """The nearest first."""
+    end: float
+    """Cosine of the last one, dead or live; below it nothing is known. -1 when all features of the SAE are there."""
+
+
+def _live_neighbours(sae: OpenSAE, index: int) -> dict[str, _Found]:
+    """Those that are published, by the name of the SAE."""
+    run, near = sae.run, nearest_rows(sae, index)
+    rows = [row for pairs in near.values() for row, _ in pairs]
+    live = iter((run.tables.take("features", rows, ["num_active"])["num_active"].to_numpy() > 0).tolist())
+    saes, found = {other.name: other for other in run.saes}, {}
+    for name, pairs in near.items():
+        other = saes[name]
+        whole = len(pairs) >= other.num_features - (other is sae)
+        nodes = [Node(other, row, cosine) for row, cosine in pairs if next(live)]
+        found[name] = _Found(nodes, -1.0 if whole else pairs[-1][1])
+    return found
+
+
+def _count(found: _Found, threshold: float) -> Count:
+    return Count(sum(node.cosine >= threshold for node in found.live), found.end < threshold)
+
+
+def _nodes(sae: OpenSAE, index: int, near: dict[str, _Found]) -> list[Node]:
+    """The feature and its nearest live neighbours, the smallest SAE first."""
     nodes: list[Node] = []
-    for other in by_size(run):
-        found = [Node(other, row, cosine) for row, cosine in near[other.name] if live_R[place[row]]][:SHOWN]
-        nodes += [Node(sae, own, 1.0), *found] if other is sae else found
-    return nodes, vectors_RD[[place[node.row] for node in nodes]]
+    for other in by_size(sae.run):
+        own = [Node(sae, sae.row(index), 1.0)] if other is sae else []
+        nodes += [*own, *near[other.name].live[:SHOWN]]
+    return nodes
 
 
 def _with_parents(members: list[Relative], cosines_MM: Floats, threshold: float) -> list[Relative]:

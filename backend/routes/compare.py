@@ -59,11 +59,24 @@ class FamilyMember:
 
 
 @dataclass(frozen=True)
+class RelativeCount:
+    """How many relatives a feature has in one SAE."""
+
+    sae: str
+    num_relatives: int
+    complete: bool
+    """False when there may be more: the published neighbours end above the threshold."""
+
+
+@dataclass(frozen=True)
 class FamilyAnswer:
     """A feature and its relatives, those of the smallest SAE first."""
 
     threshold: float
     members: list[FamilyMember]
+    """Of each SAE the nearest eight at most."""
+    counts: list[RelativeCount]
+    """Of all relatives, shown or not."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +94,11 @@ class NewCount:
 def get_relatives(
     library: LibraryDep, f: Annotated[str, Query(description="model/sae/index")], t: Threshold = START
 ) -> FamilyAnswer:
-    """The relatives of a feature in every SAE of its run, at most eight in each."""
-    members = get_family(*_feature(library, f), t).members
-    names = {member.number: member.specimen.feature.name for member in members}
-    return FamilyAnswer(t, [_member(member, names) for member in members])
+    """The relatives of a feature in every SAE of its run: the nearest eight of each, and how many there are."""
+    family = get_family(*_feature(library, f), t)
+    names = {member.number: member.specimen.feature.name for member in family.members}
+    counts = [RelativeCount(sae, *count) for sae, count in family.counts.items()]
+    return FamilyAnswer(t, [_member(member, names) for member in family.members], counts)
 
 
 @router.get("/api/v1/compare/counts")

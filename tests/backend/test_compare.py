@@ -132,6 +132,61 @@ def test_sizes_are_compared_by_their_number_of_features(run: OpenRun):
             assert sum(m.sae.name == sae.name for m in family.members) <= SHOWN + 1
 
 
+@pytest.mark.parametrize("threshold", [0.0, 0.2])
+def test_relatives_that_are_not_shown_are_counted(client, run: OpenRun, threshold):
+    """Against all pairs: exact where the published neighbours reach, and said to be a part where they do not."""
+    vectors, live, places = dense(run)
+    sae, capped = run.saes[0], 0
+    for index in range(0, 64, 5):
+        family = get_family(sae, index, threshold)
+        cosines = vectors @ vectors[sae.row(index)]
+        cosines[sae.row(index)] = -2
+        for other, place in zip(run.saes, places, strict=True):
+            expected = (live[place] & (cosines[place] >= threshold)).sum()
+            count = family.counts[other.name]
+            assert count.number == expected if count.complete else count.number <= expected
+            shown = sum(m.sae is other and not m.focus for m in family.members)
+            assert shown == min(SHOWN, count.number)
+            capped += shown < count.number
+    assert capped
+
+
+def test_a_capped_list_of_relatives_says_of_how_many(client):
+    answer = client.get("/compare?f=tiny/1-relu-64/5&t=0")
+    shown = len(answer.context["family"].members) - 1
+    counts = client.get(API, params={"f": "tiny/1-relu-64/5", "t": 0}).json()["counts"]
+    total = sum(count["num_relatives"] for count in counts)
+    part = "" if all(count["complete"] for count in counts) else "at least "
+    assert answer.context["summary"] == f"{shown} of {part}{total} relatives, the nearest in each size"
+    large = next(panel for panel in answer.context["panels"] if panel.card.name == "1-relu-256")
+    assert large.about.startswith("the 8 nearest of ")
+
+
+def test_a_feature_without_relatives_leads_to_its_nearest(client):
+    answer = client.get(f"/compare?f=tiny/1-relu-256/{LONELY}&t=0.9")
+    page = Page(answer.text)
+    assert answer.context["summary"] == ""
+    assert "No live feature of any size has a cosine of 0.90" in page.text
+    assert "Make a list" not in page.text
+    lower = client.get(answer.context["nearest"].href)
+    assert lower.context["family"].total.number >= 1
+
+
+def test_a_dead_feature_is_offered_no_place_on_the_map(client):
+    page = Page(client.get(f"/compare?f=tiny/1-relu-64/{DEAD}").text)
+    assert f"/explore?f=tiny/1-relu-64/{DEAD}" not in page.links()
+    assert "single out" not in page.text
+
+
+def test_labels_lie_on_no_dot_and_on_no_other_label(client):
+    for index in (0, 5, PARENT):
+        for panel in client.get(f"/compare?f=tiny/1-relu-256/{index}&t=0").context["panels"]:
+            boxes = [compare_pages._box(label) for label in panel.labels]
+            for place, (label, box) in enumerate(zip(panel.labels, boxes, strict=True)):
+                dots = [compare_pages._around(dot) for dot in panel.dots if dot.own or not label.focus]
+                assert not any(compare_pages._overlap(box, other) for other in [*boxes[:place], *dots])
+
+
 def test_dead_features_are_nobodys_relatives(client):
     members = client.get(API, params={"f": f"tiny/1-relu-64/{DEAD}", "t": 0}).json()["members"]
     assert [member["feature"]["num_active"] == 0 for member in members].count(True) == 1
@@ -218,9 +273,10 @@ def test_pages_use_what_they_declare_and_nothing_inline(client, path):
 def test_a_page_draws_every_member_in_its_panel_and_in_the_tree(client):
     answer = client.get(f"/compare?f=tiny/1-relu-64/{PARENT}&t=0.9")
     panels = {panel.card.name: panel for panel in answer.context["panels"]}
-    assert {name: panel.num_own for name, panel in panels.items()} == {
-        "1-relu-64": 1, "1-batchtopk-64": 0, "1-relu-256": 2
+    assert {name: panel.about for name, panel in panels.items()} == {
+        "1-relu-64": "this one", "1-batchtopk-64": "none at or above 0.90", "1-relu-256": "2 at or above 0.90"
     }  # fmt: skip
+    assert answer.context["summary"] == "2 relatives"
     assert all(len(panel.dots) == 3 for panel in panels.values())
     spots = [{(dot.x, dot.y) for dot in panel.dots} for panel in panels.values()]
     assert spots[0] == spots[1] == spots[2]
