@@ -141,9 +141,12 @@ def parse_strength(text: str) -> float | None:
     if text.strip().lower() in ("off", ""):
         return None
     try:
-        return float(text)
+        strength = float(text)
     except ValueError:
-        raise RefusedError(f"'{text}' is no strength: give a number from -10 to 10, or off.") from None
+        strength = math.nan
+    if not math.isfinite(strength):
+        raise RefusedError(f"'{text}' is no strength: give a number from -10 to 10, or off.")
+    return strength
 
 
 def _rows(places: Sequence[tuple[OpenSAE, int]], chips: Sequence[Chip], mode: Mode, sweep: bool) -> list[PlannedRow]:

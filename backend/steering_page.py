@@ -178,8 +178,11 @@ def read_chips(library: Library, form: SteerForm) -> tuple[list[Chip], str]:
             continue
         try:
             chip = parse_argument(library, argument, START)
-            if chip.feature.name != form.without:
-                chips.append(Chip(chip.feature, parse_strength(form.s[place])) if place < len(form.s) else chip)
+            if chip.feature.name == form.without:
+                continue
+            chips.append(chip)  # stays when what was typed is no strength
+            if place < len(form.s):
+                chips[-1] = Chip(chip.feature, parse_strength(form.s[place]))
         except RefusedError as error:
             problems.append(str(error))
     if len(chips) > MAX_FEATURES:

@@ -15,6 +15,9 @@ const texts = new Texts(document.getElementById("texts"), document.getElementByI
 const able = !go.disabled;
 let running;
 
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+const bring = (element, block) => element.scrollIntoView({ behavior: still.matches ? "auto" : "smooth", block });
+
 // A message in place, with a way on where asking again may help.
 function say(message, again = false) {
   problem.replaceChildren();
@@ -34,6 +37,7 @@ function say(message, again = false) {
     notice.append(button);
   }
   problem.append(notice);
+  bring(notice, "nearest");
 }
 
 function finished({ seconds, num_tokens: tokens, result, stored }) {
@@ -48,9 +52,7 @@ function begin({ id, rows, result }) {
   running.begun = true;
   keep(location.search, { runs: [id, result.replace("/r/", "")] });
   texts.begin(rows);
-  if (texts.section.getBoundingClientRect().bottom < innerHeight) return;
-  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  line.scrollIntoView({ behavior: still ? "auto" : "smooth" });
+  if (texts.section.getBoundingClientRect().bottom > innerHeight) bring(line, "start");
 }
 
 // What each event does; the last ones return true.
@@ -90,6 +92,7 @@ async function show(start) {
   texts.wait();
   say("");
   progress.textContent = progress.dataset.loading || "Asking…";
+  bring(line, "nearest");
   try {
     mine.run = await start(mine.signal);
     texts.describe(held(form));

@@ -330,6 +330,11 @@ def test_the_form_keeps_what_was_typed_and_says_what_is_wrong(server: Server) ->
     assert page.status_code == 422
     assert "-10 to 10" in page.text
     assert "&lt;/textarea&gt;&lt;b&gt;river" in page.text
+    for strength in ("1e999", "nan", "much"):
+        page = server.http.post("/steer", data=form(s=[strength]))
+        assert page.status_code == 422
+        assert f"&#39;{strength}&#39; is no strength" in page.text
+        assert f'value="{FEATURE}:4"' in page.text
     page = server.http.get("/steer", params={"f": ["http://somewhere:8000/tiny/1-relu-64/3", "tiny/none/1"]})
     assert page.text.count('class="held-one"') == 1
     assert f'value="{FEATURE}:2"' in page.text

@@ -158,6 +158,7 @@ def test_a_strength_that_is_none_is_refused_and_old_texts_go(open_page: OpenPage
     expect(page.locator(".held-one output")).not_to_contain_text("Infinity")
     steer(page)
     expect_a_message(page, "A strength is a number from -10 to 10, or off")
+    expect(page.get_by_role("alert")).to_be_in_viewport()
     expect(page.locator("#texts")).to_be_hidden()
 
 
@@ -167,6 +168,7 @@ def test_a_model_that_is_not_in_memory_is_said_to_be_loaded(open_page: OpenPage)
     page.route("**/api/v1/steer", lambda route: None)
     steer(page)
     expect(page.locator("#progress")).to_have_text("The model is being loaded.")
+    expect(page.locator("#progress")).to_be_in_viewport()
 
 
 @pytest.mark.parametrize("width", [390, 1280])
