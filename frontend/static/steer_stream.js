@@ -1,7 +1,7 @@
 // A run's events over the network: opened by a POST, taken up again by the run's id when the connection is lost.
 const WAITS = [300, 1000, 2000]; // milliseconds before each try to connect again
 
-const MAY_PASS = [429, 503]; // what may go better when it is asked again
+const MAY_PASS = [429, 502, 503, 504]; // what may go better when it is asked again
 
 export class Failure extends Error {
   constructor(message, status) {

@@ -370,6 +370,31 @@ def test_the_form_works_without_javascript(open_page: OpenPage) -> None:
     expect(page.locator(".held-one")).to_have_count(1)
 
 
+LUMINANCE = """(cell, property) => {
+    const value = getComputedStyle(cell)[property];
+    const parts = value.match(/[\\d.]+/g).slice(0, 3).map((part) => Number(part) / (value.startsWith("rgb") ? 255 : 1));
+    const linear = parts.map((part) => ((part + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+}"""
+
+
+@pytest.mark.parametrize(("scheme", "least"), [("light", 1.9), ("dark", 2.7)])
+def test_probabilities_can_be_seen_and_the_text_on_them_read(open_page: OpenPage, scheme: str, least: float) -> None:
+    page = open_page(ASKED, color_scheme=scheme)
+    steer(page)
+    expect(page.locator("#progress")).to_contain_text("24 tokens", timeout=PATIENCE)
+    page.get_by_label("Probability").check()
+    token, card = page.locator('[data-row="1"] .new').first, page.locator('[data-row="1"]')
+    token.evaluate("token => { token.dataset.p = 11; }")
+
+    def contrast(one: float, other: float) -> float:
+        return (max(one, other) + 0.05) / (min(one, other) + 0.05)
+
+    marked = token.evaluate(LUMINANCE, "backgroundColor")
+    assert contrast(marked, card.evaluate(LUMINANCE, "backgroundColor")) >= least
+    assert contrast(marked, token.evaluate(LUMINANCE, "color")) >= 4.5
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("sweep", [False, True])
 def test_pages_are_accessible_and_nothing_runs_over_the_edge(
