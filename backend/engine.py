@@ -121,9 +121,10 @@ class Engine:
     async def steps(self, run: OpenRun, function: Callable[[], Iterator[T | None]], saes: Sequence[OpenSAE] = ()) -> T:
         """The result of a longer function, which yields None after each step and at last its result.
 
-        Whoever stops waiting cancels it. Raises as `call` does.
+        Whoever stops waiting cancels it. Raises as `call` does, and RefusedError when the SAEs find no room together.
         """
         self._require(run)
+        self.models.check_room(saes)
         job: Stepwise[T] = Stepwise(self.worker, function, self.models.needs(run, saes))
         self.worker.submit(job)
         longest = self._settings.live_queue_seconds + self._settings.live_run_seconds

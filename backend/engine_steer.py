@@ -3,14 +3,13 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backend.engine_models import Loaded, Models, Needs, models_errors, sink_norm
 from backend.live import Ended, Finished, Held, Queued, RefusedError, Started, SteerEvent, SteerRequest, Written
 from backend.worker import Job, Worker
-from data.errors import MonosemaError
 
 if TYPE_CHECKING:
     from pipeline.models.generate import Position, Reason, Row
@@ -49,14 +48,21 @@ class Writer:
         def admit(found: "Sequence[SteerJob]") -> "list[Row]":
             return [row for job in found for row in self._admitted(job, batch, loaded)]
 
+        share = _FairShare()  # of the time, for those who join and the reading of their prompts
+
         def joining(writing: int) -> "list[Row]":
+            if share.is_used_up:
+                return []
+            share.begin()
             return admit(self._companions(run.folder, batch.open, writing, in_turn=True))
 
         rows = admit([first, *self._companions(run.folder, [first], len(first.request.rows))])
         if not rows:
             return
         steps = generate(loaded.decoder, rows, sink_norm=sink_norm(run), cancelled=batch.is_cancelled, joining=joining)
+        del rows  # what has ended must not be kept for as long as others join
         for step in steps:
+            share.end()
             for event in step:
                 job, row = batch.owners[event.row]
                 if isinstance(event, End):
@@ -85,10 +91,12 @@ class Writer:
         def fits(job: SteerJob) -> bool:
             nonlocal room
             request = job.request
-            if request.run.folder != folder or (request.client and request.client in clients):
+            if request.client and request.client in clients:
                 return False
-            if len(request.rows) > room:
-                room = 0  # the others wait behind it, so that it does not wait for ever
+            another_run = request.run.folder != folder
+            if another_run or len(request.rows) > room:
+                # The others wait behind it, so that it does not wait for ever.
+                room = 0 if in_turn or not another_run else room
                 return False
             room -= len(request.rows)
             clients.add(request.client)
@@ -100,7 +108,7 @@ class Writer:
         """The rows of a request; none when it cannot be written, which it is told and the others of a batch are not."""
         try:
             return models_errors(lambda: [self._row(job.request, held) for held in job.request.rows], RefusedError)
-        except MonosemaError as error:
+        except Exception as error:  # memory that is not there, too: it must not end what is being written
             job.failed(error)
             return []
 
@@ -112,6 +120,28 @@ class Writer:
         sampling = Sampling(draw.temperature, draw.top_p, draw.max_new_tokens, draw.seed)
         clamps = [Clamp(self._models.sae(one.sae), one.index, one.value, one.mode) for one in held]
         return Row(request.tokens, clamps, sampling, request.scope)
+
+
+class _FairShare:
+    """Half of the time: what was spent at once has to pass before more is spent."""
+
+    def __init__(self) -> None:
+        self._began = self._next = time.monotonic()
+        self._spending = False
+
+    @property
+    def is_used_up(self) -> bool:
+        return time.monotonic() < self._next
+
+    def begin(self) -> None:
+        """Time is spent from here on."""
+        self._began, self._spending = time.monotonic(), True
+
+    def end(self) -> None:
+        """It is spent, if any was."""
+        if self._spending:
+            now = time.monotonic()
+            self._next, self._spending = now + (now - self._began), False
 
 
 class _Jobs:
@@ -219,5 +249,5 @@ class SteerJob(Job):
         self._tell(error)
 
     def _tell(self, event: SteerEvent | Exception) -> None:
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):  # the loop is closed: the server has ended
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)

@@ -59,11 +59,13 @@ class KnownHost:
     def __init__(self, app: ASGIApp, trusted: str) -> None:
         """trusted: names with commas between; "*" is any."""
         self.app = app
-        self._trusted = {name.strip().lower() for name in trusted.split(",") if name.strip()}
+        self._trusted = {host_name(name.strip()) for name in trusted.split(",") if name.strip()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        host = host_name(Headers(scope=scope).get("host", "")) if scope["type"] == "http" else ""
-        if scope["type"] != "http" or "*" in self._trusted or is_local(host) or host in self._trusted:
+        named = Headers(scope=scope).get("host") if scope["type"] == "http" else None
+        host = "" if named is None else host_name(named)
+        # Every browser names a host; a program that does not is led here by nobody.
+        if named is None or "*" in self._trusted or is_local(host) or host in self._trusted:
             await self.app(scope, receive, send)
         else:
             await answer(Request(scope), 421, UNKNOWN_HOST.format(host))(scope, receive, send)

@@ -1,4 +1,4 @@
-"""How much is kept of what visitors make: every table has a limit, so that nobody fills the disk.
+"""How many prompts, results and lists of visitors are kept: what grows without end fills the disk in the end.
 
 StoreFullError    the server keeps no more of a kind (503)
 """

@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     max_stored_prompts: Annotated[int, Field(ge=0)] = 20_000
     """Prompts too long for an address that are kept, in SQL; 0 keeps none."""
     max_results: Annotated[int, Field(ge=0)] = 20_000
-    """Finished steerings that are kept, in SQL, up to about 1 MB each; with all places taken no more is steered."""
+    """Finished steerings that are kept, in SQL, up to about 1 MB each; with all places taken no more are kept."""
     max_lists: Annotated[int, Field(ge=0)] = 20_000
     """Lists of features that are kept, in SQL."""
     trusted_hosts: str = ""

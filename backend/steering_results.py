@@ -178,11 +178,6 @@ class Results:
         """most: results that are kept at all."""
         self._engine, self._most = engine, most
 
-    def check_room(self) -> None:
-        """Raise StoreFullError when no more results are kept: before a text is written, not when it is finished."""
-        with Session(self._engine) as session:
-            require_room(session, SteeringRecord, self._most, "steering results", "MONOSEMA_MAX_RESULTS")
-
     def find(self, id_: str) -> SteeringResult | None:
         """A result, or None. What no id can be is not looked up: not every database takes every text."""
         if not _ID.fullmatch(id_):
@@ -192,7 +187,10 @@ class Results:
         return None if content is None else SteeringResult.model_validate(content)
 
     def keep(self, result: SteeringResult) -> SteeringResult:
-        """Store a result. The first one under an address stays; returns the one that stands there."""
+        """Store a result. The first one under an address stays; returns the one that stands there.
+
+        Raises StoreFullError.
+        """
         record = SteeringRecord(
             id=result.id,
             created=result.created.replace(tzinfo=None),
@@ -200,6 +198,7 @@ class Results:
         )
         try:
             with Session(self._engine) as session, session.begin():
+                require_room(session, SteeringRecord, self._most, "steering results", "MONOSEMA_MAX_RESULTS")
                 session.add(record)
         except IntegrityError:
             earlier = self.find(result.id)

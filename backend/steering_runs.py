@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from backend.clients import Client
 from backend.engine import Engine
 from backend.errors import OURS, logger, status_of
+from backend.limits import StoreFullError
 from backend.live import Ended, Finished, Queued, Started, SteerEvent, SteerRequest, TooManyError, Written
 from backend.settings import Settings
 from backend.steering import Plan
@@ -58,6 +59,8 @@ class SteerRun:
         """Id of the result that it will have."""
         self.client = client
         self.state: State = "queued"
+        self.is_kept = False
+        """Whether its result is stored."""
         self.events: list[RunEvent] = []
         self.task: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
@@ -77,6 +80,15 @@ class SteerRun:
         self.events.append(RunEvent(len(self.events) + 1, name, data))
         self._news.set()
         self._news = asyncio.Event()
+
+    def finish(self, event: Finished, state: State, note: str) -> None:
+        """End it when all is written. note: why it was stopped, or its result is not kept; "" when it is."""
+        if state == "cancelled":
+            self.add("cancelled", {"detail": note}, state)
+        else:
+            self.is_kept = not note
+            result = f"/r/{self.result}" if self.is_kept else None
+            self.add("done", {**asdict(event), "result": result, "stored": False, "note": note}, state)
 
     def fail(self, error: Exception) -> None:
         """End it with an error."""
@@ -138,7 +150,6 @@ class Runs:
         """
         if stored := await self._stored(result_id(plan)):
             return stored
-        await run_in_threadpool(self._results.check_room)
         self._admit(client)
         run = SteerRun(result_id(plan), [row.title for row in plan.rows], client, self._settings.live_grace_seconds)
         self._remember(run)  # counts from here on
@@ -175,8 +186,7 @@ class Runs:
             async for event in events:
                 result = collector.add(event)
                 if isinstance(event, Finished):
-                    kept = result and await run_in_threadpool(self._results.keep, result)
-                    _finish(run, event, kept)
+                    run.finish(event, *await self._kept(result))
                 else:
                     state: State | None = "writing" if isinstance(event, Started) else None
                     run.add(*_told(event), state)
@@ -184,6 +194,16 @@ class Runs:
             run.fail(error)
         finally:
             await events.aclose()
+
+    async def _kept(self, result: SteeringResult | None) -> tuple[State, str]:
+        """Keep a result; returns how its run ends, and what to say of it."""
+        if result is None:
+            return "cancelled", "It was stopped."
+        try:
+            await run_in_threadpool(self._results.keep, result)
+        except StoreFullError as error:
+            return "finished", f"This result is not kept. {error}"
+        return "finished", ""
 
     def _admit(self, client: Client) -> None:
         live = [run.client for run in self._runs.values() if run.is_open and run.client is not None]
@@ -202,13 +222,6 @@ class Runs:
             del self._runs[other.id]
 
 
-def _finish(run: SteerRun, event: Finished, result: SteeringResult | None) -> None:
-    if result is None:
-        run.add("cancelled", {"detail": "It was stopped."}, "cancelled")
-    else:
-        run.add("done", {**asdict(event), "result": result.href, "stored": False}, "finished")
-
-
 def _replay(result: SteeringResult) -> SteerRun:
     """A run that was finished before."""
     run = SteerRun(result.id, [row.title for row in result.rows], id_=result.id)
@@ -216,7 +229,10 @@ def _replay(result: SteeringResult) -> SteerRun:
         for token in row.tokens:
             run.add("token", {"row": number, **token.model_dump(), "shown": written_text(token.text)})
         run.add("end", {"row": number, "reason": row.ending, "note": ENDINGS[row.ending]})
-    done = {"seconds": result.seconds, "num_tokens": result.num_tokens, "result": result.href, "stored": True}
+    run.is_kept = True
+    done = {
+        "seconds": result.seconds, "num_tokens": result.num_tokens, "result": result.href, "stored": True, "note": ""
+    }  # fmt: skip
     run.add("done", done, "finished")
     return run
 

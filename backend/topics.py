@@ -121,8 +121,15 @@ def sentence_of(answer: str) -> str:
 def names(text: str, topic: str) -> bool:
     """Whether a text has a word of the topic, in one of its forms."""
     words = [word for word in re.findall(r"\w{3,}", topic.casefold()) if word not in SMALL] or [topic.casefold()]
-    stems = [word[: max(4, len(word) - 3)] for word in words]
-    return any(re.search(rf"\b{re.escape(stem)}", text.casefold()) for stem in stems)
+    stems = [_stem(word) for word in words]
+    # Words of other scripts may stand together without a space.
+    return any(re.search(rf"\b{re.escape(s)}" if s.isascii() else re.escape(s), text.casefold()) for s in stems)
+
+
+def _stem(word: str) -> str:
+    """What the forms of a word begin with, roughly."""
+    single = re.sub(r"(?<=\w\w)(?:ies|(?<=[sxzh])es|(?<!s)s)$", "", word)
+    return single[: max(4, len(single) - 3)]
 
 
 def _sentences(answers: Iterable[str]) -> list[str]:

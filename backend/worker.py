@@ -165,9 +165,9 @@ class Worker:
                 _run(job)
 
     def leave(self, job: Job) -> None:
-        """A job that was taken to run with others has ended before them."""
+        """A job that runs with others has ended before them."""
         with self._changed:
-            if job in self._running[1:]:
+            if job in self._running:
                 self._running.remove(job)
 
     def give_way(self) -> None:
@@ -240,6 +240,8 @@ class Worker:
         self._drop_cancelled()
         picked = [job for job in islice(self._waiting, reach) if isinstance(job, kind) and fits(job)]
         self._waiting = deque(job for job in self._waiting if job not in picked)
+        if picked:
+            self._tell_places()
         return picked
 
     def _drop_cancelled(self) -> None:

@@ -26,7 +26,7 @@ class RunInfo:
     events: str
     """Address of its stream."""
     result: str | None
-    """Address of what it wrote, once it is finished."""
+    """Address of what it wrote, once that is kept."""
 
 
 async def get_steer_run(id_: str, runs: RunsDep) -> SteerRun:
@@ -89,5 +89,5 @@ def _info(run: SteerRun) -> RunInfo:
         state=run.state,
         num_events=len(run.events),
         events=f"/api/v1/runs/{run.id}/events",
-        result=f"/r/{run.result}" if run.state == "finished" else None,
+        result=f"/r/{run.result}" if run.is_kept else None,
     )

@@ -85,6 +85,8 @@ async def _wait(request: Request, run: SteerRun) -> tuple[str, int]:
             return event.data["detail"], event.data["status"]
         elif event.name == "cancelled":
             return event.data["detail"], 503
+        elif event.name == "done" and event.data["note"]:
+            return event.data["note"], 503
     return "", 200
 
 

@@ -40,10 +40,10 @@ function say(message, again = false) {
   bring(notice, "nearest");
 }
 
-function finished({ seconds, num_tokens: tokens, result, stored }) {
-  const link = document.createElement("a");
-  link.href = result;
-  link.textContent = "Link to this result";
+function finished({ seconds, num_tokens: tokens, result, stored, note }) {
+  const link = document.createElement(result ? "a" : "span");
+  if (result) link.href = result;
+  link.textContent = result ? "Link to this result" : note;
   const what = stored ? "Written before, with the same settings." : `${tokens} tokens in ${seconds.toFixed(1)} seconds.`;
   progress.replaceChildren(`${what} `, link);
 }

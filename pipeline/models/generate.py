@@ -5,7 +5,7 @@ Shapes: B rows, L prompt tokens, V vocabulary, K distinct features of the batch.
 
 import codecs
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -84,13 +84,15 @@ def generate(
     Raises ModelError when a prompt is empty or too long, or the clamps cannot be applied.
     """
     batch = _Batch(decoder, rows, sink_norm)
+    del rows  # what has ended must not be kept for as long as others join
     yield batch.read_prompts()
     while batch.writing:
         if ended := batch.end(cancelled):
             yield [*ended]
         if batch.writing and (joined := joining(len(batch.writing))):
             yield batch.join(joined)
-        if batch.writing:
+            del joined
+        elif batch.writing:
             yield batch.step()
 
 
@@ -101,13 +103,16 @@ class _Batch:
         if not rows or any(len(row.prompt) == 0 for row in rows):
             raise ModelError("there is nothing to continue: a prompt is empty")
         places = max(len(row.prompt) + row.sampling.max_new_tokens for row in rows)
-        self._decoder, self._rows, self._sink_norm = decoder, list(rows), sink_norm
-        self._steering = self._clamped(rows)
+        self._decoder, self._sink_norm = decoder, sink_norm
+        self._rows = dict(enumerate(rows))
+        self._num_rows = len(rows)
+        """All that ever were in the batch; the rest is about those that are written."""
         self._cache = decoder.cache(len(rows), places)
         self.writing = list(range(len(rows)))
         """Numbers of the rows in the batch, in its order."""
-        self._generators = [torch.Generator().manual_seed(row.sampling.seed) for row in rows]
-        self._written = [0] * len(rows)
+        self._steering = self._clamped()
+        self._generators = {n: torch.Generator().manual_seed(row.sampling.seed) for n, row in self._rows.items()}
+        self._written = dict.fromkeys(self._rows, 0)
         self._next: list[tuple[int, float] | None] = []
         """Token and probability that come next in each row of the batch; None where the output was not finite."""
 
@@ -123,15 +128,17 @@ class _Batch:
 
     def join(self, rows: Sequence[Row]) -> list[Position | End]:
         """Read the prompts of further rows, which are written with these from now on."""
-        others, first = _Batch(self._decoder, rows, self._sink_norm), len(self._rows)
+        others, first = _Batch(self._decoder, rows, self._sink_norm), self._num_rows
         read = others.read_prompts()
         self._cache.join(others._cache)
-        self._rows += rows
-        self._generators += others._generators
-        self._written += others._written
+        self._num_rows += others._num_rows
+        for row in others.writing:
+            self._rows[first + row] = others._rows[row]
+            self._generators[first + row] = others._generators[row]
+            self._written[first + row] = 0
         self._next += others._next
         self.writing += [first + row for row in others.writing]
-        self._steering = self._clamped([self._rows[row] for row in self.writing])
+        self._steering = self._clamped()
         return [position._replace(row=first + position.row) for position in read]
 
     def step(self) -> list[Position | End]:
@@ -145,7 +152,8 @@ class _Batch:
             self._position(place, 0, token, probability, steered) for place, (token, probability) in enumerate(drawn)
         ]
 
-    def _clamped(self, rows: Sequence[Row]) -> Steering:
+    def _clamped(self) -> Steering:
+        rows = [self._rows[row] for row in self.writing]
         starts = [len(row.prompt) if row.scope == "written" else 0 for row in rows]
         return Steering([row.clamps for row in rows], sink_norm=self._sink_norm, starts=starts)
 
@@ -154,13 +162,13 @@ class _Batch:
         reasons = [self._reason(place, row, cancelled) for place, row in enumerate(self.writing)]
         ended = [End(row, reason) for row, reason in zip(self.writing, reasons, strict=True) if reason]
         kept = [place for place, reason in enumerate(reasons) if reason is None]
-        if ended and kept:
-            self._cache.keep(kept)
-            self._steering.keep(kept)
-        for end in ended:  # its SAEs may go
-            self._rows[end.row] = replace(self._rows[end.row], clamps=())
         self.writing = [self.writing[place] for place in kept]
         self._next = [self._next[place] for place in kept if self._next]
+        for end in ended:
+            del self._rows[end.row], self._generators[end.row], self._written[end.row]
+        if ended and kept:
+            self._cache.keep(kept)
+            self._steering = self._clamped()
         return ended
 
     def _reason(self, place: int, row: int, cancelled: Callable[[int], bool]) -> Reason | None:

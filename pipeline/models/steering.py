@@ -112,12 +112,6 @@ class Steering:
         steered_BLD = (x32_BLD + (after_BLK - before_BLK) @ self._vectors_KD).to(x_BLD.dtype)
         return Steered(steered_BLD, after_BLK, left_out_BL)
 
-    def keep(self, rows: Sequence[int]) -> None:
-        """Forget all rows but these."""
-        self.slots = [self.slots[row] for row in rows]
-        self._steered_BK, self._value_BK = self._steered_BK[rows], self._value_BK[rows]
-        self._kept_BK, self._start_B = self._kept_BK[rows], self._start_B[rows]
-
     def _measure(self, x_BLD: Tensor) -> Tensor:
         x_ND = x_BLD.flatten(0, 1)
         return torch.cat([read(x_ND) for read in self._readers], dim=1).view(*x_BLD.shape[:2], -1)

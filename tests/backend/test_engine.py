@@ -1,18 +1,23 @@
 """What works at the same time: SAEs never take more than the limit together, and nobody waits for a long job's end."""
 
+import asyncio
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, Thread
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from backend import engine_attribution
+from backend import engine_attribution, engine_steer
 from backend.app import create_app
+from backend.engine_steer import SteerJob, Writer
 from backend.settings import Settings
+from backend.worker import Worker
 from data.layout import StorePaths
 from tests.steering import SECONDS, brake, copied_database, events_of, steering_server, waiting
 
@@ -90,6 +95,50 @@ def test_one_request_for_more_than_finds_room_is_refused_before_it_starts(settin
     assert answer.status_code == 422
     assert "together" in answer.json()["detail"]
     assert "MONOSEMA_LIVE_SAE_GB" in answer.json()["detail"]
+
+
+def test_an_attribution_over_more_saes_than_find_room_is_refused(settings: Settings) -> None:
+    with TestClient(create_app(settings)) as client:
+        body = {"text": "the river", "target": "#70", "saes": ["tiny/1-relu-64", "tiny/1-batchtopk-64"]}
+        answer = client.post("/api/v1/attribution", json=body)
+    assert answer.status_code == 422
+    assert "together" in answer.json()["detail"]
+
+
+def test_nobody_joins_past_the_request_of_another_run() -> None:
+    """It needs the same model, but no batch of this run: it would wait for as long as others join."""
+    worker, loop = Worker(9), asyncio.new_event_loop()
+    writer = Writer(SimpleNamespace(needs=lambda run, saes: None), worker, 16)  # type: ignore[arg-type]
+
+    def waiting_job(run: str, rows: int = 2) -> SteerJob:
+        request = SimpleNamespace(run=SimpleNamespace(folder=Path(run)), rows=[[]] * rows, client="", saes=[])
+        return SteerJob(writer, request, loop, asyncio.Queue())  # type: ignore[arg-type]
+
+    other, mine = waiting_job("other"), waiting_job("mine")
+    worker._waiting = deque([other, mine])
+    assert writer._companions(Path("mine"), [], 2, in_turn=True) == []
+    assert writer._companions(Path("mine"), [], 2) == [mine], "one that waits when a batch begins does come with it"
+    large, small = waiting_job("mine", 8), waiting_job("mine")
+    worker._waiting = deque([large, small])
+    assert writer._companions(Path("mine"), [], 10, in_turn=True) == []
+    assert writer._companions(Path("mine"), [], 8, in_turn=True) == [large]
+    loop.close()
+
+
+def test_those_who_join_take_half_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(engine_steer.time, "monotonic", lambda: now[0])
+    share = engine_steer._FairShare()
+    assert not share.is_used_up
+    share.begin()
+    now[0] += 3
+    share.end()
+    assert share.is_used_up
+    now[0] += 2.9
+    share.end()  # nothing was spent
+    assert share.is_used_up
+    now[0] += 0.1
+    assert not share.is_used_up
 
 
 def test_a_prompt_is_read_by_more_saes_than_find_room_one_after_the_other(settings: Settings) -> None:

@@ -336,6 +336,13 @@ def test_answers_are_sorted_out_and_what_is_missing_is_said() -> None:
         ("Many revolutions began there.", "the French Revolution", True),
         ("He gardens all day.", "gardening", True),
         ("It is what it is.", "it", True),
+        ("A dog barks.", "dogs", True),
+        ("The city sleeps.", "old cities", True),
+        ("Two foxes ran.", "fox", True),
+        ("A fox ran.", "foxes", True),
+        ("The glass broke.", "glass", True),
+        ("They spoke of it.", "sports", False),
+        ("\u9ed2\u3044\u732b\u304c\u3044\u308b", "\u732b", True),
         ("They met at the sea.", "the", True),
     ],
 )

@@ -12,6 +12,7 @@ from sqlalchemy import text as sql
 
 from backend.catalogue import OpenSAE
 from backend.clients import COOKIE
+from backend.errors import OURS
 from backend.live import EngineOffError
 from backend.settings import Settings
 from backend.steering_page import ResultPage, SteerPage
@@ -228,13 +229,19 @@ def test_time_limits_end_a_request_with_a_message(
     assert "try again" in error["detail"]
 
 
-def test_what_cannot_be_loaded_for_one_request_ends_no_other(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("kind", "status", "detail"),
+    [(EngineOffError, 503, "1-relu-256 does not fit"), (MemoryError, 500, OURS)],
+)
+def test_what_cannot_be_loaded_for_one_request_ends_no_other(
+    server: Server, monkeypatch: pytest.MonkeyPatch, kind: type[Exception], status: int, detail: str
+) -> None:
     models = server.app.state.engine.models
     load = models.sae
 
     def refuse(sae: OpenSAE) -> object:
         if sae.name == "1-relu-256":
-            raise EngineOffError("1-relu-256 does not fit")
+            raise kind("1-relu-256 does not fit")
         return load(sae)
 
     monkeypatch.setattr(models, "sae", refuse)
@@ -244,7 +251,7 @@ def test_what_cannot_be_loaded_for_one_request_ends_no_other(server: Server, mon
         with waiting(server, "one", features=other) as (refused, _), waiting(server, "two", seed=1) as (written, _):
             held.let_go.set()
             name, error = refused.result()[-1][1:]
-            assert (name, error["status"], error["detail"]) == ("error", 503, "1-relu-256 does not fit")
+            assert (name, error["status"], error["detail"]) == ("error", status, detail)
             assert written.result()[-1][1] == "done"
         assert list(events_of(running))[-1][1] == "done"
 
@@ -406,6 +413,21 @@ def test_results_survive_a_restart_another_publication_and_a_machine_without_the
             with database.begin() as connection:
                 connection.execute(sql("update runs set key = :key"), {"key": key})
             database.dispose()
+
+
+def test_when_all_places_are_taken_texts_are_written_but_not_kept(server: Server, settings: Settings) -> None:
+    kept = server.steer()[-1][2]["result"]
+    with steering_server(settings.model_copy(update={"max_results": 1})) as full:
+        assert full.steer()[-1][2]["stored"], "what is kept stays"
+        assert full.http.get(kept).status_code == 200
+        events = full.steer(seed=99)
+        assert (events[-1][1], events[-1][2]["result"]) == ("done", None)
+        assert "MONOSEMA_MAX_RESULTS" in events[-1][2]["note"]
+        run = full.http.get(f"/api/v1/runs/{events[0][2]['id']}").json()
+        assert (run["state"], run["result"]) == ("finished", None)
+        page = full.http.post("/steer", data=form(seed="99"))
+        assert page.status_code == 503
+        assert "MONOSEMA_MAX_RESULTS" in page.text
 
 
 @pytest.mark.parametrize("address", ["/r/none", "/r/" + "0" * 20, "/r/" + "0" * 20 + ".json"])

@@ -1,6 +1,8 @@
 """Writing: against transformers' own generation, with unequal rows, and as a function of its seed."""
 
 import copy
+import gc
+import weakref
 from collections import Counter
 
 import pytest
@@ -120,6 +122,54 @@ def test_rows_that_join_are_written_as_each_alone() -> None:
             assert (one.probability or 2.0) == pytest.approx(same.probability or 2.0, rel=1e-4)
     ended = {event.row: event.reason for event in events if isinstance(event, End)}
     assert ended == dict.fromkeys(range(5), "length")
+
+
+def test_the_scope_stays_with_its_row_when_others_leave() -> None:
+    clamps = [Clamp(tiny_sae(), 4, 6.0, "add")]
+    rows = [
+        Row(SHORT, (), Sampling(max_new_tokens=2)),
+        Row(LONG, clamps, Sampling(max_new_tokens=9), "written"),
+        Row(LONG, clamps, Sampling(max_new_tokens=9), "all"),
+    ]
+    tokens, _, positions = write(rows)
+    assert tokens[1:] == [hooked_greedy(LONG, clamps, 9, start) for start in (len(LONG), 0)]
+    measured = [[p.activations[0] for p in positions if p.row == row][len(LONG) :] for row in (1, 2)]
+    assert all(value >= 6.0 for row in measured for value in row)
+
+
+def test_a_row_that_joins_ends_as_it_would_alone() -> None:
+    """At its first token: by the model, or because its output is not finite."""
+    on, late = decoder(), Row(LONG, (), Sampling(max_new_tokens=6))
+    on.stop_ids = frozenset({greedy(LONG, 1)[-1]})
+    broken = Row(LONG, [Clamp(tiny_sae(), 1, 3e38) for _ in range(12)], Sampling(max_new_tokens=6))
+    first, asked = Row(SHORT, (), Sampling(max_new_tokens=8)), list[int]()
+
+    def join(writing: int) -> list[Row]:
+        asked.append(writing)
+        return [late, broken] if len(asked) == 1 else []
+
+    events = [event for step in generate(on, [first], sink_norm=1e9, joining=join) for event in step]
+    for number, row in enumerate((first, late, broken)):
+        (tokens,), ends, _ = write([row], on)
+        mine = [event for event in events if event.row == number]
+        assert [event.token for event in mine if isinstance(event, Position)] == tokens
+        assert [event.reason for event in mine if isinstance(event, End)] == [ends[0]]
+    assert {event.reason for event in events if isinstance(event, End) and event.row > 0} == {"stop", "broken"}
+
+
+def test_what_has_ended_is_not_kept_while_others_are_written() -> None:
+    sae = tiny_sae(seed=9, nonlinearity="topk")
+    gone = weakref.ref(sae)
+    rows = [Row(SHORT, [Clamp(sae, 1, 5.0)], Sampling(max_new_tokens=1)), Row(LONG, (), Sampling(max_new_tokens=8))]
+    writing = generate(decoder(), rows, sink_norm=1e9)
+    del sae, rows
+    for step in writing:
+        if any(isinstance(event, End) for event in step):
+            break
+    next(writing)
+    gc.collect()
+    assert gone() is None
+    assert [event.row for step in writing for event in step] == [1] * 7
 
 
 def test_the_same_seed_writes_the_same_and_another_one_does_not() -> None:

@@ -107,18 +107,6 @@ def test_each_row_of_a_batch_has_its_own_modes_and_scope() -> None:
             torch.testing.assert_close(found[row], expected, atol=2e-4, rtol=2e-4)
 
 
-def test_the_scope_stays_with_its_row_when_others_leave() -> None:
-    sae, x_BLD = tiny_sae(), torch.randn(3, 1, WIDTH)
-    positions = torch.tensor([[4], [4], [4]])
-    steering = Steering([[Clamp(sae, f, 5.0, "add")] for f in range(3)], sink_norm=None, starts=[0, 9, 4])
-    before = steering.apply(x_BLD, positions).x_BLD
-    steering.keep([1, 2])
-    after = steering.apply(x_BLD[1:], positions[1:]).x_BLD
-    assert torch.equal(after, before[1:])
-    assert torch.equal(after[0], x_BLD[1])
-    assert not torch.equal(after[1], x_BLD[2])
-
-
 def test_each_row_of_a_batch_has_its_own_features() -> None:
     sae = tiny_sae()
     rows: list[list[Clamp]] = [[], [Clamp(sae, 3, 4.0)], [Clamp(sae, 5, 2.0), Clamp(tiny_sae(seed=2), 1, -3.0)]]
