@@ -401,14 +401,7 @@ def _href(chosen: Chosen, page: int = 1, **changes: str) -> str:
 
 
 def _pager(chosen: Chosen, result: NewFeatures) -> Pager:
-    first = (result.page - 1) * result.per_page
-    last = first + len(result.features)
-    turn = [_href(chosen, result.page + step) + "#new" for step in (-1, 1)]
-    return Pager(
-        text=f"{first + 1:,}–{last:,} of {result.total:,}" if result.features else f"0 of {result.total:,}",
-        previous=turn[0] if result.page > 1 else None,
-        next=turn[1] if last < result.total else None,
-    )
+    return Pager.at(result.page, result.per_page, result.total, lambda page: _href(chosen, page) + "#new")
 
 
 def _chart(counts: Sequence[int], threshold: float) -> tuple[str, str]:

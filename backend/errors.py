@@ -6,6 +6,7 @@ Endpoints raise `HTTPException` with a sentence that says what to do, or let a `
 import logging
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -15,6 +16,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from backend.contexts import ErrorPage
 from backend.live import TooManyError, TooSlowError
 from backend.templates import render
+from backend.tokens import visible_text
 from backend.worker import BusyError
 from data.errors import ArtifactError, ConfigError, MonosemaError, ServeError
 
@@ -34,6 +36,25 @@ TITLES = {
     500: "Something broke here",
     503: "Not available",
 }
+
+RULES = {
+    "missing": "is missing.",
+    "float_parsing": "must be a number, not '{given}'.",
+    "int_parsing": "must be a whole number, not '{given}'.",
+    "int_from_float": "must be a whole number, not '{given}'.",
+    "finite_number": "must be a finite number, not '{given}'.",
+    "bool_parsing": "must be true or false, not '{given}'.",
+    "literal_error": "must be {expected}, not '{given}'.",
+    "greater_than_equal": "must be at least {ge}, not '{given}'.",
+    "greater_than": "must be above {gt}, not '{given}'.",
+    "less_than_equal": "must be at most {le}, not '{given}'.",
+    "less_than": "must be below {lt}, not '{given}'.",
+    "string_too_long": "has {letters} characters; {max_length} are the most.",
+    "string_too_short": "must have at least {min_length} characters.",
+}
+"""What a field that does not fit is told, by the name that Pydantic gives to the kind of error."""
+SHOWN_LETTERS = 40
+"""Of what was given."""
 
 _STANDARD = {status.value for status in HTTPStatus}
 OURS = "This is our fault, not yours. The server's log says what happened."
@@ -65,7 +86,8 @@ def answer(request: Request, status: int, detail: str, headers: dict[str, str] |
     if request.url.path.startswith(MACHINES) or request.url.path.endswith(".json"):
         body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
         return JSONResponse(body, status, headers, PROBLEM)
-    page = ErrorPage(status=status, title=TITLES.get(status, title), detail=detail)
+    plain = quote(request.url.path) if status == 422 and request.method == "GET" and request.url.query else ""
+    page = ErrorPage(status=status, title=TITLES.get(status, title), detail=detail, plain=plain)
     return render(request, "error.html", page, status, headers)
 
 
@@ -83,14 +105,23 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return answer(request, 422, "; ".join(_wrong(one) for one in error.errors()))
+    return answer(request, 422, " ".join(_wrong(one) for one in error.errors()))
 
 
 def _wrong(error: dict[str, Any]) -> str:
     """What is wrong with one field, by its name."""
     if error["type"] == "json_invalid":
         return f"The body is no JSON: {error['ctx']['error']} (character {error['loc'][-1]})."
-    return f"{'.'.join(str(part) for part in error['loc'][1:]) or error['loc'][0]}: {error['msg']}"
+    field = ".".join(str(part) for part in error["loc"][1:]) or error["loc"][0]
+    if error["type"] not in RULES:
+        return f"{field}: {error['msg']}."
+    given = visible_text(str(error["input"]))
+    shown = given if len(given) <= SHOWN_LETTERS else given[:SHOWN_LETTERS] + "…"
+    values = {
+        name: f"{value:g}" if isinstance(value, float) else str(value).replace("'", "")
+        for name, value in error.get("ctx", {}).items()
+    }
+    return f"{field} {RULES[error['type']].format(**values, given=shown, letters=len(given))}"
 
 
 def _our_error(request: Request, error: Exception) -> Response:

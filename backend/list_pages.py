@@ -121,12 +121,7 @@ def first_shown(page: int) -> int:
 
 def make_pager(page: int, total: int, **parameters: str) -> Pager:
     """Where a page of entries stands."""
-    first, last = first_shown(page), min(page * PER_PAGE, total)
-    return Pager(
-        text=f"{first + 1:,}–{last:,} of {total:,}" if first < total else f"0 of {total:,}",
-        previous=query(**parameters, page=page - 1) if page > 1 else None,
-        next=query(**parameters, page=page + 1) if last < total else None,
-    )
+    return Pager.at(page, PER_PAGE, total, lambda other: query(**parameters, page=other))
 
 
 def find_entry(catalogue: Catalogue, entry: Entry) -> OpenSAE | None:

@@ -25,12 +25,11 @@ def columns(selection: Selection, scores: Sequence[Score] = ()) -> list[Column]:
 
 def pager(result: FeatureList, selection: Selection, **more: str) -> Pager:
     """Where a page of features stands; `more` goes into the addresses too."""
-    first = (result.page - 1) * result.per_page
-    last = first + len(result.features)
-    return Pager(
-        text=f"{first + 1:,}–{last:,} of {result.total:,}" if result.features else f"0 of {result.total:,}",
-        previous=_address(selection, page=result.page - 1, **more) if result.page > 1 else None,
-        next=_address(selection, page=result.page + 1, **more) if last < result.total else None,
+    return Pager.at(
+        result.page,
+        result.per_page,
+        result.total,
+        lambda page: _address(selection, page=page, **more) + "#features",
     )
 
 

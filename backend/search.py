@@ -38,7 +38,7 @@ class WordSearch(BaseModel):
     """Share of tokens on which a feature is active, at least."""
     max_density: float | None = Field(None, ge=0, le=1)
     """At most."""
-    page: int = Field(1, ge=1, le=MAX_FOUND)
+    page: int = Field(1, ge=1, le=10_000_000)
     per_page: int = Field(20, ge=1, le=100)
 
     @field_validator("within", "min_density", "max_density", mode="before")

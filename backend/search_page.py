@@ -82,7 +82,7 @@ def make_page(run: OpenRun, card: RunCard, named: bool, asked: WordSearch, resul
         hits=[_view(hit, series) for hit in result.hits] if result else [],
         summary=_summary(result) if result else "",
         pager=_pager(result, asked, more) if result else None,
-        relax=_relax(asked, more) if result and not result.hits else [],
+        relax=_relax(asked, more) if result and not result.total else [],
         starts=[Link(word, query(q=word, **more)) for word in SUGGESTIONS_TO_START],
     )
 
@@ -100,19 +100,13 @@ def _summary(result: SearchResult) -> str:
 
 
 def _pager(result: SearchResult, asked: WordSearch, more: dict[str, str]) -> Pager:
-    first = (result.page - 1) * result.per_page
-    last = first + len(result.hits)
-    of = f"{'more than ' if result.more else ''}{result.total:,}"
-    return Pager(
-        text=f"{first + 1:,}–{last:,} of {of}" if result.hits else f"0 of {of}",
-        previous=_address(asked, more, page=result.page - 1) if result.page > 1 else None,
-        next=_address(asked, more, page=result.page + 1) if last < result.total else None,
-    )
+    of = "more than " if result.more else ""
+    return Pager.at(result.page, result.per_page, result.total, lambda page: _address(asked, more, page=page), of)
 
 
 def _relax(asked: WordSearch, more: dict[str, str]) -> list[Link]:
     """What could be left out, one link each."""
-    ways = [Link("go back to the first page", _address(asked, more))] if asked.page > 1 else []
+    ways = []
     if asked.within:
         ways.append(Link("look in labels, promoted tokens and examples", _address(asked, more, within=None)))
     if asked.sae:

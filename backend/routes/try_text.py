@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from starlette.concurrency import run_in_threadpool
 
 from backend.active import values_of
@@ -13,16 +13,22 @@ from backend.dependencies import EngineDep, IndexDep, SAEDep
 from backend.list_texts import MAX_TEXT
 from backend.live import Prompt
 from backend.queries import get_feature
+from backend.stored_prompts import clean
 from backend.tokens import highlight
 from backend.turns import turn
 
 router = APIRouter(prefix="/api/v1/features", tags=["live"])
 
 
+def _readable(text: object) -> object:
+    """Half a surrogate pair, as a browser cuts it, becomes U+FFFD; what is no text is left to the check."""
+    return clean(text) if isinstance(text, str) else text
+
+
 class TryBody(BaseModel):
     """A text to read."""
 
-    text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+    text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT), BeforeValidator(_readable)]
     chat: bool = Field(default=False, description="Put the text into the model's chat template.")
 
 

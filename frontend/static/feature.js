@@ -53,6 +53,11 @@ async function read(event) {
 }
 
 form?.addEventListener("submit", read);
+form?.addEventListener("input", () => {
+  if (form.text.value) return;
+  running?.abort();
+  result.replaceChildren();
+});
 form?.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
 });

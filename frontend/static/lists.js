@@ -79,6 +79,18 @@ async function save(entry, now) {
   }
 }
 
+/** Save the list's own name and note. */
+async function describe(form, now) {
+  const [name, note] = [form.elements.name.value, form.elements.list_note.value];
+  try {
+    await change(now, "PATCH", "", { name, note });
+    remember(Object.assign(now, { name }));
+    say("The list's name and note are saved.");
+  } catch (error) {
+    say(error.message);
+  }
+}
+
 async function remove(entry, now) {
   const list = entry.parentElement;
   const next = entry.nextElementSibling ?? entry.previousElementSibling;
@@ -144,6 +156,7 @@ function edit(form) {
     if (button.value === "save") save(entry, now);
     if (button.value === "remove") remove(entry, now);
   });
+  form.addEventListener("change", () => describe(form, now));
   for (const note of document.querySelectorAll(".entry textarea")) note.addEventListener("change", () => save(note.closest(".entry"), now));
 }
 

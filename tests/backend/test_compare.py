@@ -326,7 +326,7 @@ def test_distributions_are_drawn_on_either_side_of_the_threshold():
         ("/compare?sae=none", 404, "no SAE 'none'"),
         ("/compare?sae=1-relu-64&other=1-relu-64", 404, "the SAE itself"),
         ("/compare?sae=1-relu-64&other=smaller", 404, "is smaller than"),
-        ("/compare?t=2", 422, "less than or equal to 1"),
+        ("/compare?t=2", 422, "t must be at most 1, not '2'"),
         (f"{API}?f=nonsense", 404, "names no feature"),
         (f"{API}/new?sae=none", 404, "no SAE"),
     ],

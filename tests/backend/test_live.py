@@ -150,6 +150,13 @@ def test_a_text_tried_on_a_feature_has_the_activations_of_the_sae(
     assert found["share"] == pytest.approx(acts_LF[:, 3].max() / feature["max"], rel=1e-4)
 
 
+def test_half_a_surrogate_pair_is_read_as_the_sign_for_what_is_no_text(live: TestClient) -> None:
+    path, kind = f"/api/v1/features/{FEATURE}/activations", {"content-type": "application/json"}
+    half = live.post(path, content=b'{"text": "river \\ud83d of"}', headers=kind)
+    assert half.status_code == 200
+    assert half.json() == live.post(path, json={"text": "river \ufffd of"}).json()
+
+
 @pytest.mark.parametrize(("text", "status"), [("", 422), ("a" * 2000, 422)])
 def test_a_text_that_cannot_be_tried_is_refused(live: TestClient, text: str, status: int) -> None:
     answer = live.post(f"/api/v1/features/{FEATURE}/activations", json={"text": text})

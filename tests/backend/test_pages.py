@@ -186,6 +186,37 @@ def test_policies_allow_no_more_than_pages_need(client):
     assert "unsafe-eval" not in STRICT + PLOTS
 
 
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("min_density=abc", "min_density must be a number, not 'abc'."),
+        ("page=-1", "page must be at least 1, not '-1'."),
+        ("page=1.5", "page must be a whole number, not '1.5'."),
+        ("max_density=2", "max_density must be at most 1, not '2'."),
+        ("sort=zz", "sort must be index, label, density, max, mean, label_score or specificity, not 'zz'."),
+        ("alive=zz", "alive must be true or false, not 'zz'."),
+        ("q=" + "a" * 201, "q has 201 characters; 200 are the most."),
+    ],
+)
+def test_a_query_that_does_not_fit_is_told_in_plain_words_with_a_way_back(pages, query, says):
+    answer = pages.get("/tiny/1-relu-64?" + query)
+    assert (answer.status_code, answer.context["detail"]) == (422, says)
+    assert "/tiny/1-relu-64" in Page(answer.text).links()
+
+
+@pytest.mark.parametrize(("path", "last"), [("/tiny/1-relu-256?per_page=100", 3), ("/search?q=river&per_page=2", 2)])
+def test_beyond_the_last_page_the_last_one_is_named(pages, path, last):
+    answer = pages.get(f"{path}&page=99999")
+    assert answer.status_code == 200
+    pager = answer.context["pager"]
+    assert pager.beyond
+    assert f"the last is page {pager.last_page}" in Page(answer.text).text
+    assert f"page={pager.last_page}" in pager.previous
+    final = pages.get(path.split("?")[0] + pager.previous).context["pager"]
+    assert (final.beyond, final.next) == (False, None)
+    assert pager.last_page >= last
+
+
 def test_random_leads_to_a_live_feature(client):
     answer = client.get("/random?sae=1-relu-256", follow_redirects=False)
     assert answer.status_code == 303

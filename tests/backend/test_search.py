@@ -150,14 +150,14 @@ def test_no_query_fails(client, q):
 
 @pytest.mark.parametrize(
     "query",
-    ["q=" + "x" * 201, "q=a&in=nowhere", "q=a&page=0", "q=a&page=501", "q=a&min_density=2", "q=a&max_density=nan",
+    ["q=" + "x" * 201, "q=a&in=nowhere", "q=a&page=0", "q=a&min_density=2", "q=a&max_density=nan",
      "q=a&alive=maybe", "q=a&per_page=1000", "q="],
 )  # fmt: skip
 def test_what_does_not_fit_is_said(client, query):
     answer = client.get(f"/api/v1/search?{query}")
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
-    assert re.match(r"[\w_]+: ", answer.json()["detail"])
+    assert re.match(r"[\w_]+(:| must| has) ", answer.json()["detail"])
     if query != "q=":
         assert client.get(f"/search?{query}").status_code == 422
 
@@ -200,19 +200,13 @@ def test_nothing_found_says_what_to_leave_out_and_each_way_leads_on(pages):
     answer = pages.get("/search?q=river+xylophone&in=label&sae=1-relu-64&min_density=0.9&page=3")
     assert "No feature has all of" in answer.text
     addresses = [link.href for link in answer.context["relax"]]
-    assert len(addresses) == 6
+    assert len(addresses) == 5
     asked = [pages.get("/search" + address).context["asked"] for address in addresses]
     assert {(a.page, a.within, a.sae, a.min_density, a.q) for a in asked} == {
-        (1, "label", "1-relu-64", 0.9, "river xylophone"), (1, None, "1-relu-64", 0.9, "river xylophone"),
+        (1, None, "1-relu-64", 0.9, "river xylophone"),
         (1, "label", "", 0.9, "river xylophone"), (1, "label", "1-relu-64", None, "river xylophone"),
         (1, "label", "1-relu-64", 0.9, "river"), (1, "label", "1-relu-64", 0.9, "xylophone"),
     }  # fmt: skip
-
-
-def test_a_page_beyond_the_end_leads_back(pages):
-    answer = pages.get("/search?q=river&page=400")
-    assert "have no page 400" in answer.text
-    assert answer.context["relax"][0].href == "?q=river"
 
 
 def test_empty_and_wordless_searches_explain_themselves(pages):

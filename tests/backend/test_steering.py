@@ -188,7 +188,7 @@ def test_a_failure_in_mid_stream_tells_everybody_in_the_batch(server: Server, mo
         ({"prompt": "a" * 20_001}, "prompt"),
         ({"max_new_tokens": 25}, "24"),
         ({"temperature": -1}, "temperature"),
-        ({"temperature": float("nan")}, "temperature: Input should be a finite number"),
+        ({"temperature": float("nan")}, "temperature must be a finite number"),
         ({"top_p": 0}, "top_p"),
         ({"seed": -1}, "seed"),
     ],

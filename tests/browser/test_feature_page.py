@@ -62,9 +62,9 @@ def test_everything_by_keyboard(open_page: Open) -> None:
     page.keyboard.press("n")
     expect(button).to_have_attribute("aria-pressed", "true")
     page.keyboard.press("]")
-    expect(page).to_have_url(re.compile(re.escape("/4") + "$"))
+    expect(page).to_have_url(re.compile(re.escape("/4?context=16") + "$"))
     page.keyboard.press("[")
-    expect(page).to_have_url(re.compile(re.escape("/3") + "$"))
+    expect(page).to_have_url(re.compile(re.escape("/3?context=16") + "$"))
     page.keyboard.press("/")
     expect(page.locator(".find input")).to_be_focused()
     page.locator("body").click(position={"x": 2, "y": 2})
@@ -117,6 +117,8 @@ def test_a_text_is_tried_in_place(open_page: Open, address: str) -> None:
     page.get_by_label("Try a text on it").fill("a" * 3000)
     page.keyboard.press("Control+Enter")
     expect(result.locator(".problem")).to_contain_text("at most")
+    page.get_by_label("Try a text on it").fill("")
+    expect(result.locator(".problem")).to_have_count(0)
 
 
 def test_a_text_is_tried_without_scripts_on_the_prompt_page(open_page: Open) -> None:

@@ -47,6 +47,7 @@ def test_pages_of_a_list_turn_and_come_back(open_page):
     first = page.locator("table.features tbody a.label").first
     expect(first).to_have_attribute("href", f"{SAE}/0")
     page.get_by_role("link", name="Next").click()
+    expect(page).to_have_url(re.compile("#features$"))
     expect(first).to_have_attribute("href", f"{SAE}/100")
     page.get_by_role("link", name="Previous").click()
     expect(first).to_have_attribute("href", f"{SAE}/0")

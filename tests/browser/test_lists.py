@@ -38,6 +38,9 @@ def test_a_list_is_made_annotated_reordered_by_keyboard_and_shared(open_page: Op
     note.fill("first\nof two lines")
     note.press("Tab")
     expect(page.locator("[data-list-status]")).to_contain_text("is saved")
+    page.get_by_label("Note on the list").fill("of all that flow")
+    page.keyboard.press("Tab")
+    expect(page.locator("[data-list-status]")).to_contain_text("name and note are saved")
     down = page.get_by_role("button", name=f"Move {FEATURES[0]} down")
     down.focus()
     page.keyboard.press("Enter")
@@ -54,7 +57,7 @@ def test_a_list_is_made_annotated_reordered_by_keyboard_and_shared(open_page: Op
     reader = open_page(link)
     expect(reader.get_by_role("heading", level=1)).to_have_text("Rivers")
     assert reader.locator(".entry .label").count() == 3
-    expect(reader.locator(".list-note")).to_have_text(re.compile("first.*of two lines"))
+    expect(reader.locator(".list-note")).to_have_text(["of all that flow", re.compile("first.*of two lines")])
     expect(reader.locator("[data-edit-link]")).to_be_hidden()
     assert reader.locator("textarea").count() == 0
     page.goto(reader.url)
