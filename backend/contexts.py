@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from backend.downloads import Download
+from backend.figures import Bars
 from backend.queries import Neighbours
 from backend.security import PLOTS, STRICT
 from backend.selection import FeatureList, Score, Selection, Sort
@@ -189,7 +190,7 @@ class SAEPage(Page):
     scores: list[Score]
     """Those that any of its features has."""
     downloads: list[Download]
-    density_figure: dict[str, Any] | None
+    density_bars: Bars | None
     curve_figures: list[tuple[str, dict[str, Any]]]
     """Heading and Plotly figure."""
     recipe: list[tuple[str, str]]

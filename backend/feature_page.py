@@ -28,7 +28,7 @@ TITLES: dict[ExampleKind, tuple[str, str]] = {
     "contrast": (
         "Contrast",
         "The same tokens as in the top examples, where it stays lowest: same words, other meaning. "
-        "Ordered by the value before the nonlinearity.",
+        "Ordered by the value before the nonlinearity, which is the number beside each.",
     ),
     "interval": ("Intervals", "Examples from five equal bands between zero and its maximum, the highest band first."),
 }

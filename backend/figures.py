@@ -1,13 +1,12 @@
 """Figures: pure functions from data to Plotly JSON, or to bars that a template draws as SVG.
 
-Figures carry no colours: `plots.js` takes them from the stylesheet, so that they follow the theme. A feature's
-histogram is SVG, because the page that people open most should not wait for Plotly's four megabytes.
+Figures carry no colours: `plots.js` takes them from the stylesheet, so that they follow the theme. Histograms are SVG:
+they need no script, and the page that people open most should not wait for Plotly's four megabytes.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from backend.tokens import level
@@ -32,11 +31,13 @@ class Bar:
     x: float
     width: float
     height: float
-    level: int
-    """Step of the highlight that its activations have."""
+    level: int | None
+    """Step of the highlight that its activations have; None when it stands for none."""
     title: str
     open: bool = False
     """Whether it holds everything below or above an edge: it stands apart."""
+    href: str = ""
+    """Where it leads, or ""."""
 
 
 @dataclass(frozen=True)
@@ -109,26 +110,27 @@ def _only_beyond(below: int, above: int, edges: Sequence[float]) -> str:
     return f"{tokens} {end}: there is nothing to draw."
 
 
-def density_figure(counts: Sequence[int], edges: Sequence[float], link: Callable[[float, float], str]) -> Figure:
+def density_bars(counts: Sequence[int], edges: Sequence[float], link: Callable[[float, float], str]) -> Bars:
     """How many features of an SAE are active how often. `edges` are log10 of the density.
 
-    link: the address that a click on a bar leads to, from the two densities that bound it.
+    link: the address that a bar leads to, from the two densities that bound it.
     """
     filled = [i for i, count in enumerate(counts) if count] or [0]
     first, stop = filled[0], filled[-1] + 1
-    spans = list(pairwise(edges))[first:stop]
-    bars = {
-        "type": "bar",
-        "x": [(low + high) / 2 for low, high in spans],
-        "y": list(counts[first:stop]),
-        "width": edges[1] - edges[0],
-        "customdata": [f"{_percent(low)} to {_percent(high)}" for low, high in spans],
-        "hovertemplate": "%{y:,} features active on<br>%{customdata} of tokens<extra></extra>",
-    }
-    powers = list(range(math.ceil(edges[first]), math.floor(edges[stop]) + 1))
-    axis = {"tickvals": powers, "ticktext": [_percent(p) for p in powers], "tickangle": 0, "title": {"text": "Density"}}
-    layout = {"xaxis": axis, "yaxis": {"title": {"text": "Features"}}, "bargap": 0.06}
-    return {"data": [bars], "layout": layout, "links": [link(10**low, 10**high) for low, high in spans]}
+    low, high, width, peak = edges[first], edges[stop], 1 / (stop - first), max(1, *counts)
+    bars = [
+        Bar(
+            x=(i - first) * width,
+            width=width,
+            height=max(counts[i] / peak, BAR_FLOOR),
+            level=None,
+            title=f"{counts[i]:,} features active on {_percent(edges[i])} to {_percent(edges[i + 1])} of tokens",
+            href=link(10 ** edges[i], 10 ** edges[i + 1]),
+        )
+        for i in filled
+    ]
+    powers = range(math.ceil(low), math.floor(high) + 1)
+    return Bars(bars, [Tick((power - low) / (high - low), _percent(power)) for power in powers], peak, "")
 
 
 def curve_figures(curve: Sequence[dict[str, Any]]) -> list[tuple[str, Figure]]:
@@ -146,7 +148,10 @@ def _curve(curve: Sequence[dict[str, Any]], name: str) -> Figure:
         "nticks": 5,
         "rangemode": "tozero" if name != "loss" else "normal",
     }
-    return {"data": [line], "layout": {"xaxis": {"tickformat": "~s", "nticks": 5}, "yaxis": y}}
+    return {
+        "data": [line],
+        "layout": {"xaxis": {"tickformat": "~s", "nticks": 5, "title": {"text": "Tokens"}}, "yaxis": y},
+    }
 
 
 def _log_ticks(low: float, high: float) -> list[Tick]:

@@ -215,7 +215,7 @@ def _lit_by_strongest(strongest: ActiveFeature | None) -> tuple[int, str, str]:
 
 def find_feature(library: Library, name: str) -> tuple[OpenSAE, int]:
     """SAE and index of `model/sae/index`, also as the end of a whole address. Raises RefusedError."""
-    parts = name.strip().partition("?")[0].removesuffix("/").split("/")[-3:]
+    parts = name.strip().partition("?")[0].partition("#")[0].removesuffix("/").split("/")[-3:]
     sae = library.catalogue().saes.get((parts[0], parts[1])) if len(parts) == 3 else None
     if sae is None:
         raise RefusedError(f"'{name}' names no feature here: give model/sae/index, or the address of a feature's page.")

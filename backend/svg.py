@@ -17,13 +17,14 @@ def bars_html(bars: Bars) -> Markup:
 
 
 def _bar(bar: Bar) -> str:
-    name = f"h{bar.level} open" if bar.open else f"h{bar.level}"
+    name = ("plain" if bar.level is None else f"h{bar.level}") + " open" * bar.open
+    tag, close = (f'a href="{escape(bar.href)}"', "a") if bar.href else ("g", "g")
     left, width, height = WIDTH * bar.x, WIDTH * bar.width, (HEIGHT - TOP) * bar.height
     return (
-        f"<g><title>{escape(bar.title)}</title>"
+        f"<{tag}><title>{escape(bar.title)}</title>"
         f'<rect class="bars-hit" x="{left:.2f}" width="{width:.2f}" y="0" height="{HEIGHT}"/>'
         f'<rect class="{name}" x="{left + GAP / 2:.2f}" width="{max(width - GAP, 0.1):.2f}" '
-        f'y="{HEIGHT - height:.2f}" height="{height:.2f}"/></g>'
+        f'y="{HEIGHT - height:.2f}" height="{height:.2f}"/></{close}>'
     )
 
 

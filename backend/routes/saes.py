@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
 
 from backend.cards import recipe_lines, run_card, sae_card, tokens_seen
 from backend.catalogue import OpenSAE
 from backend.contexts import Link, SAEPage
 from backend.dependencies import LibraryDep, SAEDep
 from backend.downloads import downloads
-from backend.figures import Figure, curve_figures, density_figure
+from backend.errors import not_found
+from backend.figures import Bars, curve_figures, density_bars
 from backend.lists import columns, density_link, pager, presets
 from backend.selection import Selection, list_features, scores_of
 from backend.templates import render
@@ -48,6 +51,15 @@ def list_saes(library: LibraryDep) -> list[SAEInfo]:
     return [_info(sae) for run in library.catalogue().runs for sae in run.saes]
 
 
+@pages.get("/{model}")
+def model_page(model: str, library: LibraryDep) -> Response:
+    """Leads to the part of the home page on the newest run of a model."""
+    run = next((run for run in library.catalogue().runs if run.record.model == model), None)
+    if run is None:
+        raise not_found("There is nothing at this address.")
+    return RedirectResponse(f"/#run-{quote(run.name)}", 303)
+
+
 @pages.get("/{model}/{sae}")
 def sae_page(request: Request, sae: SAEDep, selection: SelectionQuery) -> Response:
     """One SAE and its features."""
@@ -64,18 +76,18 @@ def sae_page(request: Request, sae: SAEDep, selection: SelectionQuery) -> Respon
         presets=presets(selection, scores),
         scores=scores,
         downloads=downloads(sae),
-        density_figure=_density(sae, selection),
+        density_bars=_density(sae, selection),
         curve_figures=curve_figures(sae.record.curve),
         recipe=recipe_lines(sae),
     )
     return render(request, "sae.html", page)
 
 
-def _density(sae: OpenSAE, selection: Selection) -> Figure | None:
+def _density(sae: OpenSAE, selection: Selection) -> Bars | None:
     histogram = sae.record.metrics.get("density_histogram")
     if not histogram:
         return None
-    return density_figure(
+    return density_bars(
         histogram["counts"],
         histogram["log10_edges"],
         lambda low, high: density_link(selection, float(f"{low:.3g}"), float(f"{high:.3g}")),

@@ -3,11 +3,14 @@
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.responses import RedirectResponse
 
 from backend.cards import run_card
-from backend.catalogue import OpenRun
-from backend.dependencies import RunDep
+from backend.catalogue import Library, OpenRun
+from backend.dependencies import LibraryDep, RunDep
 from backend.errors import not_found
+from backend.live import RefusedError
+from backend.prompts import find_feature
 from backend.search import SearchResult, WordSearch, search
 from backend.search_page import Mode, make_page
 from backend.templates import render
@@ -30,12 +33,26 @@ def search_features(run: RunDep, asked: WordSearchQuery) -> SearchResult:
 
 
 @router.get("/search", include_in_schema=False)
-def search_page(request: Request, run: RunDep, asked: WordSearchQuery, by: Mode = "words") -> Response:
-    """The same as a page."""
+def search_page(
+    request: Request, run: RunDep, library: LibraryDep, asked: WordSearchQuery, by: Mode = "words"
+) -> Response:
+    """The same as a page. Who types a feature's name is led to the feature."""
     _require_sae(run, asked)
+    if feature := _named(run, library, asked.q):
+        return RedirectResponse(feature, 303)
     result = search(run, asked) if asked.words else None
     named = "run" in request.query_params
     return render(request, "search.html", make_page(run, run_card(run), named, asked, result))
+
+
+def _named(run: OpenRun, library: Library, q: str) -> str | None:
+    """The address of the feature that sae/index, model/sae/index or an address names."""
+    name = q.strip() if q.count("/") > 1 else f"{run.record.model}/{q.strip()}"
+    try:
+        sae, index = find_feature(library, name)
+    except RefusedError:
+        return None
+    return f"{sae.href}/{index}"
 
 
 def _require_sae(run: OpenRun, asked: WordSearch) -> None:

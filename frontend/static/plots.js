@@ -38,10 +38,7 @@ export function themed(layout) {
   };
 }
 
-function paint(trace) {
-  const main = colour("accent");
-  return trace.type === "bar" ? { ...trace, marker: { color: main } } : { ...trace, line: { color: main, width: 2 } };
-}
+const paint = (trace) => ({ ...trace, line: { color: colour("accent"), width: 2 } });
 
 async function draw(element) {
   const figure = figureIn(element);
@@ -49,7 +46,6 @@ async function draw(element) {
     const Plotly = await plotly();
     const target = element.querySelector(".plot-target") ?? element.appendChild(Object.assign(document.createElement("div"), { className: "plot-target" }));
     await Plotly.react(target, figure.data.map(paint), themed(figure.layout), { displayModeBar: false, responsive: true });
-    if (figure.links && !("drawn" in element.dataset)) target.on("plotly_click", ({ points: [point] }) => location.assign(figure.links[point.pointNumber]));
     element.dataset.drawn = "";
   } catch (error) {
     element.dataset.failed = error.message;
@@ -57,6 +53,7 @@ async function draw(element) {
 }
 
 const figures = [...document.querySelectorAll("[data-plot]")];
+for (const curves of document.querySelectorAll(".curves")) curves.hidden = false;
 const seen = new IntersectionObserver((entries) => {
   for (const entry of entries.filter((entry) => entry.isIntersecting)) {
     seen.unobserve(entry.target);

@@ -20,6 +20,7 @@ async function load(href) {
   results.setAttribute("aria-busy", "true");
   try {
     const answer = await fetch(href, { signal: mine.signal });
+    if (answer.redirected) return name(answer.url);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const next = page.getElementById("results");
     if (!next) throw new Error(page.querySelector(".lede")?.textContent ?? `The server answered ${answer.status}.`);
@@ -32,6 +33,18 @@ async function load(href) {
     fail(error instanceof TypeError ? "The server cannot be reached." : error.message, href);
   }
   if (running === mine) results.removeAttribute("aria-busy");
+}
+
+/** What is typed names a feature: Enter leads there. */
+function name(address) {
+  const link = document.createElement("a");
+  [link.href, link.textContent] = [address, new URL(address).pathname.slice(1)];
+  const found = document.createElement("p");
+  found.className = "empty";
+  found.append("This names a feature: ", link);
+  results.replaceChildren(found);
+  results.removeAttribute("aria-busy");
+  status.textContent = found.textContent;
 }
 
 function fail(message, href) {
@@ -55,6 +68,7 @@ form.addEventListener("input", (event) => {
   timer = setTimeout(() => load(address()), event.target.type === "search" ? PAUSE : 2 * PAUSE);
 });
 form.addEventListener("submit", (event) => {
+  if (form.elements.q.value.includes("/")) return; // a feature's name leads away from here
   event.preventDefault();
   load(address());
 });

@@ -67,7 +67,7 @@ function choose(place) {
 }
 
 function show(result, words) {
-  if (!result.hits.length) return say("No feature has these words.");
+  if (!result.hits.length) return say(/\/\d+/.test(words) ? "Enter looks for a feature of this name." : "No feature has these words.");
   const hits = result.hits.map((hit, i) => {
     const { model, sae, index } = hit.feature;
     const label = element("span", { className: "label" }, ...marked(hit.label));

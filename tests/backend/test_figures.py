@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from backend.figures import activation_bars, curve_figures, density_figure
+from backend.figures import activation_bars, curve_figures, density_bars
 from data.records import HISTOGRAM_BINS, histogram_edges
 
 
@@ -56,11 +56,14 @@ def test_what_lies_wholly_beyond_an_end_is_said_in_words(place, says):
     assert "All 3 tokens" in bars.note
 
 
-def test_density_figure_counts_features_between_edges():
-    figure = density_figure([3, 0, 5], [-4, -3, -2, -1], lambda low, high: f"{low:g} {high:g}")
-    [bars] = figure["data"]
-    assert (bars["x"], bars["y"]) == ([-3.5, -2.5, -1.5], [3, 0, 5])
-    assert figure["links"] == ["0.0001 0.001", "0.001 0.01", "0.01 0.1"]
+def test_density_bars_count_features_between_edges_and_lead_to_them():
+    bars = density_bars([3, 0, 5, 0], [-4, -3, -2, -1, 0], lambda low, high: f"{low:g} {high:g}")
+    assert [(bar.x, bar.height) for bar in bars.bars] == [(0, 0.6), (pytest.approx(2 / 3), 1)]
+    assert [bar.href for bar in bars.bars] == ["0.0001 0.001", "0.01 0.1"]
+    assert bars.bars[1].title == "5 features active on 1% to 10% of tokens"
+    assert [(tick.x, tick.text) for tick in bars.ticks] == [
+        (0, "0.01%"), (pytest.approx(1 / 3), "0.1%"), (pytest.approx(2 / 3), "1%"), (1, "10%")
+    ]  # fmt: skip
 
 
 def test_curves_leave_out_what_was_not_measured():

@@ -217,6 +217,13 @@ def test_beyond_the_last_page_the_last_one_is_named(pages, path, last):
     assert pager.last_page >= last
 
 
+def test_a_models_address_leads_to_its_part_of_the_home_page(client):
+    answer = client.get("/tiny", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/#run-fake")
+    assert 'id="run-fake"' in client.get("/").text
+    assert client.get("/none").status_code == 404
+
+
 def test_random_leads_to_a_live_feature(client):
     answer = client.get("/random?sae=1-relu-256", follow_redirects=False)
     assert answer.status_code == 303

@@ -221,3 +221,17 @@ def test_the_api_describes_it(client):
     assert {p["name"] for p in described["parameters"]} >= {"q", "in", "sae", "alive", "min_density", "page", "run"}
     assert "beginning" in json.dumps(described["parameters"])
     assert "/api/v1/search" in client.get("/docs").text
+
+
+@pytest.mark.parametrize(
+    "q",
+    ["1-relu-64/9", " tiny/1-relu-64/9 ", "https://example.org/tiny/1-relu-64/9?kind=contrast#examples"],
+)
+def test_a_name_leads_to_its_feature(client, q):
+    answer = client.get("/search", params={"q": q}, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/tiny/1-relu-64/9")
+
+
+@pytest.mark.parametrize("q", ["1-relu-64/64", "and/or", "none/9", "//example.org/9"])
+def test_what_names_no_feature_is_searched_for(client, q):
+    assert client.get("/search", params={"q": q}, follow_redirects=False).status_code == 200

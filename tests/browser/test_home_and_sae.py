@@ -67,16 +67,12 @@ def test_the_best_labels_first_and_only_what_has_one(open_page):
     expect(page.locator("tr:not(.dead) a.label")).to_have_count(0)
 
 
-def test_a_bar_of_the_density_histogram_lists_its_features(open_page):
-    page = open_page(SAE)
-    plot = page.locator("[data-plot]").first
-    plot.scroll_into_view_if_needed()
-    bars = plot.locator(".point path")
-    expect(bars.first).to_be_attached(timeout=60_000)
-    expect(plot).to_have_attribute("data-drawn", "")
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_bar_of_the_density_histogram_lists_its_features(open_page, scripts):
+    page = open_page(SAE, java_script_enabled=scripts)
+    bars = page.locator(".bars .plain")
     boxes = [bar.bounding_box() for bar in bars.all()]
-    tallest = max((box for box in boxes if box), key=lambda box: box["height"])
-    page.mouse.click(tallest["x"] + tallest["width"] / 2, tallest["y"] + tallest["height"] / 2)
+    bars.nth(boxes.index(max(boxes, key=lambda box: box["height"]))).click()
     expect(page).to_have_url(re.compile(r"min_density=.*max_density="))
     low = float(page.locator("input[name=min_density]").input_value())
     high = float(page.locator("input[name=max_density]").input_value())
@@ -91,3 +87,18 @@ def test_features_are_saved_as_a_file_that_can_be_read(open_page):
         page.get_by_role("link", name="Features", exact=True).click()
     assert waiting.value.suggested_filename == "tiny_1-relu-256_features.parquet"
     assert pq.read_table(io.BytesIO(waiting.value.path().read_bytes())).num_rows == 256
+
+
+def test_without_scripts_the_curves_leave_one_line_and_no_holes(open_page):
+    page = open_page(SAE, java_script_enabled=False)
+    expect(page.locator("noscript p:visible")).to_have_count(1)
+    expect(page.locator(".curves")).to_be_hidden()
+
+
+def test_the_matrix_of_sizes_fits_a_narrow_screen(open_page):
+    page = open_page("/compare", width=390)
+    for cell in page.locator(".sizes .size-cell").all():
+        box = cell.bounding_box()
+        assert 0 <= box["x"] < box["x"] + box["width"] <= 390
+    assert page.locator(".sizes td[data-title='in any smaller']").count() == 1
+    assert page.evaluate("document.documentElement.scrollWidth") == 390

@@ -47,6 +47,20 @@ def test_suggestions_close_and_enter_without_a_choice_searches(open_page):
     expect(page.locator(".hit").first).to_be_visible()
 
 
+def test_a_name_and_enter_lead_to_the_feature(open_page):
+    page = open_page("/")
+    page.keyboard.press("/")
+    page.keyboard.type("1-relu-64/9")
+    expect(page.get_by_text("Enter looks for a feature of this name.")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/tiny/1-relu-64/9$"))
+    page.goto(page.url.replace("/tiny/1-relu-64/9", "/search"))
+    page.get_by_label("Words to search for").fill("1-relu-64/9")
+    expect(page.locator("#results .empty a")).to_have_text("tiny/1-relu-64/9")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/tiny/1-relu-64/9$"))
+
+
 def test_the_last_suggestion_and_the_mouse_lead_on(open_page):
     page = open_page("/")
     search_box(page).fill("river")
