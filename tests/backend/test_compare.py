@@ -168,6 +168,7 @@ def test_a_feature_without_relatives_leads_to_its_nearest(client):
     assert answer.context["summary"] == ""
     assert "No live feature of any size has a cosine of 0.90" in page.text
     assert "Make a list" not in page.text
+    assert answer.text.count("<article") == 1
     lower = client.get(answer.context["nearest"].href)
     assert lower.context["family"].total.number >= 1
 

@@ -56,7 +56,7 @@ def test_a_name_and_enter_lead_to_the_feature(open_page):
     expect(page).to_have_url(re.compile("/tiny/1-relu-64/9$"))
     page.goto(page.url.replace("/tiny/1-relu-64/9", "/search"))
     page.get_by_label("Words to search for").fill("1-relu-64/9")
-    expect(page.locator("#results .empty a")).to_have_text("tiny/1-relu-64/9")
+    expect(page.locator("#results > p.empty a")).to_have_text("tiny/1-relu-64/9")
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile("/tiny/1-relu-64/9$"))
 
