@@ -1,5 +1,6 @@
 """The explorer: what its page holds before any script runs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,11 +12,15 @@ from backend.contexts import NeighbourGroup, Page, RunCard
 from backend.errors import not_found
 from backend.map_selection import Hits, Selected, find_hits, read_polygon, select
 from backend.map_views import MAX_POINTS, Colour, chosen_saes
-from backend.queries import FeatureSummary, get_place, get_surroundings
+from backend.queries import FeatureSummary, get_places, get_surroundings
 from backend.routes.features import neighbour_groups
 from backend.security import MAP
 from backend.showpieces import showpieces
 from backend.templates import query
+from data.maps import View
+
+Mark = tuple[int, float, float]
+"""Position of an SAE in its run, and x and y on the map."""
 
 NEIGHBOURS_SHOWN = 8
 LISTED = 50
@@ -72,8 +77,8 @@ class ExplorePage(Page):
     """Features to start from."""
     kept: list[tuple[str, str]]
     """The rest of the state, which a search keeps."""
-    marks: list[tuple[int, float, float]]
-    """Position of the SAE, x and y of each hit."""
+    marks: list[Mark]
+    """Position of the SAE, x and y of each hit; without a search, of the neighbours of the feature in focus."""
     series_of: dict[str, int]
     """Colours of the SAEs by name."""
     most_counted: int
@@ -84,14 +89,14 @@ def make_page(run: OpenRun, asked: ExploreQuery) -> ExplorePage:
     """What the page shows of a state. 404 for a feature or SAE that is not there, 422 for a shape that is none."""
     hidden = {sae.name for sae in chosen_saes(run, asked.hide)} if asked.hide else set()
     saes = [sae for sae in run.saes if sae.name not in hidden]
-    focus, neighbours, place = _focus(run, asked.f) if asked.f else (None, [], None)
+    focus, neighbours, place, near = _focus(run, asked.f) if asked.f else (None, [], None, [])
     series_of = {sae.name: sae.record.position for sae in run.saes}
     hits = find_hits(run, saes, asked.q.strip()) if asked.q.strip() and saes else None
     return ExplorePage(
         run=run_card(run),
         asked=asked,
         num_points=run.map.num_points,
-        figure=explore_figure(run, place),
+        figure=explore_figure(run, place, near),
         colours=_colours(run),
         focus=focus,
         neighbours=neighbours,
@@ -101,14 +106,14 @@ def make_page(run: OpenRun, asked: ExploreQuery) -> ExplorePage:
         shown=[sae.name for sae in saes],
         suggestions=showpieces(run),
         kept=[(name, value) for name, value in asked.model_dump(exclude_defaults=True).items() if name != "q"],
-        marks=[(series_of[hit.feature.sae], hit.x, hit.y) for hit in hits.hits] if hits else [],
+        marks=[(series_of[hit.feature.sae], hit.x, hit.y) for hit in hits.hits] if hits else near,
         series_of=series_of,
         most_counted=MAX_POINTS,
     )
 
 
-def explore_figure(run: OpenRun, place: tuple[float, float] | None) -> dict[str, Any]:
-    """What the script needs to begin: addresses, the world, the SAEs by name, and the place in focus."""
+def explore_figure(run: OpenRun, place: tuple[float, float] | None, near: Sequence[Mark]) -> dict[str, Any]:
+    """What the script needs to begin: addresses, the world, the SAEs by name, the place in focus, the first view."""
     state = {"run": run.name, "key": run.record.key}
     return {
         "views": f"/api/v1/map{query(**state)}",
@@ -117,7 +122,16 @@ def explore_figure(run: OpenRun, place: tuple[float, float] | None) -> dict[str,
         "world": list(run.map.world.view),
         "saes": [sae.name for sae in run.saes],
         "place": place,
+        "view": list(_around(run.map.world.view, place, near) if place else run.map.world.view),
     }
+
+
+def _around(world: View, place: tuple[float, float], near: Sequence[Mark]) -> View:
+    """A square around a place that holds most of its neighbours, neither a speck nor all of the map."""
+    size = max(world.x1 - world.x0, world.y1 - world.y0)
+    away = sorted(max(abs(x - place[0]), abs(y - place[1])) for _, x, y in near)
+    half = min(max(1.2 * away[2 * len(away) // 3], size / 100), size / 4) if away else size / 20
+    return View(place[0] - half, place[0] + half, place[1] - half, place[1] + half)
 
 
 def _colours(run: OpenRun) -> list[tuple[Colour, str]]:
@@ -125,11 +139,19 @@ def _colours(run: OpenRun) -> list[tuple[Colour, str]]:
     return [*found, ("score", "label score")] if run.map.has_scores else found
 
 
-def _focus(run: OpenRun, name: str) -> tuple[FeatureSummary, list[NeighbourGroup], tuple[float, float] | None]:
-    """The feature that model/sae/index names, its neighbours, and its place unless it is dead."""
+def _focus(
+    run: OpenRun, name: str
+) -> tuple[FeatureSummary, list[NeighbourGroup], tuple[float, float] | None, list[Mark]]:
+    """The feature that model/sae/index names, its neighbours, its place unless it is dead, and theirs."""
     address, _, index = name.rpartition("/")
     sae = next((sae for sae in run.saes if sae.href == f"/{address}"), None)
     if sae is None or not sae.has(index):
         raise not_found(f"There is no feature '{name}' in run '{run.name}'.")
     feature, neighbours = get_surroundings(sae, int(index), NEIGHBOURS_SHOWN)
-    return feature, neighbour_groups(sae, neighbours), get_place(sae, int(index))
+    saes = {other.name: other for other in run.saes}
+    others = [(saes[group.sae], one.feature.index) for group in neighbours for one in group.nearest]
+    own, *places = get_places(run, [sae.row(int(index)), *(other.row(at) for other, at in others)])
+    marks = [
+        (other.record.position, *place) for (other, _), place in zip(others, places, strict=True) if place is not None
+    ]
+    return feature, neighbour_groups(sae, neighbours), own, marks

@@ -243,10 +243,10 @@ def get_specimens(run: OpenRun, rows: list[int], num_examples: int) -> list[Spec
     ]
 
 
-def get_place(sae: OpenSAE, index: int) -> tuple[float, float] | None:
-    """Where a feature lies on the map; None when it is dead."""
-    record = sae.run.tables.take("features", [sae.row(index)], ["x", "y"]).to_pylist()[0]
-    return None if record["x"] is None else (record["x"], record["y"])
+def get_places(run: OpenRun, rows: list[int]) -> list[tuple[float, float] | None]:
+    """Where features of a run lie on the map, by row; None for dead ones."""
+    records = run.tables.take("features", rows, ["x", "y"]).to_pylist()
+    return [None if record["x"] is None else (record["x"], record["y"]) for record in records]
 
 
 def nearest_rows(sae: OpenSAE, index: int, k: int | None = None) -> dict[str, list[tuple[int, float]]]:

@@ -31,7 +31,7 @@ function remember(name, value, step = false) {
 
 function wantedView() {
   const given = (state.get("view") ?? "").split(",").map(Number);
-  return given.length === 4 && given.every(Number.isFinite) && given[0] < given[1] && given[2] < given[3] ? given : figure.world;
+  return given.length === 4 && given.every(Number.isFinite) && given[0] < given[1] && given[2] < given[3] ? given : figure.view;
 }
 
 function layout() {
@@ -68,6 +68,7 @@ function tell() {
   const count = shown ? countIn(shown, view) : 0;
   const cells = shown?.kind === "cells";
   document.querySelector(".map-count").textContent = `${cells ? "About " : ""}${number(count)} ${count === 1 ? "feature" : "features"} in view${cells ? ", drawn as density: come nearer for points" : ""}`;
+  document.querySelector('[data-map="list"]').hidden = cells || !count;
   const ends = legend(tone.value);
   const scale = document.querySelector(".map-legend");
   scale.hidden = !ends;
@@ -124,7 +125,7 @@ async function refreshBeside() {
 }
 
 function readMarks() {
-  const found = document.querySelector("#beside [data-hits] script");
+  const found = document.querySelector("#beside [data-marks]");
   marks = found ? JSON.parse(found.textContent) : [];
 }
 
@@ -175,11 +176,36 @@ function pointed(event) {
   return part && `${part.sae}/${shown.arrays.index[part.start + pointNumber]}`;
 }
 
+/** Where on the screen the point of an event of Plotly's lies. */
+function pixel({ points: [{ x, y }] }) {
+  const { xaxis, yaxis } = target._fullLayout;
+  const box = target.getBoundingClientRect();
+  return [box.left + xaxis._offset + xaxis.d2p(x), box.top + yaxis._offset + yaxis.d2p(y)];
+}
+
+/** Select all that is in view, and go on to its list. */
+async function listView() {
+  const [x0, x1, y0, y1] = view;
+  const [dx, dy] = [0.01 * (x1 - x0), 0.01 * (y1 - y0)];
+  remember("sel", shapeText({ range: { x: [x0 + dx, x1 - dx], y: [y0 + dy, y1 - dy] } }, (x1 - x0) / target.clientWidth), true);
+  await refreshBeside();
+  document.querySelector("#beside a")?.focus();
+}
+
 function listenToMap() {
   target.on("plotly_relayout", (change) => { if (Object.keys(change).some((name) => name.includes("axis"))) keepView(); });
-  target.on("plotly_hover", (event) => { const name = pointed(event); if (name) showFeature(`${figure.features}/${name}`); });
-  target.on("plotly_unhover", hideHover);
-  target.on("plotly_click", (event) => { const name = pointed(event); if (name) location.href = `${figure.pages}/${name}`; });
+  const say = (event) => { const name = pointed(event); if (name) showFeature(`${figure.features}/${name}`, pixel(event)); return name; };
+  let touched = false, tapped;
+  target.addEventListener("pointerdown", (event) => { touched = event.pointerType === "touch"; }, true);
+  target.on("plotly_hover", say);
+  target.on("plotly_unhover", () => { if (!touched) hideHover(); });
+  // With a finger nothing is pointed at before it is tapped: the first tap says what is there, the second opens it.
+  target.on("plotly_click", (event) => {
+    const name = say(event);
+    if (!name) return;
+    if (!touched || tapped === name) location.href = `${figure.pages}/${name}`;
+    tapped = name;
+  });
   target.on("plotly_selected", (event) => {
     const text = shapeText(event, (view[1] - view[0]) / target.clientWidth);
     if (text) choose(text);
@@ -194,7 +220,7 @@ function listenToMap() {
   target.addEventListener("mousemove", (event) => {
     if (shown?.kind !== "cells" || event.buttons) return;
     const counts = cellsAt(event);
-    if (counts.length) showCell(counts); else hideHover();
+    if (counts.length) showCell(counts, [event.clientX, event.clientY]); else hideHover();
   });
   target.addEventListener("mouseleave", hideHover);
   map.addEventListener("keydown", (event) => {
@@ -235,6 +261,7 @@ function listenToControls() {
   tone.addEventListener("change", () => { remember("colour", tone.value === "sae" ? "" : tone.value); look(); });
   for (const chip of chips) chip.addEventListener("click", () => toggle(chip));
   for (const button of tools) button.addEventListener("click", () => use(button.dataset.tool));
+  document.querySelector('[data-map="list"]').addEventListener("click", () => listView().catch(fail));
   document.querySelector('[data-map="reset"]').addEventListener("click", () => goTo(figure.world));
   document.getElementById("beside").addEventListener("click", (event) => {
     const link = event.target.closest("[data-clear]");
@@ -290,6 +317,7 @@ async function start() {
     for (const control of document.querySelectorAll(".map-bar :disabled")) control.disabled = false;
     await look();
     if (shown || !visible().length) note.parentElement.hidden = true;
+    document.querySelector("[data-how]").hidden = false;
   } catch (error) {
     fail(error);
   }

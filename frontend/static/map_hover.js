@@ -2,13 +2,29 @@
 const card = document.querySelector(".map-hover");
 const known = new Map();
 const MOST_KNOWN = 500;
+const AWAY = 28; // pixels between the card and what it is about
 let current = "";
+let at = [0, 0];
 
 function element(tag, text, name) {
   const made = document.createElement(tag);
   made.textContent = text;
   if (name) made.className = name;
   return made;
+}
+
+/** Beside the place on the screen that is pointed at: right or left of it, or where there is no room, above or below. */
+function put() {
+  card.hidden = false;
+  const room = card.offsetParent.getBoundingClientRect();
+  const [x, y] = [at[0] - room.left, at[1] - room.top];
+  const [width, height] = [card.offsetWidth, card.offsetHeight];
+  const right = x + AWAY + width <= room.width - 8;
+  const beside = right || x - AWAY - width >= 8;
+  const left = right ? x + AWAY : x - AWAY - width;
+  const top = beside ? y - height / 2 : y > room.height / 2 ? y - AWAY - height : y + AWAY;
+  card.style.left = `${beside ? left : 8}px`;
+  card.style.top = `${Math.min(Math.max(top, 8), Math.max(8, room.height - height - 8))}px`;
 }
 
 async function ask(address) {
@@ -27,17 +43,19 @@ function describe(feature) {
   const title = feature.label || `feature ${feature.index}`;
   card.replaceChildren(element("strong", title), element("p", `${feature.sae} / ${feature.index}, active on ${share}% of tokens`), tokens);
   card.dataset.feature = `${feature.sae}/${feature.index}`;
+  put();
 }
 
-/** Say what is known of a feature; `address` is that of its JSON, its last two parts SAE and index. */
-export async function showFeature(address) {
+/** Say what is known of a feature, beside `place` on the screen; `address` is that of its JSON, its last two parts SAE and index. */
+export async function showFeature(address, place) {
+  at = place;
   current = address;
   const [sae, index] = address.split("/").slice(-2);
   if (card.dataset.feature !== `${sae}/${index}`) {
     delete card.dataset.feature;
     card.replaceChildren(element("p", `${sae} / ${index} …`));
   }
-  card.hidden = false;
+  put();
   try {
     const feature = await ask(address);
     if (current === address) describe(feature);
@@ -46,15 +64,16 @@ export async function showFeature(address) {
   }
 }
 
-/** Say how many features of each SAE a cell holds. */
-export function showCell(counts) {
+/** Say how many features of each SAE a cell holds, beside `place` on the screen. */
+export function showCell(counts, place) {
+  at = place;
   current = "";
   delete card.dataset.feature;
   const total = counts.reduce((sum, { count }) => sum + count, 0);
   const title = `${total.toLocaleString("en")} ${total === 1 ? "feature" : "features"} here`;
   const lines = counts.map(({ sae, count }) => element("p", `${sae}: ${count.toLocaleString("en")}`));
   card.replaceChildren(element("strong", title), ...lines, element("p", "Click to come nearer."));
-  card.hidden = false;
+  put();
 }
 
 /** Nothing is pointed at. */

@@ -253,6 +253,28 @@ def test_the_state_stays_in_the_links_that_take_a_part_of_it_away(pages):
     assert dict(page.context["kept"]) == {name: value for name, value in state.items() if name != "q"}
 
 
+def test_a_feature_in_focus_is_seen_from_near_with_its_neighbours_marked(pages, features):
+    page = pages.get("/explore", params={"f": "tiny/1-relu-64/3"})
+    place_of = {(f["sae"], f["index"]): (f["x"], f["y"]) for f in features}
+    x, y = place_of["1-relu-64", 3]
+    x0, x1, y0, y1 = page.context["figure"]["view"]
+    world = page.context["figure"]["world"]
+    assert ((x0 + x1) / 2, (y0 + y1) / 2) == pytest.approx((x, y))
+    assert x1 - x0 <= max(world[1] - world[0], world[3] - world[2]) / 2
+    near = [
+        one.feature for group in page.context["neighbours"] for one in group.neighbours.nearest if not one.feature.dead
+    ]
+    assert [mark[1:] for mark in page.context["marks"]] == [place_of[f.sae, f.index] for f in near]
+    assert pages.get("/explore").context["figure"]["view"] == world
+
+
+def test_a_shape_of_more_than_a_list_takes_says_what_is_left_out(pages, features, monkeypatch):
+    monkeypatch.setattr(map_selection, "MAX_SELECTED", 60)
+    page = pages.get("/explore", params={"sel": ",".join(f"{v}" for corner in box(features) for v in corner)})
+    total = page.context["selected"].total
+    assert f"a list takes the 60 nearest and leaves out the other {total - 60}" in page.text
+
+
 def test_a_dead_feature_in_focus_has_no_place(pages):
     page = pages.get("/explore", params={"f": f"tiny/1-relu-64/{DEAD}"})
     assert page.context["figure"]["place"] is None

@@ -121,6 +121,35 @@ def test_points_are_drawn_said_and_opened(open_page, places):
     assert pixels(page) > 500
 
 
+def test_the_card_lies_beside_what_one_points_at(open_page, places):
+    for width in (1280, 390):
+        page = explore(open_page, width=width)
+        name, x, y = alone(page, places)
+        page.mouse.move(x, y)
+        expect(page.locator(f".map-hover[data-feature='{name.removeprefix('tiny/')}']")).to_be_visible()
+        box = page.locator(".map-hover").bounding_box()
+        away = max(box["x"] - x, x - box["x"] - box["width"], box["y"] - y, y - box["y"] - box["height"])
+        assert 15 < away < 60
+
+
+def test_with_a_finger_the_first_tap_says_and_the_second_opens(open_page, places):
+    page = explore(open_page, has_touch=True)
+    name, x, y = alone(page, places)
+    page.touchscreen.tap(x, y)
+    expect(page.locator(f".map-hover[data-feature='{name.removeprefix('tiny/')}']")).to_be_visible()
+    page.touchscreen.tap(x, y)
+    expect(page).to_have_url(re.compile(f"/{name}$"))
+
+
+def test_what_is_in_view_is_listed_by_keyboard(open_page):
+    page = explore(open_page)
+    page.get_by_role("button", name="List them").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-selected] .found a").first).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"/tiny/1-[a-z]+-\d+/\d+$"))
+
+
 def test_hostile_labels_are_literal_where_one_points(open_page, places):
     name = f"tiny/1-relu-64/{MARKED}"
     x, y = places[name]
@@ -268,6 +297,7 @@ def test_without_webgl_the_lists_are_there_and_the_page_says_why(open_page):
 
 def test_without_scripts_the_search_works(open_page):
     page = open_page(f"/explore?f={FEATURE}", java_script_enabled=False)
+    expect(page.locator("[data-how]")).to_be_hidden()
     page.get_by_label("Highlight features on the map").fill("oxford")
     page.keyboard.press("Enter")
     expect(page.locator("[data-hits] .found a").first).to_be_visible()
