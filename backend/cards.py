@@ -59,6 +59,11 @@ def tokens_seen(sae: OpenSAE) -> int | None:
     return seen[-1] if seen else None
 
 
+def dead_text(dead_share: float) -> str:
+    """A share of dead features as it is shown everywhere."""
+    return share(dead_share, 2) if dead_share else "none"
+
+
 def sae_metrics(sae: OpenSAE) -> list[Metric]:
     """The metrics that `evaluate` measured, those that are there."""
     values = sae.record.metrics
@@ -67,6 +72,7 @@ def sae_metrics(sae: OpenSAE) -> list[Metric]:
         if (value := values.get(name)) is not None:
             text = share(value) if name in PERCENT else number(value)
             if name == "dead_share":
+                text = dead_text(value)
                 explanation = f"Share of the features that were never active on {count(sae.run.num_tokens)} tokens."
             found.append(Metric(title, text, explanation))
     return found

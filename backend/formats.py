@@ -30,3 +30,13 @@ def size(value: int) -> str:
 def share(value: float, digits: int = 3) -> str:
     """A share as a percentage with `digits` significant digits: 0.0123%, 67.4%."""
     return f"{number(100 * value, digits)}%"
+
+
+def as_share(value: object) -> object:
+    """What somebody typed as a share: 1% is 0.01 and nothing is None; all else is left as it is."""
+    if not isinstance(value, str) or not value.strip().endswith("%"):
+        return None if value == "" else value
+    try:
+        return float(value.strip().removesuffix("%")) / 100
+    except ValueError:
+        return value

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from backend.cards import SAE_METRICS, run_card, sae_card, tokens_seen
+from backend.cards import SAE_METRICS, dead_text, run_card, sae_card, tokens_seen
 from backend.catalogue import Catalogue, OpenRun, OpenSAE
 from backend.contexts import Notice, Page, RunCard, SAECard
 from backend.engine import Engine
@@ -167,7 +167,7 @@ def _l0(sae: OpenSAE) -> tuple[str, float | None]:
 
 def _dead(sae: OpenSAE) -> tuple[str, float | None]:
     found = sae.record.metrics.get("dead_share")
-    return ("none" if found == 0 else "–" if found is None else share(found, 2)), None
+    return ("–" if found is None else dead_text(found)), None
 
 
 def _seen(sae: OpenSAE) -> tuple[str, float | None]:

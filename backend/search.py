@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from backend.catalogue import OpenRun, OpenSAE
+from backend.formats import as_share
 from backend.queries import SUMMARY, FeatureSummary, quoted, to_summaries
 from backend.tokens import token_text, visible_text
 from data.records import SEARCH_FIELDS, SearchField
@@ -41,7 +42,9 @@ class WordSearch(BaseModel):
     page: int = Field(1, ge=1, le=10_000_000)
     per_page: int = Field(20, ge=1, le=100)
 
-    @field_validator("within", "min_density", "max_density", mode="before")
+    _share = field_validator("min_density", "max_density", mode="before")(as_share)
+
+    @field_validator("within", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value

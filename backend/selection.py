@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from backend.catalogue import OpenRun, OpenSAE
+from backend.formats import as_share
 from backend.queries import SUMMARY, FeatureSummary, get_summaries, quoted, to_summaries
 
 TOTALS_REMEMBERED = 1000
@@ -40,7 +41,9 @@ class Selection(BaseModel):
     q: str = Field(default="", max_length=200)
     """Part of the label, in any case."""
 
-    @field_validator("alive", "labelled", "min_density", "max_density", "order", mode="before")
+    _share = field_validator("min_density", "max_density", mode="before")(as_share)
+
+    @field_validator("alive", "labelled", "order", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value

@@ -289,3 +289,19 @@ def test_filters_stay_chosen_in_the_form(client):
     assert '<option value="false" selected>without' in text
     assert 'name="min_density"' in text
     assert 'value="0.01"' in text
+
+
+@pytest.mark.parametrize("path", ["/tiny/1-relu-256?", "/search?q=a&"])
+def test_a_density_is_typed_as_a_share_or_in_per_cent(pages, path):
+    name = "selection" if "256" in path else "asked"
+    asked = pages.get(f"{path}min_density=0.5%25&max_density= 20 %25").context[name]
+    assert (asked.min_density, asked.max_density) == (0.005, 0.2)
+    assert pages.get(f"{path}min_density=x%25").context["detail"] == "min_density must be a number, not 'x%'."
+
+
+def test_the_share_of_dead_features_is_told_alike_everywhere(pages):
+    home = pages.get("/").context["comparisons"][0]
+    for row in home.rows:
+        told = next(cell.text for cell in row.cells if cell.title == "Dead")
+        metrics = pages.get(row.sae.href).context["sae"].metrics
+        assert told == next(metric.text for metric in metrics if metric.name == "Dead")
