@@ -241,7 +241,7 @@ def _labels(members: Sequence[tuple[Relative, tuple[float, float]]], dots: Seque
     for member, (x, y) in members:
         title = member.specimen.feature.title
         text = title if len(title) <= LABEL_LETTERS else title[: LABEL_LETTERS - 1].rstrip() + "…"
-        for place in ((x + 10, y + 4, "start"), (x - 10, y + 4, "end"), (x, y - 11, "middle"), (x, y + 19, "middle")):
+        for place in ((x + 10, y + 4, "start"), (x - 10, y + 4, "end"), (x, y - 13, "middle"), (x, y + 21, "middle")):
             label = Label(*place, text, member.focus)
             box = _box(label)
             inside = box[0] >= 0 and box[1] >= 0 and box[2] <= PANEL_WIDTH and box[3] <= PANEL_HEIGHT

@@ -179,6 +179,12 @@ def test_a_dead_feature_is_offered_no_place_on_the_map(client):
     assert "single out" not in page.text
 
 
+def test_the_feature_that_a_page_is_about_has_a_label(client):
+    for index in (0, 5, PARENT):
+        labels = [p.labels for p in client.get(f"/compare?f=tiny/1-relu-64/{index}&t=0.3").context["panels"]]
+        assert sum(label.focus for found in labels for label in found) == 1
+
+
 def test_labels_lie_on_no_dot_and_on_no_other_label(client):
     for index in (0, 5, PARENT):
         for panel in client.get(f"/compare?f=tiny/1-relu-256/{index}&t=0").context["panels"]:
