@@ -129,6 +129,7 @@ def test_lists_are_edited_without_scripts(open_page: Open):
 
 def test_a_browser_knows_the_lists_that_it_made(open_page: Open):
     page = make(open_page, "Known")
+    page.wait_for_selector(".entry-handle")  # the script has run
     page.goto(page.url.split("/lists/")[0] + "/lists")
     expect(page.locator("[data-my-lists]")).to_be_visible()
     page.get_by_role("link", name="Edit Known").click()
