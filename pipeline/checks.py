@@ -26,14 +26,15 @@ NUM_EXAMPLES = 200
 NORM_TOLERANCE = 1e-4
 ROUNDING = 2.0**-8
 """Distance between neighbouring bfloat16 values, relative."""
-ACTIVATION_TOLERANCE = {"bfloat16": 24.0, "float16": 8.0, "float32": 4.0}
+ACTIVATION_TOLERANCE = {"bfloat16": 48.0, "float16": 8.0, "float32": 4.0}
 """Allowed deviation of an activation by the model's dtype, in roundings of x.
 
 One rounding is ROUNDING * |w * x| (the elementwise product with the feature's encoder row): about what an independent
 relative error of ROUNDING in each dimension of x does to w . x. A stored row was rounded once at least. In bfloat16
 every layer before rounds as well, and differently so in another shape of batch: measured on SmolLM2-135M, layer 14,
 between batches of 4 x 512 and single sequences of 40 to 512 tokens, 96,000 activations differ by 12 at most, 99.9% of
-them by less than 8.
+them by less than 8 (AVX-512); of 1,500 examples of the demo by 30 at most, 99% by less than 11 (AMX). The activation of
+another example of the same kind differs by 300 to 400 in the middle.
 """
 VARIANCE_TOLERANCE = 0.005
 L0_TOLERANCE = 0.01
