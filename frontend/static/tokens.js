@@ -22,8 +22,13 @@ function show(token) {
   tip.style.top = `${above > 4 ? above : box.bottom + 6}px`;
 }
 
-const hide = () => { tip.hidden = true; };
 const tokenOf = (event) => event.target.closest?.(".tokens > span");
+
+// Where nothing is pointed at: the token that has the focus tells its value, wherever it has scrolled to; else none does.
+function rest() {
+  const token = document.activeElement?.closest(".tokens > span");
+  if (token) show(token); else tip.hidden = true;
+}
 
 function walk(event) {
   const token = tokenOf(event);
@@ -49,11 +54,8 @@ export function watchTokens(root) {
 document.body.append(tip);
 document.addEventListener("pointerover", (event) => {
   const token = tokenOf(event);
-  if (token) show(token); else hide();
+  if (token) show(token); else rest();
 });
-document.addEventListener("focusin", (event) => {
-  const token = tokenOf(event);
-  if (token) show(token); else hide();
-});
+document.addEventListener("focusin", rest);
 document.addEventListener("keydown", walk);
-document.addEventListener("scroll", hide, { passive: true });
+document.addEventListener("scroll", rest, { passive: true });

@@ -104,6 +104,10 @@ def test_tokens_are_walked_by_keys(open_page: OpenPage) -> None:
         page.keyboard.press("ArrowRight")
         expect(page.locator('[data-row="0"] .given').nth(1)).to_be_focused()
         expect(page.locator(".tip")).to_be_visible()
+        page.mouse.move(300, 300)
+        page.evaluate("scrollBy(0, 40); new Promise(requestAnimationFrame)")
+        page.evaluate("scrollBy(0, -80); new Promise(requestAnimationFrame)")
+        expect(page.locator(".tip")).to_be_visible()
         if "/r/" not in page.url:
             page.get_by_role("link", name="Link to this result").click()
 
