@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from backend.engine_steer import SteerJob, Writer
 from backend.settings import Settings
 from backend.worker import Worker
 from data.layout import StorePaths
-from tests.steering import SECONDS, brake, copied_database, events_of, steering_server, waiting
+from tests.steering import SECONDS, Brake, Server, brake, copied_database, events_of, steering_server, waiting
 
 ONE = 8 * 64 * 32
 """Bytes of an SAE of 64 features."""
@@ -33,15 +34,24 @@ def settings(published_store: StorePaths, tmp_path: Path) -> Settings:
     return Settings(store=published_store.root, database_url=url, live_sae_gb=ROOM_FOR_ONE, live_grace_seconds=SECONDS)
 
 
-def test_requests_whose_saes_find_no_room_together_are_written_one_after_the_other(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def writing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tokens: int
+) -> Iterator[tuple[Server, Brake, httpx.Response]]:
+    """A server that writes a text, held after the prompt."""
     with (
         steering_server(settings) as server,
         brake(monkeypatch) as held,
-        server.open("one", max_new_tokens=2) as running,
+        server.open("one", max_new_tokens=tokens) as running,
     ):
         assert held.reached.wait(SECONDS)
+        yield server, held, running
+
+
+def test_requests_whose_saes_find_no_room_together_are_written_one_after_the_other(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with writing(settings, monkeypatch, 2) as (server, held, running):
         with waiting(server, "two", features=OTHER, max_new_tokens=2) as (other, _):
             with waiting(server, "three", seed=1, max_new_tokens=2) as (same, _):
                 held.let_go.set()
@@ -57,12 +67,7 @@ def test_requests_whose_saes_find_no_room_together_are_written_one_after_the_oth
 def test_a_reading_that_finds_no_room_beside_a_text_waits_for_its_end(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with (
-        steering_server(settings) as server,
-        brake(monkeypatch) as held,
-        server.open("one", max_new_tokens=4) as running,
-    ):
-        assert held.reached.wait(SECONDS)
+    with writing(settings, monkeypatch, 4) as (server, held, running):
         models, seen, answers = server.app.state.engine.models, [], list[httpx.Response]()
         load = models.sae
 
