@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from backend import assets, errors
 from backend.catalogue import Library
@@ -64,6 +65,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(KnownHost, trusted=app.state.settings.trusted_hosts)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=COMPRESSION_LEVEL)
     app.add_middleware(SecurityHeaders)
+    # Here and not in uvicorn's own configuration, so that it holds however the app is served.
+    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=app.state.settings.trusted_proxies)
     # Before the search by words, which takes every other search.
     app.include_router(prompt_search.pages)
     reading = (health, assets, saes, downloads, features, examples, maps, compare, list_api, lists, search)

@@ -10,8 +10,6 @@ from typing import Annotated
 
 from fastapi import Depends, Request, Response
 
-from backend.settings import Settings
-
 COOKIE = "visitor"
 COOKIE_SECONDS = 30 * 24 * 3600
 LONGEST_COOKIE = 64
@@ -31,10 +29,8 @@ class Client:
 
 
 def get_client(request: Request) -> Client:
-    """Who made a request."""
-    settings: Settings = request.app.state.settings
-    peer = request.client.host if request.client else ""
-    address = forwarded_address(peer, request.headers.getlist("x-forwarded-for"), settings.trusted_proxies)
+    """Who made a request; behind a trusted proxy, whom that names (see `create_app`)."""
+    address = request.client.host if request.client else ""
     return Client(address, request.cookies.get(COOKIE, "")[:LONGEST_COOKIE])
 
 
@@ -49,13 +45,3 @@ def know_again(request: Request, response: Response) -> Response:
             COOKIE, secrets.token_urlsafe(16), COOKIE_SECONDS, httponly=True, samesite="lax", secure=secure
         )
     return response
-
-
-def forwarded_address(peer: str, headers: list[str], trusted: str) -> str:
-    """The last address of the chain that is no proxy of ours. Without trusted proxies, the peer itself."""
-    proxies = {proxy.strip() for proxy in trusted.split(",")}
-    chain = [one.strip() for header in headers for one in header.split(",") if one.strip()]
-    address = peer
-    while address in proxies and chain:
-        address = chain.pop()
-    return address

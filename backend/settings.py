@@ -40,7 +40,8 @@ class Settings(BaseSettings):
     live_per_address: Annotated[int, Field(ge=2)] = 8
     """Steering requests that may be open at once from one network address, by all people behind it."""
     trusted_proxies: str = ""
-    """Network addresses, with commas between, whose X-Forwarded-For names the client."""
+    """Network addresses, with commas between, whose X-Forwarded-For names the client and whose X-Forwarded-Proto says
+    whether it came by https; "10.0.0.0/8" is a whole network, "*" is any address."""
     max_prompt_tokens: Annotated[int, Field(gt=0)] = 512
     """Longest prompt that the live pages take."""
     max_new_tokens: Annotated[int, Field(gt=0)] = 128

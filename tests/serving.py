@@ -29,7 +29,13 @@ def serving(app: FastAPI, *, lifespan: str = "on") -> Iterator[str]:
     with socket.socket(proto=socket.IPPROTO_TCP) as sock:
         sock.bind(("127.0.0.1", 0))
         server = _Server(
-            uvicorn.Config(app, log_level="warning", lifespan=lifespan, timeout_graceful_shutdown=STOP_SECONDS)
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                lifespan=lifespan,
+                proxy_headers=False,
+                timeout_graceful_shutdown=STOP_SECONDS,
+            )
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
