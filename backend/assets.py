@@ -1,7 +1,7 @@
 """Static files under addresses that name their content, so that a browser keeps them for good.
 
-`/static/{digest}/monosema.css`: one digest over the whole folder, so that modules import each other by plain relative
-paths. Plotly's script comes out of the installed Python package and has its own digest.
+`/static/{digest}/base/monosema.css`: one digest over the whole folder, so that modules import each other by plain
+relative paths. Plotly's script comes out of the installed Python package and has its own digest.
 """
 
 import gzip
@@ -107,4 +107,4 @@ def static_file(digest: str, name: str, request: Request) -> Response:
 def favicon(request: Request) -> Response:
     """The icon for clients that ask for the old name."""
     assets: Assets = request.app.state.assets
-    return RedirectResponse(assets.url("favicon.svg"))
+    return RedirectResponse(assets.url("base/favicon.svg"))

@@ -111,7 +111,7 @@ class AttributionTable:
 
 @dataclass(frozen=True)
 class AttributionSection:
-    """_attribution.html: which features caused an output."""
+    """attribution/_attribution.html: which features caused an output."""
 
     open_href: str
     """The address that opens it."""

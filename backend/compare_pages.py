@@ -106,7 +106,7 @@ class Nearest:
 
 @dataclass(frozen=True)
 class ComparePage(Page):
-    """compare.html: one feature's relatives in every size."""
+    """splitting/family.html: one feature's relatives in every size."""
 
     run: RunCard
     sae: SAECard
@@ -308,7 +308,7 @@ class SizeRow:
 
 @dataclass(frozen=True)
 class SplittingPage(Page):
-    """splitting.html: what is new at each size, with counts and lists."""
+    """splitting/sizes.html: what is new at each size, with counts and lists."""
 
     run: RunCard
     threshold: float

@@ -159,7 +159,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class ErrorPage(Page):
-    """error.html: what went wrong, and where to go from here."""
+    """base/error.html: what went wrong, and where to go from here."""
 
     status: int
     title: str
@@ -171,7 +171,7 @@ class ErrorPage(Page):
 
 @dataclass(frozen=True)
 class SAEPage(Page):
-    """sae.html: one SAE and its features."""
+    """saes/sae.html: one SAE and its features."""
 
     policy: ClassVar[str] = PLOTS
 
@@ -199,7 +199,7 @@ class SAEPage(Page):
 
 @dataclass(frozen=True)
 class DocsPage(Page):
-    """docs.html: the API, from its OpenAPI description."""
+    """base/docs.html: the API, from its OpenAPI description."""
 
     operations: dict[str, list[Operation]]
     """By tag."""

@@ -88,7 +88,7 @@ def answer(request: Request, status: int, detail: str, headers: dict[str, str] |
         return JSONResponse(body, status, headers, PROBLEM)
     plain = quote(request.url.path) if status == 422 and request.method == "GET" and request.url.query else ""
     page = ErrorPage(status=status, title=TITLES.get(status, title), detail=detail, plain=plain)
-    return render(request, "error.html", page, status, headers)
+    return render(request, "base/error.html", page, status, headers)
 
 
 def _phrase(status: int) -> str:

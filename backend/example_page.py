@@ -15,7 +15,7 @@ TITLES: dict[Reading, str] = {
 
 @dataclass(frozen=True)
 class ExamplePage(Page):
-    """example.html: one example, coloured by what made the feature fire or by what it changes."""
+    """attribution/example.html: one example, coloured by what made the feature fire or by what it changes."""
 
     feature: FeatureSummary
     sae: SAECard

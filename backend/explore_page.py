@@ -51,7 +51,7 @@ class ExploreQuery(BaseModel):
 
 @dataclass(frozen=True)
 class ExplorePage(Page):
-    """explore.html: the joint map of a run."""
+    """map/explore.html: the joint map of a run."""
 
     policy: ClassVar[str] = MAP
 

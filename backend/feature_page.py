@@ -109,7 +109,7 @@ class NearGroup:
 
 @dataclass(frozen=True)
 class FeaturePage(Page):
-    """feature.html: everything about one feature."""
+    """features/feature.html: everything about one feature."""
 
     sae: SAECard
     feature: Feature
@@ -148,7 +148,7 @@ class FeaturePage(Page):
 
 @dataclass(frozen=True)
 class EmbedPage(Page):
-    """embed.html: a feature inside another page."""
+    """features/embed.html: a feature inside another page."""
 
     policy: ClassVar[str] = EMBEDDED
 

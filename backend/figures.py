@@ -1,7 +1,7 @@
 """Figures: pure functions from data to Plotly JSON, or to bars that a template draws as SVG.
 
-Figures carry no colours: `plots.js` takes them from the stylesheet, so that they follow the theme. Histograms are SVG:
-they need no script, and the page that people open most should not wait for Plotly's four megabytes.
+Figures carry no colours: `base/plots.js` takes them from the stylesheet, so that they follow the theme. Histograms are
+SVG: they need no script, and the page that people open most should not wait for Plotly's four megabytes.
 """
 
 import math

@@ -70,7 +70,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class HomePage(Page):
-    """home.html: what this is, with an example, and what there is to see."""
+    """home/home.html: what this is, with an example, and what there is to see."""
 
     comparisons: list[Comparison]
     """One for each run, the newest first."""

@@ -50,7 +50,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class ListsPage(Page):
-    """lists.html: what lists are, those this browser may edit, how to make and import one."""
+    """lists/lists.html: what lists are, those this browser may edit, how to make and import one."""
 
     limits: Limits
     problem: str
@@ -59,7 +59,7 @@ class ListsPage(Page):
 
 @dataclass(frozen=True)
 class NewListPage(Page):
-    """list_new.html: a list about to be made."""
+    """lists/new.html: a list about to be made."""
 
     limits: Limits
     name: str
@@ -73,7 +73,7 @@ class NewListPage(Page):
 
 @dataclass(frozen=True)
 class ListPage(Page):
-    """list.html: a list, to read."""
+    """lists/list.html: a list, to read."""
 
     saved: SavedList
     name: str
@@ -93,7 +93,7 @@ class ListPage(Page):
 
 @dataclass(frozen=True)
 class ListEditPage(Page):
-    """list_edit.html: a list, to change."""
+    """lists/edit.html: a list, to change."""
 
     saved: SavedList
     key: str

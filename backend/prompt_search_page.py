@@ -161,7 +161,7 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class PromptSearchPage(Page):
-    """prompt_search.html: features active in all of some prompts and in none of others."""
+    """search/prompt_search.html: features active in all of some prompts and in none of others."""
 
     tabs: list[Link]
     off: str

@@ -128,7 +128,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class PromptPage(Page):
-    """prompt.html: type text, see which features are active."""
+    """prompts/prompt.html: type text, see which features are active."""
 
     off: str
     """Why the model cannot be asked; "" when it can."""

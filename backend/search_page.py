@@ -38,7 +38,7 @@ class HitView:
 
 @dataclass(frozen=True)
 class SearchPage(Page):
-    """search.html: features of all SAEs of a run by words."""
+    """search/search.html: features of all SAEs of a run by words."""
 
     tabs: list[Link]
     """The modes of the search."""
@@ -63,7 +63,7 @@ class SearchPage(Page):
 
 
 def mode_tabs(mode: Mode) -> list[Link]:
-    """The modes as a bar of links, see _search_tabs.html."""
+    """The modes as a bar of links, see search/_tabs.html."""
     return [Link(text, "/search" if by == "words" else f"/search?by={by}", by == mode) for by, text in MODES.items()]
 
 

@@ -84,7 +84,7 @@ class SteerColumn:
 
 @dataclass(frozen=True)
 class SteerPage(Page):
-    """steer.html: features with strengths, a prompt, and the place for baseline and steered text."""
+    """steering/steer.html: features with strengths, a prompt, and the place for baseline and steered text."""
 
     off: str
     """Why the model cannot be asked; "" when it can."""
@@ -110,7 +110,7 @@ class SteerPage(Page):
 
 @dataclass(frozen=True)
 class ResultPage(Page):
-    """result.html: one finished steering, with everything that decided it."""
+    """steering/result.html: one finished steering, with everything that decided it."""
 
     result: SteeringResult
     columns: list[SteerColumn]

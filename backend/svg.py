@@ -8,7 +8,7 @@ from backend.small_map import Dot, SmallMap
 WIDTH, HEIGHT, TOP, GAP = 400, 110, 6, 1.5
 """Of a histogram, in the units of its viewBox."""
 COLOURS = 6
-"""Of SAEs, see monosema.css."""
+"""Of SAEs, see base/monosema.css."""
 
 
 def bars_html(bars: Bars) -> Markup:

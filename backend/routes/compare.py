@@ -142,7 +142,7 @@ def compare(
     """With a feature its family; without one, the counts of a run."""
     if f.strip():
         found, index = _feature(library, f)
-        return render(request, "compare.html", compare_page(found, get_family(found, index, t)))
+        return render(request, "splitting/family.html", compare_page(found, get_family(found, index, t)))
     runs = library.catalogue().runs
     chosen_run = next((one for one in runs if run in (None, "", one.name)), None)
     if chosen_run is None:
@@ -151,7 +151,7 @@ def compare(
         )
     chosen = _chosen(chosen_run, sae, other, t, order)
     result = new_features(chosen.sae, _others(chosen.sae, chosen.other), t, page, PER_PAGE, order)
-    return render(request, "splitting.html", splitting_page(chosen_run, chosen, result, runs))
+    return render(request, "splitting/sizes.html", splitting_page(chosen_run, chosen, result, runs))
 
 
 def _chosen(run: OpenRun, sae: str, other: str, threshold: float, order: Order) -> Chosen:

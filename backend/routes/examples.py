@@ -82,15 +82,16 @@ async def show_example(
     feature, example = await run_in_threadpool(_find, sae, index, asked.kind, asked.rank, settings.max_prompt_tokens)
     card = await run_in_threadpool(sae_card, sae)
     if off := engine.why_off(sae.run):
-        return render(request, "example.html", example_page(feature, card, example, asked.reading, off=off))
+        return render(request, "attribution/example.html", example_page(feature, card, example, asked.reading, off=off))
     try:
         with turn(request):
             found = await while_connected(request, _read(engine, sae, feature, example, asked.reading))
     except MonosemaError as error:
         page = example_page(feature, card, example, asked.reading, problem=str(error))
-        return know_again(request, render(request, "example.html", page, status_of(error), retry_headers(error)))
+        answer = render(request, "attribution/example.html", page, status_of(error), retry_headers(error))
+        return know_again(request, answer)
     page = example_page(feature, card, example, asked.reading, found=found)
-    return know_again(request, render(request, "example.html", page))
+    return know_again(request, render(request, "attribution/example.html", page))
 
 
 def _find(sae: SAEDep, index: int, kind: ExampleKind, rank: int, limit: int) -> tuple[Feature, StoredExample]:

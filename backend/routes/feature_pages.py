@@ -72,7 +72,7 @@ def feature_page(
         off=engine.why_off(sae.run),
         embed_html=embed_html(str(request.base_url).rstrip("/") + feature.href),
     )
-    return render(request, "feature.html", page)
+    return render(request, "features/feature.html", page)
 
 
 def _texts(sae: OpenSAE, index: int, view: View) -> tuple[Feature, list[Example], WholeDocument | None]:
@@ -98,4 +98,4 @@ def _embedded(request: Request, sae: OpenSAE, index: int, view: View) -> Respons
         examples=get_examples(sae, feature, view.kind, width)[:EMBEDDED_EXAMPLES],
         link=view.href(feature, embed=False),
     )
-    return render(request, "embed.html", page)
+    return render(request, "features/embed.html", page)

@@ -88,7 +88,7 @@ class EditForm(BaseModel):
 @router.get("")
 def lists_page(request: Request) -> Response:
     """What lists are, those that this browser may edit, and how to get one."""
-    return render(request, "lists.html", ListsPage(Limits(), ""))
+    return render(request, "lists/lists.html", ListsPage(Limits(), ""))
 
 
 @router.get("/new")
@@ -114,7 +114,7 @@ async def import_list(request: Request, file: UploadFile, lists: ListsDep) -> Re
     try:
         draft = await run_in_threadpool(read_file, file.filename or "", data)
     except RefusedError as error:
-        return render(request, "lists.html", ListsPage(Limits(), str(error)), 422)
+        return render(request, "lists/lists.html", ListsPage(Limits(), str(error)), 422)
     return _to_edit(*await run_in_threadpool(lists.create, draft), done="made")
 
 
@@ -135,7 +135,7 @@ def download_list(list_id: str, ending: str, library: LibraryDep, lists: ListsDe
 def read_list(request: Request, list_id: str, library: LibraryDep, lists: ListsDep, page: PageNumber = 1) -> Response:
     """A list, to read."""
     saved, entries = lists.find(list_id), lists.entries(list_id, first_shown(page), PER_PAGE)
-    response = render(request, "list.html", list_page(library.catalogue(), saved, entries, page))
+    response = render(request, "lists/list.html", list_page(library.catalogue(), saved, entries, page))
     response.headers.update(UNLISTED)
     return response
 
@@ -227,7 +227,7 @@ def _new_page(request: Request, catalogue: Catalogue, form: ListForm, problem: s
         num_features=len(preview),
         problem=problem,
     )
-    return render(request, "list_new.html", page, 422 if problem else 200)
+    return render(request, "lists/new.html", page, 422 if problem else 200)
 
 
 def _edit_page(
@@ -246,7 +246,7 @@ def _edit_page(
         problem=problem,
         status=status,
     )
-    response = render(request, "list_edit.html", context, 422 if problem else 200)
+    response = render(request, "lists/edit.html", context, 422 if problem else 200)
     response.headers.update(SECRET_PAGE)
     return response
 

@@ -42,7 +42,7 @@ def map_view(request: Request, run: RunDep, asked: Annotated[MapQuery, Query()])
 @router.get("/explore", include_in_schema=False)
 def explore_page(request: Request, run: RunDep, asked: Annotated[ExploreQuery, Query()]) -> Response:
     """The map, and beside it the features in focus, found or selected."""
-    return render(request, "explore.html", make_page(run, asked))
+    return render(request, "map/explore.html", make_page(run, asked))
 
 
 def _etag(key: str, query: str) -> str:

@@ -19,7 +19,7 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 def home_page(request: Request, library: LibraryDep, engine: EngineDep) -> Response:
     """What this is, and what there is to see."""
-    return render(request, "home.html", home(library.catalogue(), engine))
+    return render(request, "home/home.html", home(library.catalogue(), engine))
 
 
 @router.get("/random")
@@ -42,4 +42,4 @@ def unknown_address(rest: str) -> Response:
 def docs_page(request: Request) -> Response:
     """The API, described."""
     page = DocsPage(operations=operations(request.app.openapi()), openapi=request.app.openapi_url)
-    return render(request, "docs.html", page)
+    return render(request, "base/docs.html", page)

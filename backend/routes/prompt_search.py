@@ -205,7 +205,7 @@ async def _page(
         example=_example(form).href(),
     )
     headers = retry_headers(error) if error else None
-    return know_again(request, render(request, "prompt_search.html", page, status, headers))
+    return know_again(request, render(request, "search/prompt_search.html", page, status, headers))
 
 
 async def _result(engine: Engine, saes: list[OpenSAE], state: SearchState) -> SearchResult:

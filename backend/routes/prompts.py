@@ -240,7 +240,7 @@ async def _page(
         examples=[Link(text, state.href(text=text, p="", token=None)) for text in EXAMPLE_PROMPTS],
     )
     headers = retry_headers(error) if error else None
-    return know_again(request, render(request, "prompt.html", page, status, headers))
+    return know_again(request, render(request, "prompts/prompt.html", page, status, headers))
 
 
 def load_text(prompts: StoredPrompts, name: str) -> str:

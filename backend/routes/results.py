@@ -31,7 +31,7 @@ async def result_page(
     """The same as a page."""
     result = await _find(results, id_)
     catalogue = await run_in_threadpool(library.catalogue)
-    return render(request, "result.html", make_result_page(result, result.is_of(catalogue.runs), colour))
+    return render(request, "steering/result.html", make_result_page(result, result.is_of(catalogue.runs), colour))
 
 
 async def _find(results: Results, id_: str) -> SteeringResult:

@@ -80,7 +80,7 @@ def sae_page(request: Request, sae: SAEDep, selection: SelectionQuery) -> Respon
         curve_figures=curve_figures(sae.record.curve),
         recipe=recipe_lines(sae),
     )
-    return render(request, "sae.html", page)
+    return render(request, "saes/sae.html", page)
 
 
 def _density(sae: OpenSAE, selection: Selection) -> Bars | None:

@@ -42,7 +42,7 @@ def search_page(
         return RedirectResponse(feature, 303)
     result = search(run, asked) if asked.words else None
     named = "run" in request.query_params
-    return render(request, "search.html", make_page(run, run_card(run), named, asked, result))
+    return render(request, "search/search.html", make_page(run, run_card(run), named, asked, result))
 
 
 def _named(run: OpenRun, library: Library, q: str) -> str | None:

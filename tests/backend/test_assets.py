@@ -1,5 +1,6 @@
 import gzip
 import re
+from pathlib import Path
 
 from fastapi.testclient import TestClient
 
@@ -8,8 +9,8 @@ from backend.assets import IMMUTABLE, PLOTLY, STATIC, Assets, plotly_style_ids
 
 def test_addresses_name_the_content_and_never_change(client: TestClient):
     assets = client.app.state.assets
-    for path in STATIC.rglob("*"):
-        answer = client.get(assets.url(path.name))
+    for path in filter(Path.is_file, STATIC.rglob("*")):
+        answer = client.get(assets.url(str(path.relative_to(STATIC))))
         assert answer.content == path.read_bytes()
         assert answer.headers["cache-control"] == IMMUTABLE
 
@@ -25,7 +26,7 @@ def test_a_changed_file_gets_another_address(tmp_path):
 
 def test_unknown_files_and_other_states_are_not_found(client: TestClient):
     digest = client.app.state.assets.digest
-    for path in (f"/static/{digest}/none.js", "/static/000000000000/page.js", f"/static/{digest}/../app.py"):
+    for path in (f"/static/{digest}/none.js", "/static/000000000000/base/page.js", f"/static/{digest}/../app.py"):
         assert client.get(path).status_code == 404
 
 
@@ -43,7 +44,7 @@ def test_plotly_looks_for_the_style_sheets_that_pages_keep_out():
 
 
 def test_both_dark_palettes_are_one():
-    css = (STATIC / "monosema.css").read_text()
+    css = (STATIC / "base" / "monosema.css").read_text()
     blocks = [block for block in re.findall(r"\{([^{}]*)\}", css) if "color-scheme: dark" in block]
     first, second = ([line.strip() for line in block.splitlines() if line.strip()] for block in blocks)
     assert first == second

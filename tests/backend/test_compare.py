@@ -258,8 +258,8 @@ def test_the_page_lists_what_is_new_in_the_order_that_is_asked_for(client, order
 
 
 PAGES = {
-    f"/compare?f=tiny/1-relu-256/{CHILDREN[0]}": ("compare.html", compare_pages.ComparePage),
-    "/compare": ("splitting.html", compare_pages.SplittingPage),
+    f"/compare?f=tiny/1-relu-256/{CHILDREN[0]}": ("splitting/family.html", compare_pages.ComparePage),
+    "/compare": ("splitting/sizes.html", compare_pages.SplittingPage),
 }
 
 

@@ -145,10 +145,10 @@ def test_a_list_never_grows_beyond_its_limits(client, made):
 
 
 PAGES = {
-    "/lists": ("lists.html", list_pages.ListsPage),
-    f"/lists/new?f={FEATURES[0]}": ("list_new.html", list_pages.NewListPage),
-    "/lists/{id}": ("list.html", list_pages.ListPage),
-    "/lists/{id}/edit?key={secret}": ("list_edit.html", list_pages.ListEditPage),
+    "/lists": ("lists/lists.html", list_pages.ListsPage),
+    f"/lists/new?f={FEATURES[0]}": ("lists/new.html", list_pages.NewListPage),
+    "/lists/{id}": ("lists/list.html", list_pages.ListPage),
+    "/lists/{id}/edit?key={secret}": ("lists/edit.html", list_pages.ListEditPage),
 }
 
 

@@ -20,15 +20,15 @@ from tests.fake_run import DEAD, HOSTILE, MARKED, RARE
 
 TEMPLATES = FRONTEND / "templates"
 PAGES = {
-    "/": ("home.html", HomePage),
-    "/search?q=a": ("search.html", SearchPage),
-    "/tiny/1-relu-64": ("sae.html", contexts.SAEPage),
-    "/tiny/1-relu-64/3": ("feature.html", feature_page.FeaturePage),
-    "/tiny/1-relu-64/3?context=full": ("feature.html", feature_page.FeaturePage),
-    "/tiny/1-relu-64/3?embed=1": ("embed.html", feature_page.EmbedPage),
-    "/explore?f=tiny/1-relu-64/3": ("explore.html", ExplorePage),
-    "/docs": ("docs.html", contexts.DocsPage),
-    "/none": ("error.html", contexts.ErrorPage),
+    "/": ("home/home.html", HomePage),
+    "/search?q=a": ("search/search.html", SearchPage),
+    "/tiny/1-relu-64": ("saes/sae.html", contexts.SAEPage),
+    "/tiny/1-relu-64/3": ("features/feature.html", feature_page.FeaturePage),
+    "/tiny/1-relu-64/3?context=full": ("features/feature.html", feature_page.FeaturePage),
+    "/tiny/1-relu-64/3?embed=1": ("features/embed.html", feature_page.EmbedPage),
+    "/explore?f=tiny/1-relu-64/3": ("map/explore.html", ExplorePage),
+    "/docs": ("base/docs.html", contexts.DocsPage),
+    "/none": ("base/error.html", contexts.ErrorPage),
 }
 FEATURE_PAGES = [
     f"/tiny/1-relu-256/{index}?kind={kind}" for index in (0, 3, RARE, MARKED) for kind in ("top", "contrast")
@@ -241,7 +241,7 @@ def test_pages_that_are_not_there_are_designed(pages):
         "/explore?f=tiny/1-relu-64/%C2%B2",
     ):
         answer = pages.get(path)
-        assert (answer.status_code, answer.template.name) == (404, "error.html")
+        assert (answer.status_code, answer.template.name) == (404, "base/error.html")
     assert pages.get("/tiny/1-relu-64?page=0").status_code == 422
 
 
@@ -258,10 +258,11 @@ def test_a_failure_is_a_designed_page_without_secrets(published_store: StorePath
 
 def test_templates_compile_and_none_is_left_over():
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES))
-    used = {name for path in TEMPLATES.glob("*.html") for name in re.findall(r'"([\w.]+\.html)"', path.read_text())}
-    for path in TEMPLATES.glob("*.html"):
+    paths = list(TEMPLATES.rglob("*.html"))
+    used = {name for path in paths for name in re.findall(r'"([\w./]+\.html)"', path.read_text())}
+    for path in paths:
         environment.parse(path.read_text())
-        assert not path.name.startswith("_") or path.name in used
+        assert not path.name.startswith("_") or str(path.relative_to(TEMPLATES)) in used
 
 
 def test_pages_come_compressed_and_small(client):

@@ -193,10 +193,10 @@ def test_unfit_searches_are_refused(live: TestClient, body: dict[str, Any], stat
 
 
 def test_the_other_search_keeps_its_address(live: TestClient) -> None:
-    assert live.get("/search?q=river").template.name == "search.html"
-    assert live.get("/search?by=words").template.name == "search.html"
-    assert live.get("/search?by=prompts").template.name == "prompt_search.html"
-    assert live.get("/search?by=prompts&by=words").template.name == "search.html"
+    assert live.get("/search?q=river").template.name == "search/search.html"
+    assert live.get("/search?by=words").template.name == "search/search.html"
+    assert live.get("/search?by=prompts").template.name == "search/prompt_search.html"
+    assert live.get("/search?by=prompts&by=words").template.name == "search/search.html"
 
 
 @pytest.mark.parametrize("query", [{}, {"pos": POSITIVE, "neg": NEGATIVE}, {"pos": ["the"], "topic": "x", "edit": 1}])
@@ -204,7 +204,7 @@ def test_every_field_of_the_context_is_there_and_used(live: TestClient, query: d
     answer = live.get("/search", params={"by": "prompts", **query})
     assert answer.status_code == 200
     assert "<script>alert" not in answer.text
-    code = " ".join(re.findall(r"{[{%].*?[%}]}", source("prompt_search.html"), re.DOTALL))
+    code = " ".join(re.findall(r"{[{%].*?[%}]}", source("search/prompt_search.html"), re.DOTALL))
     for field in fields(PromptSearchPage):
         assert field.name in answer.context
         assert re.search(rf"\b{field.name}\b", code)

@@ -262,7 +262,7 @@ def test_a_prompt_that_is_refused_is_answered_on_the_page(live: TestClient) -> N
 @pytest.mark.parametrize("query", [{}, {"text": TEXT, "token": 2, "f": FEATURE}, {"text": "a" * 300}])
 def test_every_field_of_the_context_is_there_and_used(live: TestClient, query: dict[str, Any]) -> None:
     answer = live.get("/prompt", params=query)
-    code = " ".join(re.findall(r"{[{%].*?[%}]}", source("prompt.html"), re.DOTALL))
+    code = " ".join(re.findall(r"{[{%].*?[%}]}", source("prompts/prompt.html"), re.DOTALL))
     for field in fields(PromptPage):
         assert field.name in answer.context
         assert re.search(rf"\b{field.name}\b", code)

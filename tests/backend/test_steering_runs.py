@@ -66,7 +66,9 @@ def form(**changes: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(("template", "context"), [("steer.html", SteerPage), ("result.html", ResultPage)])
+@pytest.mark.parametrize(
+    ("template", "context"), [("steering/steer.html", SteerPage), ("steering/result.html", ResultPage)]
+)
 def test_a_page_uses_every_field_that_its_context_declares(template: str, context: type) -> None:
     code = " ".join(re.findall(r"{[{%].*?[%}]}", source(template), re.DOTALL))
     for field in fields(context):

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urljoin
 
 import numpy as np
 
@@ -132,10 +133,14 @@ def _first_load(connection: http.client.HTTPConnection, sae: OpenSAE) -> tuple[i
     page = _get(connection, path)
     found = set(re.findall(r'(?:src|href)="(/static/[^"]+)"', gzip.decompress(page).decode()))
     bodies = {address: _get(connection, address) for address in found}
-    for address in [a for a in found if a.endswith(".js")]:
-        for name in re.findall(r'from "\./([^"]+)"', gzip.decompress(bodies[address]).decode()):
-            other = address.rsplit("/", 1)[0] + "/" + name
-            bodies.setdefault(other, _get(connection, other))
+    modules = [address for address in found if address.endswith(".js")]
+    for address in modules:
+        source = gzip.decompress(bodies[address]).decode()
+        for name in re.findall(r'^import (?:.* from )?"([^"]+)"', source, re.MULTILINE):
+            imported = urljoin(address, name)
+            if imported not in bodies:
+                bodies[imported] = _get(connection, imported)
+                modules.append(imported)
     return len(page) + sum(map(len, bodies.values())), len(bodies)
 
 

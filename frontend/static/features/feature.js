@@ -1,0 +1,63 @@
+// A feature's page: a text that one tries on it is read in place. Without scripts the same form leads to the prompt page.
+import { watchTokens } from "../base/tokens.js";
+import "../lists/picker.js";
+
+const form = document.getElementById("try");
+const result = document.getElementById("try-result");
+let running;
+
+function line(reading) {
+  const text = document.createElement("p");
+  text.className = "tokens";
+  text.dir = "auto";
+  for (const token of reading.tokens) {
+    const span = document.createElement("span");
+    const classes = [token.level >= 0 ? `a${token.level}` : "", token.mark, token.left_out ? "left-out" : ""];
+    span.className = classes.filter(Boolean).join(" ");
+    if (token.left_out) span.title = "not counted";
+    else if (token.level >= 0) span.title = Number(token.value.toPrecision(4)).toString();
+    span.textContent = token.text;
+    text.append(span);
+  }
+  return text;
+}
+
+function say(text, className) {
+  const p = document.createElement("p");
+  p.className = className;
+  p.textContent = text;
+  return p;
+}
+
+async function read(event) {
+  event.preventDefault();
+  running?.abort();
+  const mine = (running = new AbortController());
+  result.replaceChildren(say("Reading…", "soft small"));
+  try {
+    const answer = await fetch(form.dataset.api, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ text: form.text.value }),
+      signal: mine.signal,
+    });
+    const told = await answer.json();
+    if (!answer.ok) throw new Error(told.detail);
+    const summary = told.highest > 0 ? `Highest ${Number(told.highest.toPrecision(3))}, ${Math.round(100 * told.share)}% of its maximum.` : "It is not active on this text.";
+    result.replaceChildren(line(told), say(summary, "soft small"));
+    watchTokens(result);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    result.replaceChildren(say(error instanceof TypeError ? "The server cannot be reached." : error.message, "problem small"));
+  }
+}
+
+form?.addEventListener("submit", read);
+form?.addEventListener("input", () => {
+  if (form.text.value) return;
+  running?.abort();
+  result.replaceChildren();
+});
+form?.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+});
