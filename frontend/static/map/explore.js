@@ -1,40 +1,24 @@
-// The explorer: keeps what is seen in the address, asks for the view, and draws it.
-import { cellAt, countIn, covers, fetchView, snap, stopAsking } from "./data.js";
-import { hideHover, showCell, showFeature } from "./hover.js";
+// The explorer: asks for what is in view, draws it, and keeps the lists beside it up to date.
+import { plotly, themed } from "../base/plots.js";
+import { countIn, covers, fetchView, snap, stopAsking } from "./data.js";
+import { goTo, listenToMap } from "./gestures.js";
 import { cellImage, legend, markTraces, pointTraces } from "./paint.js";
 import { shapeLayout, shapeText } from "./shape.js";
-import { figureIn, plotly, themed } from "../base/plots.js";
+import { current, figure, hidden, map, readAddress, readView, remember, rememberView, state, unit, visible, wantedView } from "./state.js";
 
-const map = document.getElementById("map");
 const note = map.querySelector("[data-note]");
 const find = document.querySelector(".map-find input");
 const tone = document.querySelector(".map-colour select");
 const chips = [...document.querySelectorAll("[data-series]")];
 const tools = [...document.querySelectorAll("[data-tool]")];
-const figure = figureIn(map);
 const PAUSE = 180;
-const REACH_PIXELS = 4;  // a cell may be smaller than what one can point at
-let state = new URLSearchParams(location.search);
-let Plotly, target, view, shown, tool = "pan";
-let marks = [];
+const LOOK = { displayModeBar: false, responsive: true, scrollZoom: true, doubleClick: false };
+let Plotly;
 
-const hidden = () => new Set((state.get("hide") ?? "").split(",").filter(Boolean));
-const visible = () => figure.saes.filter((name) => !hidden().has(name));
 const wait = (action) => { let timer; return (...given) => { clearTimeout(timer); timer = setTimeout(() => action(...given), PAUSE); }; };
 
-/** Keep part of the state in the address; a deliberate step gets its own entry in the history. */
-function remember(name, value, step = false) {
-  if (value) state.set(name, value); else state.delete(name);
-  const query = state.toString();
-  history[step ? "pushState" : "replaceState"](null, "", query ? `?${query}` : location.pathname);
-}
-
-function wantedView() {
-  const given = (state.get("view") ?? "").split(",").map(Number);
-  return given.length === 4 && given.every(Number.isFinite) && given[0] < given[1] && given[2] < given[3] ? given : figure.view;
-}
-
 function layout() {
+  const { answer, marks, tool, view } = current;
   const axis = { visible: false, fixedrange: false, autorange: false };
   return {
     ...themed({}),
@@ -44,7 +28,7 @@ function layout() {
     dragmode: tool,
     hovermode: "closest",
     showlegend: false,
-    images: shown?.kind === "cells" && shown.total ? [cellImage(shown, tone.value, figure.saes, marks.length > 0)] : [],
+    images: answer?.kind === "cells" && answer.total ? [cellImage(answer, tone.value, figure.saes, marks.length > 0)] : [],
     shapes: shapeLayout(state.get("sel") ?? ""),
     selections: [],
     selectionrevision: String(Math.random()),
@@ -52,12 +36,13 @@ function layout() {
 }
 
 function traces() {
-  const points = shown?.kind === "points" ? pointTraces(shown, tone.value, figure.saes, marks.length > 0) : [];
+  const { answer, marks } = current;
+  const points = answer?.kind === "points" ? pointTraces(answer, tone.value, figure.saes, marks.length > 0) : [];
   return [...points, ...markTraces(marks, figure.place)];
 }
 
 async function draw() {
-  await Plotly.react(target, traces(), layout(), { displayModeBar: false, responsive: true, scrollZoom: true, doubleClick: false });
+  await Plotly.react(current.target, traces(), layout(), LOOK);
   tell();
 }
 
@@ -65,22 +50,24 @@ const number = (value) => value.toLocaleString("en");
 
 /** Say how much is in view, and what colours mean. */
 function tell() {
-  const count = shown ? countIn(shown, view) : 0;
-  const cells = shown?.kind === "cells";
+  const { answer, view } = current;
+  const count = answer ? countIn(answer, view) : 0;
+  const cells = answer?.kind === "cells";
   document.querySelector(".map-count").textContent = `${cells ? "About " : ""}${number(count)} ${count === 1 ? "feature" : "features"} in view${cells ? ", drawn as density: come nearer for points" : ""}`;
   document.querySelector('[data-map="list"]').hidden = cells || !count;
   const ends = legend(tone.value);
   const scale = document.querySelector(".map-legend");
   scale.hidden = !ends;
   if (ends) [scale.querySelector("[data-low]").textContent, scale.querySelector("[data-high]").textContent] = ends;
-  map.dataset.kind = shown?.kind ?? "";
+  map.dataset.kind = answer?.kind ?? "";
   map.dataset.drawn = "";
 }
 
 /** Ask for what the view shows unless it is there already; what is drawn stays until the answer comes. */
 async function look() {
+  const { answer, view } = current;
   const shape = `${tone.value}|${visible()}`;
-  if (shown?.shape === shape && covers(shown, view)) {
+  if (answer?.shape === shape && covers(answer, view)) {
     stopAsking();
     delete map.dataset.asking;
     return tell();
@@ -89,7 +76,7 @@ async function look() {
   const query = new URLSearchParams({ x0, x1, y0, y1, colour: tone.value, saes: visible().join(",") });
   map.dataset.asking = "";
   try {
-    shown = visible().length ? { ...(await fetchView(`${figure.views}&${query}`)), shape } : undefined;
+    current.answer = visible().length ? { ...(await fetchView(`${figure.views}&${query}`)), shape } : undefined;
     await draw();
     delete map.dataset.asking;
   } catch (error) {
@@ -126,110 +113,23 @@ async function refreshBeside() {
 
 function readMarks() {
   const found = document.querySelector("#beside [data-marks]");
-  marks = found ? JSON.parse(found.textContent) : [];
+  current.marks = found ? JSON.parse(found.textContent) : [];
 }
 
-function seen() {
-  const { xaxis, yaxis } = target._fullLayout;
-  return [...xaxis.range, ...yaxis.range];
-}
-
+/** Another rectangle is seen. */
 function keepView() {
-  view = seen();
-  const digits = Math.max(2, Math.ceil(-Math.log10((view[1] - view[0]) / 1000)));
-  remember("view", view.map((value) => value.toFixed(digits)).join(","));
+  readView();
+  rememberView();
   look();
-}
-
-/** Show another rectangle. */
-function goTo(wanted) {
-  return Plotly.relayout(target, { "xaxis.range": wanted.slice(0, 2), "yaxis.range": wanted.slice(2) });
-}
-
-function zoom(factor, [x, y] = [(view[0] + view[1]) / 2, (view[2] + view[3]) / 2]) {
-  const [width, height] = [(view[1] - view[0]) / factor, (view[3] - view[2]) / factor];
-  return goTo([x - width / 2, x + width / 2, y - height / 2, y + height / 2]);
-}
-
-function move(across, up) {
-  const [width, height] = [0.2 * (view[1] - view[0]), 0.2 * (view[3] - view[2])];
-  return goTo([view[0] + across * width, view[1] + across * width, view[2] + up * height, view[3] + up * height]);
-}
-
-const KEYS = {
-  ArrowLeft: () => move(-1, 0), ArrowRight: () => move(1, 0), ArrowUp: () => move(0, 1), ArrowDown: () => move(0, -1),
-  "+": () => zoom(1.6), "=": () => zoom(1.6), "-": () => zoom(1 / 1.6), 0: () => goTo(figure.world),
-};
-
-function place(event) {
-  const { xaxis, yaxis } = target._fullLayout;
-  const box = target.getBoundingClientRect();
-  return [xaxis.p2c(event.clientX - box.left - xaxis._offset), yaxis.p2c(event.clientY - box.top - yaxis._offset)];
-}
-
-const reach = () => (REACH_PIXELS * (view[1] - view[0])) / target.clientWidth;
-const cellsAt = (event) => (shown?.kind === "cells" ? cellAt(shown, ...place(event), reach()) : []);
-
-function pointed(event) {
-  const { curveNumber, pointNumber } = event.points[0];
-  const part = shown?.kind === "points" ? shown.parts[curveNumber] : undefined;
-  return part && `${part.sae}/${shown.arrays.index[part.start + pointNumber]}`;
-}
-
-/** Where on the screen the point of an event of Plotly's lies. */
-function pixel({ points: [{ x, y }] }) {
-  const { xaxis, yaxis } = target._fullLayout;
-  const box = target.getBoundingClientRect();
-  return [box.left + xaxis._offset + xaxis.d2p(x), box.top + yaxis._offset + yaxis.d2p(y)];
 }
 
 /** Select all that is in view, and go on to its list. */
 async function listView() {
-  const [x0, x1, y0, y1] = view;
+  const [x0, x1, y0, y1] = current.view;
   const [dx, dy] = [0.01 * (x1 - x0), 0.01 * (y1 - y0)];
-  remember("sel", shapeText({ range: { x: [x0 + dx, x1 - dx], y: [y0 + dy, y1 - dy] } }, (x1 - x0) / target.clientWidth), true);
+  remember("sel", shapeText({ range: { x: [x0 + dx, x1 - dx], y: [y0 + dy, y1 - dy] } }, unit()), true);
   await refreshBeside();
   document.querySelector("#beside a")?.focus();
-}
-
-function listenToMap() {
-  target.on("plotly_relayout", (change) => { if (Object.keys(change).some((name) => name.includes("axis"))) keepView(); });
-  const say = (event) => { const name = pointed(event); if (name) showFeature(`${figure.features}/${name}`, pixel(event)); return name; };
-  let touched = false, tapped;
-  target.addEventListener("pointerdown", (event) => { touched = event.pointerType === "touch"; }, true);
-  target.on("plotly_hover", say);
-  target.on("plotly_unhover", () => { if (!touched) hideHover(); });
-  // With a finger nothing is pointed at before it is tapped: the first tap says what is there, the second opens it.
-  target.on("plotly_click", (event) => {
-    const name = say(event);
-    if (!name) return;
-    if (!touched || tapped === name) location.href = `${figure.pages}/${name}`;
-    tapped = name;
-  });
-  target.on("plotly_selected", (event) => {
-    const text = shapeText(event, (view[1] - view[0]) / target.clientWidth);
-    if (text) choose(text);
-  });
-  let pressed;
-  target.addEventListener("mousedown", (event) => { pressed = [event.clientX, event.clientY]; }, true);
-  addEventListener("mouseup", (event) => {
-    const still = pressed && Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]) < 4;
-    pressed = undefined;
-    if (still && tool === "pan" && cellsAt(event).length) zoom(3, place(event));
-  }, true);
-  target.addEventListener("mousemove", (event) => {
-    if (shown?.kind !== "cells" || event.buttons) return;
-    const counts = cellsAt(event);
-    if (counts.length) showCell(counts, [event.clientX, event.clientY]); else hideHover();
-  });
-  target.addEventListener("mouseleave", hideHover);
-  map.addEventListener("keydown", (event) => {
-    const action = KEYS[event.key];
-    if (!action || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    event.stopPropagation();
-    action();
-  });
 }
 
 function choose(text) {
@@ -238,9 +138,9 @@ function choose(text) {
 }
 
 function use(name) {
-  tool = name;
+  current.tool = name;
   for (const button of tools) button.setAttribute("aria-pressed", String(button.dataset.tool === name));
-  Plotly.relayout(target, { dragmode: name });
+  Plotly.relayout(current.target, { dragmode: name });
 }
 
 function toggle(chip) {
@@ -284,11 +184,11 @@ function restore() {
 }
 
 async function back() {
-  state = new URLSearchParams(location.search);
+  readAddress();
   restore();
-  view = wantedView();
+  current.view = wantedView();
   await refreshBeside().catch(fail);
-  view = seen();
+  readView();
   look();
 }
 
@@ -305,18 +205,17 @@ async function start() {
   note.textContent = "Loading the map …";
   try {
     Plotly = await plotly();
-    target = map.appendChild(document.createElement("div"));
-    target.className = "map-target";
+    current.target = map.appendChild(Object.assign(document.createElement("div"), { className: "map-target" }));
     restore();
     readMarks();
-    view = wantedView();
-    await Plotly.newPlot(target, traces(), layout(), { displayModeBar: false, responsive: true, scrollZoom: true, doubleClick: false });
-    view = seen();
-    listenToMap();
+    current.view = wantedView();
+    await Plotly.newPlot(current.target, traces(), layout(), LOOK);
+    readView();
+    listenToMap({ onView: keepView, onShape: choose });
     listenToControls();
     for (const control of document.querySelectorAll(".map-bar :disabled")) control.disabled = false;
     await look();
-    if (shown || !visible().length) note.parentElement.hidden = true;
+    if (current.answer || !visible().length) note.parentElement.hidden = true;
     document.querySelector("[data-how]").hidden = false;
   } catch (error) {
     fail(error);
