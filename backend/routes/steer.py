@@ -1,15 +1,12 @@
 """Steering: the page with its form, and the stream of events behind it."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Query, Request, Response
-from fastapi.responses import RedirectResponse
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import RedirectResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from backend.clients import ClientDep, know_again
-from backend.connections import while_connected
 from backend.dependencies import EngineDep, LibraryDep, RunsDep, SettingsDep
 from backend.errors import not_found, retry_headers, status_of
 from backend.openings import openings
@@ -23,25 +20,22 @@ from data.errors import MonosemaError
 
 router = APIRouter(tags=["live"])
 
+PATIENCE = 1.0
+"""Seconds after which a form that waits for its result looks whether its browser is still there."""
 
-async def begin_run(
+
+@router.post("/api/v1/steer", response_class=StreamingResponse)
+async def steer(
     body: SteerBody, client: ClientDep, runs: RunsDep, library: LibraryDep, settings: SettingsDep
-) -> SteerRun:
-    """The run that a request begins; a dependency, so that what is refused is answered with a status, not a stream."""
-    plan = await run_in_threadpool(make_plan, library, body, settings.max_new_tokens)
-    return await runs.begin(plan, client)
-
-
-@router.post("/api/v1/steer", response_class=EventSourceResponse)
-async def steer(run: Annotated[SteerRun, Depends(begin_run)]) -> AsyncIterator[ServerSentEvent]:
+) -> Response:
     """Write baseline (row 0) and steered text (row 1, or one row for each strength of a sweep) from the same seed.
 
     Answers server-sent events: `run` with the run's id and the address of its result, `queued` with the requests ahead,
     `started`, `token` for every token that a row has read (the prompt's first, with probability null), `end` of a row,
     then `done`, `error` or `cancelled`. Who loses the connection goes on at the run's own address.
     """
-    async for event in stream(run):
-        yield event
+    plan = await run_in_threadpool(make_plan, library, body, settings.max_new_tokens)
+    return stream(await runs.begin(plan, client))
 
 
 @router.get("/steer", include_in_schema=False)
@@ -71,7 +65,7 @@ async def steer_form(
     try:
         plan = await run_in_threadpool(make_plan, library, to_body(form, chips), settings.max_new_tokens)
         run = await runs.begin(plan, client)
-        problem, status = await while_connected(request, _ending(run))
+        problem, status = await _wait(request, run)
     except MonosemaError as error:
         page = await _page(request, form, chips, str(error), status_of(error))
         page.headers.update(retry_headers(error))
@@ -81,14 +75,17 @@ async def steer_form(
     return RedirectResponse(f"/r/{run.result}", 303)
 
 
-async def _ending(run: SteerRun) -> tuple[str, int]:
-    """Listen to a run until it is closed. Returns what went wrong, and its status."""
-    async for event in run.follow():
-        if event.name == "error":
+async def _wait(request: Request, run: SteerRun) -> tuple[str, int]:
+    """Listen to a run until it is closed; the browser may go away. Returns what went wrong, and its status."""
+    async for event in run.follow(heartbeat=PATIENCE):
+        if event is None:
+            if await request.is_disconnected():
+                break
+        elif event.name == "error":
             return event.data["detail"], event.data["status"]
-        if event.name == "cancelled":
+        elif event.name == "cancelled":
             return event.data["detail"], 503
-        if event.name == "done" and event.data["note"]:
+        elif event.name == "done" and event.data["note"]:
             return event.data["note"], 503
     return "", 200
 

@@ -86,7 +86,7 @@ async function listen(run, tell) {
     const blocks = (rest + value).split("\n\n");
     rest = blocks.pop();
     for (const block of blocks) {
-      const [, name, data, id] = block.match(/^event: (\w+)\ndata: (.*)\nid: (\d+)$/) ?? [];
+      const [, id, name, data] = block.match(/^id: (\d+)\nevent: (\w+)\ndata: (.*)$/) ?? [];
       if (!name) continue; // a sign of life
       const content = JSON.parse(data);
       run.last = Number(id);
