@@ -4,13 +4,13 @@ Shapes: L tokens of the prompt, K active pairs, U distinct active features, A th
 """
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
+from cachetools import LRUCache
 
 from backend.attribution import Attributed, Changed, Fired, LikelyToken, MovedToken, Outcome, Question
 from backend.catalogue import OpenRun, OpenSAE
@@ -73,7 +73,7 @@ class Attributor:
 
     def __init__(self, models: Models, reader: Reader) -> None:
         self._models, self._reader = models, reader
-        self._outcomes: OrderedDict[tuple[ModelKey, Prompt, tuple[Path, ...], Question], Outcome] = OrderedDict()
+        self._outcomes: LRUCache[tuple[ModelKey, Prompt, tuple[Path, ...], Question], Outcome] = LRUCache(REMEMBERED)
 
     def likely(self, run: OpenRun, prompt: Prompt, position: int | None, number: int) -> list[LikelyToken]:
         """The most probable tokens after a position of a prompt, the last by default."""
@@ -96,9 +96,6 @@ class Attributor:
                 yield None
                 if outcome is not None:
                     self._outcomes[key] = outcome
-            if len(self._outcomes) > REMEMBERED:
-                self._outcomes.popitem(last=False)
-        self._outcomes.move_to_end(key)
         yield self._outcomes[key]
 
     def fired(self, sae: OpenSAE, index: int, tokens: Sequence[int]) -> Iterator[Fired | None]:

@@ -3,9 +3,10 @@
 Shapes: L tokens of the prompt, K of them kept, D width.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+
+from cachetools import LRUCache
 
 from backend.catalogue import OpenRun, OpenSAE
 from backend.engine_models import Loaded, ModelKey, Models, models_errors, sink_norm
@@ -21,7 +22,7 @@ class Reader:
 
     def __init__(self, settings: Settings, models: Models) -> None:
         self._settings, self.models = settings, models
-        self._readings: OrderedDict[tuple[ModelKey, Prompt, tuple[Path, ...]], Reading] = OrderedDict()
+        self._readings: LRUCache[tuple[ModelKey, Prompt, tuple[Path, ...]], Reading] = LRUCache(REMEMBERED)
 
     def tokenize(self, run: OpenRun, prompt: Prompt, room: int) -> list[int]:
         """The model's exact tokens, one BOS first, see `Engine.tokenize`."""
@@ -33,9 +34,6 @@ class Reader:
         key = (loaded.key, prompt, tuple(sae.folder for sae in saes))
         if key not in self._readings:
             self._readings[key] = self._compute(loaded, saes, prompt)
-            if len(self._readings) > REMEMBERED:
-                self._readings.popitem(last=False)
-        self._readings.move_to_end(key)
         return self._readings[key]
 
     def _tokenize(self, loaded: Loaded, prompt: Prompt, room: int) -> tuple[list[int], range]:
