@@ -31,6 +31,8 @@ OPEN_PER_CLIENT = 2
 """One that runs and one that waits."""
 FIRST_LISTENER_SECONDS = 5.0
 """Time for the first listener to come, who is on the way when a run begins."""
+HEARTBEAT_SECONDS = 15.0
+"""Longest silence towards somebody who listens."""
 REMEMBERED = 64
 """Closed runs whose events can still be fetched, by somebody who lost the connection."""
 
@@ -110,7 +112,7 @@ class SteerRun:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(max(at_least, self._grace), self.cancel, "Nobody listened any more.")
 
-    async def follow(self, after: int = 0, heartbeat: float = 15.0) -> AsyncIterator[RunEvent | None]:
+    async def follow(self, after: int = 0) -> AsyncIterator[RunEvent | None]:
         """All events from number `after` + 1 to the last. None says that nothing has happened for a while."""
         self._num_listeners += 1
         if self._timer is not None:
@@ -123,7 +125,9 @@ class SteerRun:
                     after += 1
                 if not self.is_open:
                     return
-                if not await _within(news, heartbeat):
+                try:
+                    await asyncio.wait_for(news.wait(), HEARTBEAT_SECONDS)
+                except TimeoutError:
                     yield None
         finally:
             self._num_listeners -= 1
@@ -245,12 +249,3 @@ def _told(event: SteerEvent) -> tuple[str, dict[str, Any]]:
     if isinstance(event, Ended):
         return "end", {**asdict(event), "note": ENDINGS[event.reason]}
     return NAMES[type(event)], asdict(event)
-
-
-async def _within(news: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await news.wait()
-    except TimeoutError:
-        return False
-    return True

@@ -70,7 +70,11 @@ async def cancel_run(run: SteerRunDep) -> RunInfo:
 
 
 def stream(run: SteerRun, after: int = 0) -> Response:
-    """The events of a run as they come."""
+    """The events of a run as they come.
+
+    Not by `fastapi.sse`: its endpoints fail over a client who leaves while events are on the way (FastAPI's discussion
+    15725), and the run would go on counting that listener.
+    """
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(_lines(run.follow(after)), media_type="text/event-stream", headers=headers)
 

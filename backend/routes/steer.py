@@ -7,6 +7,7 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from backend.clients import ClientDep, know_again
+from backend.connections import while_connected
 from backend.dependencies import EngineDep, LibraryDep, RunsDep, SettingsDep
 from backend.errors import not_found, retry_headers, status_of
 from backend.openings import openings
@@ -19,9 +20,6 @@ from backend.templates import render
 from data.errors import MonosemaError
 
 router = APIRouter(tags=["live"])
-
-PATIENCE = 1.0
-"""Seconds after which a form that waits for its result looks whether its browser is still there."""
 
 
 @router.post("/api/v1/steer", response_class=StreamingResponse)
@@ -65,7 +63,7 @@ async def steer_form(
     try:
         plan = await run_in_threadpool(make_plan, library, to_body(form, chips), settings.max_new_tokens)
         run = await runs.begin(plan, client)
-        problem, status = await _wait(request, run)
+        problem, status = await while_connected(request, _ending(run))
     except MonosemaError as error:
         page = await _page(request, form, chips, str(error), status_of(error))
         page.headers.update(retry_headers(error))
@@ -75,19 +73,12 @@ async def steer_form(
     return RedirectResponse(f"/r/{run.result}", 303)
 
 
-async def _wait(request: Request, run: SteerRun) -> tuple[str, int]:
-    """Listen to a run until it is closed; the browser may go away. Returns what went wrong, and its status."""
-    async for event in run.follow(heartbeat=PATIENCE):
-        if event is None:
-            if await request.is_disconnected():
-                break
-        elif event.name == "error":
-            return event.data["detail"], event.data["status"]
-        elif event.name == "cancelled":
-            return event.data["detail"], 503
-        elif event.name == "done" and event.data["note"]:
-            return event.data["note"], 503
-    return "", 200
+async def _ending(run: SteerRun) -> tuple[str, int]:
+    """Listen to a run until it is closed. Returns what went wrong, "" for nothing, and its status."""
+    async for _ in run.follow():
+        pass
+    last = run.events[-1].data
+    return last.get("detail") or last["note"], last.get("status", 503)
 
 
 async def _page(request: Request, form: SteerForm, chips: list[Chip], problem: str, status: int) -> Response:
