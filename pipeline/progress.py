@@ -4,39 +4,20 @@ All of it goes to stderr, so that stdout holds results alone.
 """
 
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
 from rich.console import Console
-from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
-from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 10.0
 """Where there is no terminal, one line in this time."""
-
+SPEED_SECONDS = 120.0
+"""The rate, and with it the time left, is that of so many seconds past."""
 
 _listeners: list[Callable[[], None]] = []
-
-
-class Progress(ABC):
-    """What a step calls as it goes."""
-
-    def advance(self, amount: float = 1, **values: float | str) -> None:
-        """`amount` more is done; `values` (a loss, say) are shown beside it until others come."""
-        self.show(amount, values)
-        for listener in _listeners:
-            listener()
-
-    @abstractmethod
-    def show(self, amount: float, values: dict[str, float | str]) -> None:
-        """Tell a person."""
-
-    @abstractmethod
-    def close(self, *, finished: bool) -> None:
-        """Say for the last time how far it came."""
 
 
 @cache
@@ -50,14 +31,75 @@ def log(message: str) -> None:
     console().print(message, markup=False, soft_wrap=True)
 
 
+class Progress:
+    """What a step calls as it goes."""
+
+    def __init__(
+        self,
+        description: str,
+        total: float | None,
+        unit: str,
+        *,
+        done: float = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._unit, self._first, self._clock, self._last_line = unit, done, clock, clock()
+        self._values: dict[str, float | str] = {}
+        self._rich = RichProgress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=28),
+            TextColumn("{task.fields[state]}", markup=False),
+            console=console(),
+            transient=True,
+            speed_estimate_period=SPEED_SECONDS,
+            get_time=clock,
+        )
+        self._rich.advance(self._rich.add_task(description, total=total, state=""), done)
+        self._task = self._rich.tasks[0]
+        if console().is_terminal:
+            self._rich.start()
+
+    def advance(self, amount: float = 1, **values: float | str) -> None:
+        """`amount` more is done; `values` (a loss, say) are shown beside it until others come."""
+        self._values.update(values)
+        self._rich.advance(self._task.id, amount)
+        self._rich.update(self._task.id, state=self._state())
+        if not console().is_terminal and self._clock() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = self._clock()
+            log(f"{self._task.description}: {self._state()}")
+        for listener in _listeners:
+            listener()
+
+    def close(self, *, finished: bool) -> None:
+        """Put a line in the place of the bar: how far it came, in which time."""
+        if console().is_terminal:
+            self._rich.stop()
+        seconds = self._task.elapsed or 0.0
+        parts = [f"{format_number(self._task.completed)} {self._unit} in {format_seconds(seconds)}"]
+        if seconds:
+            parts.append(self._rate((self._task.completed - self._first) / seconds))
+        stopped = "" if finished else "stopped after "
+        log(f"{self._task.description}: {stopped}{', '.join([*parts, *format_values(self._values)])}")
+
+    def _state(self) -> str:
+        """How much is done, how fast, the time left and the values."""
+        task = self._task
+        of, share = (f" of {format_number(task.total)}", f" ({task.percentage:.0f}%)") if task.total else ("", "")
+        parts = [f"{format_number(task.completed)}{of} {self._unit}{share}"]
+        if task.speed is not None:
+            parts.append(self._rate(task.speed))
+        if task.time_remaining is not None:
+            parts.append(f"{format_seconds(task.time_remaining)} left")
+        return ", ".join([*parts, *format_values(self._values)])
+
+    def _rate(self, speed: float) -> str:
+        return f"{format_number(speed)} {self._unit}/s"
+
+
 @contextmanager
 def track(description: str, total: float | None, unit: str = "tok", *, done: float = 0) -> Iterator[Progress]:
     """Show the progress of a step of `total` units (None: not known), of which an earlier attempt did `done`."""
-    progress: Progress
-    if console().is_terminal:
-        progress = Bar(description, total, unit, done=done)
-    else:
-        progress = Lines(description, total, unit, done=done)
+    progress = Progress(description, total, unit, done=done)
     try:
         yield progress
     except BaseException:
@@ -74,96 +116,6 @@ def listening(listener: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         _listeners.remove(listener)
-
-
-class Lines(Progress):
-    """A line every ten seconds, and one at the end."""
-
-    def __init__(
-        self,
-        description: str,
-        total: float | None,
-        unit: str,
-        *,
-        done: float = 0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.description, self.total, self.unit = description, total, unit
-        self.done = self._first = done
-        self._values: dict[str, float | str] = {}
-        self._clock = clock
-        self._start = self._last_line = clock()
-
-    def show(self, amount: float, values: dict[str, float | str]) -> None:
-        self.done += amount
-        self._values.update(values)
-        now = self._clock()
-        if now - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._last_line = now
-            log(self._line(now - self._start))
-
-    def close(self, *, finished: bool) -> None:
-        seconds = self._clock() - self._start
-        took = f"{format_number(self.done)} {self.unit} in {format_seconds(seconds)}"
-        parts = [took, *([self._rate(seconds)] if seconds else []), *format_values(self._values)]
-        log(f"{self.description}: {'' if finished else 'stopped after '}{', '.join(parts)}")
-
-    def _line(self, seconds: float) -> str:
-        if self.total:
-            rate = (self.done - self._first) / seconds
-            left = f"{format_seconds((self.total - self.done) / rate)} left" if rate > 0 else "time left not known"
-            share = (
-                f"{format_number(self.done)} of {format_number(self.total)} {self.unit} ({self.done / self.total:.0%})"
-            )
-            parts = [share, self._rate(seconds), left]
-        else:
-            parts = [f"{format_number(self.done)} {self.unit}", self._rate(seconds)]
-        return f"{self.description}: " + ", ".join([*parts, *format_values(self._values)])
-
-    def _rate(self, seconds: float) -> str:
-        return f"{format_number((self.done - self._first) / seconds)} {self.unit}/s"
-
-
-class Bar(Progress):
-    """A bar that is drawn again in place."""
-
-    def __init__(self, description: str, total: float | None, unit: str, *, done: float = 0) -> None:
-        self._values: dict[str, float | str] = {}
-        self._rich = RichProgress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=28),
-            TextColumn("{task.percentage:>3.0f}%" if total else ""),
-            _DoneColumn(unit),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[values]}", markup=False),
-            console=console(),
-            speed_estimate_period=20,
-        )
-        self._task = self._rich.add_task(f"{description:<12}", total=total, values="")
-        self._rich.update(self._task, completed=done)
-        self._rich.start()
-
-    def show(self, amount: float, values: dict[str, float | str]) -> None:
-        self._values.update(values)
-        self._rich.update(self._task, advance=amount, values=" ".join(format_values(self._values)))
-
-    def close(self, *, finished: bool) -> None:
-        if finished:
-            self._rich.update(self._task, total=self._rich.tasks[0].completed)
-        self._rich.stop()
-
-
-class _DoneColumn(ProgressColumn):
-    """How much is done, and how fast."""
-
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self._unit = unit
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        rate = f" {format_number(speed)} {self._unit}/s" if speed else ""
-        return Text(f"{format_number(task.completed)} {self._unit}{rate}")
 
 
 def format_values(values: dict[str, float | str]) -> list[str]:
