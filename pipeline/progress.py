@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from functools import cache
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn
-from rich.progress import Progress as RichProgress
 
 SECONDS_BETWEEN_LINES = 10.0
 """Where there is no terminal, one line in this time."""
@@ -43,12 +41,14 @@ class Progress:
         done: float = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        from rich import progress as rich  # here, for most commands show none
+
         self._unit, self._first, self._clock, self._last_line = unit, done, clock, clock()
         self._values: dict[str, float | str] = {}
-        self._rich = RichProgress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=28),
-            TextColumn("{task.fields[state]}", markup=False),
+        self._rich = rich.Progress(
+            rich.TextColumn("{task.description}", markup=False),
+            rich.BarColumn(bar_width=28),
+            rich.TextColumn("{task.fields[state]}", markup=False),
             console=console(),
             transient=True,
             speed_estimate_period=SPEED_SECONDS,
