@@ -7,44 +7,75 @@ from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from backend import assets, errors
-from backend.catalogue import Library
-from backend.engine import Engine
-from backend.guards import BodyLimit, KnownHost, SameOrigin
-from backend.list_store import ListStore
-from backend.routes import (
-    attribution,
-    compare,
-    downloads,
-    examples,
-    feature_pages,
-    features,
-    health,
-    list_api,
-    lists,
-    maps,
-    pages,
-    prompt_search,
-    prompts,
-    results,
-    runs,
-    saes,
-    search,
-    steer,
-    try_text,
-)
-from backend.security import SecurityHeaders
+import backend.attribution.api
+import backend.attribution.example_api
+import backend.attribution.routes
+import backend.features.api
+import backend.features.routes
+import backend.features.try_text
+import backend.home.routes
+import backend.lists.api
+import backend.lists.routes
+import backend.map.routes
+import backend.prompts.api
+import backend.prompts.routes
+import backend.saes.api
+import backend.saes.routes
+import backend.search.prompts_api
+import backend.search.prompts_routes
+import backend.search.words_routes
+import backend.splitting.routes
+import backend.steering.api
+import backend.steering.routes
+import backend.web.docs
+import backend.web.health
+from backend.engine.engine import Engine
+from backend.html import assets
+from backend.lists.store import ListStore
+from backend.prompts.store import StoredPrompts
+from backend.published.catalogue import Library
 from backend.settings import Settings
-from backend.steering_results import Results
-from backend.steering_runs import Runs
-from backend.stored_prompts import StoredPrompts
-from backend.turns import Turns
+from backend.steering.results import Results
+from backend.steering.runs import Runs
+from backend.web import problems
+from backend.web.clients import Turns
+from backend.web.middleware import BodyLimit, KnownHost, SameOrigin, SecurityHeaders
 from data import __version__
-from data.sql import connect
+from data.sql.database import connect
 
 OPENAPI = "/api/v1/openapi.json"
 COMPRESSION_LEVEL = 4
 """Of answers made on the spot: 9 would take longer than making most pages."""
+
+
+ROUTERS = (
+    # Before the search by words, which takes every other search.
+    backend.search.prompts_routes.pages,
+    backend.web.health.router,
+    assets.router,
+    backend.saes.api.router,
+    backend.features.api.router,
+    backend.attribution.example_api.router,
+    backend.map.routes.router,
+    backend.splitting.routes.router,
+    backend.lists.api.router,
+    backend.lists.routes.router,
+    backend.search.words_routes.router,
+    backend.prompts.api.router,
+    backend.prompts.routes.router,
+    backend.search.prompts_api.router,
+    backend.search.prompts_routes.router,
+    backend.attribution.api.router,
+    backend.steering.api.router,
+    backend.steering.routes.router,
+    backend.features.try_text.router,
+    backend.home.routes.router,
+    # Last, for they take what is left of /api, and any two or three words.
+    backend.web.docs.router,
+    backend.attribution.routes.router,
+    backend.features.routes.router,
+    backend.saes.routes.router,
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -59,7 +90,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings or Settings()
     app.state.assets = assets.Assets()
-    errors.install(app)
+    problems.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(SameOrigin)
     app.add_middleware(KnownHost, trusted=app.state.settings.trusted_hosts)
@@ -67,16 +98,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     # Here and not in uvicorn's own configuration, so that it holds however the app is served.
     app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=app.state.settings.trusted_proxies)
-    # Before the search by words, which takes every other search.
-    app.include_router(prompt_search.pages)
-    reading = (health, assets, saes, downloads, features, examples, maps, compare, list_api, lists, search)
-    for module in (*reading, prompts, prompt_search, attribution, steer, runs, results, try_text):
-        app.include_router(module.router)
-    # Last, for they take what is left of /api, and any two or three words.
-    app.include_router(pages.router)
-    app.include_router(examples.pages)
-    app.include_router(feature_pages.pages)
-    app.include_router(saes.pages)
+    for router in ROUTERS:
+        app.include_router(router)
     return app
 
 

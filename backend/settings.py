@@ -7,7 +7,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.layout import StorePaths, default_store
-from data.sql import database_url
+from data.sql.database import database_url
 
 
 class Settings(BaseSettings):
@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     """Lists of features that are kept, in SQL."""
     trusted_hosts: str = ""
     """Names, with commas between, under which the server may be asked beside localhost and any network address; "*" is
-    any name. A name that somebody else controls could lead a visitor's browser here, see backend/guards.py."""
+    any name. A name that somebody else controls could lead a visitor's browser here, see backend/web/middleware.py."""
 
     @property
     def paths(self) -> StorePaths:

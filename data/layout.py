@@ -1,14 +1,14 @@
 """Where everything lies below the store. Every path of the project is spelled here, once.
 
 store/
-    monosema.sqlite                    what is published (see data/sql.py)
+    monosema.sqlite                    what is published (see data/sql/records.py)
     models/{slug}/                     language models in safetensors, with their tokenizer
     corpora/{slug}/                    the files of a fetched corpus
     runs/{run}/{stage}/                one artifact with its manifest.json (see data/manifests.py)
     published/{run}/{key}/             one published state, with manifest.json and rows.json (what SQL shall hold of it)
-    published/{run}/{key}/lance/       LanceDB tables (see data/vectors.py)
-    published/{run}/{key}/rows/        what pages read by number (see data/rows.py)
-    published/{run}/{key}/map/         points of the map and their counts (see data/maps.py)
+    published/{run}/{key}/lance/       LanceDB tables (see data/published/tables.py)
+    published/{run}/{key}/rows/        what pages read by number (see data/published/rows.py)
+    published/{run}/{key}/map/         points of the map and their counts (see data/published/maps.py)
     published/{run}/{key}/saes/{sae}/  SAE weights as published: cfg.json, sae.safetensors
 """
 

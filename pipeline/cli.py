@@ -12,9 +12,9 @@ import typer
 
 from data.errors import ConfigError, MonosemaError
 from data.layout import RunPaths, StorePaths, default_store
-from pipeline.config import Recipe, load_recipe
 from pipeline.models.errors import ModelError
 from pipeline.progress import log
+from pipeline.recipe import Recipe, load_recipe
 from pipeline.runs import STAGES, run_stage, run_stages
 
 INTERRUPTED = 130
@@ -74,7 +74,7 @@ def run_command(
     loaded, paths = _open(recipe, set_, store)
     run_stages(loaded, paths, until)
     if until == STAGES[-1]:
-        from pipeline.summary import print_summary
+        from pipeline.commands.summary import print_summary
 
         print_summary(paths.store, paths.run, "")
 
@@ -93,7 +93,7 @@ for _name in STAGES:
 @app.command()
 def serve(host: HostOption = "127.0.0.1", port: PortOption = 8000, store: StoreOption = None) -> None:
     """Serve what is published."""
-    from pipeline import serving
+    from pipeline.commands import serving
 
     listener = serving.take_port(host, port)
     serving.require_published(_store(store))
@@ -109,12 +109,12 @@ def demo(
     store: StoreOption = None,
 ) -> None:
     """Run the sample recipe from nothing to a dashboard, and serve it."""
-    from pipeline import serving
+    from pipeline.commands import serving
 
     listener = serving.take_port(host, port) if serve else None
     loaded, paths = _open("sample", set_, store)
     run_stages(loaded, paths)
-    from pipeline.summary import print_summary  # loads LanceDB, which a port in use need not wait for
+    from pipeline.commands.summary import print_summary
 
     address = f"http://{host}:{listener.getsockname()[1] if listener else port}"
     print_summary(paths.store, paths.run, address)
@@ -127,7 +127,7 @@ def demo(
 @app.command()
 def plan(recipe: RecipeOption = "sample", set_: SetOption = None, store: StoreOption = None) -> None:
     """Say what a recipe needs: tokens, disk and memory."""
-    from pipeline.plan import print_plan
+    from pipeline.commands.plan import print_plan
 
     print_plan(*_open(recipe, set_, store))
 
@@ -141,7 +141,7 @@ def doctor(
     store: StoreOption = None,
 ) -> None:
     """Prove a published run: compute samples of it anew and compare."""
-    from pipeline.doctor import run_doctor
+    from pipeline.doctor.doctor import run_doctor
 
     if not run_doctor(_store(store), run, deep):
         raise SystemExit(1)
@@ -154,7 +154,7 @@ def export_command(
     store: StoreOption = None,
 ) -> None:
     """Write a published run to one file."""
-    from pipeline.archive import export_run
+    from pipeline.publishing.archive import export_run
 
     log(f"run '{export_run(_store(store), run, target)}' is in {target}")
 
@@ -164,7 +164,7 @@ def import_command(
     source: Annotated[Path, typer.Argument(help="A file that `export` wrote.")], store: StoreOption = None
 ) -> None:
     """Publish the run of an exported file in this store."""
-    from pipeline.archive import import_run
+    from pipeline.publishing.archive import import_run
 
     log(f"run '{import_run(_store(store), source)}' is published: `monosema serve` shows it")
 

@@ -15,8 +15,8 @@ import data
 import pipeline
 from data.layout import RunPaths
 from data.manifests import Manifest, digest, find_stage
-from pipeline.config import Recipe
 from pipeline.progress import format_seconds, log
+from pipeline.recipe import Recipe
 
 STAGES = (
     "fetch",
@@ -56,7 +56,7 @@ def run_stage(name: str, recipe: Recipe, paths: RunPaths) -> Manifest:
 
 def is_complete(recipe: Recipe, paths: RunPaths) -> bool:
     """Whether this recipe was run to the end by this code, and all of it stands and is published."""
-    from pipeline.published import is_visible, stands
+    from data.published.state import is_visible, stands
     from pipeline.stages import fetch
 
     receipt = _read_receipt(paths)

@@ -20,8 +20,8 @@ from data import ARTIFACT_VERSION, __version__
 from data.errors import ArtifactError, StorageError
 from data.layout import MANIFEST_NAME, RunPaths
 from data.manifests import Manifest, digest, find_stage, hash_folder, require_stage, write_manifest
-from pipeline.config import Recipe
 from pipeline.progress import listening
+from pipeline.recipe import Recipe
 
 KEY_FILE = ".key"
 SECONDS_FILE = ".seconds"

@@ -15,7 +15,7 @@ def sample_store(tmp_path_factory: pytest.TempPathFactory) -> StorePaths:
 
     They are fetched into the default store once, as `make demo` does, and linked into this one.
     """
-    from pipeline.config import load_recipe
+    from pipeline.recipe import load_recipe
     from pipeline.stages import fetch
 
     source = default_store()
@@ -35,8 +35,8 @@ def store(tmp_path: Path) -> StorePaths:
 
 @pytest.fixture(scope="session")
 def published_store(tmp_path_factory: pytest.TempPathFactory) -> StorePaths:
-    """A store with one published fake run, see tests/fake_run.py. Shared: do not change it."""
-    from tests.fakes import publish_fake_run
+    """A store with one published fake run, see tests/support/fake_run.py. Shared: do not change it."""
+    from tests.support.fakes import publish_fake_run
 
     store = StorePaths(tmp_path_factory.mktemp("published") / "store")
     publish_fake_run(store)

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from pipeline.config import CorpusConfig
 from pipeline.corpus import jsonl, parquet, text
 from pipeline.corpus.document import Source
 from pipeline.corpus.files import find_files
 from pipeline.corpus.huggingface import HuggingFaceDataset
 from pipeline.corpus.sample import SampleCorpus
+from pipeline.recipe import CorpusConfig
 
 SUFFIXES = {"text": text.SUFFIXES, "jsonl": jsonl.SUFFIXES, "parquet": parquet.SUFFIXES}
 """How the names of files end that a source reads."""

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from data.documents import document_id
+from data.artifacts.corpus import document_id
 from data.errors import CorpusError
 
 State = dict[str, Any]

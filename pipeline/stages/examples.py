@@ -1,6 +1,6 @@
 """Stage `examples`: what every feature of every SAE fires on, from one pass over the corpus for all of them together.
 
-Definitions and memory: pipeline/selection.py, pipeline/contrast.py and pipeline/windows.py. A second pass fills in the
+Definitions and memory: selection.py, contrast.py and windows.py of pipeline/examples. A second pass fills in the
 windows. A run that was killed starts again.
 """
 
@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from data.documents import TokenizedCorpus
-from data.records import EXAMPLE_KINDS
-from pipeline.config import Recipe
-from pipeline.contrast import ContrastSearch, Occurrences
-from pipeline.example_files import write_examples, write_statistics
+from data.artifacts.corpus import TokenizedCorpus
+from data.artifacts.features import EXAMPLE_KINDS
+from pipeline.activations.residuals import held_in_shards, residual_blocks
+from pipeline.arrays import Ints, pack_tokens
+from pipeline.examples.contrast import ContrastSearch, Occurrences
+from pipeline.examples.files import write_examples, write_statistics
+from pipeline.examples.selection import Candidates, FeatureSelection, Statistics, join
+from pipeline.examples.windows import WindowGather
 from pipeline.models.sae import SAE
 from pipeline.progress import track
-from pipeline.residuals import held_in_shards, residual_blocks
-from pipeline.selection import Candidates, FeatureSelection, Statistics, join
-from pipeline.shortlist import Ints, pack_tokens
+from pipeline.recipe import Recipe
 from pipeline.stage import Stage, Work
-from pipeline.windows import WindowGather
 
 BLOCK_TOKENS = 2048
 

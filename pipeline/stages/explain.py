@@ -12,19 +12,19 @@ import pyarrow as pa
 from torch import Tensor
 
 from data.arrow import read_arrow, write_arrow
-from data.documents import TokenizedCorpus
-from data.records import EXAMPLES_FILE, EXPLANATIONS, EXPLANATIONS_FILE, STATISTICS_FILE
-from pipeline.config import Recipe
-from pipeline.evidence import Background, read_evidence
-from pipeline.fetched import model_folder
-from pipeline.labels import Label, Labeller
+from data.artifacts.corpus import TokenizedCorpus
+from data.artifacts.features import EXAMPLES_FILE, EXPLANATIONS, EXPLANATIONS_FILE, STATISTICS_FILE
+from pipeline.activations.residuals import load_language_model
+from pipeline.fetching.local import model_folder
+from pipeline.labels.evidence import Background, read_evidence
+from pipeline.labels.rules import Label, Labeller
+from pipeline.labels.words import Words
+from pipeline.models.promoted import Promoted, promoted_tokens
 from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.progress import Progress, track
-from pipeline.promoted import Promoted, promoted_tokens
-from pipeline.residuals import load_language_model
+from pipeline.recipe import Recipe
 from pipeline.stage import Stage, Work
-from pipeline.words import Words
 
 FEATURES_PER_BATCH = 2048
 ORIGIN = "statistics"

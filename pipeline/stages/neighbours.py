@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from data.arrow import write_arrow
-from data.records import NEIGHBOURS_FILE, neighbours_schema
-from pipeline.config import Recipe
-from pipeline.decoders import cosine_tiles, load_directions, nearest
+from data.artifacts.features import NEIGHBOURS_FILE, neighbours_schema
+from pipeline.geometry.nearest import cosine_tiles, load_directions, nearest
 from pipeline.progress import track
+from pipeline.recipe import Recipe
 from pipeline.stage import Stage, Work
 
 
@@ -35,7 +35,10 @@ def _work(work: Work) -> dict[str, Any]:
 
 
 def neighbour_batches(directions: list[Tensor], k: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The table of data.records.neighbours_schema, one batch a tile. `directions`: norm-1 rows [F, D] of each SAE."""
+    """The table of data.artifacts.features.neighbours_schema, one batch a tile.
+
+    directions: norm-1 rows [F, D] of each SAE.
+    """
     sizes = [len(W_FD) for W_FD in directions]
     W_RD = torch.cat(directions)
     with track("neighbours", len(W_RD), "features") as progress:

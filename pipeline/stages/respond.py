@@ -9,18 +9,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, zip_longest
 from typing import Any
 
-from data.documents import TokenizedCorpus
-from data.records import RESPONSES_FILE
-from pipeline.candidates import Candidate, Features
-from pipeline.config import Recipe
-from pipeline.fetched import model_folder
+from data.artifacts.corpus import TokenizedCorpus
+from data.artifacts.features import RESPONSES_FILE
+from pipeline.activations.residuals import load_language_model
+from pipeline.fetching.local import model_folder
+from pipeline.influence.candidates import Candidate, Features
+from pipeline.influence.responses import Case, Response, Writer
 from pipeline.models.decoder import obstacle
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.progress import log, track
-from pipeline.residuals import load_language_model
-from pipeline.responses import Case, Response, Writer
+from pipeline.recipe import Recipe
 from pipeline.stage import Stage, Work
 
 BEST_OF_AN_OPENING = 2

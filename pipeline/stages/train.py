@@ -3,16 +3,22 @@
 Files: `{sae}/cfg.json`, `{sae}/sae.safetensors` and `{sae}/curve.json`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-from pipeline.config import Recipe
+from pipeline.activations.residuals import MOMENTS_FILE
+from pipeline.activations.rows import harvested_rows
 from pipeline.models.sae import Nonlinearity, SAEHeader
-from pipeline.residuals import MOMENTS_FILE, harvested_rows
+from pipeline.recipe import Recipe, SAEConfig
 from pipeline.stage import Stage, Work
-from pipeline.trainer import Normalisation, Trainee, Trainer
+from pipeline.training.architecture import Architecture
+from pipeline.training.relu import ReLU
+from pipeline.training.topk import BatchTopK, TopK
+from pipeline.training.trainee import Normalisation, Trainee
+from pipeline.training.trainer import Trainer
 
 NONLINEARITY: dict[str, Nonlinearity] = {"relu": "relu", "topk": "topk", "batchtopk": "jumprelu"}
 
@@ -61,3 +67,23 @@ def _header(recipe: Recipe, name: str, trainee: Trainee, normalisation: Normalis
 
 def _summary(trainee: Trainee) -> dict[str, float]:
     return {**trainee.curve.points[-1], "seconds": round(trainee.seconds, 2)}
+
+
+def describe(point: Mapping[str, float]) -> str:
+    """One point of a curve in words."""
+    return (
+        f"loss {point['loss']:7.1f}   L0 {point['l0']:7.1f}   explained variance {point['explained_variance']:.3f}"
+        f"   dead {point['dead_share']:.1%}"
+    )
+
+
+def make_architecture(config: SAEConfig, width: int, dead_window: int, options: Mapping[str, Any]) -> Architecture:
+    """The untrained autoencoder that a recipe asks for; `options` go to every architecture."""
+    if config.architecture == "relu":
+        return ReLU(config.num_features, width, l1_coefficient=config.l1_coefficient, **options)
+    kind = {"topk": TopK, "batchtopk": BatchTopK}[config.architecture]
+    assert config.k is not None, "checked where the recipe is made"
+    coefficient = config.auxiliary_coefficient
+    return kind(
+        config.num_features, width, k=config.k, auxiliary_coefficient=coefficient, dead_window=dead_window, **options
+    )

@@ -5,7 +5,7 @@ from fastapi.testclient import TestClient
 from starlette.middleware.gzip import GZipMiddleware
 
 from backend.app import create_app
-from backend.catalogue import Catalogue, OpenSAE
+from backend.published.catalogue import Catalogue, OpenSAE
 from backend.settings import Settings
 from data.layout import StorePaths
 

@@ -5,11 +5,11 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from starlette.types import Message
 
-from backend import errors
-from backend.catalogue import OpenSAE
-from backend.connections import CLIENT_GONE, while_connected
-from data.records import EXAMPLE_KINDS
-from tests.fake_run import DEAD, RARE
+from backend.published.catalogue import OpenSAE
+from backend.web import problems as errors
+from backend.web.clients import CLIENT_GONE, while_connected
+from data.artifacts.features import EXAMPLE_KINDS
+from tests.support.fake_run import DEAD, RARE
 
 FEATURE = "/api/v1/features/tiny/1-relu-64/3"
 

@@ -7,28 +7,32 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from backend import contexts, feature_page
 from backend.app import create_app
-from backend.assets import FRONTEND
-from backend.explore_page import ExplorePage
-from backend.home_page import HomePage
-from backend.search_page import SearchPage
-from backend.security import MAP, PLOTS, STRICT
+from backend.features import page as feature_page
+from backend.home.page import HomePage
+from backend.html import page as contexts
+from backend.html.assets import FRONTEND
+from backend.html.policies import MAP, PLOTS, STRICT
+from backend.map.page import ExplorePage
+from backend.saes.page import SAEPage
+from backend.search.words_page import SearchPage
 from backend.settings import Settings
+from backend.web.docs import DocsPage
+from backend.web.problems import ErrorPage
 from data.layout import StorePaths
-from tests.fake_run import DEAD, HOSTILE, MARKED, RARE
+from tests.support.fake_run import DEAD, HOSTILE, MARKED, RARE
 
 TEMPLATES = FRONTEND / "templates"
 PAGES = {
     "/": ("home/home.html", HomePage),
     "/search?q=a": ("search/search.html", SearchPage),
-    "/tiny/1-relu-64": ("saes/sae.html", contexts.SAEPage),
+    "/tiny/1-relu-64": ("saes/sae.html", SAEPage),
     "/tiny/1-relu-64/3": ("features/feature.html", feature_page.FeaturePage),
     "/tiny/1-relu-64/3?context=full": ("features/feature.html", feature_page.FeaturePage),
     "/tiny/1-relu-64/3?embed=1": ("features/embed.html", feature_page.EmbedPage),
     "/explore?f=tiny/1-relu-64/3": ("map/explore.html", ExplorePage),
-    "/docs": ("base/docs.html", contexts.DocsPage),
-    "/none": ("base/error.html", contexts.ErrorPage),
+    "/docs": ("base/docs.html", DocsPage),
+    "/none": ("base/error.html", ErrorPage),
 }
 FEATURE_PAGES = [
     f"/tiny/1-relu-256/{index}?kind={kind}" for index in (0, 3, RARE, MARKED) for kind in ("top", "contrast")
@@ -247,7 +251,7 @@ def test_pages_that_are_not_there_are_designed(pages):
 
 def test_a_failure_is_a_designed_page_without_secrets(published_store: StorePaths, monkeypatch, caplog):
     app: FastAPI = create_app(Settings(store=published_store.root, live=False))
-    monkeypatch.setattr("backend.routes.pages.home", lambda *published: 1 / 0)
+    monkeypatch.setattr("backend.home.routes.home", lambda *published: 1 / 0)
     with TestClient(app, raise_server_exceptions=False) as client:
         answer = client.get("/")
     assert answer.status_code == 500

@@ -10,11 +10,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pipeline.config import load_recipe
 from pipeline.models.attribution import Target, Trace, ablate, attribute, trace
 from pipeline.models.exact import ExactModel
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
+from pipeline.recipe import load_recipe
 from tests.benchmarks.bench_generate import random_sae
 from tests.benchmarks.bench_harvest import sample_model
 from tests.benchmarks.table import Row

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.documents import TokenizedCorpus
-from pipeline.config import ExamplesConfig
+from data.artifacts.corpus import TokenizedCorpus
+from pipeline.arrays import Ints, pack_tokens
+from pipeline.examples.selection import FeatureSelection
+from pipeline.examples.windows import WindowGather
 from pipeline.models.sae import SAE, SAEHeader
-from pipeline.selection import FeatureSelection
-from pipeline.shortlist import Ints, pack_tokens
-from pipeline.windows import WindowGather
+from pipeline.recipe import ExamplesConfig
 from tests.benchmarks.table import Row
-from tests.fakes import make_corpus
+from tests.support.fakes import make_corpus
 
 WIDTH, FEATURES, L0 = 576, 4096, 70
 DOCUMENTS, DOCUMENT_TOKENS = 40, 2048

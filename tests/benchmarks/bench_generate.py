@@ -9,13 +9,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pipeline.config import load_recipe
 from pipeline.models.decoder import Decoder
 from pipeline.models.generate import Row as Text
 from pipeline.models.generate import Sampling, generate
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE, SAEHeader
 from pipeline.models.steering import Clamp
+from pipeline.recipe import load_recipe
 from tests.benchmarks.bench_harvest import sample_model
 from tests.benchmarks.table import Row
 

@@ -16,12 +16,12 @@ from torch import nn
 from data.errors import ArtifactError
 from data.layout import RunPaths, StorePaths, default_store
 from data.manifests import require_stage
-from pipeline.config import Recipe, load_recipe
-from pipeline.fetched import model_folder
+from pipeline.fetching.local import model_folder
 from pipeline.models.language_model import LanguageModel
+from pipeline.recipe import Recipe, load_recipe
 from pipeline.stages import harvest
 from tests.benchmarks.table import Row
-from tests.fakes import make_corpus, put_manifest
+from tests.support.fakes import make_corpus, put_manifest
 
 ROUNDS = 3
 CORPUS_TOKENS = 40_000

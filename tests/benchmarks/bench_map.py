@@ -10,10 +10,10 @@ from fastapi.testclient import TestClient
 from backend.app import create_app
 from backend.settings import Settings
 from data.layout import StorePaths
-from data.maps import World
+from data.published.maps import World
 from tests.benchmarks.table import Row
-from tests.map_answers import read_answer
-from tests.synthetic_run import publish_synthetic_run
+from tests.support.map_answers import read_answer
+from tests.support.synthetic_run import publish_synthetic_run
 
 NUM_FEATURES = 1_000_000
 SHARES = (1.0, 0.5, 0.2, 0.1, 0.02)

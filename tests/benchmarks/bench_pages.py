@@ -20,12 +20,12 @@ from urllib.parse import urljoin
 
 import numpy as np
 
-from backend.catalogue import Library, OpenSAE
+from backend.published.catalogue import Library, OpenSAE
 from data.layout import STORE_VARIABLE, StorePaths
-from data.sql import connect, database_url
-from pipeline.serving import take_port
+from data.sql.database import connect, database_url
+from pipeline.commands.serving import take_port
 from tests.benchmarks.table import Row
-from tests.synthetic_run import publish_synthetic_run
+from tests.support.synthetic_run import publish_synthetic_run
 
 NUM_FEATURES = 1_000_000
 TARGETS = {False: (10.0, 40.0), True: (15.0, 60.0)}

@@ -11,7 +11,7 @@ from backend.app import create_app
 from backend.settings import Settings
 from data.layout import StorePaths
 from tests.benchmarks.table import Row
-from tests.synthetic_run import SyntheticRun, publish_synthetic_run
+from tests.support.synthetic_run import SyntheticRun, publish_synthetic_run
 
 NUM_FEATURES = 1_000_000
 REQUESTS, WARM_UP = 300, 30

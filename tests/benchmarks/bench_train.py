@@ -14,7 +14,7 @@ from pathlib import Path
 from data.errors import ArtifactError
 from data.layout import StorePaths, default_store
 from data.manifests import require_stage
-from pipeline.config import SAEConfig, load_recipe
+from pipeline.recipe import SAEConfig, load_recipe
 from tests.benchmarks.table import Row
 
 RECIPE = "sample"

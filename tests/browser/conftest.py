@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from backend.app import create_app
 from backend.settings import Settings
 from data.layout import StorePaths
-from tests.serving import serving
+from tests.support.serving import serving
 
 ARGUMENTS = [
     "--no-sandbox",

@@ -5,7 +5,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.fake_run import DEAD
+from tests.support.fake_run import DEAD
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Page]

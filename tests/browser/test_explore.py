@@ -6,11 +6,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from backend import map_selection, map_views
+from backend.map import selection as map_selection
+from backend.map import views as map_views
 from data.layout import StorePaths
-from data.vectors import PublishedRun
-from pipeline.published import open_published
-from tests.fake_run import MARKED
+from data.published.state import open_published
+from data.published.tables import PublishedRun
+from tests.support.fake_run import MARKED
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Page]

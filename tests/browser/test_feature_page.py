@@ -10,8 +10,8 @@ from starlette.applications import Starlette
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
-from tests.fake_run import DEAD, MARKED
-from tests.serving import serving
+from tests.support.fake_run import DEAD, MARKED
+from tests.support.serving import serving
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Page]

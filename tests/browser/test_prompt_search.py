@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from backend.engine import Engine
+from backend.engine.engine import Engine
 
 pytestmark = pytest.mark.browser
 OpenPage = Callable[..., Page]

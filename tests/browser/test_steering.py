@@ -9,8 +9,8 @@ from playwright.sync_api import Page, expect
 
 from backend.settings import Settings
 from data.layout import StorePaths
-from tests.proxy import Proxy, proxied
-from tests.steering import FEATURE, SECONDS, Server, brake, copied_database, steering_server, waiting
+from tests.support.proxy import Proxy, proxied
+from tests.support.steering import FEATURE, SECONDS, Server, brake, copied_database, steering_server, waiting
 
 OpenPage = Callable[..., Page]
 ASKED = f"/steer?f={FEATURE}:4&prompt=the+river&temperature=0&new_tokens=12"

@@ -13,7 +13,7 @@ import pytest
 from data.layout import StorePaths
 from data.manifests import load_manifest
 from pipeline.runs import STAGES
-from tests.models import save_tiny_model
+from tests.support.models import save_tiny_model
 
 RECIPE = """
 name = "{name}"

@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
-import pipeline.published
+import data.published.state
 from data.layout import RunPaths, StorePaths
 from data.manifests import Manifest
 from pipeline import runs
-from pipeline.config import Recipe, load_recipe
+from pipeline.recipe import Recipe, load_recipe
 from pipeline.stage import Stage, Work
 from pipeline.stages import fetch
 
@@ -34,8 +34,8 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return SimpleNamespace(run=Stage(name, work, lambda recipe: {"layer": recipe.model.layer}).run)
 
     monkeypatch.setattr(runs.importlib, "import_module", load)
-    monkeypatch.setattr(pipeline.published, "stands", lambda folder: True)
-    monkeypatch.setattr(pipeline.published, "is_visible", lambda paths, key: True)
+    monkeypatch.setattr(data.published.state, "stands", lambda folder: True)
+    monkeypatch.setattr(data.published.state, "is_visible", lambda paths, key: True)
     monkeypatch.setattr(fetch, "is_current", lambda recipe, paths, key: True)
     return names
 
@@ -70,9 +70,9 @@ def test_what_changed_is_seen(loaded: list[str], paths: RunPaths, monkeypatch: p
         case "files":
             monkeypatch.setattr(fetch, "is_current", lambda recipe, paths, key: False)
         case "published":
-            monkeypatch.setattr(pipeline.published, "stands", lambda folder: False)
+            monkeypatch.setattr(data.published.state, "stands", lambda folder: False)
         case "database":
-            monkeypatch.setattr(pipeline.published, "is_visible", lambda paths, key: False)
+            monkeypatch.setattr(data.published.state, "is_visible", lambda paths, key: False)
     assert not runs.is_complete(recipe, paths)
 
 

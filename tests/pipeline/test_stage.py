@@ -15,7 +15,7 @@ import pytest
 from data.errors import ArtifactError, StorageError
 from data.layout import MANIFEST_NAME, RunPaths, StorePaths
 from data.manifests import load_manifest
-from pipeline.config import Recipe, load_recipe
+from pipeline.recipe import Recipe, load_recipe
 from pipeline.stage import Stage, Work
 
 WorkFunction = Callable[[Work], dict[str, Any]]

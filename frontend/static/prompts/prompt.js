@@ -5,7 +5,7 @@ const reading = document.getElementById("reading");
 const status = document.getElementById("status");
 const PAUSE = 250;
 const PATIENCE = 400; // before the page says that it waits
-const LONG = 2000; // as in backend/stored_prompts.py: beyond, the text is stored and its address is short
+const LONG = 2000; // as in backend/prompts/store.py: beyond, the text is stored and its address is short
 let timer;
 let running;
 let shown = location.href;

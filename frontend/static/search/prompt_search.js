@@ -1,7 +1,7 @@
 // A search by prompts: there is always one more empty text to fill, and the page says that it waits.
 const form = document.getElementById("search");
 const status = document.getElementById("status");
-const MOST = 16; // as in backend/prompt_search_page.py
+const MOST = 16; // as in backend/search/prompts_page.py
 
 function more(list) {
   const texts = [...list.querySelectorAll("textarea")];

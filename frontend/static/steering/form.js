@@ -7,7 +7,7 @@ export const held = (form) => [...form.querySelectorAll(".held-one")].map((one) 
 }));
 
 const strengthOf = (one) => one.querySelector('input[name="s"]').value.trim();
-const LIMIT = 10; // as in backend/steering.py
+const LIMIT = 10; // as in backend/steering/plan.py
 const isOff = (text) => text === "" || text.toLowerCase() === "off";
 const NUMBERS = ["temperature", "top_p", "new_tokens", "seed"];
 

@@ -14,9 +14,9 @@ import pytest
 import zstandard
 
 from data.errors import CorpusError
-from pipeline.config import CorpusConfig
 from pipeline.corpus import open_source
 from pipeline.corpus.document import Document, Source
+from pipeline.recipe import CorpusConfig
 
 RECORDS = [{"text": f"text {n} é\u2028", "meta": {"pile_set_name": f"set {n % 3}"}} for n in range(20)]
 

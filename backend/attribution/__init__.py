@@ -1,0 +1,1 @@
+"""Which features caused an output, and what made a feature fire."""

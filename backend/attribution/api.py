@@ -1,0 +1,83 @@
+"""Attribution: which features caused an output."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from backend.attribution.ranking import MAX_ABLATIONS, SAEAttributions, join
+from backend.engine.requests import MAX_TEXT, Outcome, Prompt, Question, ReadToken
+from backend.html.tokens import token_text, token_texts
+from backend.published.lookup import named_saes
+from backend.web.clients import turn, while_connected
+from backend.web.dependencies import EngineDep, LibraryDep
+
+router = APIRouter(tags=["live"])
+
+
+class AttributionBody(BaseModel):
+    """A text, and an output of the model on it."""
+
+    text: Annotated[str, Field(max_length=MAX_TEXT)]
+    chat: bool = Field(False, description="Put the text into the model's chat template.")
+    target: str = Field(max_length=200, description="The next token to explain: a text that is one token, or #id.")
+    minus: str = Field("", max_length=200, description="A token whose logit is taken off; none by default.")
+    position: int | None = Field(None, ge=0, description="Token after which the target comes; the last by default.")
+    saes: list[str] = Field([], max_length=8, description="model/name each, all of one run; the first by default")
+    k: int = Field(50, ge=0, le=MAX_ABLATIONS, description="Features of each SAE to ablate: the largest attributions.")
+
+
+@dataclass(frozen=True)
+class TargetToken:
+    """A token of the target."""
+
+    token: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Attributions:
+    """What the features of a text have to do with an output."""
+
+    tokens: list[ReadToken]
+    position: int
+    """Token after which the target comes."""
+    target: TargetToken
+    minus: TargetToken | None
+    value: float
+    """The logit of the target, less that of `minus`."""
+    saes: list[SAEAttributions]
+
+
+@router.post("/api/v1/attribution")
+async def attribute(request: Request, body: AttributionBody, engine: EngineDep, library: LibraryDep) -> Attributions:
+    """Features by activation, by attribution to an output and by the effect of ablating them.
+
+    Attribution (activation times gradient) costs one pass for all features and chooses which `k` are ablated, one at a
+    time and exactly. Ends when the connection is closed.
+    """
+    saes = await run_in_threadpool(named_saes, library, body.saes)
+    question = Question(body.target, body.minus, body.position, body.k)
+    prompt = Prompt(body.text, body.chat)
+    with turn(request):
+        work = engine.steps(saes[0].run, lambda: engine.attributor.explain(saes, prompt, question), saes)
+        outcome = await while_connected(request, work)
+
+    def describe() -> list[SAEAttributions]:
+        return [join(sae, outcome.attributed[sae.name], body.k) for sae in saes]
+
+    return _answer(outcome, await run_in_threadpool(describe))
+
+
+def _answer(outcome: Outcome, saes: list[SAEAttributions]) -> Attributions:
+    texts = [shown.text for shown in token_texts(outcome.pieces)]
+    return Attributions(
+        tokens=[ReadToken(*one) for one in zip(outcome.tokens, texts, outcome.left_out, strict=True)],
+        position=outcome.position,
+        target=TargetToken(outcome.target, token_text(outcome.target_piece)),
+        minus=None if outcome.minus is None else TargetToken(outcome.minus, token_text(outcome.minus_piece)),
+        value=outcome.value,
+        saes=saes,
+    )

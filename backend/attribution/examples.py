@@ -1,0 +1,193 @@
+"""Two further readings of a stored example, worked out on request: which tokens made the feature fire, and which next
+tokens it changes.
+
+The model reads the example as the harvest did: its sequence from the start, after one opening token (BOS). Where that
+is longer than the server takes, only the last part is read, and the page says so.
+
+Shapes: L tokens of the stretch shown.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from backend.engine.requests import Changed, Fired, MovedToken
+from backend.html.tokens import token_text, token_texts, visible_text
+from backend.published.catalogue import OpenSAE
+from backend.published.features import Feature
+from data.artifacts.features import EXAMPLE_KINDS, ExampleKind
+
+Reading = Literal["causes", "effects"]
+STEPS = 6
+"""Of colour in each direction."""
+
+
+@dataclass(frozen=True)
+class StoredExample:
+    """An example with the tokens that the model reads for it."""
+
+    kind: ExampleKind
+    rank: int
+    source: str
+    position: int
+    """In its document, of the token that made it an example."""
+    activation: float
+    before: list[int]
+    """Of its sequence, as far as it is read, up to the stretch."""
+    stretch: list[int]
+    pieces: list[bytes]
+    """The bytes of the stretch's tokens."""
+    place: int
+    """Of that token in the stretch."""
+    num_unread: int
+    """Tokens at the start of the sequence that are not read, because it is too long."""
+
+    @property
+    def upto(self) -> list[int]:
+        """The tokens that end with the one that made it an example."""
+        return [*self.before, *self.stretch[: self.place + 1]]
+
+    @property
+    def all(self) -> list[int]:
+        """The tokens up to the stretch's end."""
+        return [*self.before, *self.stretch]
+
+
+@dataclass(frozen=True, slots=True)
+class SignedToken:
+    """A token with a value of either sign."""
+
+    text: str
+    mark: str
+    """As in TokenView."""
+    value: float | None
+    """None where it has none: the tokens after the one that fired."""
+    step: int
+    """-STEPS to STEPS; 0 is uncoloured."""
+    centre: bool
+    """Whether it is the token that made the example."""
+
+
+@dataclass(frozen=True)
+class MovedText:
+    """A next token that the feature raises or lowers."""
+
+    token: int
+    text: str
+    probability: float
+    without: float
+    """Its probability with the feature ablated."""
+    change: float
+    """Of its log-probability, by the feature."""
+
+
+@dataclass(frozen=True)
+class Causes:
+    """Which tokens made a feature fire on the token that made the example: gradient times input, in its activation's
+    unit."""
+
+    tokens: list[SignedToken]
+    scale: float
+    """Size at the ends of the colours: the largest of the stretch."""
+    activation: float
+    """As worked out now, in float32."""
+    before: float
+    """Of the tokens before the stretch together."""
+    opening: float
+    """Of the opening token."""
+    num_unread: int
+    """Tokens at the start of the sequence that were not read, because it is too long."""
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Which next tokens a feature changes: what it adds to the log-probability of each token, given those before it."""
+
+    tokens: list[SignedToken]
+    scale: float
+    """Size at the ends of the colours: the largest of the stretch."""
+    kl: float
+    """After the token that made the example, in nats: of the distribution as it is from that without the feature."""
+    raised: list[MovedText]
+    """Next tokens there, the most raised first."""
+    lowered: list[MovedText]
+    num_unread: int
+    """As in Causes."""
+
+
+def find_example(sae: OpenSAE, feature: Feature, kind: ExampleKind, rank: int, limit: int) -> StoredExample | None:
+    """An example of a feature, by kind and rank; None when there is none. `limit`: the most tokens that are read."""
+    if rank >= feature.num_examples[kind]:
+        return None
+    tables, counts = sae.run.tables, list(feature.num_examples.values())
+    record = tables.examples(feature.first_example, counts, EXAMPLE_KINDS.index(kind)).to_pylist()[rank]
+    document = tables.take("documents", [record["document"]], ["source", "first_chunk"]).to_pylist()[0]
+    piece = int(sae.run.record.recipe["tokenize"]["context_length"]) - 1
+    start, stop = record["start"], record["start"] + record["length"]
+    opening = start // piece * piece  # where its sequence starts
+    first = max(opening, stop - limit + 1)  # one place is the opening token's
+    tokens = tables.windows_from([document["first_chunk"]], [first], [stop - first])[0]
+    stretch = tokens[start - first :]
+    return StoredExample(
+        kind=kind,
+        rank=rank,
+        source=visible_text(document["source"]),
+        position=record["position"],
+        activation=record["activation"],
+        before=tokens[: start - first],
+        stretch=stretch,
+        pieces=[tables.vocabulary[token] for token in stretch],
+        place=record["position"] - start,
+        num_unread=first - opening,
+    )
+
+
+def present_causes(example: StoredExample, fired: Fired) -> Causes:
+    """What made it fire, as pages and programs see it."""
+    opening, *effects = fired.effects
+    shown = effects[len(example.before) :]
+    tokens = _coloured(example, [*shown, *[None] * (len(example.stretch) - len(shown))])
+    return Causes(
+        tokens=tokens,
+        scale=_scale(tokens),
+        activation=fired.activation,
+        before=sum(effects[: len(example.before)]),
+        opening=opening,
+        num_unread=example.num_unread,
+    )
+
+
+def present_effects(example: StoredExample, changed: Changed) -> Effects:
+    """What it changes, as pages and programs see it."""
+    tokens = _coloured(example, changed.changes[len(example.before) :])
+    return Effects(
+        tokens=tokens,
+        scale=_scale(tokens),
+        kl=changed.kl,
+        raised=[_moved(one) for one in changed.raised],
+        lowered=[_moved(one) for one in changed.lowered],
+        num_unread=example.num_unread,
+    )
+
+
+def signed_step(value: float, scale: float) -> int:
+    """The step of a colour: -STEPS to STEPS."""
+    return max(-STEPS, min(STEPS, round(STEPS * value / scale))) if scale > 0 else 0
+
+
+def _coloured(example: StoredExample, values: Sequence[float | None]) -> list[SignedToken]:
+    scale = max((abs(value) for value in values if value is not None), default=0.0)
+    shown = zip(token_texts(example.pieces), values, strict=True)
+    return [
+        SignedToken(one.text, one.mark, value, signed_step(value or 0.0, scale), number == example.place)
+        for number, (one, value) in enumerate(shown)
+    ]
+
+
+def _scale(tokens: Sequence[SignedToken]) -> float:
+    return max((abs(token.value) for token in tokens if token.value is not None), default=0.0)
+
+
+def _moved(one: MovedToken) -> MovedText:
+    return MovedText(one.token, token_text(one.piece), math.exp(one.log_probability), math.exp(one.without), one.change)

@@ -1,0 +1,243 @@
+"""The part of the prompt page that says which features caused an output."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal
+from urllib.parse import parse_qsl, urlencode
+
+from fastapi import Depends, Query
+from starlette.concurrency import run_in_threadpool
+
+from backend.attribution.examples import signed_step
+from backend.attribution.ranking import MAX_ABLATIONS, AttributedFeature, SAEAttributions, join
+from backend.engine.engine import Engine
+from backend.engine.requests import LikelyToken, Outcome, Prompt, Question
+from backend.exceptions import RefusedError
+from backend.html.page import Link
+from backend.html.tokens import token_text, token_texts
+from backend.published.catalogue import OpenSAE
+from backend.published.features import FeatureSummary
+
+By = Literal["attribution", "effect", "activation"]
+SORTS: dict[By, str] = {"attribution": "attribution", "effect": "effect of ablation", "activation": "activation"}
+SHOWN = 25
+"""Features of a table."""
+LIKELY = 8
+"""Next tokens offered as targets."""
+K_CHOICES = (20, 50, 100, 200)
+
+
+@dataclass(frozen=True)
+class AttributionState:
+    """What the address of a prompt page says of attribution."""
+
+    target: str | None = None
+    """See Question; None leaves the part closed, "" offers targets."""
+    minus: str = ""
+    position: int | None = None
+    k: int = 50
+    by: By = "attribution"
+    all: bool = False
+    """List all features that were worked out, not only the first ones."""
+
+    @property
+    def question(self) -> Question:
+        """For the engine."""
+        return Question(self.target or "", self.minus, self.position, self.k)
+
+    def pairs(self) -> list[tuple[str, object]]:
+        """For an address."""
+        given: list[tuple[str, object]] = [("minus", self.minus), ("k", self.k if self.k != 50 else "")]
+        given += [("position", "" if self.position is None else self.position)]
+        given += [("by", self.by if self.by != "attribution" else ""), ("all", 1 if self.all else "")]
+        return [("target", self.target or ""), *(pair for pair in given if pair[1] != "")]
+
+
+def attribution_state(
+    target: Annotated[str | None, Query(max_length=200)] = None,
+    minus: Annotated[str, Query(max_length=200)] = "",
+    position: Annotated[int | Literal[""] | None, Query()] = None,
+    k: Annotated[int, Query(ge=0, le=MAX_ABLATIONS)] = 50,
+    by: By = "attribution",
+    all: bool = False,  # noqa: A002 - the name in the address
+) -> AttributionState:
+    """From the query string. An empty position is that of a form where none was chosen."""
+    return AttributionState(target, minus, None if position == "" else position, k, by, all)
+
+
+AttributionDep = Annotated[AttributionState, Depends(attribution_state)]
+
+
+@dataclass(frozen=True)
+class LikelyTarget:
+    """A likely next token, to choose as a target."""
+
+    text: str
+    probability: float
+    href: str
+    current: bool
+
+
+@dataclass(frozen=True)
+class AttributionRow:
+    """A feature in a table."""
+
+    feature: FeatureSummary
+    activation: float
+    activation_rank: int
+    where: str
+    """The token where it is strongest."""
+    attribution: float
+    attribution_rank: int
+    attribution_step: int
+    """Of colour, see colouring.signed_step."""
+    effect: float | None
+    effect_rank: int | None
+    effect_step: int
+
+
+@dataclass(frozen=True)
+class AttributionTable:
+    """The features of one SAE."""
+
+    sae: str
+    total: int
+    """Active features."""
+    ablated: int
+    correlation: float | None
+    listed: int
+    """Those that can be listed: what was ablated, and the most active."""
+    rows: list[AttributionRow]
+
+
+@dataclass(frozen=True)
+class AttributionSection:
+    """attribution/_attribution.html: which features caused an output."""
+
+    open_href: str
+    """The address that opens it."""
+    close_href: str
+    state: AttributionState
+    hidden: list[tuple[str, str]]
+    """What the form says of the prompt."""
+    positions: list[Link]
+    """Tokens after which the target may come; `href` is the number, "" the last."""
+    ks: list[Link]
+    """Choices of `k`, likewise."""
+    likely: list[LikelyTarget] = field(default_factory=list)
+    problem: str = ""
+    target: str = ""
+    """As shown."""
+    minus: str = ""
+    after: str = ""
+    """The token after which it comes."""
+    value: float = 0.0
+    sorts: list[Link] = field(default_factory=list)
+    all_href: str = ""
+    """The address that lists all."""
+    tables: list[AttributionTable] = field(default_factory=list)
+
+    @property
+    def open(self) -> bool:
+        return self.state.target is not None
+
+
+class SectionBuilder:
+    """Makes the section for one prompt, whose own address is `base` and its query."""
+
+    def __init__(self, base: str, state: AttributionState, pieces: Sequence[bytes]) -> None:
+        """base: address of the prompt page without attribution; pieces: its tokens' bytes."""
+        self._base, self.state = base, state
+        self._names = [shown.text for shown in token_texts(pieces)]
+
+    def section(
+        self,
+        likely: Sequence[LikelyToken] = (),
+        outcome: Outcome | None = None,
+        found: Sequence[SAEAttributions] = (),
+        problem: str = "",
+    ) -> AttributionSection:
+        """The section, with what was worked out."""
+        state, names = self.state, self._names
+        last = len(names) - 1
+        positions = [Link(f"{n} {text}", str(n), n == state.position) for n, text in enumerate(names)]
+        return AttributionSection(
+            open_href=self._href(AttributionState(target="")),
+            close_href=self._base,
+            state=state,
+            hidden=_pairs_of(self._base),
+            positions=[Link("the last", "", state.position is None), *positions],
+            ks=[Link(str(k), str(k), k == state.k) for k in sorted({*K_CHOICES, state.k})],
+            likely=[self._likely(one) for one in likely],
+            problem=problem,
+            target=token_text(outcome.target_piece) if outcome else "",
+            minus=token_text(outcome.minus_piece) if outcome and outcome.minus is not None else "",
+            after=names[outcome.position if outcome else last],
+            value=outcome.value if outcome else 0.0,
+            sorts=[Link(text, self._href(replace(state, by=by)), by == state.by) for by, text in SORTS.items()],
+            all_href=self._href(replace(state, all=True)),
+            tables=[_table(one, state, names) for one in found],
+        )
+
+    def _likely(self, one: LikelyToken) -> LikelyTarget:
+        state, name = self.state, f"#{one.token}"
+        href = self._href(replace(state, target=name))
+        return LikelyTarget(token_text(one.piece), one.probability, href, state.target == name)
+
+    def _href(self, state: AttributionState) -> str:
+        return f"{self._base}&{urlencode(state.pairs())}#attribution"
+
+
+async def explain(
+    engine: Engine, saes: Sequence[OpenSAE], prompt: Prompt, builder: SectionBuilder
+) -> AttributionSection:
+    """The section for a prompt that has been read. What is wrong with the target is said in it."""
+    state, run, attributor = builder.state, saes[0].run, engine.attributor
+    if state.target is None:
+        return builder.section()
+    try:
+        likely = await engine.call(run, lambda: attributor.likely(run, prompt, state.position, LIKELY))
+    except RefusedError as error:
+        return builder.section(problem=str(error))
+    if not state.target:
+        return builder.section(likely)
+    try:
+        outcome = await engine.steps(run, lambda: attributor.explain(saes, prompt, state.question), saes)
+    except RefusedError as error:
+        return builder.section(likely, problem=str(error))
+    found = await run_in_threadpool(lambda: [join(sae, outcome.attributed[sae.name], SHOWN) for sae in saes])
+    return builder.section(likely, outcome, found)
+
+
+def _table(found: SAEAttributions, state: AttributionState, names: Sequence[str]) -> AttributionTable:
+    keys: dict[By, Callable[[AttributedFeature], int]] = {
+        "attribution": lambda one: one.attribution_rank,
+        "effect": lambda one: one.effect_rank or len(found.features) + one.attribution_rank,
+        "activation": lambda one: one.activation_rank,
+    }
+    chosen: list[AttributedFeature] = sorted(found.features, key=keys[state.by])
+    listed = len(chosen)
+    chosen = chosen if state.all else chosen[:SHOWN]
+    scale = max((abs(one.attribution) for one in chosen), default=0.0)
+    effect_scale = max((abs(one.effect or 0.0) for one in chosen), default=0.0)
+    rows = [
+        AttributionRow(
+            feature=one.feature,
+            activation=one.activation,
+            activation_rank=one.activation_rank,
+            where=names[one.token],
+            attribution=one.attribution,
+            attribution_rank=one.attribution_rank,
+            attribution_step=signed_step(one.attribution, scale),
+            effect=one.effect,
+            effect_rank=one.effect_rank,
+            effect_step=signed_step(one.effect or 0.0, effect_scale),
+        )
+        for one in chosen
+    ]
+    sae = found.sae.rpartition("/")[2]
+    return AttributionTable(sae, found.total, found.ablated, found.correlation, listed, rows)
+
+
+def _pairs_of(address: str) -> list[tuple[str, str]]:
+    return parse_qsl(address.partition("?")[2], keep_blank_values=True)

@@ -1,0 +1,195 @@
+"""What the worker does to attribute outputs to features and features to tokens, step by step, so that it can be ended.
+
+Shapes: L tokens of the prompt, K active pairs, U distinct active features, A those ablated, D width.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from cachetools import LRUCache
+
+from backend.engine.models import Loaded, ModelKey, Models, models_errors, sink_norm
+from backend.engine.reading import Reader
+from backend.engine.requests import Attributed, Changed, Fired, LikelyToken, MovedToken, Outcome, Prompt, Question
+from backend.exceptions import RefusedError
+from backend.published.catalogue import OpenRun, OpenSAE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipeline.models.attribution import Moved, Trace
+    from pipeline.models.exact import ExactModel
+    from pipeline.models.sae import SAE
+
+T = TypeVar("T")
+REMEMBERED = 16
+"""Outcomes that are kept, so that sorting a table by another column costs nothing."""
+MOVED = 8
+"""Tokens listed as raised, and as lowered."""
+
+
+class Attributor:
+    """For the worker's thread alone."""
+
+    def __init__(self, models: Models, reader: Reader) -> None:
+        self._models, self._reader = models, reader
+        self._outcomes: LRUCache[tuple[ModelKey, Prompt, tuple[Path, ...], Question], Outcome] = LRUCache(REMEMBERED)
+
+    def likely(self, run: OpenRun, prompt: Prompt, position: int | None, number: int) -> list[LikelyToken]:
+        """The most probable tokens after a position of a prompt, the last by default."""
+        from pipeline.models.attribution import predictions
+        from pipeline.models.exact import ExactModel
+
+        loaded = self._models.load(run)
+        tokens = self._reader.tokenize(run, prompt, 0)
+        x_LD, _ = self._stream(loaded, run, tokens)
+        at = _position(position, len(tokens))
+        found = predictions(ExactModel(loaded.model), x_LD, at, number)
+        return [LikelyToken(one.token, loaded.pieces[one.token], float(np.exp(one.log_probability))) for one in found]
+
+    def explain(self, saes: Sequence[OpenSAE], prompt: Prompt, question: Question) -> Iterator[Outcome | None]:
+        """What each feature of some SAEs of one run has to do with a target."""
+        loaded = self._models.load(saes[0].run)
+        key = (loaded.key, prompt, tuple(sae.folder for sae in saes), question)
+        if key not in self._outcomes:
+            for outcome in self._explain(loaded, saes, prompt, question):
+                yield None
+                if outcome is not None:
+                    self._outcomes[key] = outcome
+        yield self._outcomes[key]
+
+    def fired(self, sae: OpenSAE, index: int, tokens: Sequence[int]) -> Iterator[Fired | None]:
+        """Which tokens made a feature fire on the last of them. `tokens`: without the opening one."""
+        import torch
+
+        from pipeline.models.attribution import fire
+        from pipeline.models.exact import ExactModel
+
+        loaded = self._models.load(sae.run)
+        tokens_L = torch.tensor([loaded.tokenizer.bos_id, *tokens])
+        with self._models.hold([sae]):
+            weights = self._models.sae(sae)
+            yield None
+            found = models_errors(
+                lambda: fire(ExactModel(loaded.model), weights, index, tokens_L, len(tokens)), RefusedError
+            )
+        yield Fired(found.activation, found.effect_L.tolist())
+
+    def changed(self, sae: OpenSAE, index: int, tokens: Sequence[int], place: int) -> Iterator[Changed | None]:
+        """What a feature does to every next token, and which it raises and lowers after the token at `place`."""
+        import torch
+
+        from pipeline.models.attribution import changes, moved
+        from pipeline.models.exact import ExactModel
+
+        loaded = self._models.load(sae.run)
+        model, tokens = ExactModel(loaded.model), [loaded.tokenizer.bos_id, *tokens]
+        tokens_L, last = torch.tensor(tokens), len(tokens) - 1
+        with self._models.hold([sae]):
+            weights = self._models.sae(sae)
+            x_LD, left_out_L = self._stream(loaded, sae.run, tokens)
+            yield None
+            found = changes(model, weights, index, x_LD, left_out_L, tokens_L, range(last + 1))
+            yield None
+            raised, lowered = moved(model, weights, index, x_LD, left_out_L, place + 1, MOVED)
+        yield Changed(
+            changes=found.next_N[:last].tolist(),
+            kl=float(found.kl_N[place + 1]),
+            raised=[_moved(loaded, one) for one in raised],
+            lowered=[_moved(loaded, one) for one in lowered],
+        )
+
+    def _explain(
+        self, loaded: Loaded, saes: Sequence[OpenSAE], prompt: Prompt, question: Question
+    ) -> Iterator[Outcome | None]:
+        from pipeline.models.attribution import Target, trace
+        from pipeline.models.exact import ExactModel
+
+        run, model = saes[0].run, ExactModel(loaded.model)
+        tokens = self._reader.tokenize(run, prompt, 0)
+        target = _token(loaded, question.target)
+        minus = _token(loaded, question.minus) if question.minus else None
+        at = _position(question.position, len(tokens))
+        x_LD, left_out_L = self._stream(loaded, run, tokens)
+        yield None
+        asked = Target(target, minus, at)
+        traced = models_errors(lambda: trace(model, x_LD, left_out_L, asked), RefusedError)
+        yield None
+        attributed = {}
+        for sae in saes:
+            with self._models.hold([sae]):
+                for found in _attributed(model, traced, self._models.sae(sae), question.k):
+                    yield None
+                    if found is not None:
+                        attributed[sae.name] = found
+        pieces = loaded.pieces
+        yield Outcome(
+            tokens=tokens,
+            pieces=[pieces[token] for token in tokens],
+            left_out=left_out_L.tolist(),
+            position=at,
+            target=target,
+            target_piece=pieces[target],
+            minus=minus,
+            minus_piece=b"" if minus is None else pieces[minus],
+            value=traced.value,
+            attributed=attributed,
+        )
+
+    def _stream(self, loaded: Loaded, run: OpenRun, tokens: Sequence[int]) -> "tuple[Tensor, Tensor]":
+        """The residual stream [L, D] and which positions are left out [L]."""
+        import torch
+
+        x_LD = loaded.model.residuals(torch.tensor([tokens]))[0].float()
+        left_out_L = x_LD.norm(dim=1) > sink_norm(run)
+        left_out_L[0] = True
+        return x_LD, left_out_L
+
+
+def _attributed(model: "ExactModel", traced: "Trace", sae: "SAE", k: int) -> Iterator[Attributed | None]:
+    """The features of one SAE, the `k` largest attributions by size ablated."""
+    from pipeline.models.attribution import ablate, attribute
+
+    found = attribute(traced, sae)
+    token_K, feature_K, value_K = (column.cpu().numpy() for column in found.pairs)
+    strongest_K = np.argsort(-value_K, kind="stable")
+    feature_U, first_U, place_K = np.unique(feature_K[strongest_K], return_index=True, return_inverse=True)
+    first_U = strongest_K[first_U]
+    attribution_U = np.bincount(
+        place_K, weights=found.attribution_K.cpu().numpy()[strongest_K], minlength=len(feature_U)
+    ).astype(np.float32)
+    effect_U = np.full(len(feature_U), np.nan, np.float32)
+    chosen_A = np.argsort(-np.abs(attribution_U), kind="stable")[:k]
+    done = 0
+    for effects in ablate(model, traced, sae, feature_U[chosen_A].tolist()):
+        effect_U[chosen_A[done : done + len(effects)]] = effects.cpu().numpy()
+        done += len(effects)
+        yield None
+    yield Attributed(feature_U, value_K[first_U], token_K[first_U], attribution_U, effect_U)
+
+
+def _token(loaded: Loaded, text: str) -> int:
+    """The token that a text is, alone or after a space, or that #id names. Raises RefusedError."""
+    if text.startswith("#") and text[1:].isascii() and text[1:].isdigit():
+        token = int(text[1:])
+        if token >= len(loaded.pieces):
+            raise RefusedError(f"There is no token {text}: they go from #0 to #{len(loaded.pieces) - 1}.")
+        return token
+    for written in (text, f" {text}") if text else ():
+        ids = loaded.tokenizer.encode(written)
+        if len(ids) == 1:
+            return ids[0]
+    parts = " · ".join(repr(loaded.pieces[token].decode("utf-8", "replace")) for token in loaded.tokenizer.encode(text))
+    raise RefusedError(f"'{text}' is no single token of this model ({parts}): choose one token, or give its #id.")
+
+
+def _position(position: int | None, length: int) -> int:
+    if position is not None and position >= length:
+        raise RefusedError(f"The prompt has tokens 0 to {length - 1}; there is no token {position}.")
+    return length - 1 if position is None else position
+
+
+def _moved(loaded: Loaded, one: "Moved") -> MovedToken:
+    return MovedToken(one.token, loaded.pieces[one.token], one.log_probability, one.without)

@@ -1,0 +1,219 @@
+"""The language model and the SAEs in memory: one model, and SAEs within a limit, loaded when first asked for.
+
+Nothing of torch is imported before the first request that needs it, so that a server without the `live` extra, or
+without the model's folder, starts and shows everything else; `Models.why_off` says what is missing.
+"""
+
+import importlib.util
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from backend.exceptions import EngineOffError, RefusedError
+from backend.published.catalogue import OpenRun, OpenSAE
+from backend.settings import Settings
+from data.errors import MonosemaError
+
+if TYPE_CHECKING:
+    from pipeline.models.decoder import Decoder
+    from pipeline.models.language_model import LanguageModel
+    from pipeline.models.sae import SAE
+    from pipeline.models.tokenizer import Tokenizer
+
+T = TypeVar("T")
+ModelKey = tuple[Path, int, str]
+"""Folder, layer and dtype of a model in memory."""
+NEEDED = ("torch", "transformers", "safetensors")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a job needs in memory."""
+
+    model: ModelKey
+    saes: frozenset[tuple[Path, int]]
+    """Folder and bytes of each."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in memory, for one run's layer."""
+
+    key: ModelKey
+    model: "LanguageModel"
+    tokenizer: "Tokenizer"
+    pieces: list[bytes]
+    """The bytes of every token by id."""
+    no_decoder: str
+    """Why this model cannot be written with; "" when it can."""
+    _decoder: "Decoder | None"
+
+    @property
+    def decoder(self) -> "Decoder":
+        """What writes with the model. Raises RefusedError when it cannot be written with."""
+        if self._decoder is None:
+            raise RefusedError(self.no_decoder)
+        return self._decoder
+
+
+class Models:
+    """One model and some SAEs. Whatever loads is for the worker's thread alone."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loaded: Loaded | None = None
+        self._failed: ModelKey | None = None
+        self._saes: OrderedDict[Path, SAE] = OrderedDict()
+        self._held: Counter[Path] = Counter()
+        self._limit = int(settings.live_sae_gb * 1e9)
+
+    def folder(self, run: OpenRun) -> Path:
+        """Of the run's model; an absolute source stays as it is."""
+        return self._settings.paths.root / run.record.model_source
+
+    def why_off(self, run: OpenRun) -> str:
+        """Why prompts and steering are off for a run, and how to turn them on; "" when they are on."""
+        if not self._settings.live:
+            return "The server was started without its live part (MONOSEMA_LIVE=0)."
+        missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+        if missing:
+            return f"{', '.join(missing)} is not installed here: `pip install 'monosema[live]'` turns the live part on."
+        folder = self.folder(run)
+        if not (folder / "config.json").is_file():
+            return f"The model of this run ({run.record.model_source}) is not on this machine: expected in {folder}."
+        return ""
+
+    @property
+    def holds_a_model(self) -> bool:
+        """Whether one is in memory."""
+        return self._loaded is not None
+
+    @property
+    def model_name(self) -> str | None:
+        """Of the one in memory."""
+        loaded = self._loaded
+        return None if loaded is None else loaded.key[0].name
+
+    def holds(self, run: OpenRun) -> bool:
+        """Whether the model of a run is in memory. From any thread."""
+        loaded = self._loaded
+        return loaded is not None and loaded.key == self.key(run)
+
+    def key(self, run: OpenRun) -> ModelKey:
+        """What the model of a run is loaded as."""
+        return self.folder(run), run.record.layer, run.record.recipe["model"]["dtype"]
+
+    def needs(self, run: OpenRun, saes: Iterable[OpenSAE] = ()) -> Needs:
+        """What work with the model of a run and some of its SAEs needs."""
+        return Needs(self.key(run), frozenset((sae.folder, _size(sae)) for sae in saes))
+
+    def room_for(self, needs: Sequence[Hashable]) -> bool:
+        """Whether what several jobs need (Needs each) finds room together: one model, and SAEs within the limit."""
+        known = [one for one in needs if isinstance(one, Needs)]
+        saes = frozenset[tuple[Path, int]]().union(*(one.saes for one in known))
+        return len({one.model for one in known}) == 1 and sum(size for _, size in saes) <= self._limit
+
+    def check_room(self, saes: Sequence[OpenSAE]) -> None:
+        """Raise RefusedError when several SAEs that are used at the same time find no room together."""
+        sizes = [_size(sae) for sae in saes]
+        if len(saes) > 1 and sum(sizes) > self._limit:
+            raise RefusedError(
+                f"{', '.join(sae.name for sae in saes)} take {sum(sizes) / 1e9:.1f} GB together, the server may use "
+                f"{self._limit / 1e9:.1f}: choose features of fewer or smaller SAEs, or set MONOSEMA_LIVE_SAE_GB higher"
+            )
+
+    def failed(self, run: OpenRun) -> bool:
+        """Whether the last model that was to be loaded is that of this run, and could not be. From any thread."""
+        return self._failed == self.key(run)
+
+    def load(self, run: OpenRun) -> Loaded:
+        """The model of a run; the former one goes before it comes. Raises EngineOffError when it cannot be loaded."""
+        key = self.key(run)
+        if self._loaded is None or self._loaded.key != key:
+            self._loaded, self._failed = None, key
+            self._loaded = models_errors(lambda: _load(key, self._settings.live_device), EngineOffError)
+            self._failed = None
+        return self._loaded
+
+    def sae(self, sae: OpenSAE) -> "SAE":
+        """An SAE in memory; those used longest ago go when it would not fit beside them. Raises EngineOffError.
+
+        Whoever works with it for more than a moment says so with `hold`.
+        """
+        from pipeline.models.sae import SAE
+
+        if sae.folder not in self._saes:
+            self._make_room(sae)
+            device = self._settings.live_device
+            self._saes[sae.folder] = models_errors(lambda: SAE.load(sae.folder, device), EngineOffError)
+        self._saes.move_to_end(sae.folder)
+        return self._saes[sae.folder]
+
+    @contextmanager
+    def hold(self, saes: Iterable[OpenSAE]) -> Iterator[None]:
+        """SAEs that stay in memory once they are there, as long as the block runs."""
+        folders = [sae.folder for sae in saes]
+        self._held.update(folders)
+        try:
+            yield
+        finally:
+            self._held -= Counter(folders)  # forgets those at 0
+
+    def _make_room(self, sae: OpenSAE) -> None:
+        """Drop what nobody holds, used longest ago first, until there is room for an SAE. Raises EngineOffError."""
+        needed = _size(sae)
+        if needed > self._limit:
+            raise EngineOffError(
+                f"{sae.name} takes {needed / 1e9:.1f} GB, the server may use {self._limit / 1e9:.1f}: set "
+                "MONOSEMA_LIVE_SAE_GB higher, or choose a smaller SAE"
+            )
+        loose = [folder for folder in self._saes if folder not in self._held]
+        while needed + sum(map(_bytes, self._saes.values())) > self._limit:
+            assert loose, "work was let in beside SAEs that leave no room for it"
+            del self._saes[loose.pop(0)]
+
+    def sae_sizes(self) -> dict[str, int]:
+        """Bytes of the SAEs in memory by name. From any thread."""
+        return {folder.name: _bytes(sae) for folder, sae in list(self._saes.items())}
+
+
+def sink_norm(run: OpenRun) -> float:
+    """The norm above which the harvest left a token out."""
+    return float(run.record.corpus["harvest"]["sink_threshold"])
+
+
+def models_errors(function: Callable[[], T], kind: type[MonosemaError]) -> T:
+    """Call into pipeline.models; its errors pass on as errors of a kind that the server knows."""
+    from pipeline.models.errors import ModelError
+
+    try:
+        return function()
+    except ModelError as error:
+        raise kind(str(error)) from None
+
+
+def _load(key: ModelKey, device: str) -> Loaded:
+    from pipeline.models.decoder import Decoder
+    from pipeline.models.errors import ModelError
+    from pipeline.models.language_model import LanguageModel
+    from pipeline.models.tokenizer import Tokenizer
+
+    folder, layer, dtype = key
+    model, tokenizer = LanguageModel.load(folder, layer=layer, dtype=dtype, device=device), Tokenizer.load(folder)
+    pieces = tokenizer.token_bytes(model.vocab_size)
+    try:
+        return Loaded(key, model, tokenizer, pieces, "", Decoder(model))
+    except ModelError as error:
+        return Loaded(key, model, tokenizer, pieces, str(error), None)
+
+
+def _bytes(sae: "SAE") -> int:
+    return 8 * sae.W_enc_FD.numel()
+
+
+def _size(sae: OpenSAE) -> int:
+    """Bytes that an SAE takes in memory: two matrices of 32-bit numbers."""
+    return 8 * sae.num_features * sae.run.tables.width

@@ -1,0 +1,68 @@
+"""What the worker does to read a prompt: the model's tokens, and what they activate.
+
+Shapes: L tokens of the prompt, K of them kept, D width.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cachetools import LRUCache
+
+from backend.engine.models import Loaded, ModelKey, Models, models_errors, sink_norm
+from backend.engine.requests import Active, Prompt, Reading
+from backend.exceptions import RefusedError
+from backend.published.catalogue import OpenRun, OpenSAE
+from backend.settings import Settings
+
+REMEMBERED = 16
+"""Prompts whose activations are kept, so that looking at another token of one costs nothing."""
+
+
+class Reader:
+    """Reads prompts. For the worker's thread alone."""
+
+    def __init__(self, settings: Settings, models: Models) -> None:
+        self._settings, self.models = settings, models
+        self._readings: LRUCache[tuple[ModelKey, Prompt, tuple[Path, ...]], Reading] = LRUCache(REMEMBERED)
+
+    def tokenize(self, run: OpenRun, prompt: Prompt, room: int) -> list[int]:
+        """The model's exact tokens, one BOS first, see `Engine.tokenize`."""
+        return self._tokenize(self.models.load(run), prompt, room)[0]
+
+    def read(self, saes: Sequence[OpenSAE], prompt: Prompt) -> Reading:
+        """What a prompt activates in some SAEs of one run."""
+        loaded = self.models.load(saes[0].run)
+        key = (loaded.key, prompt, tuple(sae.folder for sae in saes))
+        if key not in self._readings:
+            self._readings[key] = self._compute(loaded, saes, prompt)
+        return self._readings[key]
+
+    def _tokenize(self, loaded: Loaded, prompt: Prompt, room: int) -> tuple[list[int], range]:
+        """The tokens, and the positions of those that are the text's own: not BOS, nor what the chat template says."""
+        tokenizer = loaded.tokenizer
+        if not prompt.text.strip():
+            raise RefusedError("The prompt is empty: write something for the model to read.")
+        if prompt.chat:
+            tokens, own = models_errors(lambda: tokenizer.ask(prompt.text), RefusedError)
+        else:
+            tokens = [tokenizer.bos_id, *tokenizer.encode(prompt.text)]
+            own = range(1, len(tokens))
+        limit = min(self._settings.max_prompt_tokens, loaded.model.context_length - room)
+        if len(tokens) > limit:
+            raise RefusedError(f"The prompt has {len(tokens):,} tokens, at most {limit:,} fit here: shorten it.")
+        return tokens, own
+
+    def _compute(self, loaded: Loaded, saes: Sequence[OpenSAE], prompt: Prompt) -> Reading:
+        import torch
+
+        tokens, own = self._tokenize(loaded, prompt, 0)
+        x_LD = loaded.model.residuals(torch.tensor([tokens]))[0].float()
+        left_out_L = x_LD.norm(dim=1) > sink_norm(saes[0].run)
+        left_out_L[: own.start] = left_out_L[own.stop :] = True
+        kept_K = torch.nonzero(~left_out_L)[:, 0]
+        active = {}
+        for sae in saes:
+            found = self.models.sae(sae).encode_sparse(x_LD[kept_K])
+            columns = (kept_K[found.token_K], found.feature_K, found.value_K)
+            active[sae.name] = Active(*(column.cpu().numpy() for column in columns))
+        return Reading(tokens, [loaded.pieces[token] for token in tokens], left_out_L.tolist(), active)

@@ -1,0 +1,273 @@
+"""What goes to the engine and what comes back: plain values, without torch.
+
+Shapes: L tokens of a prompt, K activations above zero.
+
+    RefusedError    a request that cannot be done as asked: the message says what to change (422)
+    EngineOffError  there is no model to ask (503)
+    TooManyError    one client asks for too much at once (429)
+    TooSlowError    a time limit was reached (503)
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from backend.published.catalogue import OpenRun, OpenSAE
+
+Mode = Literal["clamp", "add", "ablate"]
+"""What is done to a feature, as in pipeline.models.steering."""
+Scope = Literal["all", "written"]
+"""Which positions are steered: all, or only those that are written after the prompt."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a person typed."""
+
+    text: str
+    chat: bool = False
+    """Put into the model's chat template, as what the user says."""
+
+
+@dataclass(frozen=True)
+class Active:
+    """Activations above zero of one SAE on a prompt, sorted by token, then feature. Left-out tokens have none."""
+
+    token_K: npt.NDArray[np.int64]
+    feature_K: npt.NDArray[np.int64]
+    value_K: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A prompt as the model read it."""
+
+    tokens: list[int]
+    """The model's exact tokens, one opening token (BOS) first."""
+    pieces: list[bytes]
+    """The bytes that each stands for."""
+    left_out: list[bool]
+    """The opening token, attention sinks and what a chat template says around the text: shown, but not counted."""
+    active: dict[str, Active]
+    """By name of the SAE."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A feature of a row."""
+
+    sae: OpenSAE
+    index: int
+    value: float | None
+    """Activation at which it is held, or what is added of its direction; None only measures it."""
+    mode: Mode = "clamp"
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How text is written."""
+
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class SteerRequest:
+    """Rows that are written from one prompt."""
+
+    run: OpenRun
+    tokens: list[int]
+    """Of the prompt, see `Engine.tokenize`."""
+    rows: list[list[Held]]
+    draw: Draw
+    scope: Scope = "all"
+    client: str = ""
+    """Who asks: no two requests of one client run at the same time. "" is nobody in particular."""
+
+    @property
+    def saes(self) -> list[OpenSAE]:
+        """Those of its features, each once."""
+        return list({held.sae.folder: held.sae for row in self.rows for held in row}.values())
+
+
+@dataclass(frozen=True)
+class Queued:
+    """The request waits."""
+
+    ahead: int
+    """Requests before it, the running one included."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """The request runs: the model reads its prompt."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A token that a row has read: first those of the prompt, then those that it wrote."""
+
+    row: int
+    token: int
+    text: str
+    """The characters it completes; "" while one is incomplete."""
+    probability: float | None
+    """At temperature 1; None in the prompt."""
+    activations: tuple[float, ...]
+    """Of the row's features, in their order, after what is done to them."""
+    left_out: bool
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A row is finished."""
+
+    row: int
+    reason: "Reason"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The request is finished."""
+
+    seconds: float
+    """From its first step to its last."""
+    num_tokens: int
+    """Written, by all its rows."""
+
+
+Reason = Literal["stop", "length", "cancelled", "broken"]
+SteerEvent = Queued | Started | Written | Ended | Finished
+
+
+# ---- asked and answered
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be explained, of a prompt."""
+
+    target: str
+    """A text that is one token, or #id."""
+    minus: str = ""
+    """Likewise; its logit is taken off. "" for none."""
+    position: int | None = None
+    """Token after which the target comes; None is the last."""
+    k: int = 50
+    """Features of each SAE that are ablated: those whose attribution is largest in size."""
+
+
+@dataclass(frozen=True)
+class LikelyToken:
+    """A token that the model thinks may follow."""
+
+    token: int
+    piece: bytes
+    probability: float
+
+
+@dataclass(frozen=True)
+class Attributed:
+    """The active features of one SAE, by index."""
+
+    feature_U: npt.NDArray[np.int64]
+    activation_U: npt.NDArray[np.float32]
+    """Highest on the prompt."""
+    token_U: npt.NDArray[np.int64]
+    """Number of the token where that is."""
+    attribution_U: npt.NDArray[np.float32]
+    """Summed over the tokens."""
+    effect_U: npt.NDArray[np.float32]
+    """Of ablation: y less y without the feature; nan where it was not ablated."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A target, and what each feature has to do with it."""
+
+    tokens: list[int]
+    """The prompt's, one opening token (BOS) first."""
+    pieces: list[bytes]
+    left_out: list[bool]
+    position: int
+    target: int
+    target_piece: bytes
+    minus: int | None
+    minus_piece: bytes
+    value: float
+    """The logit, or the difference."""
+    attributed: dict[str, Attributed]
+    """By name of the SAE."""
+
+
+@dataclass(frozen=True)
+class Fired:
+    """Which tokens made a feature fire at the last of them."""
+
+    activation: float
+    effects: list[float]
+    """Gradient times input of every token, the opening one included."""
+
+
+@dataclass(frozen=True)
+class MovedToken:
+    """A next token that a feature raises or lowers."""
+
+    token: int
+    piece: bytes
+    log_probability: float
+    without: float
+    """With the feature ablated."""
+
+    @property
+    def change(self) -> float:
+        """What the feature adds to its log-probability."""
+        return self.log_probability - self.without
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What a feature does to the next tokens of a text."""
+
+    changes: list[float]
+    """For every token: what the feature adds to its log-probability, given those before it."""
+    kl: float
+    """After the chosen position, in nats: of the distribution as it is from that without the feature."""
+    raised: list[MovedToken]
+    """After the chosen position, most raised first."""
+    lowered: list[MovedToken]
+
+
+def values_of(sae: OpenSAE, reading: Reading, index: int) -> list[float]:
+    """One feature's activation on every token of the prompt."""
+    active = reading.active[sae.name]
+    values_L = np.zeros(len(reading.tokens))
+    chosen_K = active.feature_K == index
+    values_L[active.token_K[chosen_K]] = active.value_K[chosen_K]
+    return [float(value) for value in values_L]
+
+
+MAX_TEXT = 20_000
+"""Characters of one prompt; how many tokens the model reads is limited by the settings."""
+
+
+def clean(text: str) -> str:
+    """A text as UTF-8 can hold it: halves of surrogate pairs become U+FFFD, as the tokenizer reads them."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+@dataclass(frozen=True)
+class ReadToken:
+    """A token as the model reads it."""
+
+    token: int
+    text: str
+    left_out: bool
+    """The opening token, an attention sink, or what the chat template says: not counted."""
+
+
+MAX_FEATURES = 8

@@ -1,0 +1,1 @@
+"""Features: lists of them, and the page of one."""

@@ -1,0 +1,47 @@
+"""Features for programs: lists of them, and one with its examples and neighbours."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from backend.exceptions import not_found
+from backend.features.table import SelectionQuery
+from backend.published.examples import Example, get_examples
+from backend.published.features import Feature, get_feature
+from backend.published.neighbours import Neighbours, get_neighbours
+from backend.published.selection import FeatureList, list_features
+from backend.web.dependencies import IndexDep, SAEDep
+from data.artifacts.features import ExampleKind
+
+router = APIRouter(prefix="/api/v1/features", tags=["features"])
+
+
+@router.get("/{model}/{sae}")
+def get_features(sae: SAEDep, selection: SelectionQuery) -> FeatureList:
+    """The features of an SAE, sorted, filtered and paged."""
+    return list_features(sae, selection)
+
+
+@router.get("/{model}/{sae}/{index}")
+def get_one_feature(sae: SAEDep, index: IndexDep) -> Feature:
+    """One feature: label, statistics, histogram, promoted and suppressed tokens."""
+    return get_feature(sae, index)
+
+
+@router.get("/{model}/{sae}/{index}/examples")
+def get_feature_examples(sae: SAEDep, index: IndexDep, kind: ExampleKind = "top") -> list[Example]:
+    """Its examples of one kind, with the activation on every token."""
+    return get_examples(sae, get_feature(sae, index), kind)
+
+
+@router.get("/{model}/{sae}/{index}/neighbours")
+def get_feature_neighbours(
+    sae: SAEDep,
+    index: IndexDep,
+    k: Annotated[int, Query(ge=1, le=100, description="How many in each SAE.")] = 10,
+    other: Annotated[str | None, Query(alias="sae", description="Name of the only SAE to look in.")] = None,
+) -> list[Neighbours]:
+    """Its nearest features by decoder cosine, exact, in each SAE of the run: its own first."""
+    if other is not None and other not in {found.name for found in sae.run.saes}:
+        raise not_found(f"There is no SAE '{other}' in run '{sae.run.name}'.")
+    return get_neighbours(sae, index, k, other)

@@ -1,0 +1,89 @@
+"""Tables of features: columns that sort, pages that turn, lists that people often want; all of them plain addresses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args
+
+from fastapi import Query
+
+from backend.html.page import Link, Pager
+from backend.html.templates import query
+from backend.published.selection import FeatureList, Score, Selection, Sort
+
+COLUMNS: dict[Sort, tuple[str, str]] = {
+    "index": ("Index", "Number of the feature in this SAE."),
+    "label": ("Label", "A first reading: what its strongest tokens and their contexts share."),
+    "density": ("Density", "Share of the tokens on which it is active."),
+    "max": ("Maximum", "Highest activation, in units of the residual stream."),
+    "mean": ("Mean", "Mean activation over the tokens on which it is active."),
+    "label_score": ("Label fits", "Share of the strongest examples that the label fits."),
+    "specificity": ("Specificity", "How well it keeps to its concept, by a judge: 0 to 1."),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table that can be sorted by."""
+
+    name: Sort
+    title: str
+    explanation: str
+    href: str
+    """The same list sorted by it; in the other direction if it already is."""
+    direction: str
+    """"ascending", "descending", or "" when the list is not sorted by it."""
+    numeric: bool
+
+
+def columns(selection: Selection, scores: Sequence[Score] = ()) -> list[Column]:
+    """The columns of a table of features, of the scores those named."""
+    return [_column(selection, sort) for sort in COLUMNS if sort in scores or sort not in get_args(Score)]
+
+
+def pager(result: FeatureList, selection: Selection, **more: str) -> Pager:
+    """Where a page of features stands; `more` goes into the addresses too."""
+    return Pager.at(
+        result.page,
+        result.per_page,
+        result.total,
+        lambda page: _address(selection, page=page, **more) + "#features",
+    )
+
+
+def _column(selection: Selection, sort: Sort) -> Column:
+    title, explanation = COLUMNS[sort]
+    current = selection.sort == sort
+    turned = ("asc" if selection.descending else "desc") if current else None
+    direction = ("descending" if selection.descending else "ascending") if current else ""
+    return Column(sort, title, explanation, _address(selection, sort=sort, order=turned), direction, sort != "label")
+
+
+def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
+    """Lists that people often want."""
+    named = {
+        "Strongest": Selection(),
+        "Most frequent": Selection(sort="density"),
+        "Rarest": Selection(sort="density", order="asc", alive=True),
+        "By label": Selection(sort="label", alive=True),
+        "Best label": Selection(sort="label_score"),
+        "Dead": Selection(sort="index", alive=False),
+    }
+    here = selection.changed().parameters()
+    return [
+        Link(name, query(**preset.parameters()) or "?", preset.parameters() == here)
+        for name, preset in named.items()
+        if preset.sort in scores or preset.sort not in get_args(Score)
+    ]
+
+
+def density_link(selection: Selection, low: float, high: float) -> str:
+    """The same list of the features in a range of densities alone."""
+    return _address(selection, min_density=low, max_density=min(high, 1.0)) + "#features"
+
+
+def _address(selection: Selection, **changes: Any) -> str:
+    more = {name: changes.pop(name) for name in list(changes) if name not in Selection.model_fields}
+    return query(**selection.changed(**changes).parameters(), **more) or "?"
+
+
+SelectionQuery = Annotated[Selection, Query()]

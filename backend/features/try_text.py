@@ -1,0 +1,70 @@
+"""A text that a person tries on one feature."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, BeforeValidator, Field
+from starlette.concurrency import run_in_threadpool
+
+from backend.engine.requests import Prompt, clean, values_of
+from backend.html.tokens import highlight
+from backend.lists.entries import MAX_TEXT
+from backend.published.features import get_feature
+from backend.web.clients import turn, while_connected
+from backend.web.dependencies import EngineDep, IndexDep, SAEDep
+
+router = APIRouter(prefix="/api/v1/features", tags=["live"])
+
+
+def _readable(text: object) -> object:
+    """Half a surrogate pair, as a browser cuts it, becomes U+FFFD; what is no text is left to the check."""
+    return clean(text) if isinstance(text, str) else text
+
+
+class TryBody(BaseModel):
+    """A text to read."""
+
+    text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT), BeforeValidator(_readable)]
+    chat: bool = Field(default=False, description="Put the text into the model's chat template.")
+
+
+@dataclass(frozen=True)
+class TriedToken:
+    """A token as the model reads it, with the feature's activation."""
+
+    token: int
+    text: str
+    mark: str
+    """Why the text is a stand-in: newline, space, part, bytes; "" for plain text."""
+    value: float
+    level: int
+    """Step of the highlight, 0 to 11 of the feature's maximum in the corpus; -1 for none."""
+    left_out: bool
+    """The opening token, an attention sink, or what the chat template says: not counted."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One feature on a text."""
+
+    tokens: list[TriedToken]
+    highest: float
+    share: float
+    """Of its highest activation in the corpus."""
+
+
+@router.post("/{model}/{sae}/{index}/activations")
+async def try_text(request: Request, sae: SAEDep, index: IndexDep, body: TryBody, engine: EngineDep) -> Tried:
+    """One feature's activation on every token of a text."""
+    feature = await run_in_threadpool(get_feature, sae, index)
+    with turn(request):
+        reading = await while_connected(request, engine.activations([sae], Prompt(body.text, body.chat)))
+    values = values_of(sae, reading, index)
+    shown = highlight(reading.pieces, values, feature.max)
+    tokens = [
+        TriedToken(token, view.text, view.mark, view.value, view.level, left_out)
+        for token, view, left_out in zip(reading.tokens, shown, reading.left_out, strict=True)
+    ]
+    highest = max(values, default=0.0)
+    return Tried(tokens, highest, highest / feature.max if feature.max > 0 else 0.0)

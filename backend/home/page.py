@@ -1,0 +1,202 @@
+"""The home page: what there is, one feature read step by step, and the SAEs of a run side by side."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from backend.engine.engine import Engine
+from backend.html.figures import Tick
+from backend.html.formats import count, number, share
+from backend.html.page import Notice, Page
+from backend.published.cards import SAE_METRICS, RunCard, SAECard, dead_text, run_card, sae_card, tokens_seen
+from backend.published.catalogue import Catalogue, OpenRun, OpenSAE
+from backend.published.features import FeatureSummary
+from backend.published.showpieces import WorkedExample, showpieces, worked_example
+
+EMPTY_EDGE = 0.12
+"""Share of the chart between its dots and its edges."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value of an SAE in the comparison."""
+
+    title: str
+    """Of its column."""
+    text: str
+    bar: float | None
+    """The value as a share of a bar; None where a bar would say nothing."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """An SAE in the comparison."""
+
+    sae: SAECard
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class Dot:
+    """An SAE on the chart; lengths are shares of it, from the left and from the top."""
+
+    sae: SAECard
+    x: float
+    y: float
+    title: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """How much an SAE explains against how many features it takes: up and to the left is better."""
+
+    dots: list[Dot]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The SAEs of a run side by side."""
+
+    run: RunCard
+    num_features: int
+    headings: list[tuple[str, str]]
+    """Title and explanation of each column."""
+    rows: list[Row]
+    chart: Chart | None
+    """None when fewer than two SAEs were measured."""
+
+
+@dataclass(frozen=True)
+class HomePage(Page):
+    """home/home.html: what this is, with an example, and what there is to see."""
+
+    comparisons: list[Comparison]
+    """One for each run, the newest first."""
+    worked: WorkedExample | None
+    starts: list[FeatureSummary]
+    """Other features to begin with."""
+    notices: list[Notice]
+    """What cannot be shown or used, and what to do."""
+
+
+def home(catalogue: Catalogue, engine: Engine) -> HomePage:
+    """The home page of what is published now."""
+    newest = catalogue.runs[0] if catalogue.runs else None
+    worked = worked_example(newest) if newest else None
+    return HomePage(
+        comparisons=[compare(run) for run in catalogue.runs],
+        worked=worked,
+        starts=_starts(worked) if worked else [],
+        notices=_notices(catalogue, engine),
+    )
+
+
+def _starts(worked: WorkedExample) -> list[FeatureSummary]:
+    """The showpieces but the one that is worked out."""
+    return [piece for piece in showpieces(worked.run) if piece.name != worked.feature.name]
+
+
+def compare(run: OpenRun) -> Comparison:
+    """The SAEs of a run side by side; worked out once for a published state."""
+    if "comparison" not in run.remembered:
+        run.remembered["comparison"] = Comparison(
+            run=run_card(run),
+            num_features=sum(sae.num_features for sae in run.saes),
+            headings=[(title, explanation) for title, explanation, _ in COLUMNS],
+            rows=[Row(sae_card(sae), [_cell(title, value(sae)) for title, _, value in COLUMNS]) for sae in run.saes],
+            chart=_chart(run.saes),
+        )
+    found: Comparison = run.remembered["comparison"]
+    return found
+
+
+def _chart(saes: Sequence[OpenSAE]) -> Chart | None:
+    measured = [
+        (sae, float(sae.record.metrics["l0"]), float(sae.record.metrics["explained_variance"]))
+        for sae in saes
+        if sae.record.metrics.get("l0") and sae.record.metrics.get("explained_variance") is not None
+    ]
+    if len(measured) < 2:
+        return None
+    low, high = _span([math.log(l0) for _, l0, _ in measured], math.log(1.5))
+    bottom, top = _span([explained for _, _, explained in measured], 0.02)
+    dots = [
+        Dot(
+            sae=sae_card(sae),
+            x=(math.log(l0) - low) / (high - low),
+            y=(top - explained) / (top - bottom),
+            title=f"{sae.name}: {share(explained)} explained by {number(l0)} features per token",
+        )
+        for sae, l0, explained in measured
+    ]
+    x_ticks = [
+        Tick((math.log(value) - low) / (high - low), f"{value:g}") for value in _rounds(math.exp(low), math.exp(high))
+    ]
+    y_ticks = [Tick((top - value / 100) / (top - bottom), f"{value:g}%") for value in _rounds(100 * bottom, 100 * top)]
+    return Chart(dots, x_ticks, y_ticks)
+
+
+def _span(values: Sequence[float], least: float) -> tuple[float, float]:
+    """An axis that holds the values with some room, at least `least` wide."""
+    middle, width = (max(values) + min(values)) / 2, max(max(values) - min(values), least)
+    room = (0.5 + EMPTY_EDGE) * width
+    return middle - room, middle + room
+
+
+def _rounds(low: float, high: float) -> list[float]:
+    """Round values between two others, three to six of them."""
+    steps = [base * 10.0**power for power in range(-6, 7) for base in (1, 2, 5)]
+    step = next(step for step in steps if (high - low) / step <= 6)
+    return [float(f"{place * step:.6g}") for place in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def _share_of(name: str) -> Callable[[OpenSAE], tuple[str, float | None]]:
+    def value(sae: OpenSAE) -> tuple[str, float | None]:
+        found = sae.record.metrics.get(name)
+        return ("–", None) if found is None else (share(found), min(max(found, 0.0), 1.0))
+
+    return value
+
+
+def _l0(sae: OpenSAE) -> tuple[str, float | None]:
+    found = sae.record.metrics.get("l0")
+    return ("–" if found is None else number(found)), None
+
+
+def _dead(sae: OpenSAE) -> tuple[str, float | None]:
+    found = sae.record.metrics.get("dead_share")
+    return ("–" if found is None else dead_text(found)), None
+
+
+def _seen(sae: OpenSAE) -> tuple[str, float | None]:
+    seen = tokens_seen(sae)
+    return ("–" if seen is None else count(seen)), None
+
+
+COLUMNS: list[tuple[str, str, Callable[[OpenSAE], tuple[str, float | None]]]] = [
+    ("Features", "Directions that the SAE has.", lambda sae: (count(sae.num_features), None)),
+    (*SAE_METRICS["explained_variance"], _share_of("explained_variance")),
+    (*SAE_METRICS["ce_recovered"], _share_of("ce_recovered")),
+    (*SAE_METRICS["l0"], _l0),
+    (*SAE_METRICS["dead_share"], _dead),
+    ("Tokens seen", "Tokens that it was trained on.", _seen),
+]
+"""Title, explanation, and what stands there: text, and the share of a bar."""
+
+
+def _cell(title: str, value: tuple[str, float | None]) -> Cell:
+    return Cell(title, *value)
+
+
+def _notices(catalogue: Catalogue, engine: Engine) -> list[Notice]:
+    """Runs that are left out, and runs whose model cannot be asked; what several have in common is said once."""
+    found = [Notice(f"Run '{run.name}' is not shown", f"It {run.why}") for run in catalogue.left_out]
+    reasons: dict[str, list[str]] = {}
+    for run in catalogue.runs:
+        if reason := engine.why_off(run):
+            reasons.setdefault(reason, []).append(run.record.model)
+    for reason, models in reasons.items():
+        found.append(Notice(f"Prompts and steering are off for {', '.join(dict.fromkeys(models))}", reason))
+    return found

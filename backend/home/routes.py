@@ -1,0 +1,30 @@
+"""The home page, and a random feature."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from backend.exceptions import not_found
+from backend.home.page import home
+from backend.html.templates import render
+from backend.published.selection import random_feature
+from backend.web.dependencies import EngineDep, LibraryDep, RunDep
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+def home_page(request: Request, library: LibraryDep, engine: EngineDep) -> Response:
+    """What this is, and what there is to see."""
+    return render(request, "home/home.html", home(library.catalogue(), engine))
+
+
+@router.get("/random")
+def random_page(run: RunDep, sae: Annotated[str, Query(description="Name of the SAE to draw from.")] = "") -> Response:
+    """Leads to a random feature that is alive."""
+    chosen = [other for other in run.saes if sae in ("", other.name)]
+    feature = random_feature(chosen) if chosen else None
+    if feature is None:
+        raise not_found(f"There is no live feature in '{sae or run.name}'.")
+    return RedirectResponse(feature.href, 303, {"cache-control": "no-store"})

@@ -1,0 +1,74 @@
+"""Turns a page context into a response.
+
+A template sees the fields of its context and nothing else of the request but what `GLOBALS` names, so that what a page
+shows is what its context declares.
+"""
+
+import math
+from dataclasses import fields
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlencode
+
+import jinja2
+from fastapi import Request, Response
+from starlette.templating import Jinja2Templates
+
+from backend.html.assets import FRONTEND, PLOTLY, plotly_style_ids
+from backend.html.formats import count, number, share, signed, size
+from backend.html.page import Page
+from backend.html.spans import tokens_direction, tokens_html
+from backend.html.svg import bars_html, map_html
+from data import __version__
+
+
+def render(
+    request: Request, template: str, context: Page, status_code: int = 200, more: dict[str, str] | None = None
+) -> Response:
+    """The page `template` with every field of `context`, under the policy that the context asks for.
+
+    more: further headers.
+    """
+    values = {field.name: getattr(context, field.name) for field in fields(context)}
+    values |= {
+        "asset": request.app.state.assets.url,
+        "plotly": PLOTLY,
+        "plotly_style_ids": plotly_style_ids,
+        "path": request.url.path,
+    }
+    headers = {"content-security-policy": context.policy, "cache-control": "no-cache", **(more or {})}
+    return _templates().TemplateResponse(request, template, values, status_code, headers)
+
+
+@lru_cache(1)
+def _templates() -> Jinja2Templates:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FRONTEND / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "number": number,
+        "count": count,
+        "share": share,
+        "signed": signed,
+        "log10": math.log10,
+        "size": size,
+    }
+    environment.globals |= {
+        "query": query,
+        "tokens_html": tokens_html,
+        "tokens_direction": tokens_direction,
+        "bars_html": bars_html,
+        "map_html": map_html,
+        "version": __version__,
+    }
+    return Jinja2Templates(env=environment)
+
+
+def query(**parameters: Any) -> str:
+    """`?a=1&b=2` of what is neither None nor empty; "" of nothing."""
+    given = {name: value for name, value in parameters.items() if value not in (None, "")}
+    return "?" + urlencode(given) if given else ""

@@ -1,0 +1,88 @@
+"""What a list may say: names of features, names of lists, notes; checked and made one form before they are kept."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from backend.exceptions import RefusedError
+
+MAX_ENTRIES = 10_000
+MAX_NAME = 200
+MAX_LIST_NOTE = 10_000
+MAX_NOTE = 2_000
+"""Characters of an entry's note."""
+MAX_TEXT = 1_000_000
+"""Characters of all notes of a list together, so that every list can be read back from a file."""
+UNNAMED = "Untitled list"
+
+_PART = r"[a-z0-9][a-z0-9._-]{0,63}"
+_FEATURE = re.compile(rf"({_PART})/({_PART})/([0-9]{{1,9}})")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One feature of a list with its note."""
+
+    model: str
+    sae: str
+    index: int
+    note: str = ""
+
+    @property
+    def feature(self) -> str:
+        """model/sae/index"""
+        return f"{self.model}/{self.sae}/{self.index}"
+
+    @classmethod
+    def parse(cls, name: str, note: str = "") -> Self:
+        """An entry from model/sae/index, also as the end of a whole address. Raises RefusedError."""
+        path = name.strip().partition("?")[0].partition("#")[0].removesuffix("/")
+        found = _FEATURE.fullmatch("/".join(path.split("/")[-3:]))
+        if found is None:
+            raise RefusedError(
+                f"'{name[:200]}' names no feature: give model/sae/index, or the address of a feature's page."
+            )
+        return cls(found[1], found[2], int(found[3]), clean_text(note, MAX_NOTE, "a note"))
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A list that may be kept: all of it is checked."""
+
+    name: str
+    note: str
+    entries: Sequence[Entry]
+
+
+def make_draft(name: str, note: str, entries: Iterable[Entry]) -> Draft:
+    """A list of checked texts, every feature once (the first stands). Raises RefusedError."""
+    once = each_once(entries)
+    if len(once) > MAX_ENTRIES:
+        raise RefusedError(f"A list holds {MAX_ENTRIES:,} features at most; these are {len(once):,}.")
+    if (letters := sum(len(entry.note) for entry in once)) > MAX_TEXT:
+        raise RefusedError(f"The notes of a list have {MAX_TEXT:,} characters at most; these are {letters:,}.")
+    return Draft(clean_name(name), clean_text(note, MAX_LIST_NOTE, "the note of a list"), once)
+
+
+def each_once(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Every feature once, in order; of several entries of one the first stands."""
+    once: dict[str, Entry] = {}
+    for entry in entries:
+        once.setdefault(entry.feature, entry)
+    return tuple(once.values())
+
+
+def clean_name(name: str) -> str:
+    """A name on one line. Raises RefusedError."""
+    return " ".join(clean_text(name, MAX_NAME, "the name of a list").split()) or UNNAMED
+
+
+def clean_text(text: str, limit: int, what: str) -> str:
+    """The text with plain newlines. Raises RefusedError when it is too long or cannot be kept by every database."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if len(text) > limit:
+        raise RefusedError(f"{what} has {limit:,} characters at most; this has {len(text):,}.")
+    if "\0" in text or (not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)):
+        raise RefusedError(f"{what} holds a character that is no text (NUL, or half of a surrogate pair): take it out.")
+    return text

@@ -1,0 +1,193 @@
+"""The pages of lists: what each shows, and how a list's entries meet what is published."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backend.engine.requests import MAX_FEATURES
+from backend.html.page import Page, Pager
+from backend.html.templates import query
+from backend.html.tokens import visible_text
+from backend.lists.entries import MAX_ENTRIES, MAX_LIST_NOTE, MAX_NAME, MAX_NOTE, Entry
+from backend.lists.files import FORMATS
+from backend.lists.store import SavedList
+from backend.published.cards import SAECard, sae_card
+from backend.published.catalogue import Catalogue, OpenRun, OpenSAE
+from backend.published.examples import Specimen, around, get_specimens
+from backend.published.features import FeatureSummary, get_summaries
+
+PER_PAGE = 50
+CONTEXT_SHOWN = 10
+"""Tokens on either side of an example's strongest."""
+PROMOTED_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class EntryView:
+    """One entry as pages show it."""
+
+    number: int
+    """Its place, from 1."""
+    entry: Entry
+    specimen: Specimen | None
+    """None when the feature is not published any more."""
+    card: SAECard | None
+
+    @property
+    def note_lines(self) -> list[str]:
+        return shown_lines(self.entry.note)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What forms must say of themselves."""
+
+    name: int = MAX_NAME
+    list_note: int = MAX_LIST_NOTE
+    note: int = MAX_NOTE
+    entries: int = MAX_ENTRIES
+
+
+@dataclass(frozen=True)
+class ListsPage(Page):
+    """lists/lists.html: what lists are, those this browser may edit, how to make and import one."""
+
+    limits: Limits
+    problem: str
+    """Why the last form was not taken; "" when there was none."""
+
+
+@dataclass(frozen=True)
+class NewListPage(Page):
+    """lists/new.html: a list about to be made."""
+
+    limits: Limits
+    name: str
+    note: str
+    features: str
+    """One model/sae/index a line."""
+    preview: list[FeatureSummary]
+    num_features: int
+    problem: str
+
+
+@dataclass(frozen=True)
+class ListPage(Page):
+    """lists/list.html: a list, to read."""
+
+    saved: SavedList
+    name: str
+    note_lines: list[str]
+    entries: list[EntryView]
+    pager: Pager
+    formats: list[tuple[str, str]]
+    """Name and address of each file."""
+    steer: str
+    """Address that steers with its first features, or ""."""
+    num_steered: int
+    map: str
+    """Address that shows its first live feature on the map, or ""."""
+    num_gone: int
+    """Entries on this page whose feature is not published any more."""
+
+
+@dataclass(frozen=True)
+class ListEditPage(Page):
+    """lists/edit.html: a list, to change."""
+
+    saved: SavedList
+    key: str
+    """The secret."""
+    action: str
+    """Where forms go."""
+    secret_link: str
+    entries: list[EntryView]
+    pager: Pager
+    limits: Limits
+    problem: str
+    status: str
+    """What was just done."""
+
+
+def shown_lines(text: str) -> list[str]:
+    """A note line by line, as pages show it."""
+    return [visible_text(line) for line in text.split("\n")] if text else []
+
+
+def first_shown(page: int) -> int:
+    """Place of the first entry of a page, from 0."""
+    return (page - 1) * PER_PAGE
+
+
+def make_pager(page: int, total: int, **parameters: str) -> Pager:
+    """Where a page of entries stands."""
+    return Pager.at(page, PER_PAGE, total, lambda other: query(**parameters, page=other))
+
+
+def find_entry(catalogue: Catalogue, entry: Entry) -> OpenSAE | None:
+    """The SAE of an entry's feature, or None when it is not published."""
+    sae = catalogue.saes.get((entry.model, entry.sae))
+    return sae if sae is not None and sae.has(str(entry.index)) else None
+
+
+def look_up(catalogue: Catalogue, entries: Sequence[Entry]) -> list[FeatureSummary | None]:
+    """The features of entries in one read per run, None for those that are gone."""
+    return _by_run(catalogue, entries, get_summaries)
+
+
+def views(catalogue: Catalogue, entries: Sequence[Entry], first: int) -> list[EntryView]:
+    """Entries from place `first` on, each with an example; four reads per run."""
+    specimens = _by_run(catalogue, entries, lambda run, rows: [_brief(s) for s in get_specimens(run, rows, 1)])
+    found = []
+    for place, (entry, specimen) in enumerate(zip(entries, specimens, strict=True)):
+        sae = find_entry(catalogue, entry)
+        found.append(EntryView(first + place + 1, entry, specimen, sae_card(sae) if sae else None))
+    return found
+
+
+def _brief(specimen: Specimen) -> Specimen:
+    examples = [around(example, CONTEXT_SHOWN) for example in specimen.examples]
+    return Specimen(specimen.feature, specimen.promoted[:PROMOTED_SHOWN], examples)
+
+
+def _by_run(catalogue: Catalogue, entries: Sequence[Entry], read: Any) -> list[Any]:
+    """What `read(run, rows)` gives for each entry, read once per run; None for entries that are gone."""
+    places: dict[str, tuple[OpenRun, list[int], list[int]]] = {}
+    for number, entry in enumerate(entries):
+        if sae := find_entry(catalogue, entry):
+            _, numbers, rows = places.setdefault(sae.run.name, (sae.run, [], []))
+            numbers.append(number)
+            rows.append(sae.row(entry.index))
+    found: list[Any] = [None] * len(entries)
+    for run, numbers, rows in places.values():
+        for number, value in zip(numbers, read(run, rows), strict=True):
+            found[number] = value
+    return found
+
+
+def list_page(catalogue: Catalogue, saved: SavedList, entries: list[Entry], page: int) -> ListPage:
+    """The page that shows `entries`, those of page `page`."""
+    shown = views(catalogue, entries, first_shown(page))
+    features = [view.specimen.feature for view in shown if view.specimen and view.card]
+    alive = [feature for feature in features if not feature.dead]
+    steered = [feature.name for feature in alive if feature.model == alive[0].model][:MAX_FEATURES]
+    return ListPage(
+        saved=saved,
+        name=visible_text(saved.name),
+        note_lines=shown_lines(saved.note),
+        entries=shown,
+        pager=make_pager(page, saved.num_entries),
+        formats=[(form.name, f"{saved.href}.{ending}") for ending, form in FORMATS.items()],
+        steer="/steer?" + "&".join(f"f={name}" for name in steered) if steered else "",
+        num_steered=len(steered),
+        map=_map_address(alive, catalogue),
+        num_gone=sum(view.specimen is None for view in shown),
+    )
+
+
+def _map_address(alive: list[FeatureSummary], catalogue: Catalogue) -> str:
+    """The map of the run that the first feature belongs to, with that feature in focus."""
+    if not alive:
+        return ""
+    first = alive[0]
+    return f"/explore{query(run=catalogue.saes[first.model, first.sae].run.name, f=first.name)}"

@@ -1,0 +1,157 @@
+"""The explorer: what its page holds before any script runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, Field
+
+from backend.exceptions import not_found
+from backend.html.page import Page
+from backend.html.policies import MAP
+from backend.html.templates import query
+from backend.map.selection import Hits, Selected, find_hits, read_polygon, select
+from backend.map.views import MAX_POINTS, Colour, chosen_saes
+from backend.published.cards import RunCard, run_card
+from backend.published.catalogue import OpenRun
+from backend.published.features import FeatureSummary, get_places
+from backend.published.neighbours import NeighbourGroup, get_surroundings, neighbour_groups
+from backend.published.showpieces import showpieces
+from data.published.maps import View
+
+Mark = tuple[int, float, float]
+"""Position of an SAE in its run, and x and y on the map."""
+
+NEIGHBOURS_SHOWN = 8
+LISTED = 50
+"""Features of a search or a shape that stand beside the map."""
+
+
+class ExploreQuery(BaseModel):
+    """The state of the explorer, all of it in the address."""
+
+    f: str = Field("", max_length=200)
+    """model/sae/index of the feature in focus."""
+    q: str = Field("", max_length=200)
+    """Words to highlight: of labels, promoted tokens and examples."""
+    sel: str = Field("", max_length=4000)
+    """Corners x,y,x,y,... of a shape whose features are selected."""
+    hide: str = Field("", max_length=2000)
+    """Names of SAEs that are not shown, with commas between."""
+    view: str = Field("", max_length=200)
+    """x0,x1,y0,y1 of what is seen; read by the script alone."""
+    colour: Colour = "sae"
+    run: str = Field("", max_length=64)
+    """Name of the run; the newest without."""
+
+    def without(self, *names: str) -> str:
+        """The address of the same state less some parts."""
+        return "/explore" + query(**self.model_dump(exclude_defaults=True, exclude=set(names)))
+
+
+@dataclass(frozen=True)
+class ExplorePage(Page):
+    """map/explore.html: the joint map of a run."""
+
+    policy: ClassVar[str] = MAP
+
+    run: RunCard
+    asked: ExploreQuery
+    num_points: int
+    figure: dict[str, Any]
+    """What the script draws on, see explore_figure."""
+    colours: list[tuple[Colour, str]]
+    """What points may be coloured by, and its name."""
+    focus: FeatureSummary | None
+    """The feature whose neighbours are shown."""
+    neighbours: list[NeighbourGroup]
+    hits: Hits | None
+    """None when nothing is searched for."""
+    selected: Selected | None
+    """None when there is no shape."""
+    listed: int
+    """How many features of either are shown here."""
+    shown: list[str]
+    """Names of the SAEs that are not hidden."""
+    suggestions: list[FeatureSummary]
+    """Features to start from."""
+    kept: list[tuple[str, str]]
+    """The rest of the state, which a search keeps."""
+    marks: list[Mark]
+    """Position of the SAE, x and y of each hit; without a search, of the neighbours of the feature in focus."""
+    series_of: dict[str, int]
+    """Colours of the SAEs by name."""
+    most_counted: int
+    """Features that a shape may hold."""
+
+
+def make_page(run: OpenRun, asked: ExploreQuery) -> ExplorePage:
+    """What the page shows of a state. 404 for a feature or SAE that is not there, 422 for a shape that is none."""
+    hidden = {sae.name for sae in chosen_saes(run, asked.hide)} if asked.hide else set()
+    saes = [sae for sae in run.saes if sae.name not in hidden]
+    focus, neighbours, place, near = _focus(run, asked.f) if asked.f else (None, [], None, [])
+    series_of = {sae.name: sae.record.position for sae in run.saes}
+    hits = find_hits(run, saes, asked.q.strip()) if asked.q.strip() and saes else None
+    return ExplorePage(
+        run=run_card(run),
+        asked=asked,
+        num_points=run.map.num_points,
+        figure=explore_figure(run, place, near),
+        colours=_colours(run),
+        focus=focus,
+        neighbours=neighbours,
+        hits=hits,
+        selected=select(run, saes, read_polygon(asked.sel)) if asked.sel and saes else None,
+        listed=LISTED,
+        shown=[sae.name for sae in saes],
+        suggestions=showpieces(run),
+        kept=[(name, value) for name, value in asked.model_dump(exclude_defaults=True).items() if name != "q"],
+        marks=[(series_of[hit.feature.sae], hit.x, hit.y) for hit in hits.hits] if hits else near,
+        series_of=series_of,
+        most_counted=MAX_POINTS,
+    )
+
+
+def explore_figure(run: OpenRun, place: tuple[float, float] | None, near: Sequence[Mark]) -> dict[str, Any]:
+    """What the script needs to begin: addresses, the world, the SAEs by name, the place in focus, the first view."""
+    state = {"run": run.name, "key": run.record.key}
+    return {
+        "views": f"/api/v1/map{query(**state)}",
+        "features": f"/api/v1/features/{run.record.model}",
+        "pages": f"/{run.record.model}",
+        "world": list(run.map.world.view),
+        "saes": [sae.name for sae in run.saes],
+        "place": place,
+        "view": list(_around(run.map.world.view, place, near) if place else run.map.world.view),
+    }
+
+
+def _around(world: View, place: tuple[float, float], near: Sequence[Mark]) -> View:
+    """A square around a place that holds most of its neighbours, neither a speck nor all of the map."""
+    size = max(world.x1 - world.x0, world.y1 - world.y0)
+    away = sorted(max(abs(x - place[0]), abs(y - place[1])) for _, x, y in near)
+    half = min(max(1.2 * away[2 * len(away) // 3], size / 100), size / 4) if away else size / 20
+    return View(place[0] - half, place[0] + half, place[1] - half, place[1] + half)
+
+
+def _colours(run: OpenRun) -> list[tuple[Colour, str]]:
+    found: list[tuple[Colour, str]] = [("sae", "SAE"), ("density", "density")]
+    return [*found, ("score", "label score")] if run.map.has_scores else found
+
+
+def _focus(
+    run: OpenRun, name: str
+) -> tuple[FeatureSummary, list[NeighbourGroup], tuple[float, float] | None, list[Mark]]:
+    """The feature that model/sae/index names, its neighbours, its place unless it is dead, and theirs."""
+    address, _, index = name.rpartition("/")
+    sae = next((sae for sae in run.saes if sae.href == f"/{address}"), None)
+    if sae is None or not sae.has(index):
+        raise not_found(f"There is no feature '{name}' in run '{run.name}'.")
+    feature, neighbours = get_surroundings(sae, int(index), NEIGHBOURS_SHOWN)
+    saes = {other.name: other for other in run.saes}
+    others = [(saes[group.sae], one.feature.index) for group in neighbours for one in group.nearest]
+    own, *places = get_places(run, [sae.row(int(index)), *(other.row(at) for other, at in others)])
+    marks = [
+        (other.record.position, *place) for (other, _), place in zip(others, places, strict=True) if place is not None
+    ]
+    return feature, neighbour_groups(sae, neighbours), own, marks

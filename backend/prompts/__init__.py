@@ -1,0 +1,1 @@
+"""Prompts: which features a text lights up."""

@@ -1,0 +1,126 @@
+"""Prompts for programs: what a text activates, and texts under short addresses."""
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from backend.engine.requests import MAX_TEXT, Prompt, ReadToken
+from backend.exceptions import not_found
+from backend.html.tokens import token_texts
+from backend.prompts.page import PromptState
+from backend.prompts.ranking import RANKS, ActiveFeature, Rank, gather, rank
+from backend.prompts.store import StoredPrompts
+from backend.published.lookup import named_saes
+from backend.web.clients import turn, while_connected
+from backend.web.dependencies import EngineDep, LibraryDep
+
+router = APIRouter(tags=["live"])
+
+MAX_SAES = 8
+Text = Annotated[str, Field(max_length=MAX_TEXT)]
+
+
+class ActivationsBody(BaseModel):
+    """A text to read."""
+
+    text: Text
+    saes: list[str] = Field([], max_length=MAX_SAES, description="model/name each, all of one run; one by default")
+    chat: bool = Field(False, description="Put the text into the model's chat template.")
+    rank: Rank = Field("max", description="; ".join(f"{name}: {about}" for name, (_, about) in RANKS.items()))
+    hide_density: float = Field(
+        1.0, ge=0, le=1, description="Leave out features active on a larger share of the corpus."
+    )
+    limit: int = Field(40, ge=1, le=1000, description="Features overall, of each SAE.")
+    per_token: int = Field(12, ge=0, le=100, description="Features of each token, of each SAE.")
+
+
+@dataclass(frozen=True)
+class SAEActivations:
+    """What is active in one SAE, best first."""
+
+    sae: str
+    total: int
+    hidden: int
+    overall: list[ActiveFeature]
+    by_token: list[list[ActiveFeature]]
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What a text activates."""
+
+    tokens: list[ReadToken]
+    saes: list[SAEActivations]
+
+
+@router.post("/api/v1/activations")
+async def read_activations(
+    request: Request, body: ActivationsBody, engine: EngineDep, library: LibraryDep
+) -> Activations:
+    """The active features of a text, for every token and overall."""
+    saes = await run_in_threadpool(named_saes, library, body.saes)
+    with turn(request):
+        reading = await while_connected(request, engine.activations(saes, Prompt(body.text, body.chat)))
+
+    def describe() -> list[SAEActivations]:
+        activity = gather(saes, reading)
+        ranked = [(sae.href[1:], rank(activity, body.rank, body.hide_density, sae)) for sae in saes]
+        return [
+            SAEActivations(name, r.total, r.hidden, r.overall(body.limit), r.by_token(body.per_token))
+            for name, r in ranked
+        ]
+
+    texts = token_texts(reading.pieces)
+    tokens = [ReadToken(*one) for one in zip(reading.tokens, [t.text for t in texts], reading.left_out, strict=True)]
+    return Activations(tokens, await run_in_threadpool(describe))
+
+
+class StoreBody(BaseModel):
+    """A text to store."""
+
+    text: Text
+
+
+@dataclass(frozen=True)
+class StoredPrompt:
+    """A text under a short address."""
+
+    id: str
+    text: str
+    href: str
+    """The prompt page that reads it."""
+
+
+async def get_prompts(request: Request) -> StoredPrompts:
+    """The prompts that are too long for an address."""
+    return cast(StoredPrompts, request.app.state.prompts)
+
+
+PromptsDep = Annotated[StoredPrompts, Depends(get_prompts)]
+
+
+@router.post("/api/v1/prompts", status_code=201)
+def store_prompt(body: StoreBody, prompts: PromptsDep) -> StoredPrompt:
+    """Store a text under an address that never changes; the same text always has the same."""
+    return _stored(prompts, prompts.save(body.text))
+
+
+@router.get("/api/v1/prompts/{name}")
+def stored_prompt(name: str, prompts: PromptsDep) -> StoredPrompt:
+    """A stored text by its id."""
+    return _stored(prompts, name)
+
+
+def _stored(prompts: StoredPrompts, name: str) -> StoredPrompt:
+    return StoredPrompt(name, load_text(prompts, name), PromptState(p=name).href())
+
+
+def load_text(prompts: StoredPrompts, name: str) -> str:
+    """A stored text. Raises 404 when there is none."""
+    text = prompts.load(name)
+    if text is None:
+        raise not_found(f"No prompt is stored as '{name}'. Type the text on the prompt page.")
+    return text

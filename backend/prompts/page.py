@@ -1,0 +1,240 @@
+"""The prompt page: what its address says, and what it shows of a reading.
+
+Shapes: L tokens of the prompt.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+from urllib.parse import urlencode
+
+from backend.attribution.section import AttributionSection
+from backend.engine.requests import Reading, values_of
+from backend.html.formats import number, share
+from backend.html.page import Link, Page
+from backend.html.tokens import level, token_texts
+from backend.prompts.ranking import RANKS, ActiveFeature, Rank, gather, rank
+from backend.prompts.store import is_long
+from backend.published.catalogue import OpenSAE
+from backend.published.features import FeatureSummary
+
+SHOWN_OF_TOKEN = 24
+SHOWN_OVERALL = 24
+HIDE_CHOICES = (0.01, 0.05, 0.2, 1.0)
+"""Features active on more than this share of the corpus's tokens are hidden; 1 shows all."""
+EXAMPLE_PROMPTS = (
+    "He studied at the University of Oxford before the war.",
+    "The river flows north through the valley towards the sea.",
+    "Her third album was released in September 1998.",
+)
+
+
+@dataclass(frozen=True)
+class PromptState:
+    """What the address of a prompt page says."""
+
+    text: str = ""
+    p: str = ""
+    """Id of the text, where it is stored."""
+    saes: tuple[str, ...] = ()
+    """model/name each."""
+    chat: bool = False
+    rank: Rank = "max"
+    hide: float = 0.2
+    f: str = ""
+    """model/sae/index of the feature whose activations colour the tokens."""
+    token: int | None = None
+    """Number of the token whose features are listed."""
+
+    @property
+    def long(self) -> bool:
+        """Whether the text is too long for an address and not stored."""
+        return not self.p and is_long(self.text)
+
+    def changed(self, **changes: object) -> Self:
+        """The same with some of it changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    def href(self, **changes: object) -> str:
+        """The address of the same page with some of it changed."""
+        state = self.changed(**changes)
+        pairs: list[tuple[str, object]] = [("p", state.p) if state.p else ("text", state.text)]
+        pairs += [("sae", name) for name in state.saes]
+        pairs += [("chat", 1 if state.chat else ""), ("rank", state.rank if state.rank != "max" else "")]
+        pairs += [("hide", f"{state.hide:g}"), ("f", state.f), ("token", "" if state.token is None else state.token)]
+        return "/prompt?" + urlencode([pair for pair in pairs if pair[1] != ""])
+
+
+@dataclass(frozen=True, slots=True)
+class PromptToken:
+    """One token of the prompt."""
+
+    number: int
+    text: str
+    mark: str
+    """As in TokenView."""
+    left_out: bool
+    level: int
+    """Highlight: of the chosen feature, or else of the token's strongest; -1 for none."""
+    caption: str
+    """Label of its strongest feature, or the chosen feature's activation."""
+    about: str
+    """Its id and what is active, in a line."""
+    href: str
+    """Lists its features."""
+    current: bool
+
+
+@dataclass(frozen=True)
+class PromptResult:
+    """What a prompt activates."""
+
+    tokens: list[PromptToken]
+    num_counted: int
+    """Tokens that are not left out."""
+    scale: float
+    """Value at the end of the highlight's scale: the chosen feature's highest; 0 when shares are shown."""
+    overall: list[ActiveFeature]
+    total: int
+    """Distinct active features, hidden ones left out."""
+    hidden: int
+    token: PromptToken | None
+    """The chosen token."""
+    token_features: list[ActiveFeature]
+    token_total: int
+    """Features active on it."""
+    series_of: dict[str, int]
+    """Colours of the SAEs by name."""
+
+
+@dataclass(frozen=True)
+class SAEChoice:
+    """An SAE to read with."""
+
+    value: str
+    """model/name"""
+    name: str
+    series: int
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why something was not done, and how to go on."""
+
+    text: str
+    ways: list[Link]
+
+
+@dataclass(frozen=True)
+class PromptPage(Page):
+    """prompts/prompt.html: type text, see which features are active."""
+
+    off: str
+    """Why the model cannot be asked; "" when it can."""
+    loaded: bool
+    """Whether the model is in memory: a first answer waits for it."""
+    problem: Problem | None
+    """Why this prompt was not read."""
+    state: PromptState
+    saes: list[SAEChoice]
+    """Those of the run."""
+    runs: list[Link]
+    """The same prompt in other runs."""
+    ranks: list[Link]
+    """Ways to rank: `text` is shown, `href` is the value."""
+    rank_about: str
+    """What the chosen one means."""
+    hides: list[Link]
+    """Choices of `hide`, likewise."""
+    max_tokens: int
+    focus: FeatureSummary | None
+    """The chosen feature."""
+    result: PromptResult | None
+    attribution: AttributionSection | None
+    """Which features caused an output; None without a result."""
+    examples: list[Link]
+    """Prompts to start from."""
+
+
+def present(
+    state: PromptState, saes: Sequence[OpenSAE], reading: Reading, focus: tuple[OpenSAE, FeatureSummary] | None
+) -> PromptResult:
+    """The page's view of a reading."""
+    ranking = rank(gather(saes, reading), state.rank, state.hide)
+    strongest_L = [features[0] if features else None for features in ranking.by_token(1)]
+    if focus:
+        values = values_of(focus[0], reading, focus[1].index)
+        lit = [_lit_by_focus(focus[1], value) for value in values]
+    else:
+        lit = [_lit_by_strongest(strongest) for strongest in strongest_L]
+    tokens = [
+        PromptToken(
+            number=place,
+            text=shown.text,
+            mark=shown.mark,
+            left_out=reading.left_out[place],
+            level=step,
+            caption=caption,
+            about=f"token {place}, id {reading.tokens[place]}: {'left out' if reading.left_out[place] else about}",
+            href=state.href(token=None if place == state.token else place),
+            current=place == state.token,
+        )
+        for place, (shown, (step, caption, about)) in enumerate(zip(token_texts(reading.pieces), lit, strict=True))
+    ]
+    chosen = tokens[state.token] if state.token is not None and state.token < len(tokens) else None
+    listed, total = ranking.of_token(chosen.number, SHOWN_OF_TOKEN) if chosen else ([], 0)
+    return PromptResult(
+        tokens=tokens,
+        num_counted=reading.left_out.count(False),
+        scale=focus[1].max if focus else 0.0,
+        overall=ranking.overall(SHOWN_OVERALL),
+        total=ranking.total,
+        hidden=ranking.hidden,
+        token=chosen,
+        token_features=listed,
+        token_total=total,
+        series_of={sae.name: sae.record.position for sae in saes},
+    )
+
+
+def _lit_by_focus(focus: FeatureSummary, value: float) -> tuple[int, str, str]:
+    """Step, caption and line of a token, coloured by one feature."""
+    shown = number(value) if value > 0 else ""
+    return level(value, focus.max), shown, f"{focus.title} {shown or 'is not active'}"
+
+
+def _lit_by_strongest(strongest: ActiveFeature | None) -> tuple[int, str, str]:
+    """The same by the token's own strongest feature."""
+    if strongest is None:
+        return -1, "", "no feature shown is active"
+    title = strongest.feature.title
+    about = f"{title} {number(strongest.activation)}, {share(strongest.share, 2)} of its max"
+    return level(strongest.share, 1.0), title, about
+
+
+def sae_choices(chosen: Sequence[OpenSAE]) -> list[SAEChoice]:
+    """The SAEs of the run, for a row of boxes."""
+    names = {sae.name for sae in chosen}
+    return [SAEChoice(s.href[1:], s.name, s.record.position, s.name in names) for s in chosen[0].run.saes]
+
+
+def rank_links(chosen: Rank) -> list[Link]:
+    """Ways to rank, for a select."""
+    return [Link(title, value, value == chosen) for value, (title, _) in RANKS.items()]
+
+
+def hide_links(chosen: float) -> list[Link]:
+    """Choices of what is hidden, for a select."""
+    names = {value: f"on more than {value:.0%} of tokens" for value in HIDE_CHOICES} | {1.0: "none"}
+    if chosen not in names:
+        names[chosen] = f"on more than {share(chosen, 2)} of tokens"
+    return [Link(name, f"{value:g}", value == chosen) for value, name in sorted(names.items())]
+
+
+def ways_on(state: PromptState, status: int) -> list[Link]:
+    """Where to go from a prompt that was not read."""
+    ways = [Link("Try again", state.href())] if status in (429, 503) else []
+    if state.chat:
+        ways.append(Link("Read it as plain text", state.href(chat=False)))
+    return ways

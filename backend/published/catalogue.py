@@ -1,0 +1,173 @@
+"""What is published: every run opened once, and again when it is published anew.
+
+One small query per request asks SQL whether anything changed; the rest is read when it did.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session, selectinload
+
+from data import CONTRACT_VERSION
+from data.layout import StorePaths
+from data.published.maps import MAP_FOLDER, PublishedMap
+from data.published.tables import PublishedRun
+from data.sql.records import PublishedRunRecord, SAERecord
+
+Version = tuple[tuple[str, str], ...]
+"""Name and key of each run."""
+
+
+@dataclass(frozen=True)
+class OpenSAE:
+    """A published SAE and the run it belongs to."""
+
+    record: SAERecord
+    run: "OpenRun"
+
+    @property
+    def model(self) -> str:
+        return self.record.model
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def num_features(self) -> int:
+        return self.record.num_features
+
+    @property
+    def href(self) -> str:
+        """Address of its page."""
+        return f"/{self.model}/{self.name}"
+
+    @property
+    def folder(self) -> Path:
+        """Its weights: cfg.json and sae.safetensors."""
+        return self.run.folder / "saes" / self.name
+
+    def row(self, index: int) -> int:
+        """The number of a feature in the run's tables."""
+        return self.record.first_row + index
+
+    def has(self, index: str) -> bool:
+        """Whether what somebody wrote is the index of a feature here."""
+        return index.isascii() and index.isdigit() and len(index) < 12 and int(index) < self.num_features
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A published run, its tables open."""
+
+    record: PublishedRunRecord
+    folder: Path
+    """published/{run}/{key}"""
+    remembered: dict[str, Any] = field(default_factory=dict)
+    """What was worked out once for this published state, by name."""
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @cached_property
+    def tables(self) -> PublishedRun:
+        """Its tables."""
+        return PublishedRun(self.folder)
+
+    @cached_property
+    def map(self) -> PublishedMap:
+        """Its map, memory-mapped."""
+        return PublishedMap(self.folder / MAP_FOLDER)
+
+    @cached_property
+    def saes(self) -> tuple[OpenSAE, ...]:
+        """Its SAEs in the order of the recipe."""
+        return tuple(OpenSAE(record, self) for record in self.record.saes)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that statistics and examples were counted on."""
+        return int(self.record.corpus["examples"]["num_tokens"])
+
+
+@dataclass(frozen=True)
+class LeftOutRun:
+    """A run that is published but cannot be shown, for it is of another contract version."""
+
+    record: PublishedRunRecord
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def addresses(self) -> set[tuple[str, str]]:
+        """Its SAEs by model and name."""
+        return {(sae.model, sae.name) for sae in self.record.saes}
+
+    @property
+    def reason(self) -> str:
+        """Why it is left out, and what to do, as a sentence."""
+        return f"Run '{self.name}' {self.why}"
+
+    @property
+    def why(self) -> str:
+        """The same without its subject."""
+        found = self.record.contract
+        mend = "run its recipe again" if found < CONTRACT_VERSION else "update the server's code"
+        return f"was published under contract version {found}, this server reads version {CONTRACT_VERSION}: {mend}."
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All published runs at one moment, the newest first."""
+
+    version: Version
+    runs: tuple[OpenRun, ...]
+    left_out: tuple[LeftOutRun, ...] = ()
+    """Those of another contract version."""
+
+    @cached_property
+    def saes(self) -> dict[tuple[str, str], OpenSAE]:
+        """Every SAE by model and name."""
+        return {(sae.model, sae.name): sae for run in self.runs for sae in run.saes}
+
+
+class Library:
+    """The published runs of one database and store."""
+
+    def __init__(self, engine: Engine, paths: StorePaths) -> None:
+        self._engine, self._paths = engine, paths
+        # Compiled once: every request asks.
+        self._versions = str(select(PublishedRunRecord.name, PublishedRunRecord.key).compile(engine))
+        self._lock = Lock()
+        self._catalogue = Catalogue((), ())
+
+    def catalogue(self) -> Catalogue:
+        """What is published now."""
+        with self._engine.connect() as connection:
+            found = connection.exec_driver_sql(self._versions)
+            version = tuple(sorted((name, key) for name, key in found))
+        with self._lock:
+            if version != self._catalogue.version:
+                self._catalogue = self._open(version)
+            return self._catalogue
+
+    def _open(self, version: Version) -> Catalogue:
+        opened = {(run.name, run.record.key): run for run in self._catalogue.runs}
+        statement = select(PublishedRunRecord).options(selectinload(PublishedRunRecord.saes))
+        with Session(self._engine) as session:
+            records = session.scalars(statement.order_by(PublishedRunRecord.created.desc())).all()
+            session.expunge_all()
+        fitting = [record for record in records if record.contract == CONTRACT_VERSION]
+        runs = [opened.get((record.name, record.key)) or self._open_run(record) for record in fitting]
+        left_out = [LeftOutRun(record) for record in records if record.contract != CONTRACT_VERSION]
+        return Catalogue(version, tuple(runs), tuple(left_out))
+
+    def _open_run(self, record: PublishedRunRecord) -> OpenRun:
+        return OpenRun(record, self._paths.run(record.name).published(record.key))

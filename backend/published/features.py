@@ -1,0 +1,160 @@
+"""Typed reads of what is published. Each takes a fixed number of reads, however many features there are."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from backend.html.tokens import token_text, visible_text
+from backend.published.catalogue import OpenRun, OpenSAE
+from data.artifacts.features import EXAMPLE_KINDS, ExampleKind, histogram_edges
+
+SUMMARY = [
+    "sae",
+    "index",
+    "label",
+    "label_origin",
+    "label_score",
+    "specificity",
+    "num_active",
+    "density",
+    "max",
+    "mean",
+]
+DETAILS = [
+    *SUMMARY,
+    "histogram",
+    "promoted",
+    "promoted_logits",
+    "suppressed",
+    "suppressed_logits",
+    "first_example",
+    "num_examples",
+    "x",
+    "y",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSummary:
+    """A feature in a list."""
+
+    model: str
+    sae: str
+    index: int
+    label: str
+    """"" for a dead feature."""
+    label_origin: str
+    label_score: float | None
+    """Share of its strongest examples that the label fits; None when the label says none of them."""
+    specificity: float | None
+    """A judge's score of how well it keeps to its concept; None when none has scored it."""
+    num_active: int
+    """Tokens on which it is above 0."""
+    density: float
+    """The same as a share of all tokens counted."""
+    max: float
+    """Highest activation, in the residual stream's units."""
+    mean: float
+    """Over the tokens on which it is active."""
+
+    @property
+    def href(self) -> str:
+        """Address of its page."""
+        return f"/{self.model}/{self.sae}/{self.index}"
+
+    @property
+    def name(self) -> str:
+        """model/sae/index"""
+        return self.href[1:]
+
+    @property
+    def dead(self) -> bool:
+        return self.num_active == 0
+
+    @property
+    def title(self) -> str:
+        """Its label, or what to call it without one."""
+        return self.label or ("dead feature" if self.dead else f"feature {self.index}")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenWeight:
+    """A token whose logit a feature raises or lowers."""
+
+    token: int
+    text: str
+    logit: float
+    """Decoder direction through the final norm's scale and the unembedding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature(FeatureSummary):
+    """One feature with all that is kept of it but its examples and neighbours."""
+
+    histogram: list[int]
+    """Tokens in each bin. The first also counts everything below it, the last everything above."""
+    histogram_edges: list[float]
+    """Of the bins, one more than there are."""
+    promoted: list[TokenWeight]
+    suppressed: list[TokenWeight]
+    num_examples: dict[ExampleKind, int]
+    first_example: int
+    """Row of its first example."""
+    x: float | None
+    """On the map of the run; None when it is dead."""
+    y: float | None
+
+
+def get_feature(sae: OpenSAE, index: int) -> Feature:
+    """One feature. The index must be within the SAE."""
+    return to_feature(sae.run, sae.run.tables.take("features", [sae.row(index)], DETAILS).to_pylist()[0])
+
+
+def get_summaries(run: OpenRun, rows: list[int]) -> list[FeatureSummary]:
+    """Features of a run by row, in the order asked for."""
+    return to_summaries(run, run.tables.take("features", rows, SUMMARY))
+
+
+def to_summaries(run: OpenRun, records: pa.Table) -> list[FeatureSummary]:
+    """Rows of the table of features, with the columns SUMMARY, as features."""
+    return [FeatureSummary(**summary_fields(run, record)) for record in records.to_pylist()]
+
+
+def get_places(run: OpenRun, rows: list[int]) -> list[tuple[float, float] | None]:
+    """Where features of a run lie on the map, by row; None for dead ones."""
+    records = run.tables.take("features", rows, ["x", "y"]).to_pylist()
+    return [None if record["x"] is None else (record["x"], record["y"]) for record in records]
+
+
+def to_feature(run: OpenRun, record: dict[str, Any]) -> Feature:
+    """A row of the table of features, with the columns DETAILS."""
+    scale = next(sae.record.histogram_scale for sae in run.saes if sae.name == record["sae"])
+    return Feature(
+        **summary_fields(run, record),
+        histogram=record["histogram"],
+        histogram_edges=histogram_edges(scale).tolist(),
+        promoted=token_weights(run, record["promoted"], record["promoted_logits"]),
+        suppressed=token_weights(run, record["suppressed"], record["suppressed_logits"]),
+        num_examples=dict(zip(EXAMPLE_KINDS, record["num_examples"], strict=True)),
+        first_example=record["first_example"],
+        x=record["x"],
+        y=record["y"],
+    )
+
+
+def quoted(text: str) -> str:
+    """A text as a condition in SQL names it; NUL is left out, for no published name has one."""
+    return "'" + text.replace("\0", "").replace("'", "''") + "'"
+
+
+def summary_fields(run: OpenRun, record: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a FeatureSummary from a row with the columns SUMMARY."""
+    summary = {name: record[name] for name in SUMMARY}
+    return {**summary, "model": run.record.model, "label": visible_text(summary["label"])}
+
+
+def token_weights(run: OpenRun, tokens: list[int], logits: list[float]) -> list[TokenWeight]:
+    """Tokens with the logits that a feature adds to them."""
+    vocabulary = run.tables.vocabulary
+    return [TokenWeight(t, token_text(vocabulary[t]), logit) for t, logit in zip(tokens, logits, strict=True)]

@@ -1,0 +1,51 @@
+"""What an address or a person names, found in the catalogue: runs, SAEs and features."""
+
+from collections.abc import Iterable
+
+from fastapi import HTTPException
+
+from backend.exceptions import RefusedError, not_found
+from backend.published.catalogue import Catalogue, LeftOutRun, Library, OpenSAE
+
+
+def find_feature(library: Library, name: str) -> tuple[OpenSAE, int]:
+    """SAE and index of `model/sae/index`, also as the end of a whole address. Raises RefusedError."""
+    parts = name.strip().partition("?")[0].partition("#")[0].removesuffix("/").split("/")[-3:]
+    sae = library.catalogue().saes.get((parts[0], parts[1])) if len(parts) == 3 else None
+    if sae is None:
+        raise RefusedError(f"'{name}' names no feature here: give model/sae/index, or the address of a feature's page.")
+    index = parts[2]
+    if not sae.has(index):
+        raise RefusedError(f"{sae.name} has features 0 to {sae.num_features - 1:,}; there is no '{index}'.")
+    return sae, int(index)
+
+
+def named_saes(library: Library, names: list[str]) -> list[OpenSAE]:
+    """SAEs of one run by model/name, each once; the first of the newest run when none is named.
+
+    Raises 404 for a name that is none, RefusedError when they are of several runs.
+    """
+    catalogue = library.catalogue()
+    require_runs(catalogue)
+    found = []
+    for name in dict.fromkeys(names or [catalogue.runs[0].saes[0].href[1:]]):
+        model, _, sae = name.partition("/")
+        if (model, sae) not in catalogue.saes:
+            raise not_found(f"There is no SAE '{name}' here. The home page lists those that are.")
+        found.append(catalogue.saes[model, sae])
+    if any(sae.run is not found[0].run for sae in found):
+        raise RefusedError("All SAEs must be of one run, for they read one layer of one model.")
+    return found
+
+
+def require_runs(catalogue: Catalogue) -> None:
+    """Raise an HTTPException that says why there is nothing to show, when there is not."""
+    if not catalogue.runs:
+        refuse_left_out(catalogue.left_out)
+        raise HTTPException(404, "Nothing is published yet: run `make demo` first.")
+
+
+def refuse_left_out(runs: Iterable[LeftOutRun]) -> None:
+    """Say of what was asked for that it is published and cannot be shown."""
+    for run in runs:
+        raise HTTPException(503, run.reason)

@@ -1,0 +1,132 @@
+"""Lists of features: which ones, in which order, page by page; LanceDB filters and sorts."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from backend.html.formats import as_share
+from backend.published.catalogue import OpenRun, OpenSAE
+from backend.published.features import SUMMARY, FeatureSummary, get_summaries, quoted, to_summaries
+
+TOTALS_REMEMBERED = 1000
+RANDOM_DRAWS = 64
+"""Features drawn at once in search of one that is alive."""
+
+Sort = Literal["index", "label", "density", "max", "mean", "label_score", "specificity"]
+Score = Literal["label_score", "specificity"]
+"""What not every SAE has."""
+
+
+class Selection(BaseModel):
+    """Which features, in which order: the query string of lists."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+    sort: Sort = "max"
+    """Ties come by index."""
+    order: Literal["asc", "desc"] | None = None
+    """None is the natural one: labels and indices ascend, numbers descend."""
+    page: int = Field(default=1, ge=1, le=10_000_000)
+    per_page: int = Field(default=50, ge=1, le=200)
+    alive: bool | None = None
+    """True: only features that were active; False: only dead ones."""
+    labelled: bool | None = None
+    """True: only features with a label; False: only those without."""
+    min_density: float | None = Field(default=None, ge=0, le=1)
+    """Share of tokens on which a feature is active, at least."""
+    max_density: float | None = Field(default=None, ge=0, le=1)
+    """At most."""
+    q: str = Field(default="", max_length=200)
+    """Part of the label, in any case."""
+
+    _share = field_validator("min_density", "max_density", mode="before")(as_share)
+
+    @field_validator("alive", "labelled", "order", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @property
+    def descending(self) -> bool:
+        return self.order == "desc" if self.order else self.sort not in {"index", "label"}
+
+    def changed(self, **changes: Any) -> Self:
+        """The same with some fields changed, back on the first page unless the page is one of them."""
+        return self.model_copy(update={"page": 1, **changes})
+
+    def parameters(self) -> dict[str, Any]:
+        """What an address must say of it."""
+        return self.model_dump(exclude_defaults=True, mode="json")
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureList:
+    """One page of a list."""
+
+    total: int
+    """Features that satisfy the filters."""
+    page: int
+    per_page: int
+    features: list[FeatureSummary]
+
+
+def list_features(sae: OpenSAE, selection: Selection) -> FeatureList:
+    """The features of one SAE that satisfy the filters."""
+    return _list(sae.run, _condition([sae], selection), selection)
+
+
+def scores_of(sae: OpenSAE) -> list[Score]:
+    """The scores that at least one feature of an SAE has; looked up once for a published state."""
+    known: dict[str, list[Score]] = sae.run.remembered.setdefault("scores", {})
+    if sae.name not in known:
+        everywhere = _condition([sae], Selection())
+        known[sae.name] = [
+            score for score in get_args(Score) if sae.run.tables.count_features(f"{everywhere} AND {score} IS NOT NULL")
+        ]
+    return known[sae.name]
+
+
+def random_feature(saes: list[OpenSAE], seed: int | None = None) -> FeatureSummary | None:
+    """A random feature that is alive, or None when there is hardly any. All SAEs are of one run."""
+    rng = np.random.default_rng(seed)
+    sae = saes[int(rng.integers(len(saes)))]
+    indices = rng.integers(sae.num_features, size=RANDOM_DRAWS)
+    drawn = get_summaries(sae.run, [sae.row(int(index)) for index in indices])
+    return next((feature for feature in drawn if not feature.dead), None)
+
+
+def _list(run: OpenRun, condition: str, selection: Selection) -> FeatureList:
+    first = (selection.page - 1) * selection.per_page
+    total = _total(run, condition)
+    found = run.tables.list_features(
+        condition, SUMMARY, sort=selection.sort, descending=selection.descending, limit=selection.per_page, offset=first
+    )
+    return FeatureList(total, selection.page, selection.per_page, to_summaries(run, found))
+
+
+def _total(run: OpenRun, condition: str) -> int:
+    """How many features satisfy a condition; remembered, for a published state never changes."""
+    known: dict[str, int] = run.remembered.setdefault("totals", {})
+    total = known.get(condition)
+    if total is None:
+        if len(known) >= TOTALS_REMEMBERED:
+            known.clear()
+        total = known[condition] = run.tables.count_features(condition)
+    return total
+
+
+def _condition(saes: list[OpenSAE], selection: Selection) -> str:
+    parts = [f"sae IN ({', '.join(quoted(sae.name) for sae in saes)})"]
+    if selection.alive is not None:
+        parts.append("num_active > 0" if selection.alive else "num_active = 0")
+    if selection.labelled is not None:
+        parts.append("label != ''" if selection.labelled else "label = ''")
+    if selection.min_density is not None:
+        parts.append(f"density >= {selection.min_density!r}")
+    if selection.max_density is not None:
+        parts.append(f"density <= {selection.max_density!r}")
+    if selection.q:
+        parts.append(f"contains(lower(label), {quoted(selection.q.lower())})")
+    return " AND ".join(parts)

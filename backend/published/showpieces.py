@@ -1,0 +1,58 @@
+"""Features that show what an SAE can find, chosen from this very run and worked out once."""
+
+from dataclasses import dataclass
+
+from backend.published.catalogue import OpenRun, OpenSAE
+from backend.published.examples import Example, around, get_examples
+from backend.published.features import Feature, FeatureSummary, get_feature, get_summaries
+from backend.published.selection import Selection, list_features
+
+SHOWPIECES = 8
+RARE_SELECTION = Selection(sort="max", alive=True, min_density=1e-4, max_density=3e-3, per_page=40)
+EXAMPLES_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class WorkedExample:
+    """One feature of this very run, to be read step by step."""
+
+    run: OpenRun
+    feature: Feature
+    examples: list[Example]
+
+
+def showpieces(run: OpenRun) -> list[FeatureSummary]:
+    """Those chosen when the run was published; where none qualified, some that fire rarely and strongly."""
+    if "showpieces" not in run.remembered:
+        saes = {sae.name: sae for sae in run.saes}
+        rows = [saes[piece["sae"]].row(piece["index"]) for piece in run.record.showpieces[:SHOWPIECES]]
+        run.remembered["showpieces"] = get_summaries(run, rows) if rows else _rare(_middle(run))
+    found: list[FeatureSummary] = run.remembered["showpieces"]
+    return found
+
+
+def _rare(sae: OpenSAE) -> list[FeatureSummary]:
+    found = list_features(sae, RARE_SELECTION).features
+    return (found or list_features(sae, Selection(alive=True)).features)[:SHOWPIECES]
+
+
+def worked_example(run: OpenRun) -> WorkedExample | None:
+    """The showpiece whose label fits best, with a few of its examples; worked out once."""
+    if "worked" not in run.remembered:
+        pieces = showpieces(run)
+        best = max(pieces, key=lambda piece: piece.label_score or 0, default=None)
+        run.remembered["worked"] = _work(run, best) if best else None
+    found: WorkedExample | None = run.remembered["worked"]
+    return found
+
+
+def _work(run: OpenRun, piece: FeatureSummary) -> WorkedExample:
+    sae = next(sae for sae in run.saes if sae.name == piece.sae)
+    feature = get_feature(sae, piece.index)
+    examples = get_examples(sae, feature, "top")[:EXAMPLES_SHOWN]
+    return WorkedExample(run, feature, [around(example) for example in examples])
+
+
+def _middle(run: OpenRun) -> OpenSAE:
+    """The SAE of middle size."""
+    return sorted(run.saes, key=lambda sae: sae.num_features)[len(run.saes) // 2]

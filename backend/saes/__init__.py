@@ -1,0 +1,1 @@
+"""SAEs: the page of one, and its downloads."""

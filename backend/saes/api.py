@@ -1,0 +1,95 @@
+"""SAEs for programs: the list of them, their weights, and their features as parquet."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import FileResponse, StreamingResponse
+
+from backend.exceptions import not_found
+from backend.published.catalogue import OpenSAE
+from backend.saes.downloads import MEDIA_TYPES, PARQUET, WeightsFile, file_name, parquet_of
+from backend.web.dependencies import LibraryDep, SAEDep
+
+router = APIRouter(prefix="/api/v1/saes", tags=["SAEs"])
+
+AS_IT_IS = {"content-encoding": "identity"}
+"""Compressing weights and parquet takes long and saves nothing; without, their length is known."""
+
+
+def _file(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """What the API's description says of an answer that is a file."""
+    return {200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}}
+
+
+@router.get("/{model}/{sae}/features.parquet", response_class=Response, responses=_file(PARQUET))
+def get_features_parquet(
+    sae: SAEDep,
+    vectors: Annotated[bool, Query(description="With the decoder direction of each feature, norm 1.")] = False,
+) -> StreamingResponse:
+    """All features of an SAE as one parquet file: labels, statistics, histograms, promoted tokens (by id)."""
+    name = file_name(sae, "features-with-vectors.parquet" if vectors else "features.parquet")
+    headers = {**AS_IT_IS, "content-disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(parquet_of(sae, vectors=vectors), media_type=PARQUET, headers=headers)
+
+
+@router.get("/{model}/{sae}/sae.safetensors", response_class=Response, responses=_file("application/octet-stream"))
+def get_weights(sae: SAEDep) -> FileResponse:
+    """The weights of an SAE: W_enc, b_enc, W_dec, b_dec and what its cfg.json names. It takes raw activations."""
+    return _weights(sae, "sae.safetensors")
+
+
+@router.get("/{model}/{sae}/cfg.json", response_class=Response, responses=_file("application/json"))
+def get_configuration(sae: SAEDep) -> FileResponse:
+    """The configuration that belongs to the weights."""
+    return _weights(sae, "cfg.json")
+
+
+def _weights(sae: SAEDep, name: WeightsFile) -> FileResponse:
+    path = sae.folder / name
+    if not path.is_file():
+        raise not_found(f"{name} of '{sae.name}' is not on this machine: publish the run '{sae.run.name}' again.")
+    return FileResponse(path, media_type=MEDIA_TYPES[name], filename=file_name(sae, name), headers=AS_IT_IS)
+
+
+@dataclass(frozen=True)
+class SAEInfo:
+    """A published SAE."""
+
+    model: str
+    name: str
+    run: str
+    layer: int
+    """It reads the output of `model.layers[layer]`."""
+    architecture: str
+    num_features: int
+    num_tokens: int
+    """Tokens that statistics and examples were counted on."""
+    config: dict[str, Any]
+    """Its section of the recipe."""
+    metrics: dict[str, Any]
+    """Measured on held-out documents."""
+    href: str
+    """Address of its page."""
+
+
+@router.get("")
+def list_saes(library: LibraryDep) -> list[SAEInfo]:
+    """All published SAEs with their metrics, the newest run first."""
+    return [_info(sae) for run in library.catalogue().runs for sae in run.saes]
+
+
+def _info(sae: OpenSAE) -> SAEInfo:
+    record = sae.record
+    return SAEInfo(
+        model=sae.model,
+        name=sae.name,
+        run=sae.run.name,
+        layer=sae.run.record.layer,
+        architecture=record.architecture,
+        num_features=sae.num_features,
+        num_tokens=sae.run.num_tokens,
+        config=record.config,
+        metrics=record.metrics,
+        href=sae.href,
+    )

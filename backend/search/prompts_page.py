@@ -1,0 +1,266 @@
+"""The page of a search by prompts: what its address says, and what it shows of what was found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+from urllib.parse import urlencode
+
+from pydantic import BaseModel, Field
+
+from backend.html.formats import share
+from backend.html.page import Link, Page
+from backend.html.tokens import level, visible_text
+from backend.prompts.page import Problem, PromptState, SAEChoice
+from backend.prompts.store import is_long
+from backend.search.prompts import ORDERS, Criteria, Found, Match, Order, Step
+from backend.search.topics import MAX_TOPIC, MOST
+
+MAX_PROMPTS = 16
+"""Of each kind."""
+SHOWN = 100
+EXCERPT = 80
+SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
+"""Thresholds to choose from."""
+COUNTS = (3, 5, MOST)
+"""How many prompts the model may be asked for."""
+EXAMPLE = (
+    ("The university was founded in 1842.", "She teaches chemistry at a small college in Ohio."),
+    ("The river flows north through the valley.", "He scored twice in the second half."),
+)
+"""Positive and negative prompts to start from."""
+
+
+class SearchForm(BaseModel):
+    """The form of the page, and its query string."""
+
+    pos: list[str] = Field([], max_length=2 * MAX_PROMPTS)
+    """Positive prompts."""
+    neg: list[str] = Field([], max_length=2 * MAX_PROMPTS)
+    pos_p: list[str] = Field([], max_length=MAX_PROMPTS)
+    """Ids of stored ones, after those in `pos`."""
+    neg_p: list[str] = Field([], max_length=MAX_PROMPTS)
+    sae: list[str] = Field([], max_length=16)
+    """model/name; without any, all of the run."""
+    at_least: float = Field(Criteria.at_least, ge=0, le=1)
+    at_most: float = Field(Criteria.at_most, ge=0, le=1)
+    hide: float = Field(Criteria.hide, ge=0, le=1)
+    order: Order = "rare"
+    chat: bool = False
+    topic: str = Field("", max_length=MAX_TOPIC)
+    k: int = Field(5, ge=1, le=MOST)
+    seed: int = Field(0, ge=0, lt=2**31)
+    edit: bool = False
+    """Show the prompts for editing, without searching."""
+
+    @property
+    def criteria(self) -> Criteria:
+        return Criteria(self.at_least, self.at_most, self.hide)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A prompt of a search."""
+
+    text: str
+    id: str = ""
+    """Where it is stored; "" when it stands in the address."""
+
+    @property
+    def excerpt(self) -> str:
+        """Its beginning in one line."""
+        line = visible_text(" ".join(self.text.split()))
+        return line if len(line) <= EXCERPT else line[: EXCERPT - 1].rstrip() + "…"
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """What the address of the page says."""
+
+    positive: tuple[Entry, ...]
+    negative: tuple[Entry, ...]
+    form: SearchForm
+    """All else."""
+
+    def with_form(self, **changes: object) -> Self:
+        """The same with some of the form changed."""
+        return replace(self, form=self.form.model_copy(update=changes))
+
+    def without(self, step: Step) -> Self:
+        """The same without one prompt."""
+        if step.positive:
+            return replace(self, positive=_without(self.positive, step.place))
+        return replace(self, negative=_without(self.negative, step.place))
+
+    def href(self, **changes: object) -> str:
+        """Its address; `edit` is kept only when it is asked for."""
+        form = self.form.model_copy(update={"edit": False, **changes})
+        pairs: list[tuple[str, object]] = [("by", "prompts")]
+        for name, entries in (("pos", self.positive), ("neg", self.negative)):
+            pairs += [(name, entry.text) for entry in entries if not entry.id]
+            pairs += [(f"{name}_p", entry.id) for entry in entries if entry.id]
+        pairs += [("sae", name) for name in form.sae]
+        kept = form.model_dump(exclude={"pos", "neg", "pos_p", "neg_p", "sae"}, exclude_defaults=True)
+        kept = {name: f"{value:g}" if isinstance(value, float) else value for name, value in kept.items()}
+        return "/search?" + urlencode(pairs + [(n, 1 if v is True else v) for n, v in kept.items()])
+
+    @property
+    def texts(self) -> list[str]:
+        return [entry.text for entry in (*self.positive, *self.negative)]
+
+    @property
+    def long(self) -> bool:
+        """Whether the texts that are not stored are too long for an address."""
+        return is_long(*(entry.text for entry in (*self.positive, *self.negative) if not entry.id))
+
+
+def _without(entries: tuple[Entry, ...], place: int) -> tuple[Entry, ...]:
+    return entries[:place] + entries[place + 1 :]
+
+
+@dataclass(frozen=True)
+class StepView:
+    """What one prompt did, in words."""
+
+    entry: Entry
+    step: Step
+    without: str
+    """The address of the search without it; "" when it is the only positive one."""
+    read: str
+    """The prompt page that reads it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pip:
+    """A feature's part in one prompt."""
+
+    level: int
+    title: str
+
+
+@dataclass(frozen=True)
+class MatchView:
+    """A feature that was found."""
+
+    match: Match
+    positive: list[Pip]
+    negative: list[Pip]
+    see: str
+    """The prompt page that shows where it is active in the first positive prompt."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What was found."""
+
+    found: Found
+    steps: list[StepView]
+    matches: list[MatchView]
+    ways: list[Link]
+    """When nothing was: what to change, with how many it would bring."""
+
+
+@dataclass(frozen=True)
+class PromptSearchPage(Page):
+    """search/prompt_search.html: features active in all of some prompts and in none of others."""
+
+    tabs: list[Link]
+    off: str
+    """Why the model cannot be asked; "" when it can."""
+    loaded: bool
+    """Whether the model is in memory."""
+    problem: Problem | None
+    note: str
+    """What to know of prompts that the model wrote."""
+    state: SearchState
+    saes: list[SAEChoice]
+    least: list[Link]
+    """Choices of `at_least`: `text` is shown, `href` is the value."""
+    most: list[Link]
+    """Of `at_most`, likewise."""
+    hides: list[Link]
+    orders: list[Link]
+    order_about: str
+    counts: list[Link]
+    """How many prompts to ask the model for."""
+    next_seed: int
+    """With which the model would write other prompts."""
+    result: SearchResult | None
+    series_of: dict[str, int]
+    """Colours of the SAEs by name."""
+    example: str
+    """The address of a search to start from."""
+
+
+def present(state: SearchState, saes: Sequence[str], found: Found) -> SearchResult:
+    """The page's view of what was found; saes: model/name of those that were searched."""
+    entries = (*state.positive, *state.negative)
+    steps = [
+        StepView(
+            entry=entry,
+            step=step,
+            without="" if step.without is None else state.without(step).href(),
+            read=_reads(state, entry, saes).href(),
+        )
+        for entry, step in zip(entries, found.steps, strict=True)
+    ]
+    first = _reads(state, state.positive[0], saes)
+    matches = [
+        MatchView(
+            match=match,
+            positive=[_pip(entry, value) for entry, value in zip(state.positive, match.positive, strict=True)],
+            negative=[_pip(entry, value) for entry, value in zip(state.negative, match.negative, strict=True)],
+            see=first.href(f=match.feature.name),
+        )
+        for match in found.matches
+    ]
+    return SearchResult(found, steps, matches, [] if found.total else _ways(state, found))
+
+
+def _ways(state: SearchState, found: Found) -> list[Link]:
+    """Every single change that brings something, the one that brings least first."""
+    ways = []
+    for relaxed in found.relaxed:
+        changes = {name: value for name, value in vars(relaxed.criteria).items() if value != getattr(state.form, name)}
+        text = " and ".join(_said(name, value) for name, value in changes.items())
+        ways.append((relaxed.total, Link(f"{text}: {relaxed.total:,}", state.href(**changes))))
+    for step in found.steps:
+        if step.without:
+            kind = "positive" if step.positive else "negative"
+            text = f"Without {kind} prompt {step.place + 1}: {step.without:,}"
+            ways.append((step.without, Link(text, state.without(step).href())))
+    return [link for _, link in sorted(ways, key=lambda way: way[0])]
+
+
+def _said(name: str, value: float) -> str:
+    if name == "hide":
+        return "With features that are on too often"
+    return (
+        f"At least {share(value, 2)} in the positive"
+        if name == "at_least"
+        else f"Up to {share(value, 2)} in the negative"
+    )
+
+
+def _reads(state: SearchState, entry: Entry, saes: Sequence[str]) -> PromptState:
+    text = "" if entry.id else entry.text
+    return PromptState(text, entry.id, tuple(saes), state.form.chat, hide=state.form.hide)
+
+
+def _pip(entry: Entry, value: float) -> Pip:
+    return Pip(level(value, 1.0), f"{share(value, 2)} in “{entry.excerpt}”")
+
+
+def share_links(chosen: float, zero: bool) -> list[Link]:
+    """Thresholds for a select; zero: whether none at all is one of them."""
+    values = sorted({*SHARES, chosen, *([0.0] if zero else [])})
+    return [Link(f"{share(value, 2)} of max" if value else "0", f"{value:g}", value == chosen) for value in values]
+
+
+def order_links(chosen: Order) -> list[Link]:
+    """Orders for a select."""
+    return [Link(title, value, value == chosen) for value, (title, _) in ORDERS.items()]
+
+
+def count_links(chosen: int) -> list[Link]:
+    """Numbers of prompts for a select."""
+    return [Link(str(k), str(k), k == chosen) for k in sorted({*COUNTS, chosen})]

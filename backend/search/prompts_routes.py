@@ -1,0 +1,204 @@
+"""The page of a search by prompts, and its forms."""
+
+from typing import Annotated, Any
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import RedirectResponse
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from starlette.routing import Match as RouteMatch
+from starlette.types import Scope
+
+from backend.engine.engine import Engine
+from backend.engine.requests import MAX_TEXT
+from backend.exceptions import RefusedError
+from backend.html.page import Link
+from backend.html.templates import render
+from backend.prompts.api import PromptsDep, load_text
+from backend.prompts.page import Problem, hide_links, sae_choices
+from backend.prompts.store import StoredPrompts, unix_lines
+from backend.published.catalogue import Library, OpenSAE
+from backend.search.asking import search_prompts, searched_saes
+from backend.search.prompts import ORDERS
+from backend.search.prompts_page import (
+    EXAMPLE,
+    SHOWN,
+    Entry,
+    PromptSearchPage,
+    SearchForm,
+    SearchResult,
+    SearchState,
+    count_links,
+    order_links,
+    present,
+    share_links,
+)
+from backend.search.topics import shortfall, write_prompts
+from backend.search.words_page import mode_tabs
+from backend.web.clients import know_again, turn, while_connected
+from backend.web.dependencies import EngineDep, LibraryDep
+from backend.web.problems import retry_headers, status_of
+from data.errors import MonosemaError
+
+SHORT = 120
+"""Characters of a prompt that stays in the address of a long search."""
+
+
+class ByPrompts(APIRoute):
+    """Takes `/search?by=prompts`, and leaves `/search` by anything else to its own route."""
+
+    def matches(self, scope: Scope) -> tuple[RouteMatch, Scope]:
+        asked = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("by", [])
+        return super().matches(scope) if asked[-1:] == ["prompts"] else (RouteMatch.NONE, {})
+
+
+router = APIRouter(include_in_schema=False)
+pages = APIRouter(route_class=ByPrompts, include_in_schema=False)
+
+
+@pages.get("/search")
+async def search_page(
+    request: Request,
+    form: Annotated[SearchForm, Query()],
+    engine: EngineDep,
+    library: LibraryDep,
+    prompts: PromptsDep,
+) -> Response:
+    """Type prompts, see which features they have in common."""
+    return await _page(request, await run_in_threadpool(_read_state, prompts, form), engine, library)
+
+
+@router.post("/search")
+async def search_form(
+    request: Request, form: Annotated[SearchForm, Form()], engine: EngineDep, library: LibraryDep, prompts: PromptsDep
+) -> Response:
+    """Go to the address of a search; long prompts are stored for it."""
+    state = await run_in_threadpool(_read_state, prompts, form)
+    return await _go(request, state, engine, library, prompts)
+
+
+@router.post("/search/topic")
+async def topic_form(
+    request: Request, form: Annotated[SearchForm, Form()], engine: EngineDep, library: LibraryDep, prompts: PromptsDep
+) -> Response:
+    """Let the model write prompts for a topic, and show them for editing."""
+    state = await run_in_threadpool(_read_state, prompts, form)
+    saes = await run_in_threadpool(searched_saes, library, form.sae)
+    try:
+        with turn(request):
+            work = write_prompts(engine, saes[0].run, form.topic, form.k, form.seed)
+            written = await while_connected(request, work)
+    except MonosemaError as error:
+        return await _page(request, state.with_form(edit=True), engine, library, error)
+    state = SearchState(tuple(map(Entry, written.positive)), tuple(map(Entry, written.negative)), form)
+    return await _go(request, state, engine, library, prompts, edit=True)
+
+
+async def _go(
+    request: Request, state: SearchState, engine: Engine, library: Library, prompts: StoredPrompts, **changes: Any
+) -> Response:
+    """To the address of a search, once its long prompts are stored."""
+    try:
+        stored = await run_in_threadpool(_store_long, prompts, state)
+    except MonosemaError as error:
+        return await _page(request, state, engine, library, error)
+    return RedirectResponse(f"{stored.href(**changes)}#{'written' if changes else 'found'}", 303)
+
+
+async def _page(
+    request: Request, state: SearchState, engine: Engine, library: Library, error: MonosemaError | None = None
+) -> Response:
+    form = state.form
+    saes = await run_in_threadpool(searched_saes, library, form.sae)
+    run = saes[0].run
+    off, loaded, result = engine.why_off(run), engine.is_loaded(run), None
+    asked = bool(state.positive or state.negative)
+    if not off and not error and asked and not form.edit:
+        try:
+            with turn(request):
+                result = await while_connected(request, _result(engine, saes, state))
+        except MonosemaError as raised:
+            error = raised
+    elif not off and not loaded:
+        engine.prepare(run)
+    status = status_of(error) if error else 200
+    page = PromptSearchPage(
+        tabs=mode_tabs("prompts"),
+        off=off,
+        loaded=loaded or result is not None,
+        problem=Problem(str(error), _ways_on(state, status)) if error else None,
+        note=_note(state) if form.edit and not error else "",
+        state=state,
+        saes=sae_choices(saes),
+        least=share_links(form.at_least, zero=False),
+        most=share_links(form.at_most, zero=True),
+        hides=hide_links(form.hide),
+        orders=order_links(form.order),
+        order_about=ORDERS[form.order][1],
+        counts=count_links(form.k),
+        next_seed=form.seed + 1 if form.topic and asked else form.seed,
+        result=result,
+        series_of={sae.name: sae.record.position for sae in run.saes},
+        example=_example(form).href(),
+    )
+    headers = retry_headers(error) if error else None
+    return know_again(request, render(request, "search/prompt_search.html", page, status, headers))
+
+
+async def _result(engine: Engine, saes: list[OpenSAE], state: SearchState) -> SearchResult:
+    form = state.form
+    positive, negative = ([entry.text for entry in entries] for entries in (state.positive, state.negative))
+    found = await search_prompts(engine, saes, positive, negative, form.chat, form.criteria, form.order, SHOWN)
+    return await run_in_threadpool(present, state, [sae.href[1:] for sae in saes], found)
+
+
+def _read_state(prompts: StoredPrompts, form: SearchForm) -> SearchState:
+    """The prompts of a form, blank ones left out; 404 for one that is not stored."""
+
+    def entries(texts: list[str], ids: list[str]) -> tuple[Entry, ...]:
+        typed = [Entry(unix_lines(text)) for text in texts if text.strip()]
+        return (*typed, *(Entry(load_text(prompts, name), name) for name in ids))
+
+    return SearchState(entries(form.pos, form.pos_p), entries(form.neg, form.neg_p), form)
+
+
+def _store_long(prompts: StoredPrompts, state: SearchState) -> SearchState:
+    """When the prompts together are too long for an address, store those that are no short line."""
+
+    def stored(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+        kept = [entry for entry in entries if len(entry.text) <= SHORT]
+        longer = [entry for entry in entries if SHORT < len(entry.text) <= MAX_TEXT]
+        refused = [entry for entry in entries if len(entry.text) > MAX_TEXT]
+        if refused:
+            raise RefusedError(f"A prompt has {len(refused[0].text):,} characters, at most {MAX_TEXT:,} can be read.")
+        return (*kept, *(Entry(entry.text, entry.id or prompts.save(entry.text)) for entry in longer))
+
+    return SearchState(stored(state.positive), stored(state.negative), state.form) if state.long else state
+
+
+def _note(state: SearchState) -> str:
+    """What to know of prompts that the model has just written."""
+    form = state.form
+    if not form.topic:
+        return ""
+    missing = shortfall(len(state.positive), len(state.negative), form.k)
+    written = (
+        f"The model wrote these about “{form.topic}” and about other things. Change what does not fit, then search."
+    )
+    return f"{written} {missing}" if state.positive or state.negative else missing
+
+
+def _ways_on(state: SearchState, status: int) -> list[Link]:
+    """Where to go from a search that was not done."""
+    ways = [Link("Try again", state.href())] if status in (429, 503) else []
+    if state.form.chat:
+        ways.append(Link("Read them as plain text", state.href(chat=False)))
+    return ways
+
+
+def _example(form: SearchForm) -> SearchState:
+    positive, negative = EXAMPLE
+    return SearchState(
+        tuple(map(Entry, positive)), tuple(map(Entry, negative)), SearchForm.model_validate({"sae": form.sae})
+    )

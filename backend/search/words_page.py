@@ -1,0 +1,127 @@
+"""The search page: its modes, and what it shows of what was found."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from backend.html.page import Link, Page, Pager
+from backend.html.templates import query
+from backend.published.cards import RunCard
+from backend.published.catalogue import OpenRun
+from backend.published.search import MAX_FOUND, SearchHit, SearchResult, Segment, WordSearch
+from data.published.schemas import SearchField
+
+Mode = Literal["words", "prompts"]
+"""What is searched by: `by` in the address."""
+MODES: dict[Mode, str] = {"words": "By words", "prompts": "By prompts"}
+"""What the tabs call them, in their order."""
+FIELDS: dict[SearchField, tuple[str, str]] = {
+    "label": ("Labels", "label"),
+    "promoted": ("Promoted tokens", "promoted tokens"),
+    "examples": ("Example texts", "examples"),
+}
+"""Where one can look: what the form calls it, and what a result says of where it was found."""
+PROMOTED_SHOWN = 6
+SUGGESTIONS_TO_START = ("university", "river", "war", "music", "because", "(")
+
+
+@dataclass(frozen=True)
+class HitView:
+    """A result as it is shown."""
+
+    hit: SearchHit
+    series: int
+    """Colour of its SAE."""
+    found_in: str
+    """Where the words are, in words."""
+    promoted: list[list[Segment]]
+    """Some of the tokens that it promotes, those that were searched for in any case."""
+
+
+@dataclass(frozen=True)
+class SearchPage(Page):
+    """search/search.html: features of all SAEs of a run by words."""
+
+    tabs: list[Link]
+    """The modes of the search."""
+    run: RunCard
+    run_name: str
+    """Of the run when the address names it, else ""."""
+    asked: WordSearch
+    fields: list[tuple[str, str]]
+    """Where one can look: value and name."""
+    narrowed: bool
+    """Whether more than words and fields narrow the search down."""
+    result: SearchResult | None
+    """None when nothing was asked for."""
+    hits: list[HitView]
+    summary: str
+    """How much was found, in words."""
+    pager: Pager | None
+    relax: list[Link]
+    """What to change when nothing is shown."""
+    starts: list[Link]
+    """Searches to begin with."""
+
+
+def mode_tabs(mode: Mode) -> list[Link]:
+    """The modes as a bar of links, see search/_tabs.html."""
+    return [Link(text, "/search" if by == "words" else f"/search?by={by}", by == mode) for by, text in MODES.items()]
+
+
+def make_page(run: OpenRun, card: RunCard, named: bool, asked: WordSearch, result: SearchResult | None) -> SearchPage:
+    """The page of a search. `named`: whether the address names the run; `result`: None when nothing was searched."""
+    more = {"run": run.name} if named else {}
+    series = {sae.name: sae.record.position for sae in run.saes}
+    return SearchPage(
+        tabs=mode_tabs("words"),
+        run=card,
+        run_name=more.get("run", ""),
+        asked=asked,
+        fields=[(name, title) for name, (title, _) in FIELDS.items()],
+        narrowed=(asked.alive, asked.min_density, asked.max_density) != ("true", None, None),
+        result=result,
+        hits=[_view(hit, series) for hit in result.hits] if result else [],
+        summary=_summary(result) if result else "",
+        pager=_pager(result, asked, more) if result else None,
+        relax=_relax(asked, more) if result and not result.total else [],
+        starts=[Link(word, query(q=word, **more)) for word in SUGGESTIONS_TO_START],
+    )
+
+
+def _view(hit: SearchHit, series: dict[str, int]) -> HitView:
+    places = [FIELDS[name][1] for name in hit.found_in]
+    shown = [token for i, token in enumerate(hit.promoted) if i < PROMOTED_SHOWN or any(s.hit for s in token)]
+    return HitView(hit, series[hit.feature.sae], ", ".join(places), shown)
+
+
+def _summary(result: SearchResult) -> str:
+    if result.more:
+        return f"More than {MAX_FOUND:,} features: here are the {MAX_FOUND:,} that match best"
+    return f"{result.total:,} feature{'' if result.total == 1 else 's'}"
+
+
+def _pager(result: SearchResult, asked: WordSearch, more: dict[str, str]) -> Pager:
+    of = "more than " if result.more else ""
+    return Pager.at(result.page, result.per_page, result.total, lambda page: _address(asked, more, page=page), of)
+
+
+def _relax(asked: WordSearch, more: dict[str, str]) -> list[Link]:
+    """What could be left out, one link each."""
+    ways = []
+    if asked.within:
+        ways.append(Link("look in labels, promoted tokens and examples", _address(asked, more, within=None)))
+    if asked.sae:
+        ways.append(Link("look in all SAEs", _address(asked, more, sae="")))
+    if (asked.min_density, asked.max_density) != (None, None):
+        ways.append(Link("take any density", _address(asked, more, min_density=None, max_density=None)))
+    if asked.alive != "all" and asked.within in (None, "promoted"):  # nothing else is known of dead ones
+        ways.append(Link("take dead and live features alike", _address(asked, more, alive="all")))
+    if len(asked.words) > 1:
+        ways += [Link(f"only “{word}”", _address(asked, more, q=word)) for word in asked.words[:4]]
+    elif len(asked.words[0]) > 3:
+        ways.append(Link(f"only its beginning “{asked.words[0][:3]}”", _address(asked, more, q=asked.words[0][:3])))
+    return ways
+
+
+def _address(asked: WordSearch, more: dict[str, str], **changes: Any) -> str:
+    return query(**asked.changed(**changes).parameters(), **more) or "?"

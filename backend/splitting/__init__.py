@@ -1,0 +1,1 @@
+"""How features split as SAEs grow."""

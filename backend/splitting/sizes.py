@@ -1,0 +1,120 @@
+"""Feature splitting: the relatives of a feature in every size, and the features of one size that another one lacks.
+
+A relative is a live feature whose decoder direction has a cosine with the feature's of at least a threshold. Sizes are
+compared by the number of features: an SAE of the same size and another architecture is looked through like any other,
+but is neither smaller nor larger, so nothing there is a parent of the other's features.
+
+Shapes: N features of a family, S SAEs, D width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from backend.published.catalogue import OpenRun, OpenSAE
+from backend.published.features import SUMMARY, FeatureSummary, to_summaries
+from data.artifacts.features import COSINE_BINS, cosine_column
+
+Floats = npt.NDArray[np.float64]
+
+Order = Literal["max", "density", "cosine"]
+
+
+def by_size(run: OpenRun) -> list[OpenSAE]:
+    """The SAEs of a run from small to large."""
+    return sorted(run.saes, key=lambda sae: (sae.num_features, sae.record.position))
+
+
+# ---- all features of a run
+
+
+def means(run: OpenRun) -> Floats:
+    """Mean decoder direction of the live features of each SAE [S, D]."""
+    return cast(Floats, _splitting(run)["means"])
+
+
+def distributions(run: OpenRun) -> npt.NDArray[np.int64]:
+    """Live features of each SAE by their highest cosine with each SAE: [S, S, COSINE_BINS]."""
+    return cast(npt.NDArray[np.int64], _splitting(run)["counts"])
+
+
+def num_live(run: OpenRun) -> list[int]:
+    """Live features of each SAE."""
+    return cast(list[int], _splitting(run)["num_live"])
+
+
+def count_new(run: OpenRun, threshold: float) -> npt.NDArray[np.int64]:
+    """For each SAE and each other one, the live features without a relative there [S, S]."""
+    below = COSINE_BINS // 2 + round(threshold * (COSINE_BINS // 2))
+    return cast(npt.NDArray[np.int64], distributions(run)[:, :, :below].sum(2))
+
+
+@dataclass(frozen=True)
+class NewFeature:
+    """A feature that another size lacks."""
+
+    feature: FeatureSummary
+    cosine: float
+    """With its nearest live feature there; the highest where several SAEs are compared."""
+
+
+@dataclass(frozen=True)
+class NewFeatures:
+    """One page of them."""
+
+    total: int
+    page: int
+    per_page: int
+    features: list[NewFeature]
+
+
+def smaller_than(sae: OpenSAE) -> list[OpenSAE]:
+    """The SAEs of the run with fewer features."""
+    return [other for other in by_size(sae.run) if other.num_features < sae.num_features]
+
+
+def new_features(
+    sae: OpenSAE, others: Sequence[OpenSAE], threshold: float, page: int, per_page: int, order: Order = "max"
+) -> NewFeatures:
+    """Live features of an SAE without a relative in any of the others, a page of them.
+
+    Order: the highest maximum or density first, or the lowest cosine with the last of the others.
+    """
+    columns = [cosine_column(other.record.position) for other in others]
+    tables, condition = sae.run.tables, new_condition(sae, others, threshold)
+    first, wanted = (page - 1) * per_page, [*SUMMARY, *columns]
+    sort, descending = (columns[-1], False) if order == "cosine" else (order, True)
+    found = tables.list_features(condition, wanted, sort=sort, descending=descending, limit=per_page, offset=first)
+    best_N = np.max([found[column].to_numpy() for column in columns], axis=0).tolist()
+    features = [NewFeature(*pair) for pair in zip(to_summaries(sae.run, found), best_N, strict=True)]
+    return NewFeatures(tables.count_features(condition), page, per_page, features)
+
+
+def count_new_in_none(sae: OpenSAE, others: Sequence[OpenSAE], threshold: float) -> int:
+    """How many of its live features have a relative in none of the others."""
+    return sae.run.tables.count_features(new_condition(sae, others, threshold))
+
+
+def new_condition(sae: OpenSAE, others: Sequence[OpenSAE], threshold: float) -> str:
+    """The condition in LanceDB's SQL. The threshold is rounded as cosines and the edges of their bins are."""
+    limit = float(np.float32(threshold))
+    name = sae.name.replace("'", "''")
+    parts = [f"sae = '{name}'", "num_active > 0"]
+    return " AND ".join([*parts, *(f"{cosine_column(other.record.position)} < {limit!r}" for other in others)])
+
+
+def _splitting(run: OpenRun) -> dict[str, Any]:
+    """The table `splitting`, read once."""
+    if "splitting" not in run.remembered:
+        size = len(run.saes)
+        table = run.tables.take("splitting", range(size))
+        run.remembered["splitting"] = {
+            "means": np.array(table["mean"].to_pylist(), np.float64),
+            "num_live": table["num_live"].to_pylist(),
+            "counts": np.array(table["counts"].to_pylist(), np.int64).reshape(size, size, COSINE_BINS),
+        }
+    found: dict[str, Any] = run.remembered["splitting"]
+    return found

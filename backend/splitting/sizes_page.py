@@ -1,0 +1,173 @@
+"""The page of sizes: which features of a larger SAE are new, and how they are spread."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from backend.html.page import Link, Page, Pager
+from backend.html.templates import query
+from backend.published.cards import RunCard, SAECard, run_card, sae_card
+from backend.published.catalogue import OpenRun, OpenSAE
+from backend.splitting.sizes import (
+    NewFeatures,
+    Order,
+    by_size,
+    count_new,
+    count_new_in_none,
+    distributions,
+    num_live,
+    smaller_than,
+)
+from data.artifacts.features import COSINE_BINS
+
+CHART_WIDTH, CHART_HEIGHT = 100, 34
+ORDERS: dict[Order, str] = {"max": "strongest", "density": "most frequent", "cosine": "least alike"}
+ALL_SMALLER = "smaller"
+"""Stands for all smaller SAEs, where one is chosen."""
+
+
+# ---- all features of a run
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One SAE seen from another."""
+
+    heading: str
+    count: int
+    """Features without a relative there."""
+    share: float
+    """Of the live ones."""
+    href: str
+    """Lists them."""
+    current: bool
+    below: str
+    """Path of the part of the distribution that lies below the threshold."""
+    above: str
+    smaller: bool
+    """Whether the other SAE is smaller: the features are new at this size."""
+
+
+@dataclass(frozen=True)
+class SizeRow:
+    """One SAE and how its features relate to those of all others."""
+
+    card: SAECard
+    num_live: int
+    cells: list[Cell | None]
+    """In the order of the columns; None for itself."""
+    new: Cell | None
+    """Against all smaller ones; None for the smallest."""
+
+
+@dataclass(frozen=True)
+class SplittingPage(Page):
+    """splitting/sizes.html: what is new at each size, with counts and lists."""
+
+    run: RunCard
+    threshold: float
+    columns: list[SAECard]
+    rows: list[SizeRow]
+    chart: tuple[int, int]
+    """Width and height of a distribution."""
+    sae: SAECard
+    """Whose new features are listed."""
+    other: str
+    """Name of the SAE that lacks them, or ALL_SMALLER."""
+    against: str
+    """The same in words."""
+    result: NewFeatures
+    order: Order
+    orders: list[Link]
+    """Ways to sort them."""
+    pager: Pager
+    runs: list[Link]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the address of the page says."""
+
+    threshold: float
+    sae: OpenSAE
+    other: str
+    order: Order
+
+
+def splitting_page(run: OpenRun, chosen: Chosen, result: NewFeatures, runs: Sequence[OpenRun]) -> SplittingPage:
+    """The page's context."""
+    threshold = chosen.threshold
+    ordered = by_size(run)
+    return SplittingPage(
+        run=run_card(run),
+        threshold=threshold,
+        columns=[sae_card(other) for other in ordered],
+        rows=[_row(sae, ordered, chosen) for sae in ordered],
+        chart=(CHART_WIDTH, CHART_HEIGHT),
+        sae=sae_card(chosen.sae),
+        other=chosen.other,
+        against=f"any of the smaller {', '.join(o.name for o in smaller_than(chosen.sae))}"
+        if chosen.other == ALL_SMALLER
+        else chosen.other,
+        result=result,
+        order=chosen.order,
+        orders=[Link(text, _href(chosen, order=name) + "#new", name == chosen.order) for name, text in ORDERS.items()],
+        pager=_pager(chosen, result),
+        runs=[Link(f"{r.record.model}, {r.name}", f"/compare{query(run=r.name)}", r is run) for r in runs],
+    )
+
+
+def _row(sae: OpenSAE, ordered: Sequence[OpenSAE], chosen: Chosen) -> SizeRow:
+    live, place = num_live(sae.run)[sae.record.position], sae.record.position
+    counts_SS, counts_SSC = count_new(sae.run, chosen.threshold), distributions(sae.run)
+    cells: list[Cell | None] = []
+    for other in ordered:
+        to = other.record.position
+        charts = _chart(counts_SSC[place, to].tolist(), chosen.threshold)
+        cells.append(None if other is sae else _cell(sae, other, int(counts_SS[place, to]), live, charts, chosen))
+    smaller = smaller_than(sae)
+    new = None
+    if smaller:
+        count = count_new_in_none(sae, smaller, chosen.threshold)
+        new = _cell(sae, None, count, live, ("", ""), chosen)
+    return SizeRow(sae_card(sae), live, cells, new)
+
+
+def _cell(sae: OpenSAE, other: OpenSAE | None, count: int, live: int, charts: tuple[str, str], chosen: Chosen) -> Cell:
+    named = other.name if other else ALL_SMALLER
+    return Cell(
+        heading=named,
+        count=count,
+        share=count / max(live, 1),
+        href=_href(chosen, sae=sae.name, other=named) + "#new",
+        current=sae is chosen.sae and named == chosen.other,
+        below=charts[0],
+        above=charts[1],
+        smaller=other is None or other.num_features < sae.num_features,
+    )
+
+
+def _href(chosen: Chosen, page: int = 1, **changes: str) -> str:
+    """The address of the page with some of it changed."""
+    values = {"sae": chosen.sae.name, "other": chosen.other, "order": chosen.order, **changes}
+    run, threshold = chosen.sae.run.name, f"{chosen.threshold:g}"
+    return "/compare" + query(run=run, t=threshold, **values, page=page if page > 1 else None)
+
+
+def _pager(chosen: Chosen, result: NewFeatures) -> Pager:
+    return Pager.at(result.page, result.per_page, result.total, lambda page: _href(chosen, page) + "#new")
+
+
+def _chart(counts: Sequence[int], threshold: float) -> tuple[str, str]:
+    """Paths of the bars below and above the threshold: two hundredths of cosine each, from 0 to 1, lower ones at 0."""
+    half = COSINE_BINS // 2
+    from_zero = list(counts[half:])
+    from_zero[0] += sum(counts[:half])
+    bars = [from_zero[i] + from_zero[i + 1] for i in range(0, half, 2)]
+    peak, width = max(*bars, 1), CHART_WIDTH / len(bars)
+    paths = ["", ""]
+    for i, bar in enumerate(bars):
+        if bar:
+            height = max(0.5, CHART_HEIGHT * bar / peak)
+            path = f"M{i * width:g} {CHART_HEIGHT}v{-height:.2f}h{width:g}v{height:.2f}z"
+            paths[i * 2 >= round(threshold * half)] += path
+    return paths[0], paths[1]

@@ -1,0 +1,1 @@
+"""Steering: texts written while features are held."""

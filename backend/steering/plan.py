@@ -1,0 +1,209 @@
+"""Steering requests as people and programs give them, and what a page shows of them."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from backend.engine.requests import MAX_FEATURES, Draw, Held, Mode, Prompt, Scope
+from backend.exceptions import RefusedError
+from backend.published.catalogue import Library, OpenRun, OpenSAE
+from backend.published.features import FeatureSummary, get_summaries
+from backend.published.lookup import find_feature
+
+MAX_STRENGTH = 10.0
+SWEEP = (-10.0, -5.0, -2.0, 0.0, 2.0, 5.0, 10.0)
+"""Strengths of a sweep."""
+
+
+class SteeredFeature(BaseModel):
+    """A feature and how strongly it is held."""
+
+    feature: str = Field(description="model/sae/index", max_length=200)
+    strength: float | None = Field(
+        None, description="Times the feature's highest activation, -10 to 10; null only measures it."
+    )
+
+
+class SteerBody(BaseModel):
+    """What to write, with which features steered."""
+
+    features: Annotated[list[SteeredFeature], Field(description=f"1 to {MAX_FEATURES}, all of one run.")]
+    mode: Mode = Field(
+        default="clamp",
+        description="clamp: hold at strength x max; add: add that much of the direction; ablate: take it out",
+    )
+    scope: Scope = Field(default="all", description="Steer at every token, or only at those written after the prompt.")
+    sweep: bool = Field(
+        default=False,
+        description="Write a text for each of the strengths -10, -5, -2, 0, 2, 5, 10 instead.",
+    )
+    prompt: Annotated[str, Field(max_length=20_000)]
+    chat: bool = Field(False, description="Put the prompt into the model's chat template.")
+    temperature: float = Field(
+        0.0, ge=0, le=2, allow_inf_nan=False, description="0 always takes the most probable token."
+    )
+    top_p: float = Field(1.0, gt=0, le=1, allow_inf_nan=False)
+    max_new_tokens: int = Field(48, ge=1)
+    seed: int = Field(0, ge=0, lt=2**63, description="Baseline and steered text draw the same random numbers.")
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A feature that is steered."""
+
+    feature: FeatureSummary
+    strength: float | None
+    """Times its highest activation; None is off."""
+
+    @property
+    def value(self) -> float | None:
+        """Activation at which it is held."""
+        return None if self.strength is None else self.strength * self.feature.max
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Model and name of its SAE."""
+        return self.feature.model, self.feature.sae
+
+    @property
+    def argument(self) -> str:
+        """As the address says it."""
+        return f"{self.feature.name}:{'off' if self.strength is None else f'{self.strength:g}'}"
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """One text to write."""
+
+    strength: float | None
+    """Of all features, in a sweep; else None."""
+    held: list[Held]
+
+    @property
+    def title(self) -> str:
+        """What to call it."""
+        if all(held.value is None for held in self.held):
+            return "Baseline"
+        return "Steered" if self.strength is None else f"{self.strength:g} × max".replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request that can be done."""
+
+    run: OpenRun
+    chips: list[Chip]
+    rows: list[PlannedRow]
+    """The baseline, then what is steered. The baseline only measures."""
+    prompt: Prompt
+    draw: Draw
+    mode: Mode
+    scope: Scope
+    sweep: bool
+
+
+def make_plan(library: Library, body: SteerBody, max_new_tokens: int) -> Plan:
+    """Check a request against what is published. Raises RefusedError that says what to change."""
+    if not 1 <= len(body.features) <= MAX_FEATURES:
+        raise RefusedError(f"Name 1 to {MAX_FEATURES} features to steer with; there are {len(body.features)}.")
+    if not body.prompt.strip():
+        raise RefusedError("The prompt is empty: write something for the model to continue.")
+    if body.max_new_tokens > max_new_tokens:
+        raise RefusedError(f"At most {max_new_tokens} new tokens are written at once; ask for fewer.")
+    places = [find_feature(library, one.feature) for one in body.features]
+    run = places[0][0].run
+    if any(sae.run is not run for sae, _ in places):
+        raise RefusedError("All features must be of one run, for they are held in one layer of one model.")
+    if len({(sae.name, index) for sae, index in places}) < len(places):
+        raise RefusedError("A feature is named twice: give each feature one strength.")
+    chips = _chips(run, places, [one.strength for one in body.features])
+    for chip in chips:
+        _check(chip)
+    draw = Draw(body.temperature, body.top_p, body.max_new_tokens, body.seed)
+    rows = _rows(places, chips, body.mode, body.sweep)
+    return Plan(run, chips, rows, Prompt(body.prompt, body.chat), draw, body.mode, body.scope, body.sweep)
+
+
+def parse_argument(library: Library, argument: str, strength: float) -> Chip:
+    """A chip of `model/sae/index:strength`, or without a strength that which is given. Raises RefusedError."""
+    name, _, text = argument.strip().rpartition(":")
+    if "/" in text or not name:  # the colon of a whole address, or none at all
+        name, text = argument, ""
+    sae, index = find_feature(library, name)
+    return _chips(sae.run, [(sae, index)], [parse_strength(text) if text else strength])[0]
+
+
+def parse_strength(text: str) -> float | None:
+    """A number, or None of "off". Raises RefusedError."""
+    if text.strip().lower() in ("off", ""):
+        return None
+    try:
+        strength = float(text)
+    except ValueError:
+        strength = math.nan
+    if not math.isfinite(strength):
+        raise RefusedError(f"'{text}' is no strength: give a number from -10 to 10, or off.")
+    return strength
+
+
+def _rows(places: Sequence[tuple[OpenSAE, int]], chips: Sequence[Chip], mode: Mode, sweep: bool) -> list[PlannedRow]:
+    if sweep and mode == "ablate":
+        raise RefusedError("A sweep has strengths and ablating has none: choose clamp or add.")
+    if sweep and all(chip.strength is None for chip in chips):
+        raise RefusedError("Every feature is off, so there is nothing to sweep: give one a strength.")
+
+    def row(strength: float | None) -> PlannedRow:
+        return PlannedRow(
+            strength,
+            [
+                Held(*place, steered_value(chip, strength, mode), mode)
+                for place, chip in zip(places, chips, strict=True)
+            ],
+        )
+
+    baseline = PlannedRow(None, [Held(*place, None) for place in places])
+    return [baseline, *(map(row, SWEEP) if sweep else [row(None)])]
+
+
+def steered_value(chip: Chip, strength: float | None, mode: Mode) -> float | None:
+    """What a feature of a row is held at; a strength is that of the sweep."""
+    if chip.strength is None:
+        return None
+    if mode == "ablate":
+        return 0.0
+    return chip.value if strength is None else strength * chip.feature.max
+
+
+def _chips(run: OpenRun, places: Sequence[tuple[OpenSAE, int]], strengths: Sequence[float | None]) -> list[Chip]:
+    summaries = get_summaries(run, [sae.row(index) for sae, index in places])
+    return [Chip(feature, strength) for feature, strength in zip(summaries, strengths, strict=True)]
+
+
+def _check(chip: Chip) -> None:
+    if chip.feature.dead:
+        raise RefusedError(
+            f"{chip.feature.name} was never active on the corpus, so it has no strength to multiply: choose another."
+        )
+    if chip.strength is not None and not (math.isfinite(chip.strength) and abs(chip.strength) <= MAX_STRENGTH):
+        raise RefusedError(f"A strength is a number from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}, not {chip.strength}.")
+
+
+FORMAT = 1
+"""Of the content; part of the address."""
+ID_LENGTH = 20
+
+
+def result_id(plan: Plan) -> str:
+    """The address of what a plan will give, from all that decides it."""
+    draw = plan.draw
+    deciding = [
+        FORMAT, plan.run.name, plan.run.record.key, [[chip.feature.name, chip.strength] for chip in plan.chips],
+        plan.mode, plan.scope, plan.sweep, plan.prompt.text, plan.prompt.chat,
+        draw.temperature, draw.top_p, draw.max_new_tokens, draw.seed,
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(deciding, allow_nan=False).encode()).hexdigest()[:ID_LENGTH]

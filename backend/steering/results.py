@@ -1,0 +1,195 @@
+"""Finished steering: what is kept of it, immutable, under an address that its request decides.
+
+The same request to the same published run has the same address, so it is written once and read from then on.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import BaseModel
+from sqlalchemy import Engine, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from backend.engine.requests import Ended, Finished, Mode, Reason, Scope, SteerEvent, Written
+from backend.published.catalogue import OpenRun
+from backend.steering.plan import ID_LENGTH, Plan, result_id, steered_value
+from backend.storage import require_room
+from data.sql.records import SteeringRecord
+
+_ID = re.compile(rf"[0-9a-f]{{{ID_LENGTH}}}")
+ENDINGS: dict[Reason, str] = {
+    "stop": "The model ended its text.",
+    "length": "",
+    "cancelled": "Stopped.",
+    "broken": "The model's output is no longer finite under these strengths: use weaker ones.",
+}
+"""In words; "" when the text has the length that was asked for."""
+
+
+class SteeredFeatureResult(BaseModel):
+    """A steered feature as it was then."""
+
+    name: str
+    """model/sae/index"""
+    label: str
+    sae: str
+    index: int
+    max: float
+    """Highest activation on the corpus."""
+    strength: float | None
+    """Times its max; None when it was only measured."""
+    value: float | None
+    """The same in the residual stream's units."""
+
+
+class TokenResult(BaseModel):
+    """One token of a text."""
+
+    token: int
+    text: str
+    probability: float | None
+    """At temperature 1; None in the prompt."""
+    activations: list[float | None]
+    """Of the features, in their order, after what is done to them; None where it is not finite."""
+    left_out: bool
+
+
+class RowResult(BaseModel):
+    """One text."""
+
+    title: str
+    strength: float | None
+    """Of all its features, in a sweep."""
+    ending: Reason
+    tokens: list[TokenResult]
+
+
+class SteeringResult(BaseModel):
+    """Everything about one steering."""
+
+    format: Literal[1] = 1
+    id: str
+    created: datetime
+    """UTC"""
+    run: str
+    key: str
+    """Of the publish artifact: two results with the same key come from the same weights."""
+    model: str
+    layer: int
+    features: list[SteeredFeatureResult]
+    mode: Mode
+    scope: Scope
+    sweep: bool
+    prompt: str
+    chat: bool
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    seed: int
+    rows: list[RowResult]
+    seconds: float
+    num_tokens: int
+
+    @property
+    def href(self) -> str:
+        """Its address."""
+        return f"/r/{self.id}"
+
+    def is_of(self, runs: Sequence[OpenRun]) -> bool:
+        """Whether the run is still published as it was."""
+        return any((run.name, run.record.key) == (self.run, self.key) for run in runs)
+
+
+class Collector:
+    """Makes a result of the events of a request."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._tokens: list[list[TokenResult]] = [[] for _ in plan.rows]
+        self._endings: dict[int, Reason] = {}
+
+    def add(self, event: SteerEvent) -> SteeringResult | None:
+        """The result, once the last event has come and no row was cancelled."""
+        if isinstance(event, Written):
+            self._tokens[event.row].append(token_result(event))
+        elif isinstance(event, Ended):
+            self._endings[event.row] = event.reason
+        elif isinstance(event, Finished) and "cancelled" not in self._endings.values():
+            return self._result(event)
+        return None
+
+    def _result(self, finished: Finished) -> SteeringResult:
+        plan, draw = self._plan, self._plan.draw
+        rows = [
+            RowResult(title=row.title, strength=row.strength, ending=self._endings[number], tokens=self._tokens[number])
+            for number, row in enumerate(plan.rows)
+        ]
+        features = [
+            SteeredFeatureResult(
+                name=chip.feature.name, label=chip.feature.title, sae=chip.feature.sae, index=chip.feature.index,
+                max=chip.feature.max, strength=chip.strength, value=steered_value(chip, None, plan.mode),
+            )
+            for chip in plan.chips
+        ]  # fmt: skip
+        return SteeringResult(
+            id=result_id(plan), created=datetime.now(UTC), run=plan.run.name, key=plan.run.record.key,
+            model=plan.run.record.model, layer=plan.run.record.layer, features=features, mode=plan.mode,
+            scope=plan.scope, sweep=plan.sweep, prompt=plan.prompt.text, chat=plan.prompt.chat,
+            temperature=draw.temperature, top_p=draw.top_p, max_new_tokens=draw.max_new_tokens, seed=draw.seed,
+            rows=rows, seconds=round(finished.seconds, 3), num_tokens=finished.num_tokens,
+        )  # fmt: skip
+
+
+def token_result(event: Written) -> TokenResult:
+    """A token as it is kept and sent: six significant digits, and nothing that JSON cannot say."""
+    return TokenResult(
+        token=event.token,
+        text=event.text,
+        probability=None if event.probability is None else _tidy(event.probability),
+        activations=[_tidy(value) for value in event.activations],
+        left_out=event.left_out,
+    )
+
+
+class Results:
+    """The results in SQL."""
+
+    def __init__(self, engine: Engine, most: int) -> None:
+        """most: results that are kept at all."""
+        self._engine, self._most = engine, most
+
+    def find(self, id_: str) -> SteeringResult | None:
+        """A result, or None. What no id can be is not looked up: not every database takes every text."""
+        if not _ID.fullmatch(id_):
+            return None
+        with Session(self._engine) as session:
+            content = session.scalar(select(SteeringRecord.content).where(SteeringRecord.id == id_))
+        return None if content is None else SteeringResult.model_validate(content)
+
+    def keep(self, result: SteeringResult) -> SteeringResult:
+        """Store a result. The first one under an address stays; returns the one that stands there.
+
+        Raises StoreFullError.
+        """
+        record = SteeringRecord(
+            id=result.id,
+            created=result.created.replace(tzinfo=None),
+            content=result.model_dump(mode="json"),
+        )
+        try:
+            with Session(self._engine) as session, session.begin():
+                require_room(session, SteeringRecord, self._most, "steering results", "MONOSEMA_MAX_RESULTS")
+                session.add(record)
+        except IntegrityError:
+            earlier = self.find(result.id)
+            assert earlier is not None, "the database refused a result that it does not have"
+            return earlier
+        return result
+
+
+def _tidy(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None

@@ -1,0 +1,251 @@
+"""Steering that goes on: each request is a run, which others may join, leave, come back to, and end.
+
+A request whose result stands in the store is a run as well, under the id of its result: all its events are there at
+once, made of the result whenever somebody asks. Any other run is driven by its own task, not by a connection. Whoever
+listens gets all its events from the first one they miss; when nobody has listened for a while, the run is cancelled.
+All of this lives on the event loop.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from starlette.concurrency import run_in_threadpool
+
+from backend.engine.engine import Engine
+from backend.engine.requests import Ended, Finished, Queued, Started, SteerEvent, SteerRequest, Written
+from backend.exceptions import StoreFullError, TooManyError
+from backend.html.tokens import written_text
+from backend.settings import Settings
+from backend.steering.plan import Plan, result_id
+from backend.steering.results import ENDINGS, Collector, Results, SteeringResult, token_result
+from backend.web.clients import Client
+from backend.web.problems import OURS, logger, status_of
+from data.errors import MonosemaError
+
+State = Literal["queued", "writing", "finished", "failed", "cancelled"]
+NAMES: dict[type, str] = {Queued: "queued", Started: "started", Finished: "done"}
+OPEN_PER_CLIENT = 2
+"""One that runs and one that waits."""
+FIRST_LISTENER_SECONDS = 5.0
+"""Time for the first listener to come, who is on the way when a run begins."""
+HEARTBEAT_SECONDS = 15.0
+"""Longest silence towards somebody who listens."""
+REMEMBERED = 64
+"""Closed runs whose events can still be fetched, by somebody who lost the connection."""
+
+
+@dataclass(frozen=True)
+class RunEvent:
+    """Something that happened in a run."""
+
+    number: int
+    """From 1: the id of the event in the stream."""
+    name: str
+    """run, queued, started, token, end; then done, error or cancelled, which is the last."""
+    data: dict[str, Any]
+
+
+class SteerRun:
+    """One request and all that has happened in it."""
+
+    def __init__(
+        self, result: str, rows: Sequence[str], client: Client | None = None, grace: float = 0.0, id_: str = ""
+    ) -> None:
+        """client: whose it is; that of a stored result is nobody's. grace: see `Settings.live_grace_seconds`. id_: a
+        random one when it is empty."""
+        self.id = id_ or secrets.token_urlsafe(12)
+        self.result = result
+        """Id of the result that it will have."""
+        self.client = client
+        self.state: State = "queued"
+        self.is_kept = False
+        """Whether its result is stored."""
+        self.events: list[RunEvent] = []
+        self.task: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        self._grace = grace
+        self._num_listeners = 0
+        self._timer: asyncio.TimerHandle | None = None
+        events = f"/api/v1/runs/{self.id}/events"
+        self.add("run", {"id": self.id, "rows": list(rows), "events": events, "result": f"/r/{result}"})
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in ("queued", "writing")
+
+    def add(self, name: str, data: dict[str, Any], state: State | None = None) -> None:
+        """Tell everybody who listens."""
+        self.state = state or self.state
+        self.events.append(RunEvent(len(self.events) + 1, name, data))
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def finish(self, event: Finished, state: State, note: str) -> None:
+        """End it when all is written. note: why it was stopped, or its result is not kept; "" when it is."""
+        if state == "cancelled":
+            self.add("cancelled", {"detail": note}, state)
+        else:
+            self.is_kept = not note
+            result = f"/r/{self.result}" if self.is_kept else None
+            self.add("done", {**asdict(event), "result": result, "stored": False, "note": note}, state)
+
+    def fail(self, error: Exception) -> None:
+        """End it with an error."""
+        if isinstance(error, MonosemaError):
+            self.add("error", {"status": status_of(error), "detail": str(error)}, "failed")
+        else:
+            logger.error("steering failed", exc_info=error)
+            self.add("error", {"status": 500, "detail": OURS}, "failed")
+
+    def cancel(self, why: str) -> None:
+        """End it now; what waits leaves the queue, what is being written stops at its next token."""
+        if self.is_open:
+            self.add("cancelled", {"detail": why}, "cancelled")
+            if self.task is not None:
+                self.task.cancel()
+
+    def expect_listener(self, at_least: float = 0.0) -> None:
+        """Cancel it unless somebody listens soon; within the grace, or `at_least` seconds."""
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(max(at_least, self._grace), self.cancel, "Nobody listened any more.")
+
+    async def follow(self, after: int = 0) -> AsyncIterator[RunEvent | None]:
+        """All events from number `after` + 1 to the last. None says that nothing has happened for a while."""
+        self._num_listeners += 1
+        if self._timer is not None:
+            self._timer.cancel()
+        try:
+            while True:
+                news = self._news
+                while after < len(self.events):
+                    yield self.events[after]
+                    after += 1
+                if not self.is_open:
+                    return
+                try:
+                    await asyncio.wait_for(news.wait(), HEARTBEAT_SECONDS)
+                except TimeoutError:
+                    yield None
+        finally:
+            self._num_listeners -= 1
+            if self._num_listeners == 0 and self.is_open:
+                self.expect_listener()
+
+
+class Runs:
+    """All runs of this server."""
+
+    def __init__(self, engine: Engine, results: Results, settings: Settings) -> None:
+        self._engine, self._results, self._settings = engine, results, settings
+        self._runs: dict[str, SteerRun] = {}
+
+    async def find(self, id_: str) -> SteerRun | None:
+        """A run that is open, or was not long ago, or whose result is stored."""
+        return self._runs.get(id_) or await self._stored(id_)
+
+    async def begin(self, plan: Plan, client: Client) -> SteerRun:
+        """Start a run, or give the one that stands in the store.
+
+        Raises what can be known before anything is written: TooManyError, RefusedError, EngineOffError, BusyError,
+        TooSlowError.
+        """
+        if stored := await self._stored(result_id(plan)):
+            return stored
+        self._admit(client)
+        run = SteerRun(result_id(plan), [row.title for row in plan.rows], client, self._settings.live_grace_seconds)
+        self._remember(run)  # counts from here on
+        try:
+            await self._start(run, plan, client)
+        except BaseException:
+            del self._runs[run.id]
+            raise
+        return run
+
+    async def _stored(self, id_: str) -> SteerRun | None:
+        """The run of a result that is stored."""
+        result = await run_in_threadpool(self._results.find, id_)
+        return None if result is None else _replay(result)
+
+    async def _start(self, run: SteerRun, plan: Plan, client: Client) -> None:
+        tokens = await self._engine.tokenize(plan.run, plan.prompt, plan.draw.max_new_tokens)
+        rows = [row.held for row in plan.rows]
+        request = SteerRequest(plan.run, tokens, rows, plan.draw, plan.scope, client.name)
+        events = self._engine.steer(request)
+        run.add(*_told(await anext(events)))
+        run.task = asyncio.create_task(self._drive(run, Collector(plan), events))
+        run.expect_listener(FIRST_LISTENER_SECONDS)
+
+    async def stop(self) -> None:
+        """End all runs, for the server ends."""
+        tasks = [run.task for run in self._runs.values() if run.task is not None]
+        for run in self._runs.values():
+            run.cancel("The server is shutting down.")
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _drive(self, run: SteerRun, collector: Collector, events: AsyncGenerator[SteerEvent]) -> None:
+        try:
+            async for event in events:
+                result = collector.add(event)
+                if isinstance(event, Finished):
+                    run.finish(event, *await self._kept(result))
+                else:
+                    state: State | None = "writing" if isinstance(event, Started) else None
+                    run.add(*_told(event), state)
+        except Exception as error:
+            run.fail(error)
+        finally:
+            await events.aclose()
+
+    async def _kept(self, result: SteeringResult | None) -> tuple[State, str]:
+        """Keep a result; returns how its run ends, and what to say of it."""
+        if result is None:
+            return "cancelled", "It was stopped."
+        try:
+            await run_in_threadpool(self._results.keep, result)
+        except StoreFullError as error:
+            return "finished", f"This result is not kept. {error}"
+        return "finished", ""
+
+    def _admit(self, client: Client) -> None:
+        live = [run.client for run in self._runs.values() if run.is_open and run.client is not None]
+        if live.count(client) >= OPEN_PER_CLIENT:
+            raise TooManyError(
+                "One request of yours runs and one waits already: wait until one is finished, or stop it."
+            )
+        most = self._settings.live_per_address
+        if sum(other.address == client.address for other in live) >= most:
+            raise TooManyError(f"{most} requests from your network are open already: try again in a few seconds.")
+
+    def _remember(self, run: SteerRun) -> None:
+        self._runs[run.id] = run
+        closed = [other for other in self._runs.values() if not other.is_open]
+        for other in closed[: max(0, len(closed) - REMEMBERED)]:
+            del self._runs[other.id]
+
+
+def _replay(result: SteeringResult) -> SteerRun:
+    """A run that was finished before."""
+    run = SteerRun(result.id, [row.title for row in result.rows], id_=result.id)
+    for number, row in enumerate(result.rows):
+        for token in row.tokens:
+            run.add("token", {"row": number, **token.model_dump(), "shown": written_text(token.text)})
+        run.add("end", {"row": number, "reason": row.ending, "note": ENDINGS[row.ending]})
+    run.is_kept = True
+    done = {
+        "seconds": result.seconds, "num_tokens": result.num_tokens, "result": result.href, "stored": True, "note": ""
+    }  # fmt: skip
+    run.add("done", done, "finished")
+    return run
+
+
+def _told(event: SteerEvent) -> tuple[str, dict[str, Any]]:
+    """Name and content of an event."""
+    if isinstance(event, Written):
+        kept = token_result(event)
+        return "token", {"row": event.row, **kept.model_dump(), "shown": written_text(event.text)}
+    if isinstance(event, Ended):
+        return "end", {**asdict(event), "note": ENDINGS[event.reason]}
+    return NAMES[type(event)], asdict(event)

@@ -1,0 +1,1 @@
+"""What every endpoint shares: problems, middleware, clients and quotas, dependencies, health, docs."""

@@ -1,0 +1,149 @@
+"""Errors as people and programs see them: a designed page for pages, RFC 9457 problem details below /api.
+
+Endpoints raise `HTTPException` with a sentence that says what to do, or let a `MonosemaError` pass.
+"""
+
+import logging
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from backend.exceptions import BusyError, TooManyError, TooSlowError
+from backend.html.page import Page
+from backend.html.templates import render
+from backend.html.tokens import visible_text
+from data.errors import ArtifactError, ConfigError, MonosemaError, ServeError
+
+PROBLEM = "application/problem+json"
+MACHINES = ("/api/", "/healthz", "/readyz")
+"""Addresses that programs read."""
+STATUS_OF: dict[type[MonosemaError], int] = {ConfigError: 422, TooManyError: 429, ServeError: 503, ArtifactError: 503}
+RETRY_AFTER: dict[type[MonosemaError], int] = {TooManyError: 5, BusyError: 5, TooSlowError: 30}
+"""Seconds after which it may go better."""
+TITLES = {
+    403: "Not allowed",
+    404: "Nothing here",
+    413: "Too much at once",
+    421: "Another name",
+    422: "That does not fit",
+    429: "One at a time",
+    500: "Something broke here",
+    503: "Not available",
+}
+
+RULES = {
+    "missing": "is missing.",
+    "float_parsing": "must be a number, not '{given}'.",
+    "int_parsing": "must be a whole number, not '{given}'.",
+    "int_from_float": "must be a whole number, not '{given}'.",
+    "finite_number": "must be a finite number, not '{given}'.",
+    "bool_parsing": "must be true or false, not '{given}'.",
+    "literal_error": "must be {expected}, not '{given}'.",
+    "greater_than_equal": "must be at least {ge}, not '{given}'.",
+    "greater_than": "must be above {gt}, not '{given}'.",
+    "less_than_equal": "must be at most {le}, not '{given}'.",
+    "less_than": "must be below {lt}, not '{given}'.",
+    "string_too_long": "has {letters} characters; {max_length} are the most.",
+    "string_too_short": "must have at least {min_length} characters.",
+}
+"""What a field that does not fit is told, by the name that Pydantic gives to the kind of error."""
+SHOWN_LETTERS = 40
+"""Of what was given."""
+
+_STANDARD = {status.value for status in HTTPStatus}
+OURS = "This is our fault, not yours. The server's log says what happened."
+
+logger = logging.getLogger("monosema")
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers."""
+    app.add_exception_handler(StarletteHTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(MonosemaError, _our_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def status_of(error: Exception) -> int:
+    """The HTTP status of an error of ours."""
+    return next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), 500)
+
+
+def answer(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    """An error in the form that fits the address."""
+    title = _phrase(status)
+    if request.url.path.startswith(MACHINES) or request.url.path.endswith(".json"):
+        body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+        return JSONResponse(body, status, headers, PROBLEM)
+    plain = quote(request.url.path) if status == 422 and request.method == "GET" and request.url.query else ""
+    page = ErrorPage(status=status, title=TITLES.get(status, title), detail=detail, plain=plain)
+    return render(request, "base/error.html", page, status, headers)
+
+
+def _phrase(status: int) -> str:
+    """What the standard calls a status; not every one that is sent stands in it."""
+    return HTTPStatus(status).phrase if status in _STANDARD else f"Status {status}"
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StarletteHTTPException)
+    plain = error.detail == _phrase(error.status_code)
+    detail = "There is nothing at this address." if plain and error.status_code == 404 else str(error.detail)
+    return answer(request, error.status_code, detail, dict(error.headers or {}))
+
+
+def _invalid_request(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return answer(request, 422, " ".join(_wrong(one) for one in error.errors()))
+
+
+def _wrong(error: dict[str, Any]) -> str:
+    """What is wrong with one field, by its name."""
+    if error["type"] == "json_invalid":
+        return f"The body is no JSON: {error['ctx']['error']} (character {error['loc'][-1]})."
+    field = ".".join(str(part) for part in error["loc"][1:]) or error["loc"][0]
+    if error["type"] not in RULES:
+        return f"{field}: {error['msg']}."
+    given = visible_text(str(error["input"]))
+    shown = given if len(given) <= SHOWN_LETTERS else given[:SHOWN_LETTERS] + "…"
+    values = {
+        name: f"{value:g}" if isinstance(value, float) else str(value).replace("'", "")
+        for name, value in error.get("ctx", {}).items()
+    }
+    return f"{field} {RULES[error['type']].format(**values, given=shown, letters=len(given))}"
+
+
+def _our_error(request: Request, error: Exception) -> Response:
+    return answer(request, status_of(error), str(error), retry_headers(error))
+
+
+def retry_headers(error: Exception) -> dict[str, str]:
+    """When to try again, where that is known."""
+    seconds = RETRY_AFTER.get(type(error)) if isinstance(error, MonosemaError) else None
+    return {} if seconds is None else {"retry-after": str(seconds)}
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return answer(request, 500, OURS)
+
+
+# ---- pages
+
+
+@dataclass(frozen=True)
+class ErrorPage(Page):
+    """base/error.html: what went wrong, and where to go from here."""
+
+    status: int
+    title: str
+    detail: str
+    """What to do, in a sentence."""
+    plain: str
+    """Address of the same page without its query, where that is what does not fit; else ""."""

@@ -1,0 +1,1 @@
+"""What the server reads of a run: tables, rows, map, search terms."""

@@ -1,0 +1,263 @@
+"""The published tables of one run: written once by `publish`, read by the server.
+
+Rows are found by number (`take`): at any size in microseconds where they lie in an Arrow file (data/published/rows.py),
+else in milliseconds by LanceDB. Lists are filtered and sorted inside LanceDB, which also keeps the indexes that
+`search` asks. Only the vocabulary is read whole.
+"""
+
+import errno
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import lancedb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from lancedb.index import FTS, Bitmap, BTree
+from lancedb.query import ColumnOrdering, FullTextOperator, MatchQuery, MultiMatchQuery
+from lancedb.table import Table
+
+from data.artifacts.features import EXAMPLE_KINDS
+from data.published.memory import Memory
+from data.published.rows import RowFile, copying, rows_path
+from data.published.schemas import SEARCH_FIELDS, TOKENS_PER_CHUNK, SearchField, is_feature_row
+
+os.environ.setdefault("LANCEDB_LOG", "error")  # read on import; it warns of every table that it makes
+
+LANCE_FOLDER = "lance"
+TABLES = ("features", "examples", "documents", "chunks", "vocabulary", "search", "splitting")
+"""In LanceDB."""
+ROW_TABLES = ("features", "examples", "neighbours")
+"""In Arrow files: the first two are copies, see data/published/rows.py."""
+SEARCH_WEIGHTS: dict[SearchField, float] = {"label": 4.0, "promoted": 2.0, "examples": 1.0}
+"""What a match in each field counts."""
+CHUNKS_REMEMBERED = 1 << 14
+"""Chunks of tokens kept in memory: 16 MB."""
+SORTS = ("index", "density", "max", "mean", "label", "label_score", "specificity")
+
+
+def write_table(folder: Path, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write one table of a published folder from a stream of batches; returns its number of rows.
+
+    Raises what `batches` raises, and OSError (ENOSPC) when the disk is full: LanceDB would make a RuntimeError of both.
+    """
+    assert name in TABLES + ROW_TABLES, f"{name} is not a published table"
+    if name in ROW_TABLES:
+        kept = [column for column in schema.names if name != "features" or is_feature_row(column)]
+        batches = copying(rows_path(folder, name), schema, kept, batches)
+    if name not in TABLES:
+        return sum(map(len, batches))
+    raised: list[Exception] = []
+    reader = pa.RecordBatchReader.from_batches(schema, _noting(batches, raised))
+    try:
+        table = lancedb.connect(str(folder / LANCE_FOLDER)).create_table(
+            name, data=reader, schema=schema, mode="overwrite"
+        )
+        return int(table.count_rows())
+    except (RuntimeError, OSError) as error:
+        if raised:
+            raise raised[0] from None
+        if f"os error {errno.ENOSPC}" in str(error) or f"os error {errno.EDQUOT}" in str(error):
+            raise OSError(errno.ENOSPC, str(error)) from None
+        raise
+
+
+def _noting(batches: Iterable[pa.RecordBatch], raised: list[Exception]) -> Iterator[pa.RecordBatch]:
+    """The same batches; what stops them is kept."""
+    try:
+        yield from batches
+    except Exception as error:
+        raised.append(error)
+        raise
+
+
+def index_search(folder: Path) -> None:
+    """Index table `search` of a published folder: its terms as they stand, and what searches are narrowed by."""
+    table = lancedb.connect(str(folder / LANCE_FOLDER)).open_table("search")
+    as_they_stand = FTS(
+        base_tokenizer="whitespace",
+        lower_case=False,
+        stem=False,
+        remove_stop_words=False,
+        ascii_folding=False,
+        max_token_length=None,
+    )
+    for name in SEARCH_FIELDS:
+        table.create_index(name, config=as_they_stand)
+    table.create_index("sae", config=Bitmap())
+    table.create_index("alive", config=Bitmap())
+    table.create_index("density", config=BTree())
+
+
+@dataclass(frozen=True)
+class PublishedRun:
+    """Read access to the tables of one published run."""
+
+    folder: Path
+    """published/{run}/{key}"""
+
+    @cached_property
+    def _tables(self) -> "_Tables":
+        return _Tables(self.folder / LANCE_FOLDER)
+
+    @cached_property
+    def _rows(self) -> dict[str, RowFile]:
+        return {name: RowFile(rows_path(self.folder, name)) for name in ROW_TABLES}
+
+    @cached_property
+    def _schemas(self) -> dict[str, pa.Schema]:
+        """Those asked for so far: the tables of a published run do not change."""
+        return {}
+
+    def _schema(self, name: str) -> pa.Schema:
+        if name not in self._schemas:
+            self._schemas[name] = self._tables[name].schema if name in TABLES else self._rows[name].schema
+        return self._schemas[name]
+
+    def take(self, name: str, rows: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows of a table by number, in the order asked for; a number may come twice."""
+        names = list(columns) if columns is not None else self._schema(name).names
+        file = self._rows.get(name)
+        if file is not None and file.has(names):
+            return file.take(rows, names)
+        if len(rows) == 0:
+            return pa.schema([self._schema(name).field(column) for column in names]).empty_table()
+        row_N = np.asarray(rows, dtype=np.int64)
+        unique = row_N if (np.diff(row_N) > 0).all() else np.unique(row_N)
+        found = self._tables[name].take_offsets(unique.tolist()).select([*names, "_rowoffset"]).to_arrow()
+        assert len(found) == len(unique), f"table {name} lacks rows of {unique.tolist()[:5]}"
+        offset_N = found["_rowoffset"].to_numpy()
+        found = found.drop_columns("_rowoffset")
+        if np.array_equal(offset_N, row_N):
+            return found
+        order = np.argsort(offset_N)
+        return found.take(pa.array(order[np.searchsorted(offset_N[order], row_N)]))
+
+    @cached_property
+    def width(self) -> int:
+        """D: numbers in a decoder direction."""
+        return int(self._tables["features"].schema.field("vector").type.list_size)
+
+    def count(self, name: str) -> int:
+        """Rows of a table."""
+        return len(self._rows[name]) if name in self._rows else int(self._tables[name].count_rows())
+
+    def list_features(
+        self,
+        where: str,
+        columns: Sequence[str],
+        *,
+        sort: str = "index",
+        descending: bool = False,
+        limit: int = 50,
+        offset: int = 0,
+    ) -> pa.Table:
+        """One page of the features that satisfy `where`, a condition in SQL, sorted by LanceDB (ties by index).
+
+        Features without the value that is sorted by come last in either direction.
+        """
+        assert sort in SORTS or sort.startswith("cosine_"), f"cannot sort by {sort}"
+        order = [ColumnOrdering(column_name=sort, ascending=not descending)]
+        if sort != "index":
+            order.append(ColumnOrdering(column_name="index", ascending=True))
+        query = self._tables["features"].search().where(where).select(list(columns))
+        return query.order_by(order).limit(limit).offset(offset).to_arrow()
+
+    def count_features(self, where: str) -> int:
+        """How many features satisfy `where`."""
+        return int(self._tables["features"].count_rows(where))
+
+    def search(
+        self, terms: Sequence[str], fields: Sequence[SearchField], where: str | None, limit: int
+    ) -> list[tuple[int, float]]:
+        """Row and score (BM25) of the features that have all terms in one of the fields, the best first.
+
+        `terms` are of data.published.terms and hold no white space; `where` is a condition in SQL on `sae`,
+        `alive`, `density`.
+        """
+        words, operator = " ".join(terms), FullTextOperator.AND
+        query: MatchQuery | MultiMatchQuery
+        if len(fields) == 1:  # MultiMatchQuery takes two at least
+            query = MatchQuery(words, fields[0], operator=operator)
+        else:
+            weights = [SEARCH_WEIGHTS[name] for name in fields]
+            query = MultiMatchQuery(words, list(fields), boosts=weights, operator=operator)
+        search = self._tables["search"].search(query).select(["row", "_score"]).limit(limit)
+        found = (search.where(where) if where else search).to_arrow()
+        pairs = zip(found["row"].to_pylist(), found["_score"].to_pylist(), strict=True)
+        return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
+
+    def examples(
+        self, first: int, num_by_kind: Sequence[int], kind: int | None = None, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """A feature's examples, of one kind (a number in EXAMPLE_KINDS) or of all."""
+        assert len(num_by_kind) == len(EXAMPLE_KINDS)
+        start = first if kind is None else first + sum(num_by_kind[:kind])
+        stop = first + sum(num_by_kind) if kind is None else start + num_by_kind[kind]
+        return self.take("examples", range(start, stop), columns)
+
+    def windows(self, documents: Sequence[int], starts: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
+        """The token ids of stretches of documents, each given by document row, first position and length."""
+        first_chunks = self.take("documents", documents, ["first_chunk"])["first_chunk"].to_pylist()
+        return self.windows_from(first_chunks, starts, lengths)
+
+    def windows_from(
+        self, first_chunks: Sequence[int], starts: Sequence[int], lengths: Sequence[int]
+    ) -> list[list[int]]:
+        """The same where the documents' first chunks are known."""
+        spans = [
+            (first + start // TOKENS_PER_CHUNK, first + (start + max(length, 1) - 1) // TOKENS_PER_CHUNK)
+            for first, start, length in zip(first_chunks, starts, lengths, strict=True)
+        ]
+        chunks = self._chunks({chunk for low, high in spans for chunk in range(low, high + 1)})
+        windows = []
+        for (low, high), start, length in zip(spans, starts, lengths, strict=True):
+            tokens = chunks[low] if low == high else np.concatenate([chunks[chunk] for chunk in range(low, high + 1)])
+            skip = start % TOKENS_PER_CHUNK
+            windows.append(tokens[skip : skip + length].tolist())
+        return windows
+
+    def _chunks(self, wanted: set[int]) -> dict[int, npt.NDArray[np.int32]]:
+        """The tokens of some chunks by number; those read lately are remembered."""
+        known = {chunk: tokens for chunk in wanted if (tokens := self._read_chunks.get(chunk)) is not None}
+        missing = sorted(wanted - known.keys())
+        if missing:
+            lists = self.take("chunks", missing)["tokens"].combine_chunks()
+            bounds, flat = lists.offsets.to_numpy(), lists.values.to_numpy()
+            read = {chunk: flat[bounds[i] : bounds[i + 1]].copy() for i, chunk in enumerate(missing)}
+            self._read_chunks.put(read)
+            known |= read
+        return known
+
+    @cached_property
+    def _read_chunks(self) -> Memory[int, npt.NDArray[np.int32]]:
+        return Memory(CHUNKS_REMEMBERED)
+
+    def neighbours(self, row: int, num_saes: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """Indices and cosines [S, K] of a feature's nearest in every SAE of the run; -1 where there are fewer."""
+        record: dict[str, Any] = self.take("neighbours", [row]).to_pylist()[0]
+        shape = (num_saes, -1)
+        return np.array(record["indices"], np.int32).reshape(shape), np.array(record["cosines"], np.float32).reshape(
+            shape
+        )
+
+    @cached_property
+    def vocabulary(self) -> list[bytes]:
+        """The bytes of every token by id."""
+        return cast(list[bytes], self._tables["vocabulary"].to_arrow()["text"].to_pylist())
+
+
+class _Tables(dict[str, Table]):
+    """The tables of a folder by name, each opened when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._connection = lancedb.connect(str(folder))
+
+    def __missing__(self, name: str) -> Table:
+        table = self[name] = self._connection.open_table(name)
+        return table

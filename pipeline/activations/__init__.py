@@ -1,0 +1,1 @@
+"""Residual-stream activations: harvested, shuffled, read again."""

@@ -1,0 +1,88 @@
+"""Batches for a language model: sequences of like length together, padded on the right, one BOS before each.
+
+Shapes: S sequences, B sequences of a batch, L positions of a batch (BOS included), N rows (tokens that are neither BOS
+nor padding), D width.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from data.artifacts.corpus import TokenizedCorpus
+from data.artifacts.shards import ROW
+
+MAX_PADDING = 0.05
+"""Largest share of a batch that is padding."""
+
+
+class Batch(NamedTuple):
+    """What a language model reads at once, and the names of the rows that come out of it."""
+
+    tokens_BL: npt.NDArray[np.int64]
+    """BOS, then the sequence, then padding (BOS again, which no token of the sequence can see)."""
+    lengths_B: npt.NDArray[np.int64]
+    """Tokens of each sequence, without BOS."""
+    index_N: np.ndarray
+    """Of dtype ROW, one sequence after the other."""
+
+
+def plan_batches(lengths_S: npt.NDArray[np.int64], batch_tokens: int) -> list[npt.NDArray[np.int64]]:
+    """Cut sequences into batches; each item holds the numbers (in `lengths_S`) of one batch's sequences.
+
+    A batch has at most `batch_tokens` positions, padding and BOS included, unless it is a single longer sequence; at
+    most MAX_PADDING of it is padding. Batches come in an order that does not follow length, always the same for the
+    same input, so that any first part of them is a fair sample of the corpus.
+    """
+    order_S = np.argsort(-np.asarray(lengths_S), kind="stable")
+    width_S = np.asarray(lengths_S)[order_S] + 1
+    total_S = np.concatenate([[0], np.cumsum(width_S)])
+    cuts = [0]
+    while cuts[-1] < len(order_S):
+        start = cuts[-1]
+        room = max(1, batch_tokens // int(width_S[start]))
+        filled = total_S[start + 1 : start + room + 1] - total_S[start]
+        positions = width_S[start] * np.arange(1, len(filled) + 1)
+        cuts.append(start + int(np.count_nonzero(filled >= (1 - MAX_PADDING) * positions)))
+    batches = np.split(order_S, cuts[1:-1]) if len(order_S) else []
+    return [batches[number] for number in np.random.default_rng(len(batches)).permutation(len(batches))]
+
+
+def training_batches(corpus: TokenizedCorpus, batch_tokens: int) -> list[npt.NDArray[np.int64]]:
+    """Sequence numbers of every batch of the training documents, in harvest order."""
+    numbers_S = corpus.sequence_numbers(held_out=False)
+    return [numbers_S[batch] for batch in plan_batches(corpus.sequences["length"][numbers_S], batch_tokens)]
+
+
+def pad(sequences: Sequence[npt.NDArray[np.integer]], bos_id: int) -> npt.NDArray[np.int64]:
+    """BOS before each sequence, and padding after it up to the longest [B, L]."""
+    tokens_BL = np.full((len(sequences), 1 + max(map(len, sequences))), bos_id, np.int64)
+    for row, sequence in enumerate(sequences):
+        tokens_BL[row, 1 : 1 + len(sequence)] = sequence
+    return tokens_BL
+
+
+def read_batch(corpus: TokenizedCorpus, numbers: npt.NDArray[np.int64], bos_id: int) -> Batch:
+    """The batch of the sequences with these numbers."""
+    chosen = corpus.sequences[numbers]
+    lengths_B = chosen["length"].astype(np.int64)
+    first_B = np.cumsum(lengths_B) - lengths_B
+    index_N = np.empty(int(lengths_B.sum()), ROW)
+    index_N["document_id"] = np.repeat(corpus.document_ids[chosen["document"]], lengths_B)
+    index_N["sequence"] = np.repeat(numbers, lengths_B)
+    index_N["position"] = np.arange(len(index_N)) + np.repeat(chosen["start"] - first_B, lengths_B)
+    return Batch(pad([corpus.sequence_tokens(number) for number in numbers], bos_id), lengths_B, index_N)
+
+
+def rows_of(x_BLD: Tensor, lengths_B: npt.NDArray[np.int64]) -> Tensor:
+    """The rows [N, D] of a batch's residual stream, in the order of `Batch.index_N`."""
+    place_BL = np.arange(x_BLD.shape[1])[None, :]
+    flat_N = np.flatnonzero((place_BL > 0) & (place_BL <= lengths_B[:, None]))
+    return x_BLD.flatten(0, 1)[flat_N]
+
+
+def sink_threshold(norms_N: Tensor, factor: float) -> float:
+    """The norm above which a token is left out, from norms of tokens that are neither BOS nor padding."""
+    return factor * float(norms_N.median())

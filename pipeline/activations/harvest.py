@@ -1,0 +1,186 @@
+"""The harvest itself: the residual stream of every training sequence, shuffled into shards, resumable."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from data.artifacts.corpus import TokenizedCorpus
+from data.artifacts.shards import ROW, SCALES_FILE, STORED, ShardWriter
+from data.errors import StorageError
+from pipeline.activations.calibration import Calibration, row_norms
+from pipeline.activations.moments import Moments
+from pipeline.activations.residuals import LEFT_OUT_FILE, MOMENTS_FILE, ResidualBlock, run_model
+from pipeline.models.language_model import LanguageModel
+from pipeline.progress import track
+from pipeline.stage import Work
+
+CALIBRATION_TOKENS = 8192
+"""The first batches, with at least this many tokens, set the rule for sinks and the int8 scales."""
+CHECKPOINT_SECONDS = 10.0
+DISK_RESERVE = 1.02
+CALIBRATION_FILE = ".calibration.npz"
+CHECKPOINT_FILE = ".checkpoint.npz"
+LEFT_OUT_SCRATCH = ".left_out"
+
+
+@dataclass
+class Tally:
+    """How far a harvest is."""
+
+    num_batches: int = 0
+    num_tokens: int = 0
+    num_left_out: int = 0
+    num_clipped: int = 0
+
+
+class Harvest:
+    """One harvest, from where an earlier attempt stopped to its end. A context, so that its files are closed."""
+
+    def __init__(self, work: Work, model: LanguageModel) -> None:
+        self.work, self.model, self.config = work, model, work.recipe.harvest
+        self.bos_id: int = work.inputs["tokenize"].counts["bos_id"]
+        self.tally, self.moments = Tally(), Moments(model.width)
+        self.rows_per_shard = [0] * self.config.num_shards
+        if work.resumed and (work.folder / CHECKPOINT_FILE).exists():
+            self._restore()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        folder, config = self.work.folder, self.config
+        self._writer = ShardWriter(
+            folder, key=self.work.key, num_shards=config.num_shards, width=self.model.width, storage=config.storage,
+            seed=self.work.recipe.seed, rows_written=self.rows_per_shard,
+        )  # fmt: skip
+        self._stack.enter_context(closing(self._writer))
+        self._left_out = self._stack.enter_context((folder / LEFT_OUT_SCRATCH).open("ab"))
+        self._left_out.truncate(self.tally.num_left_out * ROW.itemsize)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def run(self, corpus: TokenizedCorpus, batches: list[npt.NDArray[np.int64]], num_tokens: int) -> float:
+        """Harvest every batch that is left; returns tokens per second, of this attempt alone."""
+        done = self.tally.num_tokens
+        self._check_room(num_tokens - done)
+        start = saved = time.monotonic()
+        with track("harvest", num_tokens, done=done) as progress:
+            blocks = run_model(self.model, corpus, batches[self.tally.num_batches :], self.bos_id)
+            calibration, blocks = self._calibrated(blocks)
+            for block in blocks:
+                self._store(block, calibration)
+                progress.advance(len(block.index_N))
+                if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    self._checkpoint()
+                    saved = time.monotonic()
+        self._checkpoint()
+        return (num_tokens - done) / (time.monotonic() - start)
+
+    def finish(self) -> dict[str, Any]:
+        """Write what belongs beside the shards, and say what was harvested."""
+        folder, tally, num_rows = self.work.folder, self.tally, sum(self.rows_per_shard)
+        calibration = Calibration.load(folder / CALIBRATION_FILE)
+        np.save(folder / LEFT_OUT_FILE, np.fromfile(folder / LEFT_OUT_SCRATCH, ROW))
+        np.savez(folder / MOMENTS_FILE, mean_D=self.moments.mean_D, rms=np.float64(self.moments.rms))
+        if self.config.storage == "int8":
+            np.save(folder / SCALES_FILE, calibration.scales_D)
+        return {
+            "num_rows": num_rows,
+            "num_tokens": tally.num_tokens,
+            "num_left_out": tally.num_left_out,
+            "rows_per_shard": self.rows_per_shard,
+            "width": self.model.width,
+            "storage": self.config.storage,
+            "bos_id": self.bos_id,
+            "sink_threshold": calibration.threshold,
+            "clipped_share": tally.num_clipped / max(num_rows * self.model.width, 1),
+        }
+
+    def _calibrated(self, blocks: Iterator[ResidualBlock]) -> tuple[Calibration, Iterator[ResidualBlock]]:
+        """The calibration, and all of the blocks: the first ones are run to measure it, unless that was done before."""
+        path = self.work.folder / CALIBRATION_FILE
+        if self.work.resumed and path.exists():
+            return Calibration.load(path), blocks
+        first: list[ResidualBlock] = []
+        for block in blocks:
+            first.append(block)
+            if sum(len(b.index_N) for b in first) >= CALIBRATION_TOKENS:
+                break
+        calibration = Calibration.measure(torch.cat([block.x_ND for block in first]), self.config.sink_factor)
+        calibration.save(path)
+        return calibration, chain(first, blocks)
+
+    def _store(self, block: ResidualBlock, calibration: Calibration) -> None:
+        """Append the rows of one batch that are kept, and count them."""
+        sink_N = (row_norms(block.x_ND) > calibration.threshold).cpu().numpy()
+        drawn_N = draw_tokens(block.index_N, self.work.recipe.seed, self.config.keep_fraction)
+        kept_N = np.flatnonzero(drawn_N & ~sink_N)
+        x_ND = block.x_ND if len(kept_N) == len(block.index_N) else block.x_ND[torch.from_numpy(kept_N)]
+        self.moments.add(x_ND)
+        values_ND, num_clipped = _stored(x_ND, calibration, self.config.storage)
+        self._writer.append(values_ND, block.index_N[kept_N], self.tally.num_batches)
+        self._left_out.write(block.index_N[sink_N].tobytes())
+        self.tally.num_batches += 1
+        self.tally.num_tokens += len(block.index_N)
+        self.tally.num_left_out += int(sink_N.sum())
+        self.tally.num_clipped += num_clipped
+
+    def _checkpoint(self) -> None:
+        """Record how far it is, after everything up to there was handed to the system."""
+        self.rows_per_shard = self._writer.flush()
+        self._left_out.flush()
+        path = self.work.folder / CHECKPOINT_FILE
+        temporary = path.with_suffix(".tmp.npz")
+        tally = list(vars(self.tally).values())
+        np.savez(temporary, rows_per_shard=self.rows_per_shard, tally=tally, **self.moments.state())
+        temporary.replace(path)
+
+    def _restore(self) -> None:
+        with np.load(self.work.folder / CHECKPOINT_FILE) as saved:
+            self.rows_per_shard = saved["rows_per_shard"].tolist()
+            self.tally = Tally(*saved["tally"].tolist())
+            self.moments.restore(int(saved["count"]), saved["mean_D"], float(saved["squares"]))
+
+    def _check_room(self, num_tokens: int) -> None:
+        """Raise StorageError when the rows of `num_tokens` more tokens do not fit on the disk."""
+        row_bytes = self.model.width * STORED[self.config.storage].itemsize + ROW.itemsize
+        needed = int(num_tokens * self.config.keep_fraction * row_bytes * DISK_RESERVE)
+        free = shutil.disk_usage(self.work.folder).free
+        if needed > free:
+            raise StorageError(
+                f"the activations need {needed / 1e9:.1f} GB, there are {free / 1e9:.1f} GB free at "
+                f"{self.work.paths.store.root}: make space, or lower harvest.keep_fraction or tokenize.max_tokens, "
+                "or set harvest.storage=int8"
+            )
+
+
+def draw_tokens(index_N: np.ndarray, seed: int, fraction: float) -> npt.NDArray[np.bool_]:
+    """Which tokens are kept [N]: a hash (SplitMix64) of seed, sequence and position, so that every run agrees."""
+    with np.errstate(over="ignore"):
+        names_N = (index_N["sequence"].astype(np.uint64) << np.uint64(32)) | index_N["position"].astype(np.uint64)
+        mixed_N = _mix(_mix(names_N) + np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15))
+    return (mixed_N >> np.uint64(11)).astype(np.float64) < fraction * 2.0**53
+
+
+def _mix(value_N: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    value_N = value_N + np.uint64(0x9E3779B97F4A7C15)
+    value_N = (value_N ^ (value_N >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value_N = (value_N ^ (value_N >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value_N ^ (value_N >> np.uint64(31))
+
+
+def _stored(x_ND: Tensor, calibration: Calibration, storage: str) -> tuple[npt.NDArray[Any], int]:
+    """Rows as they are stored, and how many values int8 cut off."""
+    if storage == "int8":
+        return calibration.quantise(x_ND)
+    bits_ND = x_ND.to(torch.bfloat16).view(torch.int16).cpu().numpy().view(np.uint16)
+    return bits_ND, 0

@@ -1,0 +1,70 @@
+"""What a person sees at the end of a run: the metrics of each SAE, and a few features to begin with."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from rich.console import Console
+from rich.table import Table
+
+from data.layout import StorePaths
+from data.published.state import Published, open_published
+
+NUM_RESPONSES = 3
+
+
+def print_summary(store: StorePaths, run: str, address: str, *, num_features: int = 5) -> None:
+    """Print metrics and links on stdout. `address`: where the server is, or will be."""
+    published = open_published(store, run)
+    console = Console(highlight=False)
+    console.print(metrics_table(published))
+    pieces = published.record.showpieces[:num_features]
+    if pieces:
+        console.print("A few features to begin with:")
+    for piece in pieces:
+        link = f"{address}/{published.record.model}/{piece['sae']}/{piece['index']}"
+        why = f"{piece['word']!r} in {piece['agreement']:.0%} of its top examples"
+        console.print(f"  {link}  {_one_line(piece['label'])}  ({why})", markup=False, soft_wrap=True)
+    if responses := published.record.responses["best"][:NUM_RESPONSES]:
+        console.print("Features that turn a text to their word when they are held:")
+    for one in responses:
+        written = _one_line(f"{one['opening']}{one['steered']}")
+        console.print(f"  {address}{_steering(published, one)}  {written}", markup=False, soft_wrap=True)
+
+
+def _one_line(text: str) -> str:
+    """What a terminal can show without being told to do something."""
+    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
+
+
+def _steering(published: Published, response: dict[str, Any]) -> str:
+    """Address of the steering page that writes a response again."""
+    asked = {
+        "f": f"{published.record.model}/{response['sae']}/{response['index']}:{response['strength']:g}",
+        "prompt": response["opening"],
+        "temperature": 0,
+        "new_tokens": published.record.recipe["respond"]["new_tokens"],
+    }
+    return f"/steer?{urlencode(asked, safe='/:')}"
+
+
+def metrics_table(published: Published) -> Table:
+    """One row per SAE, measured on held-out documents."""
+    table = Table(title=f"run '{published.record.name}', layer {published.record.layer} of {published.record.model}")
+    table.add_column("SAE")
+    for name in ("features", "explained variance", "L0", "dead", "CE recovered"):
+        table.add_column(name, justify="right")
+    for sae in published.record.saes:
+        metrics = sae.metrics
+        table.add_row(
+            sae.name,
+            f"{sae.num_features:,}",
+            _number(metrics.get("explained_variance"), ".3f"),
+            _number(metrics.get("l0"), ".1f"),
+            _number(metrics.get("dead_share"), ".1%"),
+            _number(metrics.get("ce_recovered"), ".3f"),
+        )
+    return table
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,1 @@
+"""Proof of a published run: samples of it computed anew."""

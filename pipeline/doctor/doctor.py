@@ -1,0 +1,205 @@
+"""`monosema doctor`: prove a published run by computing parts of it anew.
+
+It reads what the server reads (the published folder, SQL and the language model), not the artifacts of the pipeline: so
+it proves an imported run as well. Stored activations are recomputed from their tokens alone, the metrics over all
+held-out documents.
+
+Shapes: M examples, B sequences, L positions (BOS included), N tokens, D width, F features.
+"""
+
+import sys
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from data.artifacts.corpus import SEQUENCE, is_held_out
+from data.artifacts.features import EXAMPLE_KINDS
+from data.layout import StorePaths
+from data.published.state import SAES_FOLDER, Published, open_published
+from data.published.tables import PublishedRun
+from data.sql.records import SAERecord
+from pipeline.activations.batches import pad, plan_batches
+from pipeline.doctor import checks
+from pipeline.doctor.checks import Check, Example, Recomputed
+from pipeline.evaluation.metrics import Reconstruction, counted, reconstruct
+from pipeline.models.language_model import LanguageModel
+from pipeline.models.sae import SAE
+from pipeline.progress import track
+
+BATCH_TOKENS = 2048
+DOCUMENTS_AT_ONCE = 4096
+CANDIDATES = 40
+"""Features looked at for each example that is wanted, until one has examples of the kind."""
+
+
+def run_doctor(store: StorePaths, run: str | None, deep: bool = False) -> bool:
+    """Check a published run (None: the newest) and print what agrees; False when anything does not.
+
+    deep: read every byte of the published folder and compare its hash.
+    Raises ArtifactError, ContractError or ModelError when there is nothing that could be checked.
+    """
+    published = open_published(store, run)
+    found = Doctor(store, published).checks(deep)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(report(published.record.name, found))
+    broken = [check.what for check in found if not check.holds]
+    if broken:
+        console.print(f"[bold red]run '{published.record.name}' does not hold:[/] {', '.join(broken)}")
+        console.print(f"to publish it anew, delete {published.folder} and run its recipe again", highlight=False)
+    return not broken
+
+
+def report(run: str, found: list[Check]) -> Table:
+    """One line for each check."""
+    table = Table(title=f"run '{run}'")
+    for column in ("what", "agree", "tolerance", "found", "verdict"):
+        table.add_column(column, justify="right" if column == "agree" else "left")
+    for check in found:
+        verdict = "[green]holds[/]" if check.holds else "[bold red]DOES NOT HOLD[/]"
+        table.add_row(check.what, f"{check.agree:,} of {check.total:,}", check.tolerance, check.found, verdict)
+    return table
+
+
+class Doctor:
+    """A published run, opened, with everything that is needed to compute parts of it anew."""
+
+    def __init__(self, store: StorePaths, published: Published) -> None:
+        self.published, self.record = published, published.record
+        self.run = PublishedRun(published.folder)
+        self.config = self.record.recipe["model"]
+        folder = store.root / self.record.model_source
+        self.model = LanguageModel.load(
+            folder,
+            layer=self.record.layer,
+            dtype=self.config["dtype"],
+            device=self.config["device"],
+            only_until_layer=True,
+        )
+        self.saes = [
+            SAE.load(published.folder / SAES_FOLDER / sae.name, self.config["device"]) for sae in self.record.saes
+        ]
+        self.context_length: int = self.record.corpus["tokenize"]["context_length"]
+        self.bos_id: int = self.record.corpus["tokenize"]["bos_id"]
+
+    def checks(self, deep: bool) -> list[Check]:
+        """Every check, the cheap ones first."""
+        found = [checks.check_files(self.published)] if deep else []
+        found.append(checks.check_rows(self.published))
+        for record, sae in zip(self.record.saes, self.saes, strict=True):
+            found += [checks.check_norms(record.name, sae), checks.check_vectors(record, sae, self.run)]
+        return [*found, *self._check_examples(), *self._check_metrics()]
+
+    def _check_examples(self) -> Iterator[Check]:
+        examples = self._sample()
+        recomputed = self._recompute(examples)
+        tolerance = checks.ACTIVATION_TOLERANCE[self.config["dtype"]]
+        for position, (record, sae) in enumerate(zip(self.record.saes, self.saes, strict=True)):
+            mine = [place for place, example in enumerate(examples) if example.sae == position]
+            yield checks.check_examples(
+                record.name, sae, tolerance, [examples[m] for m in mine], [recomputed[m] for m in mine]
+            )
+
+    def _sample(self) -> list[Example]:
+        """Stored examples, from random features, shared out over SAEs and kinds."""
+        groups = list(product(self.record.saes, range(len(EXAMPLE_KINDS))))
+        quotas = [len(part) for part in np.array_split(np.arange(checks.NUM_EXAMPLES), len(groups))]
+        places = [
+            place
+            for (record, kind), quota in zip(groups, quotas, strict=True)
+            for place in self._places(record, kind, quota)
+        ]
+        stored = self.run.take("examples", [row for _, _, row in places]).to_pylist()
+        documents = self.run.take("documents", [e["document"] for e in stored], ["document_id"])[
+            "document_id"
+        ].to_pylist()
+        return [
+            Example(record.position, index, record.first_row + index, row, document)
+            for (record, index, _), row, document in zip(places, stored, documents, strict=True)
+        ]
+
+    def _places(self, record: SAERecord, kind: int, quota: int) -> list[tuple[SAERecord, int, int]]:
+        """SAE, feature index and row in table `examples` of some examples of one kind, each of another feature."""
+        indices = checks.some(record.num_features, CANDIDATES * quota)
+        rows = self.run.take("features", (record.first_row + indices).tolist(), ["first_example", "num_examples"])
+        rng = np.random.default_rng([kind, record.position])
+        found: list[tuple[SAERecord, int, int]] = []
+        for index, row in zip(indices.tolist(), rows.to_pylist(), strict=True):
+            counts = row["num_examples"]
+            if counts[kind] > 0 and len(found) < quota:
+                rank = int(rng.integers(counts[kind]))
+                found.append((record, index, row["first_example"] + sum(counts[:kind]) + rank))
+        return found
+
+    def _recompute(self, examples: list[Example]) -> list[Recomputed]:
+        """Each example anew: its sequence from the start up to its token through the language model, then the SAE."""
+        x_MD = self._residuals_at([e.stored["document"] for e in examples], [e.stored["position"] for e in examples])
+        recomputed = []
+        for x_D, example in zip(x_MD, examples, strict=True):
+            sae, feature = self.saes[example.sae], torch.tensor([example.feature], device=x_MD.device)
+            unit = checks.ROUNDING * float((sae.W_enc_FD[example.feature] * x_D).norm())
+            pre = float(sae.pre_activations(x_D[None], feature))
+            recomputed.append(Recomputed(pre, float(sae.encode(x_D[None], feature)), unit))
+        return recomputed
+
+    def _residuals_at(self, documents: list[int], positions: list[int]) -> Tensor:
+        """The residual stream [M, D] of tokens given by document row and position."""
+        position_M = np.array(positions)
+        start_M = position_M - position_M % (self.context_length - 1)
+        length_M = position_M - start_M + 1
+        sequences = self.run.windows(documents, start_M.tolist(), length_M.tolist())
+        x_MD = torch.empty(len(sequences), self.model.width, device=self.model.device)
+        with track("doctor: examples", int(length_M.sum())) as progress:
+            for batch in plan_batches(length_M, BATCH_TOKENS):
+                tokens_BL = torch.from_numpy(pad([np.array(sequences[m]) for m in batch], self.bos_id))
+                last_B = torch.from_numpy(length_M[batch])
+                x_MD[torch.from_numpy(batch)] = self.model.residuals(tokens_BL)[
+                    torch.arange(len(batch)), last_B
+                ].float()
+                progress.advance(int(length_M[batch].sum()))
+        return x_MD
+
+    def _check_metrics(self) -> Iterator[Check]:
+        measured = self._measure()
+        for record, reconstruction in zip(self.record.saes, measured, strict=True):
+            yield from checks.check_metrics(record, reconstruction)
+
+    def _measure(self) -> list[Reconstruction]:
+        """Reconstruction of all held-out documents by each SAE."""
+        threshold = self.record.corpus["harvest"]["sink_threshold"]
+        pieces_S = self._held_out_pieces()
+        measured = [Reconstruction(self.model.width) for _ in self.saes]
+        with track("doctor: metrics", int(pieces_S["length"].sum())) as progress:
+            for batch in plan_batches(pieces_S["length"], BATCH_TOKENS):
+                chosen = pieces_S[batch]
+                names = [chosen[field].tolist() for field in ("document", "start", "length")]
+                tokens_BL = torch.from_numpy(
+                    pad([np.array(tokens) for tokens in self.run.windows(*names)], self.bos_id)
+                )
+                x_BLD = self.model.residuals(tokens_BL)
+                x_ND = x_BLD[counted(tokens_BL, chosen["length"].astype(np.int64), x_BLD, threshold)]
+                for sae, reconstruction in zip(self.saes, measured, strict=True):
+                    sparse, x_hat_ND = reconstruct(sae, x_ND)
+                    reconstruction.add(x_ND, x_hat_ND, sparse)
+                progress.advance(int(chosen["length"].sum()))
+        return measured
+
+    def _held_out_pieces(self) -> npt.NDArray[np.void]:
+        """The sequences [S] of SEQUENCE of all held-out documents."""
+        fraction, longest = self.record.recipe["corpus"]["held_out_fraction"], self.context_length - 1
+        total = self.run.count("documents")
+        pieces = []
+        for first in range(0, total, DOCUMENTS_AT_ONCE):
+            rows = range(first, min(first + DOCUMENTS_AT_ONCE, total))
+            for row, document in zip(
+                rows, self.run.take("documents", rows, ["document_id", "num_tokens"]).to_pylist(), strict=True
+            ):
+                if is_held_out(document["document_id"], fraction):
+                    length = document["num_tokens"]
+                    pieces += [(row, start, min(longest, length - start)) for start in range(0, length, longest)]
+        return np.array(pieces, SEQUENCE)

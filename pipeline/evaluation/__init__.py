@@ -1,0 +1,1 @@
+"""Metrics of SAEs on held-out text."""

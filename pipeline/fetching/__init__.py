@@ -1,0 +1,1 @@
+"""Models and corpora, from packages, the Hub or local folders."""

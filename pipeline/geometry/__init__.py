@@ -1,0 +1,1 @@
+"""Decoder directions: neighbours, relatives, the layout of the map."""

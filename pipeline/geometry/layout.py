@@ -1,0 +1,100 @@
+"""Where decoder directions lie on the map: their exact neighbour graph, laid out by UMAP."""
+
+import sys
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pipeline.geometry.nearest import cosine_tiles, nearest, unit
+from pipeline.progress import log, track
+from pipeline.recipe import ProjectConfig
+
+FEWEST_POINTS = 5
+"""Fewer than these are laid out by their main components alone."""
+JITTER = 1e-3
+"""Noise on the start, in its standard deviations: points that start at one place must be able to part."""
+BAR = "{desc}      {bar:28} {percentage:3.0f}% {n_fmt}/{total_fmt} epochs {remaining} left"
+
+
+class Graph(NamedTuple):
+    """Each point's nearest by 1 - cosine, itself first."""
+
+    indices_PK: npt.NDArray[np.int32]
+    distances_PK: npt.NDArray[np.float32]
+
+
+def centred(W_FD: Tensor, live_F: Tensor) -> Tensor:
+    """Directions of the live features of one SAE, their mean taken off, norm 1."""
+    live_FD = W_FD[live_F.to(W_FD.device)]
+    return unit(live_FD - live_FD.mean(0)) if len(live_FD) else live_FD
+
+
+def lay_out(x_PD: Tensor, config: ProjectConfig, seed: int) -> npt.NDArray[np.float32]:
+    """Coordinates [P, 2] of points given by norm-1 rows."""
+    start_P2 = main_plane(x_PD, seed)
+    num_points = len(x_PD)
+    if num_points < FEWEST_POINTS:
+        log(f"project: {num_points} live features are too few for UMAP; they are laid out by their main components")
+        return start_P2
+    num_neighbours = min(config.num_neighbours, num_points - 1)
+    if num_neighbours < config.num_neighbours:
+        log(f"project: {num_points} live features have {num_neighbours} neighbours each, not {config.num_neighbours}")
+    return umap_layout(neighbour_graph(x_PD, num_neighbours), start_P2, config, seed)
+
+
+def main_plane(x_PD: Tensor, seed: int) -> npt.NDArray[np.float32]:
+    """The two main components of the points [P, 2], standard deviation 1, with a little seeded noise.
+
+    The sign of a component is chosen so that its largest weight is positive.
+    """
+    if len(x_PD) == 0:
+        return np.zeros((0, 2), np.float32)
+    centred_PD = (x_PD - x_PD.mean(0)).double()
+    components_D2 = torch.linalg.eigh(centred_PD.T @ centred_PD).eigenvectors[:, -2:].flip(1)
+    largest_2 = components_D2.gather(0, components_D2.abs().argmax(0, keepdim=True))
+    xy_P2 = (centred_PD @ (components_D2 * largest_2.sign())).cpu().numpy()
+    xy_P2 /= np.maximum(xy_P2.std(0), np.finfo(np.float32).tiny)
+    noise_P2 = np.random.default_rng(seed).standard_normal(xy_P2.shape)
+    return np.asarray(xy_P2 + JITTER * noise_P2, np.float32)
+
+
+def neighbour_graph(x_PD: Tensor, num_neighbours: int) -> Graph:
+    """The exact graph that UMAP starts from: each point itself and its `num_neighbours` - 1 nearest."""
+    parts = []
+    with track("map graph", len(x_PD), "features") as progress:
+        for rows, cosines_TP in cosine_tiles(x_PD):
+            parts.append(nearest(cosines_TP, num_neighbours - 1))
+            progress.advance(rows.stop - rows.start)
+    indices, cosines = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
+    self_P1 = np.arange(len(x_PD), dtype=np.int32)[:, None]
+    distances = np.concatenate([np.zeros_like(self_P1, dtype=np.float32), 1 - cosines], axis=1)
+    return Graph(np.concatenate([self_P1, indices], axis=1), distances)
+
+
+def umap_layout(
+    graph: Graph, start_P2: npt.NDArray[np.float32], config: ProjectConfig, seed: int
+) -> npt.NDArray[np.float32]:
+    """UMAP of a given graph from given places. The vectors themselves are not needed: only the graph is read."""
+    num_points, num_neighbours = graph.indices_PK.shape
+    log(f"project: UMAP of {num_points:,} features, {config.num_epochs} epochs (compiled first: up to half a minute)")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)  # for a part that is not used
+        # The graph comes without a search index, which only placing new points would need.
+        warnings.filterwarnings("ignore", r"precomputed_knn\[2\]", UserWarning)
+        import umap  # here, since importing it compiles code
+
+        model = umap.UMAP(
+            n_neighbors=num_neighbours,
+            min_dist=config.min_dist,
+            n_epochs=config.num_epochs,
+            init=start_P2,
+            random_state=seed,
+            n_jobs=1,
+            precomputed_knn=graph,
+            tqdm_kwds={"desc": "project", "bar_format": BAR, "disable": not sys.stderr.isatty()},
+        )
+        return np.asarray(model.fit_transform(np.zeros((num_points, 1), np.float32)), np.float32)

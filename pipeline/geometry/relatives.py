@@ -1,0 +1,36 @@
+"""How features of one SAE are related to those of another: the highest cosine of each, and how these are distributed.
+
+Only live features count: the direction of a dead one says nothing. Where none of a feature's K nearest in an SAE is
+live, it has no relative there, and its cosine is NO_RELATIVE.
+
+Shapes: B rows of a batch, R features of all SAEs, S SAEs, K neighbours.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from data.artifacts.features import COSINE_BINS, NO_RELATIVE, cosine_edges
+
+Floats = npt.NDArray[np.float32]
+
+
+def best_cosines(neighbours: pa.Table, live_R: npt.NDArray[np.bool_], first_rows: Sequence[int]) -> Floats:
+    """The highest cosine of each feature with a live one of each SAE [B, S]. `neighbours`: some rows of that table."""
+    shape = (len(neighbours), len(first_rows), -1)
+    indices_BSK, cosines_BSK = (
+        neighbours[name].combine_chunks().flatten().to_numpy().reshape(shape) for name in ("indices", "cosines")
+    )
+    row_BSK = np.asarray(first_rows)[None, :, None] + indices_BSK
+    counts_BSK = (indices_BSK >= 0) & live_R[np.where(indices_BSK >= 0, row_BSK, 0)]
+    best_BS = np.where(counts_BSK, cosines_BSK, NO_RELATIVE).max(2, initial=NO_RELATIVE)
+    return cast(Floats, best_BS.astype(np.float32))
+
+
+def count_cosines(best_BS: Floats) -> npt.NDArray[np.int64]:
+    """How many features have their highest cosine with each SAE in each bin [S, COSINE_BINS]."""
+    bins_BS = np.clip(np.searchsorted(cosine_edges(), best_BS, side="right") - 1, 0, COSINE_BINS - 1)
+    return np.stack([np.bincount(bins_B, minlength=COSINE_BINS) for bins_B in bins_BS.T])

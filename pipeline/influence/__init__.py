@@ -1,0 +1,1 @@
+"""What features make the model write."""

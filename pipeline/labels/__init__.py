@@ -1,0 +1,1 @@
+"""First labels of features, from statistics."""

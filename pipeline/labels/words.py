@@ -1,0 +1,157 @@
+"""Words in windows of tokens: pieces joined with the word that they belong to, and every word known by a number.
+
+Two numbers for each word: `surface` tells University from university, `folded` does not. A number looks up its text;
+word 0 is none (outside a window). Punctuation marks are words of their own; a space belongs to the word after it, and
+line breaks in a row are one word.
+
+Shapes: W windows, L tokens of a window, V vocabulary.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.arrays import Ints, hash_tokens
+
+NONE = 0
+SEPARATE, LETTER, BREAK = range(3)
+"""What a token begins and ends with; tokens join where the same letter or break meets."""
+SPACE_NAMES = frozenset({"space", "spaces", "tab", "tabs", "line break", "blank line"})
+
+
+class WordWindows(NamedTuple):
+    """The words of some windows, [W, L]."""
+
+    surface_WL: Ints
+    """Number of the word that each token belongs to."""
+    folded_WL: Ints
+    first_WL: Ints
+    """Column of the word's first token."""
+    next_WL: Ints
+    """Column of the next word's first token; L when there is none."""
+
+
+class Words:
+    """All words met so far."""
+
+    def __init__(self, token_bytes: Sequence[bytes]) -> None:
+        self._bytes = [*token_bytes, b""]
+        self.outside = len(token_bytes)
+        """Stands in a window where there is no token."""
+        ends = np.array([_ends_of(piece) for piece in self._bytes], np.int8)
+        self._first_V, self._last_V = ends[:, 0], ends[:, 1]
+        self.marks_V = {
+            "in brackets": np.array([_bracket(piece) for piece in self._bytes], np.int8),
+            "in quotation marks": np.array([_quotation(piece) for piece in self._bytes], np.int8),
+        }
+        """What each token opens (1) or closes (-1)."""
+        self._number: dict[int, int] = {}
+        self._folded_number: dict[str, int] = {"": NONE}
+        self.texts: list[str] = [""]
+        self.folded: list[int] = [NONE]
+        self.folded_texts: list[str] = [""]
+
+    def windows(self, ids_WL: Ints) -> WordWindows:
+        """Find the words of windows of token ids, `outside` where a window has none."""
+        starts_WL = np.ones(ids_WL.shape, bool)
+        left_WL, right_WL = self._last_V[ids_WL[:, :-1]], self._first_V[ids_WL[:, 1:]]
+        starts_WL[:, 1:] = (left_WL != right_WL) | (left_WL == SEPARATE)
+        surface_WL = self._numbers(ids_WL.reshape(-1), starts_WL.reshape(-1)).reshape(ids_WL.shape)
+        L = ids_WL.shape[1]
+        columns = np.arange(L)
+        first_WL = np.maximum.accumulate(np.where(starts_WL, columns, 0), axis=1)
+        next_WL = np.full(ids_WL.shape, L)
+        later_WL = np.where(starts_WL, columns, L)[:, 1:]
+        next_WL[:, :-1] = np.minimum.accumulate(later_WL[:, ::-1], axis=1)[:, ::-1]
+        return WordWindows(surface_WL, np.array(self.folded)[surface_WL], first_WL, next_WL)
+
+    def piece(self, token: int) -> str:
+        """The printable text of one token."""
+        return printable(self._bytes[token])
+
+    def folded_number(self, text: str) -> int:
+        """The folded number of a word; NONE when it has not been met."""
+        return self._folded_number.get(text.casefold(), NONE)
+
+    def _numbers(self, ids_N: Ints, starts_N: npt.NDArray[np.bool_]) -> Ints:
+        """The number of the word of each token, for tokens one after the other; `starts_N`: where words begin [N]."""
+        if len(ids_N) == 0:
+            return np.zeros(0, np.int64)
+        first_K = np.flatnonzero(starts_N)
+        word_N = np.cumsum(starts_N) - 1
+        place_N = np.arange(len(ids_N)) - first_K[word_N]
+        hash_K = np.add.reduceat(hash_tokens((ids_N << 8) | np.minimum(place_N, 255)), first_K)
+        unique, example, inverse_K = np.unique(hash_K, return_index=True, return_inverse=True)
+        stop_K = np.append(first_K[1:], len(ids_N))
+        numbers = np.empty(len(unique), np.int64)
+        for i, key in enumerate(unique.tolist()):
+            number = self._number.get(key)
+            if number is None:
+                tokens = ids_N[first_K[example[i]] : stop_K[example[i]]].tolist()
+                number = self._number[key] = self._add(b"".join(self._bytes[token] for token in tokens))
+            numbers[i] = number
+        found: Ints = numbers[inverse_K][word_N]
+        return found
+
+    def _add(self, raw: bytes) -> int:
+        text = printable(raw) if raw else ""
+        fold = text.casefold()
+        if fold not in self._folded_number:
+            self._folded_number[fold] = len(self.folded_texts)
+            self.folded_texts.append(fold)
+        if not text:
+            return NONE
+        self.texts.append(text)
+        self.folded.append(self._folded_number[fold])
+        return len(self.texts) - 1
+
+
+def printable(raw: bytes) -> str:
+    """Text without white space around it and without control characters; white space alone is named."""
+    text = raw.decode("utf-8", "replace")
+    if not text.strip():
+        return _name_of_space(text)
+    if set(text) <= {"\ufffd", " "}:
+        return f"byte {raw.strip().hex()}"
+    text = text.strip("\ufffd ")  # parts of characters at the ends of a word
+    kept = (" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
+    return " ".join("".join(kept).split()) or "control character"
+
+
+def _name_of_space(text: str) -> str:
+    """One of SPACE_NAMES."""
+    if "\n" in text:
+        return "blank line" if text.count("\n") > 1 else "line break"
+    return ("tab" if "\t" in text else "space") + ("s" if len(text) > 1 else "")
+
+
+def _ends_of(piece: bytes) -> tuple[int, int]:
+    """What a token begins and ends with: SEPARATE, LETTER or BREAK. Spaces alone are open for the word after them."""
+    text = piece.decode("utf-8", "replace")
+    if not text:
+        return SEPARATE, SEPARATE
+    if not text.strip() and "\n" not in text:
+        return SEPARATE, LETTER
+    return _class_of(text[0]), _class_of(text[-1])
+
+
+def _class_of(character: str) -> int:
+    """Part of a character counts as a letter."""
+    if character == "\n":
+        return BREAK
+    return LETTER if character == "\ufffd" or unicodedata.category(character)[0] in "LNM" else SEPARATE
+
+
+def _bracket(piece: bytes) -> int:
+    return 1 if piece.endswith((b"(", b"[")) else -1 if piece.strip().startswith((b")", b"]")) or b"\n" in piece else 0
+
+
+def _quotation(piece: bytes) -> int:
+    """A straight quotation mark opens after a space and closes otherwise."""
+    text = piece.decode("utf-8", "replace")
+    if text.endswith("“") or (text.endswith('"') and text[0] in " (["):
+        return 1
+    return -1 if "”" in text or '"' in text or "\n" in text else 0

@@ -1,0 +1,158 @@
+"""The published folder of a run: tables, map, weights and the rows of SQL."""
+
+import json
+import math
+import shutil
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from data import CONTRACT_VERSION, __version__
+from data.artifacts.features import CURVE_FILE, METRICS_FILE, RESPONSES_FILE
+from data.manifests import Manifest, hash_folder, write_manifest
+from data.published.maps import MAP_FOLDER, write_map
+from data.published.state import ROWS_FILE, SAES_FOLDER, Rows
+from data.published.tables import PublishedRun, index_search, write_table
+from pipeline.fetching.local import model_folder
+from pipeline.influence.candidates import find_showpieces
+from pipeline.models.sae import HEADER_FILE, WEIGHTS_FILE, load_header
+from pipeline.models.tokenizer import Tokenizer
+from pipeline.progress import track
+from pipeline.publishing.tables import RunTables
+from pipeline.recipe import Recipe
+from pipeline.stage import Work
+
+MAX_CURVE_POINTS = 200
+NUM_SHOWPIECES = 12
+COUNTED_STAGES = ("fetch", "tokenize", "harvest", "examples")
+"""Whose counts are published with the run."""
+
+
+def write_folder(work: Work, folder: Path) -> None:
+    """Make the published folder under a hidden name, then give it its own."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    for path in (partial, folder):
+        shutil.rmtree(path, ignore_errors=True)
+    partial.mkdir(parents=True)
+    folders = {name: work.input_folder(name) for name in work.inputs}
+    tables = RunTables(
+        folders, tuple(work.recipe.sae_names), _vocabulary(model_folder(work.inputs["fetch"], work.paths))
+    )
+    with track("publish", tables.num_rows, "rows") as progress:
+        counts = {
+            name: write_table(partial, name, table.schema, table.batches(progress))
+            for name, table in tables.all().items()
+        }
+    index_search(partial)
+    write_map(partial / MAP_FOLDER, tables.world(), tables.num_points, tables.points())
+    counts["map"] = tables.num_points
+    for name in work.recipe.sae_names:
+        _copy_sae(work.input_folder("train") / name, partial / SAES_FOLDER / name)
+    rows = _rows(work, tables.first_rows, PublishedRun(partial))
+    (partial / ROWS_FILE).write_text(json.dumps(rows, ensure_ascii=False, allow_nan=False) + "\n")
+    write_manifest(partial, _manifest(work, partial, counts))
+    partial.rename(folder)
+
+
+def _vocabulary(folder: Path) -> list[bytes]:
+    """The bytes of every id that the model knows: its own vocabulary may be larger than its tokenizer's."""
+    config = json.loads((folder / "config.json").read_text())
+    size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
+    return Tokenizer.load(folder).token_bytes(size)
+
+
+def _copy_sae(source: Path, target: Path) -> None:
+    target.mkdir(parents=True)
+    for file in (HEADER_FILE, WEIGHTS_FILE):
+        shutil.copyfile(source / file, target / file)
+
+
+def _manifest(work: Work, folder: Path, counts: dict[str, int]) -> Manifest:
+    files = hash_folder(folder)
+    summary = {"run": work.paths.run, "tables": counts, "saes": work.recipe.sae_names}
+    return Manifest(
+        stage="publish",
+        key=work.key,
+        config=publish_config(work.recipe),
+        inputs={name: manifest.key for name, manifest in work.inputs.items()},
+        seed=work.recipe.seed,
+        counts={**summary, "bytes": sum(file.bytes for file in files.values())},
+        files=files,
+        code_version=__version__,
+        seconds=0.0,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _rows(work: Work, first_rows: list[int], tables: PublishedRun) -> Rows:
+    """The rows of SQL, as plain JSON."""
+    recipe = work.recipe
+    metrics = json.loads((work.input_folder("evaluate") / METRICS_FILE).read_text())
+    showpieces = find_showpieces(tables, recipe.sae_names, NUM_SHOWPIECES)
+    run = {
+        "contract": CONTRACT_VERSION,
+        "model": recipe.model.name,
+        "model_source": work.inputs["fetch"].counts["model"],
+        "layer": recipe.model.layer,
+        "recipe": recipe.model_dump(mode="json"),
+        "corpus": {stage: work.inputs[stage].counts for stage in COUNTED_STAGES},
+        "showpieces": [asdict(piece) for piece in showpieces],
+        "responses": _responses(work.input_folder("respond")),
+        "created": datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds"),
+    }
+    saes = [
+        {
+            "position": position,
+            "first_row": first_rows[position],
+            "config": config.model_dump(mode="json"),
+            "metrics": metrics[recipe.sae_name(config)],
+            **_trained(work.input_folder("train") / recipe.sae_name(config)),
+        }
+        for position, config in enumerate(recipe.train.saes)
+    ]
+    return dict(finite({"run": run, "saes": saes}))
+
+
+def _responses(folder: Path) -> dict[str, Any]:
+    """The best of what was measured, and how much that was."""
+    found = json.loads((folder / RESPONSES_FILE).read_text())
+    return {
+        "why_none": found["why_none"],
+        "probed": len(found["probed"]),
+        "written": len(found["written"]),
+        "responded": sum(one["responds"] for one in found["written"]),
+        "best": found["best"],
+    }
+
+
+def _trained(folder: Path) -> dict[str, Any]:
+    """What the folder of a trained SAE says of it."""
+    header = load_header(folder)
+    return {
+        "name": header.name,
+        "num_features": header.num_features,
+        "architecture": header.architecture,
+        "curve": thin(json.loads((folder / CURVE_FILE).read_text()), MAX_CURVE_POINTS),
+        "histogram_scale": header.activation_scale,
+    }
+
+
+def thin(points: list[Any], limit: int) -> list[Any]:
+    """At most `limit` of the points, evenly spaced, the first and the last among them."""
+    count = min(limit, len(points))
+    return [points[round(place * (len(points) - 1) / max(count - 1, 1))] for place in range(count)]
+
+
+def finite(value: Any) -> Any:
+    """The same JSON with None for what JSON cannot say: NaN and infinities."""
+    if isinstance(value, dict):
+        return {name: finite(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def publish_config(recipe: Recipe) -> dict[str, Any]:
+    """The part of a recipe that decides what is published: all of it."""
+    return {"recipe": recipe.model_dump(mode="json"), "contract": CONTRACT_VERSION}

@@ -1,0 +1,187 @@
+"""The page of a feature: tabs, context, whole documents, what others embed, and a text that one tries."""
+
+import re
+
+import pytest
+
+from backend.features.page import embed_html
+from backend.html.policies import EMBEDDED
+from backend.html.spans import tokens_html
+from backend.html.svg import MAP_HEIGHT, MAP_MARGIN, MAP_WIDTH, Place, small_map
+from backend.html.tokens import TokenView, text_direction
+from backend.published.documents import PAGE_TOKENS, whole_document
+from backend.published.examples import get_examples
+from backend.published.features import get_feature
+from data.artifacts.corpus import TokenizedCorpus
+from data.artifacts.features import EXAMPLE_KINDS
+from tests.backend.test_pages import Page
+from tests.support.fake_run import DEAD, MARKED, WINDOW
+
+FEATURE = "/tiny/1-relu-64/3"
+
+
+@pytest.mark.parametrize("width", [0, 16, 40])
+def test_a_narrower_context_is_a_part_of_the_whole_one(sae, width):
+    feature = get_feature(sae, 3)
+    for kind in EXAMPLE_KINDS:
+        for narrow, wide in zip(get_examples(sae, feature, kind, width), get_examples(sae, feature, kind), strict=True):
+            centre = next(i for i, token in enumerate(narrow.tokens) if token.centre)
+            assert narrow.start + centre == narrow.position == wide.position
+            assert centre <= width >= len(narrow.tokens) - centre - 1
+            skip = narrow.start - wide.start
+            values = [token.value for token in wide.tokens[skip : skip + len(narrow.tokens)]]
+            assert [token.value for token in narrow.tokens] == values
+    assert width < WINDOW or narrow == wide
+
+
+def test_context_is_a_query_that_links_keep(pages):
+    answer = pages.get(FEATURE + "?kind=bottom&context=16")
+    assert [link.current for link in answer.context["contexts"]] == [True, False, False]
+    assert all("context=16" in tab.href for tab in answer.context["tabs"])
+    assert answer.context["next_context"] == FEATURE + "?kind=bottom#examples"
+    # A whole document is opened where the token that counts stands.
+    assert answer.context["contexts"][2].href == FEATURE + "?kind=bottom&context=full#at"
+    assert 'id="at"' in pages.get(FEATURE + "?kind=bottom&context=full").text
+    assert pages.get(FEATURE + "?context=17").status_code == 422
+
+
+def test_a_whole_document_shows_what_is_stored_and_no_more(sae, published_store):
+    """Against the artifacts: every example of the feature in the document, and nothing between."""
+    corpus = TokenizedCorpus(published_store.run("fake").stage("tokenize"))
+    feature = get_feature(sae, 3)
+    found = [e for kind in EXAMPLE_KINDS for e in get_examples(sae, feature, kind)]
+    for number, example in enumerate(get_examples(sae, feature, "top")):
+        document = whole_document(sae, feature, "top", number, None)
+        assert document.position == example.position
+        ids = {str(i): row for row, i in enumerate(corpus.document_ids.tolist())}
+        values: dict[int, float] = {}
+        for other in (e for e in found if e.document_id == example.document_id):
+            values |= {other.start + i: token.value for i, token in enumerate(other.tokens)}
+        shown: dict[int, float] = {}
+        position = document.start
+        for stretch in document.stretches:
+            shown |= {position + i: token.value for i, token in enumerate(stretch.tokens)}
+            position += stretch.num_tokens
+        assert shown == values
+        assert document.num_stored == len(values)
+        assert position == document.num_tokens
+        assert len(ids) == len(corpus.documents)
+
+
+def test_a_long_document_is_cut_into_pages(sae, monkeypatch):
+    monkeypatch.setattr("backend.published.documents.PAGE_TOKENS", 50)
+    feature = get_feature(sae, 3)
+    example = get_examples(sae, feature, "top")[0]
+    first = whole_document(sae, feature, "top", 0, None)
+    assert first.page == example.position // 50 + 1
+    pages = [whole_document(sae, feature, "top", 0, page) for page in range(1, first.num_pages + 1)]
+    assert sum(page.num_shown for page in pages) == first.num_tokens
+    assert all(page.num_shown == 50 for page in pages[:-1])
+    assert sum(stretch.holds_example for page in pages for stretch in page.stretches) == 1
+    assert whole_document(sae, feature, "top", 0, first.num_pages + 1) is None
+
+
+def test_an_example_or_page_that_is_not_there(pages):
+    assert PAGE_TOKENS > 700
+    for query in ("?context=full&example=999", "?context=full&page=2"):
+        assert pages.get(FEATURE + query).status_code == 404
+    assert pages.get(f"/tiny/1-relu-64/{DEAD}?context=full").status_code == 200
+
+
+def test_links_of_a_document_are_only_those_of_the_web(pages):
+    html = pages.get(FEATURE + "?context=full").text
+    assert "javascript:" not in html
+    assert "tokens shown" in html
+
+
+def test_a_hostile_document_is_shown_literally(pages):
+    for number in range(8):
+        page = Page(pages.get(f"/tiny/1-relu-256/0?context=full&example={number}").text)
+        assert not {"\x00", "\u202e", "\u200f", "\x1b"} & set(page.text)
+        assert all((a.get("src") or "").startswith("/static/") for tag, a in page.elements if tag == "script")
+
+
+def test_others_may_embed_a_feature_but_no_other_page(client):
+    answer = client.get(FEATURE + "?embed=1")
+    assert answer.headers["content-security-policy"] == EMBEDDED
+    assert "frame-ancestors *" in EMBEDDED
+    assert "frame-ancestors 'self'" in client.get(FEATURE).headers["content-security-policy"]
+    page = Page(answer.text)
+    assert "script" not in {tag for tag, _ in page.elements}
+    links = [a for tag, a in page.elements if tag == "a"]
+    assert links
+    assert all(a["target"] == "_blank" for a in links)
+    assert {a["href"] for a in links} == {FEATURE}
+
+
+def test_the_embed_html_names_this_server_and_is_escaped(client):
+    html = client.get(FEATURE, headers={"host": 'evil"><script>x</script>'}).text
+    assert "<script>x" not in html
+    html = client.get(FEATURE).text
+    snippet = embed_html("http://testserver" + FEATURE).replace("<", "&lt;").replace(">", "&gt;").replace('"', "&#34;")
+    assert snippet in html
+
+
+def test_a_dead_feature_embeds_too(client):
+    assert "active on 0 of" in client.get(f"/tiny/1-relu-64/{DEAD}?embed=1").text
+
+
+def test_the_score_of_a_label_is_told_with_what_it_means(pages):
+    answer = pages.get(FEATURE)
+    score = answer.context["feature"].label_score
+    assert f"fits {score:.0%} of its strongest examples" in answer.text
+    assert "Share of its strongest examples that the label is true of" in answer.text
+
+
+def test_near_features_are_those_of_the_api(pages, client):
+    shown = pages.get(FEATURE).context["near"]
+    told = client.get(f"/api/v1/features{FEATURE}/neighbours?k=6").json()
+    assert [[near.index for near in group.nearest] for group in shown] == [
+        [near["feature"]["index"] for near in group["nearest"]] for group in told
+    ]
+    assert [near.title for near in shown[0].nearest] == [n["feature"]["label"] for n in told[0]["nearest"]]
+
+
+def test_the_small_map_keeps_both_axes_on_one_scale():
+    here = Place(0.0, 0.0, 0, "here", "/here")
+    drawn = small_map(here, [Place(10.0, 0.0, 1, "east", "/e"), Place(0.0, 2.0, 2, "north", "/n")])
+    east, north = drawn.others
+    assert east.x - drawn.centre.x == pytest.approx(5 * (drawn.centre.y - north.y), rel=0.01)
+    assert all(
+        MAP_MARGIN <= dot.x <= MAP_WIDTH - MAP_MARGIN and MAP_MARGIN <= dot.y <= MAP_HEIGHT - MAP_MARGIN
+        for dot in drawn.others
+    )
+    alone = small_map(here, [])
+    assert (alone.centre.x, alone.centre.y) == (MAP_WIDTH / 2, MAP_HEIGHT / 2)
+
+
+def test_dots_of_the_small_map_lead_to_their_features(client):
+    html = client.get(FEATURE).text
+    drawing = html[html.index('<svg class="small-map"') :].split("</svg>")[0]
+    dots = set(re.findall(r'<a href="([^"]+)"', drawing))
+    tabled = set(re.findall(r'<a class="label" href="([^"]+)"', html))
+    dead = {href for href in tabled if client.get(href + ".json").json()["num_active"] == 0}
+    assert dots == tabled - dead
+    assert "<svg onload" not in client.get(f"/tiny/1-relu-64/{MARKED}").text
+
+
+def test_tokens_are_escaped_and_carry_their_value():
+    tokens = [TokenView("<b>", "", 0.0, -1), TokenView('"&', "", 1234.56, 11, True), TokenView("↵", "newline", 0.0, -1)]
+    assert tokens_html(tokens) == (
+        '<span>&lt;b&gt;</span><span class="a11 centre" title="1,235">&#34;&amp;</span><span class="newline">↵</span>'
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "direction"),
+    [
+        ("plain", "ltr"),
+        ("", "ltr"),
+        ("שלום עולם and", "rtl"),
+        ("דe Greek word", "ltr"),
+        ("日本", "ltr"),
+        ("123 ✓", "ltr"),
+    ],
+)
+def test_a_text_runs_as_most_of_its_letters_do(text, direction):
+    assert text_direction(text) == direction

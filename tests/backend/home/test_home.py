@@ -1,0 +1,115 @@
+"""The home page: what is there, what is not, and the SAEs of a run side by side."""
+
+from dataclasses import replace
+
+import pytest
+from fastapi.testclient import TestClient
+
+from backend.app import create_app
+from backend.home import page as home_page
+from backend.html.formats import number, share, size
+from backend.published.catalogue import OpenSAE
+from backend.published.selection import Selection, list_features
+from backend.settings import Settings
+from data.layout import StorePaths
+from data.sql.records import SAERecord
+from tests.backend.test_pages import Page
+
+
+def with_metrics(sae: OpenSAE, **metrics: float) -> OpenSAE:
+    """The same SAE with other metrics."""
+    values = {column.name: getattr(sae.record, column.name) for column in SAERecord.__table__.columns}
+    return replace(sae, record=SAERecord(**{**values, "metrics": metrics}))
+
+
+def test_the_comparison_has_the_metrics_of_every_sae(pages, catalogue):
+    (comparison,) = pages.get("/").context["comparisons"]
+    page = Page(pages.get("/").text)
+    titles = [title for title, _ in comparison.headings]
+    assert titles == ["Features", "Explained variance", "CE recovered", "L0", "Dead", "Tokens seen"]
+    for row, sae in zip(comparison.rows, catalogue.runs[0].saes, strict=True):
+        metrics = sae.record.metrics
+        assert row.sae.name == sae.name
+        assert [cell.title for cell in row.cells] == titles
+        texts = [cell.text for cell in row.cells]
+        assert texts[:4] == [
+            f"{sae.num_features:,}",
+            share(metrics["explained_variance"]),
+            share(metrics["ce_recovered"]),
+            number(metrics["l0"]),
+        ]
+        assert texts[5] == f"{sae.record.curve[-1]['tokens']:,}"
+        assert all(text in page.text for text in texts)
+        assert sae.href in page.links()
+    assert comparison.num_features == sum(sae.num_features for sae in catalogue.runs[0].saes)
+
+
+def test_dots_stand_where_the_axes_say(sae):
+    chart = home_page._chart([with_metrics(sae, l0=l0, explained_variance=ev) for l0, ev in ((20, 0.6), (80, 0.8))])
+    first, second = chart.dots
+    assert first.x < second.x
+    assert second.y < first.y  # from the top
+    ticks = {tick.text: tick.x for tick in chart.x_ticks}
+    assert ticks["20"] == pytest.approx(first.x)
+    assert ticks["80"] == pytest.approx(second.x)
+    heights = {tick.text: tick.x for tick in chart.y_ticks}
+    assert heights["60%"] == pytest.approx(first.y)
+    assert heights["80%"] == pytest.approx(second.y)
+    assert all(0 <= tick.x <= 1 for tick in (*chart.x_ticks, *chart.y_ticks))
+
+
+def test_what_was_not_measured_is_a_dash_and_draws_nothing(sae):
+    bare = with_metrics(sae)
+    assert [value(bare)[0] for title, _, value in home_page.COLUMNS if title in {"L0", "Dead", "CE recovered"}] == [
+        "–"
+    ] * 3
+    assert home_page._chart([bare, bare]) is None
+    same = with_metrics(sae, l0=5.0, explained_variance=0.5)
+    dots = home_page._chart([same, same]).dots
+    assert [(dot.x, dot.y) for dot in dots] == [(pytest.approx(0.5), pytest.approx(0.5))] * 2
+
+
+def test_the_worked_example_is_a_feature_of_this_run_and_the_starts_are_others(pages):
+    context = pages.get("/").context
+    worked, page = context["worked"], Page(pages.get("/").text)
+    assert f"{worked.feature.num_active:,}" in page.text
+    assert worked.examples
+    for example in worked.examples:
+        assert "".join(token.text for token in example.tokens) in page.text
+    for weight in (*worked.feature.promoted[:6], *worked.feature.suppressed[:6]):
+        assert weight.text in page.text
+    best = max(piece.label_score or 0 for piece in (worked.feature, *context["starts"]))
+    assert worked.feature.label_score == best
+    assert worked.feature.href in page.links()
+    assert {feature.href for feature in context["starts"]} <= page.links() - {worked.feature.href}
+
+
+def test_other_showpieces_are_to_begin_with(client, catalogue, sae):
+    pieces = list_features(sae, Selection(sort="label_score", per_page=3)).features
+    run = replace(catalogue.runs[0], remembered={"showpieces": pieces})
+    page = home_page.home(replace(catalogue, runs=(run,)), client.app.state.engine)
+    assert page.worked.feature.name == pieces[0].name
+    assert page.starts == pieces[1:]
+
+
+def test_without_the_model_the_home_page_says_so_once(published_store: StorePaths):
+    with TestClient(create_app(Settings(store=published_store.root, live=False))) as client:
+        assert client.get("/").text.count("MONOSEMA_LIVE=0") == 1
+    with TestClient(create_app(Settings(store=published_store.root))) as client:
+        assert "are off" not in client.get("/").text
+
+
+def test_nothing_published_is_designed(tmp_path):
+    with TestClient(create_app(Settings(store=tmp_path, live=False))) as client:
+        page = Page(client.get("/").text)
+    assert "Nothing is published yet" in page.text
+    for command in ("make demo", "monosema run --recipe R", "monosema import FILE.tar"):
+        assert command in page.text
+    assert "/random" not in page.links()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0 B"), (512, "512 B"), (1180, "1.18 kB"), (18_900_000, "18.9 MB"), (2e12, "2.00 TB")]
+)
+def test_sizes(value: int, text: str):
+    assert size(value) == text

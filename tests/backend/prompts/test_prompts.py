@@ -1,0 +1,416 @@
+"""The prompt page and its ranking, against dense arrays worked out naively; stored prompts."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from sqlalchemy import create_engine
+from starlette.middleware.gzip import GZipMiddleware
+
+from backend.app import create_app
+from backend.engine.requests import clean
+from backend.exceptions import BusyError, StoreFullError, TooManyError
+from backend.prompts.page import PromptPage
+from backend.prompts.ranking import Activity, gather, rank
+from backend.prompts.store import LONG, StoredPrompts, is_long
+from backend.settings import Settings
+from backend.web.clients import Client, Turns
+from data.layout import StorePaths
+from data.published.tables import PublishedRun
+from data.sql.database import connect
+from pipeline.models.language_model import LanguageModel
+from pipeline.models.sae import SAE
+from pipeline.models.tokenizer import Tokenizer
+from tests.backend.test_pages import source
+from tests.support.fake_run import MARKED
+
+TEXT = "the river of <script>alert(1)</script> University\ncafé 😀"
+FEATURE = "tiny/1-relu-64/3"
+NAMES = ["1-relu-64", "1-relu-256", "1-batchtopk-64"]
+CHAT = "{% for m in messages %}<s>{{ m.content }}</s>{% endfor %}"
+
+
+ASKED: dict[str, dict[str, object]] = {
+    "/api/v1/search": {"positive": ["the"]},
+    "/api/v1/prompts/for-topic": {"topic": "the"},
+    "/api/v1/attribution": {"text": "the", "target": "#5"},
+    f"/api/v1/features/{FEATURE}/activations": {"text": "the"},
+}
+"""What the model is asked for, each of which takes a place of its client."""
+
+
+@pytest.fixture(scope="module")
+def chat_store(published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory) -> StorePaths:
+    """The fake run with a model that has a chat template, and a database of its own."""
+    store = StorePaths(tmp_path_factory.mktemp("chat") / "store")
+    store.root.mkdir()
+    for path in published_store.root.iterdir():
+        if path.name not in (published_store.models.name, published_store.database.name):
+            (store.root / path.name).symlink_to(path)
+    shutil.copy(published_store.database, store.database)
+    shutil.copytree(published_store.models, store.models)
+    config = store.models / "tiny" / "tokenizer_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "chat_template": CHAT}))
+    return store
+
+
+@pytest.fixture(scope="module")
+def live(chat_store: StorePaths) -> Iterator[TestClient]:
+    app = create_app(Settings(store=chat_store.root, max_prompt_tokens=100))
+    app.user_middleware = [layer for layer in app.user_middleware if layer.cls is not GZipMiddleware]
+    with TestClient(app) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def dense(live: TestClient, chat_store: StorePaths) -> dict[str, np.ndarray]:
+    """By SAE: activations [L, F] of TEXT, zeros where nothing is counted, by the SAE itself."""
+    tokens = [0, *Tokenizer.load(chat_store.models / "tiny").encode(TEXT)]
+    x_LD = LanguageModel.load(chat_store.models / "tiny", layer=1, dtype="float32").residuals(torch.tensor([tokens]))[0]
+    found = {}
+    for name in NAMES:
+        acts_LF = SAE.load(live.app.state.library.catalogue().saes["tiny", name].folder).encode(x_LD).numpy()
+        acts_LF[0] = 0
+        found[name] = acts_LF
+    return found
+
+
+def naive_scores(client: TestClient, name: str, acts_LF: np.ndarray, by: str) -> np.ndarray:
+    """Score [F] of each feature, from the definition."""
+    sae = client.app.state.library.catalogue().saes["tiny", name]
+    rows = sae.run.tables.take("features", [sae.row(f) for f in range(sae.num_features)], ["max", "density"])
+    max_F, density_F = (rows[column].to_numpy().astype(np.float64) for column in ("max", "density"))
+    if by == "mean":
+        return acts_LF[1:].mean(0)
+    if by == "last":
+        return acts_LF[-1]
+    if by == "rare":
+        share_LF = np.where(max_F > 0, acts_LF / np.where(max_F > 0, max_F, 1), acts_LF > 0)
+        return (share_LF * -np.log(np.maximum(density_F, 1 / sae.run.num_tokens))).max(0)
+    return acts_LF.max(0)
+
+
+@pytest.mark.parametrize("by", ["max", "mean", "last", "rare"])
+def test_every_ranking_is_the_naive_one(live: TestClient, dense: dict[str, np.ndarray], by: str) -> None:
+    body = {"text": TEXT, "saes": [f"tiny/{name}" for name in NAMES], "rank": by, "limit": 1000}
+    for found in live.post("/api/v1/activations", json=body).json()["saes"]:
+        name = found["sae"].removeprefix("tiny/")
+        score_F = naive_scores(live, name, dense[name], by)
+        listed = {one["feature"]["index"]: one["score"] for one in found["overall"]}
+        assert set(listed) == set(np.flatnonzero(score_F > 0).tolist())
+        np.testing.assert_allclose(list(listed.values()), score_F[list(listed)], rtol=1e-4)
+        assert list(listed.values()) == sorted(listed.values(), reverse=True)
+        for one in found["overall"]:
+            row = dense[name][one["token"], one["feature"]["index"]]
+            assert one["activation"] == pytest.approx(row, rel=1e-4)
+
+
+def test_the_page_ranks_several_saes_together(live: TestClient, dense: dict[str, np.ndarray]) -> None:
+    page = live.get("/prompt", params={"text": TEXT, "sae": [f"tiny/{name}" for name in NAMES], "hide": 1, "token": 3})
+    result = page.context["result"]
+    best = sorted(((acts.max(0)[f], name, f) for name, acts in dense.items() for f in range(acts.shape[1])))[::-1]
+    listed = [(one.feature.sae, one.feature.index) for one in result.overall]
+    assert listed == [(name, f) for _, name, f in best[: len(listed)]]
+    assert result.token_total == sum(int((acts[3] > 0).sum()) for acts in dense.values())
+    assert {one.feature.sae for one in result.token_features} == set(NAMES)
+    assert all(series in page.text for series in ("series s0", "series s1", "series s2"))
+
+
+def test_what_is_on_too_often_is_hidden_from_tokens_and_overall(live: TestClient) -> None:
+    body = {"text": TEXT, "saes": ["tiny/1-relu-64"], "limit": 1000, "per_token": 100}
+    every = live.post("/api/v1/activations", json=body).json()["saes"][0]
+    cut = sorted(one["feature"]["density"] for one in every["overall"])[len(every["overall"]) // 2]
+    kept = live.post("/api/v1/activations", json={**body, "hide_density": cut}).json()["saes"][0]
+    assert kept["overall"] == [one for one in every["overall"] if one["feature"]["density"] <= cut]
+    assert kept["by_token"] == [[one for one in t if one["feature"]["density"] <= cut] for t in every["by_token"]]
+    assert (kept["total"], kept["hidden"]) == (len(kept["overall"]), every["total"] - kept["total"])
+
+
+def test_one_read_of_the_tables_for_any_prompt_and_number_of_saes(
+    live: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, reads = PublishedRun.take, []
+    monkeypatch.setattr(PublishedRun, "take", lambda *args: reads.append(args[1:3]) or take(*args))
+    for text, saes in (("the", NAMES[:1]), (TEXT, NAMES)):
+        reads.clear()
+        assert live.get("/prompt", params={"text": text, "sae": [f"tiny/{n}" for n in saes]}).status_code == 200
+        assert len(reads) == 1
+
+
+def test_left_out_positions_are_shown_and_not_counted(live: TestClient) -> None:
+    page = live.get("/prompt", params={"text": TEXT, "token": 0})
+    result = page.context["result"]
+    assert result.tokens[0].left_out
+    assert result.tokens[0].about.endswith("left out")
+    assert result.num_counted == len(result.tokens) - 1
+    assert "This token is left out" in page.text
+    assert all(one.token != 0 for one in result.overall)
+
+
+def test_a_prompt_of_left_out_tokens_alone_has_no_features(live: TestClient) -> None:
+    sae = live.app.state.library.catalogue().saes["tiny", "1-relu-64"]
+    reading = live.portal.call(live.app.state.engine.activations, [sae], _prompt("the"))
+    empty = replace(
+        reading,
+        left_out=[True] * len(reading.tokens),
+        active={sae.name: replace(reading.active[sae.name], **{c: np.zeros(0, t) for c, t in COLUMNS.items()})},
+    )
+    for by in ("max", "mean", "last", "rare"):
+        ranking = rank(gather([sae], empty), by, 1.0)
+        assert ranking.overall(10) == []
+        assert ranking.by_token(5) == [[]] * len(empty.tokens)
+
+
+COLUMNS = {"token_K": np.int64, "feature_K": np.int64, "value_K": np.float32}
+
+
+def _prompt(text: str) -> Any:
+    from backend.engine.requests import Prompt
+
+    return Prompt(text)
+
+
+def test_a_feature_never_seen_in_the_corpus_counts_as_if_seen_on_one_token(live: TestClient) -> None:
+    sae = live.app.state.library.catalogue().saes["tiny", "1-relu-64"]
+    reading = live.portal.call(live.app.state.engine.activations, [sae], _prompt(TEXT))
+    activity = gather([sae], reading)
+    names = activity.records_U.schema.names
+    unseen = activity.records_U.set_column(names.index("max"), "max", [np.zeros(len(activity.row_U), np.float32)])
+    unseen = unseen.set_column(names.index("density"), "density", [np.zeros(len(activity.row_U), np.float32)])
+    ranking = rank(Activity(**{**_shallow(activity), "records_U": unseen}), "rare", 1.0)
+    np.testing.assert_allclose([one.score for one in ranking.overall(5)], np.log(sae.run.num_tokens))
+    assert {one.share for one in ranking.overall(5)} == {1.0}
+
+
+def _shallow(activity: Activity) -> dict[str, Any]:
+    return {field.name: getattr(activity, field.name) for field in fields(activity)}
+
+
+@pytest.mark.parametrize("chat", [False, True])
+@pytest.mark.parametrize("text", ["the river", "<s>the <s> river</s>", "<s>"])
+def test_exactly_one_bos_also_when_the_text_names_it(live: TestClient, text: str, chat: bool) -> None:
+    tokens = live.post("/api/v1/activations", json={"text": text, "chat": chat}).json()["tokens"]
+    ids = [token["token"] for token in tokens]
+    assert (ids[0], ids.count(0)) == (0, 1)
+    shown = "".join(token["text"] for token in tokens[1:]).replace("␣", " ")
+    assert shown == text + ("</s>" if chat else "")
+    assert (1 in ids) == chat  # only the template itself ends a turn
+
+
+def test_what_the_chat_template_says_is_shown_but_not_counted(live: TestClient) -> None:
+    found = live.post("/api/v1/activations", json={"text": "the river", "chat": True, "limit": 1000}).json()
+    counted = [token["text"] for token in found["tokens"] if not token["left_out"]]
+    assert "".join(counted) == "the river"
+    assert len(counted) < len(found["tokens"]) - 1
+    (sae,) = found["saes"]
+    for token, active in zip(found["tokens"], sae["by_token"], strict=True):
+        assert not (token["left_out"] and active)
+
+
+def test_the_tokens_shown_are_the_models_own_with_their_ids(live: TestClient, chat_store: StorePaths) -> None:
+    page = live.get("/prompt", params={"text": TEXT})
+    ids = [0, *Tokenizer.load(chat_store.models / "tiny").encode(TEXT)]
+    assert [int(re.search(r"id (\d+)", token.about)[1]) for token in page.context["result"].tokens] == ids
+
+
+# ---- the page
+
+
+def test_the_prompt_page_shows_hostile_text_literally_and_every_field_of_its_context(live: TestClient) -> None:
+    page = live.get("/prompt", params={"text": TEXT, "token": 5})
+    assert page.status_code == 200
+    assert "<script>alert" not in page.text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
+    result = page.context["result"]
+    assert result.token.number == 5
+    activations = [one.activation for one in result.token_features]
+    assert activations == sorted(activations, reverse=True)
+    assert {one.token for one in result.token_features} == {5}
+
+
+def test_the_prompt_page_colours_tokens_by_a_chosen_feature(live: TestClient, dense: dict[str, np.ndarray]) -> None:
+    page = live.get("/prompt", params={"text": TEXT, "f": f"tiny/1-relu-64/{MARKED}", "sae": "tiny/1-relu-64"})
+    values = [float(token.caption or 0) for token in page.context["result"].tokens]
+    np.testing.assert_allclose(values, dense["1-relu-64"][:, MARKED], rtol=5e-3)
+    assert "<svg onload" not in page.text
+
+
+@pytest.mark.parametrize("query", [{}, {"f": FEATURE}, {"text": "  "}])
+def test_without_a_text_the_prompt_page_offers_some(live: TestClient, query: dict[str, str]) -> None:
+    page = live.get("/prompt", params=query)
+    assert page.status_code == 200
+    assert page.context["result"] is None
+    assert page.context["examples"][0].text in page.text
+
+
+def test_a_prompt_that_is_refused_is_answered_on_the_page(live: TestClient) -> None:
+    page = live.get("/prompt", params={"text": "a" * 300})
+    assert page.status_code == 422
+    assert "at most 100" in page.text
+    assert 'id="reading"' in page.text
+
+
+@pytest.mark.parametrize("query", [{}, {"text": TEXT, "token": 2, "f": FEATURE}, {"text": "a" * 300}])
+def test_every_field_of_the_context_is_there_and_used(live: TestClient, query: dict[str, Any]) -> None:
+    answer = live.get("/prompt", params=query)
+    code = " ".join(re.findall(r"{[{%].*?[%}]}", source("prompts/prompt.html"), re.DOTALL))
+    for field in fields(PromptPage):
+        assert field.name in answer.context
+        assert re.search(rf"\b{field.name}\b", code)
+
+
+@pytest.mark.parametrize("rank", ["max", "mean", "last", "rare"])
+def test_links_of_the_page_keep_what_was_chosen(live: TestClient, rank: str) -> None:
+    asked = {"text": TEXT, "sae": ["tiny/1-relu-64", "tiny/1-relu-256"], "rank": rank, "hide": 0.05, "token": 2}
+    result = live.get("/prompt", params=asked).context["result"]
+    again = live.get(result.tokens[4].href).context["state"]
+    assert (again.text, again.saes, again.rank, again.hide, again.token) == (TEXT, tuple(asked["sae"]), rank, 0.05, 4)
+    assert live.get(result.tokens[2].href).context["state"].token is None
+
+
+def test_saes_of_several_runs_or_unknown_ones_are_refused_inline_or_not_found(live: TestClient) -> None:
+    assert live.get("/prompt", params={"text": "the", "sae": "tiny/none"}).status_code == 404
+    assert live.get("/prompt", params={"text": "the", "f": "tiny/none/3"}).status_code == 422
+
+
+def test_a_busy_server_says_so_on_the_page_with_a_way_on(live: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(job: object) -> None:
+        raise BusyError("16 requests wait already: try again in a few seconds")
+
+    monkeypatch.setattr(live.app.state.engine.worker, "submit", busy)
+    page = live.get("/prompt", params={"text": "never read before"})
+    assert page.status_code == 503
+    assert "try again in a few seconds" in page.text
+    assert [way.text for way in page.context["problem"].ways] == ["Try again"]
+
+
+def test_one_client_has_one_reading_and_one_that_waits(live: TestClient) -> None:
+    turns, me, neighbour = live.app.state.turns, Client("testclient", "me"), Client("testclient", "other")
+    live.cookies.clear()  # of what pages gave it before
+    live.cookies.set("visitor", "me")
+    with turns.take(me), turns.take(me):
+        answer = live.post("/api/v1/activations", json={"text": "the"})
+        assert answer.status_code == 429
+        assert "one waits already" in answer.json()["detail"]
+        assert answer.headers["retry-after"] == "5"
+        for path in ("/prompt?text=the", "/search?by=prompts&pos=the"):
+            page = live.get(path)
+            assert page.status_code == 429
+            assert page.headers["retry-after"] == "5"
+            assert [way.text for way in page.context["problem"].ways] == ["Try again"]
+        for path, body in ASKED.items():
+            refused = live.post(path, json=body)
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "5"), path
+        for path in (f"/api/v1/features/{FEATURE}/examples/top/0/{what}" for what in ("causes", "effects")):
+            assert live.get(path).status_code == 429, path
+        page = live.get(f"/{FEATURE}/example")
+        assert (page.status_code, page.headers["retry-after"]) == (429, "5")
+        with turns.take(neighbour):  # somebody else at the same address is not kept from it
+            pass
+    assert live.post("/api/v1/activations", json={"text": "the"}).status_code == 200
+    live.cookies.clear()
+    few = Turns(3)
+    with few.take(me), few.take(me), few.take(neighbour), pytest.raises(TooManyError, match="your network"):
+        few.take(Client("testclient", "third")).__enter__()
+
+
+def test_a_model_without_a_chat_template_offers_plain_text(published_store: StorePaths) -> None:
+    with TestClient(create_app(Settings(store=published_store.root))) as client:
+        page = client.get("/prompt", params={"text": "the", "chat": 1})
+        assert page.status_code == 422
+        assert "chat template" in page.text
+        assert "Read it as plain text" in page.text
+
+
+# ---- stored prompts
+
+
+def test_the_form_leads_to_the_address_of_what_was_typed(live: TestClient) -> None:
+    form = {"text": "the\r\nriver", "sae": ["tiny/1-relu-64", "tiny/1-relu-256"], "rank": "mean", "hide": "0.05"}
+    page = live.post("/prompt", data=form)
+    assert (page.status_code, len(page.history)) == (200, 1)
+    state = page.context["state"]
+    assert (state.text, state.saes, state.rank, state.hide) == ("the\nriver", tuple(form["sae"]), "mean", 0.05)
+    assert "text=the%0Ariver" in str(page.url)
+
+
+def test_a_long_text_is_stored_once_under_an_address_of_its_content(live: TestClient) -> None:
+    text = "a" * 60 + "é 😀" * 300
+    first, second = (live.post("/prompt", data={"text": text}, follow_redirects=False) for _ in range(2))
+    assert first.status_code == 303
+    assert first.headers["location"] == second.headers["location"]
+    name = re.search(r"p=([0-9a-f]{24})", first.headers["location"])[1]
+    stored = live.get(f"/api/v1/prompts/{name}").json()
+    assert stored == {"id": name, "text": text, "href": f"/prompt?p={name}&hide=0.2"}
+    page = live.get(first.headers["location"])
+    assert page.status_code == 422  # stored and shown, though it has more tokens than this server reads
+    assert page.context["state"].text == text
+    assert f"p={name}" in page.context["state"].href(rank="rare")
+
+
+def test_a_stored_text_is_read_as_the_same_text_in_the_address(live: TestClient) -> None:
+    stored = live.post("/api/v1/prompts", json={"text": TEXT})
+    assert stored.status_code == 201
+    page, plain = live.get(stored.json()["href"]), live.get("/prompt", params={"text": TEXT})
+    assert page.context["result"].overall == plain.context["result"].overall
+    assert page.context["result"].tokens[1].href.startswith(f"/prompt?p={stored.json()['id']}&")
+
+
+def test_an_address_with_a_long_text_offers_a_short_one(live: TestClient) -> None:
+    page = live.get("/prompt", params={"text": ("a" * 40 + "\n") * 49})
+    assert page.status_code == 200
+    assert "Store it under a short one" in page.text
+
+
+def test_texts_beyond_the_limits_are_refused_with_the_limit(live: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = live.post("/prompt", data={"text": "a" * 20_001})
+    assert page.status_code == 422
+    assert "at most 20,000" in page.text
+    answer = live.post("/api/v1/prompts", json={"text": "a" * 20_001})
+    assert answer.status_code == 422
+    assert "20000" in answer.json()["detail"]
+    assert live.get("/prompt?p=none").status_code == 404
+    monkeypatch.setattr(live.app.state.prompts, "_engine", None)  # not every database takes every text
+    for none in ("none", "a%00b"):
+        assert live.get(f"/api/v1/prompts/{none}").status_code == 404
+
+
+@pytest.mark.parametrize("text", ["plain", "a\x00b", "\ud83d\ude00 \ud83d", "\u202e<b>", ""])
+def test_any_text_comes_back_as_it_was(store: StorePaths, text: str) -> None:
+    prompts = StoredPrompts(connect(f"sqlite:///{store.database}"), 10)
+    name = prompts.save(text)
+    assert prompts.load(name) == clean(text)
+    assert prompts.save(text) == name
+    assert prompts.load("0" * 24) is None
+
+
+def test_when_all_places_are_taken_old_prompts_stay_and_new_ones_are_refused(store: StorePaths) -> None:
+    engine = connect(f"sqlite:///{store.database}")
+    prompts = StoredPrompts(engine, 1)
+    name = prompts.save("first")
+    assert prompts.save("first") == name
+    with pytest.raises(StoreFullError, match="MAX_STORED_PROMPTS"):
+        prompts.save("second")
+    engine.dispose()
+    assert StoredPrompts(create_engine(engine.url), 1).load(name) == "first"
+
+
+def test_a_server_that_keeps_no_prompts_says_so_on_the_page(chat_store: StorePaths) -> None:
+    with TestClient(create_app(Settings(store=chat_store.root, max_stored_prompts=0))) as client:
+        page = client.post("/prompt", data={"text": "the " * LONG})
+        assert page.status_code == 503
+        assert "all places are taken" in page.text
+
+
+def test_texts_are_long_together_as_they_stand_in_an_address() -> None:
+    assert not is_long("word " * 280)
+    assert is_long("word " * 280, "word " * 80)
+    assert is_long("é" * 400)
+    assert not is_long("\ud800")

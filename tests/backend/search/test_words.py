@@ -1,0 +1,237 @@
+import json
+import re
+
+import pytest
+
+from backend.published import search as search_module
+from backend.published.search import WordSearch, mark, matching_rows, search
+from data.published.schemas import SEARCH_FIELDS
+from data.published.terms import query_words, words
+from tests.backend.test_pages import Page
+from tests.support.fake_run import DEAD, HOSTILE, MARKED
+
+HOSTILE_QUERIES = [
+    *HOSTILE, '"', '"unbalanced', "'", "''", "a' OR 1=1 --", "*", "?", "%", "_", "\\", "a\\", "(", ")", "[a", "NOT a",
+    "a AND", "a OR", "+a", "-a", "~a", "a^4", "label:a", "{", "}", "$(a)", "a&&b", "||", "\0", "a\0b",
+    " ", "\t\n", "\u200d", "\ufe0f", "😀", "😀a", "\ud7ff", "\uffff", "\U0010ffff", "e\u0301", "x" * 200,
+    "a " * 100, "é" * 200, "<b>a</b>", "\u202ea", "日本", "½",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def published(client):
+    """What every feature of the run is found by, read plainly: row -> field -> texts."""
+    run = client.app.state.library.catalogue().runs[0]
+    rows = range(run.tables.count("features"))
+    features = run.tables.take("features", rows).to_pylist()
+    texts = run.tables.take("search", rows, ["texts"])["texts"].to_pylist()
+    vocabulary = run.tables.vocabulary
+    for feature, around in zip(features, texts, strict=True):
+        promoted = [vocabulary[token].decode(errors="ignore") for token in feature["promoted"]]
+        places = {"label": [feature["label"]], "promoted": promoted, "examples": around}
+        feature["forms"] = {name: {w.form for text in some for w in words(text)} for name, some in places.items()}
+    return features
+
+
+def fields_of(feature, wanted, fields=SEARCH_FIELDS):
+    """Where a feature has all the words, by trying each."""
+    return [
+        name for name in fields if all(any(f.startswith(w) for f in feature["forms"][name]) for w in wanted)
+    ]  # fmt: skip
+
+
+def found_names(result):
+    return {(hit.feature.sae, hit.feature.index) for hit in result.hits}
+
+
+@pytest.fixture
+def run(catalogue):
+    return catalogue.runs[0]
+
+
+ALIVE = {"true": (True,), "false": (False,), "all": (True, False)}
+
+
+@pytest.mark.parametrize(
+    "q", ["river", "ri", "Univ", "oxford", "the river", "a", "onload", "café", "7", "(", "שלום", "日", "zz"]
+)
+@pytest.mark.parametrize(
+    "filters",
+    [{}, {"within": "label"}, {"within": "promoted", "alive": "all"}, {"within": "examples", "sae": "1-relu-256"},
+     {"alive": "false"}, {"min_density": 0.02, "max_density": 0.05, "sae": "1-relu-64"}],
+)  # fmt: skip
+def test_what_is_found_is_what_a_scan_finds(run, published, q, filters, monkeypatch):
+    monkeypatch.setattr(search_module, "MAX_FOUND", 10_000)
+    asked = WordSearch(q=q, per_page=100, **filters)
+    expected = {
+        (f["sae"], f["index"]): fields_of(f, query_words(q), asked.fields)
+        for f in published
+        if fields_of(f, query_words(q), asked.fields)
+        and (f["num_active"] > 0) in ALIVE[asked.alive]
+        and asked.sae in ("", f["sae"])
+        and f["density"] >= (asked.min_density or 0)
+        and f["density"] <= (asked.max_density or 1)
+    }
+    pages = [search(run, asked.changed(page=page)) for page in range(1, 6)]
+    hits = [hit for page in pages for hit in page.hits]
+    assert {(hit.feature.sae, hit.feature.index): hit.found_in for hit in hits} == expected
+    assert len(hits) == len(expected) == pages[0].total
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+@pytest.mark.parametrize("field", SEARCH_FIELDS)
+def test_a_word_in_one_field_alone_is_found_there_and_marked_there(run, published, field):
+    alive = [(f, w) for f in published if f["num_active"] for w in sorted(f["forms"][field])]
+    feature, word = next((f, w) for f, w in alive if w.isalpha() and fields_of(f, [w]) == [field])
+    hits = search(run, WordSearch(q=word, sae=feature["sae"], per_page=100)).hits
+    hit = next(h for h in hits if h.feature.index == feature["index"])
+    assert hit.found_in == [field]
+    marked = {
+        "label": [s.text for s in hit.label if s.hit],
+        "promoted": [s.text for token in hit.promoted for s in token if s.hit],
+        "examples": [s.text for text in hit.texts for s in text if s.hit],
+    }
+    assert marked[field]
+    assert all(query_words(text)[0].startswith(word) for text in marked[field])
+    assert not any(found for name, found in marked.items() if name != field)
+    others = [name for name in SEARCH_FIELDS if name != field]
+    for other in others:
+        found = search(run, WordSearch(q=word, within=other, sae=feature["sae"], per_page=100))
+        assert (feature["sae"], feature["index"]) not in found_names(found)
+
+
+def test_dead_features_are_found_only_when_asked_for(run, published):
+    dead = next(f for f in published if f["index"] == DEAD)
+    word = next(w for w in sorted(dead["forms"]["promoted"]) if w.isalnum())
+    place = (dead["sae"], DEAD)
+    found = {alive: search(run, WordSearch(q=word, alive=alive, sae=dead["sae"], per_page=100)) for alive in ALIVE}
+    assert {alive: place in found_names(result) for alive, result in found.items()} == {
+        "true": False, "false": True, "all": True,
+    }  # fmt: skip
+    hit = next(hit for hit in found["false"].hits if hit.feature.index == DEAD)
+    assert (hit.label[0].text, hit.texts) == ("dead feature", [])
+
+
+def test_more_than_it_goes_through_is_said(run, monkeypatch):
+    monkeypatch.setattr(search_module, "MAX_FOUND", 5)
+    result = search(run, WordSearch(q="r", per_page=4))
+    assert (result.total, result.more, len(result.hits)) == (5, True, 4)
+    assert len(search(run, WordSearch(q="r", per_page=4, page=2)).hits) == 1
+    assert search(run, WordSearch(q="onload", within="label")).more is False
+
+
+def test_matching_rows_are_the_first_of_the_search(run):
+    asked = WordSearch(q="a", per_page=100)
+    hits = search(run, asked).hits
+    first_rows = {sae.name: sae.record.first_row for sae in run.saes}
+    rows = {(hit.feature.sae, hit.feature.index): first_rows[hit.feature.sae] + hit.feature.index for hit in hits}
+    assert matching_rows(run, asked, run.saes, 7) == list(rows.values())[:7]
+    two = [run.saes[0], run.saes[2]]
+    kept = [row for (sae, _), row in rows.items() if sae in {sae.name for sae in two}]
+    assert matching_rows(run, asked, two, 5) == kept[:5]
+
+
+@pytest.mark.parametrize("q", HOSTILE_QUERIES)
+def test_no_query_fails(client, q):
+    answer = client.get("/api/v1/search", params={"q": q})
+    if query_words(q):
+        assert answer.status_code == 200
+        assert answer.json()["words"] == query_words(q)
+    else:
+        assert answer.status_code == 422
+        assert "type a word" in answer.json()["detail"]
+    page = client.get("/search", params={"q": q})
+    assert page.status_code == 200
+    found = Page(page.text)
+    assert next(a["value"] for tag, a in found.elements if tag == "input" and "value" in a) == q
+    assert len([tag for tag, _ in found.elements if tag == "script"]) == 3
+    assert not {"\x00", "\u202e", "\u200f", "\x1b"} & set(found.text)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["q=" + "x" * 201, "q=a&in=nowhere", "q=a&page=0", "q=a&min_density=2", "q=a&max_density=nan",
+     "q=a&alive=maybe", "q=a&per_page=1000", "q="],
+)  # fmt: skip
+def test_what_does_not_fit_is_said(client, query):
+    answer = client.get(f"/api/v1/search?{query}")
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert re.match(r"[\w_]+(:| must| has) ", answer.json()["detail"])
+    if query != "q=":
+        assert client.get(f"/search?{query}").status_code == 422
+
+
+def test_a_run_that_is_named_stays_named(pages):
+    context = pages.get("/search?q=river&run=fake&per_page=2").context
+    assert pages.get("/search" + context["pager"].next).context["run_name"] == "fake"
+    assert pages.get("/search?q=river&run=none").status_code == 404
+
+
+def test_an_sae_that_is_not_there_is_not_found(client):
+    assert client.get("/api/v1/search?q=a&sae=none").status_code == 404
+    assert client.get("/search?q=a&sae=none").status_code == 404
+
+
+def test_marks_are_whole_words_and_the_text_is_literal():
+    marked = mark('<b>Rivers</b>\n"river" \u202edriver\x00', ["river"])
+    assert [s.text for s in marked if s.hit] == ["Rivers", "river"]
+    assert "".join(s.text for s in marked) == '<b>Rivers</b>↵"river" \\u202edriver\\x00'
+    assert mark("", ["a"]) == []
+
+
+def test_markup_in_a_label_is_shown_and_marked(client):
+    page = client.get("/search?q=svg+onload&in=label")
+    assert "&lt;<mark>svg</mark> <mark>onload</mark>=alert(6)&gt;" in page.text
+    assert f"/{MARKED}" in page.text
+    assert "<svg onload" not in page.text
+
+
+def test_pages_say_where_they_stand(pages):
+    first = pages.get("/search?q=r&per_page=5").context
+    assert first["pager"].previous is None
+    second = pages.get("/search" + first["pager"].next).context
+    assert second["asked"].page == 2
+    assert second["pager"].previous == "?q=r&per_page=5"
+    assert second["pager"].text.startswith("6–10 of ")
+
+
+def test_nothing_found_says_what_to_leave_out_and_each_way_leads_on(pages):
+    answer = pages.get("/search?q=river+xylophone&in=label&sae=1-relu-64&min_density=0.9&page=3")
+    assert "No feature has all of" in answer.text
+    addresses = [link.href for link in answer.context["relax"]]
+    assert len(addresses) == 5
+    asked = [pages.get("/search" + address).context["asked"] for address in addresses]
+    assert {(a.page, a.within, a.sae, a.min_density, a.q) for a in asked} == {
+        (1, None, "1-relu-64", 0.9, "river xylophone"),
+        (1, "label", "", 0.9, "river xylophone"), (1, "label", "1-relu-64", None, "river xylophone"),
+        (1, "label", "1-relu-64", 0.9, "river"), (1, "label", "1-relu-64", 0.9, "xylophone"),
+    }  # fmt: skip
+
+
+def test_empty_and_wordless_searches_explain_themselves(pages):
+    assert "The beginning of a word is enough" in pages.get("/search").text
+    assert "There is no word" in pages.get("/search?q=%00+%E2%80%8D").text
+    for link in pages.get("/search").context["starts"]:
+        assert pages.get("/search" + link.href).status_code == 200
+
+
+def test_the_api_describes_it(client):
+    described = client.get("/api/v1/openapi.json").json()["paths"]["/api/v1/search"]["get"]
+    assert {p["name"] for p in described["parameters"]} >= {"q", "in", "sae", "alive", "min_density", "page", "run"}
+    assert "beginning" in json.dumps(described["parameters"])
+    assert "/api/v1/search" in client.get("/docs").text
+
+
+@pytest.mark.parametrize(
+    "q",
+    ["1-relu-64/9", " tiny/1-relu-64/9 ", "https://example.org/tiny/1-relu-64/9?kind=contrast#examples"],
+)
+def test_a_name_leads_to_its_feature(client, q):
+    answer = client.get("/search", params={"q": q}, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/tiny/1-relu-64/9")
+
+
+@pytest.mark.parametrize("q", ["1-relu-64/64", "and/or", "none/9", "//example.org/9"])
+def test_what_names_no_feature_is_searched_for(client, q):
+    assert client.get("/search", params={"q": q}, follow_redirects=False).status_code == 200

@@ -1,0 +1,109 @@
+"""The explain stage on planted artifacts: live features get labels, dead ones none; promoted tokens are listed."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import torch
+
+from data.arrow import read_arrow, write_arrow
+from data.artifacts.features import (
+    EXAMPLES,
+    EXAMPLES_FILE,
+    EXPLANATIONS,
+    EXPLANATIONS_FILE,
+    HISTOGRAM_BINS,
+    STATISTICS,
+    STATISTICS_FILE,
+)
+from data.layout import StorePaths
+from data.manifests import Manifest
+from pipeline.models.sae import SAE, SAEHeader
+from pipeline.recipe import make_recipe
+from pipeline.stage import Work
+from pipeline.stages import explain as stage
+from tests.support.fakes import make_corpus
+
+VOCABULARY = [b" University", b" of", b" the", b"\n", b"!", b" far"]
+NUM_FEATURES, WIDTH = 5, 3
+
+
+def write(path: Path, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_arrow(path, schema, pa.Table.from_pylist(rows, schema=schema).to_batches())
+
+
+def plant_examples(folder: Path) -> None:
+    """Feature 0 fires on " University"; 1 is dead; 2 fires on line breaks; 3 is live without examples; 4 is dead."""
+    zeros = [0] * HISTOGRAM_BINS
+    live = (0, 2, 3)
+    statistics = [
+        {"index": f, "num_active": 4, "density": 0.1, "max": float(f in live), "mean": 1.0, "histogram": zeros}
+        for f in range(NUM_FEATURES)
+    ]
+    write(folder / STATISTICS_FILE, STATISTICS, statistics)
+    blank = dict.fromkeys(EXAMPLES.names, 0) | {"offsets": [], "values": [], "band": -1, "length": 6}
+    examples = [
+        blank | {"index": f, "rank": document, "document": document, "position": position}
+        for f, position in ((0, 1), (2, 4))
+        for document in range(4)
+    ]
+    write(folder / EXAMPLES_FILE, EXAMPLES, examples)
+
+
+@pytest.mark.parametrize("features_per_batch", [2, 2048])
+def test_explanations(
+    features_per_batch: int, store: StorePaths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    recipe = make_recipe(
+        {
+            "name": "test",
+            "corpus": {"source": "sample"},
+            "model": {"name": "tiny", "source": "sample", "layer": 1},
+            "train": {"saes": [{"architecture": "relu", "num_features": NUM_FEATURES}]},
+            "explain": {"promoted": 2},
+        }
+    )
+    name, paths = recipe.sae_names[0], store.run("test")
+    make_corpus(
+        paths.stage("tokenize"), [[2, 0, 1, 5, 3, 2], [1, 0, 5, 2, 3, 3], [5, 0, 4, 2, 3, 1], [2, 0, 2, 1, 3, 0]], 16
+    )
+    W_FD = torch.eye(NUM_FEATURES, WIDTH)
+    W_FD[3:] = torch.tensor([0.0, -1.0, 0.0])
+    header = SAEHeader(name, "relu", "relu", NUM_FEATURES, WIDTH, "tiny", 1)
+    SAE(header, W_FD, torch.zeros(NUM_FEATURES), W_FD.clone(), torch.zeros(WIDTH), torch.zeros(NUM_FEATURES)).save(
+        paths.stage("train") / name
+    )
+    plant_examples(paths.stage("examples") / name)
+    W_U_VD = torch.tensor([[1.0, 0, 0], [2, 0, 0], [0, 1, 0], [0, 2, 1], [-3, 0, 3], [0, -1, 0]])
+    monkeypatch.setattr(stage, "FEATURES_PER_BATCH", features_per_batch)
+    monkeypatch.setattr(
+        stage,
+        "load_language_model",
+        lambda *_: SimpleNamespace(unembedding=lambda: (torch.full((WIDTH,), 2.0), W_U_VD)),
+    )
+    monkeypatch.setattr(stage, "model_folder", lambda *_: tmp_path)
+    monkeypatch.setattr(stage.Tokenizer, "load", lambda _: SimpleNamespace(token_bytes=lambda num_ids: VOCABULARY))
+    inputs = {n: Manifest(n, "0" * 16, {}, {}, 0, {}, {}, "", 0.0, "") for n in stage.STAGE.needs}
+    folder = tmp_path / "out"
+    folder.mkdir()
+
+    counts = stage.explain(Work(recipe, paths, folder, inputs, "0" * 16, resumed=False))
+
+    table = read_arrow(folder / name / EXPLANATIONS_FILE)
+    assert table.schema.equals(EXPLANATIONS)
+    rows = table.to_pylist()
+    assert [row["index"] for row in rows] == list(range(NUM_FEATURES))
+    assert [row["label"] for row in rows][1::3] == ["", ""]
+    assert "University" in rows[0]["label"]
+    assert "line break" in rows[2]["label"]
+    assert rows[3]["label"] == "→ far, of"
+    assert {row["label_origin"] for row in rows} == {"statistics"}
+    assert [row["label_score"] for row in rows] == [1.0, None, 0.75, None, None]  # one is a blank line
+    assert {row["specificity"] for row in rows} == {None}
+    assert counts["saes"][name]["num_labels"] == 3
+    assert (rows[0]["promoted"], rows[0]["promoted_logits"]) == ([1, 0], [4.0, 2.0])
+    assert (rows[0]["suppressed"][0], rows[0]["suppressed_logits"][0]) == (4, -6.0)
+    assert rows[3]["promoted"][0] == 5

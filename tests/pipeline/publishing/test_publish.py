@@ -1,0 +1,307 @@
+import shutil
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from safetensors.torch import load_file, save_file
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from data import CONTRACT_VERSION
+from data.arrow import read_arrow, write_arrow
+from data.artifacts.corpus import TokenizedCorpus
+from data.artifacts.features import EXAMPLE_KINDS, EXAMPLES_FILE
+from data.errors import ArtifactError, ConfigError, ContractError
+from data.layout import StorePaths
+from data.published.maps import PublishedMap
+from data.published.rows import rows_path
+from data.published.schemas import TOKENS_PER_CHUNK
+from data.published.state import Published, open_published
+from data.published.tables import PublishedRun, write_table
+from data.published.terms import terms
+from data.sql.database import connect, database_url
+from data.sql.records import ListRecord, PublishedRunRecord, SAERecord
+from pipeline.doctor.doctor import run_doctor
+from pipeline.publishing import tables
+from pipeline.publishing.folder import finite, thin
+from pipeline.publishing.searchable import NUM_TEXTS
+from pipeline.stages import publish
+from tests.support.fake_run import fake_recipe
+from tests.support.fakes import publish_fake_run
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> StorePaths:
+    store = StorePaths(tmp_path_factory.mktemp("made") / "store")
+    publish_fake_run(store)
+    return store
+
+
+@pytest.fixture
+def store(made: StorePaths, tmp_path: Path) -> StorePaths:
+    """A copy of a store with a published run, to do harm to."""
+    shutil.copytree(made.root, tmp_path / "store")
+    return StorePaths(tmp_path / "store")
+
+
+def tables_of(published: Published) -> PublishedRun:
+    return PublishedRun(published.folder)
+
+
+def in_sql(store: StorePaths, work: Callable[[Session], None]) -> None:
+    engine = connect(database_url(store))
+    with Session(engine) as session, session.begin():
+        work(session)
+    engine.dispose()
+
+
+def test_every_feature_finds_its_examples(made: StorePaths) -> None:
+    published = open_published(made)
+    run = tables_of(published)
+    for record in published.record.saes:
+        artifact = read_arrow(made.run("fake").stage("examples") / record.name / EXAMPLES_FILE).to_pylist()
+        for index in (0, 5, 6, record.num_features - 1):
+            feature = run.take("features", [record.first_row + index]).to_pylist()[0]
+            assert (feature["sae"], feature["index"]) == (record.name, index)
+            for kind in range(len(EXAMPLE_KINDS)):
+                found = run.examples(feature["first_example"], feature["num_examples"], kind).to_pylist()
+                expected = [row for row in artifact if (row["index"], row["kind"]) == (index, kind)]
+                assert [row.pop("row") for row in found] == [record.first_row + index] * len(expected)
+                assert found == [{k: v for k, v in row.items() if k != "index"} for row in expected]
+
+
+def test_published_tokens_are_those_of_the_corpus(made: StorePaths) -> None:
+    corpus = TokenizedCorpus(made.run("fake").stage("tokenize"))
+    run = tables_of(open_published(made))
+    rows = list(range(len(corpus.documents)))
+    lengths = corpus.documents["num_tokens"].to_pylist()
+    assert run.windows(rows, [0] * len(rows), lengths) == [corpus.document_tokens(row).tolist() for row in rows]
+    assert run.count("chunks") == sum(-(-length // TOKENS_PER_CHUNK) for length in lengths)
+    assert run.vocabulary[1] == b"</s>"
+    assert b"<script>alert(1)</script>" in run.vocabulary
+
+
+def test_points_of_the_map_are_where_their_features_are(made: StorePaths) -> None:
+    published = open_published(made)
+    run, map_ = tables_of(published), PublishedMap(published.folder / "map")
+    columns = ["index", "x", "y", "density", "label_score"]
+    for record in published.record.saes:
+        points = map_.points(map_.world.view, record.position)
+        rows = range(record.first_row, record.first_row + record.num_features)
+        live = [f for f in run.take("features", rows, columns).to_pylist() if f["x"] is not None]
+        order = np.argsort(points["index"])
+        found = {name: points[name][order].tolist() for name in columns}
+        found["label_score"] = [None if np.isnan(score) else score for score in found["label_score"]]
+        assert found == {name: [f[name] for f in live] for name in columns}
+    assert map_.num_points == run.count_features("num_active > 0") == published.manifest.counts["tables"]["map"]
+
+
+def test_features_are_found_by_their_label_promoted_tokens_and_examples(made: StorePaths) -> None:
+    run = tables_of(open_published(made))
+    rows = range(run.count("features"))
+    features = run.take("features", rows).to_pylist()
+    vocabulary = run.vocabulary
+    for row, feature, found in zip(rows, features, run.take("search", rows).to_pylist(), strict=True):
+        assert (found["row"], found["sae"], found["alive"]) == (row, feature["sae"], feature["num_active"] > 0)
+        assert found["density"] == feature["density"]
+        assert sorted(found["label"]) == sorted(terms([feature["label"]]))
+        promoted = [vocabulary[token].decode(errors="ignore") for token in feature["promoted"]]
+        assert sorted(found["promoted"]) == sorted(terms(promoted))
+        assert sorted(found["examples"]) == sorted(terms(found["texts"]))
+        tops = run.examples(feature["first_example"], feature["num_examples"], 0).to_pylist()[: len(found["texts"])]
+        assert len(found["texts"]) == min(NUM_TEXTS, feature["num_examples"][0])
+        for top, around in zip(tops, found["texts"], strict=True):
+            window = run.windows([top["document"]], [top["position"]], [1])[0]
+            assert vocabulary[window[0]].decode(errors="ignore") in around
+
+
+@pytest.mark.parametrize("limit", [1, 10_000])
+def test_batches_of_any_size_give_the_same_tables(
+    store: StorePaths, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tables_of(open_published(store))
+    expected = {name: before.take(name, range(0, before.count(name), 7)).to_pylist() for name in tables_names(before)}
+    monkeypatch.setattr(tables, "TOKENS_PER_BATCH", limit)
+    monkeypatch.setattr(tables, "ROWS_PER_BATCH", max(limit, 97))
+    shutil.rmtree(open_published(store).folder)
+    publish.run(fake_recipe(), store.run("fake"))
+    after = tables_of(open_published(store))
+    assert {name: after.take(name, range(0, after.count(name), 7)).to_pylist() for name in expected} == expected
+
+
+def tables_names(run: PublishedRun) -> list[str]:
+    return ["features", "examples", "neighbours", "documents", "chunks", "vocabulary", "search"]
+
+
+def test_a_second_publish_does_nothing(store: StorePaths) -> None:
+    before = open_published(store)
+    times = {path: path.stat().st_mtime_ns for path in before.folder.rglob("*")}
+    publish.run(fake_recipe(), store.run("fake"))
+    assert {path: path.stat().st_mtime_ns for path in before.folder.rglob("*")} == times
+    assert open_published(store).manifest == before.manifest
+
+
+def test_a_republish_replaces_the_run_and_leaves_what_people_made(store: StorePaths) -> None:
+    before = open_published(store)
+    noon = datetime(2026, 1, 1, 12)
+    mine = {"id": "a", "secret_hash": "", "name": "mine", "note": "", "created": noon, "changed": noon}
+    in_sql(store, lambda s: s.add(ListRecord(**mine)))
+    publish.run(fake_recipe(evaluate={"max_cross_entropy_tokens": 7}), store.run("fake"))
+    after = open_published(store)
+    assert after.record.key != before.record.key
+    assert after.record.recipe["evaluate"] == {"max_cross_entropy_tokens": 7}
+    assert [(sae.id, sae.name) for sae in after.record.saes] == [(sae.id, sae.name) for sae in before.record.saes]
+    engine = connect(database_url(store))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT name FROM lists")).scalars().all() == ["mine"]
+    engine.dispose()
+
+
+def test_a_server_can_finish_what_it_began_before_a_republish(store: StorePaths) -> None:
+    """The state that was visible stays until the next publish, so that a request never loses its tables."""
+    keys, opened = [open_published(store).record.key], tables_of(open_published(store))
+    expected = opened.take("examples", [3]).to_pylist()
+    for tokens in (7, 8):
+        lazy = tables_of(open_published(store))  # opens nothing before it is asked
+        publish.run(fake_recipe(evaluate={"max_cross_entropy_tokens": tokens}), store.run("fake"))
+        keys.append(open_published(store).record.key)
+        assert lazy.take("examples", [3]).to_pylist() == expected
+        assert {path.name for path in open_published(store).folder.parent.iterdir()} == set(keys[-2:])
+
+
+def test_a_publish_that_fails_leaves_the_earlier_state(store: StorePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = open_published(store)
+
+    def fail(*args: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(publish, "write_table", fail)
+    with pytest.raises(Exception, match="the disk is full"):
+        publish.run(fake_recipe(evaluate={"max_cross_entropy_tokens": 7}), store.run("fake"))
+    assert open_published(store).manifest == before.manifest
+    monkeypatch.setattr(publish, "write_table", write_table)
+    publish.run(fake_recipe(evaluate={"max_cross_entropy_tokens": 7}), store.run("fake"))
+    assert open_published(store).record.key != before.record.key
+
+
+@pytest.mark.parametrize("lost", ["folder", "rows", "both"])
+def test_what_was_lost_is_published_again(store: StorePaths, lost: str) -> None:
+    before = open_published(store)
+    if lost != "rows":
+        shutil.rmtree(before.folder)
+    if lost != "folder":
+        in_sql(store, lambda session: session.delete(session.get(PublishedRunRecord, before.record.id)))
+    publish.run(fake_recipe(), store.run("fake"))
+    assert open_published(store).record.key == before.record.key
+
+
+def test_an_address_of_another_run_is_refused_before_any_work(store: StorePaths) -> None:
+    with pytest.raises(ConfigError, match=r"/tiny/1-relu-64 belongs to run 'fake' already"):
+        publish_fake_run(store, name="other")
+    assert not store.run("other").partial("publish").exists()
+    publish_fake_run(store, name="other", model="tiny-two")
+    assert open_published(store).record.name == "other"
+    assert open_published(store, "fake").record.name == "fake"
+
+
+def test_examples_in_the_wrong_order_are_refused(store: StorePaths) -> None:
+    path = store.run("fake").stage("examples") / "1-relu-64" / EXAMPLES_FILE
+    table = read_arrow(path)
+    upside_down = table.take(np.arange(len(table))[::-1].copy())
+    write_arrow(path, table.schema, upside_down.to_batches())
+    shutil.rmtree(open_published(store).folder)
+    with pytest.raises(ArtifactError, match="1-relu-64"):
+        publish.run(fake_recipe(), store.run("fake"))
+
+
+def test_another_contract_version_is_refused(store: StorePaths) -> None:
+    in_sql(store, lambda s: s.execute(text("UPDATE runs SET contract = 0")) and None)
+    with pytest.raises(ContractError, match="published under contract version 0"):
+        run_doctor(store, None)
+    assert CONTRACT_VERSION != 0
+
+
+def test_nothing_published_and_unknown_names_say_what_to_do(made: StorePaths, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="monosema run --recipe sample"):
+        open_published(StorePaths(tmp_path / "empty"))
+    with pytest.raises(ConfigError, match="use one of fake"):
+        open_published(made, "nonsense")
+
+
+def test_curves_are_thinned_and_numbers_finite() -> None:
+    assert thin(list(range(1000)), 200)[0] == 0
+    assert thin(list(range(1000)), 200)[-1] == 999
+    assert len(thin(list(range(1000)), 200)) == 200
+    assert [thin(list(range(n)), 200) for n in (0, 1, 3)] == [[], [0], [0, 1, 2]]
+    assert finite({"a": [float("nan"), 1.5], "b": float("inf")}) == {"a": [None, 1.5], "b": None}
+
+
+# ---- The doctor finds what is wrong
+
+
+def test_a_sound_run_holds(made: StorePaths, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_doctor(made, "fake", deep=True)
+    shown = capsys.readouterr().out
+    assert "DOES NOT HOLD" not in shown
+    assert "1-relu-256: activations" in shown
+
+
+def finds(store: StorePaths, what: str, capsys: pytest.CaptureFixture[str], deep: bool = False) -> bool:
+    """Whether the doctor fails, and names `what`."""
+    passed = run_doctor(store, None, deep)
+    verdict = capsys.readouterr().out.partition("does not hold:")[2].replace("\n", " ")
+    return not passed and what in verdict
+
+
+def change_weights(store: StorePaths, name: str, change: Callable[[dict[str, object]], None]) -> None:
+    path = open_published(store).folder / "saes" / "1-relu-64" / "sae.safetensors"
+    weights = load_file(path)
+    weights[name] = weights[name].clone()
+    change(weights)  # type: ignore[arg-type]
+    save_file(weights, path)
+
+
+def test_a_decoder_that_is_not_of_norm_one_is_found(store: StorePaths, capsys: pytest.CaptureFixture[str]) -> None:
+    change_weights(store, "W_dec", lambda weights: weights["W_dec"][3].mul_(1.001))  # type: ignore[index]
+    assert finds(store, "1-relu-64: decoder norms", capsys)
+
+
+def test_a_changed_encoder_is_found(store: StorePaths, capsys: pytest.CaptureFixture[str]) -> None:
+    change_weights(store, "W_enc", lambda weights: weights["W_enc"].mul_(1.05))  # type: ignore[attr-defined]
+    assert finds(store, "1-relu-64: activations", capsys)
+
+
+def test_shuffled_examples_are_found(store: StorePaths, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their values shuffled in place, so that no file has another size."""
+    path = rows_path(open_published(store).folder, "examples")
+    batches = pa.ipc.open_file(path.read_bytes()).read_all().to_batches()
+    for name in ("activation", "pre_activation"):
+        batches = [
+            batch.set_column(batch.schema.names.index(name), batch.schema.field(name), batch[name][::-1])
+            for batch in batches
+        ]
+    write_arrow(path, batches[0].schema, batches)
+    assert finds(store, "1-batchtopk-64: activations", capsys)
+
+
+def test_a_changed_metric_is_found(store: StorePaths, capsys: pytest.CaptureFixture[str]) -> None:
+    def change(session: Session) -> None:
+        sae = session.query(SAERecord).filter_by(name="1-relu-256").one()
+        sae.metrics = {**sae.metrics, "explained_variance": sae.metrics["explained_variance"] + 0.02}
+
+    in_sql(store, change)
+    assert finds(store, "1-relu-256: explained variance", capsys)
+    shutil.rmtree(open_published(store).folder)  # as the doctor says
+    publish.run(fake_recipe(), store.run("fake"))
+    assert run_doctor(store, None)
+
+
+def test_a_flipped_byte_is_found_by_reading_every_byte(store: StorePaths, capsys: pytest.CaptureFixture[str]) -> None:
+    path = open_published(store).folder / "rows" / "neighbours.arrow"
+    content = bytearray(path.read_bytes())
+    content[10] ^= 1
+    path.write_bytes(content)
+    assert finds(store, "files", capsys, deep=True)

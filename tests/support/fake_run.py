@@ -1,0 +1,402 @@
+"""A small published run that is true: a tiny random Llama, random SAEs, and artifacts worked out naively and densely.
+
+Its tokens and texts are hostile on purpose (markup, control characters, half characters, right-to-left marks), some
+features are dead and some have few examples. It goes through the real publish stage, so `monosema doctor` passes on it.
+
+Shapes: N training tokens, F features, D width, V vocabulary.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from data.arrow import write_arrow
+from data.artifacts.corpus import DOCUMENTS, DOCUMENTS_FILE, TokenizedCorpus, document_id, is_held_out
+from data.artifacts.features import (
+    CURVE_FILE,
+    EXAMPLE_KINDS,
+    EXAMPLES,
+    EXAMPLES_FILE,
+    EXPLANATIONS,
+    EXPLANATIONS_FILE,
+    MAP,
+    MAP_FILE,
+    METRICS_FILE,
+    NEIGHBOURS_FILE,
+    RESPONSES_FILE,
+    STATISTICS,
+    STATISTICS_FILE,
+    histogram_edges,
+    neighbours_schema,
+)
+from data.layout import RunPaths, StorePaths
+from data.manifests import Manifest, digest, hash_folder, write_manifest
+from pipeline.influence.responses import Response
+from pipeline.models.language_model import LanguageModel
+from pipeline.models.sae import SAE, SAEHeader
+from pipeline.recipe import Recipe, SAEConfig, make_recipe
+from pipeline.stages import publish
+from tests.support.fakes import make_corpus
+
+WORDS = [" the", " of", " and", " in", " a", " river", " University", " Oxford", " war", " music", " engine", " was"]
+HOSTILE = [
+    "<script>alert(1)</script>", " <img src=x onerror=alert(2)>", "\"onmouseover=\"alert(3)", "</textarea>", "&amp;",
+    "{{7*7}}", "{% raw %}", "'; DROP TABLE features; --", "\r\n", "\n\n", "\t\t", "\x00", "\x1b[31m", "\u202eedoc",
+    "\u200f", "שלום", " café", "日本", "a" * 40, "%s%n", "../../etc/passwd",
+]  # fmt: skip
+EMOJI = "😀".encode()
+SAES = [
+    {"architecture": "relu", "num_features": 64},
+    {"architecture": "relu", "num_features": 256},
+    {"architecture": "batchtopk", "num_features": 64, "k": 6},
+]
+LAYER, WIDTH, CONTEXT_LENGTH, NEAREST, WINDOW = 1, 32, 64, 20, 40
+DEAD, RARE, MARKED = 5, 6, 7
+"""Features of every SAE: one never active, one active on two tokens, one whose label is markup."""
+LONGEST_DOCUMENT = 700
+NUM_DOCUMENTS = 24
+HELD_OUT_FRACTION = 0.15
+
+
+def fake_recipe(name: str = "fake", model: str = "tiny", seed: int = 0, **sections: Any) -> Recipe:
+    """The recipe of the fake run, with other sections put in."""
+    return make_recipe(
+        {
+            "name": name,
+            "seed": seed,
+            "corpus": {"source": "text", "path": "texts", "held_out_fraction": HELD_OUT_FRACTION},
+            "model": {"name": model, "source": "tiny", "layer": LAYER, "dtype": "float32"},
+            "tokenize": {"context_length": CONTEXT_LENGTH},
+            "train": {"saes": SAES},
+            "neighbours": {"k": NEAREST},
+            **sections,
+        }
+    )
+
+
+def publish_run(store: StorePaths, name: str, model: str, seed: int) -> str:
+    """Make all artifacts of a run and publish it."""
+    FakeRun(fake_recipe(name, model, seed), store.run(name)).publish()
+    return name
+
+
+class FakeRun:
+    """Makes the artifacts stage by stage."""
+
+    def __init__(self, recipe: Recipe, paths: RunPaths) -> None:
+        self.recipe, self.paths = recipe, paths
+        self.rng = np.random.default_rng(recipe.seed)
+        self.model_folder = paths.store.models / recipe.model.name
+        self.vocabulary = make_model(self.model_folder, recipe.seed)
+        self.model = LanguageModel.load(self.model_folder, layer=LAYER, dtype="float32")
+
+    def publish(self) -> None:
+        self._fetch()
+        self.corpus = self._tokenize()
+        training, held_out = self.corpus.sequence_numbers(held_out=False), self.corpus.sequence_numbers(held_out=True)
+        self.x_ND, self.held_out_ND = self._residuals(training), self._residuals(held_out)
+        self.sequence_N = np.repeat(training, self.corpus.sequences["length"][training])
+        self.token_N = np.concatenate([self.corpus.sequence_tokens(int(n)) for n in training]).astype(np.int64)
+        sequences = self.corpus.sequences[training]
+        self.position_N = np.concatenate([np.arange(s, s + n) for _, s, n in sequences.tolist()])
+        counts = {"num_rows": len(self.x_ND), "width": WIDTH, "num_left_out": 0, "bos_id": 0, "sink_threshold": 1e3}
+        self._put("harvest", counts)
+        self.saes = [self._sae(config) for config in self.recipe.train.saes]
+        self._examples_and_explanations()
+        self._train_and_evaluate()
+        self._responses()
+        self._neighbours_and_map()
+        publish.run(self.recipe, self.paths)
+
+    def _fetch(self) -> None:
+        counts = {"model": f"models/{self.recipe.model.name}", "model_source": "tiny", "corpus": {"name": "made up"}}
+        self._put("fetch", counts)
+
+    def _tokenize(self) -> TokenizedCorpus:
+        lengths = [LONGEST_DOCUMENT, 1, *self.rng.integers(5, 300, NUM_DOCUMENTS - 2).tolist()]
+        documents = [self._text(length) for length in lengths]
+        ids = [document_id("fake", str(i)) for i in range(NUM_DOCUMENTS)]  # those of make_corpus
+        held_out = [i for i, document in enumerate(ids) if is_held_out(document, HELD_OUT_FRACTION)]
+        corpus = make_corpus(self._folder("tokenize"), documents, CONTEXT_LENGTH, held_out)
+        titles = [f"Document {i}" for i in range(NUM_DOCUMENTS)]
+        titles[:2] = ["</script><script>alert(4)</script>", "\u202eeltit <b>bold</b>"]
+        rows = [
+            {**row, "source": title, "meta": json.dumps({"title": title, "url": "javascript:alert(5)"})}
+            for row, title in zip(corpus.documents.to_pylist(), titles, strict=True)
+        ]
+        self._write(self._folder("tokenize") / DOCUMENTS_FILE, DOCUMENTS, rows)
+        corpus = TokenizedCorpus(self._folder("tokenize"))
+        held_out = corpus.held_out[corpus.sequences["document"]]
+        counts = {
+            "corpus": "made up & <b>hostile</b>", "bos_id": 0, "vocab_size": len(self.vocabulary),
+            "context_length": CONTEXT_LENGTH,
+            "num_documents": int((~corpus.held_out).sum()), "num_held_out_documents": int(corpus.held_out.sum()),
+            "num_tokens": int(corpus.sequences["length"][~held_out].sum()), "num_sequences": len(corpus.sequences),
+            "num_held_out_tokens": int(corpus.sequences["length"][held_out].sum()), "num_split_documents": 5,
+        }  # fmt: skip
+        self._put("tokenize", counts)
+        return corpus
+
+    def _text(self, length: int) -> list[int]:
+        """Mostly words, with hostile tokens, single bytes and the two halves of an emoji in between."""
+        first = self.vocabulary.index(WORDS[0].encode())
+        words = first + self.rng.zipf(1.3, length) % len(WORDS)
+        others = self.rng.integers(2, len(self.vocabulary), length)
+        tokens = np.where(self.rng.random(length) < 0.75, words, others)
+        tokens[4:6] = [self.vocabulary.index(EMOJI[:2]), self.vocabulary.index(EMOJI[2:])][: max(0, length - 4)]
+        return tokens.tolist()
+
+    def _residuals(self, sequences: np.ndarray) -> Tensor:
+        rows = []
+        for number in sequences.tolist():
+            tokens = [0, *self.corpus.sequence_tokens(number).tolist()]
+            rows.append(self.model.residuals(torch.tensor([tokens]))[0, 1:])
+        return torch.cat(rows)
+
+    def _sae(self, config: SAEConfig) -> SAE:
+        """Random directions; each feature is active on its highest 5% of tokens."""
+        W_FD = self._directions(config)
+        mean_D = self.x_ND.mean(0)
+        pre_NF = (self.x_ND - mean_D) @ W_FD.T
+        cut_F = pre_NF.quantile(0.95, dim=0)
+        cut_F[RARE] = pre_NF[:, RARE].topk(3).values[2]
+        cut_F[DEAD] = 2 * pre_NF.abs().max()
+        jump = config.architecture == "batchtopk"
+        offset_F = -W_FD @ mean_D
+        header = SAEHeader(
+            self.recipe.sae_name(config), config.architecture, "jumprelu" if jump else "relu", config.num_features,
+            WIDTH, self.recipe.model.name, LAYER,
+            activation_scale=float((self.x_ND - mean_D).square().sum(1).mean().sqrt()),
+        )  # fmt: skip
+        threshold_F = cut_F if jump else torch.zeros_like(cut_F)
+        return SAE(header, W_FD.clone(), offset_F if jump else offset_F - cut_F, W_FD, mean_D, threshold_F)
+
+    def _directions(self, config: SAEConfig) -> Tensor:
+        """Decoder directions [F, D] of an SAE, norm 1."""
+        generator = torch.Generator().manual_seed(self.recipe.seed + config.num_features + (config.k or 0))
+        return torch.nn.functional.normalize(torch.randn(config.num_features, WIDTH, generator=generator))
+
+    def _train_and_evaluate(self) -> None:
+        metrics = {}
+        for sae in self.saes:
+            name = sae.header.name
+            sae.save(self._folder("train") / name)
+            steps = range(0, 3000, 10)
+            curve = [
+                {"step": s, "tokens": 64 * s, "loss": 100 / (1 + s), "l0": 50 / (1 + s / 100) + 3, "dead_share": 0.01,
+                 "explained_variance": s / 4000, "learning_rate": 1e-3}
+                for s in steps
+            ]  # fmt: skip
+            (self._folder("train") / name / CURVE_FILE).write_text(json.dumps(curve))
+            metrics[name] = self._metrics(sae)
+        self._folder("evaluate")
+        (self._folder("evaluate") / METRICS_FILE).write_text(json.dumps(metrics))
+        self._put("train", {"steps": 3000, "seconds": 1.0})
+        self._put("evaluate", {"num_tokens": len(self.held_out_ND)})
+
+    def _metrics(self, sae: SAE) -> dict[str, Any]:
+        x_ND, acts_NF = self.held_out_ND, sae.encode(self.held_out_ND)
+        residue = float((x_ND - sae.decode(acts_NF)).double().square().sum())
+        total = float((x_ND - x_ND.mean(0)).double().square().sum())
+        density_F = (sae.encode(self.x_ND) > 0).double().mean(0).numpy()
+        counts, edges = np.histogram(np.log10(np.maximum(density_F[density_F > 0], 1e-8)), bins=16, range=(-8, 0))
+        return {
+            "explained_variance": 1 - residue / total, "l0": float((acts_NF > 0).sum(1).double().mean()),
+            "mse": residue / len(x_ND), "dead_share": float((density_F == 0).mean()), "dead_tokens": len(self.x_ND),
+            "ce": 3.0, "ce_sae": 3.4, "ce_zero": 9.0, "ce_recovered": 0.93, "ce_difference": 0.4, "kl": 0.35,
+            "num_tokens": len(x_ND), "num_ce_tokens": len(x_ND),
+            "density_histogram": {"log10_edges": edges.tolist(), "counts": counts.tolist()},
+        }  # fmt: skip
+
+    def _examples_and_explanations(self) -> None:
+        counted = {}
+        for sae in self.saes:
+            acts_NF, pre_NF = sae.encode(self.x_ND).numpy(), sae.pre_activations(self.x_ND).numpy()
+            folder, explained = (self._folder(stage) / sae.header.name for stage in ("examples", "explain"))
+            folder.mkdir(exist_ok=True), explained.mkdir(exist_ok=True)
+            self._write(folder / STATISTICS_FILE, STATISTICS, list(statistics(acts_NF, sae.header.activation_scale)))
+            examples = [row for f in range(sae.num_features) for row in self._examples(f, acts_NF, pre_NF)]
+            self._write(folder / EXAMPLES_FILE, EXAMPLES, examples)
+            self._write(explained / EXPLANATIONS_FILE, EXPLANATIONS, list(self._explanations(sae, acts_NF, examples)))
+            num_dead = int((acts_NF.max(0) == 0).sum())
+            counted[sae.header.name] = {
+                "dead_share": num_dead / sae.num_features, "num_dead": num_dead, "num_examples": len(examples)
+            }  # fmt: skip
+        self._put("examples", {"num_tokens": len(self.x_ND), "source": "model", "saes": counted})
+        self._put("explain", {})
+
+    def _examples(self, feature: int, acts_NF: np.ndarray, pre_NF: np.ndarray) -> Iterator[dict[str, Any]]:
+        """All examples of one feature, sorted by kind and rank; naive, as the design defines them."""
+        acts_N, pre_N, config = acts_NF[:, feature], pre_NF[:, feature], self.recipe.examples
+        active = np.flatnonzero(acts_N > 0)
+        by_activation = active[np.argsort(-acts_N[active], kind="stable")]
+        document_N = self.corpus.sequences["document"][self.sequence_N]
+        firsts = np.sort(np.unique(document_N[by_activation], return_index=True)[1])
+        top = by_activation[firsts][: config.top]
+        others = np.setdiff1d(np.flatnonzero(np.isin(self.token_N, self.token_N[top])), top)
+        band_N = np.minimum(acts_N / max(acts_N.max(), 1e-9) * config.bands, config.bands - 1).astype(int)
+        interval = np.concatenate([by_activation[:0], *(
+            self.rng.permutation(active[band_N[active] == band])[: config.per_band] for band in range(config.bands)
+        )])  # fmt: skip
+        chosen = {
+            "top": top,
+            "bottom": by_activation[::-1][: config.bottom],
+            "contrast": others[np.argsort(pre_N[others], kind="stable")][: config.contrast],
+            "interval": interval[np.argsort(-acts_N[interval], kind="stable")],
+        }
+        for kind, name in enumerate(EXAMPLE_KINDS):
+            for rank, n in enumerate(chosen[name].tolist()):
+                band = int(band_N[n]) if name == "interval" else -1
+                found = {"index": feature, "kind": kind, "rank": rank, "band": band}
+                yield {**found, "pre_activation": float(pre_N[n]), **self._window(n, acts_N)}
+
+    def _window(self, n: int, acts_N: np.ndarray) -> dict[str, Any]:
+        document, first, length = self.corpus.sequences[self.sequence_N[n]].tolist()
+        position = int(self.position_N[n])
+        start, stop = max(first, position - WINDOW), min(first + length, position + WINDOW + 1)
+        window = acts_N[n - (position - start) : n + (stop - position)]
+        offsets = np.flatnonzero(window > 0)
+        return {
+            "document": document, "document_id": int(self.corpus.document_ids[document]), "position": position,
+            "start": start, "length": stop - start, "activation": float(acts_N[n]), "offsets": offsets.tolist(),
+            "values": window[offsets].tolist(),
+        }  # fmt: skip
+
+    def _explanations(self, sae: SAE, acts_NF: np.ndarray, examples: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        scale_D, W_U_VD = self.model.unembedding()
+        logits_FV = (sae.W_dec_FD * scale_D) @ W_U_VD.T
+        promoted, suppressed = logits_FV.topk(10), (-logits_FV).topk(10)
+        tops: dict[int, list[int]] = {}
+        for row in examples:
+            if row["kind"] == EXAMPLE_KINDS.index("top"):
+                peak = int(self.corpus.document_tokens(row["document"])[row["position"]])
+                tops.setdefault(row["index"], []).append(peak)
+        for f in range(sae.num_features):
+            token, top = int(self.token_N[acts_NF[:, f].argmax()]), tops.get(f, [])
+            strongest = self.vocabulary[token].decode("utf-8", "replace")
+            label = '<svg onload=alert(6)> "quoted" & more' if f == MARKED else strongest.strip() or "white space"
+            yield {
+                "index": f, "label": label if acts_NF[:, f].max() > 0 else "", "label_origin": "statistics",
+                "label_score": top.count(token) / len(top) if top else None, "specificity": None,
+                "promoted": promoted.indices[f].tolist(), "promoted_logits": promoted.values[f].tolist(),
+                "suppressed": suppressed.indices[f].tolist(), "suppressed_logits": (-suppressed.values[f]).tolist(),
+            }  # fmt: skip
+
+    def _responses(self) -> None:
+        """As if something had been written: a good text, a hostile one, and one that does not respond."""
+        sae, openings = self.saes[0].header.name, self.recipe.respond.openings
+        common = {
+            "label": "river",
+            "probability": 0.5,
+            "baseline": " the war",
+            "baseline_count": 0,
+            "longest_run": 1,
+            "ending": "length",
+        }
+        good = [
+            Response(sae=sae, index=MARKED + place, opening=opening, word=word, strength=1.5, steered=text,
+                     steered_count=count, distinct=1.0, **common)
+            for place, (opening, word, text, count) in enumerate(zip(
+                openings, ["river", "<b>music</b>", "war"],
+                [" river of a river", f" <b>music</b>{HOSTILE[0]}\u202e\x00 <b>music</b>", " war war war"], [2, 2, 3],
+                strict=True,
+            ))
+        ]  # fmt: skip
+        none = replace(good[0], steered=" the river", steered_count=1)
+        found = {"why_none": "", "probed": [], "written": [one.as_json() for one in [*good, none]],
+                 "best": [one.as_json() for one in good]}  # fmt: skip
+        (self._folder("respond") / RESPONSES_FILE).write_text(json.dumps(found))
+        self._put("respond", {})
+
+    def _neighbours_and_map(self) -> None:
+        W_RD = torch.cat([sae.W_dec_FD for sae in self.saes])
+        sizes = [sae.num_features for sae in self.saes]
+        cosines_RR = (W_RD @ W_RD.T).fill_diagonal_(-2)
+        parts = [part.topk(NEAREST, dim=1) for part in cosines_RR.split(sizes, dim=1)]
+        rows = {"indices": torch.cat([p.indices for p in parts], 1), "cosines": torch.cat([p.values for p in parts], 1)}
+        schema = neighbours_schema(len(sizes), NEAREST)
+        self._folder("neighbours")
+        write_arrow(
+            self._folder("neighbours") / NEIGHBOURS_FILE,
+            schema,
+            [
+                pa.record_batch(
+                    {name: pa.array(v.tolist(), schema.field(name).type) for name, v in rows.items()}, schema
+                )
+            ],
+        )
+        live_R = np.concatenate([(sae.encode(self.x_ND) > 0).any(0).numpy() for sae in self.saes])
+        places_RD = torch.pca_lowrank(W_RD, q=2)[0].numpy()
+        points = [
+            {"row": r, "x": float(places_RD[r, 0]), "y": float(places_RD[r, 1])}
+            for r in np.flatnonzero(live_R).tolist()
+        ]
+        self._write(self._folder("project") / MAP_FILE, MAP, points)
+        self._put("neighbours", {})
+        self._put("project", {"num_points": len(points)})
+
+    def _folder(self, stage: str) -> Path:
+        folder = self.paths.stage(stage)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _write(self, path: Path, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
+        write_arrow(path, schema, pa.Table.from_pylist(rows, schema).to_batches())
+
+    def _put(self, stage: str, counts: dict[str, Any]) -> None:
+        folder = self._folder(stage)
+        key = digest({"stage": stage, "recipe": self.recipe.model_dump(mode="json")})
+        manifest = Manifest(
+            stage=stage, key=key, config={}, inputs={}, seed=self.recipe.seed, counts=counts, files=hash_folder(folder),
+            code_version="fake", seconds=0.0, created="2026-01-01T00:00:00+00:00",
+        )  # fmt: skip
+        write_manifest(folder, manifest)
+
+
+def statistics(acts_NF: np.ndarray, scale: float) -> Iterator[dict[str, Any]]:
+    edges = histogram_edges(scale)
+    for index, acts_N in enumerate(acts_NF.T):
+        active = acts_N[acts_N > 0]
+        counts = np.histogram(np.clip(active, edges[0], edges[-1] * (1 - 1e-9)), edges)[0]
+        yield {
+            "index": index, "num_active": len(active), "density": len(active) / len(acts_N),
+            "histogram": counts.tolist(), "max": float(active.max(initial=0)),
+            "mean": float(active.mean()) if len(active) else 0.0,
+        }  # fmt: skip
+
+
+def make_model(folder: Path, seed: int) -> list[bytes]:
+    """Save a tiny random Llama with a byte-level tokenizer; returns the bytes of its tokens."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    to_piece = decoders_of_bytes()
+    texts = [text.encode() for text in [*WORDS, *HOSTILE]] + [EMOJI[:2], EMOJI[2:]]
+    pieces = ["".join(to_piece[byte] for byte in text) for text in texts]
+    names = list(dict.fromkeys(["<s>", "</s>", *alphabet, *pieces]))
+    tokenizer = Tokenizer(models.BPE(vocab={n: i for i, n in enumerate(names)}, merges=[], ignore_merges=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(names), hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=128, bos_token_id=0, eos_token_id=1, initializer_range=0.3,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    from_piece = {piece: byte for byte, piece in to_piece.items()}
+    return [name.encode() if name in ("<s>", "</s>") else bytes(from_piece[c] for c in name) for name in names]
+
+
+def decoders_of_bytes() -> dict[int, str]:
+    """The character by which byte-level BPE names each byte."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + place) for place, byte in enumerate(others)}

@@ -1,0 +1,465 @@
+"""A published run of any size with no model behind it: what the server needs, written straight into its tables.
+
+For benchmarks and tests of size: a million features with eight examples each take about half a minute, 700 MB of memory
+and 1.3 GB on disk. The server serves every page of it but the live ones.
+
+What is planted: a feature stands in its SAE at the share u = index / F, and everything about it follows from u.
+Features of any SAE with nearly the same u are of one cluster: their vectors are near, they are each other's neighbours,
+they lie together on the map, and the first word of their labels is the cluster's.
+
+Shapes: F features of one SAE, R features of all SAEs, B rows of a batch, S SAEs, K neighbours, D width.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from data import CONTRACT_VERSION
+from data.artifacts.features import EXAMPLE_KINDS, HISTOGRAM_BINS, cosine_column, neighbours_schema
+from data.layout import StorePaths
+from data.manifests import digest
+from data.published.maps import MAP_FOLDER, world_of, write_map
+from data.published.schemas import (
+    CHUNKS,
+    PUBLISHED_DOCUMENTS,
+    PUBLISHED_EXAMPLES,
+    SEARCH,
+    TOKENS_PER_CHUNK,
+    VOCABULARY,
+    features_schema,
+    splitting_schema,
+)
+from data.published.state import ROWS_FILE, SAES_FOLDER, make_visible
+from data.published.tables import index_search, write_table
+from data.published.terms import terms
+from pipeline.models.sae import SAE, SAEHeader
+from pipeline.publishing.searchable import TOKENS_AROUND
+from pipeline.recipe import make_recipe
+from tests.support.synthetic_splitting import best_of, splitting_batches
+
+NO_RESPONSES = {"why_none": "There is no model.", "probed": 0, "written": 0, "responded": 0, "best": []}
+
+ROWS_PER_BATCH = 1 << 15
+MODEL, LAYER, WIDTH, NEAREST = "synthetic", 1, 8, 10
+SHARES = (1 / 64, 1 / 16, 1 / 4)
+"""Of all features, in each SAE but the last, which has the rest."""
+DEAD_EVERY = 50
+"""Features whose index is one less than a multiple of this are dead."""
+NUM_WORDS, NUM_DOCUMENTS, CHUNKS_PER_DOCUMENT = 4096, 500, 4
+NUM_TOKENS = NUM_DOCUMENTS * CHUNKS_PER_DOCUMENT * TOKENS_PER_CHUNK
+WINDOW = 81
+AROUND = np.array([-3, -1, 0, 2])
+"""Where an example is active, from the token that made it one."""
+STRENGTHS = np.array([0.2, 0.5, 1.0, 0.35])
+SYLLABLES = ("ka", "lo", "mi", "ne", "ru", "sta", "ver", "dol", "pin", "gar", "tes", "bo", "fri", "hal", "quo", "ziv")
+Columns = dict[str, pa.Array]
+Floats = npt.NDArray[np.float64]
+
+
+def publish_synthetic_run(
+    store: StorePaths, num_features: int, *, examples_per_feature: int = 8, name: str = "synthetic", seed: int = 0
+) -> "SyntheticRun":
+    """Write a run of `num_features` in four SAEs and make it visible. Live features all have as many examples."""
+    run = SyntheticRun(num_features, examples_per_feature, name, seed)
+    key = digest({"synthetic": num_features, "examples": examples_per_feature, "seed": seed})
+    folder = store.run(name).published(key)
+    folder.mkdir(parents=True)
+    for table, (schema, batches) in run.tables().items():
+        write_table(folder, table, schema, batches)
+    index_search(folder)
+    points = list(run.points())
+    world = world_of(*(np.concatenate([part[axis] for part in points]) for axis in "xy"))
+    write_map(folder / MAP_FOLDER, world, sum(len(part["x"]) for part in points), points)
+    for sae in run.trained():
+        sae.save(folder / SAES_FOLDER / sae.header.name)
+    (folder / ROWS_FILE).write_text(json.dumps(run.rows()))
+    make_visible(store.run(name), key)
+    return run
+
+
+@dataclass(frozen=True)
+class SyntheticRun:
+    """What is in such a run."""
+
+    num_features: int
+    examples_per_feature: int
+    name: str
+    seed: int
+    sizes: list[int] = field(init=False)
+    """F of every SAE."""
+
+    def __post_init__(self) -> None:
+        first = [max(8, int(self.num_features * share)) for share in SHARES]
+        object.__setattr__(self, "sizes", [*first, self.num_features - sum(first)])
+        assert self.sizes[-1] > 0, "a synthetic run needs at least 50 features"
+
+    @property
+    def saes(self) -> list[str]:
+        """Names in their order."""
+        return [f"{LAYER}-relu-{size}" for size in self.sizes]
+
+    @property
+    def first_rows(self) -> list[int]:
+        """Row of feature 0 of every SAE."""
+        return [0, *np.cumsum(self.sizes)[:-1].tolist()]
+
+    @cached_property
+    def words(self) -> list[str]:
+        """The vocabulary: three syllables each, all different."""
+        count = len(SYLLABLES)
+        return [
+            SYLLABLES[i % count] + SYLLABLES[i // count % count] + SYLLABLES[i // count**2] for i in range(NUM_WORDS)
+        ]
+
+    @cached_property
+    def live(self) -> npt.NDArray[np.bool_]:
+        """Which features are active at all [R]."""
+        return np.concatenate([np.arange(size) % DEAD_EVERY != DEAD_EVERY - 1 for size in self.sizes])
+
+    @property
+    def num_examples(self) -> npt.NDArray[np.int16]:
+        """Examples of each kind of a live feature: as even as can be, the first kinds with one more."""
+        return np.array([len(part) for part in np.array_split(np.arange(self.examples_per_feature), 4)], np.int16)
+
+    @cached_property
+    def tokens(self) -> npt.NDArray[np.int64]:
+        """Of all documents, one after the other; the tokens are the words."""
+        rng = np.random.default_rng(self.seed + 1)
+        return np.minimum(rng.zipf(1.3, NUM_TOKENS), NUM_WORDS) - 1
+
+    @property
+    def num_clusters(self) -> int:
+        return max(4, self.num_features // 500)
+
+    @cached_property
+    def centres(self) -> Floats:
+        """Of the clusters on the map [clusters, 2]: groups of clusters along arms of a spiral."""
+        rng = np.random.default_rng(self.seed)
+        t_C = np.arange(self.num_clusters) / self.num_clusters
+        turn_C = 5 * np.pi * t_C + rng.integers(3, size=self.num_clusters) * 2 * np.pi / 3
+        spiral_C2 = 10 * np.sqrt(t_C)[:, None] * np.stack([np.cos(turn_C), np.sin(turn_C)], 1)
+        return spiral_C2 + rng.normal(0, 0.55, spiral_C2.shape)
+
+    def tables(self) -> dict[str, tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+        """Schema and rows of every published table."""
+        made = {
+            "features": (features_schema(WIDTH, len(self.sizes)), self._features),
+            "examples": (PUBLISHED_EXAMPLES, self._examples),
+            "neighbours": (neighbours_schema(len(self.sizes), NEAREST), self.neighbours_of),
+            "search": (SEARCH, self._search),
+        }
+        found = {table: (schema, self._batches(schema, make)) for table, (schema, make) in made.items()}
+        found["splitting"] = (splitting_schema(WIDTH, len(self.sizes)), splitting_batches(self, self._blocks()))
+        found["documents"] = (PUBLISHED_DOCUMENTS, iter([_batch(PUBLISHED_DOCUMENTS, self._documents())]))
+        found["chunks"] = (CHUNKS, iter([_batch(CHUNKS, self._chunks())]))
+        found["vocabulary"] = (VOCABULARY, iter([_batch(VOCABULARY, {"text": pa.array(self._pieces())})]))
+        return found
+
+    def rows(self) -> dict[str, Any]:
+        """What SQL shall hold."""
+        config = [{"architecture": "relu", "num_features": size} for size in self.sizes]
+        recipe = make_recipe(
+            {
+                "name": self.name,
+                "corpus": {"source": "text", "path": "texts"},
+                "model": {"name": MODEL, "source": "none", "layer": LAYER},
+                "train": {"saes": config},
+            }
+        )
+        corpus = {
+            "tokenize": {"corpus": "made up", "num_documents": NUM_DOCUMENTS},
+            "examples": {"num_tokens": NUM_TOKENS},
+        }
+        run = {
+            "contract": CONTRACT_VERSION, "model": MODEL, "model_source": "models/none", "layer": LAYER,
+            "recipe": recipe.model_dump(mode="json"), "corpus": {"fetch": {}, "harvest": {}, **corpus},
+            "showpieces": [], "responses": NO_RESPONSES, "created": "2026-01-01T00:00:00",
+        }  # fmt: skip
+        saes = [
+            {"position": position, "first_row": first_row, "config": one.model_dump(mode="json"), "name": name,
+             "metrics": {"explained_variance": 0.7 + 0.05 * position, "l0": 40.0, "dead_share": 1 / DEAD_EVERY},
+             "num_features": size, "architecture": "relu", "curve": [], "histogram_scale": 10.0}
+            for position, (first_row, one, name, size) in enumerate(
+                zip(self.first_rows, recipe.train.saes, self.saes, self.sizes, strict=True)
+            )
+        ]  # fmt: skip
+        return {"run": run, "saes": saes}
+
+    def _blocks(self) -> Iterator["Block"]:
+        for sae, size in enumerate(self.sizes):
+            for start in range(0, size, ROWS_PER_BATCH):
+                yield Block(self, sae, np.arange(start, min(start + ROWS_PER_BATCH, size)))
+
+    def _batches(self, schema: pa.Schema, make: Any) -> Iterator[pa.RecordBatch]:
+        for block in self._blocks():
+            yield _batch(schema, make(block))
+
+    def _features(self, block: "Block") -> Columns:
+        live_B, active_B, size = block.live, block.num_active, len(block.index)
+        promoted_B = block.promoted
+        logits_B = np.tile(np.linspace(3, 1, 10, dtype=np.float32), (size, 1))
+        return {
+            "sae": _repeated(self.saes[block.sae], size),
+            "index": pa.array(block.index.astype(np.int32)),
+            "num_active": pa.array(active_B),
+            "density": pa.array((active_B / NUM_TOKENS).astype(np.float32)),
+            "max": pa.array(np.where(live_B, block.maximum, 0).astype(np.float32)),
+            "mean": pa.array(np.where(live_B, 0.4 * block.maximum, 0).astype(np.float32)),
+            "histogram": _fixed(_histograms(active_B)),
+            "label": block.labels(),
+            "label_origin": _repeated("statistics", size),
+            "label_score": pa.array(block.score.astype(np.float32), mask=~live_B),
+            "specificity": pa.nulls(size, pa.float32()),
+            "promoted": _lists(promoted_B.astype(np.int32)),
+            "promoted_logits": _lists(logits_B),
+            "suppressed": _lists(((promoted_B + 2048) % NUM_WORDS).astype(np.int32)),
+            "suppressed_logits": _lists(-logits_B),
+            "first_example": pa.array(block.live_rank() * self.examples_per_feature),
+            "num_examples": _fixed(live_B[:, None] * self.num_examples),
+            **{
+                axis: pa.array(values_B.astype(np.float32), mask=~live_B)
+                for axis, values_B in zip("xy", block.places().T, strict=True)
+            },
+            **{cosine_column(s): pa.array(best_B) for s, best_B in enumerate(best_of(self, block).T)},
+            "vector": _fixed(block.vectors()),
+        }
+
+    def _examples(self, block: "Block") -> Columns:
+        """E examples of every live feature, kind by kind: activations fall from rank to rank."""
+        index_B, per_feature = block.index[block.live], self.examples_per_feature
+        kind_E = np.repeat(np.arange(len(EXAMPLE_KINDS)), self.num_examples)
+        rank_E = np.concatenate([np.arange(n) for n in self.num_examples])
+        size = len(index_B) * per_feature
+        kind_M, rank_M = np.tile(kind_E, len(index_B)), np.tile(rank_E, len(index_B))
+        index_M = np.repeat(index_B, per_feature)
+        document_M = (index_M * 13 + np.tile(np.arange(per_feature), len(index_B)) * 7) % NUM_DOCUMENTS
+        start_M = self._start(index_M, rank_M)
+        activation_M = np.repeat(block.maximum[block.live], per_feature) * (1 - 0.04 * rank_M) * (1 - 0.2 * kind_M)
+        contrast_M = kind_M == EXAMPLE_KINDS.index("contrast")
+        activation_M = np.where(contrast_M, 0, activation_M)
+        values_MA = (activation_M[:, None] * STRENGTHS).astype(np.float32)
+        return {
+            "row": pa.array(self.first_rows[block.sae] + index_M),
+            "kind": pa.array(kind_M.astype(np.int8)),
+            "rank": pa.array(rank_M.astype(np.int16)),
+            "band": pa.array(np.where(kind_M == EXAMPLE_KINDS.index("interval"), 4, -1).astype(np.int8)),
+            "document": pa.array(document_M.astype(np.int32)),
+            "document_id": pa.array(document_M),
+            "position": pa.array((start_M + WINDOW // 2).astype(np.int32)),
+            "start": pa.array(start_M.astype(np.int32)),
+            "length": pa.array(np.full(size, WINDOW, np.int16)),
+            "activation": pa.array(activation_M.astype(np.float32)),
+            "pre_activation": pa.array(np.where(contrast_M, -1, activation_M).astype(np.float32)),
+            "offsets": _lists(np.tile((WINDOW // 2 + AROUND).astype(np.int16), (size, 1)), ~contrast_M),
+            "values": _lists(values_MA, ~contrast_M),
+        }
+
+    @staticmethod
+    def _start(index_M: npt.NDArray[np.int64], rank_M: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Where the window of an example starts in its document."""
+        return (index_M * 31 + rank_M * 97) % (CHUNKS_PER_DOCUMENT * TOKENS_PER_CHUNK - WINDOW)
+
+    def neighbours_of(self, block: "Block") -> Columns:
+        """The features of each SAE around the same u, the own one left out."""
+        parts = []
+        for size in self.sizes:
+            centre_B = (block.u * size).astype(np.int64)
+            first_B = np.clip(centre_B - NEAREST // 2, 0, max(0, size - NEAREST - 1))
+            near_BK = first_B[:, None] + np.arange(NEAREST)
+            own = size == self.sizes[block.sae]
+            near_BK += own & (near_BK >= block.index[:, None])
+            parts.append(np.where(near_BK < size, near_BK, -1))
+        cosines_K = np.linspace(0.9, 0.4, NEAREST, dtype=np.float32)
+        indices = np.concatenate(parts, 1).astype(np.int32)
+        cosines = np.where(indices >= 0, np.tile(cosines_K, len(parts)), 0).astype(np.float32)
+        return {"indices": _fixed(indices), "cosines": _fixed(cosines)}
+
+    def points(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """What the map shows of each SAE."""
+        for sae, size in enumerate(self.sizes):
+            block = Block(self, sae, np.arange(size))
+            live, xy_F2 = block.live, block.places()
+            yield {
+                "index": block.index[live].astype(np.int32),
+                **{axis: values_F[live].astype(np.float32) for axis, values_F in zip("xy", xy_F2.T, strict=True)},
+                "density": (block.num_active[live] / NUM_TOKENS).astype(np.float32),
+                "label_score": block.score[live].astype(np.float32),
+            }
+
+    def _search(self, block: "Block") -> Columns:
+        """As `publish` makes them, but of one example each, and a beginning which two words share counts twice."""
+        live_B, index_M = block.live, block.index[block.live]
+        rank_M = np.zeros_like(index_M)
+        document_M = (index_M * 13 + rank_M * 7) % NUM_DOCUMENTS
+        at_M = document_M * CHUNKS_PER_DOCUMENT * TOKENS_PER_CHUNK + self._start(index_M, rank_M) + WINDOW // 2
+        words_MW = self.tokens[at_M[:, None] + np.arange(-TOKENS_AROUND, TOKENS_AROUND + 1)]
+        bounds = pa.array(np.arange(len(at_M) + 1) * words_MW.shape[1], pa.int32())
+        texts_M = pc.binary_join(pa.ListArray.from_arrays(bounds, pa.array(self.words).take(words_MW.reshape(-1))), " ")
+        return {
+            "row": pa.array(self.first_rows[block.sae] + block.index),
+            "sae": _repeated(self.saes[block.sae], len(block.index)),
+            "alive": pa.array(live_B),
+            "density": pa.array(block.density.astype(np.float32)),
+            "texts": pa.ListArray.from_arrays(_ends(live_B.astype(np.int64)), texts_M),
+            "label": self._terms(block.label_words[live_B], live_B),
+            "promoted": self._terms(block.promoted, np.ones(len(live_B), bool)),
+            "examples": self._terms(words_MW, live_B),
+        }
+
+    def _terms(self, words_NW: npt.NDArray[np.int64], keep_B: npt.NDArray[np.bool_]) -> pa.Array:
+        """The terms of the words of those features that are kept, one row each."""
+        lists = pa.array([terms([word]) for word in self.words]).take(pa.array(words_NW.reshape(-1)))
+        length_B = np.zeros(len(keep_B), np.int64)
+        length_B[keep_B] = pc.list_value_length(lists).to_numpy().reshape(words_NW.shape).sum(1)
+        return pa.ListArray.from_arrays(_ends(length_B), lists.flatten())
+
+    def trained(self) -> Iterator[SAE]:
+        """The weights of each SAE: encoder and decoder of the same directions."""
+        for sae, (name, size) in enumerate(zip(self.saes, self.sizes, strict=True)):
+            W_FD = torch.from_numpy(Block(self, sae, np.arange(size)).vectors())
+            header = SAEHeader(name, "relu", "relu", size, WIDTH, MODEL, LAYER, activation_scale=10.0)
+            yield SAE(header, W_FD, torch.full((size,), -0.5), W_FD.clone(), torch.zeros(WIDTH), torch.zeros(size))
+
+    def _documents(self) -> Columns:
+        numbers = np.arange(NUM_DOCUMENTS)
+        return {
+            "document_id": pa.array(numbers),
+            "source": pa.array([f"Document {number}" for number in numbers]),
+            "meta": _repeated("{}", NUM_DOCUMENTS),
+            "num_tokens": pa.array(np.full(NUM_DOCUMENTS, CHUNKS_PER_DOCUMENT * TOKENS_PER_CHUNK, np.int32)),
+            "first_chunk": pa.array(numbers * CHUNKS_PER_DOCUMENT),
+        }
+
+    def _chunks(self) -> Columns:
+        return {"tokens": _lists(self.tokens.reshape(-1, TOKENS_PER_CHUNK).astype(np.int32))}
+
+    def _pieces(self) -> list[bytes]:
+        return [f" {word}".encode() for word in self.words]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Features of one SAE and what follows from their places in it."""
+
+    run: SyntheticRun
+    sae: int
+    index: npt.NDArray[np.int64]
+
+    @property
+    def u(self) -> Floats:
+        return self.index / self.run.sizes[self.sae]
+
+    @property
+    def live(self) -> npt.NDArray[np.bool_]:
+        return self.index % DEAD_EVERY != DEAD_EVERY - 1
+
+    @property
+    def noise(self) -> Floats:
+        """Uniform in [0, 1), four columns, the same for a feature in whichever block it stands."""
+        mixed = (self.index[:, None].astype(np.uint64) + np.uint64(self.sae << 40)) * np.uint64(4) + np.arange(
+            4, dtype=np.uint64
+        )
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+        return (mixed ^ (mixed >> np.uint64(31))) / 2.0**64
+
+    @property
+    def cluster(self) -> npt.NDArray[np.int64]:
+        """More features in the later clusters."""
+        return (self.u**1.5 * self.run.num_clusters).astype(np.int64)
+
+    @property
+    def density(self) -> Floats:
+        """From 1e-5 to 1e-1, few of them high; 0 when dead."""
+        return np.where(self.live, 10 ** (-5 + 4 * self.noise[:, 0] ** 2), 0)
+
+    @property
+    def num_active(self) -> npt.NDArray[np.int64]:
+        """At least one token, unless dead."""
+        return np.where(self.live, np.maximum(1, self.density * NUM_TOKENS), 0).astype(np.int64)
+
+    @property
+    def maximum(self) -> Floats:
+        return 2 + 18 * self.noise[:, 1]
+
+    @property
+    def score(self) -> Floats:
+        """Of the label: fifths of 1."""
+        return np.round(5 * self.noise[:, 1]) / 5
+
+    def live_rank(self) -> npt.NDArray[np.int64]:
+        """Live features of the run before each."""
+        before = sum(size - size // DEAD_EVERY for size in self.run.sizes[: self.sae])
+        return before + self.index - self.index // DEAD_EVERY
+
+    @property
+    def promoted(self) -> npt.NDArray[np.int64]:
+        """Tokens that each feature promotes [B, 10]."""
+        return (self.index[:, None] * 7 + np.arange(10) * 131) % NUM_WORDS
+
+    @property
+    def label_words(self) -> npt.NDArray[np.int64]:
+        """Numbers of the two words of each label [B, 2]: the cluster's and the feature's."""
+        return np.stack([self.cluster, self.index * 17], 1) % NUM_WORDS
+
+    def labels(self) -> pa.Array:
+        """The label's words; "" when dead."""
+        words = pa.array(self.run.words)
+        first, second = (words.take(numbers) for numbers in self.label_words.T)
+        return pc.if_else(pa.array(self.live), pc.binary_join_element_wise(first, second, " "), "")
+
+    def places(self) -> Floats:
+        """On the map [B, 2]: normal around the centre of the cluster, clusters of different widths."""
+        width_B = 0.06 + 0.25 * (self.cluster * 37 % 101 / 101) ** 3
+        radius_B = width_B * np.sqrt(-2 * np.log1p(-self.noise[:, 2]))
+        turn_B = 2 * np.pi * self.noise[:, 3]
+        return self.run.centres[self.cluster] + radius_B[:, None] * np.stack([np.cos(turn_B), np.sin(turn_B)], 1)
+
+    def vectors(self) -> npt.NDArray[np.float32]:
+        """Norm 1; those of a cluster near each other."""
+        turns_BD = self.cluster[:, None] * np.sqrt(np.arange(2, 2 + WIDTH)) + 0.3 * np.tile(self.noise, 2)[:, :WIDTH]
+        vectors_BD = np.sin(turns_BD)
+        return (vectors_BD / np.linalg.norm(vectors_BD, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _histograms(active_B: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Each feature's tokens in four bins that lie beside each other."""
+    histogram = np.zeros((len(active_B), HISTOGRAM_BINS), np.int64)
+    middle = HISTOGRAM_BINS // 2
+    for bin_, share in ((-1, 4), (0, 3), (1, 8)):
+        histogram[:, middle + bin_] = active_B // share
+    histogram[:, middle - 2] = active_B - histogram.sum(1)
+    return histogram
+
+
+def _repeated(text: str, count: int) -> pa.Array:
+    return pa.repeat(pa.scalar(text), count)
+
+
+def _fixed(values_BK: npt.NDArray[Any]) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values_BK).reshape(-1)), values_BK.shape[1])
+
+
+def _lists(values_BK: npt.NDArray[Any], kept_B: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+    """Rows as lists; those that are not kept are empty."""
+    lengths = np.full(len(values_BK), values_BK.shape[1]) if kept_B is None else kept_B * values_BK.shape[1]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    kept = values_BK if kept_B is None else values_BK[kept_B]
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(kept).reshape(-1)))
+
+
+def _batch(schema: pa.Schema, columns: Columns) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def _ends(length_B: npt.NDArray[np.int64]) -> pa.Array:
+    """Offsets of lists of these lengths [B + 1]."""
+    return pa.array(np.concatenate([[0], np.cumsum(length_B)]), pa.int32())
