@@ -38,7 +38,7 @@ from backend.settings import Settings
 from backend.steering.results import Results
 from backend.steering.runs import Runs
 from backend.web import problems
-from backend.web.clients import Turns
+from backend.web.clients import ClientQuota
 from backend.web.middleware import BodyLimit, KnownHost, SameOrigin, SecurityHeaders
 from data import __version__
 from data.sql.database import connect
@@ -109,7 +109,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     engine = connect(settings.sql_url)
     app.state.library = Library(engine, settings.paths)
     app.state.lists = ListStore(engine, settings.max_lists)
-    app.state.turns = Turns(settings.live_per_address)
+    app.state.quota = ClientQuota(settings.live_per_address)
     app.state.prompts = StoredPrompts(engine, settings.max_stored_prompts)
     app.state.engine = Engine(settings)
     app.state.results = Results(engine, settings.max_results)

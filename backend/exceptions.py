@@ -1,28 +1,40 @@
-"""Errors of the server, below those of data/errors.py.
+"""Errors of the server, below those of data/errors.py. Every message says what to do.
 
-ConfigError
-    RefusedError        a request that cannot be done as asked: the message says what to change (422)
-ServeError              (503)
-    EngineOffError      there is no model to ask
-    TooManyError        one client asks for too much at once (429)
-    TooSlowError        a time limit was reached
-    StoreFullError      the server keeps no more of a kind
-    WorkerError         the worker takes no more work
-        BusyError       its queue is full
-        StoppedError    the server is shutting down
+    MonosemaError
+    ├── NotFoundError           there is nothing of this name (404)
+    ├── ForbiddenError          whoever asks may not do this (403)
+    ├── ConfigError             (422)
+    │   └── RefusedError        a request that cannot be done as asked
+    └── ServeError              (503)
+        ├── UnavailableError    what is asked for is published, and cannot be shown
+        ├── EngineOffError      there is no model to ask
+        ├── TooManyError        one client asks for too much at once (429)
+        ├── TooSlowError        a time limit was reached
+        ├── StoreFullError      the server keeps no more of a kind
+        └── WorkerError         the worker takes no more work
+            ├── BusyError       its queue is full
+            └── StoppedError    the server is shutting down
+
+The statuses are given in backend/web/problems.py.
 """
 
-from fastapi import HTTPException
-
-from data.errors import ConfigError, ServeError
+from data.errors import ConfigError, MonosemaError, ServeError
 
 
-class StoreFullError(ServeError):
-    """No more of a kind is kept."""
+class NotFoundError(MonosemaError):
+    """There is nothing of this name."""
+
+
+class ForbiddenError(MonosemaError):
+    """Whoever asks may not do this."""
 
 
 class RefusedError(ConfigError):
     """A request that cannot be done as asked."""
+
+
+class UnavailableError(ServeError):
+    """What is asked for is published, and cannot be shown."""
 
 
 class EngineOffError(ServeError):
@@ -37,6 +49,10 @@ class TooSlowError(ServeError):
     """A time limit was reached."""
 
 
+class StoreFullError(ServeError):
+    """No more of a kind is kept."""
+
+
 class WorkerError(ServeError):
     """The worker takes no more work."""
 
@@ -47,8 +63,3 @@ class BusyError(WorkerError):
 
 class StoppedError(WorkerError):
     """The server is shutting down."""
-
-
-def not_found(what: str) -> HTTPException:
-    """A 404 that says what there is not."""
-    return HTTPException(404, what)

@@ -1,21 +1,61 @@
-"""How many prompts, results and lists of visitors are kept: what grows without end fills the disk in the end.
+"""What visitors leave here, kept in SQL under a hash of its content, and how much of it is kept.
 
-StoreFullError    the server keeps no more of a kind (503)
+What grows without end fills the disk in the end: every kind has a limit.
 """
 
-from sqlalchemy import func, select
+import hashlib
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend.exceptions import StoreFullError
 from data.sql.records import Base
 
+R = TypeVar("R", bound=Base)
 
-def require_room(session: Session, table: type[Base], most: int, kind: str, setting: str) -> None:
-    """Raise StoreFullError unless a table has fewer than `most` rows.
+HEXADECIMAL = frozenset("0123456789abcdef")
 
-    kind: what the rows are, in the plural. setting: the variable that sets `most`.
+
+def content_id(content: bytes, length: int) -> str:
+    """The id of a content, `length` hexadecimal digits of its SHA-256: the same content always has the same."""
+    return hashlib.sha256(content).hexdigest()[:length]
+
+
+class ContentStore(Generic[R]):
+    """A table whose rows are named by what they hold: they never change, and their addresses stay good."""
+
+    def __init__(self, engine: Engine, table: type[R], id_length: int, limit: int, kind: str, setting: str) -> None:
+        """limit: rows that are kept at all. kind: what the rows are, in the plural. setting: what sets the limit."""
+        self._engine, self._table, self._id_length = engine, table, id_length
+        self._limit, self._kind, self._setting = limit, kind, setting
+
+    def get(self, name: str) -> R | None:
+        """The row with this id, or None. What no id can be is not looked up: not every database takes every text."""
+        if len(name) != self._id_length or not HEXADECIMAL.issuperset(name):
+            return None
+        with Session(self._engine) as session:
+            return session.get(self._table, name)
+
+    def add(self, name: str, make: Callable[[], R]) -> None:
+        """Keep a row unless one of its id stands there. Raises StoreFullError."""
+        try:
+            with Session(self._engine) as session, session.begin():
+                if session.get(self._table, name) is None:
+                    require_room(session, self._table, self._limit, self._kind, self._setting)
+                    session.add(make())
+        except IntegrityError:
+            pass  # somebody stored the same at the same moment
+
+
+def require_room(session: Session, table: type[Base], limit: int, kind: str, setting: str) -> None:
+    """Raise StoreFullError unless a table has fewer than `limit` rows.
+
+    kind: what the rows are, in the plural. setting: the variable that sets `limit`.
     """
-    if (session.scalar(select(func.count()).select_from(table)) or 0) >= most:
+    if (session.scalar(select(func.count()).select_from(table)) or 0) >= limit:
         raise StoreFullError(
-            f"This server keeps {most:,} {kind}, and all places are taken: whoever runs it can set {setting} higher."
+            f"This server keeps {limit:,} {kind}, and all places are taken: whoever runs it can set {setting} higher."
         )

@@ -11,8 +11,8 @@ from backend.attribution.ranking import MAX_ABLATIONS, SAEAttributions, join
 from backend.engine.requests import MAX_TEXT, Outcome, Prompt, Question, ReadToken
 from backend.html.tokens import token_text, token_texts
 from backend.published.lookup import named_saes
-from backend.web.clients import turn, while_connected
 from backend.web.dependencies import EngineDep, LibraryDep
+from backend.web.live import ask
 
 router = APIRouter(tags=["live"])
 
@@ -60,10 +60,7 @@ async def attribute(request: Request, body: AttributionBody, engine: EngineDep, 
     """
     saes = await run_in_threadpool(named_saes, library, body.saes)
     question = Question(body.target, body.minus, body.position, body.k)
-    prompt = Prompt(body.text, body.chat)
-    with turn(request):
-        work = engine.steps(saes[0].run, lambda: engine.attributor.explain(saes, prompt, question), saes)
-        outcome = await while_connected(request, work)
+    outcome = await ask(request, engine.explain, saes, Prompt(body.text, body.chat), question)
 
     def describe() -> list[SAEAttributions]:
         return [join(sae, outcome.attributed[sae.name], body.k) for sae in saes]

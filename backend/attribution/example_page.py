@@ -7,6 +7,7 @@ from backend.html.page import Link, Page
 from backend.html.templates import query
 from backend.published.cards import SAECard
 from backend.published.features import FeatureSummary
+from backend.web.live import Answer
 
 TITLES: dict[Reading, str] = {
     "causes": "Which tokens made it fire",
@@ -44,10 +45,7 @@ def example_page(
     sae: SAECard,
     example: StoredExample,
     reading: Reading,
-    *,
-    off: str = "",
-    problem: str = "",
-    found: Causes | Effects | None = None,
+    answer: Answer[Causes | Effects],
 ) -> ExamplePage:
     """The page with what was found, or why nothing was."""
     return ExamplePage(
@@ -56,9 +54,9 @@ def example_page(
         example=example,
         readings=[Link(title, example_href(feature, example, one), one == reading) for one, title in TITLES.items()],
         reading=reading,
-        off=off,
-        problem=problem,
-        causes=found if isinstance(found, Causes) else None,
-        effects=found if isinstance(found, Effects) else None,
+        off=answer.off,
+        problem=str(answer.error or ""),
+        causes=answer.result if isinstance(answer.result, Causes) else None,
+        effects=answer.result if isinstance(answer.result, Effects) else None,
         steps=STEPS,
     )

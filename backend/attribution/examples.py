@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from backend.engine.engine import Engine
 from backend.engine.requests import Changed, Fired, MovedToken
+from backend.exceptions import NotFoundError
 from backend.html.tokens import token_text, token_texts, visible_text
 from backend.published.catalogue import OpenSAE
-from backend.published.features import Feature
+from backend.published.features import Feature, get_feature
 from data.artifacts.features import EXAMPLE_KINDS, ExampleKind
 
 Reading = Literal["causes", "effects"]
@@ -116,10 +118,17 @@ class Effects:
     """As in Causes."""
 
 
-def find_example(sae: OpenSAE, feature: Feature, kind: ExampleKind, rank: int, limit: int) -> StoredExample | None:
-    """An example of a feature, by kind and rank; None when there is none. `limit`: the most tokens that are read."""
+def find_example(sae: OpenSAE, index: int, kind: ExampleKind, rank: int, limit: int) -> tuple[Feature, StoredExample]:
+    """A feature and an example of it, by kind and rank. limit: the most tokens that are read. Raises NotFoundError."""
+    feature = get_feature(sae, index)
     if rank >= feature.num_examples[kind]:
-        return None
+        raise NotFoundError(
+            f"{feature.name} has {feature.num_examples[kind]} examples of kind '{kind}', from 0; there is no {rank}."
+        )
+    return feature, _stored_example(sae, feature, kind, rank, limit)
+
+
+def _stored_example(sae: OpenSAE, feature: Feature, kind: ExampleKind, rank: int, limit: int) -> StoredExample:
     tables, counts = sae.run.tables, list(feature.num_examples.values())
     record = tables.examples(feature.first_example, counts, EXAMPLE_KINDS.index(kind)).to_pylist()[rank]
     document = tables.take("documents", [record["document"]], ["source", "first_chunk"]).to_pylist()[0]
@@ -169,6 +178,17 @@ def present_effects(example: StoredExample, changed: Changed) -> Effects:
         lowered=[_moved(one) for one in changed.lowered],
         num_unread=example.num_unread,
     )
+
+
+async def compute_causes(engine: Engine, sae: OpenSAE, feature: Feature, example: StoredExample) -> Causes:
+    """What made a feature fire on an example, as the model gives it."""
+    return present_causes(example, await engine.fired(sae, feature.index, example.upto))
+
+
+async def compute_effects(engine: Engine, sae: OpenSAE, feature: Feature, example: StoredExample) -> Effects:
+    """What a feature changes after an example, as the model gives it."""
+    place = len(example.before) + example.place
+    return present_effects(example, await engine.changed(sae, feature.index, example.all, place))
 
 
 def signed_step(value: float, scale: float) -> int:

@@ -192,17 +192,17 @@ async def explain(
     engine: Engine, saes: Sequence[OpenSAE], prompt: Prompt, builder: SectionBuilder
 ) -> AttributionSection:
     """The section for a prompt that has been read. What is wrong with the target is said in it."""
-    state, run, attributor = builder.state, saes[0].run, engine.attributor
+    state, run = builder.state, saes[0].run
     if state.target is None:
         return builder.section()
     try:
-        likely = await engine.call(run, lambda: attributor.likely(run, prompt, state.position, LIKELY))
+        likely = await engine.likely(run, prompt, state.position, LIKELY)
     except RefusedError as error:
         return builder.section(problem=str(error))
     if not state.target:
         return builder.section(likely)
     try:
-        outcome = await engine.steps(run, lambda: attributor.explain(saes, prompt, state.question), saes)
+        outcome = await engine.explain(saes, prompt, state.question)
     except RefusedError as error:
         return builder.section(likely, problem=str(error))
     found = await run_in_threadpool(lambda: [join(sae, outcome.attributed[sae.name], SHOWN) for sae in saes])

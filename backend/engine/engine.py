@@ -1,14 +1,16 @@
 """The live part of the server, as its endpoints see it. All work with models happens on one worker thread, never on the
 event loop.
 
-    engine.py               this: what may be asked, from the event loop
-    engine_models.py        the model and the SAEs in memory
-    engine_read.py          reading a prompt
-    engine_steer.py         writing with features held
-    engine_attribution.py   which features caused an output, and which tokens a feature
-    engine_write.py         writing by itself
+    engine.py        what may be asked, from the event loop
+    requests.py      what is asked and what comes back, as plain values
+    worker.py        the thread, and the queue before it
+    models.py        the model and the SAEs in memory
+    reading.py       reading a prompt
+    steering.py      writing with features held
+    writing.py       writing by itself
+    attribution.py   which features caused an output, and which tokens a feature
 
-Only these modules import `pipeline.models` and torch, and only inside functions that run on the worker's thread.
+Only this room imports `pipeline.models` and torch, and only inside functions that run on the worker's thread.
 """
 
 import asyncio
@@ -21,7 +23,21 @@ from typing import TypeVar
 from backend.engine.attribution import Attributor
 from backend.engine.models import Models
 from backend.engine.reading import Reader
-from backend.engine.requests import Draw, Finished, Prompt, Reading, Started, SteerEvent, SteerRequest, Written
+from backend.engine.requests import (
+    Changed,
+    Draw,
+    Finished,
+    Fired,
+    LikelyToken,
+    Outcome,
+    Prompt,
+    Question,
+    Reading,
+    Started,
+    SteerEvent,
+    SteerRequest,
+    Written,
+)
 from backend.engine.steering import SteerJob, Writer
 from backend.engine.worker import Call, Stepwise, Worker
 from backend.engine.writing import write
@@ -57,7 +73,7 @@ class Engine:
         self.models = Models(settings)
         self.worker = Worker(settings.live_queue, self.models.room_for)
         self.reader = Reader(settings, self.models)
-        self.attributor = Attributor(self.models, self.reader)
+        self._attributor = Attributor(self.models, self.reader)
         self._most_rows = settings.live_rows
         self._writer = Writer(self.models, self.worker, settings.live_rows)
 
@@ -134,6 +150,22 @@ class Engine:
     async def activations(self, saes: Sequence[OpenSAE], prompt: Prompt) -> Reading:
         """What a prompt activates in some SAEs of one run. Raises as `tokenize` does."""
         return await self.call(saes[0].run, lambda: self.reader.read(saes, prompt), saes)
+
+    async def likely(self, run: OpenRun, prompt: Prompt, position: int | None, limit: int) -> list[LikelyToken]:
+        """The most probable tokens after a position of a prompt, None for the last. Raises as `tokenize` does."""
+        return await self.call(run, lambda: self._attributor.likely(run, prompt, position, limit))
+
+    async def explain(self, saes: Sequence[OpenSAE], prompt: Prompt, question: Question) -> Outcome:
+        """What each active feature of some SAEs of one run has to do with a target. Raises as `steps` does."""
+        return await self.steps(saes[0].run, lambda: self._attributor.explain(saes, prompt, question), saes)
+
+    async def fired(self, sae: OpenSAE, index: int, tokens: Sequence[int]) -> Fired:
+        """Which tokens made a feature fire on the last of them; `tokens` without the opening one."""
+        return await self.steps(sae.run, lambda: self._attributor.fired(sae, index, tokens), [sae])
+
+    async def changed(self, sae: OpenSAE, index: int, tokens: Sequence[int], place: int) -> Changed:
+        """What a feature does to every next token, and which it raises and lowers after the one at `place`."""
+        return await self.steps(sae.run, lambda: self._attributor.changed(sae, index, tokens, place), [sae])
 
     async def can_chat(self, run: OpenRun) -> bool:
         """Whether the model of a run has a chat template. Raises EngineOffError, Busy."""

@@ -1,11 +1,6 @@
 """What goes to the engine and what comes back: plain values, without torch.
 
 Shapes: L tokens of a prompt, K activations above zero.
-
-    RefusedError    a request that cannot be done as asked: the message says what to change (422)
-    EngineOffError  there is no model to ask (503)
-    TooManyError    one client asks for too much at once (429)
-    TooSlowError    a time limit was reached (503)
 """
 
 from dataclasses import dataclass

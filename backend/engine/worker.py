@@ -1,9 +1,4 @@
-"""One thread that does all work with the language model, and the bounded queue before it.
-
-WorkerError
-├── BusyError        the queue is full
-└── StoppedError     the server is shutting down
-"""
+"""One thread that does all work with the language model, and the bounded queue before it."""
 
 import logging
 import threading

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from backend.exceptions import not_found
+from backend.exceptions import NotFoundError
 from backend.features.table import SelectionQuery
 from backend.published.examples import Example, get_examples
 from backend.published.features import Feature, get_feature
@@ -43,5 +43,5 @@ def get_feature_neighbours(
 ) -> list[Neighbours]:
     """Its nearest features by decoder cosine, exact, in each SAE of the run: its own first."""
     if other is not None and other not in {found.name for found in sae.run.saes}:
-        raise not_found(f"There is no SAE '{other}' in run '{sae.run.name}'.")
+        raise NotFoundError(f"There is no SAE '{other}' in run '{sae.run.name}'.")
     return get_neighbours(sae, index, k, other)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from backend.exceptions import not_found
+from backend.exceptions import NotFoundError
 from backend.features.page import (
     EMBEDDED_EXAMPLES,
     TITLES,
@@ -83,7 +83,9 @@ def _texts(sae: OpenSAE, index: int, view: View) -> tuple[Feature, list[Example]
         return feature, get_examples(sae, feature, view.kind, int(view.context)), None
     document = whole_document(sae, feature, view.kind, view.example, view.page)
     if document is None and (view.example or view.page):
-        raise not_found(f"This feature has no such example, or its document no such page: {feature.href} has them all.")
+        raise NotFoundError(
+            f"This feature has no such example, or its document no such page: {feature.href} has them all."
+        )
     return feature, [], document
 
 

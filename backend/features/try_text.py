@@ -7,12 +7,11 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, BeforeValidator, Field
 from starlette.concurrency import run_in_threadpool
 
-from backend.engine.requests import Prompt, clean, values_of
+from backend.engine.requests import MAX_TEXT, Prompt, clean, values_of
 from backend.html.tokens import highlight
-from backend.lists.entries import MAX_TEXT
 from backend.published.features import get_feature
-from backend.web.clients import turn, while_connected
 from backend.web.dependencies import EngineDep, IndexDep, SAEDep
+from backend.web.live import ask
 
 router = APIRouter(prefix="/api/v1/features", tags=["live"])
 
@@ -58,8 +57,7 @@ class Tried:
 async def try_text(request: Request, sae: SAEDep, index: IndexDep, body: TryBody, engine: EngineDep) -> Tried:
     """One feature's activation on every token of a text."""
     feature = await run_in_threadpool(get_feature, sae, index)
-    with turn(request):
-        reading = await while_connected(request, engine.activations([sae], Prompt(body.text, body.chat)))
+    reading = await ask(request, engine.activations, [sae], Prompt(body.text, body.chat))
     values = values_of(sae, reading, index)
     shown = highlight(reading.pieces, values, feature.max)
     tokens = [

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from backend.exceptions import not_found
+from backend.exceptions import NotFoundError
 from backend.home.page import home
 from backend.html.templates import render
 from backend.published.selection import random_feature
@@ -26,5 +26,5 @@ def random_page(run: RunDep, sae: Annotated[str, Query(description="Name of the 
     chosen = [other for other in run.saes if sae in ("", other.name)]
     feature = random_feature(chosen) if chosen else None
     if feature is None:
-        raise not_found(f"There is no live feature in '{sae or run.name}'.")
+        raise NotFoundError(f"There is no live feature in '{sae or run.name}'.")
     return RedirectResponse(feature.href, 303, {"cache-control": "no-store"})

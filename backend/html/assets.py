@@ -13,8 +13,10 @@ from functools import cached_property, lru_cache
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
+
+from backend.exceptions import NotFoundError
 
 FRONTEND = Path(__file__).parents[2] / "frontend"
 STATIC = FRONTEND / "static"
@@ -95,7 +97,7 @@ def static_file(digest: str, name: str, request: Request) -> Response:
     """One static file, immutable."""
     asset: Asset | None = request.app.state.assets.find(digest, name)
     if asset is None:
-        raise HTTPException(404, "There is no such file. Reload the page that asked for it.")
+        raise NotFoundError("There is no such file. Reload the page that asked for it.")
     headers = {"cache-control": IMMUTABLE, "vary": "accept-encoding"}
     body = asset.body
     if asset.compressible and "gzip" in request.headers.get("accept-encoding", ""):

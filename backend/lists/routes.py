@@ -7,12 +7,12 @@ and asks not to be indexed.
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Form, HTTPException, Query, Request, Response, UploadFile
+from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from backend.exceptions import RefusedError
+from backend.exceptions import NotFoundError, RefusedError
 from backend.html.templates import query, render
 from backend.lists.api import ListsDep, edit_address
 from backend.lists.entries import MAX_LIST_NOTE, MAX_NOTE, Draft, Entry, clean_name, clean_text, make_draft
@@ -122,7 +122,7 @@ async def import_list(request: Request, file: UploadFile, lists: ListsDep) -> Re
 def download_list(list_id: str, ending: str, library: LibraryDep, lists: ListsDep) -> Response:
     """A list as a file."""
     if ending not in FORMATS:
-        raise HTTPException(404, f"Lists come as {', '.join(FORMATS)}; there is no '{ending}'.")
+        raise NotFoundError(f"Lists come as {', '.join(FORMATS)}; there is no '{ending}'.")
     saved, entries = lists.find(list_id), lists.entries(list_id)
     rows = [Row(*pair) for pair in zip(entries, look_up(library.catalogue(), entries), strict=True)]
     made = FORMATS[ending]

@@ -13,11 +13,10 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, cast
 
-from fastapi import HTTPException
 from sqlalchemy import ColumnElement, CursorResult, Engine, and_, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from backend.exceptions import RefusedError, not_found
+from backend.exceptions import ForbiddenError, NotFoundError, RefusedError
 from backend.lists.entries import MAX_ENTRIES, MAX_TEXT, Draft, Entry, each_once
 from backend.storage import require_room
 from data.sql.records import ListEntryRecord, ListRecord
@@ -72,14 +71,14 @@ class ListStore:
         return made, secret
 
     def find(self, list_id: str) -> SavedList:
-        """A list by its id. Raises HTTPException 404."""
+        """A list by its id. Raises NotFoundError."""
         _check_id(list_id)
         entries = select(func.count()).where(ListEntryRecord.list_id == ListRecord.id).scalar_subquery()
         columns = (ListRecord.id, ListRecord.name, ListRecord.note, ListRecord.created, ListRecord.changed, entries)
         with Session(self._engine) as session:
             found = session.execute(select(*columns).where(ListRecord.id == list_id)).one_or_none()
         if found is None:
-            raise not_found(NO_LIST)
+            raise NotFoundError(NO_LIST)
         return SavedList(*found)
 
     def entries(self, list_id: str, first: int = 0, limit: int = MAX_ENTRIES) -> list[Entry]:
@@ -90,14 +89,14 @@ class ListStore:
             return [Entry(*row) for row in session.execute(ordered.offset(first).limit(limit))]
 
     def check(self, list_id: str, secret: str) -> None:
-        """Raise HTTPException: 404 when there is no such list, 403 when the secret is not its own."""
+        """Raise NotFoundError when there is no such list, ForbiddenError when the secret is not its own."""
         _check_id(list_id)
         with Session(self._engine) as session:
             kept = session.scalar(select(ListRecord.secret_hash).where(ListRecord.id == list_id))
         if kept is None:
-            raise not_found(NO_LIST)
+            raise NotFoundError(NO_LIST)
         if not hmac.compare_digest(kept, _hash(secret)):
-            raise HTTPException(403, NOT_YOURS)
+            raise ForbiddenError(NOT_YOURS)
 
     @contextmanager
     def edit(self, list_id: str, secret: str) -> Iterator["Edit"]:
@@ -107,7 +106,7 @@ class ListStore:
             # First of all a write: it waits for other edits, and what is read after it stays true.
             written = session.execute(update(ListRecord).where(ListRecord.id == list_id).values(changed=_now()))
             if cast(CursorResult[Any], written).rowcount == 0:  # deleted since
-                raise not_found(NO_LIST)
+                raise NotFoundError(NO_LIST)
             edit = Edit(session, list_id)
             yield edit
             edit.check_limits()
@@ -154,28 +153,28 @@ class Edit:
         _insert(self._session, self._id, entries, 0)
 
     def annotate(self, feature: str, note: str) -> None:
-        """Set the note of an entry. Raises HTTPException 404."""
+        """Set the note of an entry. Raises NotFoundError."""
         self._touched(update(ListEntryRecord).where(self._is(feature)).values(note=note), feature)
 
     def remove(self, feature: str) -> None:
-        """Take an entry out. Raises HTTPException 404."""
+        """Take an entry out. Raises NotFoundError."""
         self._touched(delete(ListEntryRecord).where(self._is(feature)), feature)
 
     def move(self, feature: str, place: int) -> int:
-        """Give an entry another place, from 0; past the end is the end. Returns its place. Raises HTTPException 404."""
+        """Give an entry another place, from 0; past the end is the end. Returns its place. Raises NotFoundError."""
         names = [entry.feature for entry in self._entries()]
         if feature not in names:
-            raise not_found(f"The list has no entry '{feature}'.")
+            raise NotFoundError(f"The list has no entry '{feature}'.")
         names.remove(feature)
         place = min(max(place, 0), len(names))
         self._order([*names[:place], feature, *names[place:]])
         return place
 
     def place(self, feature: str) -> int:
-        """Place of an entry, from 0. Raises HTTPException 404."""
+        """Place of an entry, from 0. Raises NotFoundError."""
         names = [entry.feature for entry in self._entries()]
         if feature not in names:
-            raise not_found(f"The list has no entry '{feature}'.")
+            raise NotFoundError(f"The list has no entry '{feature}'.")
         return names.index(feature)
 
     def count(self) -> int:
@@ -218,7 +217,7 @@ class Edit:
 
     def _touched(self, statement: Any, feature: str) -> None:
         if cast(CursorResult[Any], self._session.execute(statement)).rowcount == 0:
-            raise not_found(f"The list has no entry '{feature}'.")
+            raise NotFoundError(f"The list has no entry '{feature}'.")
 
     def _is(self, feature: str) -> ColumnElement[bool]:
         entry = Entry.parse(feature)
@@ -236,7 +235,7 @@ _ORDER = (ListEntryRecord.position, ListEntryRecord.id)
 def _check_id(list_id: str) -> None:
     """Refuse what no id can be before a database sees it: not every one takes every text."""
     if len(list_id) != ID_LENGTH or not set(list_id) <= set(ALPHABET):
-        raise not_found(NO_LIST)
+        raise NotFoundError(NO_LIST)
 
 
 def _insert(session: Session, list_id: str, entries: Sequence[Entry], first: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field
 
-from backend.exceptions import not_found
+from backend.exceptions import NotFoundError
 from backend.html.page import Page
 from backend.html.policies import MAP
 from backend.html.templates import query
@@ -146,7 +146,7 @@ def _focus(
     address, _, index = name.rpartition("/")
     sae = next((sae for sae in run.saes if sae.href == f"/{address}"), None)
     if sae is None or not sae.has(index):
-        raise not_found(f"There is no feature '{name}' in run '{run.name}'.")
+        raise NotFoundError(f"There is no feature '{name}' in run '{run.name}'.")
     feature, neighbours = get_surroundings(sae, int(index), NEIGHBOURS_SHOWN)
     saes = {other.name: other for other in run.saes}
     others = [(saes[group.sae], one.feature.index) for group in neighbours for one in group.nearest]

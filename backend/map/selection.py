@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fastapi import HTTPException
 
+from backend.exceptions import RefusedError
 from backend.map.views import MAX_POINTS, num_reached
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.features import SUMMARY, FeatureSummary, get_summaries, to_summaries
@@ -67,9 +67,7 @@ def read_polygon(text: str) -> npt.NDArray[np.float64]:
     except ValueError:
         corners = np.zeros(0)
     if len(corners) % 2 or not 6 <= len(corners) <= 2 * MAX_CORNERS or not np.isfinite(corners).all():
-        raise HTTPException(
-            422, f"The shape must be x,y,x,y,... with 3 to {MAX_CORNERS} corners; draw it on the map again."
-        )
+        raise RefusedError(f"The shape must be x,y,x,y,... with 3 to {MAX_CORNERS} corners; draw it on the map again.")
     return corners.reshape(-1, 2)
 
 

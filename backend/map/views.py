@@ -17,10 +17,9 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from fastapi import HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
-from backend.exceptions import not_found
+from backend.exceptions import NotFoundError, RefusedError
 from backend.published.catalogue import OpenRun, OpenSAE
 from data.published.maps import Columns, View
 
@@ -90,7 +89,7 @@ def chosen_saes(run: OpenRun, names: str) -> list[OpenSAE]:
     wanted = [name for name in names.split(",") if name]
     known = {sae.name for sae in run.saes}
     if unknown := next((name for name in wanted if name not in known), None):
-        raise not_found(f"There is no SAE '{unknown}' in run '{run.name}'.")
+        raise NotFoundError(f"There is no SAE '{unknown}' in run '{run.name}'.")
     return [sae for sae in run.saes if not wanted or sae.name in wanted]
 
 
@@ -100,7 +99,7 @@ def asked_view(run: OpenRun, asked: MapQuery) -> View:
     edges = (asked.x0, asked.x1, asked.y0, asked.y1)
     view = View(*(edge if given is None else given for given, edge in zip(edges, whole, strict=True)))
     if view.x0 > view.x1 or view.y0 > view.y1:
-        raise HTTPException(422, "The view is turned round: x0 must not be above x1, nor y0 above y1.")
+        raise RefusedError("The view is turned round: x0 must not be above x1, nor y0 above y1.")
     return view
 
 

@@ -8,14 +8,14 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from backend.engine.requests import MAX_TEXT, Prompt, ReadToken
-from backend.exceptions import not_found
+from backend.exceptions import NotFoundError
 from backend.html.tokens import token_texts
 from backend.prompts.page import PromptState
 from backend.prompts.ranking import RANKS, ActiveFeature, Rank, gather, rank
 from backend.prompts.store import StoredPrompts
 from backend.published.lookup import named_saes
-from backend.web.clients import turn, while_connected
 from backend.web.dependencies import EngineDep, LibraryDep
+from backend.web.live import ask
 
 router = APIRouter(tags=["live"])
 
@@ -62,8 +62,7 @@ async def read_activations(
 ) -> Activations:
     """The active features of a text, for every token and overall."""
     saes = await run_in_threadpool(named_saes, library, body.saes)
-    with turn(request):
-        reading = await while_connected(request, engine.activations(saes, Prompt(body.text, body.chat)))
+    reading = await ask(request, engine.activations, saes, Prompt(body.text, body.chat))
 
     def describe() -> list[SAEActivations]:
         activity = gather(saes, reading)
@@ -122,5 +121,5 @@ def load_text(prompts: StoredPrompts, name: str) -> str:
     """A stored text. Raises 404 when there is none."""
     text = prompts.load(name)
     if text is None:
-        raise not_found(f"No prompt is stored as '{name}'. Type the text on the prompt page.")
+        raise NotFoundError(f"No prompt is stored as '{name}'. Type the text on the prompt page.")
     return text

@@ -5,7 +5,7 @@ Shapes: L tokens of the prompt.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlencode
 
 from backend.attribution.section import AttributionSection
@@ -17,6 +17,7 @@ from backend.prompts.ranking import RANKS, ActiveFeature, Rank, gather, rank
 from backend.prompts.store import is_long
 from backend.published.catalogue import OpenSAE
 from backend.published.features import FeatureSummary
+from backend.web.live import Answer, Problem
 
 SHOWN_OF_TOKEN = 24
 SHOWN_OVERALL = 24
@@ -119,14 +120,6 @@ class SAEChoice:
 
 
 @dataclass(frozen=True)
-class Problem:
-    """Why something was not done, and how to go on."""
-
-    text: str
-    ways: list[Link]
-
-
-@dataclass(frozen=True)
 class PromptPage(Page):
     """prompts/prompt.html: type text, see which features are active."""
 
@@ -157,9 +150,41 @@ class PromptPage(Page):
     """Prompts to start from."""
 
 
-def present(
-    state: PromptState, saes: Sequence[OpenSAE], reading: Reading, focus: tuple[OpenSAE, FeatureSummary] | None
-) -> PromptResult:
+Focus = tuple[OpenSAE, FeatureSummary]
+"""The feature whose activations colour the tokens."""
+
+
+def prompt_page_of(
+    state: PromptState,
+    saes: Sequence[OpenSAE],
+    runs: list[Link],
+    max_tokens: int,
+    focus: FeatureSummary | None,
+    answer: Answer[Any],
+    result: PromptResult | None,
+    attribution: AttributionSection | None,
+) -> PromptPage:
+    """The page's context."""
+    plain = Link("Read it as plain text", state.href(chat=False)) if state.chat else None
+    return PromptPage(
+        off=answer.off,
+        loaded=answer.loaded,
+        problem=answer.problem(state.href(), plain),
+        state=state,
+        saes=sae_choices(saes),
+        runs=runs,
+        ranks=rank_links(state.rank),
+        rank_about=RANKS[state.rank][1],
+        hides=hide_links(state.hide),
+        max_tokens=max_tokens,
+        focus=focus,
+        result=result,
+        attribution=attribution,
+        examples=[Link(text, state.href(text=text, p="", token=None)) for text in EXAMPLE_PROMPTS],
+    )
+
+
+def present(state: PromptState, saes: Sequence[OpenSAE], reading: Reading, focus: Focus | None) -> PromptResult:
     """The page's view of a reading."""
     ranking = rank(gather(saes, reading), state.rank, state.hide)
     strongest_L = [features[0] if features else None for features in ranking.by_token(1)]
@@ -230,11 +255,3 @@ def hide_links(chosen: float) -> list[Link]:
     if chosen not in names:
         names[chosen] = f"on more than {share(chosen, 2)} of tokens"
     return [Link(name, f"{value:g}", value == chosen) for value, name in sorted(names.items())]
-
-
-def ways_on(state: PromptState, status: int) -> list[Link]:
-    """Where to go from a prompt that was not read."""
-    ways = [Link("Try again", state.href())] if status in (429, 503) else []
-    if state.chat:
-        ways.append(Link("Read it as plain text", state.href(chat=False)))
-    return ways

@@ -1,39 +1,34 @@
 """The prompt page and its form."""
 
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from backend.attribution.section import AttributionDep, AttributionState, SectionBuilder, explain
+from backend.attribution.section import (
+    AttributionDep,
+    AttributionSection,
+    AttributionState,
+    SectionBuilder,
+    explain,
+)
 from backend.engine.engine import Engine
 from backend.engine.requests import MAX_TEXT, Prompt
 from backend.exceptions import RefusedError
 from backend.html.page import Link
-from backend.html.templates import render
 from backend.prompts.api import MAX_SAES, PromptsDep, load_text
-from backend.prompts.page import (
-    EXAMPLE_PROMPTS,
-    Problem,
-    PromptPage,
-    PromptState,
-    hide_links,
-    present,
-    rank_links,
-    sae_choices,
-    ways_on,
-)
-from backend.prompts.ranking import RANKS, Rank
+from backend.prompts.page import Focus, PromptResult, PromptState, present, prompt_page_of
+from backend.prompts.ranking import Rank
 from backend.prompts.store import is_long, unix_lines
 from backend.published.catalogue import Library, OpenSAE
-from backend.published.features import FeatureSummary, get_summaries
+from backend.published.features import get_summaries
 from backend.published.lookup import find_feature, named_saes
 from backend.settings import Settings
-from backend.web.clients import know_again, turn, while_connected
 from backend.web.dependencies import EngineDep, LibraryDep, SettingsDep
-from backend.web.problems import retry_headers, status_of
+from backend.web.live import ask_for_page, respond
 from data.errors import MonosemaError
 
 router = APIRouter(tags=["live"])
@@ -96,52 +91,53 @@ async def _page(
     engine: Engine,
     library: Library,
     settings: Settings,
-    error: MonosemaError | None = None,
+    refused: MonosemaError | None = None,
     output: AttributionState = AttributionState(),  # noqa: B008 - it is frozen
 ) -> Response:
     saes, focus = await run_in_threadpool(_prompt_target, library, asked)
     names = tuple(sae.href[1:] for sae in saes)
     followed = focus[1].name if focus else ""
     state = PromptState(text, asked.p, names, asked.chat, asked.rank, asked.hide, followed, asked.token)
-    run = saes[0].run
-    off, result, attribution = engine.why_off(run), None, None
-    loaded = engine.is_loaded(run)
     if len(text) > MAX_TEXT:
-        error = RefusedError(f"The text has {len(text):,} characters, at most {MAX_TEXT:,} can be read: shorten it.")
-    if not off and not error and text.strip():
-        try:
-            prompt = Prompt(text, state.chat)
-            with turn(request):
-                reading = await while_connected(request, engine.activations(saes, prompt))
-                result = await run_in_threadpool(present, state, saes, reading, focus)
-                builder = SectionBuilder(state.href(), output, reading.pieces)
-                attribution = await while_connected(request, explain(engine, saes, prompt, builder))
-        except MonosemaError as raised:
-            error = raised
-    elif not off and not loaded:
-        engine.prepare(run)
-    status = status_of(error) if error else 422 if attribution and attribution.problem else 200
-    page = PromptPage(
-        off=off,
-        loaded=loaded or result is not None,
-        problem=Problem(str(error), ways_on(state, status)) if error else None,
-        state=state,
-        saes=sae_choices(saes),
-        runs=_other_runs(library, run.name, state),
-        ranks=rank_links(asked.rank),
-        rank_about=RANKS[asked.rank][1],
-        hides=hide_links(asked.hide),
-        max_tokens=settings.max_prompt_tokens,
-        focus=focus[1] if focus else None,
-        result=result,
-        attribution=attribution,
-        examples=[Link(text, state.href(text=text, p="", token=None)) for text in EXAMPLE_PROMPTS],
-    )
-    headers = retry_headers(error) if error else None
-    return know_again(request, render(request, "prompts/prompt.html", page, status, headers))
+        refused = RefusedError(f"The text has {len(text):,} characters, at most {MAX_TEXT:,} can be read: shorten it.")
+
+    async def read() -> _Read:
+        return await _read(engine, saes, state, focus, output)
+
+    answer = await ask_for_page(request, engine, saes[0].run, read if text.strip() else None, refused)
+    result, attribution, failed = answer.result or _Read()
+    answer = replace(answer, error=answer.error or failed)
+    page = prompt_page_of(
+        state, saes, _other_runs(library, saes[0].run.name, state), settings.max_prompt_tokens,
+        focus[1] if focus else None, answer, result, attribution,
+    )  # fmt: skip
+    unanswered = attribution is not None and bool(attribution.problem)
+    return respond(request, "prompts/prompt.html", page, answer, 422 if unanswered else None)
 
 
-def _prompt_target(library: Library, asked: PromptQuery) -> tuple[list[OpenSAE], tuple[OpenSAE, FeatureSummary] | None]:
+class _Read(NamedTuple):
+    """What came of reading a prompt."""
+
+    result: PromptResult | None = None
+    attribution: AttributionSection | None = None
+    error: MonosemaError | None = None
+    """Of the attribution, beside which the result is shown."""
+
+
+async def _read(
+    engine: Engine, saes: list[OpenSAE], state: PromptState, focus: Focus | None, output: AttributionState
+) -> _Read:
+    prompt = Prompt(state.text, state.chat)
+    reading = await engine.activations(saes, prompt)
+    result = await run_in_threadpool(present, state, saes, reading, focus)
+    try:
+        builder = SectionBuilder(state.href(), output, reading.pieces)
+        return _Read(result, await explain(engine, saes, prompt, builder))
+    except MonosemaError as error:
+        return _Read(result, error=error)
+
+
+def _prompt_target(library: Library, asked: PromptQuery) -> tuple[list[OpenSAE], Focus | None]:
     """The SAEs of a prompt page and the feature it follows, which decides the SAE where none is named."""
     saes = named_saes(library, asked.sae) if asked.sae or not asked.f else []
     if not asked.f:

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable
 
-from fastapi import HTTPException
-
-from backend.exceptions import RefusedError, not_found
+from backend.exceptions import NotFoundError, RefusedError, UnavailableError
 from backend.published.catalogue import Catalogue, LeftOutRun, Library, OpenSAE
 
 
@@ -31,7 +29,7 @@ def named_saes(library: Library, names: list[str]) -> list[OpenSAE]:
     for name in dict.fromkeys(names or [catalogue.runs[0].saes[0].href[1:]]):
         model, _, sae = name.partition("/")
         if (model, sae) not in catalogue.saes:
-            raise not_found(f"There is no SAE '{name}' here. The home page lists those that are.")
+            raise NotFoundError(f"There is no SAE '{name}' here. The home page lists those that are.")
         found.append(catalogue.saes[model, sae])
     if any(sae.run is not found[0].run for sae in found):
         raise RefusedError("All SAEs must be of one run, for they read one layer of one model.")
@@ -39,13 +37,13 @@ def named_saes(library: Library, names: list[str]) -> list[OpenSAE]:
 
 
 def require_runs(catalogue: Catalogue) -> None:
-    """Raise an HTTPException that says why there is nothing to show, when there is not."""
+    """Raise an error that says why there is nothing to show, when there is not."""
     if not catalogue.runs:
         refuse_left_out(catalogue.left_out)
-        raise HTTPException(404, "Nothing is published yet: run `make demo` first.")
+        raise NotFoundError("Nothing is published yet: run `make demo` first.")
 
 
 def refuse_left_out(runs: Iterable[LeftOutRun]) -> None:
     """Say of what was asked for that it is published and cannot be shown."""
     for run in runs:
-        raise HTTPException(503, run.reason)
+        raise UnavailableError(run.reason)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
-from backend.exceptions import not_found
+from backend.exceptions import NotFoundError
 from backend.published.catalogue import OpenSAE
 from backend.saes.downloads import MEDIA_TYPES, PARQUET, WeightsFile, file_name, parquet_of
 from backend.web.dependencies import LibraryDep, SAEDep
@@ -48,7 +48,7 @@ def get_configuration(sae: SAEDep) -> FileResponse:
 def _weights(sae: SAEDep, name: WeightsFile) -> FileResponse:
     path = sae.folder / name
     if not path.is_file():
-        raise not_found(f"{name} of '{sae.name}' is not on this machine: publish the run '{sae.run.name}' again.")
+        raise NotFoundError(f"{name} of '{sae.name}' is not on this machine: publish the run '{sae.run.name}' again.")
     return FileResponse(path, media_type=MEDIA_TYPES[name], filename=file_name(sae, name), headers=AS_IT_IS)
 
 

@@ -5,7 +5,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from backend.exceptions import not_found
+from backend.exceptions import NotFoundError
 from backend.features.table import SelectionQuery, columns, pager, presets
 from backend.html.figures import curve_figures
 from backend.html.page import Link
@@ -24,7 +24,7 @@ def model_page(model: str, library: LibraryDep) -> Response:
     """Leads to the part of the home page on the newest run of a model."""
     run = next((run for run in library.catalogue().runs if run.record.model == model), None)
     if run is None:
-        raise not_found("There is nothing at this address.")
+        raise NotFoundError("There is nothing at this address.")
     return RedirectResponse(f"/#run-{quote(run.name)}", 303)
 
 

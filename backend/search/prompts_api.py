@@ -12,8 +12,8 @@ from backend.search.asking import search_prompts, searched_saes
 from backend.search.prompts import ORDERS, Criteria, Match, Order, Relaxed, Step
 from backend.search.prompts_page import MAX_PROMPTS
 from backend.search.topics import MAX_TOPIC, MOST, TopicPrompts, write_prompts
-from backend.web.clients import turn, while_connected
 from backend.web.dependencies import EngineDep, LibraryDep
+from backend.web.live import ask
 
 router = APIRouter(tags=["live"])
 
@@ -52,9 +52,9 @@ async def search_by_prompts(request: Request, body: SearchBody, engine: EngineDe
     """Features active in all positive prompts and in no negative one; when there is none, what to relax."""
     saes = await run_in_threadpool(searched_saes, library, body.saes)
     criteria = Criteria(body.at_least, body.at_most, body.hide_density)
-    with turn(request):
-        work = search_prompts(engine, saes, body.positive, body.negative, body.chat, criteria, body.order, body.limit)
-        found = await while_connected(request, work)
+    found = await ask(
+        request, search_prompts, engine, saes, body.positive, body.negative, body.chat, criteria, body.order, body.limit
+    )
     return SearchAnswer(found.total, found.hidden, found.matches, found.steps, found.relaxed)
 
 
@@ -71,6 +71,4 @@ class TopicBody(BaseModel):
 async def prompts_for_topic(request: Request, body: TopicBody, engine: EngineDep, library: LibraryDep) -> TopicPrompts:
     """Prompts about a topic, and about other things for contrast, written by the model itself."""
     run = (await run_in_threadpool(named_saes, library, [body.sae] if body.sae else []))[0].run
-    with turn(request):
-        work = write_prompts(engine, run, body.topic, body.k, body.seed)
-        return await while_connected(request, work)
+    return await ask(request, write_prompts, engine, run, body.topic, body.k, body.seed)

@@ -10,10 +10,11 @@ from pydantic import BaseModel, Field
 from backend.html.formats import share
 from backend.html.page import Link, Page
 from backend.html.tokens import level, visible_text
-from backend.prompts.page import Problem, PromptState, SAEChoice
+from backend.prompts.page import PromptState, SAEChoice
 from backend.prompts.store import is_long
 from backend.search.prompts import ORDERS, Criteria, Found, Match, Order, Step
 from backend.search.topics import MAX_TOPIC, MOST
+from backend.web.live import Problem
 
 MAX_PROMPTS = 16
 """Of each kind."""
@@ -155,7 +156,7 @@ class SearchResult:
     found: Found
     steps: list[StepView]
     matches: list[MatchView]
-    ways: list[Link]
+    next_steps: list[Link]
     """When nothing was: what to change, with how many it would bring."""
 
 
@@ -213,22 +214,22 @@ def present(state: SearchState, saes: Sequence[str], found: Found) -> SearchResu
         )
         for match in found.matches
     ]
-    return SearchResult(found, steps, matches, [] if found.total else _ways(state, found))
+    return SearchResult(found, steps, matches, [] if found.total else _next_steps(state, found))
 
 
-def _ways(state: SearchState, found: Found) -> list[Link]:
+def _next_steps(state: SearchState, found: Found) -> list[Link]:
     """Every single change that brings something, the one that brings least first."""
-    ways = []
+    steps = []
     for relaxed in found.relaxed:
         changes = {name: value for name, value in vars(relaxed.criteria).items() if value != getattr(state.form, name)}
         text = " and ".join(_said(name, value) for name, value in changes.items())
-        ways.append((relaxed.total, Link(f"{text}: {relaxed.total:,}", state.href(**changes))))
+        steps.append((relaxed.total, Link(f"{text}: {relaxed.total:,}", state.href(**changes))))
     for step in found.steps:
         if step.without:
             kind = "positive" if step.positive else "negative"
             text = f"Without {kind} prompt {step.place + 1}: {step.without:,}"
-            ways.append((step.without, Link(text, state.without(step).href())))
-    return [link for _, link in sorted(ways, key=lambda way: way[0])]
+            steps.append((step.without, Link(text, state.without(step).href())))
+    return [link for _, link in sorted(steps, key=lambda step: step[0])]
 
 
 def _said(name: str, value: float) -> str:

@@ -14,9 +14,8 @@ from backend.engine.engine import Engine
 from backend.engine.requests import MAX_TEXT
 from backend.exceptions import RefusedError
 from backend.html.page import Link
-from backend.html.templates import render
 from backend.prompts.api import PromptsDep, load_text
-from backend.prompts.page import Problem, hide_links, sae_choices
+from backend.prompts.page import hide_links, sae_choices
 from backend.prompts.store import StoredPrompts, unix_lines
 from backend.published.catalogue import Library, OpenSAE
 from backend.search.asking import search_prompts, searched_saes
@@ -36,9 +35,8 @@ from backend.search.prompts_page import (
 )
 from backend.search.topics import shortfall, write_prompts
 from backend.search.words_page import mode_tabs
-from backend.web.clients import know_again, turn, while_connected
 from backend.web.dependencies import EngineDep, LibraryDep
-from backend.web.problems import retry_headers, status_of
+from backend.web.live import ask, ask_for_page, respond
 from data.errors import MonosemaError
 
 SHORT = 120
@@ -86,9 +84,7 @@ async def topic_form(
     state = await run_in_threadpool(_read_state, prompts, form)
     saes = await run_in_threadpool(searched_saes, library, form.sae)
     try:
-        with turn(request):
-            work = write_prompts(engine, saes[0].run, form.topic, form.k, form.seed)
-            written = await while_connected(request, work)
+        written = await ask(request, write_prompts, engine, saes[0].run, form.topic, form.k, form.seed)
     except MonosemaError as error:
         return await _page(request, state.with_form(edit=True), engine, library, error)
     state = SearchState(tuple(map(Entry, written.positive)), tuple(map(Entry, written.negative)), form)
@@ -107,28 +103,25 @@ async def _go(
 
 
 async def _page(
-    request: Request, state: SearchState, engine: Engine, library: Library, error: MonosemaError | None = None
+    request: Request, state: SearchState, engine: Engine, library: Library, refused: MonosemaError | None = None
 ) -> Response:
     form = state.form
     saes = await run_in_threadpool(searched_saes, library, form.sae)
-    run = saes[0].run
-    off, loaded, result = engine.why_off(run), engine.is_loaded(run), None
     asked = bool(state.positive or state.negative)
-    if not off and not error and asked and not form.edit:
-        try:
-            with turn(request):
-                result = await while_connected(request, _result(engine, saes, state))
-        except MonosemaError as raised:
-            error = raised
-    elif not off and not loaded:
-        engine.prepare(run)
-    status = status_of(error) if error else 200
+
+    async def search() -> SearchResult:
+        return await _result(engine, saes, state)
+
+    work = search if asked and not form.edit else None
+    answer = await ask_for_page(request, engine, saes[0].run, work, refused)
     page = PromptSearchPage(
         tabs=mode_tabs("prompts"),
-        off=off,
-        loaded=loaded or result is not None,
-        problem=Problem(str(error), _ways_on(state, status)) if error else None,
-        note=_note(state) if form.edit and not error else "",
+        off=answer.off,
+        loaded=answer.loaded,
+        problem=answer.problem(
+            state.href(), Link("Read them as plain text", state.href(chat=False)) if form.chat else None
+        ),
+        note=_note(state) if form.edit and not answer.error else "",
         state=state,
         saes=sae_choices(saes),
         least=share_links(form.at_least, zero=False),
@@ -138,12 +131,11 @@ async def _page(
         order_about=ORDERS[form.order][1],
         counts=count_links(form.k),
         next_seed=form.seed + 1 if form.topic and asked else form.seed,
-        result=result,
-        series_of={sae.name: sae.record.position for sae in run.saes},
+        result=answer.result,
+        series_of={sae.name: sae.record.position for sae in saes[0].run.saes},
         example=_example(form).href(),
     )
-    headers = retry_headers(error) if error else None
-    return know_again(request, render(request, "search/prompt_search.html", page, status, headers))
+    return respond(request, "search/prompt_search.html", page, answer)
 
 
 async def _result(engine: Engine, saes: list[OpenSAE], state: SearchState) -> SearchResult:
@@ -187,14 +179,6 @@ def _note(state: SearchState) -> str:
         f"The model wrote these about “{form.topic}” and about other things. Change what does not fit, then search."
     )
     return f"{written} {missing}" if state.positive or state.negative else missing
-
-
-def _ways_on(state: SearchState, status: int) -> list[Link]:
-    """Where to go from a search that was not done."""
-    ways = [Link("Try again", state.href())] if status in (429, 503) else []
-    if state.form.chat:
-        ways.append(Link("Read them as plain text", state.href(chat=False)))
-    return ways
 
 
 def _example(form: SearchForm) -> SearchState:

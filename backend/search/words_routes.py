@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from backend.exceptions import RefusedError, not_found
+from backend.exceptions import NotFoundError, RefusedError
 from backend.html.templates import render
 from backend.published.cards import run_card
 from backend.published.catalogue import Library, OpenRun
@@ -27,7 +27,7 @@ def search_features(run: RunDep, asked: WordSearchQuery) -> SearchResult:
     """
     _require_sae(run, asked)
     if not asked.words:
-        raise HTTPException(422, "q: type a word, a number or a sign to search for.")
+        raise RefusedError("q: type a word, a number or a sign to search for.")
     return search(run, asked)
 
 
@@ -56,4 +56,4 @@ def _named(run: OpenRun, library: Library, q: str) -> str | None:
 
 def _require_sae(run: OpenRun, asked: WordSearch) -> None:
     if asked.sae and asked.sae not in {sae.name for sae in run.saes}:
-        raise not_found(f"There is no SAE '{asked.sae}' in run '{run.name}'.")
+        raise NotFoundError(f"There is no SAE '{asked.sae}' in run '{run.name}'.")

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator
 
-from backend.exceptions import RefusedError, not_found
+from backend.exceptions import NotFoundError, RefusedError
 from backend.html.templates import render
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.examples import Example
@@ -138,7 +138,7 @@ def compare(
     runs = library.catalogue().runs
     chosen_run = next((one for one in runs if run in (None, "", one.name)), None)
     if chosen_run is None:
-        raise not_found(
+        raise NotFoundError(
             f"There is no run '{run}' here." if runs else "Nothing is published yet: run `make demo` first."
         )
     chosen = _chosen(chosen_run, sae, other, t, order)
@@ -158,25 +158,25 @@ def _feature(library: LibraryDep, name: str) -> tuple[OpenSAE, int]:
     try:
         return find_feature(library, name)
     except RefusedError as error:
-        raise not_found(str(error)) from None
+        raise NotFoundError(str(error)) from None
 
 
 def _sae(run: OpenRun, name: str) -> OpenSAE:
     found = next((sae for sae in run.saes if sae.name == name), None)
     if found is None:
-        raise not_found(f"There is no SAE '{name}' in run '{run.name}'.")
+        raise NotFoundError(f"There is no SAE '{name}' in run '{run.name}'.")
     return found
 
 
 def _others(sae: OpenSAE, name: str) -> list[OpenSAE]:
-    """The SAEs that are looked through. Raises HTTPException 404."""
+    """The SAEs that are looked through. Raises NotFoundError."""
     if name != ALL_SMALLER:
         other = _sae(sae.run, name)
         if other is sae:
-            raise not_found(f"'{name}' is the SAE itself: name another one.")
+            raise NotFoundError(f"'{name}' is the SAE itself: name another one.")
         return [other]
     if not (smaller := smaller_than(sae)):
-        raise not_found(f"No SAE of run '{sae.run.name}' is smaller than '{sae.name}': name another one.")
+        raise NotFoundError(f"No SAE of run '{sae.run.name}' is smaller than '{sae.name}': name another one.")
     return smaller
 
 

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from backend.engine.engine import EngineStatus
-from backend.exceptions import not_found
+from backend.exceptions import NotFoundError
 from backend.steering.plan import SteerBody, make_plan
 from backend.steering.results import Results
 from backend.steering.runs import RunEvent, Runs, State, SteerRun
@@ -45,7 +45,7 @@ async def get_steer_run(id_: str, runs: RunsDep) -> SteerRun:
     """The run that the address names."""
     run = await runs.find(id_)
     if run is None:
-        raise not_found("There is no such run here, or it ended too long ago. What it finished stands under /r/.")
+        raise NotFoundError("There is no such run here, or it ended too long ago. What it finished stands under /r/.")
     return run
 
 

@@ -1,6 +1,5 @@
 """Steering requests as people and programs give them, and what a page shows of them."""
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from backend.exceptions import RefusedError
 from backend.published.catalogue import Library, OpenRun, OpenSAE
 from backend.published.features import FeatureSummary, get_summaries
 from backend.published.lookup import find_feature
+from backend.storage import content_id
 
 MAX_STRENGTH = 10.0
 SWEEP = (-10.0, -5.0, -2.0, 0.0, 2.0, 5.0, 10.0)
@@ -206,4 +206,4 @@ def result_id(plan: Plan) -> str:
         plan.mode, plan.scope, plan.sweep, plan.prompt.text, plan.prompt.chat,
         draw.temperature, draw.top_p, draw.max_new_tokens, draw.seed,
     ]  # fmt: skip
-    return hashlib.sha256(json.dumps(deciding, allow_nan=False).encode()).hexdigest()[:ID_LENGTH]
+    return content_id(json.dumps(deciding, allow_nan=False).encode(), ID_LENGTH)

@@ -4,23 +4,19 @@ The same request to the same published run has the same address, so it is writte
 """
 
 import math
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import BaseModel
-from sqlalchemy import Engine, select
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine
 
 from backend.engine.requests import Ended, Finished, Mode, Reason, Scope, SteerEvent, Written
 from backend.published.catalogue import OpenRun
 from backend.steering.plan import ID_LENGTH, Plan, result_id, steered_value
-from backend.storage import require_room
+from backend.storage import ContentStore
 from data.sql.records import SteeringRecord
 
-_ID = re.compile(rf"[0-9a-f]{{{ID_LENGTH}}}")
 ENDINGS: dict[Reason, str] = {
     "stop": "The model ended its text.",
     "length": "",
@@ -158,37 +154,19 @@ def token_result(event: Written) -> TokenResult:
 class Results:
     """The results in SQL."""
 
-    def __init__(self, engine: Engine, most: int) -> None:
-        """most: results that are kept at all."""
-        self._engine, self._most = engine, most
+    def __init__(self, engine: Engine, limit: int) -> None:
+        """limit: results that are kept at all."""
+        self._store = ContentStore(engine, SteeringRecord, ID_LENGTH, limit, "steering results", "MONOSEMA_MAX_RESULTS")
 
     def find(self, id_: str) -> SteeringResult | None:
-        """A result, or None. What no id can be is not looked up: not every database takes every text."""
-        if not _ID.fullmatch(id_):
-            return None
-        with Session(self._engine) as session:
-            content = session.scalar(select(SteeringRecord.content).where(SteeringRecord.id == id_))
-        return None if content is None else SteeringResult.model_validate(content)
+        """A result, or None."""
+        record = self._store.get(id_)
+        return None if record is None else SteeringResult.model_validate(record.content)
 
-    def keep(self, result: SteeringResult) -> SteeringResult:
-        """Store a result. The first one under an address stays; returns the one that stands there.
-
-        Raises StoreFullError.
-        """
-        record = SteeringRecord(
-            id=result.id,
-            created=result.created.replace(tzinfo=None),
-            content=result.model_dump(mode="json"),
-        )
-        try:
-            with Session(self._engine) as session, session.begin():
-                require_room(session, SteeringRecord, self._most, "steering results", "MONOSEMA_MAX_RESULTS")
-                session.add(record)
-        except IntegrityError:
-            earlier = self.find(result.id)
-            assert earlier is not None, "the database refused a result that it does not have"
-            return earlier
-        return result
+    def keep(self, result: SteeringResult) -> None:
+        """Store a result; the first one under an address stays. Raises StoreFullError."""
+        created, content = result.created.replace(tzinfo=None), result.model_dump(mode="json")
+        self._store.add(result.id, lambda: SteeringRecord(id=result.id, created=created, content=content))
 
 
 def _tidy(value: float) -> float | None:

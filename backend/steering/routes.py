@@ -6,8 +6,9 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from backend.exceptions import not_found
+from backend.exceptions import NotFoundError
 from backend.html.templates import render
+from backend.published.lookup import require_runs
 from backend.published.showpieces import showpieces
 from backend.steering.api import ResultsDep, RunsDep
 from backend.steering.openings import openings
@@ -15,9 +16,10 @@ from backend.steering.page import START_PROMPT, Colour, SteerForm, make_page, ma
 from backend.steering.plan import Chip, make_plan
 from backend.steering.results import Results, SteeringResult
 from backend.steering.runs import SteerRun
-from backend.web.clients import ClientDep, know_again, while_connected
+from backend.web.clients import ClientDep, while_connected
 from backend.web.dependencies import EngineDep, LibraryDep, SettingsDep
-from backend.web.problems import retry_headers, status_of
+from backend.web.live import Answer, ask_for_page, respond
+from backend.web.problems import status_of
 from data.errors import MonosemaError
 
 router = APIRouter(tags=["live"])
@@ -52,9 +54,7 @@ async def steer_form(
         run = await runs.begin(plan, client)
         problem, status = await while_connected(request, _ending(run))
     except MonosemaError as error:
-        page = await _page(request, form, chips, str(error), status_of(error))
-        page.headers.update(retry_headers(error))
-        return page
+        return await _page(request, form, chips, str(error), status_of(error), error)
     if problem:
         return await _page(request, form, chips, problem, status)
     return RedirectResponse(f"/r/{run.result}", 303)
@@ -68,27 +68,31 @@ async def _ending(run: SteerRun) -> tuple[str, int]:
     return last.get("detail") or last["note"], last.get("status", 503)
 
 
-async def _page(request: Request, form: SteerForm, chips: list[Chip], problem: str, status: int) -> Response:
+async def _page(
+    request: Request,
+    form: SteerForm,
+    chips: list[Chip],
+    problem: str,
+    status: int,
+    refused: MonosemaError | None = None,
+) -> Response:
     state = request.app.state
     catalogue = await run_in_threadpool(state.library.catalogue)
-    if not catalogue.runs:
-        raise not_found("Nothing is published yet: run `make demo` first.")
+    require_runs(catalogue)
     run = catalogue.saes[chips[0].place].run if chips else catalogue.runs[0]
-    off = state.engine.why_off(run)
-    if not off:
-        state.engine.prepare(run)
+    answer: Answer[None] = await ask_for_page(request, state.engine, run, None, refused)
     page = make_page(
         form,
         chips,
         problem,
-        off,
-        state.engine.is_loaded(run),
+        answer.off,
+        answer.loaded,
         await run_in_threadpool(showpieces, run),
         await run_in_threadpool(openings, run),
         state.engine.status(),
         state.settings.max_new_tokens,
     )
-    return know_again(request, render(request, "steering/steer.html", page, status))
+    return respond(request, "steering/steer.html", page, answer, status)
 
 
 @router.get("/r/{id_}.json")
@@ -114,5 +118,5 @@ async def result_page(
 async def _find(results: Results, id_: str) -> SteeringResult:
     result = await run_in_threadpool(results.find, id_)
     if result is None:
-        raise not_found("There is no steering result under this address. Only texts that were finished are kept.")
+        raise NotFoundError("There is no steering result under this address. Only texts that were finished are kept.")
     return result

@@ -1,4 +1,4 @@
-"""Who asks: a network address, and a visitor of it.
+"""Who asks: a network address, and a visitor of it; how much they may ask at once, and whether they still wait.
 
 The cookie is a random number that tells people behind one address apart, so that they do not wait for each other. It
 gives no right to anything, and whoever throws it away gains nothing: one address has a limit of its own.
@@ -19,6 +19,11 @@ from backend.exceptions import TooManyError
 COOKIE = "visitor"
 COOKIE_SECONDS = 30 * 24 * 3600
 LONGEST_COOKIE = 64
+OPEN_PER_CLIENT = 2
+CLIENT_GONE = 499
+"""What nginx writes into its log for it; nobody is there to read it."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,8 @@ def get_client(request: Request) -> Client:
 ClientDep = Annotated[Client, Depends(get_client)]
 
 
-def know_again(request: Request, response: Response) -> Response:
-    """Give the cookie to a visitor who has none."""
+def set_visitor_cookie(request: Request, response: Response) -> Response:
+    """Give the visitor's cookie to whoever has none."""
     if COOKIE not in request.cookies:
         secure = request.url.scheme == "https"
         response.set_cookie(
@@ -53,14 +58,14 @@ def know_again(request: Request, response: Response) -> Response:
     return response
 
 
-OPEN_PER_CLIENT = 2
+class ClientQuota:
+    """How many readings of prompts a client may have open: one that is read and one that waits.
 
+    Steering counts its own, see backend/steering/runs.py. For the event loop alone.
+    """
 
-class Turns:
-    """Who has something open. For the event loop alone."""
-
-    def __init__(self, most_per_address: int) -> None:
-        self._most_per_address = most_per_address
+    def __init__(self, limit_per_address: int) -> None:
+        self._limit_per_address = limit_per_address
         self._clients: Counter[Client] = Counter()
         self._addresses: Counter[str] = Counter()
 
@@ -69,9 +74,9 @@ class Turns:
         """One of a client's places, for as long as the block runs. Raises TooManyError."""
         if self._clients[client] >= OPEN_PER_CLIENT:
             raise TooManyError("One request of yours is read and one waits already: try again when one is done.")
-        if self._addresses[client.address] >= self._most_per_address:
+        if self._addresses[client.address] >= self._limit_per_address:
             raise TooManyError(
-                f"{self._most_per_address} requests from your network are open already: try again in a few seconds."
+                f"{self._limit_per_address} requests from your network are open already: try again in a few seconds."
             )
         self._clients[client] += 1
         self._addresses[client.address] += 1
@@ -84,15 +89,9 @@ class Turns:
             self._addresses += Counter()
 
 
-def turn(request: Request) -> AbstractContextManager[None]:
-    """A place of whoever makes a request, see `Turns.take`."""
-    return cast(Turns, request.app.state.turns).take(get_client(request))
-
-
-T = TypeVar("T")
-
-CLIENT_GONE = 499
-"""What nginx writes into its log for it; nobody is there to read it."""
+def quota(request: Request) -> AbstractContextManager[None]:
+    """A place of whoever makes a request, see `ClientQuota.take`."""
+    return cast(ClientQuota, request.app.state.quota).take(get_client(request))
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

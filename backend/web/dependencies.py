@@ -2,9 +2,10 @@
 
 from typing import Annotated, cast
 
-from fastapi import Depends, HTTPException, Path, Query, Request
+from fastapi import Depends, Path, Query, Request
 
 from backend.engine.engine import Engine
+from backend.exceptions import NotFoundError
 from backend.published.catalogue import Library, OpenRun, OpenSAE
 from backend.published.lookup import refuse_left_out, require_runs
 from backend.settings import Settings
@@ -40,7 +41,7 @@ def get_sae(
     found = catalogue.saes.get((model, sae))
     if found is None:
         refuse_left_out(run for run in catalogue.left_out if (model, sae) in run.addresses)
-        raise HTTPException(404, f"There is no SAE '{model}/{sae}' here. The home page lists those that are.")
+        raise NotFoundError(f"There is no SAE '{model}/{sae}' here. The home page lists those that are.")
     return found
 
 
@@ -52,7 +53,7 @@ async def get_index(
 ) -> int:
     """The feature that the address names: its index within the SAE."""
     if not sae.has(index):
-        raise HTTPException(404, f"'{sae.name}' has features 0 to {sae.num_features - 1:,}; there is no '{index}'.")
+        raise NotFoundError(f"'{sae.name}' has features 0 to {sae.num_features - 1:,}; there is no '{index}'.")
     return int(index)
 
 
@@ -69,7 +70,7 @@ def get_run(
     if found is None:
         refuse_left_out(r for r in catalogue.left_out if run in (None, r.name))
         require_runs(catalogue)
-        raise HTTPException(404, f"There is no run '{run}' here.")
+        raise NotFoundError(f"There is no run '{run}' here.")
     return found
 
 

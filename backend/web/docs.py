@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from backend.exceptions import not_found
+from backend.exceptions import NotFoundError
 from backend.html.page import Page
 from backend.html.templates import render
 
@@ -108,7 +108,7 @@ router = APIRouter(include_in_schema=False)
 @router.get("/api/{rest:path}")
 def unknown_address(rest: str) -> Response:
     """What the API does not have is no page either."""
-    raise not_found(f"There is nothing at /api/{rest}: /docs lists what there is.")
+    raise NotFoundError(f"There is nothing at /api/{rest}: /docs lists what there is.")
 
 
 @router.get("/docs")

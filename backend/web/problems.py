@@ -1,6 +1,6 @@
 """Errors as people and programs see them: a designed page for pages, RFC 9457 problem details below /api.
 
-Endpoints raise `HTTPException` with a sentence that says what to do, or let a `MonosemaError` pass.
+Whatever raises an error of backend/exceptions.py or data/errors.py gives it a sentence that says what to do.
 """
 
 import logging
@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from backend.exceptions import BusyError, TooManyError, TooSlowError
+from backend.exceptions import BusyError, ForbiddenError, NotFoundError, TooManyError, TooSlowError
 from backend.html.page import Page
 from backend.html.templates import render
 from backend.html.tokens import visible_text
@@ -23,7 +23,14 @@ from data.errors import ArtifactError, ConfigError, MonosemaError, ServeError
 PROBLEM = "application/problem+json"
 MACHINES = ("/api/", "/healthz", "/readyz")
 """Addresses that programs read."""
-STATUS_OF: dict[type[MonosemaError], int] = {ConfigError: 422, TooManyError: 429, ServeError: 503, ArtifactError: 503}
+STATUS_OF: dict[type[MonosemaError], int] = {
+    NotFoundError: 404,
+    ForbiddenError: 403,
+    ConfigError: 422,
+    TooManyError: 429,
+    ServeError: 503,
+    ArtifactError: 503,
+}
 RETRY_AFTER: dict[type[MonosemaError], int] = {TooManyError: 5, BusyError: 5, TooSlowError: 30}
 """Seconds after which it may go better."""
 TITLES = {

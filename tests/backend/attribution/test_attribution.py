@@ -172,8 +172,7 @@ def alive_index(client: TestClient) -> int:
 def test_causes_are_those_of_finite_differences(live: TestClient, plain: LanguageModel) -> None:
     index, sae = alive_index(live), sae_of(live)
     opened = live.app.state.library.catalogue().saes["tiny", "1-relu-64"]
-    example = find_example(opened, get_feature(opened, index), "top", 2, 120)
-    assert example is not None
+    _, example = find_example(opened, index, "top", 2, 120)
     found = live.get(f"/api/v1/features/tiny/1-relu-64/{index}/examples/top/2/causes").json()
     assert found["activation"] == pytest.approx(example.activation, rel=1e-3)
     tokens = torch.tensor([[0, *example.upto]])
@@ -199,8 +198,7 @@ def test_causes_are_those_of_finite_differences(live: TestClient, plain: Languag
 def test_effects_are_changes_of_log_probabilities(live: TestClient, plain: LanguageModel) -> None:
     index, sae = alive_index(live), sae_of(live)
     opened = live.app.state.library.catalogue().saes["tiny", "1-relu-64"]
-    example = find_example(opened, get_feature(opened, index), "top", 0, 120)
-    assert example is not None
+    _, example = find_example(opened, index, "top", 0, 120)
     found = live.get(f"/api/v1/features/tiny/1-relu-64/{index}/examples/top/0/effects").json()
     tokens = [0, *example.all]
     with_it, without = (ablated_logits(plain, sae, f, tokens).log_softmax(1) for f in (None, index))
@@ -223,12 +221,10 @@ def test_a_long_sequence_is_read_from_the_end_and_that_is_said(live: TestClient)
     for index in range(64):
         feature = get_feature(opened, index)
         for rank in range(feature.num_examples["top"]):
-            whole = find_example(opened, feature, "top", rank, 120)
-            assert whole is not None
+            _, whole = find_example(opened, feature.index, "top", rank, 120)
             if whole.before:
                 least = len(whole.stretch) + 2
-                cut = find_example(opened, feature, "top", rank, least)
-                assert cut is not None
+                _, cut = find_example(opened, feature.index, "top", rank, least)
                 assert len(cut.all) + 1 == least
                 assert cut.all == whole.all[-len(cut.all) :]
                 assert cut.num_unread == len(whole.all) - len(cut.all)

@@ -137,6 +137,12 @@ def test_without_the_model_pages_say_why_and_the_api_refuses(published_store: St
 # ---- a text on one feature
 
 
+def test_a_text_tried_on_a_feature_is_as_long_as_any_prompt(live: TestClient) -> None:
+    answer = live.post(f"/api/v1/features/{FEATURE}/activations", json={"text": "a" * 20_001})
+    assert answer.status_code == 422
+    assert "20000 are the most" in answer.json()["detail"]
+
+
 def test_a_text_tried_on_a_feature_has_the_activations_of_the_sae(
     live: TestClient, published_store: StorePaths
 ) -> None:

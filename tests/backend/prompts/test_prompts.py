@@ -21,7 +21,7 @@ from backend.prompts.page import PromptPage
 from backend.prompts.ranking import Activity, gather, rank
 from backend.prompts.store import LONG, StoredPrompts, is_long
 from backend.settings import Settings
-from backend.web.clients import Client, Turns
+from backend.web.clients import Client, ClientQuota
 from data.layout import StorePaths
 from data.published.tables import PublishedRun
 from data.sql.database import connect
@@ -288,14 +288,14 @@ def test_a_busy_server_says_so_on_the_page_with_a_way_on(live: TestClient, monke
     page = live.get("/prompt", params={"text": "never read before"})
     assert page.status_code == 503
     assert "try again in a few seconds" in page.text
-    assert [way.text for way in page.context["problem"].ways] == ["Try again"]
+    assert [step.text for step in page.context["problem"].next_steps] == ["Try again"]
 
 
 def test_one_client_has_one_reading_and_one_that_waits(live: TestClient) -> None:
-    turns, me, neighbour = live.app.state.turns, Client("testclient", "me"), Client("testclient", "other")
+    quota, me, neighbour = live.app.state.quota, Client("testclient", "me"), Client("testclient", "other")
     live.cookies.clear()  # of what pages gave it before
     live.cookies.set("visitor", "me")
-    with turns.take(me), turns.take(me):
+    with quota.take(me), quota.take(me):
         answer = live.post("/api/v1/activations", json={"text": "the"})
         assert answer.status_code == 429
         assert "one waits already" in answer.json()["detail"]
@@ -304,7 +304,7 @@ def test_one_client_has_one_reading_and_one_that_waits(live: TestClient) -> None
             page = live.get(path)
             assert page.status_code == 429
             assert page.headers["retry-after"] == "5"
-            assert [way.text for way in page.context["problem"].ways] == ["Try again"]
+            assert [step.text for step in page.context["problem"].next_steps] == ["Try again"]
         for path, body in ASKED.items():
             refused = live.post(path, json=body)
             assert (refused.status_code, refused.headers["retry-after"]) == (429, "5"), path
@@ -312,11 +312,11 @@ def test_one_client_has_one_reading_and_one_that_waits(live: TestClient) -> None
             assert live.get(path).status_code == 429, path
         page = live.get(f"/{FEATURE}/example")
         assert (page.status_code, page.headers["retry-after"]) == (429, "5")
-        with turns.take(neighbour):  # somebody else at the same address is not kept from it
+        with quota.take(neighbour):  # somebody else at the same address is not kept from it
             pass
     assert live.post("/api/v1/activations", json={"text": "the"}).status_code == 200
     live.cookies.clear()
-    few = Turns(3)
+    few = ClientQuota(3)
     with few.take(me), few.take(me), few.take(neighbour), pytest.raises(TooManyError, match="your network"):
         few.take(Client("testclient", "third")).__enter__()
 
@@ -377,7 +377,7 @@ def test_texts_beyond_the_limits_are_refused_with_the_limit(live: TestClient, mo
     assert answer.status_code == 422
     assert "20000" in answer.json()["detail"]
     assert live.get("/prompt?p=none").status_code == 404
-    monkeypatch.setattr(live.app.state.prompts, "_engine", None)  # not every database takes every text
+    monkeypatch.setattr(live.app.state.prompts._store, "_engine", None)  # not every database takes every text
     for none in ("none", "a%00b"):
         assert live.get(f"/api/v1/prompts/{none}").status_code == 404
 

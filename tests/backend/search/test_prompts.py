@@ -246,8 +246,8 @@ def test_when_nothing_is_left_every_way_on_keeps_its_promise(live: TestClient) -
     page = live.get("/search", params=asked)
     result = page.context["result"]
     assert result.found.total == 0
-    assert len(result.ways) >= 2
-    for way in result.ways:
+    assert len(result.next_steps) >= 2
+    for way in result.next_steps:
         promised = int(way.text.rpartition(" ")[2].replace(",", ""))
         assert live.get(way.href).context["result"].found.total == promised > 0
     for step in result.steps:
