@@ -84,9 +84,9 @@ class HomePage(Page):
 def home(catalogue: Catalogue, engine: Engine) -> HomePage:
     """The home page of what is published now."""
     newest = catalogue.runs[0] if catalogue.runs else None
-    worked = worked_example(newest) if newest else None
+    worked = newest.once(worked_example) if newest else None
     return HomePage(
-        comparisons=[compare(run) for run in catalogue.runs],
+        comparisons=[run.once(compare) for run in catalogue.runs],
         worked=worked,
         starts=_starts(worked) if worked else [],
         notices=_notices(catalogue, engine),
@@ -95,21 +95,18 @@ def home(catalogue: Catalogue, engine: Engine) -> HomePage:
 
 def _starts(worked: WorkedExample) -> list[FeatureSummary]:
     """The showpieces but the one that is worked out."""
-    return [piece for piece in showpieces(worked.run) if piece.name != worked.feature.name]
+    return [piece for piece in worked.run.once(showpieces) if piece.name != worked.feature.name]
 
 
 def compare(run: OpenRun) -> Comparison:
-    """The SAEs of a run side by side; worked out once for a published state."""
-    if "comparison" not in run.remembered:
-        run.remembered["comparison"] = Comparison(
-            run=run_card(run),
-            num_features=sum(sae.num_features for sae in run.saes),
-            headings=[(title, explanation) for title, explanation, _ in COLUMNS],
-            rows=[Row(sae_card(sae), [_cell(title, value(sae)) for title, _, value in COLUMNS]) for sae in run.saes],
-            chart=_chart(run.saes),
-        )
-    found: Comparison = run.remembered["comparison"]
-    return found
+    """The SAEs of a run side by side."""
+    return Comparison(
+        run=run_card(run),
+        num_features=sum(sae.num_features for sae in run.saes),
+        headings=[(title, explanation) for title, explanation, _ in COLUMNS],
+        rows=[Row(sae_card(sae), [_cell(title, value(sae)) for title, _, value in COLUMNS]) for sae in run.saes],
+        chart=_chart(run.saes),
+    )
 
 
 def _chart(saes: Sequence[OpenSAE]) -> Chart | None:

@@ -104,7 +104,7 @@ def make_page(run: OpenRun, asked: ExploreQuery) -> ExplorePage:
         selected=select(run, saes, read_polygon(asked.sel)) if asked.sel and saes else None,
         listed=LISTED,
         shown=[sae.name for sae in saes],
-        suggestions=showpieces(run),
+        suggestions=run.once(showpieces),
         kept=[(name, value) for name, value in asked.model_dump(exclude_defaults=True).items() if name != "q"],
         marks=[(series_of[hit.feature.sae], hit.x, hit.y) for hit in hits.hits] if hits else near,
         series_of=series_of,

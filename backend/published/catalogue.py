@@ -3,11 +3,12 @@
 One small query per request asks SQL whether anything changed; the rest is read when it did.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session, selectinload
@@ -17,6 +18,8 @@ from data.layout import StorePaths
 from data.published.maps import MAP_FOLDER, PublishedMap
 from data.published.tables import PublishedRun
 from data.sql.records import PublishedRunRecord, SAERecord
+
+T = TypeVar("T")
 
 Version = tuple[tuple[str, str], ...]
 """Name and key of each run."""
@@ -67,8 +70,8 @@ class OpenRun:
     record: PublishedRunRecord
     folder: Path
     """published/{run}/{key}"""
-    remembered: dict[str, Any] = field(default_factory=dict)
-    """What was worked out once for this published state, by name."""
+    worked_out: dict[Callable[..., Any], Any] = field(default_factory=dict)
+    """See `once`, by function."""
 
     @property
     def name(self) -> str:
@@ -88,6 +91,12 @@ class OpenRun:
     def saes(self) -> tuple[OpenSAE, ...]:
         """Its SAEs in the order of the recipe."""
         return tuple(OpenSAE(record, self) for record in self.record.saes)
+
+    def once(self, function: Callable[["OpenRun"], T]) -> T:
+        """The value of a function of this published state, worked out when it is first asked for."""
+        if function not in self.worked_out:
+            self.worked_out[function] = function(self)
+        return cast(T, self.worked_out[function])
 
     @property
     def num_tokens(self) -> int:

@@ -99,14 +99,22 @@ def get_specimens(run: OpenRun, rows: list[int], num_examples: int) -> list[Spec
 
 def _documents(run: OpenRun, rows: list[int]) -> list[tuple[str, int]]:
     """Source and first chunk of documents; those that examples share are read once."""
-    known: dict[int, tuple[str, int]] = run.remembered.setdefault("documents", {})
-    if len(known) > DOCUMENTS_REMEMBERED:
-        known = run.remembered["documents"] = {}
-    missing = [row for row in dict.fromkeys(rows) if row not in known]
+    known = run.once(_known_documents)
+    found = {row: document for row in rows if (document := known.get(row))}
+    missing = [row for row in dict.fromkeys(rows) if row not in found]
     if missing:
-        read = run.tables.take("documents", missing, ["source", "first_chunk"]).to_pylist()
-        known |= {row: (record["source"], record["first_chunk"]) for row, record in zip(missing, read, strict=True)}
-    return [known[row] for row in rows]
+        if len(known) > DOCUMENTS_REMEMBERED:
+            known.clear()
+        records = run.tables.take("documents", missing, ["source", "first_chunk"]).to_pylist()
+        read = {row: (record["source"], record["first_chunk"]) for row, record in zip(missing, records, strict=True)}
+        known |= read
+        found |= read
+    return [found[row] for row in rows]
+
+
+def _known_documents(run: OpenRun) -> dict[int, tuple[str, int]]:
+    """Documents of a run that were read, by row; empty at first."""
+    return {}
 
 
 def _read_examples(run: OpenRun, found: list[dict[str, Any]], scales: list[float]) -> list[Example]:

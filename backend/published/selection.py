@@ -78,14 +78,12 @@ def list_features(sae: OpenSAE, selection: Selection) -> FeatureList:
 
 
 def scores_of(sae: OpenSAE) -> list[Score]:
-    """The scores that at least one feature of an SAE has; looked up once for a published state."""
-    known: dict[str, list[Score]] = sae.run.remembered.setdefault("scores", {})
-    if sae.name not in known:
-        everywhere = _condition([sae], Selection())
-        known[sae.name] = [
-            score for score in get_args(Score) if sae.run.tables.count_features(f"{everywhere} AND {score} IS NOT NULL")
-        ]
-    return known[sae.name]
+    """The scores that at least one feature of an SAE has."""
+    return [
+        score
+        for score in get_args(Score)
+        if _total(sae.run, f"{_condition([sae], Selection())} AND {score} IS NOT NULL")
+    ]
 
 
 def random_feature(saes: list[OpenSAE], seed: int | None = None) -> FeatureSummary | None:
@@ -108,13 +106,18 @@ def _list(run: OpenRun, condition: str, selection: Selection) -> FeatureList:
 
 def _total(run: OpenRun, condition: str) -> int:
     """How many features satisfy a condition; remembered, for a published state never changes."""
-    known: dict[str, int] = run.remembered.setdefault("totals", {})
+    known = run.once(_known_totals)
     total = known.get(condition)
     if total is None:
         if len(known) >= TOTALS_REMEMBERED:
             known.clear()
         total = known[condition] = run.tables.count_features(condition)
     return total
+
+
+def _known_totals(run: OpenRun) -> dict[str, int]:
+    """Totals of a run that were counted, by condition; empty at first."""
+    return {}
 
 
 def _condition(saes: list[OpenSAE], selection: Selection) -> str:

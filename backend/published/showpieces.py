@@ -23,12 +23,9 @@ class WorkedExample:
 
 def showpieces(run: OpenRun) -> list[FeatureSummary]:
     """Those chosen when the run was published; where none qualified, some that fire rarely and strongly."""
-    if "showpieces" not in run.remembered:
-        saes = {sae.name: sae for sae in run.saes}
-        rows = [saes[piece["sae"]].row(piece["index"]) for piece in run.record.showpieces[:SHOWPIECES]]
-        run.remembered["showpieces"] = get_summaries(run, rows) if rows else _rare(_middle(run))
-    found: list[FeatureSummary] = run.remembered["showpieces"]
-    return found
+    saes = {sae.name: sae for sae in run.saes}
+    rows = [saes[piece["sae"]].row(piece["index"]) for piece in run.record.showpieces[:SHOWPIECES]]
+    return get_summaries(run, rows) if rows else _rare(_middle(run))
 
 
 def _rare(sae: OpenSAE) -> list[FeatureSummary]:
@@ -37,13 +34,9 @@ def _rare(sae: OpenSAE) -> list[FeatureSummary]:
 
 
 def worked_example(run: OpenRun) -> WorkedExample | None:
-    """The showpiece whose label fits best, with a few of its examples; worked out once."""
-    if "worked" not in run.remembered:
-        pieces = showpieces(run)
-        best = max(pieces, key=lambda piece: piece.label_score or 0, default=None)
-        run.remembered["worked"] = _work(run, best) if best else None
-    found: WorkedExample | None = run.remembered["worked"]
-    return found
+    """The showpiece whose label fits best, with a few of its examples."""
+    best = max(run.once(showpieces), key=lambda piece: piece.label_score or 0, default=None)
+    return _work(run, best) if best else None
 
 
 def _work(run: OpenRun, piece: FeatureSummary) -> WorkedExample:

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from backend.features.table import Column, density_link
-from backend.html.figures import Bars, density_bars
+from backend.features.table import Column, columns, density_link, pager, presets
+from backend.html.figures import Bars, curve_figures, density_bars
 from backend.html.page import Link, Page, Pager
 from backend.html.policies import PLOTS
-from backend.published.cards import RunCard, SAECard
+from backend.published.cards import RunCard, SAECard, recipe_lines, run_card, sae_card, tokens_seen
 from backend.published.catalogue import OpenSAE
-from backend.published.selection import FeatureList, Score, Selection
-from backend.saes.downloads import Download
+from backend.published.selection import FeatureList, Score, Selection, list_features, scores_of
+from backend.saes.downloads import Download, downloads
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,28 @@ class SAEPage(Page):
     """What made it, as field and value."""
 
 
-def density_figure(sae: OpenSAE, selection: Selection) -> Bars | None:
-    """How dense its features are, each bar leading to them."""
+def sae_page_of(sae: OpenSAE, selection: Selection) -> SAEPage:
+    """The page's context."""
+    result, scores = list_features(sae, selection), scores_of(sae)
+    return SAEPage(
+        run=run_card(sae.run),
+        sae=sae_card(sae),
+        tokens_seen=tokens_seen(sae),
+        siblings=[Link(other.name, other.href, other is sae) for other in sae.run.saes],
+        selection=selection,
+        result=result,
+        columns=columns(selection, scores),
+        pager=pager(result, selection),
+        presets=presets(selection, scores),
+        scores=scores,
+        downloads=downloads(sae),
+        density_bars=_density_bars(sae, selection),
+        curve_figures=curve_figures(sae.record.curve),
+        recipe=recipe_lines(sae),
+    )
+
+
+def _density_bars(sae: OpenSAE, selection: Selection) -> Bars | None:
     histogram = sae.record.metrics.get("density_histogram")
     if not histogram:
         return None

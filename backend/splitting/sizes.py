@@ -9,7 +9,7 @@ Shapes: N features of a family, S SAEs, D width.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -33,17 +33,17 @@ def by_size(run: OpenRun) -> list[OpenSAE]:
 
 def means(run: OpenRun) -> Floats:
     """Mean decoder direction of the live features of each SAE [S, D]."""
-    return cast(Floats, _splitting(run)["means"])
+    return run.once(_read_splitting).means_SD
 
 
 def distributions(run: OpenRun) -> npt.NDArray[np.int64]:
     """Live features of each SAE by their highest cosine with each SAE: [S, S, COSINE_BINS]."""
-    return cast(npt.NDArray[np.int64], _splitting(run)["counts"])
+    return run.once(_read_splitting).counts_SSB
 
 
 def num_live(run: OpenRun) -> list[int]:
     """Live features of each SAE."""
-    return cast(list[int], _splitting(run)["num_live"])
+    return run.once(_read_splitting).num_live_S
 
 
 def count_new(run: OpenRun, threshold: float) -> npt.NDArray[np.int64]:
@@ -106,15 +106,19 @@ def new_condition(sae: OpenSAE, others: Sequence[OpenSAE], threshold: float) -> 
     return " AND ".join([*parts, *(f"{cosine_column(other.record.position)} < {limit!r}" for other in others)])
 
 
-def _splitting(run: OpenRun) -> dict[str, Any]:
-    """The table `splitting`, read once."""
-    if "splitting" not in run.remembered:
-        size = len(run.saes)
-        table = run.tables.take("splitting", range(size))
-        run.remembered["splitting"] = {
-            "means": np.array(table["mean"].to_pylist(), np.float64),
-            "num_live": table["num_live"].to_pylist(),
-            "counts": np.array(table["counts"].to_pylist(), np.int64).reshape(size, size, COSINE_BINS),
-        }
-    found: dict[str, Any] = run.remembered["splitting"]
-    return found
+class _Splitting(NamedTuple):
+    """The table `splitting` of S SAEs of width D."""
+
+    means_SD: npt.NDArray[np.float64]
+    num_live_S: list[int]
+    counts_SSB: npt.NDArray[np.int64]
+
+
+def _read_splitting(run: OpenRun) -> _Splitting:
+    size = len(run.saes)
+    table = run.tables.take("splitting", range(size))
+    return _Splitting(
+        np.array(table["mean"].to_pylist(), np.float64),
+        table["num_live"].to_pylist(),
+        np.array(table["counts"].to_pylist(), np.int64).reshape(size, size, COSINE_BINS),
+    )

@@ -33,16 +33,13 @@ class Openings:
 
 
 def openings(run: OpenRun) -> Openings:
-    """Worked out once for a published run."""
-    if "openings" not in run.remembered:
-        measured = run.record.responses
-        saes = {sae.name: sae for sae in run.saes}
-        features = get_summaries(run, [saes[one["sae"]].row(one["index"]) for one in measured["best"]])
-        new_tokens = run.record.recipe.get("respond", {}).get("new_tokens", 0)
-        examples = [_opening(one, f, new_tokens) for one, f in zip(measured["best"], features, strict=True)]
-        run.remembered["openings"] = Openings(examples, _found(measured))
-    found: Openings = run.remembered["openings"]
-    return found
+    """The best of what the run measured of its features' effects on texts."""
+    measured = run.record.responses
+    saes = {sae.name: sae for sae in run.saes}
+    features = get_summaries(run, [saes[one["sae"]].row(one["index"]) for one in measured["best"]])
+    new_tokens = run.record.recipe.get("respond", {}).get("new_tokens", 0)
+    examples = [_opening(one, f, new_tokens) for one, f in zip(measured["best"], features, strict=True)]
+    return Openings(examples, _found(measured))
 
 
 def _opening(one: dict[str, Any], feature: FeatureSummary, new_tokens: int) -> Opening:

@@ -87,8 +87,8 @@ async def _page(
         problem,
         answer.off,
         answer.loaded,
-        await run_in_threadpool(showpieces, run),
-        await run_in_threadpool(openings, run),
+        await run_in_threadpool(run.once, showpieces),
+        await run_in_threadpool(run.once, openings),
         state.engine.status(),
         state.settings.max_new_tokens,
     )

@@ -10,6 +10,7 @@ from backend.home import page as home_page
 from backend.html.formats import number, share, size
 from backend.published.catalogue import OpenSAE
 from backend.published.selection import Selection, list_features
+from backend.published.showpieces import showpieces
 from backend.settings import Settings
 from data.layout import StorePaths
 from data.sql.records import SAERecord
@@ -86,7 +87,7 @@ def test_the_worked_example_is_a_feature_of_this_run_and_the_starts_are_others(p
 
 def test_other_showpieces_are_to_begin_with(client, catalogue, sae):
     pieces = list_features(sae, Selection(sort="label_score", per_page=3)).features
-    run = replace(catalogue.runs[0], remembered={"showpieces": pieces})
+    run = replace(catalogue.runs[0], worked_out={showpieces: pieces})
     page = home_page.home(replace(catalogue, runs=(run,)), client.app.state.engine)
     assert page.worked.feature.name == pieces[0].name
     assert page.starts == pieces[1:]
