@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import ClassVar, Literal, cast
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from backend.html.address import Address
 from backend.html.figures import Bars
 from backend.html.page import Link, Page
 from backend.html.policies import EMBEDDED
 from backend.html.svg import Place, SmallMap, small_map
-from backend.html.templates import query
 from backend.html.tokens import visible_text
 from backend.published.cards import Metric, SAECard
 from backend.published.catalogue import OpenSAE
@@ -45,7 +45,7 @@ SELDOM: dict[ExampleKind, str] = {
 assert set(TITLES) == set(EXAMPLE_KINDS)
 
 
-class View(BaseModel):
+class FeatureState(Address):
     """The query string of the page."""
 
     kind: ExampleKind = "top"
@@ -55,16 +55,6 @@ class View(BaseModel):
     page: int | None = Field(default=None, ge=1, le=1_000_000)
     """With context=full: page of the document; the one with the example by default."""
     embed: bool = False
-
-    def href(self, feature: Feature, **changes: object) -> str:
-        """The address of the page with something changed; what is as usual is not named."""
-        return feature.href + self.query(**changes)
-
-    def query(self, **changes: object) -> str:
-        """The query string with something changed, "" when all is as usual."""
-        values = {**self.model_dump(), **changes}
-        usual = type(self)().model_dump()
-        return query(**{name: value for name, value in values.items() if value != usual[name]})
 
 
 @dataclass(frozen=True)
@@ -110,7 +100,7 @@ class NearGroup:
     nearest: list[Near]
 
 
-def tabs(feature: Feature, view: View) -> list[Tab]:
+def tabs(feature: Feature, view: FeatureState) -> list[Tab]:
     """The kinds of examples."""
     return [
         Tab(title, _first(feature, view, kind=name), name == view.kind, feature.num_examples[name], text)
@@ -196,7 +186,7 @@ class EmbedPage(Page):
     """The feature's own page."""
 
 
-def context_links(feature: Feature, view: View) -> list[Link]:
+def context_links(feature: Feature, view: FeatureState) -> list[Link]:
     """The widths of the context."""
     names = {"16": "16", "40": "40", "full": "document"}
     return [
@@ -204,14 +194,14 @@ def context_links(feature: Feature, view: View) -> list[Link]:
     ]
 
 
-def _first(feature: Feature, view: View, **changes: str) -> str:
+def _first(feature: Feature, view: FeatureState, **changes: str) -> str:
     """The address of other examples from the first on; of a whole document, at the token that counts."""
     kind, context = changes.get("kind", view.kind), changes.get("context", view.context)
     at = "#at" if context == "full" and feature.num_examples[cast(ExampleKind, kind)] else "#examples"
-    return view.href(feature, **changes, example=0, page=None) + at
+    return feature.href + view.query(**changes, example=0, page=None) + at
 
 
-def step_href(sae: OpenSAE, index: int, view: View) -> str | None:
+def step_href(sae: OpenSAE, index: int, view: FeatureState) -> str | None:
     """The address of another feature of the SAE, seen in the same way; None when there is none."""
     return f"{sae.href}/{index}" + view.query(example=0, page=None) if 0 <= index < sae.num_features else None
 
@@ -230,17 +220,17 @@ def score_text(feature: Feature) -> str:
     return f"fits {feature.label_score:.0%} of its strongest examples"
 
 
-def document_steps(feature: Feature, view: View, document: WholeDocument) -> dict[str, str]:
+def document_steps(feature: Feature, view: FeatureState, document: WholeDocument) -> dict[str, str]:
     """Addresses beside a whole document, those that are there."""
     steps = {}
     if document.example:
-        steps["previous example"] = view.href(feature, example=document.example - 1, page=None)
+        steps["previous example"] = feature.href + view.query(example=document.example - 1, page=None)
     if document.example + 1 < feature.num_examples[view.kind]:
-        steps["next example"] = view.href(feature, example=document.example + 1, page=None)
+        steps["next example"] = feature.href + view.query(example=document.example + 1, page=None)
     if document.page > 1:
-        steps["previous page"] = view.href(feature, page=document.page - 1)
+        steps["previous page"] = feature.href + view.query(page=document.page - 1)
     if document.page < document.num_pages:
-        steps["next page"] = view.href(feature, page=document.page + 1)
+        steps["next page"] = feature.href + view.query(page=document.page + 1)
     return steps
 
 

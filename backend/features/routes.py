@@ -10,7 +10,7 @@ from backend.features.page import (
     TITLES,
     EmbedPage,
     FeaturePage,
-    View,
+    FeatureState,
     context_links,
     document_steps,
     embed_html,
@@ -42,7 +42,7 @@ def feature_json(sae: SAEDep, index: IndexDep) -> Feature:
 
 @router.get("/{model}/{sae}/{index}")
 def feature_page(
-    request: Request, sae: SAEDep, index: IndexDep, view: Annotated[View, Query()], engine: EngineDep
+    request: Request, sae: SAEDep, index: IndexDep, view: Annotated[FeatureState, Query()], engine: EngineDep
 ) -> Response:
     """Everything about one feature, or with ?embed=1 what fits into a frame."""
     if view.embed:
@@ -66,7 +66,7 @@ def feature_page(
         groups=groups(sae, feature, examples),
         document=document,
         steps=document_steps(feature, view, document) if document else {},
-        in_full=view.href(feature, context="full", example=0, page=None),
+        in_full=feature.href + view.query(context="full", example=0, page=None),
         bars=activation_bars(feature.histogram, feature.histogram_edges, feature.max),
         near=near,
         map=neighbourhood(sae, feature, near),
@@ -76,7 +76,7 @@ def feature_page(
     return render(request, "features/feature.html", page)
 
 
-def _texts(sae: OpenSAE, index: int, view: View) -> tuple[Feature, list[Example], WholeDocument | None]:
+def _texts(sae: OpenSAE, index: int, view: FeatureState) -> tuple[Feature, list[Example], WholeDocument | None]:
     """The feature with its examples, or with the document of one of them."""
     feature = get_feature(sae, index)
     if view.context != "full":
@@ -89,7 +89,7 @@ def _texts(sae: OpenSAE, index: int, view: View) -> tuple[Feature, list[Example]
     return feature, [], document
 
 
-def _embedded(request: Request, sae: OpenSAE, index: int, view: View) -> Response:
+def _embedded(request: Request, sae: OpenSAE, index: int, view: FeatureState) -> Response:
     feature = get_feature(sae, index)
     width = int(view.context) if view.context != "full" else None
     page = EmbedPage(
@@ -99,6 +99,6 @@ def _embedded(request: Request, sae: OpenSAE, index: int, view: View) -> Respons
         num_tokens=sae.run.num_tokens,
         about=TITLES[view.kind][1],
         examples=get_examples(sae, feature, view.kind, width)[:EMBEDDED_EXAMPLES],
-        link=view.href(feature, embed=False),
+        link=feature.href + view.query(embed=False),
     )
     return render(request, "features/embed.html", page)

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args
+from typing import Annotated, get_args
 
 from fastapi import Query
 
 from backend.html.page import Link, Pager
-from backend.html.templates import query
 from backend.published.selection import FeatureList, Score, Selection, Sort
 
 COLUMNS: dict[Sort, tuple[str, str]] = {
@@ -40,14 +39,9 @@ def columns(selection: Selection, scores: Sequence[Score] = ()) -> list[Column]:
     return [_column(selection, sort) for sort in COLUMNS if sort in scores or sort not in get_args(Score)]
 
 
-def pager(result: FeatureList, selection: Selection, **more: str) -> Pager:
-    """Where a page of features stands; `more` goes into the addresses too."""
-    return Pager.at(
-        result.page,
-        result.per_page,
-        result.total,
-        lambda page: _address(selection, page=page, **more) + "#features",
-    )
+def pager(result: FeatureList, selection: Selection) -> Pager:
+    """Where a page of features stands."""
+    return Pager.at(result.page, result.per_page, result.total, lambda page: selection.href(page=page) + "#features")
 
 
 def _column(selection: Selection, sort: Sort) -> Column:
@@ -55,7 +49,7 @@ def _column(selection: Selection, sort: Sort) -> Column:
     current = selection.sort == sort
     turned = ("asc" if selection.descending else "desc") if current else None
     direction = ("descending" if selection.descending else "ascending") if current else ""
-    return Column(sort, title, explanation, _address(selection, sort=sort, order=turned), direction, sort != "label")
+    return Column(sort, title, explanation, selection.href(sort=sort, order=turned), direction, sort != "label")
 
 
 def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
@@ -68,9 +62,9 @@ def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
         "Best label": Selection(sort="label_score"),
         "Dead": Selection(sort="index", alive=False),
     }
-    here = selection.changed().parameters()
+    here = selection.changed(page=1)
     return [
-        Link(name, query(**preset.parameters()) or "?", preset.parameters() == here)
+        Link(name, preset.href(), preset == here)
         for name, preset in named.items()
         if preset.sort in scores or preset.sort not in get_args(Score)
     ]
@@ -78,12 +72,7 @@ def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
 
 def density_link(selection: Selection, low: float, high: float) -> str:
     """The same list of the features in a range of densities alone."""
-    return _address(selection, min_density=low, max_density=min(high, 1.0)) + "#features"
-
-
-def _address(selection: Selection, **changes: Any) -> str:
-    more = {name: changes.pop(name) for name in list(changes) if name not in Selection.model_fields}
-    return query(**selection.changed(**changes).parameters(), **more) or "?"
+    return selection.href(min_density=low, max_density=min(high, 1.0)) + "#features"
 
 
 SelectionQuery = Annotated[Selection, Query()]

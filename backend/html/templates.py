@@ -7,13 +7,12 @@ shows is what its context declares.
 import math
 from dataclasses import fields
 from functools import lru_cache
-from typing import Any
-from urllib.parse import urlencode
 
 import jinja2
 from fastapi import Request, Response
 from starlette.templating import Jinja2Templates
 
+from backend.html.address import query
 from backend.html.assets import FRONTEND, PLOTLY, plotly_style_ids
 from backend.html.formats import count, number, share, signed, size
 from backend.html.page import Page
@@ -66,9 +65,3 @@ def _templates() -> Jinja2Templates:
         "version": __version__,
     }
     return Jinja2Templates(env=environment)
-
-
-def query(**parameters: Any) -> str:
-    """`?a=1&b=2` of what is neither None nor empty; "" of nothing."""
-    given = {name: value for name, value in parameters.items() if value not in (None, "")}
-    return "?" + urlencode(given) if given else ""

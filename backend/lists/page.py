@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.engine.requests import MAX_FEATURES
+from backend.html.address import query
 from backend.html.page import Page, Pager
-from backend.html.templates import query
 from backend.html.tokens import visible_text
 from backend.lists.entries import MAX_ENTRIES, MAX_LIST_NOTE, MAX_NAME, MAX_NOTE, Entry
 from backend.lists.files import FORMATS

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from backend.exceptions import NotFoundError, RefusedError
-from backend.html.templates import query, render
+from backend.html.address import query
+from backend.html.templates import render
 from backend.lists.api import ListsDep, edit_address
 from backend.lists.entries import MAX_LIST_NOTE, MAX_NOTE, Draft, Entry, clean_name, clean_text, make_draft
 from backend.lists.files import FORMATS, Row, read_file

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from backend.exceptions import NotFoundError
+from backend.html.address import Address, query
 from backend.html.page import Page
 from backend.html.policies import MAP
-from backend.html.templates import query
 from backend.map.selection import Hits, Selected, find_hits, read_polygon, select
 from backend.map.views import MAX_POINTS, Colour, chosen_saes
 from backend.published.cards import RunCard, run_card
@@ -27,8 +27,10 @@ LISTED = 50
 """Features of a search or a shape that stand beside the map."""
 
 
-class ExploreQuery(BaseModel):
+class ExploreState(Address):
     """The state of the explorer, all of it in the address."""
+
+    path = "/explore"
 
     f: str = Field("", max_length=200)
     """model/sae/index of the feature in focus."""
@@ -44,10 +46,6 @@ class ExploreQuery(BaseModel):
     run: str = Field("", max_length=64)
     """Name of the run; the newest without."""
 
-    def without(self, *names: str) -> str:
-        """The address of the same state less some parts."""
-        return "/explore" + query(**self.model_dump(exclude_defaults=True, exclude=set(names)))
-
 
 @dataclass(frozen=True)
 class ExplorePage(Page):
@@ -56,7 +54,7 @@ class ExplorePage(Page):
     policy: ClassVar[str] = MAP
 
     run: RunCard
-    asked: ExploreQuery
+    asked: ExploreState
     num_points: int
     figure: dict[str, Any]
     """What the script draws on, see explore_figure."""
@@ -85,7 +83,7 @@ class ExplorePage(Page):
     """Features that a shape may hold."""
 
 
-def make_page(run: OpenRun, asked: ExploreQuery) -> ExplorePage:
+def make_page(run: OpenRun, asked: ExploreState) -> ExplorePage:
     """What the page shows of a state. 404 for a feature or SAE that is not there, 422 for a shape that is none."""
     hidden = {sae.name for sae in chosen_saes(run, asked.hide)} if asked.hide else set()
     saes = [sae for sae in run.saes if sae.name not in hidden]
@@ -105,7 +103,7 @@ def make_page(run: OpenRun, asked: ExploreQuery) -> ExplorePage:
         listed=LISTED,
         shown=[sae.name for sae in saes],
         suggestions=run.once(showpieces),
-        kept=[(name, value) for name, value in asked.model_dump(exclude_defaults=True).items() if name != "q"],
+        kept=asked.changed(q="").pairs(),
         marks=[(series_of[hit.feature.sae], hit.x, hit.y) for hit in hits.hits] if hits else near,
         series_of=series_of,
         most_counted=MAX_POINTS,

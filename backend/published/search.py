@@ -6,10 +6,11 @@ at MAX_FOUND features: what more there is, is not counted.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from backend.html.address import EmptyIsNone, PagedAddress
 from backend.html.formats import as_share
 from backend.html.tokens import token_text, visible_text
 from backend.published.catalogue import OpenRun, OpenSAE
@@ -22,32 +23,25 @@ MAX_FOUND = 500
 TEXTS_SHOWN = 2
 
 
-class WordSearch(BaseModel):
+class WordSearch(PagedAddress):
     """What to search for, and where: the query string of the search."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True, populate_by_name=True)
-
-    q: str = Field("", max_length=200)
+    q: str = Field(default="", max_length=200)
     """Words. Each is found by its beginning; a feature must have all of them in one place."""
-    within: SearchField | None = Field(None, alias="in")
+    within: Annotated[SearchField | None, EmptyIsNone] = Field(default=None, alias="in")
     """Where to look: labels, promoted tokens, or the words around the strongest tokens; without it in all three."""
-    sae: str = Field("", max_length=200)
+    sae: str = Field(default="", max_length=200)
     """Name of the only SAE to look in."""
     alive: Literal["true", "false", "all"] = "true"
     """true: only features that were active; false: only dead ones, which are found by promoted tokens alone."""
-    min_density: float | None = Field(None, ge=0, le=1)
+    min_density: float | None = Field(default=None, ge=0, le=1)
     """Share of tokens on which a feature is active, at least."""
-    max_density: float | None = Field(None, ge=0, le=1)
+    max_density: float | None = Field(default=None, ge=0, le=1)
     """At most."""
-    page: int = Field(1, ge=1, le=10_000_000)
-    per_page: int = Field(20, ge=1, le=100)
+    page: int = Field(default=1, ge=1, le=10_000_000)
+    per_page: int = Field(default=20, ge=1, le=100)
 
     _share = field_validator("min_density", "max_density", mode="before")(as_share)
-
-    @field_validator("within", mode="before")
-    @classmethod
-    def _empty_is_none(cls, value: object) -> object:
-        return None if value == "" else value
 
     @property
     def words(self) -> list[str]:
@@ -58,14 +52,6 @@ class WordSearch(BaseModel):
     def fields(self) -> tuple[SearchField, ...]:
         """Where to look."""
         return (self.within,) if self.within else SEARCH_FIELDS
-
-    def changed(self, **changes: Any) -> Self:
-        """The same with some fields changed, back on the first page unless the page is one of them."""
-        return self.model_copy(update={"page": 1, **changes})
-
-    def parameters(self) -> dict[str, Any]:
-        """What an address must say of it."""
-        return self.model_dump(exclude_defaults=True, mode="json", by_alias=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
 """Lists of features: which ones, in which order, page by page; LanceDB filters and sorts."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, PlainSerializer, field_validator
 
+from backend.html.address import EmptyIsNone, PagedAddress
 from backend.html.formats import as_share
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.features import SUMMARY, FeatureSummary, get_summaries, quoted, to_summaries
@@ -17,22 +18,22 @@ RANDOM_DRAWS = 64
 Sort = Literal["index", "label", "density", "max", "mean", "label_score", "specificity"]
 Score = Literal["label_score", "specificity"]
 """What not every SAE has."""
+Choice = Annotated[Annotated[bool, PlainSerializer(str)] | None, EmptyIsNone]
+"""Yes, no, or either; links say True and False."""
 
 
-class Selection(BaseModel):
+class Selection(PagedAddress):
     """Which features, in which order: the query string of lists."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     sort: Sort = "max"
     """Ties come by index."""
-    order: Literal["asc", "desc"] | None = None
+    order: Annotated[Literal["asc", "desc"] | None, EmptyIsNone] = None
     """None is the natural one: labels and indices ascend, numbers descend."""
     page: int = Field(default=1, ge=1, le=10_000_000)
     per_page: int = Field(default=50, ge=1, le=200)
-    alive: bool | None = None
+    alive: Choice = None
     """True: only features that were active; False: only dead ones."""
-    labelled: bool | None = None
+    labelled: Choice = None
     """True: only features with a label; False: only those without."""
     min_density: float | None = Field(default=None, ge=0, le=1)
     """Share of tokens on which a feature is active, at least."""
@@ -43,22 +44,9 @@ class Selection(BaseModel):
 
     _share = field_validator("min_density", "max_density", mode="before")(as_share)
 
-    @field_validator("alive", "labelled", "order", mode="before")
-    @classmethod
-    def _empty_is_none(cls, value: object) -> object:
-        return None if value == "" else value
-
     @property
     def descending(self) -> bool:
         return self.order == "desc" if self.order else self.sort not in {"index", "label"}
-
-    def changed(self, **changes: Any) -> Self:
-        """The same with some fields changed, back on the first page unless the page is one of them."""
-        return self.model_copy(update={"page": 1, **changes})
-
-    def parameters(self) -> dict[str, Any]:
-        """What an address must say of it."""
-        return self.model_dump(exclude_defaults=True, mode="json")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """The search page: its modes, and what it shows of what was found."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from backend.html.address import Address
 from backend.html.page import Link, Page, Pager
-from backend.html.templates import query
 from backend.published.cards import RunCard
 from backend.published.catalogue import OpenRun
 from backend.published.search import MAX_FOUND, SearchHit, SearchResult, Segment, WordSearch
@@ -22,6 +22,12 @@ FIELDS: dict[SearchField, tuple[str, str]] = {
 """Where one can look: what the form calls it, and what a result says of where it was found."""
 PROMOTED_SHOWN = 6
 SUGGESTIONS_TO_START = ("university", "river", "war", "music", "because", "(")
+
+
+class NamedRun(Address):
+    """The run, where an address names one: without it the newest is searched."""
+
+    run: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,21 +76,21 @@ def mode_tabs(mode: Mode) -> list[Link]:
 
 def make_page(run: OpenRun, card: RunCard, named: bool, asked: WordSearch, result: SearchResult | None) -> SearchPage:
     """The page of a search. `named`: whether the address names the run; `result`: None when nothing was searched."""
-    more = {"run": run.name} if named else {}
+    place = NamedRun(run=run.name if named else "")
     series = {sae.name: sae.record.position for sae in run.saes}
     return SearchPage(
         tabs=mode_tabs("words"),
         run=card,
-        run_name=more.get("run", ""),
+        run_name=place.run,
         asked=asked,
         fields=[(name, title) for name, (title, _) in FIELDS.items()],
         narrowed=(asked.alive, asked.min_density, asked.max_density) != ("true", None, None),
         result=result,
         hits=[_view(hit, series) for hit in result.hits] if result else [],
         summary=_summary(result) if result else "",
-        pager=_pager(result, asked, more) if result else None,
-        relax=_relax(asked, more) if result and not result.total else [],
-        starts=[Link(word, query(q=word, **more)) for word in SUGGESTIONS_TO_START],
+        pager=_pager(result, asked, place) if result else None,
+        relax=_relax(asked, place) if result and not result.total else [],
+        starts=[Link(word, WordSearch(q=word).href(place)) for word in SUGGESTIONS_TO_START],
     )
 
 
@@ -100,28 +106,24 @@ def _summary(result: SearchResult) -> str:
     return f"{result.total:,} feature{'' if result.total == 1 else 's'}"
 
 
-def _pager(result: SearchResult, asked: WordSearch, more: dict[str, str]) -> Pager:
+def _pager(result: SearchResult, asked: WordSearch, place: NamedRun) -> Pager:
     of = "more than " if result.more else ""
-    return Pager.at(result.page, result.per_page, result.total, lambda page: _address(asked, more, page=page), of)
+    return Pager.at(result.page, result.per_page, result.total, lambda page: asked.href(place, page=page), of)
 
 
-def _relax(asked: WordSearch, more: dict[str, str]) -> list[Link]:
+def _relax(asked: WordSearch, place: NamedRun) -> list[Link]:
     """What could be left out, one link each."""
     ways = []
     if asked.within:
-        ways.append(Link("look in labels, promoted tokens and examples", _address(asked, more, within=None)))
+        ways.append(Link("look in labels, promoted tokens and examples", asked.href(place, within=None)))
     if asked.sae:
-        ways.append(Link("look in all SAEs", _address(asked, more, sae="")))
+        ways.append(Link("look in all SAEs", asked.href(place, sae="")))
     if (asked.min_density, asked.max_density) != (None, None):
-        ways.append(Link("take any density", _address(asked, more, min_density=None, max_density=None)))
+        ways.append(Link("take any density", asked.href(place, min_density=None, max_density=None)))
     if asked.alive != "all" and asked.within in (None, "promoted"):  # nothing else is known of dead ones
-        ways.append(Link("take dead and live features alike", _address(asked, more, alive="all")))
+        ways.append(Link("take dead and live features alike", asked.href(place, alive="all")))
     if len(asked.words) > 1:
-        ways += [Link(f"only “{word}”", _address(asked, more, q=word)) for word in asked.words[:4]]
+        ways += [Link(f"only “{word}”", asked.href(place, q=word)) for word in asked.words[:4]]
     elif len(asked.words[0]) > 3:
-        ways.append(Link(f"only its beginning “{asked.words[0][:3]}”", _address(asked, more, q=asked.words[0][:3])))
+        ways.append(Link(f"only its beginning “{asked.words[0][:3]}”", asked.href(place, q=asked.words[0][:3])))
     return ways
-
-
-def _address(asked: WordSearch, more: dict[str, str], **changes: Any) -> str:
-    return query(**asked.changed(**changes).parameters(), **more) or "?"
