@@ -2,17 +2,30 @@
 
 from dataclasses import dataclass
 
+from pydantic import Field
+
 from backend.attribution.examples import STEPS, Causes, Effects, Reading, StoredExample
+from backend.html.address import Address
 from backend.html.page import Link, Page
-from backend.html.templates import query
 from backend.published.cards import SAECard
 from backend.published.features import FeatureSummary
 from backend.web.live import Answer
+from data.artifacts.features import ExampleKind
 
 TITLES: dict[Reading, str] = {
     "causes": "Which tokens made it fire",
     "effects": "Which next tokens it changes",
 }
+
+
+class ExampleState(Address):
+    """The query string of the page."""
+
+    always = ("kind", "rank", "reading")
+
+    kind: ExampleKind = "top"
+    rank: int = Field(0, ge=0)
+    reading: Reading = "causes"
 
 
 @dataclass(frozen=True)
@@ -35,11 +48,6 @@ class ExamplePage(Page):
     """Of colour in each direction."""
 
 
-def example_href(feature: FeatureSummary, example: StoredExample, reading: Reading) -> str:
-    """The address of the page."""
-    return f"{feature.href}/example" + query(kind=example.kind, rank=example.rank, reading=reading)
-
-
 def example_page(
     feature: FeatureSummary,
     sae: SAECard,
@@ -48,11 +56,13 @@ def example_page(
     answer: Answer[Causes | Effects],
 ) -> ExamplePage:
     """The page with what was found, or why nothing was."""
+    state = ExampleState(kind=example.kind, rank=example.rank)
+    links = {one: f"{feature.href}/example{state.query(reading=one)}" for one in TITLES}
     return ExamplePage(
         feature=feature,
         sae=sae,
         example=example,
-        readings=[Link(title, example_href(feature, example, one), one == reading) for one, title in TITLES.items()],
+        readings=[Link(title, links[one], one == reading) for one, title in TITLES.items()],
         reading=reading,
         off=answer.off,
         problem=str(answer.error or ""),

@@ -4,25 +4,15 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from backend.attribution.example_page import example_page
-from backend.attribution.examples import Causes, Effects, Reading, compute_causes, compute_effects, find_example
+from backend.attribution.example_page import ExampleState, example_page
+from backend.attribution.examples import Causes, Effects, compute_causes, compute_effects, find_example
 from backend.published.cards import sae_card
 from backend.web.dependencies import EngineDep, IndexDep, SAEDep, SettingsDep
 from backend.web.live import Answer, ask_for_page, respond
-from data.artifacts.features import ExampleKind
 
 router = APIRouter(include_in_schema=False)
-
-
-class ExampleQuery(BaseModel):
-    """The query string of an example's page."""
-
-    kind: ExampleKind = "top"
-    rank: int = Field(0, ge=0)
-    reading: Reading = "causes"
 
 
 @router.get("/{model}/{sae}/{index}/example")
@@ -30,7 +20,7 @@ async def show_example(
     request: Request,
     sae: SAEDep,
     index: IndexDep,
-    asked: Annotated[ExampleQuery, Query()],
+    asked: Annotated[ExampleState, Query()],
     engine: EngineDep,
     settings: SettingsDep,
 ) -> Response:

@@ -1,11 +1,10 @@
 """The part of the prompt page that says which features caused an output."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
-from urllib.parse import parse_qsl, urlencode
 
-from fastapi import Depends, Query
+from pydantic import AfterValidator, Field
 from starlette.concurrency import run_in_threadpool
 
 from backend.attribution.examples import signed_step
@@ -13,6 +12,7 @@ from backend.attribution.ranking import MAX_ABLATIONS, AttributedFeature, SAEAtt
 from backend.engine.engine import Engine
 from backend.engine.requests import LikelyToken, Outcome, Prompt, Question
 from backend.exceptions import RefusedError
+from backend.html.address import Address
 from backend.html.page import Link
 from backend.html.tokens import token_text, token_texts
 from backend.published.catalogue import OpenSAE
@@ -27,15 +27,17 @@ LIKELY = 8
 K_CHOICES = (20, 50, 100, 200)
 
 
-@dataclass(frozen=True)
-class AttributionState:
+class AttributionState(Address):
     """What the address of a prompt page says of attribution."""
 
-    target: str | None = None
+    always = ("target",)
+
+    target: str | None = Field(default=None, max_length=200)
     """See Question; None leaves the part closed, "" offers targets."""
-    minus: str = ""
-    position: int | None = None
-    k: int = 50
+    minus: str = Field(default="", max_length=200)
+    k: int = Field(default=50, ge=0, le=MAX_ABLATIONS)
+    position: Annotated[int | Literal[""] | None, AfterValidator(lambda given: None if given == "" else given)] = None
+    """See Question; empty in a form where none was chosen."""
     by: By = "attribution"
     all: bool = False
     """List all features that were worked out, not only the first ones."""
@@ -43,29 +45,12 @@ class AttributionState:
     @property
     def question(self) -> Question:
         """For the engine."""
-        return Question(self.target or "", self.minus, self.position, self.k)
+        return Question(self.target or "", self.minus, self.place, self.k)
 
-    def pairs(self) -> list[tuple[str, object]]:
-        """For an address."""
-        given: list[tuple[str, object]] = [("minus", self.minus), ("k", self.k if self.k != 50 else "")]
-        given += [("position", "" if self.position is None else self.position)]
-        given += [("by", self.by if self.by != "attribution" else ""), ("all", 1 if self.all else "")]
-        return [("target", self.target or ""), *(pair for pair in given if pair[1] != "")]
-
-
-def attribution_state(
-    target: Annotated[str | None, Query(max_length=200)] = None,
-    minus: Annotated[str, Query(max_length=200)] = "",
-    position: Annotated[int | Literal[""] | None, Query()] = None,
-    k: Annotated[int, Query(ge=0, le=MAX_ABLATIONS)] = 50,
-    by: By = "attribution",
-    all: bool = False,  # noqa: A002 - the name in the address
-) -> AttributionState:
-    """From the query string. An empty position is that of a form where none was chosen."""
-    return AttributionState(target, minus, None if position == "" else position, k, by, all)
-
-
-AttributionDep = Annotated[AttributionState, Depends(attribution_state)]
+    @property
+    def place(self) -> int | None:
+        """`position` as a number."""
+        return self.position if isinstance(self.position, int) else None
 
 
 @dataclass(frozen=True)
@@ -143,10 +128,10 @@ class AttributionSection:
 
 
 class SectionBuilder:
-    """Makes the section for one prompt, whose own address is `base` and its query."""
+    """Makes the section for one prompt."""
 
-    def __init__(self, base: str, state: AttributionState, pieces: Sequence[bytes]) -> None:
-        """base: address of the prompt page without attribution; pieces: its tokens' bytes."""
+    def __init__(self, base: Address, state: AttributionState, pieces: Sequence[bytes]) -> None:
+        """base: of the prompt page without attribution; pieces: its tokens' bytes."""
         self._base, self.state = base, state
         self._names = [shown.text for shown in token_texts(pieces)]
 
@@ -163,9 +148,9 @@ class SectionBuilder:
         positions = [Link(f"{n} {text}", str(n), n == state.position) for n, text in enumerate(names)]
         return AttributionSection(
             open_href=self._href(AttributionState(target="")),
-            close_href=self._base,
+            close_href=self._base.href(),
             state=state,
-            hidden=_pairs_of(self._base),
+            hidden=self._base.pairs(),
             positions=[Link("the last", "", state.position is None), *positions],
             ks=[Link(str(k), str(k), k == state.k) for k in sorted({*K_CHOICES, state.k})],
             likely=[self._likely(one) for one in likely],
@@ -174,18 +159,18 @@ class SectionBuilder:
             minus=token_text(outcome.minus_piece) if outcome and outcome.minus is not None else "",
             after=names[outcome.position if outcome else last],
             value=outcome.value if outcome else 0.0,
-            sorts=[Link(text, self._href(replace(state, by=by)), by == state.by) for by, text in SORTS.items()],
-            all_href=self._href(replace(state, all=True)),
+            sorts=[Link(text, self._href(state.changed(by=by)), by == state.by) for by, text in SORTS.items()],
+            all_href=self._href(state.changed(all=True)),
             tables=[_table(one, state, names) for one in found],
         )
 
     def _likely(self, one: LikelyToken) -> LikelyTarget:
         state, name = self.state, f"#{one.token}"
-        href = self._href(replace(state, target=name))
+        href = self._href(state.changed(target=name))
         return LikelyTarget(token_text(one.piece), one.probability, href, state.target == name)
 
     def _href(self, state: AttributionState) -> str:
-        return f"{self._base}&{urlencode(state.pairs())}#attribution"
+        return self._base.href(state) + "#attribution"
 
 
 async def explain(
@@ -196,7 +181,7 @@ async def explain(
     if state.target is None:
         return builder.section()
     try:
-        likely = await engine.likely(run, prompt, state.position, LIKELY)
+        likely = await engine.likely(run, prompt, state.place, LIKELY)
     except RefusedError as error:
         return builder.section(problem=str(error))
     if not state.target:
@@ -237,7 +222,3 @@ def _table(found: SAEAttributions, state: AttributionState, names: Sequence[str]
     ]
     sae = found.sae.rpartition("/")[2]
     return AttributionTable(sae, found.total, found.ablated, found.correlation, listed, rows)
-
-
-def _pairs_of(address: str) -> list[tuple[str, str]]:
-    return parse_qsl(address.partition("?")[2], keep_blank_values=True)

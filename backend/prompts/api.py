@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from backend.engine.requests import MAX_TEXT, Prompt, ReadToken
 from backend.exceptions import NotFoundError
 from backend.html.tokens import token_texts
-from backend.prompts.page import PromptState
+from backend.prompts.page import MAX_SAES, PromptState
 from backend.prompts.ranking import RANKS, ActiveFeature, Rank, gather, rank
 from backend.prompts.store import StoredPrompts
 from backend.published.lookup import named_saes
@@ -19,7 +19,6 @@ from backend.web.live import ask
 
 router = APIRouter(tags=["live"])
 
-MAX_SAES = 8
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 
 

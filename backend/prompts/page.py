@@ -4,12 +4,14 @@ Shapes: L tokens of the prompt.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Self
-from urllib.parse import urlencode
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
 
 from backend.attribution.section import AttributionSection
-from backend.engine.requests import Reading, values_of
+from backend.engine.requests import MAX_TEXT, Reading, values_of
+from backend.html.address import Address, ShortFloat
 from backend.html.formats import number, share
 from backend.html.page import Link, Page
 from backend.html.tokens import level, token_texts
@@ -19,6 +21,7 @@ from backend.published.catalogue import OpenSAE
 from backend.published.features import FeatureSummary
 from backend.web.live import Answer, Problem
 
+MAX_SAES = 8
 SHOWN_OF_TOKEN = 24
 SHOWN_OVERALL = 24
 HIDE_CHOICES = (0.01, 0.05, 0.2, 1.0)
@@ -30,21 +33,24 @@ EXAMPLE_PROMPTS = (
 )
 
 
-@dataclass(frozen=True)
-class PromptState:
-    """What the address of a prompt page says."""
+class PromptState(Address):
+    """The query string of the prompt page, and its form."""
 
-    text: str = ""
+    path = "/prompt"
+    always = ("hide",)
+
+    text: str = Field(default="", max_length=10 * MAX_TEXT)
+    """Not in the address when it is stored."""
     p: str = ""
     """Id of the text, where it is stored."""
-    saes: tuple[str, ...] = ()
+    sae: list[str] = Field(default=[], max_length=MAX_SAES)
     """model/name each."""
     chat: bool = False
     rank: Rank = "max"
-    hide: float = 0.2
+    hide: ShortFloat = Field(default=0.2, ge=0, le=1)
     f: str = ""
     """model/sae/index of the feature whose activations colour the tokens."""
-    token: int | None = None
+    token: int | None = Field(default=None, ge=0)
     """Number of the token whose features are listed."""
 
     @property
@@ -52,18 +58,8 @@ class PromptState:
         """Whether the text is too long for an address and not stored."""
         return not self.p and is_long(self.text)
 
-    def changed(self, **changes: object) -> Self:
-        """The same with some of it changed."""
-        return replace(self, **changes)  # type: ignore[arg-type]
-
-    def href(self, **changes: object) -> str:
-        """The address of the same page with some of it changed."""
-        state = self.changed(**changes)
-        pairs: list[tuple[str, object]] = [("p", state.p) if state.p else ("text", state.text)]
-        pairs += [("sae", name) for name in state.saes]
-        pairs += [("chat", 1 if state.chat else ""), ("rank", state.rank if state.rank != "max" else "")]
-        pairs += [("hide", f"{state.hide:g}"), ("f", state.f), ("token", "" if state.token is None else state.token)]
-        return "/prompt?" + urlencode([pair for pair in pairs if pair[1] != ""])
+    def pairs(self) -> list[tuple[str, str]]:
+        return [pair for pair in super().pairs() if not self.p or pair[0] != "text"]
 
 
 @dataclass(frozen=True, slots=True)

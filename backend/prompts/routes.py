@@ -5,23 +5,15 @@ from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from backend.attribution.section import (
-    AttributionDep,
-    AttributionSection,
-    AttributionState,
-    SectionBuilder,
-    explain,
-)
+from backend.attribution.section import AttributionSection, AttributionState, SectionBuilder, explain
 from backend.engine.engine import Engine
 from backend.engine.requests import MAX_TEXT, Prompt
 from backend.exceptions import RefusedError
 from backend.html.page import Link
-from backend.prompts.api import MAX_SAES, PromptsDep, load_text
+from backend.prompts.api import PromptsDep, load_text
 from backend.prompts.page import Focus, PromptResult, PromptState, present, prompt_page_of
-from backend.prompts.ranking import Rank
 from backend.prompts.store import is_long, unix_lines
 from backend.published.catalogue import Library, OpenSAE
 from backend.published.features import get_summaries
@@ -34,24 +26,11 @@ from data.errors import MonosemaError
 router = APIRouter(tags=["live"])
 
 
-class PromptQuery(BaseModel):
-    """The query string of the prompt page, see PromptState, and its form."""
-
-    text: str = Field("", max_length=10 * MAX_TEXT)
-    p: str = ""
-    sae: list[str] = Field([], max_length=MAX_SAES)
-    chat: bool = False
-    rank: Rank = "max"
-    hide: float = Field(0.2, ge=0, le=1)
-    f: str = ""
-    token: int | None = Field(None, ge=0)
-
-
 @router.get("/prompt", include_in_schema=False)
 async def prompt_page(
     request: Request,
-    asked: Annotated[PromptQuery, Query()],
-    output: AttributionDep,
+    output: Annotated[AttributionState, Query()],
+    asked: Annotated[PromptState, Query()],
     engine: EngineDep,
     library: LibraryDep,
     prompts: PromptsDep,
@@ -65,7 +44,7 @@ async def prompt_page(
 @router.post("/prompt", include_in_schema=False)
 async def prompt_form(
     request: Request,
-    asked: Annotated[PromptQuery, Form()],
+    asked: Annotated[PromptState, Form()],
     engine: EngineDep,
     library: LibraryDep,
     prompts: PromptsDep,
@@ -73,12 +52,12 @@ async def prompt_form(
 ) -> Response:
     """Go to the address of what was typed; a long text is stored for it."""
     text = unix_lines(asked.text)
-    state = PromptState(text, "", tuple(asked.sae), asked.chat, asked.rank, asked.hide, asked.f)
+    state = asked.changed(text=text, p="", token=None)
     if len(text) > MAX_TEXT:
         return await _page(request, asked, text, engine, library, settings)
     try:
         if is_long(text):
-            state = state.changed(text="", p=await run_in_threadpool(prompts.save, text))
+            state = state.changed(p=await run_in_threadpool(prompts.save, text))
     except MonosemaError as error:
         return await _page(request, asked, text, engine, library, settings, error)
     return RedirectResponse(state.href(), 303)
@@ -86,7 +65,7 @@ async def prompt_form(
 
 async def _page(
     request: Request,
-    asked: PromptQuery,
+    asked: PromptState,
     text: str,
     engine: Engine,
     library: Library,
@@ -95,9 +74,8 @@ async def _page(
     output: AttributionState = AttributionState(),  # noqa: B008 - it is frozen
 ) -> Response:
     saes, focus = await run_in_threadpool(_prompt_target, library, asked)
-    names = tuple(sae.href[1:] for sae in saes)
     followed = focus[1].name if focus else ""
-    state = PromptState(text, asked.p, names, asked.chat, asked.rank, asked.hide, followed, asked.token)
+    state = asked.changed(text=text, sae=[sae.href[1:] for sae in saes], f=followed)
     if len(text) > MAX_TEXT:
         refused = RefusedError(f"The text has {len(text):,} characters, at most {MAX_TEXT:,} can be read: shorten it.")
 
@@ -131,13 +109,13 @@ async def _read(
     reading = await engine.activations(saes, prompt)
     result = await run_in_threadpool(present, state, saes, reading, focus)
     try:
-        builder = SectionBuilder(state.href(), output, reading.pieces)
+        builder = SectionBuilder(state, output, reading.pieces)
         return _Read(result, await explain(engine, saes, prompt, builder))
     except MonosemaError as error:
         return _Read(result, error=error)
 
 
-def _prompt_target(library: Library, asked: PromptQuery) -> tuple[list[OpenSAE], Focus | None]:
+def _prompt_target(library: Library, asked: PromptState) -> tuple[list[OpenSAE], Focus | None]:
     """The SAEs of a prompt page and the feature it follows, which decides the SAE where none is named."""
     saes = named_saes(library, asked.sae) if asked.sae or not asked.f else []
     if not asked.f:
@@ -150,4 +128,4 @@ def _prompt_target(library: Library, asked: PromptQuery) -> tuple[list[OpenSAE],
 
 def _other_runs(library: Library, current: str, state: PromptState) -> list[Link]:
     runs = [run for run in library.catalogue().runs if run.name != current]
-    return [Link(run.name, state.href(saes=(run.saes[0].href[1:],), f="", token=None)) for run in runs]
+    return [Link(run.name, state.href(sae=[run.saes[0].href[1:]], f="", token=None)) for run in runs]

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
-from urllib.parse import urlencode
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from backend.html.address import Address, ShortFloat
 from backend.html.formats import share
 from backend.html.page import Link, Page
 from backend.html.tokens import level, visible_text
@@ -31,20 +31,22 @@ EXAMPLE = (
 """Positive and negative prompts to start from."""
 
 
-class SearchForm(BaseModel):
+class SearchForm(Address):
     """The form of the page, and its query string."""
+
+    path = "/search"
 
     pos: list[str] = Field([], max_length=2 * MAX_PROMPTS)
     """Positive prompts."""
-    neg: list[str] = Field([], max_length=2 * MAX_PROMPTS)
     pos_p: list[str] = Field([], max_length=MAX_PROMPTS)
     """Ids of stored ones, after those in `pos`."""
+    neg: list[str] = Field([], max_length=2 * MAX_PROMPTS)
     neg_p: list[str] = Field([], max_length=MAX_PROMPTS)
     sae: list[str] = Field([], max_length=16)
     """model/name; without any, all of the run."""
-    at_least: float = Field(Criteria.at_least, ge=0, le=1)
-    at_most: float = Field(Criteria.at_most, ge=0, le=1)
-    hide: float = Field(Criteria.hide, ge=0, le=1)
+    at_least: ShortFloat = Field(Criteria.at_least, ge=0, le=1)
+    at_most: ShortFloat = Field(Criteria.at_most, ge=0, le=1)
+    hide: ShortFloat = Field(Criteria.hide, ge=0, le=1)
     order: Order = "rare"
     chat: bool = False
     topic: str = Field("", max_length=MAX_TOPIC)
@@ -56,6 +58,9 @@ class SearchForm(BaseModel):
     @property
     def criteria(self) -> Criteria:
         return Criteria(self.at_least, self.at_most, self.hide)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        return [("by", "prompts"), *super().pairs()]
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class SearchState:
 
     def with_form(self, **changes: object) -> Self:
         """The same with some of the form changed."""
-        return replace(self, form=self.form.model_copy(update=changes))
+        return replace(self, form=self.form.changed(**changes))
 
     def without(self, step: Step) -> Self:
         """The same without one prompt."""
@@ -94,15 +99,11 @@ class SearchState:
 
     def href(self, **changes: object) -> str:
         """Its address; `edit` is kept only when it is asked for."""
-        form = self.form.model_copy(update={"edit": False, **changes})
-        pairs: list[tuple[str, object]] = [("by", "prompts")]
+        prompts = {}
         for name, entries in (("pos", self.positive), ("neg", self.negative)):
-            pairs += [(name, entry.text) for entry in entries if not entry.id]
-            pairs += [(f"{name}_p", entry.id) for entry in entries if entry.id]
-        pairs += [("sae", name) for name in form.sae]
-        kept = form.model_dump(exclude={"pos", "neg", "pos_p", "neg_p", "sae"}, exclude_defaults=True)
-        kept = {name: f"{value:g}" if isinstance(value, float) else value for name, value in kept.items()}
-        return "/search?" + urlencode(pairs + [(n, 1 if v is True else v) for n, v in kept.items()])
+            prompts[name] = [entry.text for entry in entries if not entry.id]
+            prompts[f"{name}_p"] = [entry.id for entry in entries if entry.id]
+        return self.form.href(**prompts, **{"edit": False, **changes})
 
     @property
     def texts(self) -> list[str]:
@@ -244,7 +245,7 @@ def _said(name: str, value: float) -> str:
 
 def _reads(state: SearchState, entry: Entry, saes: Sequence[str]) -> PromptState:
     text = "" if entry.id else entry.text
-    return PromptState(text, entry.id, tuple(saes), state.form.chat, hide=state.form.hide)
+    return PromptState().changed(text=text, p=entry.id, sae=list(saes), chat=state.form.chat, hide=state.form.hide)
 
 
 def _pip(entry: Entry, value: float) -> Pip:

@@ -271,7 +271,7 @@ def test_links_of_the_page_keep_what_was_chosen(live: TestClient, rank: str) -> 
     asked = {"text": TEXT, "sae": ["tiny/1-relu-64", "tiny/1-relu-256"], "rank": rank, "hide": 0.05, "token": 2}
     result = live.get("/prompt", params=asked).context["result"]
     again = live.get(result.tokens[4].href).context["state"]
-    assert (again.text, again.saes, again.rank, again.hide, again.token) == (TEXT, tuple(asked["sae"]), rank, 0.05, 4)
+    assert (again.text, again.sae, again.rank, again.hide, again.token) == (TEXT, asked["sae"], rank, 0.05, 4)
     assert live.get(result.tokens[2].href).context["state"].token is None
 
 
@@ -337,7 +337,7 @@ def test_the_form_leads_to_the_address_of_what_was_typed(live: TestClient) -> No
     page = live.post("/prompt", data=form)
     assert (page.status_code, len(page.history)) == (200, 1)
     state = page.context["state"]
-    assert (state.text, state.saes, state.rank, state.hide) == ("the\nriver", tuple(form["sae"]), "mean", 0.05)
+    assert (state.text, state.sae, state.rank, state.hide) == ("the\nriver", form["sae"], "mean", 0.05)
     assert "text=the%0Ariver" in str(page.url)
 
 
