@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlencode
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from backend.engine.engine import EngineStatus
 from backend.engine.requests import MAX_FEATURES, Mode, Scope
 from backend.exceptions import RefusedError
+from backend.html.address import Address
 from backend.html.page import Page
 from backend.html.tokens import level, written_text
 from backend.published.catalogue import Library
@@ -34,29 +34,25 @@ MODES: dict[Mode, str] = {
 SCOPES: dict[Scope, str] = {"all": "Every token", "written": "Written tokens only"}
 
 
-class SteerForm(BaseModel):
+class SteerForm(Address):
     """The form of the steering page, and its query string."""
+
+    path = "/steer"
+    always = ("prompt",)
 
     f: list[str] = Field(default=[], max_length=32, description="model/sae/index:strength; an empty one is ignored")
     s: list[str] = Field(default=[], max_length=32, description="strengths of the features in `f`, when changed")
     without: str = Field(default="", max_length=200, description="model/sae/index of a feature in `f` to take out")
+    prompt: str = Field(default="", max_length=MAX_TEXT)
     mode: Mode = "clamp"
     scope: Scope = "all"
     sweep: bool = False
-    prompt: str = Field(default="", max_length=MAX_TEXT)
     chat: bool = False
     temperature: float = Field(default=0.7, ge=0, le=2, allow_inf_nan=False)
     top_p: float = Field(default=0.9, gt=0, le=1, allow_inf_nan=False)
     new_tokens: int = Field(default=48, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
     colour: Colour = "activation"
-
-    def href(self, features: Sequence[str]) -> str:
-        """The address of the form with other features, each model/sae/index:strength."""
-        values: dict[str, object] = {"prompt": self.prompt}
-        values |= self.model_dump(exclude_defaults=True, exclude={"f", "s", "without", "prompt"}, mode="json")
-        words = {name: str(int(value)) if isinstance(value, bool) else value for name, value in values.items()}
-        return "/steer?" + urlencode([*(("f", feature) for feature in features), *words.items()])
 
 
 @dataclass(frozen=True)
@@ -208,11 +204,12 @@ def to_body(form: SteerForm, chips: Sequence[Chip]) -> SteerBody:
 
 
 def _opening_href(one: Opening) -> str:
-    return SteerForm(prompt=one.prompt, temperature=0, new_tokens=one.new_tokens).href([one.chip.argument])
+    return SteerForm(f=[one.chip.argument], prompt=one.prompt, temperature=0, new_tokens=one.new_tokens).href()
 
 
 def _again(result: SteeringResult) -> str:
     form = SteerForm(
+        f=[f"{one.name}:{'off' if one.strength is None else f'{one.strength:g}'}" for one in result.features],
         mode=result.mode,
         scope=result.scope,
         sweep=result.sweep,
@@ -223,9 +220,7 @@ def _again(result: SteeringResult) -> str:
         new_tokens=result.max_new_tokens,
         seed=result.seed,
     )
-    return form.href(
-        [f"{one.name}:{'off' if one.strength is None else f'{one.strength:g}'}" for one in result.features]
-    )
+    return form.href()
 
 
 def _column(row: RowResult, features: Sequence[SteeredFeatureResult]) -> SteerColumn:

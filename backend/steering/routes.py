@@ -31,7 +31,7 @@ async def steer_page(
 ) -> Response:
     """Choose features and strengths, and a prompt."""
     if "prompt" not in form.model_fields_set:
-        form.prompt = START_PROMPT
+        form = form.changed(prompt=START_PROMPT)
     chips, problem = await run_in_threadpool(read_chips, library, form)
     return await _page(request, form, chips, problem, 200)
 
