@@ -9,6 +9,7 @@ from backend.html.page import Page
 from backend.published.cards import RunCard, SAECard, run_card, sae_card
 from backend.published.catalogue import OpenSAE
 from backend.published.features import FeatureSummary
+from backend.splitting.address import CompareState
 from backend.splitting.family import Count, Family, Relative
 from backend.splitting.sizes import by_size
 
@@ -110,7 +111,7 @@ class ComparePage(Page):
 
 def family_href(name: str, threshold: float) -> str:
     """Address of a feature's family."""
-    return f"/compare?f={name}&t={threshold:g}"
+    return CompareState(f=name, t=threshold).href()
 
 
 def compare_page(sae: OpenSAE, family: Family) -> ComparePage:

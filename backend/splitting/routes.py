@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AfterValidator
 
 from backend.exceptions import NotFoundError, RefusedError
 from backend.html.templates import render
@@ -12,24 +11,19 @@ from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.examples import Example
 from backend.published.features import FeatureSummary
 from backend.published.lookup import find_feature
+from backend.splitting.address import START, CompareState, PageNumber, Threshold
 from backend.splitting.family import Relative, get_family
 from backend.splitting.family_page import compare_page
 from backend.splitting.sizes import NewFeatures, Order, by_size, count_new, new_features, num_live, smaller_than
-from backend.splitting.sizes_page import ALL_SMALLER, Chosen, splitting_page
+from backend.splitting.sizes_page import ALL_SMALLER, splitting_page
 from backend.web.dependencies import LibraryDep, RunDep
 
 router = APIRouter(tags=["splitting"])
 
 PER_PAGE = 50
-START = 0.5
-"""Threshold to begin with."""
-
-Threshold = Annotated[
-    float,
-    Query(ge=0, le=1, description="Least cosine of decoder directions that makes a relative; in hundredths."),
-    AfterValidator(lambda value: round(value, 2)),
+ThresholdQuery = Annotated[
+    Threshold, Query(description="Least cosine of decoder directions that makes a relative; in hundredths.")
 ]
-PageNumber = Annotated[int, Query(ge=1, le=100_000)]
 
 
 @dataclass(frozen=True)
@@ -84,7 +78,7 @@ class NewCount:
 
 @router.get("/api/v1/compare")
 def get_relatives(
-    library: LibraryDep, f: Annotated[str, Query(description="model/sae/index")], t: Threshold = START
+    library: LibraryDep, f: Annotated[str, Query(description="model/sae/index")], t: ThresholdQuery = START
 ) -> FamilyAnswer:
     """The relatives of a feature in every SAE of its run: the nearest eight of each, and how many there are."""
     family = get_family(*_feature(library, f), t)
@@ -94,7 +88,7 @@ def get_relatives(
 
 
 @router.get("/api/v1/compare/counts")
-def get_counts(run: RunDep, t: Threshold = START) -> list[NewCount]:
+def get_counts(run: RunDep, t: ThresholdQuery = START) -> list[NewCount]:
     """For each SAE of a run and each other one, the live features that have no relative there."""
     counts_SS, live = count_new(run, t).tolist(), num_live(run)
     pairs = [(sae, other) for sae in by_size(run) for other in by_size(run) if sae is not other]
@@ -109,7 +103,7 @@ def get_new(
     other: Annotated[str, Query(description=f"Name of the other one; `{ALL_SMALLER}` for all smaller ones.")] = (
         ALL_SMALLER
     ),
-    t: Threshold = START,
+    t: ThresholdQuery = START,
     order: Annotated[Order, Query(description="Highest maximum, highest density, or lowest cosine first.")] = "max",
     page: PageNumber = 1,
     per_page: Annotated[int, Query(ge=1, le=200)] = PER_PAGE,
@@ -120,38 +114,29 @@ def get_new(
 
 
 @router.get("/compare", include_in_schema=False)
-def compare(
-    request: Request,
-    library: LibraryDep,
-    f: str = "",
-    run: str | None = None,
-    sae: str = "",
-    other: str = "",
-    order: Order = "max",
-    t: Threshold = START,
-    page: PageNumber = 1,
-) -> Response:
+def compare(request: Request, library: LibraryDep, asked: Annotated[CompareState, Query()]) -> Response:
     """With a feature its family; without one, the counts of a run."""
-    if f.strip():
-        found, index = _feature(library, f)
-        return render(request, "splitting/family.html", compare_page(found, get_family(found, index, t)))
+    if asked.f.strip():
+        found, index = _feature(library, asked.f)
+        return render(request, "splitting/family.html", compare_page(found, get_family(found, index, asked.t)))
     runs = library.catalogue().runs
-    chosen_run = next((one for one in runs if run in (None, "", one.name)), None)
-    if chosen_run is None:
+    run = next((one for one in runs if asked.run in (None, "", one.name)), None)
+    if run is None:
         raise NotFoundError(
-            f"There is no run '{run}' here." if runs else "Nothing is published yet: run `make demo` first."
+            f"There is no run '{asked.run}' here." if runs else "Nothing is published yet: run `make demo` first."
         )
-    chosen = _chosen(chosen_run, sae, other, t, order)
-    result = new_features(chosen.sae, _others(chosen.sae, chosen.other), t, page, PER_PAGE, order)
-    return render(request, "splitting/sizes.html", splitting_page(chosen_run, chosen, result, runs))
+    sae, other = _chosen(run, asked)
+    result = new_features(sae, _others(sae, other), asked.t, asked.page, PER_PAGE, asked.order)
+    state = asked.changed(f="", run=run.name, sae=sae.name, other=other)
+    return render(request, "splitting/sizes.html", splitting_page(sae, state, result, runs))
 
 
-def _chosen(run: OpenRun, sae: str, other: str, threshold: float, order: Order) -> Chosen:
+def _chosen(run: OpenRun, asked: CompareState) -> tuple[OpenSAE, str]:
     """What is listed: the largest SAE against all smaller ones, unless something else is named."""
     ordered = by_size(run)
-    found = _sae(run, sae) if sae else ordered[-1]
-    rest = [one.name for one in ordered if one is not found]
-    return Chosen(threshold, found, other or (ALL_SMALLER if smaller_than(found) or not rest else rest[0]), order)
+    sae = _sae(run, asked.sae) if asked.sae else ordered[-1]
+    rest = [one.name for one in ordered if one is not sae]
+    return sae, asked.other or (ALL_SMALLER if smaller_than(sae) or not rest else rest[0])
 
 
 def _feature(library: LibraryDep, name: str) -> tuple[OpenSAE, int]:

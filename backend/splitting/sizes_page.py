@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from backend.html.address import query
 from backend.html.page import Link, Page, Pager
-from backend.html.templates import query
 from backend.published.cards import RunCard, SAECard, run_card, sae_card
 from backend.published.catalogue import OpenRun, OpenSAE
+from backend.splitting.address import CompareState
 from backend.splitting.sizes import (
     NewFeatures,
     Order,
@@ -83,78 +84,58 @@ class SplittingPage(Page):
     runs: list[Link]
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """What the address of the page says."""
-
-    threshold: float
-    sae: OpenSAE
-    other: str
-    order: Order
-
-
-def splitting_page(run: OpenRun, chosen: Chosen, result: NewFeatures, runs: Sequence[OpenRun]) -> SplittingPage:
-    """The page's context."""
-    threshold = chosen.threshold
-    ordered = by_size(run)
+def splitting_page(sae: OpenSAE, state: CompareState, result: NewFeatures, runs: Sequence[OpenRun]) -> SplittingPage:
+    """The page's context. state: with the run, `sae` and the other one named."""
+    run, ordered = sae.run, by_size(sae.run)
     return SplittingPage(
         run=run_card(run),
-        threshold=threshold,
+        threshold=state.t,
         columns=[sae_card(other) for other in ordered],
-        rows=[_row(sae, ordered, chosen) for sae in ordered],
+        rows=[_row(one, ordered, state) for one in ordered],
         chart=(CHART_WIDTH, CHART_HEIGHT),
-        sae=sae_card(chosen.sae),
-        other=chosen.other,
-        against=f"any of the smaller {', '.join(o.name for o in smaller_than(chosen.sae))}"
-        if chosen.other == ALL_SMALLER
-        else chosen.other,
+        sae=sae_card(sae),
+        other=state.other,
+        against=f"any of the smaller {', '.join(one.name for one in smaller_than(sae))}"
+        if state.other == ALL_SMALLER
+        else state.other,
         result=result,
-        order=chosen.order,
-        orders=[Link(text, _href(chosen, order=name) + "#new", name == chosen.order) for name, text in ORDERS.items()],
-        pager=_pager(chosen, result),
+        order=state.order,
+        orders=[Link(text, state.href(order=name) + "#new", name == state.order) for name, text in ORDERS.items()],
+        pager=Pager.at(result.page, result.per_page, result.total, lambda page: state.href(page=page) + "#new"),
         runs=[Link(f"{r.record.model}, {r.name}", f"/compare{query(run=r.name)}", r is run) for r in runs],
     )
 
 
-def _row(sae: OpenSAE, ordered: Sequence[OpenSAE], chosen: Chosen) -> SizeRow:
+def _row(sae: OpenSAE, ordered: Sequence[OpenSAE], state: CompareState) -> SizeRow:
     live, place = num_live(sae.run)[sae.record.position], sae.record.position
-    counts_SS, counts_SSC = count_new(sae.run, chosen.threshold), distributions(sae.run)
+    counts_SS, counts_SSC = count_new(sae.run, state.t), distributions(sae.run)
     cells: list[Cell | None] = []
     for other in ordered:
         to = other.record.position
-        charts = _chart(counts_SSC[place, to].tolist(), chosen.threshold)
-        cells.append(None if other is sae else _cell(sae, other, int(counts_SS[place, to]), live, charts, chosen))
+        charts = _chart(counts_SSC[place, to].tolist(), state.t)
+        cells.append(None if other is sae else _cell(sae, other, int(counts_SS[place, to]), live, charts, state))
     smaller = smaller_than(sae)
     new = None
     if smaller:
-        count = count_new_in_none(sae, smaller, chosen.threshold)
-        new = _cell(sae, None, count, live, ("", ""), chosen)
+        count = count_new_in_none(sae, smaller, state.t)
+        new = _cell(sae, None, count, live, ("", ""), state)
     return SizeRow(sae_card(sae), live, cells, new)
 
 
-def _cell(sae: OpenSAE, other: OpenSAE | None, count: int, live: int, charts: tuple[str, str], chosen: Chosen) -> Cell:
+def _cell(
+    sae: OpenSAE, other: OpenSAE | None, count: int, live: int, charts: tuple[str, str], state: CompareState
+) -> Cell:
     named = other.name if other else ALL_SMALLER
     return Cell(
         heading=named,
         count=count,
         share=count / max(live, 1),
-        href=_href(chosen, sae=sae.name, other=named) + "#new",
-        current=sae is chosen.sae and named == chosen.other,
+        href=state.href(sae=sae.name, other=named) + "#new",
+        current=(sae.name, named) == (state.sae, state.other),
         below=charts[0],
         above=charts[1],
         smaller=other is None or other.num_features < sae.num_features,
     )
-
-
-def _href(chosen: Chosen, page: int = 1, **changes: str) -> str:
-    """The address of the page with some of it changed."""
-    values = {"sae": chosen.sae.name, "other": chosen.other, "order": chosen.order, **changes}
-    run, threshold = chosen.sae.run.name, f"{chosen.threshold:g}"
-    return "/compare" + query(run=run, t=threshold, **values, page=page if page > 1 else None)
-
-
-def _pager(chosen: Chosen, result: NewFeatures) -> Pager:
-    return Pager.at(result.page, result.per_page, result.total, lambda page: _href(chosen, page) + "#new")
 
 
 def _chart(counts: Sequence[int], threshold: float) -> tuple[str, str]:
