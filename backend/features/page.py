@@ -2,40 +2,33 @@
 
 from dataclasses import dataclass
 from itertools import groupby
-from typing import ClassVar, Literal, cast
+from typing import ClassVar
 
-from pydantic import Field
-
-from backend.html.address import Address
-from backend.html.figures import Bars
+from backend.exceptions import NotFoundError
+from backend.features.links import (
+    TITLES,
+    FeatureState,
+    Tab,
+    context_links,
+    document_steps,
+    embed_html,
+    step_href,
+    tabs,
+)
+from backend.features.neighbourhood import NearGroup, near_groups, neighbourhood
+from backend.html.figures import Bars, activation_bars
+from backend.html.formats import count, number, share
 from backend.html.page import Link, Page
 from backend.html.policies import EMBEDDED
-from backend.html.svg import Place, SmallMap, small_map
-from backend.html.tokens import visible_text
-from backend.published.cards import Metric, SAECard
-from backend.published.catalogue import OpenSAE
-from backend.published.documents import WholeDocument
-from backend.published.examples import Example
-from backend.published.features import Feature
-from backend.published.neighbours import nearest_rows
+from backend.html.svg import SmallMap
+from backend.published.cards import Metric, SAECard, sae_card
+from backend.published.catalogue import OpenRun, OpenSAE
+from backend.published.documents import WholeDocument, whole_document
+from backend.published.examples import Example, get_examples
+from backend.published.features import Feature, get_feature
 from data.artifacts.features import EXAMPLE_KINDS, ExampleKind
 
-Context = Literal["16", "40", "full"]
-CONTEXTS: tuple[Context, ...] = ("16", "40", "full")
-"""Tokens shown either side of the one that made an example; 40 are stored."""
-NEAREST_SHOWN = 6
 EMBEDDED_EXAMPLES = 5
-TITLES: dict[ExampleKind, tuple[str, str]] = {
-    "top": ("Top", "Where it is strongest, at most one example per document."),
-    "bottom": ("Bottom", "Where it is just above zero."),
-    "contrast": (
-        "Contrast",
-        "The same tokens as in the top examples, where it stays lowest: same words, other meaning. "
-        "Ordered by the value before the nonlinearity, which is the number beside each.",
-    ),
-    "interval": ("Intervals", "Examples from five equal bands between zero and its maximum, the highest band first."),
-}
-"""In the order of the tabs."""
 SELDOM: dict[ExampleKind, str] = {
     "top": "it is active in no other document",
     "bottom": "it is active on no other token",
@@ -45,29 +38,6 @@ SELDOM: dict[ExampleKind, str] = {
 assert set(TITLES) == set(EXAMPLE_KINDS)
 
 
-class FeatureState(Address):
-    """The query string of the page."""
-
-    kind: ExampleKind = "top"
-    context: Context = "40"
-    example: int = Field(default=0, ge=0, le=9999)
-    """With context=full: number of the example whose document is shown."""
-    page: int | None = Field(default=None, ge=1, le=1_000_000)
-    """With context=full: page of the document; the one with the example by default."""
-    embed: bool = False
-
-
-@dataclass(frozen=True)
-class Tab:
-    """One kind of examples."""
-
-    title: str
-    href: str
-    current: bool
-    count: int
-    explanation: str
-
-
 @dataclass(frozen=True)
 class ExampleGroup:
     """Examples that stand under one heading."""
@@ -75,42 +45,6 @@ class ExampleGroup:
     heading: str
     """"" for none."""
     examples: list[Example]
-
-
-@dataclass(frozen=True, slots=True)
-class Near:
-    """A feature near the one of the page."""
-
-    cosine: str
-    """Of the two decoder directions, as shown."""
-    index: int
-    title: str
-    href: str
-    x: float | None
-    """On the map; None when it is dead."""
-    y: float | None
-
-
-@dataclass(frozen=True)
-class NearGroup:
-    """The nearest features in one SAE."""
-
-    heading: str
-    series: int
-    nearest: list[Near]
-
-
-def tabs(feature: Feature, view: FeatureState) -> list[Tab]:
-    """The kinds of examples."""
-    return [
-        Tab(title, _first(feature, view, kind=name), name == view.kind, feature.num_examples[name], text)
-        for name, (title, text) in TITLES.items()
-    ]
-
-
-def embed_html(address: str) -> str:
-    """An iframe that shows a feature on another page."""
-    return f'<iframe src="{address}?embed=1" title="A feature" width="640" height="420" loading="lazy"></iframe>'
 
 
 def groups(sae: OpenSAE, feature: Feature, examples: list[Example]) -> list[ExampleGroup]:
@@ -186,26 +120,6 @@ class EmbedPage(Page):
     """The feature's own page."""
 
 
-def context_links(feature: Feature, view: FeatureState) -> list[Link]:
-    """The widths of the context."""
-    names = {"16": "16", "40": "40", "full": "document"}
-    return [
-        Link(names[context], _first(feature, view, context=context), context == view.context) for context in CONTEXTS
-    ]
-
-
-def _first(feature: Feature, view: FeatureState, **changes: str) -> str:
-    """The address of other examples from the first on; of a whole document, at the token that counts."""
-    kind, context = changes.get("kind", view.kind), changes.get("context", view.context)
-    at = "#at" if context == "full" and feature.num_examples[cast(ExampleKind, kind)] else "#examples"
-    return feature.href + view.query(**changes, example=0, page=None) + at
-
-
-def step_href(sae: OpenSAE, index: int, view: FeatureState) -> str | None:
-    """The address of another feature of the SAE, seen in the same way; None when there is none."""
-    return f"{sae.href}/{index}" + view.query(example=0, page=None) if 0 <= index < sae.num_features else None
-
-
 def asked(sae: OpenSAE, what: str) -> int:
     """A number of examples that the recipe asks for."""
     return int(sae.run.record.recipe["examples"][what])
@@ -220,48 +134,79 @@ def score_text(feature: Feature) -> str:
     return f"fits {feature.label_score:.0%} of its strongest examples"
 
 
-def document_steps(feature: Feature, view: FeatureState, document: WholeDocument) -> dict[str, str]:
-    """Addresses beside a whole document, those that are there."""
-    steps = {}
-    if document.example:
-        steps["previous example"] = feature.href + view.query(example=document.example - 1, page=None)
-    if document.example + 1 < feature.num_examples[view.kind]:
-        steps["next example"] = feature.href + view.query(example=document.example + 1, page=None)
-    if document.page > 1:
-        steps["previous page"] = feature.href + view.query(page=document.page - 1)
-    if document.page < document.num_pages:
-        steps["next page"] = feature.href + view.query(page=document.page + 1)
-    return steps
-
-
-def near_groups(sae: OpenSAE, index: int) -> list[NearGroup]:
-    """The nearest features in each SAE, its own first: two reads."""
-    places = nearest_rows(sae, index, NEAREST_SHOWN)
-    rows = [row for pairs in places.values() for row, _ in pairs]
-    columns = sae.run.tables.take("features", rows, ["label", "num_active", "x", "y"]).to_pydict()
-    told = iter(zip(*columns.values(), strict=True))
-    found = []
-    for other in sorted(sae.run.saes, key=lambda other: other.name != sae.name):
-        nearest = []
-        for row, cosine in places[other.name]:
-            label, num_active, x, y = next(told)
-            at = row - other.row(0)
-            title = visible_text(label) or (f"feature {at}" if num_active else "dead feature")
-            nearest.append(Near(f"{cosine:.2f}".replace("-", "−"), at, title, f"{other.href}/{at}", x, y))
-        heading = "In this SAE" if other is sae else f"In {other.name}"
-        found.append(NearGroup(heading, other.record.position, nearest))
-    return found
-
-
-def neighbourhood(sae: OpenSAE, feature: Feature, near: list[NearGroup]) -> SmallMap | None:
-    """The feature and its nearest on the map; None when it is not on it."""
-    if feature.x is None or feature.y is None:
-        return None
-    here = Place(feature.x, feature.y, sae.record.position, feature.title, feature.href)
-    others = [
-        Place(other.x, other.y, group.series, other.title, other.href)
-        for group in near
-        for other in group.nearest
-        if other.x is not None and other.y is not None
+def feature_metrics(run: OpenRun, feature: Feature) -> list[Metric]:
+    """The statistics of one feature."""
+    tokens = count(run.num_tokens)
+    active = Metric(
+        "Active on", f"{count(feature.num_active)} of {tokens} tokens", "Tokens on which its activation is above zero."
+    )
+    if feature.dead:
+        return [active]
+    units = "In units of the residual stream: what it adds along its direction."
+    return [
+        active,
+        Metric("Density", share(feature.density), "The same as a share."),
+        Metric("Maximum", number(feature.max), f"Its highest activation. {units}"),
+        Metric("Mean", number(feature.mean), f"Over the tokens on which it is active. {units}"),
     ]
-    return small_map(here, others)
+
+
+def feature_page_of(sae: OpenSAE, index: int, view: FeatureState, base: str, off: str) -> FeaturePage:
+    """The page's context. base: the server's address; off: why a text cannot be tried, "" when it can.
+
+    Raises NotFoundError when a whole document is asked for that there is not.
+    """
+    feature, examples, document = _texts(sae, index, view)
+    near, links = near_groups(sae, index), context_links(feature, view)
+    place = [link.current for link in links].index(True)
+    return FeaturePage(
+        sae=sae_card(sae),
+        feature=feature,
+        score=score_text(feature),
+        num_tokens=sae.run.num_tokens,
+        previous=step_href(sae, index - 1, view),
+        next=step_href(sae, index + 1, view),
+        metrics=feature_metrics(sae.run, feature),
+        tabs=tabs(feature, view),
+        contexts=links,
+        next_context=links[(place + 1) % len(links)].href,
+        about=TITLES[view.kind][1],
+        shortfall=shortfall(sae, feature, view.kind),
+        groups=groups(sae, feature, examples),
+        document=document,
+        steps=document_steps(feature, view, document) if document else {},
+        in_full=feature.href + view.query(context="full", example=0, page=None),
+        bars=activation_bars(feature.histogram, feature.histogram_edges, feature.max),
+        near=near,
+        map=neighbourhood(sae, feature, near),
+        off=off,
+        embed_html=embed_html(base + feature.href),
+    )
+
+
+def embed_page_of(sae: OpenSAE, index: int, view: FeatureState) -> EmbedPage:
+    """The context of what others may embed."""
+    feature = get_feature(sae, index)
+    width = int(view.context) if view.context != "full" else None
+    return EmbedPage(
+        sae=sae_card(sae),
+        feature=feature,
+        score=score_text(feature),
+        num_tokens=sae.run.num_tokens,
+        about=TITLES[view.kind][1],
+        examples=get_examples(sae, feature, view.kind, width)[:EMBEDDED_EXAMPLES],
+        link=feature.href + view.query(embed=False),
+    )
+
+
+def _texts(sae: OpenSAE, index: int, view: FeatureState) -> tuple[Feature, list[Example], WholeDocument | None]:
+    """The feature with its examples, or with the document of one of them."""
+    feature = get_feature(sae, index)
+    if view.context != "full":
+        return feature, get_examples(sae, feature, view.kind, int(view.context)), None
+    document = whole_document(sae, feature, view.kind, view.example, view.page)
+    if document is None and (view.example or view.page):
+        raise NotFoundError(
+            f"This feature has no such example, or its document no such page: {feature.href} has them all."
+        )
+    return feature, [], document

@@ -5,7 +5,6 @@ from typing import Any
 
 from backend.html.formats import count, number, share
 from backend.published.catalogue import OpenRun, OpenSAE
-from backend.published.features import Feature
 
 METHODS = {"relu": "ReLU with L1", "topk": "TopK", "batchtopk": "BatchTopK"}
 SAE_METRICS = {
@@ -117,23 +116,6 @@ def sae_metrics(sae: OpenSAE) -> list[Metric]:
                 explanation = f"Share of the features that were never active on {count(sae.run.num_tokens)} tokens."
             found.append(Metric(title, text, explanation))
     return found
-
-
-def feature_metrics(run: OpenRun, feature: Feature) -> list[Metric]:
-    """The statistics of one feature."""
-    tokens = count(run.num_tokens)
-    active = Metric(
-        "Active on", f"{count(feature.num_active)} of {tokens} tokens", "Tokens on which its activation is above zero."
-    )
-    if feature.dead:
-        return [active]
-    units = "In units of the residual stream: what it adds along its direction."
-    return [
-        active,
-        Metric("Density", share(feature.density), "The same as a share."),
-        Metric("Maximum", number(feature.max), f"Its highest activation. {units}"),
-        Metric("Mean", number(feature.mean), f"Over the tokens on which it is active. {units}"),
-    ]
 
 
 def recipe_lines(sae: OpenSAE) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from backend.features.page import embed_html
+from backend.features.links import embed_html
 from backend.html.policies import EMBEDDED
 from backend.html.spans import tokens_html
 from backend.html.svg import MAP_HEIGHT, MAP_MARGIN, MAP_WIDTH, Place, small_map

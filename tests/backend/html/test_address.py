@@ -10,7 +10,7 @@ from pydantic import Field
 
 from backend.attribution.example_page import ExampleState
 from backend.attribution.section import AttributionState
-from backend.features.page import FeatureState
+from backend.features.links import FeatureState
 from backend.html.address import Address, EmptyIsNone, PagedAddress, ShortFloat, query
 from backend.map.page import ExploreState
 from backend.prompts.page import PromptState
