@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import import_module
+from threading import Thread
 
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
@@ -114,6 +116,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.engine = Engine(settings)
     app.state.results = Results(engine, settings.max_results)
     app.state.runs = Runs(app.state.engine, app.state.results, settings)
+    # LanceDB is imported beside the first requests and not before them: it takes as long as all the rest.
+    Thread(target=import_module, args=("data.published.lance",)).start()
     yield
     await app.state.runs.stop()
     app.state.engine.stop()

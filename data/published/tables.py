@@ -1,40 +1,32 @@
 """The published tables of one run: written once by `publish`, read by the server.
 
 Rows are found by number (`take`): at any size in microseconds where they lie in an Arrow file (data/published/rows.py),
-else in milliseconds by LanceDB. Lists are filtered and sorted inside LanceDB, which also keeps the indexes that
-`search` asks. Only the vocabulary is read whole.
+else in milliseconds by LanceDB (data/published/lance.py). Lists are filtered and sorted inside LanceDB, which also
+keeps the indexes that `search` asks. Only the vocabulary is read whole.
 """
 
-import errno
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import lancedb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from lancedb.index import FTS, Bitmap, BTree
-from lancedb.query import ColumnOrdering, FullTextOperator, MatchQuery, MultiMatchQuery
-from lancedb.table import Table
 
 from data.artifacts.features import EXAMPLE_KINDS
 from data.published.memory import Memory
 from data.published.rows import RowFile, copying, rows_path
-from data.published.schemas import SEARCH_FIELDS, TOKENS_PER_CHUNK, SearchField, is_feature_row
+from data.published.schemas import TOKENS_PER_CHUNK, SearchField, is_feature_row
 
-os.environ.setdefault("LANCEDB_LOG", "error")  # read on import; it warns of every table that it makes
+if TYPE_CHECKING:
+    from data.published.lance import LanceTables
 
-LANCE_FOLDER = "lance"
 TABLES = ("features", "examples", "documents", "chunks", "vocabulary", "search", "splitting")
 """In LanceDB."""
 ROW_TABLES = ("features", "examples", "neighbours")
 """In Arrow files: the first two are copies, see data/published/rows.py."""
-SEARCH_WEIGHTS: dict[SearchField, float] = {"label": 4.0, "promoted": 2.0, "examples": 1.0}
-"""What a match in each field counts."""
 CHUNKS_REMEMBERED = 1 << 14
 """Chunks of tokens kept in memory: 16 MB."""
 SORTS = ("index", "density", "max", "mean", "label", "label_score", "specificity")
@@ -43,7 +35,7 @@ SORTS = ("index", "density", "max", "mean", "label", "label_score", "specificity
 def write_table(folder: Path, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
     """Write one table of a published folder from a stream of batches; returns its number of rows.
 
-    Raises what `batches` raises, and OSError (ENOSPC) when the disk is full: LanceDB would make a RuntimeError of both.
+    Raises what `batches` raises, and OSError (ENOSPC) when the disk is full.
     """
     assert name in TABLES + ROW_TABLES, f"{name} is not a published table"
     if name in ROW_TABLES:
@@ -51,46 +43,9 @@ def write_table(folder: Path, name: str, schema: pa.Schema, batches: Iterable[pa
         batches = copying(rows_path(folder, name), schema, kept, batches)
     if name not in TABLES:
         return sum(map(len, batches))
-    raised: list[Exception] = []
-    reader = pa.RecordBatchReader.from_batches(schema, _noting(batches, raised))
-    try:
-        table = lancedb.connect(str(folder / LANCE_FOLDER)).create_table(
-            name, data=reader, schema=schema, mode="overwrite"
-        )
-        return int(table.count_rows())
-    except (RuntimeError, OSError) as error:
-        if raised:
-            raise raised[0] from None
-        if f"os error {errno.ENOSPC}" in str(error) or f"os error {errno.EDQUOT}" in str(error):
-            raise OSError(errno.ENOSPC, str(error)) from None
-        raise
+    from data.published.lance import create_table
 
-
-def _noting(batches: Iterable[pa.RecordBatch], raised: list[Exception]) -> Iterator[pa.RecordBatch]:
-    """The same batches; what stops them is kept."""
-    try:
-        yield from batches
-    except Exception as error:
-        raised.append(error)
-        raise
-
-
-def index_search(folder: Path) -> None:
-    """Index table `search` of a published folder: its terms as they stand, and what searches are narrowed by."""
-    table = lancedb.connect(str(folder / LANCE_FOLDER)).open_table("search")
-    as_they_stand = FTS(
-        base_tokenizer="whitespace",
-        lower_case=False,
-        stem=False,
-        remove_stop_words=False,
-        ascii_folding=False,
-        max_token_length=None,
-    )
-    for name in SEARCH_FIELDS:
-        table.create_index(name, config=as_they_stand)
-    table.create_index("sae", config=Bitmap())
-    table.create_index("alive", config=Bitmap())
-    table.create_index("density", config=BTree())
+    return create_table(folder, name, schema, batches)
 
 
 @dataclass(frozen=True)
@@ -101,8 +56,10 @@ class PublishedRun:
     """published/{run}/{key}"""
 
     @cached_property
-    def _tables(self) -> "_Tables":
-        return _Tables(self.folder / LANCE_FOLDER)
+    def _tables(self) -> "LanceTables":
+        from data.published.lance import LanceTables
+
+        return LanceTables(self.folder)
 
     @cached_property
     def _rows(self) -> dict[str, RowFile]:
@@ -126,16 +83,7 @@ class PublishedRun:
             return file.take(rows, names)
         if len(rows) == 0:
             return pa.schema([self._schema(name).field(column) for column in names]).empty_table()
-        row_N = np.asarray(rows, dtype=np.int64)
-        unique = row_N if (np.diff(row_N) > 0).all() else np.unique(row_N)
-        found = self._tables[name].take_offsets(unique.tolist()).select([*names, "_rowoffset"]).to_arrow()
-        assert len(found) == len(unique), f"table {name} lacks rows of {unique.tolist()[:5]}"
-        offset_N = found["_rowoffset"].to_numpy()
-        found = found.drop_columns("_rowoffset")
-        if np.array_equal(offset_N, row_N):
-            return found
-        order = np.argsort(offset_N)
-        return found.take(pa.array(order[np.searchsorted(offset_N[order], row_N)]))
+        return self._tables.take(name, rows, names)
 
     @cached_property
     def width(self) -> int:
@@ -161,11 +109,7 @@ class PublishedRun:
         Features without the value that is sorted by come last in either direction.
         """
         assert sort in SORTS or sort.startswith("cosine_"), f"cannot sort by {sort}"
-        order = [ColumnOrdering(column_name=sort, ascending=not descending)]
-        if sort != "index":
-            order.append(ColumnOrdering(column_name="index", ascending=True))
-        query = self._tables["features"].search().where(where).select(list(columns))
-        return query.order_by(order).limit(limit).offset(offset).to_arrow()
+        return self._tables.sorted_features(where, columns, sort, descending, limit, offset)
 
     def count_features(self, where: str) -> int:
         """How many features satisfy `where`."""
@@ -179,15 +123,7 @@ class PublishedRun:
         `terms` are of data.published.terms and hold no white space; `where` is a condition in SQL on `sae`,
         `alive`, `density`.
         """
-        words, operator = " ".join(terms), FullTextOperator.AND
-        query: MatchQuery | MultiMatchQuery
-        if len(fields) == 1:  # MultiMatchQuery takes two at least
-            query = MatchQuery(words, fields[0], operator=operator)
-        else:
-            weights = [SEARCH_WEIGHTS[name] for name in fields]
-            query = MultiMatchQuery(words, list(fields), boosts=weights, operator=operator)
-        search = self._tables["search"].search(query).select(["row", "_score"]).limit(limit)
-        found = (search.where(where) if where else search).to_arrow()
+        found = self._tables.search(terms, fields, where, limit)
         pairs = zip(found["row"].to_pylist(), found["_score"].to_pylist(), strict=True)
         return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
 
@@ -249,15 +185,3 @@ class PublishedRun:
     def vocabulary(self) -> list[bytes]:
         """The bytes of every token by id."""
         return cast(list[bytes], self._tables["vocabulary"].to_arrow()["text"].to_pylist())
-
-
-class _Tables(dict[str, Table]):
-    """The tables of a folder by name, each opened when it is first asked for."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self._connection = lancedb.connect(str(folder))
-
-    def __missing__(self, name: str) -> Table:
-        table = self[name] = self._connection.open_table(name)
-        return table

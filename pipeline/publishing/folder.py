@@ -11,9 +11,10 @@ from typing import Any
 from data import CONTRACT_VERSION, __version__
 from data.artifacts.features import CURVE_FILE, METRICS_FILE, RESPONSES_FILE
 from data.manifests import Manifest, hash_folder, write_manifest
+from data.published.lance import index_search
 from data.published.maps import MAP_FOLDER, write_map
 from data.published.state import ROWS_FILE, SAES_FOLDER, Rows
-from data.published.tables import PublishedRun, index_search, write_table
+from data.published.tables import PublishedRun, write_table
 from pipeline.fetching.local import model_folder
 from pipeline.influence.candidates import find_showpieces
 from pipeline.models.sae import HEADER_FILE, WEIGHTS_FILE, load_header

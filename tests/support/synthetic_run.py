@@ -26,6 +26,7 @@ from data import CONTRACT_VERSION
 from data.artifacts.features import EXAMPLE_KINDS, HISTOGRAM_BINS, cosine_column, neighbours_schema
 from data.layout import StorePaths
 from data.manifests import digest
+from data.published.lance import index_search
 from data.published.maps import MAP_FOLDER, world_of, write_map
 from data.published.schemas import (
     CHUNKS,
@@ -38,7 +39,7 @@ from data.published.schemas import (
     splitting_schema,
 )
 from data.published.state import ROWS_FILE, SAES_FOLDER, make_visible
-from data.published.tables import index_search, write_table
+from data.published.tables import write_table
 from data.published.terms import terms
 from pipeline.models.sae import SAE, SAEHeader
 from pipeline.publishing.searchable import TOKENS_AROUND

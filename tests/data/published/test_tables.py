@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from data.artifacts.features import COSINE_BINS, HISTOGRAM_BINS, histogram_edges, neighbours_schema
+from data.published.lance import LANCE_FOLDER, index_search
 from data.published.schemas import (
     CHUNKS,
     PUBLISHED_DOCUMENTS,
@@ -16,7 +17,7 @@ from data.published.schemas import (
     features_schema,
     splitting_schema,
 )
-from data.published.tables import LANCE_FOLDER, PublishedRun, index_search, write_table
+from data.published.tables import PublishedRun, write_table
 from data.published.terms import terms
 
 NUM_FEATURES = 300

@@ -6,13 +6,14 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, MetaData, Table, create_engine, func, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from data.errors import ContractError, StorageError
 from data.layout import StorePaths
-from data.sql.database import MIGRATIONS, connect, database_url, prepare
+from data.sql.database import MIGRATIONS, connect, database_url, newest_revision, prepare, revision_of
 from data.sql.records import Base, ListEntryRecord, ListRecord, PublishedRunRecord, SAERecord
 
 
@@ -42,6 +43,13 @@ def test_preparing_twice_changes_nothing(engine: Engine) -> None:
     before = inspect(engine).get_table_names()
     prepare(engine)
     assert inspect(engine).get_table_names() == before
+
+
+def test_the_newest_revision_is_where_the_migrations_end(engine: Engine) -> None:
+    assert newest_revision() == ScriptDirectory(str(MIGRATIONS)).get_current_head() == revision_of(engine)
+    new = create_engine("sqlite://")
+    assert revision_of(new) is None
+    new.dispose()
 
 
 def test_saes_come_in_order_and_go_with_their_run(engine: Engine) -> None:

@@ -25,7 +25,7 @@ from data.published.terms import terms
 from data.sql.database import connect, database_url
 from data.sql.records import ListRecord, PublishedRunRecord, SAERecord
 from pipeline.doctor.doctor import run_doctor
-from pipeline.publishing import tables
+from pipeline.publishing import folder, tables
 from pipeline.publishing.folder import finite, thin
 from pipeline.publishing.searchable import NUM_TEXTS
 from pipeline.stages import publish
@@ -178,11 +178,11 @@ def test_a_publish_that_fails_leaves_the_earlier_state(store: StorePaths, monkey
     def fail(*args: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(publish, "write_table", fail)
+    monkeypatch.setattr(folder, "write_table", fail)
     with pytest.raises(Exception, match="the disk is full"):
         publish.run(fake_recipe(evaluate={"max_cross_entropy_tokens": 7}), store.run("fake"))
     assert open_published(store).manifest == before.manifest
-    monkeypatch.setattr(publish, "write_table", write_table)
+    monkeypatch.setattr(folder, "write_table", write_table)
     publish.run(fake_recipe(evaluate={"max_cross_entropy_tokens": 7}), store.run("fake"))
     assert open_published(store).record.key != before.record.key
 

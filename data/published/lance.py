@@ -1,0 +1,119 @@
+"""LanceDB's share of the published tables: rows by number, lists that it filters and sorts, and the search index.
+
+Importing LanceDB takes longer than all the rest of the server: data/published/tables.py does it where a table is first
+asked for.
+"""
+
+import errno
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+os.environ.setdefault("LANCEDB_LOG", "error")  # read on import; it warns of every table that it makes
+
+import lancedb
+import numpy as np
+import pyarrow as pa
+from lancedb.index import FTS, Bitmap, BTree
+from lancedb.query import ColumnOrdering, FullTextOperator, MatchQuery, MultiMatchQuery
+from lancedb.table import Table
+
+from data.published.schemas import SEARCH_FIELDS, SearchField
+
+LANCE_FOLDER = "lance"
+SEARCH_WEIGHTS: dict[SearchField, float] = {"label": 4.0, "promoted": 2.0, "examples": 1.0}
+"""What a match in each field counts."""
+
+
+def create_table(folder: Path, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write one table of a published folder from a stream of batches; returns its number of rows.
+
+    Raises what `batches` raises, and OSError (ENOSPC) when the disk is full: LanceDB would make a RuntimeError of both.
+    """
+    raised: list[Exception] = []
+    reader = pa.RecordBatchReader.from_batches(schema, _noting(batches, raised))
+    try:
+        table = lancedb.connect(str(folder / LANCE_FOLDER)).create_table(
+            name, data=reader, schema=schema, mode="overwrite"
+        )
+        return int(table.count_rows())
+    except (RuntimeError, OSError) as error:
+        if raised:
+            raise raised[0] from None
+        if f"os error {errno.ENOSPC}" in str(error) or f"os error {errno.EDQUOT}" in str(error):
+            raise OSError(errno.ENOSPC, str(error)) from None
+        raise
+
+
+def _noting(batches: Iterable[pa.RecordBatch], raised: list[Exception]) -> Iterator[pa.RecordBatch]:
+    """The same batches; what stops them is kept."""
+    try:
+        yield from batches
+    except Exception as error:
+        raised.append(error)
+        raise
+
+
+def index_search(folder: Path) -> None:
+    """Index table `search` of a published folder: its terms as they stand, and what searches are narrowed by."""
+    table = lancedb.connect(str(folder / LANCE_FOLDER)).open_table("search")
+    as_they_stand = FTS(
+        base_tokenizer="whitespace",
+        lower_case=False,
+        stem=False,
+        remove_stop_words=False,
+        ascii_folding=False,
+        max_token_length=None,
+    )
+    for name in SEARCH_FIELDS:
+        table.create_index(name, config=as_they_stand)
+    table.create_index("sae", config=Bitmap())
+    table.create_index("alive", config=Bitmap())
+    table.create_index("density", config=BTree())
+
+
+class LanceTables(dict[str, Table]):
+    """The tables of a published folder by name, each opened when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._connection = lancedb.connect(str(folder / LANCE_FOLDER))
+
+    def __missing__(self, name: str) -> Table:
+        table = self[name] = self._connection.open_table(name)
+        return table
+
+    def take(self, name: str, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
+        """Rows of a table by number, in the order asked for; a number may come twice."""
+        row_N = np.asarray(rows, dtype=np.int64)
+        unique = row_N if (np.diff(row_N) > 0).all() else np.unique(row_N)
+        found = self[name].take_offsets(unique.tolist()).select([*columns, "_rowoffset"]).to_arrow()
+        assert len(found) == len(unique), f"table {name} lacks rows of {unique.tolist()[:5]}"
+        offset_N = found["_rowoffset"].to_numpy()
+        found = found.drop_columns("_rowoffset")
+        if np.array_equal(offset_N, row_N):
+            return found
+        order = np.argsort(offset_N)
+        return found.take(pa.array(order[np.searchsorted(offset_N[order], row_N)]))
+
+    def sorted_features(
+        self, where: str, columns: Sequence[str], sort: str, descending: bool, limit: int, offset: int
+    ) -> pa.Table:
+        """Features that satisfy a condition in SQL, sorted; ties by index, those without a value last."""
+        order = [ColumnOrdering(column_name=sort, ascending=not descending)]
+        if sort != "index":
+            order.append(ColumnOrdering(column_name="index", ascending=True))
+        query = self["features"].search().where(where).select(list(columns))
+        return query.order_by(order).limit(limit).offset(offset).to_arrow()
+
+    def search(self, terms: Sequence[str], fields: Sequence[SearchField], where: str | None, limit: int) -> pa.Table:
+        """`row` and `_score` (BM25) of the features that have all terms in one of the fields."""
+        words, operator = " ".join(terms), FullTextOperator.AND
+        query: MatchQuery | MultiMatchQuery
+        if len(fields) == 1:  # MultiMatchQuery takes two at least
+            query = MatchQuery(words, fields[0], operator=operator)
+        else:
+            weights = [SEARCH_WEIGHTS[name] for name in fields]
+            query = MultiMatchQuery(words, list(fields), boosts=weights, operator=operator)
+        search = self["search"].search(query).select(["row", "_score"]).limit(limit)
+        return (search.where(where) if where else search).to_arrow()
