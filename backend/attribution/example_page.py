@@ -37,7 +37,6 @@ class ExamplePage(Page):
     example: StoredExample
     readings: list[Link]
     """Of this example."""
-    reading: Reading
     off: str
     """Why the model cannot be asked; "" when it can."""
     problem: str
@@ -63,7 +62,6 @@ def example_page(
         sae=sae,
         example=example,
         readings=[Link(title, links[one], one == reading) for one, title in TITLES.items()],
-        reading=reading,
         off=answer.off,
         problem=str(answer.error or ""),
         causes=answer.result if isinstance(answer.result, Causes) else None,
