@@ -2,12 +2,12 @@ from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
-from starlette.middleware.gzip import GZipMiddleware
 
 from backend.app import create_app
 from backend.published.catalogue import Catalogue, OpenSAE
 from backend.settings import Settings
 from data.layout import StorePaths
+from tests.support.pages import app_with_contexts
 
 
 @pytest.fixture(scope="session")
@@ -18,10 +18,8 @@ def client(published_store: StorePaths) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="session")
 def pages(published_store: StorePaths) -> Iterator[TestClient]:
-    """A client whose answers have `template` and `context`, which GZipMiddleware does not let pass."""
-    app = create_app(Settings(store=published_store.root, live=False))
-    app.user_middleware = [layer for layer in app.user_middleware if layer.cls is not GZipMiddleware]
-    with TestClient(app) as client:
+    """A client whose answers have `template` and `context`."""
+    with TestClient(app_with_contexts(Settings(store=published_store.root, live=False))) as client:
         yield client
 
 

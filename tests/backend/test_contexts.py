@@ -1,4 +1,4 @@
-"""Every page: one class of what it shows, all of which its template uses, and nothing else is handed to the template."""
+"""Every page: one class of what it shows, all of it used by its template, and nothing else handed to that."""
 
 import importlib
 import pkgutil
@@ -27,7 +27,7 @@ from backend.steering.page import ResultPage, SteerPage
 from backend.web.docs import DocsPage
 from backend.web.problems import ErrorPage
 from data.layout import StorePaths
-from tests.support.pages import app_with_contexts, variables
+from tests.support.pages import app_with_contexts, check_nothing_inline, variables
 from tests.support.steering import copied_database
 
 FEATURE = "tiny/1-relu-64/3"
@@ -108,3 +108,4 @@ def test_a_page_shows_what_its_class_declares_and_nothing_else(
     assert answer.context.keys() == declared | HANDED_TO_ALL
     assert declared <= variables(template), f"{template} does not use {declared - variables(template)}"
     assert answer.headers["content-security-policy"] == kind.policy
+    check_nothing_inline(answer.text)

@@ -1,13 +1,16 @@
 """Tiny random models and SAEs, made on the spot."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE, Nonlinearity, SAEHeader
+from pipeline.models.steering import Clamp
 
 WIDTH = 32
 CHAT_TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant: "
@@ -80,3 +83,31 @@ def save_tiny_model(folder: Path) -> None:
     """A model folder as `fetch` leaves it, weights in float32."""
     tiny_llama().save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
+
+
+def reference_logits(
+    tokens: Sequence[int], clamps: Sequence[Clamp], sink_norm: float, seen: list[Tensor], start: int = 1
+) -> Tensor:
+    """Logits [L, V] of transformers with the formula written out at every position from `start`, one by one."""
+    language_model = tiny_language_model()
+
+    def hook(module: object, inputs: object, output: Tensor) -> Tensor:
+        seen.append(output)
+        changed = output.clone()
+        for position in range(max(start, 1), output.shape[1]):
+            x = output[0, position]
+            if x.norm() > sink_norm:
+                continue
+            for clamp in clamps:
+                if clamp.value is None:
+                    continue
+                f = clamp.sae.encode(x[None])[0, clamp.feature]
+                change = {"clamp": clamp.value - f, "add": clamp.value, "ablate": -f}[clamp.mode]
+                changed[0, position] += change * clamp.sae.W_dec_FD[clamp.feature]
+        return changed
+
+    handle = language_model.layers[1].register_forward_hook(hook)
+    with torch.no_grad():
+        logits = language_model.model(input_ids=torch.tensor([list(tokens)]), use_cache=False).logits[0]
+    handle.remove()
+    return logits

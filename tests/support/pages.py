@@ -33,6 +33,18 @@ class Page(HTMLParser):
         return {a["href"] or "" for tag, a in self.elements if tag == "a" and "href" in a}
 
 
+def check_nothing_inline(html: str) -> None:
+    """A page has no script, style or handler of its own, and loads nothing from elsewhere."""
+    for tag, attributes in Page(html).elements:
+        assert not any(name.startswith("on") or name == "style" for name in attributes), (tag, attributes)
+        assert tag != "style"
+        for name in ("src", "href", "action"):
+            address = attributes.get(name) or ""
+            assert not (address.startswith(("http", "//", "javascript:", "data:")) and tag != "a"), (tag, address)
+        if tag == "script":
+            assert "src" in attributes or attributes.get("type") == "application/json"
+
+
 def app_with_contexts(settings: Settings) -> FastAPI:
     """An app whose answers have `template` and `context`, which GZipMiddleware does not let pass."""
     app = create_app(settings)

@@ -164,3 +164,15 @@ def brake(monkeypatch: pytest.MonkeyPatch, at: int = 1) -> Iterator[Brake]:
             yield brake
         finally:
             brake.let_go.set()
+
+
+def form(**changes: Any) -> dict[str, Any]:
+    """The fields of the page's form, all of which can be done."""
+    return {
+        "f": [f"{FEATURE}:4", ""],
+        "s": ["3"],
+        "prompt": "the river",
+        "new_tokens": "5",
+        "temperature": "0",
+        **changes,
+    }

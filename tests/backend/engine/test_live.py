@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from fastapi.testclient import TestClient
-from starlette.middleware.gzip import GZipMiddleware
 
 from backend.app import create_app
 from backend.settings import Settings
@@ -16,6 +15,7 @@ from data.layout import StorePaths
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
+from tests.support.pages import app_with_contexts
 
 TEXT = "the river of <script>alert(1)</script> University\ncafé 😀"
 FEATURE = "tiny/1-relu-64/3"
@@ -23,8 +23,7 @@ FEATURE = "tiny/1-relu-64/3"
 
 @pytest.fixture(scope="module")
 def live(published_store: StorePaths) -> Iterator[TestClient]:
-    app = create_app(Settings(store=published_store.root, max_prompt_tokens=100, max_new_tokens=24))
-    app.user_middleware = [layer for layer in app.user_middleware if layer.cls is not GZipMiddleware]
+    app = app_with_contexts(Settings(store=published_store.root, max_prompt_tokens=100, max_new_tokens=24))
     with TestClient(app) as client:
         yield client
 

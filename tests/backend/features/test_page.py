@@ -14,8 +14,8 @@ from backend.published.examples import get_examples
 from backend.published.features import get_feature
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import EXAMPLE_KINDS
-from tests.backend.test_pages import Page
 from tests.support.fake_run import DEAD, MARKED, WINDOW
+from tests.support.pages import Page
 
 FEATURE = "/tiny/1-relu-64/3"
 

@@ -14,7 +14,7 @@ from backend.published.showpieces import showpieces
 from backend.settings import Settings
 from data.layout import StorePaths
 from data.sql.records import SAERecord
-from tests.backend.test_pages import Page
+from tests.support.pages import Page
 
 
 def with_metrics(sae: OpenSAE, **metrics: float) -> OpenSAE:

@@ -11,8 +11,8 @@ from backend.lists import files as list_files
 from backend.lists.entries import MAX_ENTRIES, MAX_TEXT, Entry, make_draft
 from backend.lists.files import FORMATS, Row, guard, unguard
 from backend.web.middleware import MAX_BODY
-from tests.backend.lists.test_lists import API, GONE, HOSTILE_NOTES
-from tests.backend.test_pages import Page
+from tests.support.lists import API, GONE, HOSTILE_NOTES
+from tests.support.pages import Page
 
 
 def rows_of(draft: list_files.Draft) -> list[Row]:

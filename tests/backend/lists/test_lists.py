@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import fields
 from html.parser import HTMLParser
 
 import pytest
@@ -14,24 +13,17 @@ from sqlalchemy.orm import Session
 
 from backend.app import create_app
 from backend.exceptions import RefusedError
-from backend.lists import page as list_pages
 from backend.lists.entries import MAX_ENTRIES, MAX_NOTE, MAX_TEXT, Entry, make_draft
 from backend.lists.files import FORMATS
 from backend.lists.store import ListStore
 from backend.settings import Settings
 from data.layout import StorePaths
 from data.sql.records import ListEntryRecord, ListRecord
-from tests.backend.test_pages import Page, source
 from tests.support.fake_run import DEAD, MARKED, publish_run
+from tests.support.lists import API, GONE, HOSTILE_NOTES
+from tests.support.pages import Page
 
-API = "/api/v1/lists"
 FEATURES = ["tiny/1-relu-64/3", "tiny/1-relu-256/9", f"tiny/1-relu-64/{MARKED}", f"tiny/1-relu-64/{DEAD}"]
-GONE = "tiny/9-relu-1024/7"
-HOSTILE_NOTES = [
-    '=HYPERLINK("x")', "'=1", "''@x", "'tis", "+1", "-1", "@a", "\tcell", "\nline", "＝1", "</textarea>",
-    "<script>alert(1)</script>", 'a,b;"c"\nd', "\u202egnp.exe", "😀 שלום", "\x1b[31m", "x" * MAX_NOTE, " ", "",
-    "{{7*7}}", "null",
-]  # fmt: skip
 
 
 @pytest.fixture
@@ -142,28 +134,6 @@ def test_a_list_never_grows_beyond_its_limits(client, made):
 
 
 # ---- pages
-
-
-PAGES = {
-    "/lists": ("lists/lists.html", list_pages.ListsPage),
-    f"/lists/new?f={FEATURES[0]}": ("lists/new.html", list_pages.NewListPage),
-    "/lists/{id}": ("lists/list.html", list_pages.ListPage),
-    "/lists/{id}/edit?key={secret}": ("lists/edit.html", list_pages.ListEditPage),
-}
-
-
-@pytest.mark.parametrize("path", PAGES)
-def test_pages_use_what_they_declare_and_nothing_inline(pages, made, path):
-    template, context = PAGES[path]
-    answer = pages.get(path.format(**made))
-    assert answer.template.name == template
-    code = " ".join(re.findall(r"{[{%].*?[%}]}", source(template), re.DOTALL))
-    for field in [f.name for f in fields(context)]:
-        assert field in answer.context
-        assert re.search(rf"\b{field}\b", code), f"{template} does not use {field}"
-    for tag, attributes in Page(answer.text).elements:
-        assert not any(name.startswith("on") or name == "style" for name in attributes), (tag, attributes)
-        assert tag != "script" or "src" in attributes
 
 
 def test_a_list_is_made_by_its_form_and_edited_behind_a_secret_link(client):

@@ -12,12 +12,10 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 from sqlalchemy import create_engine
-from starlette.middleware.gzip import GZipMiddleware
 
 from backend.app import create_app
 from backend.engine.requests import clean
 from backend.exceptions import BusyError, StoreFullError, TooManyError
-from backend.prompts.page import PromptPage
 from backend.prompts.ranking import Activity, gather, rank
 from backend.prompts.store import LONG, StoredPrompts, is_long
 from backend.settings import Settings
@@ -28,8 +26,8 @@ from data.sql.database import connect
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
-from tests.backend.test_pages import source
 from tests.support.fake_run import MARKED
+from tests.support.pages import app_with_contexts
 
 TEXT = "the river of <script>alert(1)</script> University\ncafé 😀"
 FEATURE = "tiny/1-relu-64/3"
@@ -63,8 +61,7 @@ def chat_store(published_store: StorePaths, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def live(chat_store: StorePaths) -> Iterator[TestClient]:
-    app = create_app(Settings(store=chat_store.root, max_prompt_tokens=100))
-    app.user_middleware = [layer for layer in app.user_middleware if layer.cls is not GZipMiddleware]
+    app = app_with_contexts(Settings(store=chat_store.root, max_prompt_tokens=100))
     with TestClient(app) as client:
         yield client
 
@@ -255,15 +252,6 @@ def test_a_prompt_that_is_refused_is_answered_on_the_page(live: TestClient) -> N
     assert page.status_code == 422
     assert "at most 100" in page.text
     assert 'id="reading"' in page.text
-
-
-@pytest.mark.parametrize("query", [{}, {"text": TEXT, "token": 2, "f": FEATURE}, {"text": "a" * 300}])
-def test_every_field_of_the_context_is_there_and_used(live: TestClient, query: dict[str, Any]) -> None:
-    answer = live.get("/prompt", params=query)
-    code = " ".join(re.findall(r"{[{%].*?[%}]}", source("prompts/prompt.html"), re.DOTALL))
-    for field in fields(PromptPage):
-        assert field.name in answer.context
-        assert re.search(rf"\b{field.name}\b", code)
 
 
 @pytest.mark.parametrize("rank", ["max", "mean", "last", "rare"])

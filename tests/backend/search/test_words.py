@@ -7,8 +7,8 @@ from backend.published import search as search_module
 from backend.published.search import WordSearch, mark, matching_rows, search
 from data.published.schemas import SEARCH_FIELDS
 from data.published.terms import query_words, words
-from tests.backend.test_pages import Page
 from tests.support.fake_run import DEAD, HOSTILE, MARKED
+from tests.support.pages import Page
 
 HOSTILE_QUERIES = [
     *HOSTILE, '"', '"unbalanced', "'", "''", "a' OR 1=1 --", "*", "?", "%", "_", "\\", "a\\", "(", ")", "[a", "NOT a",

@@ -1,28 +1,22 @@
-import re
 from collections.abc import Iterator
-from dataclasses import fields
 
 import numpy as np
 import pytest
 import torch
 from fastapi.testclient import TestClient
-from starlette.middleware.gzip import GZipMiddleware
 from torch import Tensor
 
-from backend.app import create_app
 from backend.published.catalogue import OpenRun
 from backend.settings import Settings
 from backend.splitting import family_page, sizes_page
 from backend.splitting.family import SHOWN, get_family, lay_out
-from backend.splitting.family_page import ComparePage
 from backend.splitting.sizes import by_size, count_new, distributions, means, num_live
-from backend.splitting.sizes_page import SplittingPage
 from data.artifacts.features import COSINE_BINS
 from data.layout import StorePaths
 from data.published.tables import PublishedRun
 from pipeline.recipe import SAEConfig
-from tests.backend.test_pages import Page, source
 from tests.support.fake_run import DEAD, MARKED, WIDTH, FakeRun, fake_recipe
+from tests.support.pages import Page, app_with_contexts
 
 API = "/api/v1/compare"
 PARENT, CHILDREN, LONELY = 9, (20, 21), 40
@@ -53,8 +47,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A server of the planted run, whose answers have `context`."""
     store = StorePaths(tmp_path_factory.mktemp("planted") / "store")
     PlantedRun(fake_recipe("planted", "tiny"), store.run("planted")).publish()
-    app = create_app(Settings(store=store.root, live=False))
-    app.user_middleware = [layer for layer in app.user_middleware if layer.cls is not GZipMiddleware]
+    app = app_with_contexts(Settings(store=store.root, live=False))
     with TestClient(app) as client:
         yield client
 
@@ -258,26 +251,6 @@ def test_the_page_lists_what_is_new_in_the_order_that_is_asked_for(client, order
         order, lambda new: new.cosine
     )
     assert [key(new) for new in page] == sorted(map(key, page))
-
-
-PAGES = {
-    f"/compare?f=tiny/1-relu-256/{CHILDREN[0]}": ("splitting/family.html", ComparePage),
-    "/compare": ("splitting/sizes.html", SplittingPage),
-}
-
-
-@pytest.mark.parametrize("path", PAGES)
-def test_pages_use_what_they_declare_and_nothing_inline(client, path):
-    template, context = PAGES[path]
-    answer = client.get(path)
-    assert answer.template.name == template
-    code = " ".join(re.findall(r"{[{%].*?[%}]}", source(template), re.DOTALL))
-    for field in fields(context):
-        assert field.name in answer.context
-        assert re.search(rf"\b{field.name}\b", code), f"{template} does not use {field.name}"
-    for tag, attributes in Page(answer.text).elements:
-        assert not any(name.startswith("on") or name == "style" for name in attributes), (tag, attributes)
-        assert tag != "script" or "src" in attributes
 
 
 def test_a_page_draws_every_member_in_its_panel_and_in_the_tree(client):

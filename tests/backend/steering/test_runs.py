@@ -1,81 +1,22 @@
-"""Runs and results of steering over HTTP: leaving, coming back, stopping, limits, and what stays."""
+"""Runs of steering over HTTP: leaving, coming back, stopping, limits."""
 
-import re
-from collections.abc import Iterator
-from dataclasses import fields
-from html import unescape
-from typing import Any
-
-import httpx
 import pytest
-from sqlalchemy import text as sql
 
 from backend.exceptions import EngineOffError
 from backend.published.catalogue import OpenSAE
 from backend.settings import Settings
-from backend.steering.page import ResultPage, SteerPage
-from backend.web.clients import COOKIE
 from backend.web.problems import OURS
-from data.layout import StorePaths
-from data.sql.database import connect
-from tests.backend.test_pages import source
-from tests.support.fake_run import DEAD
 from tests.support.steering import (
-    FEATURE,
     SECONDS,
     Server,
     brake,
-    copied_database,
     events_of,
+    form,
     ids,
     steering_server,
     tokens_of,
     waiting,
 )
-
-HOSTILE = "the <script>alert(1)</script> river\u202e of\x00 </q>"
-
-
-@pytest.fixture(scope="module")
-def settings(published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    url = copied_database(published_store, tmp_path_factory.mktemp("runs"))
-    return Settings(
-        store=published_store.root, database_url=url, live_grace_seconds=SECONDS, live_per_address=4, max_new_tokens=24
-    )
-
-
-@pytest.fixture(scope="module")
-def server(settings: Settings) -> Iterator[Server]:
-    with steering_server(settings) as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _forget(server: Server) -> None:
-    server.forget()
-
-
-def form(**changes: Any) -> dict[str, Any]:
-    return {
-        "f": [f"{FEATURE}:4", ""],
-        "s": ["3"],
-        "prompt": "the river",
-        "new_tokens": "5",
-        "temperature": "0",
-        **changes,
-    }
-
-
-@pytest.mark.parametrize(
-    ("template", "context"), [("steering/steer.html", SteerPage), ("steering/result.html", ResultPage)]
-)
-def test_a_page_uses_every_field_that_its_context_declares(template: str, context: type) -> None:
-    code = " ".join(re.findall(r"{[{%].*?[%}]}", source(template), re.DOTALL))
-    for field in fields(context):
-        assert re.search(rf"\b{field.name}\b", code), f"{template} does not use {field.name}"
-
-
-# ---- leaving, coming back, stopping
 
 
 def test_who_loses_the_connection_goes_on_where_it_broke(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,9 +121,6 @@ def test_a_failure_in_mid_batch_ends_all_that_are_in_it_and_no_other(
     assert server.steer(seed=8)[-1][1] == "done"
 
 
-# ---- limits
-
-
 def test_one_runs_one_waits_and_a_third_is_told_to_wait(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with brake(monkeypatch) as held, server.open("me", max_new_tokens=2) as running:
         assert held.reached.wait(SECONDS)
@@ -282,170 +220,3 @@ def test_the_state_of_the_engine_is_told(server: Server) -> None:
     assert found["saes"]["1-relu-64"] == 8 * 64 * 32
     assert found["sae_limit"] == 4_000_000_000
     assert "4.0 GB" in server.http.get("/steer").text
-
-
-def test_visitors_get_a_cookie_once(server: Server) -> None:
-    first = httpx.get(f"{server.address}/steer")
-    assert first.cookies[COOKIE]
-    again = httpx.get(f"{server.address}/steer", cookies=dict(first.cookies))
-    assert COOKIE not in again.cookies
-
-
-# ---- what stays
-
-
-def test_the_form_leads_to_a_result_that_says_everything(server: Server) -> None:
-    answer = server.http.post("/steer", data=form(prompt=HOSTILE, mode="add", scope="written", seed="3", chat=""))
-    assert answer.status_code == 303
-    address = answer.headers["location"]
-    events = server.steer(
-        features=[{"feature": FEATURE, "strength": 3}], max_new_tokens=5, prompt=HOSTILE, mode="add", scope="written",
-        seed=3, top_p=0.9,
-    )  # fmt: skip
-    assert events[-1][2] == {**events[-1][2], "result": address, "stored": True}
-    kept = server.http.get(f"{address}.json").json()
-    for row in range(2):
-        assert [token["token"] for token in kept["rows"][row]["tokens"]] == ids(events, row)
-        assert [token["probability"] for token in kept["rows"][row]["tokens"]] == [
-            data["probability"] for data in tokens_of(events, row)
-        ]
-    assert kept["prompt"] == HOSTILE
-    assert (kept["mode"], kept["scope"], kept["seed"], kept["model"], kept["run"]) == (
-        "add",
-        "written",
-        3,
-        "tiny",
-        "fake",
-    )
-    feature = kept["features"][0]
-    assert feature["name"] == FEATURE
-    assert feature["value"] == pytest.approx(3 * feature["max"])
-    page = server.http.get(address).text
-    assert "<script>alert" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert "\u202e of" not in page.partition("<h2>")[2].partition("</section>")[0], "a mark turns the text around"
-    assert f"/{FEATURE}" in page
-    given = [data for row in range(2) for data in tokens_of(events, row) if data["probability"] is None]
-    assert page.count('class="given"') == len(given) - 2, "all but the opening tokens"
-    again = unescape(page.partition('href="/steer?')[2].partition('"')[0])
-    form_again = server.http.get("/steer?" + again).text
-    assert f'value="{FEATURE}:3"' in form_again
-    assert "&lt;script&gt;alert(1)" in form_again
-    assert '<option value="add" selected>' in form_again
-
-
-def test_the_form_keeps_what_was_typed_and_says_what_is_wrong(server: Server) -> None:
-    page = server.http.post("/steer", data=form(s=["12"], prompt="</textarea><b>river"))
-    assert page.status_code == 422
-    assert "-10 to 10" in page.text
-    assert "&lt;/textarea&gt;&lt;b&gt;river" in page.text
-    for strength in ("1e999", "nan", "much"):
-        page = server.http.post("/steer", data=form(s=[strength]))
-        assert page.status_code == 422
-        assert f"&#39;{strength}&#39; is no strength" in page.text
-        assert f'value="{FEATURE}:4"' in page.text
-    page = server.http.get("/steer", params={"f": ["http://somewhere:8000/tiny/1-relu-64/3", "tiny/none/1"]})
-    assert page.text.count('class="held-one"') == 1
-    assert f'value="{FEATURE}:2"' in page.text
-    assert "names no feature" in page.text
-
-
-def test_an_empty_prompt_stays_empty_and_is_refused(server: Server) -> None:
-    page = server.http.post("/steer", data=form(prompt=""))
-    assert page.status_code == 422
-    assert "The prompt is empty" in page.text
-    for address, prompt in {"/steer": "I am a", "/steer?prompt=": "", page.url: ""}.items():
-        text = page.text if address == page.url else server.http.get(address).text
-        assert f'spellcheck="false">\n{prompt}</textarea>' in text
-
-
-def test_removing_a_feature_and_adding_one_keep_what_was_typed(server: Server) -> None:
-    typed = form(f=[f"{FEATURE}:4", "tiny/1-relu-64/9:1", "", "tiny/1-relu-64/11:2"], s=["3", "-1.5"], chat="1")
-    page = server.http.get("/steer", params={**typed, "without": FEATURE}).text
-    assert [f'value="tiny/1-relu-64/{one}"' in page for one in ("3:3", "9:-1.5", "11:2")] == [False, True, True]
-    assert "the river</textarea>" in page
-    assert 'name="chat" value="1" checked' in page
-    assert '<button class="chip" name="f" value="tiny/' in page
-
-
-def test_a_dead_feature_says_at_once_that_it_cannot_be_steered(server: Server) -> None:
-    page = server.http.get(f"/steer?f=tiny/1-relu-64/{DEAD}&f={FEATURE}").text
-    assert "never active on the corpus, so it has no strength" in page
-    assert 'id="go" disabled>' in page
-    assert 'id="go" >' in server.http.get(f"/steer?f={FEATURE}").text
-
-
-def test_an_identical_request_comes_from_the_store_without_the_model(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = server.steer(sweep=True, max_new_tokens=3)
-    with brake(monkeypatch, at=0) as held:
-        again = server.steer(sweep=True, max_new_tokens=3)
-        assert held.reads == 0
-    assert again[-1][2]["stored"]
-    for row in range(8):
-        assert tokens_of(again, row) == tokens_of(first, row)
-    events = server.http.get(again[0][2]["events"] + f"?after={len(again) - 2}")
-    assert list(events_of(events)) == again[-2:], "who loses the connection goes on, without anything remembered"
-    assert again[0][2]["id"] not in server.app.state.runs._runs
-
-
-def test_results_survive_a_restart_another_publication_and_a_machine_without_the_model(
-    server: Server, settings: Settings
-) -> None:
-    done = server.steer()[-1][2]
-    page = server.http.get(done["result"]).text
-    assert "no longer published" not in page
-    with steering_server(settings.model_copy(update={"live": False})) as other:
-        assert other.http.get(done["result"]).text == page
-        assert other.steer()[-1][2]["stored"]
-        assert other.http.post("/api/v1/steer", json=other.body(seed=99)).status_code == 503
-        off = other.http.get("/steer").text
-        assert "without its live part" in off
-        assert "requests wait" not in off
-        assert "It wrote “river” twice, the baseline never." in off
-        assert '<a href="/steer?' not in off.partition("Examples that respond")[2]
-        database = connect(settings.sql_url)
-        with database.begin() as connection:
-            key = connection.execute(sql("select key from runs")).scalar_one()
-            connection.execute(sql("update runs set key = 'another'"))
-        try:
-            assert "no longer published" in other.http.get(done["result"]).text
-        finally:
-            with database.begin() as connection:
-                connection.execute(sql("update runs set key = :key"), {"key": key})
-            database.dispose()
-
-
-def test_when_all_places_are_taken_texts_are_written_but_not_kept(server: Server, settings: Settings) -> None:
-    kept = server.steer()[-1][2]["result"]
-    with steering_server(settings.model_copy(update={"max_results": 1})) as full:
-        assert full.steer()[-1][2]["stored"], "what is kept stays"
-        assert full.http.get(kept).status_code == 200
-        events = full.steer(seed=99)
-        assert (events[-1][1], events[-1][2]["result"]) == ("done", None)
-        assert "MONOSEMA_MAX_RESULTS" in events[-1][2]["note"]
-        run = full.http.get(f"/api/v1/runs/{events[0][2]['id']}").json()
-        assert (run["state"], run["result"]) == ("finished", None)
-        page = full.http.post("/steer", data=form(seed="99"))
-        assert page.status_code == 503
-        assert "MONOSEMA_MAX_RESULTS" in page.text
-
-
-@pytest.mark.parametrize("address", ["/r/none", "/r/" + "0" * 20, "/r/" + "0" * 20 + ".json"])
-def test_an_address_without_a_result_is_not_found(server: Server, address: str) -> None:
-    assert server.http.get(address).status_code == 404
-
-
-def test_the_page_offers_what_was_measured_literally(server: Server) -> None:
-    page = server.http.get("/steer").text
-    assert "4 texts were written with a feature held; 3 responded" in page
-    assert "It wrote “river” twice, the baseline never." in page
-    assert "&lt;b&gt;music&lt;/b&gt;&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert "<b>music" not in page
-    assert "\u202e" not in page.partition("Examples that respond")[2]
-    href = "/steer?f=tiny%2F1-relu-64%2F7%3A1.5&amp;prompt=I+am+a&amp;temperature=0.0&amp;new_tokens=24"
-    assert f'href="{href}"' in page
-    assert "1-relu-64 / 7" in page.partition("Examples that respond")[2]
-    assert "are shown" not in page
-    assert 'name="temperature" min="0" max="2" step="0.1" value="0"' in server.http.get(unescape(href)).text

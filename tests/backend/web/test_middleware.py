@@ -13,7 +13,7 @@ from backend.web.middleware import MAX_BODY
 from data.layout import StorePaths
 from data.sql.database import connect
 from data.sql.records import ListRecord
-from tests.backend.lists.test_lists import API
+from tests.support.lists import API
 from tests.support.steering import copied_database
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from pipeline.models.errors import ModelError
 from pipeline.models.exact import ExactModel
 from pipeline.models.language_model import LanguageModel
-from tests.pipeline.models.test_language_model import LAYER, MODELS
+from tests.support.architectures import LAYER, MODELS
 from tests.support.models import tiny_llama
 
 TOKENS = torch.tensor([[1, 5, 9, 60, 33, 8, 2, 96, 11], [1, 7, 7, 4, 20, 51, 3, 3, 3]])

@@ -13,8 +13,7 @@ from pipeline.models.errors import ModelError
 from pipeline.models.generate import Detokeniser, End, Position, Row, Sampling, draw, generate
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.steering import Clamp, Mode
-from tests.pipeline.models.test_steering import reference_logits
-from tests.support.models import tiny_language_model, tiny_llama, tiny_sae
+from tests.support.models import reference_logits, tiny_language_model, tiny_llama, tiny_sae
 
 BOS = 256
 SHORT, LONG = [BOS, 5, 9], [BOS, 1, 2, 3, 4, 50, 60, 70]

@@ -10,38 +10,10 @@ from pipeline.models.decoder import Decoder
 from pipeline.models.errors import ModelError
 from pipeline.models.sae import SAE
 from pipeline.models.steering import Clamp, Steering
-from tests.support.models import WIDTH, tiny_language_model, tiny_sae
+from tests.support.models import WIDTH, reference_logits, tiny_language_model, tiny_sae
 
 BOS = 256
 PROMPT = [BOS, 11, 42, 7, 99, 3]
-
-
-def reference_logits(
-    tokens: Sequence[int], clamps: Sequence[Clamp], sink_norm: float, seen: list[Tensor], start: int = 1
-) -> Tensor:
-    """Logits [L, V] of transformers with the formula written out at every position from `start`, one by one."""
-    language_model = tiny_language_model()
-
-    def hook(module: object, inputs: object, output: Tensor) -> Tensor:
-        seen.append(output)
-        changed = output.clone()
-        for position in range(max(start, 1), output.shape[1]):
-            x = output[0, position]
-            if x.norm() > sink_norm:
-                continue
-            for clamp in clamps:
-                if clamp.value is None:
-                    continue
-                f = clamp.sae.encode(x[None])[0, clamp.feature]
-                change = {"clamp": clamp.value - f, "add": clamp.value, "ablate": -f}[clamp.mode]
-                changed[0, position] += change * clamp.sae.W_dec_FD[clamp.feature]
-        return changed
-
-    handle = language_model.layers[1].register_forward_hook(hook)
-    with torch.no_grad():
-        logits = language_model.model(input_ids=torch.tensor([list(tokens)]), use_cache=False).logits[0]
-    handle.remove()
-    return logits
 
 
 def decoded_logits(
