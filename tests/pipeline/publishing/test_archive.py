@@ -1,68 +1,29 @@
-"""What the command line does with a published run: summary, export and import, and serving."""
+"""Export of a published run to one file, and its import."""
 
 import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import quote_plus
 
 import pytest
 
-from data.artifacts.features import EXAMPLE_KINDS
 from data.errors import ArtifactError, ConfigError, ContractError, ServeError
 from data.layout import StorePaths
 from data.published.state import open_published
-from data.published.tables import PublishedRun
-from pipeline.commands import serving, summary
-from pipeline.influence import candidates as showpieces
+from pipeline.commands import serving
 from pipeline.publishing import archive
 from tests.support.fakes import publish_fake_run
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> StorePaths:
-    store = StorePaths(tmp_path_factory.mktemp("published") / "store")
-    publish_fake_run(store)
-    return store
-
-
 @pytest.fixture
-def exported(published: StorePaths, tmp_path: Path) -> Path:
-    assert archive.export_run(published, None, tmp_path / "run.tar") == "fake"
+def exported(published_store: StorePaths, tmp_path: Path) -> Path:
+    assert archive.export_run(published_store, None, tmp_path / "run.tar") == "fake"
     return tmp_path / "run.tar"
 
 
-def test_the_summary_names_every_autoencoder(published: StorePaths, capsys: pytest.CaptureFixture[str]) -> None:
-    summary.print_summary(published, "fake", "http://here")
-    shown = capsys.readouterr().out
-    assert all(name in shown for name in ("1-relu-64", "1-relu-256", "1-batchtopk-64"))
-    first = open_published(published).record.responses["best"][0]
-    asked = f"f=tiny/{first['sae']}/{first['index']}:{first['strength']:g}&prompt={quote_plus(first['opening'])}"
-    assert f"http://here/steer?{asked}&temperature=0&new_tokens=24" in shown
-    assert all(line.isprintable() for line in shown.splitlines()), "what a model writes must not command a terminal"
-
-
-def test_showpieces_keep_their_promise(published: StorePaths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(showpieces, "MAX_DENSITY", 1.0)
-    monkeypatch.setattr(showpieces, "MIN_AGREEMENT", 0.2)
-    run = open_published(published)
-    tables = PublishedRun(run.folder)
-    pieces = showpieces.find_showpieces(tables, [sae.name for sae in run.record.saes], 5)
-    assert pieces
-    assert len({piece.word.casefold() for piece in pieces}) == len(pieces)
-    for piece in pieces:
-        where = f"sae = '{piece.sae}' AND index = {piece.index}"
-        feature = tables.list_features(where, ["label", "first_example", "num_examples"]).to_pylist()[0]
-        assert feature["label"] == piece.label != ""
-        top = tables.examples(feature["first_example"], feature["num_examples"], EXAMPLE_KINDS.index("top")).to_pylist()
-        tokens = [tables.windows([row["document"]], [row["position"]], [1])[0][0] for row in top]
-        words = [tables.vocabulary[token].decode("utf-8", "replace").strip() for token in tokens]
-        assert words.count(piece.word) / len(words) == piece.agreement >= 0.2
-
-
-def test_a_run_comes_back_from_its_file(published: StorePaths, exported: Path, store: StorePaths) -> None:
+def test_a_run_comes_back_from_its_file(published_store: StorePaths, exported: Path, store: StorePaths) -> None:
     assert archive.import_run(store, exported) == "fake"
-    there, here = open_published(published), open_published(store)
+    there, here = open_published(published_store), open_published(store)
     assert here.manifest == there.manifest
     assert [sae.metrics for sae in here.record.saes] == [sae.metrics for sae in there.record.saes]
     assert [path.name for path in here.folder.parent.iterdir()] == [here.folder.name]
@@ -71,7 +32,7 @@ def test_a_run_comes_back_from_its_file(published: StorePaths, exported: Path, s
 
 
 def test_an_import_that_was_killed_before_it_was_visible_is_done_by_the_next(
-    published: StorePaths, exported: Path, store: StorePaths, monkeypatch: pytest.MonkeyPatch
+    published_store: StorePaths, exported: Path, store: StorePaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*args: object) -> None:
         raise KeyboardInterrupt
@@ -79,12 +40,12 @@ def test_an_import_that_was_killed_before_it_was_visible_is_done_by_the_next(
     monkeypatch.setattr(archive, "make_visible", killed)
     with pytest.raises(KeyboardInterrupt):
         archive.import_run(store, exported)
-    left = store.run("fake").published(open_published(published).record.key)
+    left = store.run("fake").published(open_published(published_store).record.key)
     assert left.is_dir()
     (left / "rows.json").unlink()  # whatever a kill may have left
     monkeypatch.undo()
     assert archive.import_run(store, exported) == "fake"
-    assert open_published(store).manifest == open_published(published).manifest
+    assert open_published(store).manifest == open_published(published_store).manifest
     assert [path.name for path in left.parent.iterdir()] == [left.name]
 
 
@@ -147,14 +108,3 @@ def test_a_damaged_file_publishes_nothing(exported: Path, store: StorePaths) -> 
         archive.import_run(store, exported)
     with pytest.raises(ServeError, match="nothing is published"):
         serving.require_published(store)
-
-
-def test_serving_needs_a_run_of_this_contract(
-    published: StorePaths, store: StorePaths, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    serving.require_published(published)
-    with pytest.raises(ServeError, match="run `make demo`"):
-        serving.require_published(store)
-    monkeypatch.setattr(serving, "CONTRACT_VERSION", 99)
-    with pytest.raises(ContractError, match="under contract version 2, this code reads version 99"):
-        serving.require_published(published)

@@ -1,0 +1,17 @@
+from urllib.parse import quote_plus
+
+import pytest
+
+from data.layout import StorePaths
+from data.published.state import open_published
+from pipeline.commands import summary
+
+
+def test_the_summary_names_every_autoencoder(published_store: StorePaths, capsys: pytest.CaptureFixture[str]) -> None:
+    summary.print_summary(published_store, "fake", "http://here")
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("1-relu-64", "1-relu-256", "1-batchtopk-64"))
+    first = open_published(published_store).record.responses["best"][0]
+    asked = f"f=tiny/{first['sae']}/{first['index']}:{first['strength']:g}&prompt={quote_plus(first['opening'])}"
+    assert f"http://here/steer?{asked}&temperature=0&new_tokens=24" in shown
+    assert all(line.isprintable() for line in shown.splitlines()), "what a model writes must not command a terminal"
