@@ -4,6 +4,7 @@ Files: `{sae}/cfg.json`, `{sae}/sae.safetensors` and `{sae}/curve.json`.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,18 @@ import torch
 from pipeline.activations.residuals import MOMENTS_FILE
 from pipeline.activations.rows import harvested_rows
 from pipeline.models.sae import Nonlinearity, SAEHeader
+from pipeline.progress import Progress, log, track
 from pipeline.recipe import Recipe, SAEConfig
 from pipeline.stage import Stage, Work
 from pipeline.training.architecture import Architecture
 from pipeline.training.relu import ReLU
 from pipeline.training.topk import BatchTopK, TopK
 from pipeline.training.trainee import Normalisation, Trainee
-from pipeline.training.trainer import Trainer
+from pipeline.training.trainer import Trainer, Training, Untrained
 
 NONLINEARITY: dict[str, Nonlinearity] = {"relu": "relu", "topk": "topk", "batchtopk": "jumprelu"}
+CURVE_LINES = 10
+"""How often the terminal shows a line for each autoencoder."""
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:
@@ -29,15 +33,17 @@ def _config(recipe: Recipe) -> dict[str, Any]:
 
 
 def _work(work: Work) -> dict[str, Any]:
+    recipe, config = work.recipe, work.recipe.train
     moments = np.load(work.input_folder("harvest") / MOMENTS_FILE)
     normalisation = Normalisation(torch.from_numpy(moments["mean_D"]), float(moments["rms"]))
     reader = harvested_rows(work.paths)
-    trainer = Trainer(work.recipe, reader, normalisation, work.folder)
-    trainer.run()
-    for name, trainee in trainer.trainees.items():
-        header = _header(work.recipe, name, trainee, normalisation)
-        trainee.model.fold(header, normalisation.scale, normalisation.mean_D).save(work.folder / name)
-    num_tokens = trainer.num_steps * work.recipe.train.batch_size
+    trainer = Trainer(make_training(recipe), make_untrained(recipe), reader, normalisation, work.folder)
+    _train(trainer)
+    for name, sae in zip(recipe.sae_names, config.saes, strict=True):
+        header = _header(recipe, name, sae, normalisation)
+        model = trainer.trainees[name].model
+        model.fold(header, normalisation.scale, normalisation.mean_D).save(work.folder / name)
+    num_tokens = trainer.num_steps * config.batch_size
     return {
         "num_steps": trainer.num_steps,
         "num_tokens": num_tokens,
@@ -50,23 +56,84 @@ STAGE = Stage("train", _work, _config, needs=("tokenize", "harvest"))
 run = STAGE.run
 
 
-def _header(recipe: Recipe, name: str, trainee: Trainee, normalisation: Normalisation) -> SAEHeader:
-    config = trainee.config
+# ---- From the recipe
+
+
+def make_training(recipe: Recipe) -> Training:
+    """How a recipe trains all of its autoencoders."""
+    config = recipe.train
+    return Training(
+        batch_size=config.batch_size,
+        warmup_fraction=config.warmup_fraction,
+        decay_fraction=config.decay_fraction,
+        checkpoint_seconds=config.checkpoint_seconds,
+        seed=recipe.seed,
+        device=recipe.model.device,
+    )
+
+
+def make_untrained(recipe: Recipe) -> dict[str, Untrained]:
+    """The autoencoders of a recipe by name, in its order."""
+    return {
+        name: Untrained(partial(make_architecture, sae), sae.learning_rate)
+        for name, sae in zip(recipe.sae_names, recipe.train.saes, strict=True)
+    }
+
+
+def make_architecture(config: SAEConfig, width: int, *, dead_window: int, seed: int, device: str) -> Architecture:
+    """The untrained autoencoder that a recipe asks for."""
+    if config.architecture == "relu":
+        return ReLU(config.num_features, width, l1_coefficient=config.l1_coefficient, seed=seed, device=device)
+    kind = {"topk": TopK, "batchtopk": BatchTopK}[config.architecture]
+    assert config.k is not None, "checked where the recipe is made"
+    return kind(
+        config.num_features,
+        width,
+        k=config.k,
+        auxiliary_coefficient=config.auxiliary_coefficient,
+        dead_window=dead_window,
+        seed=seed,
+        device=device,
+    )
+
+
+def _header(recipe: Recipe, name: str, sae: SAEConfig, normalisation: Normalisation) -> SAEHeader:
     return SAEHeader(
         name=name,
-        architecture=config.architecture,
-        nonlinearity=NONLINEARITY[config.architecture],
-        num_features=config.num_features,
+        architecture=sae.architecture,
+        nonlinearity=NONLINEARITY[sae.architecture],
+        num_features=sae.num_features,
         width=len(normalisation.mean_D),
         model=recipe.model.name,
         layer=recipe.model.layer,
-        k=config.k,
+        k=sae.k,
         activation_scale=normalisation.rms,
     )
 
 
-def _summary(trainee: Trainee) -> dict[str, float]:
-    return {**trainee.curve.points[-1], "seconds": round(trainee.seconds, 2)}
+# ---- What the terminal shows
+
+
+def _train(trainer: Trainer) -> None:
+    """Train from where an earlier attempt stopped to the end."""
+    if trainer.restore():
+        log(f"going on after step {trainer.step:,} of {trainer.num_steps:,}")
+    batch_size = trainer.config.batch_size
+    with track("train", trainer.num_steps * batch_size, done=trainer.step * batch_size) as progress:
+        trainer.run(partial(_report, trainer, progress))
+
+
+def _report(trainer: Trainer, progress: Progress, num_steps: int) -> None:
+    """Show the last point of every curve, now and then in a line of its own."""
+    lines = [step * CURVE_LINES // trainer.num_steps for step in (trainer.step - num_steps, trainer.step)]
+    short = {}
+    for name, trainee in trainer.trainees.items():
+        if trainee.curve.points:
+            point = trainee.curve.points[-1]
+            short[f"{name} EV/L0"] = f"{point['explained_variance']:.2f}/{point['l0']:.0f}"
+            if lines[1] > lines[0]:
+                log(f"  {name:<20} {describe(point)}")
+    progress.advance(num_steps * trainer.config.batch_size, **short)
 
 
 def describe(point: Mapping[str, float]) -> str:
@@ -77,13 +144,5 @@ def describe(point: Mapping[str, float]) -> str:
     )
 
 
-def make_architecture(config: SAEConfig, width: int, dead_window: int, options: Mapping[str, Any]) -> Architecture:
-    """The untrained autoencoder that a recipe asks for; `options` go to every architecture."""
-    if config.architecture == "relu":
-        return ReLU(config.num_features, width, l1_coefficient=config.l1_coefficient, **options)
-    kind = {"topk": TopK, "batchtopk": BatchTopK}[config.architecture]
-    assert config.k is not None, "checked where the recipe is made"
-    coefficient = config.auxiliary_coefficient
-    return kind(
-        config.num_features, width, k=config.k, auxiliary_coefficient=coefficient, dead_window=dead_window, **options
-    )
+def _summary(trainee: Trainee) -> dict[str, float]:
+    return {**trainee.curve.points[-1], "seconds": round(trainee.seconds, 2)}

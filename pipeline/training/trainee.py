@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from data.errors import ConfigError
-from pipeline.recipe import SAEConfig
 from pipeline.training.architecture import Architecture, StepStats
 
 DEAD_TOKENS = 10_000_000
@@ -86,9 +85,10 @@ class Curve:
 class Trainee:
     """One autoencoder in training, with what is known of it."""
 
-    config: SAEConfig
     model: Architecture
     curve: Curve
+    learning_rate: float
+    """At its highest."""
     seconds: float = 0.0
     """Wall time of its steps."""
 
@@ -96,15 +96,13 @@ class Trainee:
         """One step for each batch."""
         start = time.perf_counter()
         for step, x_BD in enumerate(batches, first_step):
-            learning_rate = self.config.learning_rate * schedule.decay(step)
+            learning_rate = self.learning_rate * schedule.decay(step)
             stats = self.model.step(x_BD, learning_rate=learning_rate, warmup=schedule.warmup(step))
             if self.curve.add(stats) or step + 1 == schedule.num_steps:
                 dead_share = self.model.dead_share(DEAD_TOKENS)
                 self.curve.close_point(step + 1, self.model.tokens_seen, len(x_BD), dead_share, learning_rate)
             if not math.isfinite(stats.loss):
-                raise ConfigError(
-                    f"training diverged at step {step + 1}: lower learning_rate {self.config.learning_rate}"
-                )
+                raise ConfigError(f"training diverged at step {step + 1}: lower learning_rate {self.learning_rate}")
         self.seconds += time.perf_counter() - start
 
     def state(self) -> dict[str, Any]:

@@ -11,11 +11,13 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy.typing as npt
 import torch
@@ -25,17 +27,12 @@ from data.artifacts.features import CURVE_FILE
 from data.artifacts.shards import ShardReader
 from data.errors import CorpusError
 from pipeline.activations.rows import Position, as_tensor, read_batches
-from pipeline.progress import Progress, log, track
-from pipeline.recipe import Recipe, SAEConfig, TrainConfig
-from pipeline.stages.train import describe, make_architecture
 from pipeline.training.architecture import Architecture
 from pipeline.training.trainee import DEAD_TOKENS, Curve, Normalisation, Schedule, Trainee
 
 CHECKPOINT_FILE = ".checkpoint.pt"
 CURVE_POINTS = 200
 """Points of a curve; each is the mean over the steps since the one before."""
-CURVE_LINES = 10
-"""How often the terminal shows a line for each autoencoder."""
 BLOCK_BATCHES = 8
 """Batches that are read at once; an autoencoder that is done with a block waits there for the others."""
 SIDE_BY_SIDE = 2
@@ -44,42 +41,82 @@ AUXILIARY_SHARE = 0.1
 """A feature that was silent for this share of the epoch (at most DEAD_TOKENS) is revived by the auxiliary loss."""
 
 
+@dataclass(frozen=True)
+class Training:
+    """How all autoencoders are trained."""
+
+    batch_size: int
+    """Tokens in one step."""
+    warmup_fraction: float
+    """Share of the steps over which the L1 coefficient rises linearly from 0."""
+    decay_fraction: float
+    """Share of the steps, at the end, over which the learning rate falls linearly to 0."""
+    checkpoint_seconds: float
+    """Of the clock, between two checkpoints."""
+    seed: int
+    device: str
+
+
+class Make(Protocol):
+    """Makes an untrained autoencoder."""
+
+    def __call__(self, width: int, *, dead_window: int, seed: int, device: str) -> Architecture:
+        """`dead_window`: tokens after which a silent feature is revived, where the architecture does that."""
+        ...
+
+
+@dataclass(frozen=True)
+class Untrained:
+    """One autoencoder to be trained."""
+
+    make: Make
+    learning_rate: float
+
+
 class Trainer:
-    """Trains every autoencoder of a recipe on the rows of `reader`, in `folder`, where checkpoints and curves lie.
+    """Trains autoencoders on the rows of `reader`, in `folder`, where checkpoints and curves lie.
 
     Raises CorpusError when there are fewer rows than one batch, ConfigError when training diverges.
     """
 
-    def __init__(self, recipe: Recipe, reader: ShardReader, normalisation: Normalisation, folder: Path) -> None:
-        self.config: TrainConfig = recipe.train
-        self.seed, self.device = recipe.seed, recipe.model.device
-        self.reader, self.normalisation, self.folder = reader, normalisation, folder
-        self.num_steps = len(reader) // self.config.batch_size
+    def __init__(
+        self,
+        config: Training,
+        autoencoders: Mapping[str, Untrained],
+        reader: ShardReader,
+        normalisation: Normalisation,
+        folder: Path,
+    ) -> None:
+        """autoencoders: by name, which names their files too."""
+        self.config, self.reader, self.normalisation, self.folder = config, reader, normalisation, folder
+        self.num_steps = len(reader) // config.batch_size
         if self.num_steps == 0:
             raise CorpusError(
-                f"the harvest has {len(reader):,} rows, fewer than one batch of {self.config.batch_size:,}: use more "
+                f"the harvest has {len(reader):,} rows, fewer than one batch of {config.batch_size:,}: use more "
                 "text, or lower train.batch_size"
             )
-        self.schedule = Schedule(self.num_steps, self.config.warmup_fraction, self.config.decay_fraction)
+        self.schedule = Schedule(self.num_steps, config.warmup_fraction, config.decay_fraction)
         self.step, self.position = 0, Position()
         every = math.ceil(self.num_steps / CURVE_POINTS)
         self.trainees = {
-            name: Trainee(config, self._make(name, config), Curve(every))
-            for name, config in zip(recipe.sae_names, self.config.saes, strict=True)
+            name: Trainee(self._make(name, one.make), Curve(every), one.learning_rate)
+            for name, one in autoencoders.items()
         }
 
-    def run(self) -> None:
-        """Train from where the last checkpoint stands to the end."""
-        if (self.folder / CHECKPOINT_FILE).exists():
-            self._restore()
-        batch_size = self.config.batch_size
-        with track("train", self.num_steps * batch_size, done=self.step * batch_size) as progress:
-            self._train(progress)
-        self.save_curves()
+    def restore(self) -> bool:
+        """Go to where the last checkpoint stands; False when there is none."""
+        if not (self.folder / CHECKPOINT_FILE).exists():
+            return False
+        state = torch.load(self.folder / CHECKPOINT_FILE, map_location=self.config.device, weights_only=True)
+        self.step, self.position = state["step"], Position(*state["position"])
+        for name, trainee in self.trainees.items():
+            trainee.load_state(state["trainees"][name])
+        return True
 
-    def _train(self, progress: Progress) -> None:
+    def run(self, report: Callable[[int], None]) -> None:
+        """Train to the end; `report` is told after every block how many steps were made since."""
         saved = time.monotonic()
-        batches = read_batches(self.reader, self.seed, self.config.batch_size, self.position)
+        batches = read_batches(self.reader, self.config.seed, self.config.batch_size, self.position)
         # The largest first, so that the others fill in beside it.
         queue = sorted(self.trainees.values(), key=lambda trainee: -trainee.model.num_features)
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
@@ -88,10 +125,11 @@ class Trainer:
                 train = partial(Trainee.train, batches=rows, first_step=self.step, schedule=self.schedule)
                 list(pool.map(train, queue))
                 self.step, self.position = self.step + len(block), block[-1][1]
-                self._report(progress, len(block))
+                report(len(block))
                 if time.monotonic() - saved > self.config.checkpoint_seconds:
                     self.checkpoint()
                     saved = time.monotonic()
+        self.save_curves()
 
     def checkpoint(self) -> None:
         """Write everything that a later step depends on, whole or not at all."""
@@ -111,33 +149,15 @@ class Trainer:
             (self.folder / name).mkdir(exist_ok=True)
             (self.folder / name / CURVE_FILE).write_text(json.dumps(trainee.curve.points) + "\n")
 
-    def _restore(self) -> None:
-        state = torch.load(self.folder / CHECKPOINT_FILE, map_location=self.device, weights_only=True)
-        self.step, self.position = state["step"], Position(*state["position"])
-        for name, trainee in self.trainees.items():
-            trainee.load_state(state["trainees"][name])
-        log(f"going on after step {self.step:,} of {self.num_steps:,}")
-
-    def _make(self, name: str, config: SAEConfig) -> Architecture:
+    def _make(self, name: str, make: Make) -> Architecture:
         dead_window = min(DEAD_TOKENS, int(AUXILIARY_SHARE * self.num_steps * self.config.batch_size))
-        options = {"seed": seed_of(self.seed, name), "device": self.device}
-        return make_architecture(config, self.reader.width, dead_window, options)
+        seed = seed_of(self.config.seed, name)
+        return make(self.reader.width, dead_window=dead_window, seed=seed, device=self.config.device)
 
     def _normalise(self, values_BD: npt.NDArray[Any]) -> Tensor:
         scales_D = self.reader.scales_D
         x_BD = as_tensor(values_BD) if scales_D is None else torch.from_numpy(values_BD * scales_D)
-        return self.normalisation.apply(x_BD.to(self.device))
-
-    def _report(self, progress: Progress, num_batches: int) -> None:
-        short = {}
-        due = self.step * CURVE_LINES // self.num_steps > (self.step - num_batches) * CURVE_LINES // self.num_steps
-        for name, trainee in self.trainees.items():
-            if trainee.curve.points:
-                point = trainee.curve.points[-1]
-                short[f"{name} EV/L0"] = f"{point['explained_variance']:.2f}/{point['l0']:.0f}"
-                if due:
-                    log(f"  {name:<20} {describe(point)}")
-        progress.advance(num_batches * self.config.batch_size, **short)
+        return self.normalisation.apply(x_BD.to(self.config.device))
 
 
 def seed_of(seed: int, name: str) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.models.sae import SAE, Nonlinearity, SAEHeader
 from pipeline.training import architecture as architectures
+from pipeline.training import relu, topk
 from pipeline.training.architecture import Architecture
 from pipeline.training.relu import ReLU
 from pipeline.training.tiles import DenseTile, Rows, SparseTile, Weights, count_above_zero, find_above, gather_pairs
@@ -66,7 +67,7 @@ def assert_same_gradients(model: Architecture, w: Weights, loss: Tensor) -> None
 @pytest.mark.parametrize("tile", [F, 7])
 @pytest.mark.parametrize("dense_share", [0.0, 1.0])
 def test_relu_gradients_are_autograds_dense_and_sparse(monkeypatch, dense_share, tile):
-    monkeypatch.setattr(architectures, "DENSE_SHARE", dense_share)
+    monkeypatch.setattr(relu, "DENSE_SHARE", dense_share)
     monkeypatch.setattr(architectures, "TILE_FEATURES", tile)
     model, x_BD = ReLU(F, D, l1_coefficient=0.7, **EXACT), batch()
     untie(model)
@@ -110,7 +111,7 @@ def test_topk_gradients_are_autograds(monkeypatch, kind, mask_of, tile):
 
 @pytest.mark.parametrize("most", [512, 3])
 def test_the_auxiliary_loss_of_dead_features_is_autograds(monkeypatch, most):
-    monkeypatch.setattr(architectures, "AUXILIARY_FEATURES", most)
+    monkeypatch.setattr(topk, "AUXILIARY_FEATURES", most)
     model = TopK(F, D, k=K, auxiliary_coefficient=0.25, dead_window=100, **EXACT)
     untie(model)
     model.tokens_seen = 1000

@@ -223,6 +223,6 @@ def test_int8_rows_are_scaled_back(tmp_path: Path):
     reader = ShardReader(tmp_path, "k", 2, "int8", rows)
     normalisation = Normalisation(torch.zeros(2, dtype=torch.float64), 2**0.5)
     recipe = recipe_with([{"architecture": "relu", "num_features": 4}], batch_size=2)
-    trainer = Trainer(recipe, reader, normalisation, tmp_path)
+    trainer = Trainer(train.make_training(recipe), train.make_untrained(recipe), reader, normalisation, tmp_path)
     values_BD, _ = next(read_batches(reader, 0, 2, Position()))
     assert sorted(trainer._normalise(values_BD).tolist()) == [[2.0, -20.0], [6.0, 40.0]]
