@@ -6,7 +6,7 @@ Light to import: what a command needs is imported when it runs.
 import errno
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,8 +14,11 @@ from data.errors import ConfigError, MonosemaError
 from data.layout import RunPaths, StorePaths, default_store
 from pipeline.models.errors import ModelError
 from pipeline.progress import log
-from pipeline.recipe import Recipe, load_recipe
-from pipeline.runs import STAGES, run_stage, run_stages
+from pipeline.runs import run_stage, run_stages
+from pipeline.stages import STAGES
+
+if TYPE_CHECKING:
+    from pipeline.recipe import Recipe
 
 INTERRUPTED = 130
 CANNOT_WRITE = {errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
@@ -173,7 +176,9 @@ def _store(path: Path | None) -> StorePaths:
     return default_store() if path is None else StorePaths(path.expanduser().resolve())
 
 
-def _open(recipe: str, overrides: list[str] | None, store: Path | None) -> tuple[Recipe, RunPaths]:
+def _open(recipe: str, overrides: list[str] | None, store: Path | None) -> tuple["Recipe", RunPaths]:
+    from pipeline.recipe import load_recipe  # and with it pydantic
+
     loaded = load_recipe(recipe, overrides or [])
     return loaded, _store(store).run(loaded.name)
 

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SECONDS_BETWEEN_LINES = 10.0
 """Where there is no terminal, one line in this time."""
@@ -19,8 +21,10 @@ _listeners: list[Callable[[], None]] = []
 
 
 @cache
-def console() -> Console:
+def console() -> "Console":
     """The one console of progress and log lines, so that a line never breaks a bar."""
+    from rich.console import Console  # here, for `--help` shows none
+
     return Console(stderr=True, highlight=False)
 
 

@@ -9,31 +9,20 @@ import importlib
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import data
 import pipeline
 from data.layout import RunPaths
 from data.manifests import Manifest, digest, find_stage
 from pipeline.progress import format_seconds, log
-from pipeline.recipe import Recipe
+from pipeline.stages import STAGES
 
-STAGES = (
-    "fetch",
-    "tokenize",
-    "harvest",
-    "train",
-    "examples",
-    "evaluate",
-    "explain",
-    "respond",
-    "neighbours",
-    "project",
-    "publish",
-)
+if TYPE_CHECKING:
+    from pipeline.recipe import Recipe
 
 
-def run_stages(recipe: Recipe, paths: RunPaths, until: str = STAGES[-1]) -> None:
+def run_stages(recipe: "Recipe", paths: RunPaths, until: str = STAGES[-1]) -> None:
     """Run the stages up to and including `until`; those that stand already do nothing."""
     if is_complete(recipe, paths):
         log(f"run '{paths.run}' is complete already")
@@ -44,7 +33,7 @@ def run_stages(recipe: Recipe, paths: RunPaths, until: str = STAGES[-1]) -> None
         _write_receipt(recipe, paths, manifests)
 
 
-def run_stage(name: str, recipe: Recipe, paths: RunPaths) -> Manifest:
+def run_stage(name: str, recipe: "Recipe", paths: RunPaths) -> Manifest:
     """Run one stage and say what came of it. Raises MonosemaError or ModelError."""
     before = find_stage(paths, name)
     stage = importlib.import_module(f"pipeline.stages.{name}")
@@ -54,7 +43,7 @@ def run_stage(name: str, recipe: Recipe, paths: RunPaths) -> Manifest:
     return manifest
 
 
-def is_complete(recipe: Recipe, paths: RunPaths) -> bool:
+def is_complete(recipe: "Recipe", paths: RunPaths) -> bool:
     """Whether this recipe was run to the end by this code, and all of it stands and is published."""
     from data.published.state import is_visible, stands
     from pipeline.stages import fetch
@@ -71,7 +60,7 @@ def is_complete(recipe: Recipe, paths: RunPaths) -> bool:
     return stands(paths.published(keys["publish"])) and is_visible(paths, keys["publish"])
 
 
-def _write_receipt(recipe: Recipe, paths: RunPaths, manifests: dict[str, Manifest]) -> None:
+def _write_receipt(recipe: "Recipe", paths: RunPaths, manifests: dict[str, Manifest]) -> None:
     keys = {name: manifest.key for name, manifest in manifests.items()}
     temporary = paths.receipt.with_suffix(".new")
     temporary.write_text(json.dumps({"run": _run_digest(recipe), "keys": keys}))
@@ -86,7 +75,7 @@ def _read_receipt(paths: RunPaths) -> dict[str, Any] | None:
     return receipt if set(receipt) == {"run", "keys"} and set(receipt["keys"]) == set(STAGES) else None
 
 
-def _run_digest(recipe: Recipe) -> str:
+def _run_digest(recipe: "Recipe") -> str:
     return digest({"recipe": recipe.model_dump(mode="json"), "code": _code_digest()})
 
 

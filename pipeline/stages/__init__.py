@@ -1,1 +1,16 @@
 """The stages, one module each; they meet in artifacts and never import each other."""
+
+STAGES = (
+    "fetch",
+    "tokenize",
+    "harvest",
+    "train",
+    "examples",
+    "evaluate",
+    "explain",
+    "respond",
+    "neighbours",
+    "project",
+    "publish",
+)
+"""Their names, in order."""

@@ -15,6 +15,7 @@ from data.published.state import is_visible, make_visible, refuse_taken, stands
 from pipeline.publishing.folder import publish_config, write_folder
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage, Work
+from pipeline.stages import STAGES
 
 
 class PublishStage(Stage):
@@ -43,18 +44,7 @@ STAGE = PublishStage(
     version=3,
     work=_work,
     config=publish_config,
-    needs=(
-        "fetch",
-        "tokenize",
-        "harvest",
-        "train",
-        "examples",
-        "evaluate",
-        "explain",
-        "respond",
-        "neighbours",
-        "project",
-    ),
+    needs=STAGES[:-1],
     finish=lambda work: make_visible(work.paths, work.key),
 )
 run = STAGE.run

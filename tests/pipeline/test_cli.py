@@ -12,7 +12,7 @@ import pytest
 
 from data.layout import StorePaths
 from data.manifests import load_manifest
-from pipeline.runs import STAGES
+from pipeline.stages import STAGES
 from tests.support.models import save_tiny_model
 
 RECIPE = """
@@ -172,7 +172,7 @@ def test_ctrl_c(store: StorePaths, recipe: Path) -> None:
 
 
 def test_the_command_line_is_light() -> None:
-    heavy = ("torch", "transformers", "lancedb", "fastapi")
+    heavy = ("torch", "transformers", "lancedb", "fastapi", "numpy", "pyarrow", "pydantic")
     program = f"import sys, pipeline.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stdout == "[]\n"

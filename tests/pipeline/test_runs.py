@@ -10,7 +10,7 @@ from data.manifests import Manifest
 from pipeline import runs
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.stage import Stage, Work
-from pipeline.stages import fetch
+from pipeline.stages import STAGES, fetch
 
 
 @pytest.fixture
@@ -42,9 +42,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_complete_run_loads_no_stage(loaded: list[str], paths: RunPaths) -> None:
     runs.run_stages(load_recipe("sample"), paths)
-    assert tuple(loaded) == runs.STAGES
+    assert tuple(loaded) == STAGES
     runs.run_stages(load_recipe("sample"), paths)
-    assert len(loaded) == len(runs.STAGES)
+    assert len(loaded) == len(STAGES)
 
 
 def test_a_run_that_stopped_early_is_not_complete(loaded: list[str], paths: RunPaths) -> None:
