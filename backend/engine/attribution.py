@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from cachetools import LRUCache
 
-from backend.engine.models import Loaded, ModelKey, Models, models_errors, sink_norm
-from backend.engine.reading import Reader
+from backend.engine.models import Loaded, ModelKey, Models, models_errors
+from backend.engine.reading import Reader, stream
 from backend.engine.requests import Attributed, Changed, Fired, LikelyToken, MovedToken, Outcome, Prompt, Question
 from backend.exceptions import RefusedError
 from backend.published.catalogue import OpenRun, OpenSAE
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from pipeline.models.attribution import Moved, Trace
     from pipeline.models.exact import ExactModel
     from pipeline.models.sae import SAE
@@ -43,10 +41,9 @@ class Attributor:
         from pipeline.models.exact import ExactModel
 
         loaded = self._models.load(run)
-        tokens = self._reader.tokenize(run, prompt, 0)
-        x_LD, _ = self._stream(loaded, run, tokens)
-        at = _position(position, len(tokens))
-        found = predictions(ExactModel(loaded.model), x_LD, at, number)
+        read = stream(loaded, run, *self._reader.own_tokens(loaded, prompt))
+        at = _position(position, len(read.tokens))
+        found = predictions(ExactModel(loaded.model), read.x_LD, at, number)
         return [LikelyToken(one.token, loaded.pieces[one.token], float(np.exp(one.log_probability))) for one in found]
 
     def explain(self, saes: Sequence[OpenSAE], prompt: Prompt, question: Question) -> Iterator[Outcome | None]:
@@ -89,11 +86,11 @@ class Attributor:
         tokens_L, last = torch.tensor(tokens), len(tokens) - 1
         with self._models.hold([sae]):
             weights = self._models.sae(sae)
-            x_LD, left_out_L = self._stream(loaded, sae.run, tokens)
+            read = stream(loaded, sae.run, tokens)
             yield None
-            found = changes(model, weights, index, x_LD, left_out_L, tokens_L, range(last + 1))
+            found = changes(model, weights, index, read.x_LD, read.left_out_L, tokens_L, range(last + 1))
             yield None
-            raised, lowered = moved(model, weights, index, x_LD, left_out_L, place + 1, MOVED)
+            raised, lowered = moved(model, weights, index, read.x_LD, read.left_out_L, place + 1, MOVED)
         yield Changed(
             changes=found.next_N[:last].tolist(),
             kl=float(found.kl_N[place + 1]),
@@ -108,14 +105,14 @@ class Attributor:
         from pipeline.models.exact import ExactModel
 
         run, model = saes[0].run, ExactModel(loaded.model)
-        tokens = self._reader.tokenize(run, prompt, 0)
+        tokens, own = self._reader.own_tokens(loaded, prompt)
         target = _token(loaded, question.target)
         minus = _token(loaded, question.minus) if question.minus else None
         at = _position(question.position, len(tokens))
-        x_LD, left_out_L = self._stream(loaded, run, tokens)
+        read = stream(loaded, run, tokens, own)
         yield None
         asked = Target(target, minus, at)
-        traced = models_errors(lambda: trace(model, x_LD, left_out_L, asked), RefusedError)
+        traced = models_errors(lambda: trace(model, read.x_LD, read.left_out_L, asked), RefusedError)
         yield None
         attributed = {}
         for sae in saes:
@@ -128,7 +125,7 @@ class Attributor:
         yield Outcome(
             tokens=tokens,
             pieces=[pieces[token] for token in tokens],
-            left_out=left_out_L.tolist(),
+            left_out=read.left_out_L.tolist(),
             position=at,
             target=target,
             target_piece=pieces[target],
@@ -137,15 +134,6 @@ class Attributor:
             value=traced.value,
             attributed=attributed,
         )
-
-    def _stream(self, loaded: Loaded, run: OpenRun, tokens: Sequence[int]) -> "tuple[Tensor, Tensor]":
-        """The residual stream [L, D] and which positions are left out [L]."""
-        import torch
-
-        x_LD = loaded.model.residuals(torch.tensor([tokens]))[0].float()
-        left_out_L = x_LD.norm(dim=1) > sink_norm(run)
-        left_out_L[0] = True
-        return x_LD, left_out_L
 
 
 def _attributed(model: "ExactModel", traced: "Trace", sae: "SAE", k: int) -> Iterator[Attributed | None]:

@@ -4,7 +4,9 @@ Shapes: L tokens of the prompt, K of them kept, D width.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
@@ -14,8 +16,23 @@ from backend.exceptions import RefusedError
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.settings import Settings
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 REMEMBERED = 16
 """Prompts whose activations are kept, so that looking at another token of one costs nothing."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A text in the model, up to the layer that the SAEs read."""
+
+    tokens: list[int]
+    """The model's exact tokens, one BOS first."""
+    x_LD: "Tensor"
+    """The residual stream, float32."""
+    left_out_L: "Tensor"
+    """bool, see pipeline.models.left_out."""
 
 
 class Reader:
@@ -27,7 +44,7 @@ class Reader:
 
     def tokenize(self, run: OpenRun, prompt: Prompt, room: int) -> list[int]:
         """The model's exact tokens, one BOS first, see `Engine.tokenize`."""
-        return self._tokenize(self.models.load(run), prompt, room)[0]
+        return self.own_tokens(self.models.load(run), prompt, room)[0]
 
     def read(self, saes: Sequence[OpenSAE], prompt: Prompt) -> Reading:
         """What a prompt activates in some SAEs of one run."""
@@ -37,7 +54,7 @@ class Reader:
             self._readings[key] = self._compute(loaded, saes, prompt)
         return self._readings[key]
 
-    def _tokenize(self, loaded: Loaded, prompt: Prompt, room: int) -> tuple[list[int], range]:
+    def own_tokens(self, loaded: Loaded, prompt: Prompt, room: int = 0) -> tuple[list[int], range]:
         """The tokens, and the positions of those that are the text's own: not BOS, nor what the chat template says."""
         tokenizer = loaded.tokenizer
         if not prompt.text.strip():
@@ -53,16 +70,21 @@ class Reader:
         return tokens, own
 
     def _compute(self, loaded: Loaded, saes: Sequence[OpenSAE], prompt: Prompt) -> Reading:
-        import torch
-
-        tokens, own = self._tokenize(loaded, prompt, 0)
-        x_LD = loaded.model.residuals(torch.tensor([tokens]))[0].float()
-        left_out_L = x_LD.norm(dim=1) > sink_norm(saes[0].run)
-        left_out_L[: own.start] = left_out_L[own.stop :] = True
-        kept_K = torch.nonzero(~left_out_L)[:, 0]
+        read = stream(loaded, saes[0].run, *self.own_tokens(loaded, prompt))
+        kept_K = (~read.left_out_L).nonzero()[:, 0]
         active = {}
         for sae in saes:
-            found = self.models.sae(sae).encode_sparse(x_LD[kept_K])
+            found = self.models.sae(sae).encode_sparse(read.x_LD[kept_K])
             columns = (kept_K[found.token_K], found.feature_K, found.value_K)
             active[sae.name] = Active(*(column.cpu().numpy() for column in columns))
-        return Reading(tokens, [loaded.pieces[token] for token in tokens], left_out_L.tolist(), active)
+        return Reading(read.tokens, [loaded.pieces[token] for token in read.tokens], read.left_out_L.tolist(), active)
+
+
+def stream(loaded: Loaded, run: OpenRun, tokens: list[int], own: range | None = None) -> Stream:
+    """Some tokens, one BOS first, in the model of a run. own: positions of the text's own; None: all but BOS."""
+    import torch
+
+    from pipeline.models.left_out import left_out, own_of_prompt
+
+    x_LD = loaded.model.residuals(torch.tensor([tokens]))[0].float()
+    return Stream(tokens, x_LD, left_out(x_LD, own_of_prompt(len(tokens), own), sink_norm(run)))

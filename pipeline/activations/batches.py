@@ -13,6 +13,7 @@ from torch import Tensor
 
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.shards import ROW
+from pipeline.models.left_out import own_of_batch
 
 MAX_PADDING = 0.05
 """Largest share of a batch that is padding."""
@@ -78,11 +79,4 @@ def read_batch(corpus: TokenizedCorpus, numbers: npt.NDArray[np.int64], bos_id: 
 
 def rows_of(x_BLD: Tensor, lengths_B: npt.NDArray[np.int64]) -> Tensor:
     """The rows [N, D] of a batch's residual stream, in the order of `Batch.index_N`."""
-    place_BL = np.arange(x_BLD.shape[1])[None, :]
-    flat_N = np.flatnonzero((place_BL > 0) & (place_BL <= lengths_B[:, None]))
-    return x_BLD.flatten(0, 1)[flat_N]
-
-
-def sink_threshold(norms_N: Tensor, factor: float) -> float:
-    """The norm above which a token is left out, from norms of tokens that are neither BOS nor padding."""
-    return factor * float(norms_N.median())
+    return x_BLD.flatten(0, 1)[np.flatnonzero(own_of_batch(lengths_B, x_BLD.shape[1]))]

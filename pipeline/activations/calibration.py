@@ -5,7 +5,7 @@ Shapes: N rows, D width.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, cast
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from data.errors import ConfigError
-from pipeline.activations.batches import sink_threshold
+from pipeline.models.left_out import are_sinks, measure_sink_norm, row_norms
 
 INT8_HEADROOM = 1.25
 """The int8 range reaches this far beyond the largest value of the first batches."""
@@ -37,8 +37,8 @@ class Calibration:
             raise ConfigError(
                 "the model's residual stream is not finite in this dtype: set model.dtype=bfloat16 or float32"
             )
-        threshold = sink_threshold(norms_N, sink_factor)
-        largest_D = x_ND[norms_N <= threshold].float().abs().amax(0).cpu().numpy()
+        threshold = measure_sink_norm(norms_N, sink_factor)
+        largest_D = x_ND[~are_sinks(x_ND, threshold)].float().abs().amax(0).cpu().numpy()
         return cls(threshold, np.maximum(largest_D * (INT8_HEADROOM / INT8_LARGEST), np.finfo(np.float32).tiny))
 
     def save(self, path: Path) -> None:
@@ -58,8 +58,3 @@ class Calibration:
         steps_ND = (x_ND.float() / torch.from_numpy(self.scales_D).to(x_ND.device)).round_()
         num_clipped = int((steps_ND.abs() > INT8_LARGEST).sum())
         return steps_ND.clamp_(-INT8_LARGEST, INT8_LARGEST).to(torch.int8).cpu().numpy(), num_clipped
-
-
-def row_norms(x_ND: Tensor) -> Tensor:
-    """Euclidean norms in float32 [N]."""
-    return cast(Tensor, torch.linalg.vector_norm(x_ND, dim=1, dtype=torch.float32))

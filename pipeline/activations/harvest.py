@@ -16,10 +16,11 @@ from torch import Tensor
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.shards import ROW, SCALES_FILE, STORED, ShardWriter
 from data.errors import StorageError
-from pipeline.activations.calibration import Calibration, row_norms
+from pipeline.activations.calibration import Calibration
 from pipeline.activations.moments import Moments
 from pipeline.activations.residuals import LEFT_OUT_FILE, MOMENTS_FILE, ResidualBlock, run_model
 from pipeline.models.language_model import LanguageModel
+from pipeline.models.left_out import are_sinks
 from pipeline.progress import track
 from pipeline.stage import Work
 
@@ -121,7 +122,7 @@ class Harvest:
 
     def _store(self, block: ResidualBlock, calibration: Calibration) -> None:
         """Append the rows of one batch that are kept, and count them."""
-        sink_N = (row_norms(block.x_ND) > calibration.threshold).cpu().numpy()
+        sink_N = are_sinks(block.x_ND, calibration.threshold).cpu().numpy()
         drawn_N = draw_tokens(block.index_N, self.work.recipe.seed, self.config.keep_fraction)
         kept_N = np.flatnonzero(drawn_N & ~sink_N)
         x_ND = block.x_ND if len(kept_N) == len(block.index_N) else block.x_ND[torch.from_numpy(kept_N)]

@@ -182,7 +182,7 @@ class Doctor:
                     pad([np.array(tokens) for tokens in self.run.windows(*names)], self.bos_id)
                 )
                 x_BLD = self.model.residuals(tokens_BL)
-                x_ND = x_BLD[counted(tokens_BL, chosen["length"].astype(np.int64), x_BLD, threshold)]
+                x_ND = x_BLD[counted(x_BLD, chosen["length"].astype(np.int64), threshold)]
                 for sae, reconstruction in zip(self.saes, measured, strict=True):
                     sparse, x_hat_ND = reconstruct(sae, x_ND)
                     reconstruction.add(x_ND, x_hat_ND, sparse)

@@ -15,9 +15,9 @@ MODEL, ZERO = "model", "zero"
 class Evaluation:
     """Metrics of all SAEs, batch after batch."""
 
-    def __init__(self, model: LanguageModel, saes: dict[str, SAE], sink_threshold: float, max_ce_tokens: int) -> None:
+    def __init__(self, model: LanguageModel, saes: dict[str, SAE], sink_norm: float, max_ce_tokens: int) -> None:
         self.model, self.saes = model, saes
-        self.sink_threshold, self.max_ce_tokens = sink_threshold, max_ce_tokens
+        self.sink_norm, self.max_ce_tokens = sink_norm, max_ce_tokens
         self.reconstructions = {name: Reconstruction(model.width) for name in saes}
         self.predictions = dict.fromkeys([MODEL, ZERO, *saes], Prediction())
         self.num_ce_tokens = 0
@@ -26,7 +26,7 @@ class Evaluation:
         """Take in one batch of held-out sequences."""
         tokens_BL = torch.from_numpy(batch.tokens_BL)
         x_BLD = self.model.residuals(tokens_BL)
-        counted_BL = counted(tokens_BL, batch.lengths_B, x_BLD, self.sink_threshold)
+        counted_BL = counted(x_BLD, batch.lengths_B, self.sink_norm)
         x_ND = x_BLD[counted_BL]
         streams = {MODEL: x_BLD, ZERO: replaced(x_BLD, counted_BL, 0.0)}
         for name, sae in self.saes.items():

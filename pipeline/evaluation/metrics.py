@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pipeline.models.language_model import LanguageModel
+from pipeline.models.left_out import left_out, own_of_batch
 from pipeline.models.sae import SAE, SparseActivations
 
 TILE_POSITIONS = 256
@@ -61,12 +62,9 @@ class Prediction(NamedTuple):
     """KL divergence from the unchanged model's distribution to this one's."""
 
 
-def counted(tokens_BL: Tensor, lengths_B: npt.NDArray[np.int64], x_BLD: Tensor, sink_threshold: float) -> Tensor:
-    """Positions that are neither BOS nor padding nor an attention sink: bool [B, L]."""
-    place_BL = torch.arange(tokens_BL.shape[1], device=x_BLD.device)[None, :]
-    inside_BL = (place_BL > 0) & (place_BL <= torch.from_numpy(lengths_B).to(x_BLD.device)[:, None])
-    norms_BL: Tensor = torch.linalg.vector_norm(x_BLD, dim=-1, dtype=torch.float32)
-    return inside_BL & (norms_BL <= sink_threshold)
+def counted(x_BLD: Tensor, lengths_B: npt.NDArray[np.int64], sink_norm: float) -> Tensor:
+    """Positions that are not left out: bool [B, L]."""
+    return ~left_out(x_BLD, torch.from_numpy(own_of_batch(lengths_B, x_BLD.shape[1])), sink_norm)
 
 
 def replaced(x_BLD: Tensor, counted_BL: Tensor, x_hat_ND: Tensor | float) -> Tensor:

@@ -5,8 +5,7 @@
     what made it fire, token s:                 e_s . df_i(x_t)/de_s    (e_s: the token's embedding)
 
 x is the residual stream after layer N, y a logit or the difference of two. To first order the effect is the sum of the
-attributions over the tokens. Left-out positions (the opening token, attention sinks) are neither attributed to nor
-ablated at.
+attributions over the tokens. Left-out positions (see left_out.py) are neither attributed to nor ablated at.
 
 Shapes: L positions, D width, V vocabulary, K active (token, feature) pairs, A features of one batch of ablations, N
 positions looked at.

@@ -2,8 +2,8 @@
 
     x' = x + sum_i change_i d_i      clamp: value_i - f_i(x);  add: value_i;  ablate: -f_i(x)
 
-at every position in scope but those left out (see `Steering.apply`). What the SAE does not explain of x stays in x'.
-All f_i are read from the same x, so several features add up whatever their order.
+at every position in scope but the opening token and attention sinks (see left_out.py). What the SAE does not explain of
+x stays in x'. All f_i are read from the same x, so several features add up whatever their order.
 
 Shapes: B rows of a batch, L positions, D width, K distinct features of the batch, F features of one SAE.
 """
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pipeline.models.errors import ModelError
+from pipeline.models.left_out import OPENING, left_out
 from pipeline.models.sae import SAE
 
 Mode = Literal["clamp", "add", "ablate"]
@@ -98,9 +99,9 @@ class Steering:
         self._vectors_KD = torch.stack(vectors) if vectors else None
 
     def apply(self, x_BLD: Tensor, positions_BL: Tensor) -> Steered:
-        """Steer the features of each row. The opening token (BOS, at position 0) is left out like a sink."""
-        x32_BLD, opening_BL = x_BLD.float(), positions_BL == 0
-        left_out_BL = opening_BL if self._sink_norm is None else opening_BL | (x32_BLD.norm(dim=-1) > self._sink_norm)
+        """Steer the features of each row."""
+        x32_BLD = x_BLD.float()
+        left_out_BL = left_out(x32_BLD, positions_BL > OPENING, self._sink_norm)
         if self._vectors_KD is None:
             return Steered(x_BLD, x32_BLD.new_zeros(*left_out_BL.shape, 0), left_out_BL)
         before_BLK = self._measure(x32_BLD).masked_fill_(left_out_BL[..., None], 0.0)

@@ -1,3 +1,5 @@
+import json
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +10,8 @@ from backend.published.catalogue import Catalogue, OpenSAE
 from backend.settings import Settings
 from data.layout import StorePaths
 from tests.support.pages import app_with_contexts
+
+CHAT = "{% for m in messages %}<s>{{ m.content }}</s>{% endfor %}"
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +35,18 @@ def catalogue(client: TestClient) -> Catalogue:
 @pytest.fixture
 def sae(catalogue: Catalogue) -> OpenSAE:
     return catalogue.saes["tiny", "1-relu-64"]
+
+
+@pytest.fixture(scope="module")
+def chat_store(published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory) -> StorePaths:
+    """The fake run with a model that has a chat template, and a database of its own."""
+    store = StorePaths(tmp_path_factory.mktemp("chat") / "store")
+    store.root.mkdir()
+    for path in published_store.root.iterdir():
+        if path.name not in (published_store.models.name, published_store.database.name):
+            (store.root / path.name).symlink_to(path)
+    shutil.copy(published_store.database, store.database)
+    shutil.copytree(published_store.models, store.models)
+    config = store.models / "tiny" / "tokenizer_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "chat_template": CHAT}))
+    return store

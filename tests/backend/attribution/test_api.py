@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from backend.app import create_app
+from backend.settings import Settings
+from data.layout import StorePaths
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.tokenizer import Tokenizer
 from tests.support.attribution import API, TEXT, ablated_logits, sae_of
@@ -32,6 +35,22 @@ def test_effects_are_those_of_ablation_by_hand(live: TestClient, plain: Language
     for index, effect in effects.items():
         assert effect == pytest.approx(value(None) - value(index), abs=2e-4)
     assert max(map(abs, effects.values())) > 1e-3
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_what_a_prompt_does_not_count_is_not_attributed_to(chat_store: StorePaths, chat: bool) -> None:
+    asked = {"text": "the river", "chat": chat}
+    with TestClient(create_app(Settings(store=chat_store.root))) as client:
+        reading = client.post("/api/v1/activations", json={**asked, "limit": 1000, "hide_density": 1}).json()
+        found = client.post(API, json={**asked, "target": "#70", "k": 300}).json()
+    assert found["tokens"] == reading["tokens"]
+    left_out = [token["left_out"] for token in found["tokens"]]
+    assert left_out.count(True) > 1 if chat else left_out.count(True) == 1
+    features = found["saes"][0]["features"]
+    assert features
+    assert not any(left_out[one["token"]] for one in features)
+    counted = {one["feature"]["index"] for one in reading["saes"][0]["overall"]}
+    assert {one["feature"]["index"] for one in features} == counted
 
 
 def test_ranks_and_correlation_are_those_of_the_columns(live: TestClient) -> None:

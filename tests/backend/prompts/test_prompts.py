@@ -1,8 +1,6 @@
 """The prompt page and its ranking, against dense arrays worked out naively; stored prompts."""
 
-import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any
@@ -32,7 +30,6 @@ from tests.support.pages import app_with_contexts
 TEXT = "the river of <script>alert(1)</script> University\ncafé 😀"
 FEATURE = "tiny/1-relu-64/3"
 NAMES = ["1-relu-64", "1-relu-256", "1-batchtopk-64"]
-CHAT = "{% for m in messages %}<s>{{ m.content }}</s>{% endfor %}"
 
 
 ASKED: dict[str, dict[str, object]] = {
@@ -42,21 +39,6 @@ ASKED: dict[str, dict[str, object]] = {
     f"/api/v1/features/{FEATURE}/activations": {"text": "the"},
 }
 """What the model is asked for, each of which takes a place of its client."""
-
-
-@pytest.fixture(scope="module")
-def chat_store(published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory) -> StorePaths:
-    """The fake run with a model that has a chat template, and a database of its own."""
-    store = StorePaths(tmp_path_factory.mktemp("chat") / "store")
-    store.root.mkdir()
-    for path in published_store.root.iterdir():
-        if path.name not in (published_store.models.name, published_store.database.name):
-            (store.root / path.name).symlink_to(path)
-    shutil.copy(published_store.database, store.database)
-    shutil.copytree(published_store.models, store.models)
-    config = store.models / "tiny" / "tokenizer_config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "chat_template": CHAT}))
-    return store
 
 
 @pytest.fixture(scope="module")

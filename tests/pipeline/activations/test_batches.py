@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.activations.batches import MAX_PADDING, pad, plan_batches, rows_of, sink_threshold
+from pipeline.activations.batches import MAX_PADDING, pad, plan_batches, rows_of
 
 
 def padding_share(lengths_S, batches) -> float:
@@ -55,7 +55,3 @@ def test_pad_puts_one_bos_first():
 def test_rows_leave_out_bos_and_padding():
     x_BLD = torch.arange(2 * 4 * 1).reshape(2, 4, 1)
     assert rows_of(x_BLD, np.array([3, 1])).flatten().tolist() == [1, 2, 3, 5]
-
-
-def test_sinks_are_above_a_multiple_of_the_median():
-    assert sink_threshold(torch.tensor([1.0, 2.0, 3.0, 2.0, 4000.0]), 10.0) == 20.0

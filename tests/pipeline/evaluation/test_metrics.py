@@ -31,11 +31,10 @@ def test_explained_variance_is_the_formula_over_the_whole_set() -> None:
 
 
 def test_counted_leaves_out_bos_padding_and_sinks() -> None:
-    tokens_BL = torch.zeros(2, 5, dtype=torch.long)
     x_BLD = torch.ones(2, 5, 4)
     x_BLD[0, 2] = 100.0
     expected = torch.tensor([[False, True, False, True, True], [False, True, True, False, False]])
-    assert torch.equal(counted(tokens_BL, np.array([4, 2]), x_BLD, sink_threshold=20.0), expected)
+    assert torch.equal(counted(x_BLD, np.array([4, 2]), sink_norm=20.0), expected)
 
 
 def naive_cross_entropy(sequence: list[int], change: Tensor | None) -> tuple[float, Tensor]:
@@ -58,7 +57,7 @@ def test_cross_entropy_and_divergence_match_transformers_with_a_hook(tmp_path: o
     tokens_BL = torch.tensor([[BOS, *sequence, BOS, BOS, BOS]])
     lengths_B = np.array([17])
     x_BLD = model.residuals(tokens_BL)
-    counted_BL = counted(tokens_BL, lengths_B, x_BLD, 1e9)
+    counted_BL = counted(x_BLD, lengths_B, 1e9)
     _, x_hat_ND = reconstruct(tiny_sae(), x_BLD[counted_BL])
     streams = {"model": x_BLD, "sae": replaced(x_BLD, counted_BL, x_hat_ND), "zero": replaced(x_BLD, counted_BL, 0.0)}
     found = predict(model, tokens_BL, lengths_B, streams, "model")
