@@ -10,10 +10,13 @@ Ints = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint32]
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+Hashes = npt.NDArray[np.uint64]
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""The step of splitmix64: 2^64 over the golden ratio."""
 
 
 def pack_tokens(sequence_N: npt.NDArray[Any], position_N: npt.NDArray[Any]) -> Ints:
-    """One number for each token, ascending in corpus order: by sequence number, then position in the document."""
+    """One number for each token, ascending in corpus order: by sequence (or document) number, then position there."""
     return (sequence_N.astype(np.int64) << 32) | position_N.astype(np.int64)
 
 
@@ -33,15 +36,20 @@ def descending_keys(value_N: Floats) -> Keys:
     return ~ascending_keys(value_N)
 
 
-def hash_tokens(token_N: Ints) -> npt.NDArray[np.uint64]:
-    """64 mixed bits for each token (splitmix64, Steele et al. 2014)."""
-    mixed_N = token_N.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+def hash_tokens(token_N: Ints) -> Hashes:
+    """64 mixed bits for each token."""
+    return splitmix64(token_N.astype(np.uint64))
+
+
+def splitmix64(value_N: Hashes) -> Hashes:
+    """64 mixed bits for each number (Steele et al. 2014)."""
+    mixed_N = value_N + GOLDEN
     mixed_N = (mixed_N ^ (mixed_N >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed_N = (mixed_N ^ (mixed_N >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return cast(npt.NDArray[np.uint64], mixed_N ^ (mixed_N >> np.uint64(31)))
+    return cast(Hashes, mixed_N ^ (mixed_N >> np.uint64(31)))
 
 
-def hash_keys(hash_N: npt.NDArray[np.uint64], feature_N: Ints) -> Keys:
+def hash_keys(hash_N: Hashes, feature_N: Ints) -> Keys:
     """A key for each pair of a token (by its hash) and a feature: lowest first is a uniform sample of the tokens."""
     mixed_N = (hash_N ^ feature_N.astype(np.uint64)) * np.uint64(0xFF51AFD7ED558CCD)
     mixed_N ^= mixed_N >> np.uint64(33)

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, selectinload
 from data import CONTRACT_VERSION
 from data.layout import StorePaths
 from data.published.maps import MAP_FOLDER, PublishedMap
+from data.published.state import SAES_FOLDER
 from data.published.tables import PublishedRun
 from data.sql.records import PublishedRunRecord, SAERecord
 
@@ -52,7 +53,7 @@ class OpenSAE:
     @property
     def folder(self) -> Path:
         """Its weights: cfg.json and sae.safetensors."""
-        return self.run.folder / "saes" / self.name
+        return self.run.folder / SAES_FOLDER / self.name
 
     def row(self, index: int) -> int:
         """The number of a feature in the run's tables."""

@@ -16,6 +16,8 @@ import pyarrow as pa
 ExampleKind = Literal["top", "bottom", "contrast", "interval"]
 EXAMPLE_KINDS: tuple[ExampleKind, ...] = ("top", "bottom", "contrast", "interval")
 """In the order in which a feature's examples are stored."""
+TOP, BOTTOM, CONTRAST, INTERVAL = range(len(EXAMPLE_KINDS))
+"""The number of each kind."""
 
 HISTOGRAM_BINS = 64
 HISTOGRAM_STEPS_PER_OCTAVE = 4

@@ -19,6 +19,7 @@ from data.errors import StorageError
 from pipeline.activations.calibration import Calibration
 from pipeline.activations.moments import Moments
 from pipeline.activations.residuals import LEFT_OUT_FILE, MOMENTS_FILE, ResidualBlock, run_model
+from pipeline.arrays import GOLDEN, hash_tokens, pack_tokens, splitmix64
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.left_out import are_sinks
 from pipeline.progress import track
@@ -165,18 +166,11 @@ class Harvest:
 
 
 def draw_tokens(index_N: np.ndarray, seed: int, fraction: float) -> npt.NDArray[np.bool_]:
-    """Which tokens are kept [N]: a hash (SplitMix64) of seed, sequence and position, so that every run agrees."""
+    """Which tokens are kept [N]: a hash of seed, sequence and position, so that every run agrees."""
+    hash_N = hash_tokens(pack_tokens(index_N["sequence"], index_N["position"]))
     with np.errstate(over="ignore"):
-        names_N = (index_N["sequence"].astype(np.uint64) << np.uint64(32)) | index_N["position"].astype(np.uint64)
-        mixed_N = _mix(_mix(names_N) + np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15))
+        mixed_N = splitmix64(hash_N + np.uint64(seed) * GOLDEN)
     return (mixed_N >> np.uint64(11)).astype(np.float64) < fraction * 2.0**53
-
-
-def _mix(value_N: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    value_N = value_N + np.uint64(0x9E3779B97F4A7C15)
-    value_N = (value_N ^ (value_N >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value_N = (value_N ^ (value_N >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value_N ^ (value_N >> np.uint64(31))
 
 
 def _stored(x_ND: Tensor, calibration: Calibration, storage: str) -> tuple[npt.NDArray[Any], int]:

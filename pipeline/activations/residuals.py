@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from data.layout import RunPaths
 from data.manifests import Manifest, require_stage
 from pipeline.activations.batches import read_batch, rows_of, training_batches
 from pipeline.activations.rows import as_tensor, harvested_rows
+from pipeline.arrays import Ints, pack_tokens
 from pipeline.fetching.local import model_folder
 from pipeline.models.language_model import LanguageModel
 from pipeline.progress import log
@@ -63,7 +63,7 @@ def check_fits(model: LanguageModel, corpus: TokenizedCorpus) -> None:
 
 
 def run_model(
-    model: LanguageModel, corpus: TokenizedCorpus, batches: Iterable[npt.NDArray[np.int64]], bos_id: int
+    model: LanguageModel, corpus: TokenizedCorpus, batches: Iterable[Ints], bos_id: int
 ) -> Iterator[ResidualBlock]:
     """Run the model over batches of sequence numbers; one block for each, attention sinks included."""
     for numbers in batches:
@@ -96,9 +96,7 @@ def residual_blocks(
     return _from_model(recipe, paths, manifest, len(order_S), block_tokens)
 
 
-def _first_sequences(
-    corpus: TokenizedCorpus, order_S: npt.NDArray[np.int64], max_tokens: int | None
-) -> npt.NDArray[np.int64]:
+def _first_sequences(corpus: TokenizedCorpus, order_S: Ints, max_tokens: int | None) -> Ints:
     if max_tokens is None:
         return order_S
     reached_S = np.cumsum(corpus.sequences["length"][order_S], dtype=np.int64)
@@ -106,7 +104,7 @@ def _first_sequences(
 
 
 def _from_shards(
-    reader: ShardReader, corpus: TokenizedCorpus, order_S: npt.NDArray[np.int64], block_tokens: int
+    reader: ShardReader, corpus: TokenizedCorpus, order_S: Ints, block_tokens: int
 ) -> Iterator[ResidualBlock]:
     rank_S = np.full(len(corpus.sequences), len(corpus.sequences), np.int64)
     harvested_S = np.load(reader.folder / ORDER_FILE)
@@ -115,7 +113,7 @@ def _from_shards(
         yield ResidualBlock(as_tensor(rows.values_ND), rows.index_N)
 
 
-def _ranges(lengths_S: npt.NDArray[np.int64], block_tokens: int) -> list[tuple[int, int]]:
+def _ranges(lengths_S: Ints, block_tokens: int) -> list[tuple[int, int]]:
     """Cut sequences in a row into ranges [start, stop) of at most `block_tokens` tokens, each at least one sequence."""
     reached_S = np.concatenate([[0], np.cumsum(lengths_S, dtype=np.int64)])
     cuts = [0]
@@ -138,7 +136,7 @@ def _from_model(
         yield _join([_without(next(blocks), left_out) for _ in range(start, stop)])
 
 
-def _first_of(batches: list[npt.NDArray[np.int64]], num_sequences: int) -> list[npt.NDArray[np.int64]]:
+def _first_of(batches: list[Ints], num_sequences: int) -> list[Ints]:
     """The same batches, as far as the first `num_sequences` go."""
     starts = np.cumsum([0, *map(len, batches)])
     return [
@@ -148,13 +146,12 @@ def _first_of(batches: list[npt.NDArray[np.int64]], num_sequences: int) -> list[
     ]
 
 
-def _names(index_N: np.ndarray) -> npt.NDArray[np.int64]:
+def _names(index_N: np.ndarray) -> Ints:
     """One number for each row's token."""
-    names_N: npt.NDArray[np.int64] = index_N["sequence"].astype(np.int64) * (1 << 32) + index_N["position"]
-    return names_N
+    return pack_tokens(index_N["sequence"], index_N["position"])
 
 
-def _without(block: ResidualBlock, left_out: npt.NDArray[np.int64]) -> ResidualBlock:
+def _without(block: ResidualBlock, left_out: Ints) -> ResidualBlock:
     kept_N = np.flatnonzero(~np.isin(_names(block.index_N), left_out))
     return ResidualBlock(block.x_ND[kept_N], block.index_N[kept_N])
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from data.artifacts.corpus import TokenizedCorpus
-from data.artifacts.features import EXAMPLE_KINDS
+from data.artifacts.features import BOTTOM, CONTRAST, EXAMPLE_KINDS, INTERVAL
 from pipeline.arrays import Floats, Ints, ascending_keys, descending_keys, ranges, ranks, sort_order, unpack_tokens
 from pipeline.examples.selection import Candidates, bands_of
 from pipeline.models.sae import SAE
@@ -28,9 +28,6 @@ SEGMENT_ROWS = 512
 SEGMENT_WINDOWS = 4096
 """A segment is computed densely, [SEGMENT_ROWS, features of at most SEGMENT_WINDOWS windows]: short segments have fewer
 features that others in the block need."""
-CONTRAST = EXAMPLE_KINDS.index("contrast")
-BOTTOM = EXAMPLE_KINDS.index("bottom")
-INTERVAL = EXAMPLE_KINDS.index("interval")
 
 
 class Examples(NamedTuple):

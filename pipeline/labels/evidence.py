@@ -17,8 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data.artifacts.corpus import TokenizedCorpus
-from data.artifacts.features import EXAMPLE_KINDS
-from pipeline.arrays import Ints, ranks, sort_order
+from data.artifacts.features import INTERVAL, TOP
+from pipeline.arrays import Ints, pack_tokens, ranks, sort_order
 from pipeline.labels.words import NONE, Words, WordWindows
 
 BEFORE, AFTER = 20, 12
@@ -109,14 +109,14 @@ def read_evidence(
 ) -> Iterator[tuple[int, Evidence]]:
     """The evidence of each feature that has examples, by its index, for a table of EXAMPLES of some features."""
     kind_N, band_N = (examples[name].to_numpy() for name in ("kind", "band"))
-    strong_N = kind_N == EXAMPLE_KINDS.index("top")
-    strong_N |= (kind_N == EXAMPLE_KINDS.index("interval")) & (band_N >= num_bands * 3 / 5)
+    strong_N = kind_N == TOP
+    strong_N |= (kind_N == INTERVAL) & (band_N >= num_bands * 3 / 5)
     column = {
         name: examples[name].to_numpy()[strong_N].astype(np.int64)
         for name in ("index", "document", "position", "start", "length")
     }
     # The same token may be an example twice.
-    token_N = (column["document"] << 32) | column["position"]
+    token_N = pack_tokens(column["document"], column["position"])
     order = sort_order(column["index"], token_N)
     again = np.concatenate([[False], (np.diff(column["index"][order]) == 0) & (np.diff(token_N[order]) == 0)])
     kept = np.sort(order[~again]) if len(order) else order

@@ -24,6 +24,7 @@ from data.artifacts.features import (
     MAP_FILE,
     NEIGHBOURS_FILE,
     STATISTICS_FILE,
+    TOP,
     cosine_column,
 )
 from data.errors import ArtifactError
@@ -276,7 +277,7 @@ class RunTables:
             examples = self._read("examples", name, EXAMPLES_FILE).select(["document", "position"])
             num_FE = self._num_examples(name, size)
             first_F = np.cumsum(num_FE.sum(1)) - num_FE.sum(1)
-            num_F = np.minimum(num_FE[:, EXAMPLE_KINDS.index("top")], NUM_TEXTS)
+            num_F = np.minimum(num_FE[:, TOP], NUM_TEXTS)
             for rows in _ranges(size):
                 some = examples.slice(first_F[rows][0], int(num_FE[rows].sum()))
                 found = texts.of_features(some, first_F[rows] - first_F[rows][0], num_F[rows])

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from data.artifacts.corpus import TokenizedCorpus
-from data.artifacts.features import EXAMPLE_KINDS
+from data.artifacts.features import TOP
 from pipeline.activations.residuals import held_in_shards, residual_blocks
 from pipeline.arrays import Ints, pack_tokens
 from pipeline.examples.contrast import ContrastSearch, Occurrences
@@ -78,7 +78,7 @@ def _select(
     chosen = {}
     for name, selection in selections.items():
         found = selection.candidates()
-        top = found.take(found.kind_M == EXAMPLE_KINDS.index("top"))
+        top = found.take(found.kind_M == TOP)
         chosen[name] = join([found, search.find(saes[name], top, config.contrast)])
     return {name: selection.statistics() for name, selection in selections.items()}, chosen, num_tokens
 

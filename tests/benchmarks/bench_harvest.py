@@ -16,6 +16,7 @@ from torch import nn
 from data.errors import ArtifactError
 from data.layout import RunPaths, StorePaths, default_store
 from data.manifests import require_stage
+from pipeline.activations.harvest import Harvest
 from pipeline.fetching.local import model_folder
 from pipeline.models.language_model import LanguageModel
 from pipeline.recipe import Recipe, load_recipe
@@ -98,17 +99,17 @@ def harvest_rate(recipe: Recipe, folder: Path) -> dict[str, float]:
     """The whole stage over articles of ordinary lengths: its own rate, and the model's share of its time."""
     scratch = Path(tempfile.mkdtemp())
     spent = 0.0
-    store = harvest.Harvest._store
+    store = Harvest._store
 
     def measured(*arguments: object) -> None:
         nonlocal spent
         spent += timed(lambda: store(*arguments))
 
-    harvest.Harvest._store = measured
+    Harvest._store = measured
     try:
         counts = harvest.run(recipe, prepared(StorePaths(scratch).run(recipe.name), recipe, folder)).counts
     finally:
-        harvest.Harvest._store = store
+        Harvest._store = store
         shutil.rmtree(scratch)
     seconds = counts["num_tokens"] / counts["tokens_per_second"]
     return {"harvest": counts["tokens_per_second"], "model share": 1 - spent / seconds}

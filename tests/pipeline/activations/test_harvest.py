@@ -13,6 +13,7 @@ from data.artifacts.shards import SCALES_FILE
 from data.errors import ArtifactError, ConfigError, CorpusError, StorageError
 from data.layout import RunPaths, StorePaths
 from pipeline.activations import calibration
+from pipeline.activations import harvest as harvesting
 from pipeline.activations.batches import training_batches
 from pipeline.activations.residuals import LEFT_OUT_FILE, MOMENTS_FILE, ORDER_FILE, residual_blocks
 from pipeline.activations.rows import as_tensor, harvested_rows
@@ -140,15 +141,15 @@ def test_keep_fraction_chooses_the_same_rows_whatever_the_batches(paths):
 
 
 def test_draws_are_even_and_differ_by_seed():
-    corpus_rows = np.zeros(20_000, harvest.ROW)
+    corpus_rows = np.zeros(20_000, harvesting.ROW)
     corpus_rows["sequence"], corpus_rows["position"] = np.divmod(np.arange(20_000), 100)
-    drawn = harvest.draw_tokens(corpus_rows, 0, 0.25).reshape(200, 100)
+    drawn = harvesting.draw_tokens(corpus_rows, 0, 0.25).reshape(200, 100)
     assert abs(drawn.mean() - 0.25) < 0.015
     assert drawn.mean(0).std() < 0.05
     assert drawn.mean(1).std() < 0.07
-    other = harvest.draw_tokens(corpus_rows, 1, 0.25).reshape(200, 100)
+    other = harvesting.draw_tokens(corpus_rows, 1, 0.25).reshape(200, 100)
     assert abs((drawn & other).mean() - 1 / 16) < 0.01
-    assert harvest.draw_tokens(corpus_rows, 0, 1.0).all()
+    assert harvesting.draw_tokens(corpus_rows, 0, 1.0).all()
 
 
 def test_int8_keeps_the_values_to_a_step(paths, monkeypatch):
@@ -178,7 +179,7 @@ def test_a_killed_harvest_goes_on_and_ends_the_same(paths, store, monkeypatch, d
         shutil.copytree(paths.stage(stage), whole.stage(stage))
     harvest.run(recipe, whole)
 
-    appended = harvest.ShardWriter.append
+    appended = harvesting.ShardWriter.append
 
     def dying(self, values_ND, index_N, batch):
         appended(self, values_ND, index_N, batch)
@@ -186,7 +187,7 @@ def test_a_killed_harvest_goes_on_and_ends_the_same(paths, store, monkeypatch, d
             raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr(harvest.ShardWriter, "append", dying)
+        context.setattr(harvesting.ShardWriter, "append", dying)
         with pytest.raises(KeyboardInterrupt):
             harvest.run(recipe, paths)
     assert not paths.stage("harvest").exists()
@@ -247,7 +248,7 @@ def test_residual_blocks_stop_after_enough_tokens(paths, keep_fraction):
 
 def test_too_little_space_is_said_before_anything_runs(paths, monkeypatch):
     usage = shutil.disk_usage(paths.store.root)._replace(free=1000)
-    monkeypatch.setattr(harvest.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(harvesting.shutil, "disk_usage", lambda folder: usage)
     monkeypatch.setattr(LanguageModel, "residuals", lambda *_: pytest.fail("the model ran"))
     with pytest.raises(StorageError, match=r"lower harvest\.keep_fraction"):
         harvest.run(recipe_with(), paths)

@@ -19,7 +19,7 @@ from data.layout import StorePaths
 from data.published.maps import PublishedMap
 from data.published.rows import rows_path
 from data.published.schemas import TOKENS_PER_CHUNK
-from data.published.state import Published, open_published
+from data.published.state import SAES_FOLDER, Published, open_published
 from data.published.tables import PublishedRun, write_table
 from data.published.terms import terms
 from data.sql.database import connect, database_url
@@ -257,7 +257,7 @@ def finds(store: StorePaths, what: str, capsys: pytest.CaptureFixture[str], deep
 
 
 def change_weights(store: StorePaths, name: str, change: Callable[[dict[str, object]], None]) -> None:
-    path = open_published(store).folder / "saes" / "1-relu-64" / "sae.safetensors"
+    path = open_published(store).folder / SAES_FOLDER / "1-relu-64" / "sae.safetensors"
     weights = load_file(path)
     weights[name] = weights[name].clone()
     change(weights)  # type: ignore[arg-type]
