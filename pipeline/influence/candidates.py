@@ -1,22 +1,24 @@
-"""Features that are worth asking to write: each about one word, with how well its top examples agree on that word.
+"""Features about one word: candidates, which are asked to write, and showpieces, which a person looks at first.
 
-A candidate must have a label, be active on 1 in 100 to 1 in 10,000 tokens, and have at least 10 top examples, half of
-them with their maximum on the same word of four letters or more, as a showpiece must. The word itself must be rare: at
-most MAX_WORD_SHARE of the tokens. They come one SAE after the other, each with another word, in the order of
+Either must have a label, be active on 1 in 100 to 1 in 10,000 tokens, and have at least 10 top examples, half of them
+with their maximum on the same word of four letters or more. They come one SAE after the other, each with another word,
+in the order of
 
     agreement x mean / max x -log10(density)
+
+Candidates are sought among all features before a run is published, and their word must be rare: at most MAX_WORD_SHARE
+of the tokens. Showpieces are sought in the published tables, among the CANDIDATES strongest features of each SAE.
 
 Shapes: F features of one SAE, E top examples of those that qualify, V vocabulary, W different words of tokens, C
 features whose examples agree.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
-from math import log10
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +26,56 @@ import pyarrow as pa
 
 from data.arrow import read_arrow
 from data.artifacts.corpus import TokenizedCorpus
-from data.artifacts.features import EXAMPLE_KINDS, EXAMPLES_FILE, EXPLANATIONS_FILE, STATISTICS_FILE
+from data.artifacts.features import EXAMPLES_FILE, EXPLANATIONS_FILE, STATISTICS_FILE, TOP
 from data.published.tables import PublishedRun
 from pipeline.arrays import Ints
 
+MIN_DENSITY, MAX_DENSITY = 1e-4, 1e-2
+MIN_EXAMPLES = 10
+MIN_AGREEMENT = 0.5
+MIN_LETTERS = 4
 MAX_WORD_SHARE = 5e-4
 SAMPLE_TOKENS = 4_000_000
 """The first tokens of the corpus, in which words are counted."""
-TOP = EXAMPLE_KINDS.index("top")
+CANDIDATES = 1000
+"""Features of each SAE that are looked at for showpieces, those with the strongest activation."""
+
+
+class AboutWord(Protocol):
+    """A feature about a word."""
+
+    @property
+    def word(self) -> str: ...
+
+
+F = TypeVar("F", bound=AboutWord)
+
+
+def score(agreement: Any, mean: Any, highest: Any, density: Any) -> Any:
+    """How much a feature says, of numbers or arrays of them."""
+    return agreement * mean / highest * -np.log10(density)
+
+
+def is_long(word: str) -> bool:
+    """Whether a word has letters enough."""
+    return sum(character.isalpha() for character in word) >= MIN_LETTERS
+
+
+def take_turns(by_sae: Sequence[Iterable[F]], count: int) -> list[F]:
+    """Up to `count` features, one of each SAE in turn, each with another word."""
+    seen: set[str] = set()
+
+    def fresh() -> Iterator[F]:
+        for several in zip_longest(*by_sae):
+            for feature in several:
+                if feature is not None and feature.word.casefold() not in seen:
+                    seen.add(feature.word.casefold())
+                    yield feature
+
+    return list(islice(fresh(), count))
+
+
+# ---- Candidates, of artifacts
 
 
 @dataclass(frozen=True)
@@ -64,22 +108,12 @@ class Features:
             self._tokens.setdefault(text.casefold(), []).append(token)
         counts_V = np.bincount(corpus.tokens[:SAMPLE_TOKENS], minlength=len(pieces))[: len(pieces)]
         counts_W = np.bincount(self._word_V, counts_V, minlength=len(numbers))
-        long_W = np.array([sum(character.isalpha() for character in word) >= MIN_LETTERS for word in self._words])
+        long_W = np.array([is_long(word) for word in self._words])
         self._fitting_W = long_W & (counts_W <= MAX_WORD_SHARE * counts_V.sum())
 
     def candidates(self, saes: Sequence[str], count: int) -> list[Candidate]:
         """Up to `count` candidates, see the top of this file."""
-        by_sae = [self._of_sae(sae) for sae in saes]
-        seen: set[str] = set()
-
-        def fresh() -> Iterator[Candidate]:
-            for several in zip_longest(*by_sae):
-                for candidate in several:
-                    if candidate is not None and candidate.word.casefold() not in seen:
-                        seen.add(candidate.word.casefold())
-                        yield candidate
-
-        return list(islice(fresh(), count))
+        return take_turns([self._of_sae(sae) for sae in saes], count)
 
     def _of_sae(self, sae: str) -> Iterator[Candidate]:
         """Of one SAE, best first."""
@@ -89,7 +123,7 @@ class Features:
         fitting_F = (density_F >= MIN_DENSITY) & (density_F <= MAX_DENSITY)
         fitting_F &= labels.to_numpy(zero_copy_only=False) != ""
         index_C, word_C, share_C = self._agreed(read_arrow(self._examples / sae / EXAMPLES_FILE), fitting_F)
-        score_C = share_C * mean_F[index_C] / max_F[index_C] * -np.log10(density_F[index_C])
+        score_C = score(share_C, mean_F[index_C], max_F[index_C], density_F[index_C])
         for place in np.argsort(-score_C, kind="stable").tolist():
             feature, word = int(index_C[place]), self._words[word_C[place]]
             tokens = tuple(self._tokens[word.casefold()])
@@ -113,12 +147,7 @@ class Features:
         return feature[kept], word[kept], share[kept]
 
 
-MIN_DENSITY, MAX_DENSITY = 1e-4, 1e-2
-MIN_EXAMPLES = 10
-MIN_AGREEMENT = 0.5
-MIN_LETTERS = 4
-CANDIDATES = 1000
-"""Features of each SAE that are looked at, those with the strongest activation."""
+# ---- Showpieces, of what is published
 
 
 @dataclass(frozen=True)
@@ -136,17 +165,7 @@ class Showpiece:
 
 def find_showpieces(run: PublishedRun, saes: Sequence[str], count: int) -> list[Showpiece]:
     """Up to `count` features, see the top of this file."""
-    by_sae = [_of_sae(run, sae) for sae in saes]
-    seen: set[str] = set()
-
-    def fresh() -> Iterator[Showpiece]:
-        for pieces in zip_longest(*by_sae):
-            for piece in pieces:
-                if piece is not None and piece.word.casefold() not in seen:
-                    seen.add(piece.word.casefold())
-                    yield piece
-
-    return list(islice(fresh(), count))
+    return take_turns([_of_sae(run, sae) for sae in saes], count)
 
 
 def _of_sae(run: PublishedRun, sae: str) -> list[Showpiece]:
@@ -159,9 +178,9 @@ def _of_sae(run: PublishedRun, sae: str) -> list[Showpiece]:
     for feature, words in zip(features, _top_words(run, features), strict=True):
         word, times = Counter(words).most_common(1)[0]
         agreement = times / len(words)
-        if agreement >= MIN_AGREEMENT and sum(character.isalpha() for character in word) >= MIN_LETTERS:
-            score = agreement * feature["mean"] / feature["max"] * -log10(feature["density"])
-            scored.append((score, Showpiece(sae, feature["index"], feature["label"], word, agreement)))
+        if agreement >= MIN_AGREEMENT and is_long(word):
+            merit = score(agreement, feature["mean"], feature["max"], feature["density"])
+            scored.append((merit, Showpiece(sae, feature["index"], feature["label"], word, agreement)))
     return [piece for _, piece in sorted(scored, key=lambda pair: -pair[0])]
 
 

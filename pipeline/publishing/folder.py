@@ -46,8 +46,8 @@ def write_folder(work: Work, folder: Path) -> None:
             for name, table in tables.all().items()
         }
     index_search(partial)
-    write_map(partial / MAP_FOLDER, tables.world(), tables.num_points, tables.points())
-    counts["map"] = tables.num_points
+    write_map(partial / MAP_FOLDER, tables.map.world(), tables.map.num_points, tables.map.points())
+    counts["map"] = tables.map.num_points
     for name in work.recipe.sae_names:
         _copy_sae(work.input_folder("train") / name, partial / SAES_FOLDER / name)
     rows = _rows(work, tables.first_rows, PublishedRun(partial))

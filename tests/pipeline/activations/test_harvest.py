@@ -153,7 +153,7 @@ def test_draws_are_even_and_differ_by_seed():
 
 
 def test_int8_keeps_the_values_to_a_step(paths, monkeypatch):
-    monkeypatch.setattr(harvest, "CALIBRATION_TOKENS", 400)
+    monkeypatch.setattr(harvesting, "CALIBRATION_TOKENS", 400)
     harvest.run(recipe_with(), paths)
     exact_N, exact_ND = stored_rows(paths)
     manifest = harvest.run(recipe_with(storage="int8"), paths)
@@ -172,8 +172,8 @@ def test_int8_keeps_the_values_to_a_step(paths, monkeypatch):
 @pytest.mark.parametrize("dies_at", [1, 3, 9])
 def test_a_killed_harvest_goes_on_and_ends_the_same(paths, store, monkeypatch, dies_at, storage):
     recipe = recipe_with(storage=storage, keep_fraction=0.6)
-    monkeypatch.setattr(harvest, "CHECKPOINT_SECONDS", -1.0)
-    monkeypatch.setattr(harvest, "CALIBRATION_TOKENS", 400)
+    monkeypatch.setattr(harvesting, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(harvesting, "CALIBRATION_TOKENS", 400)
     whole = store.run("whole")
     for stage in ("fetch", "tokenize"):
         shutil.copytree(paths.stage(stage), whole.stage(stage))

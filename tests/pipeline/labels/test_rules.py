@@ -9,7 +9,8 @@ import pytest
 
 from data.artifacts.features import EXAMPLES
 from pipeline.labels.evidence import Background, read_evidence
-from pipeline.labels.rules import MAX_LENGTH, Label, Labeller, cut, fit, join_words
+from pipeline.labels.rules import Label, Labeller
+from pipeline.labels.wording import MAX_LENGTH, cut, fit, join_words
 from pipeline.labels.words import Words
 from tests.support.fakes import make_corpus
 

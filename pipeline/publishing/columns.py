@@ -1,0 +1,55 @@
+"""Parts of published tables: rows in ranges, columns in one piece, batches of a schema."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.progress import Progress
+
+ROWS_PER_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class RunTable:
+    """One published table, ready to be written."""
+
+    schema: pa.Schema
+    num_rows: int
+    make: Callable[[], Iterable[pa.RecordBatch]]
+
+    def batches(self, progress: Progress) -> Iterator[pa.RecordBatch]:
+        """Its rows, each batch counted as it is taken."""
+        for batch in self.make():
+            yield batch
+            progress.advance(len(batch))
+
+
+def ranges(total: int) -> Iterator[slice]:
+    """ROWS_PER_BATCH rows after the other."""
+    for start in range(0, total, ROWS_PER_BATCH):
+        yield slice(start, min(start + ROWS_PER_BATCH, total))
+
+
+def columns_of(table: pa.Table, rows: slice) -> dict[str, pa.Array]:
+    """Some rows of a table, each column in one piece."""
+    chosen = table.slice(rows.start or 0, None if rows.stop is None else rows.stop - (rows.start or 0))
+    return {name: _whole(chosen[name]) for name in table.schema.names}
+
+
+def fixed_lists(values_NK: npt.NDArray[np.generic]) -> pa.Array:
+    """A list of K values in each of N rows."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(values_NK.reshape(-1)), values_NK.shape[1])
+
+
+def batch_of(schema: pa.Schema, columns: dict[str, Any]) -> pa.RecordBatch:
+    """One batch of the columns that `schema` names."""
+    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    combined = column.combine_chunks()
+    return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined

@@ -1,0 +1,73 @@
+"""The published tables of the corpus: its documents, their tokens in chunks, and the vocabulary.
+
+Shapes: C chunks.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from data.artifacts.corpus import TokenizedCorpus
+from data.published.schemas import CHUNKS, PUBLISHED_DOCUMENTS, TOKENS_PER_CHUNK, VOCABULARY
+from pipeline.publishing.columns import RunTable, batch_of, columns_of, ranges
+
+TOKENS_PER_BATCH = 1 << 18
+
+
+@dataclass(frozen=True)
+class CorpusTables:
+    """What is published of a tokenized corpus."""
+
+    corpus: TokenizedCorpus
+    vocabulary: list[bytes]
+    """The bytes of every token by id."""
+
+    def all(self) -> dict[str, RunTable]:
+        """By table name."""
+        num_chunks = int(self._chunks_of_documents.sum())
+        return {
+            "documents": RunTable(PUBLISHED_DOCUMENTS, len(self.corpus.documents), self._documents),
+            "chunks": RunTable(CHUNKS, num_chunks, self._chunks),
+            "vocabulary": RunTable(VOCABULARY, len(self.vocabulary), self._vocabulary),
+        }
+
+    @cached_property
+    def _lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each document."""
+        return np.asarray(self.corpus.documents["num_tokens"], np.int64)
+
+    @cached_property
+    def _chunks_of_documents(self) -> npt.NDArray[np.int64]:
+        """How many chunks each document takes."""
+        return -(-self._lengths // TOKENS_PER_CHUNK)
+
+    def _documents(self) -> Iterator[pa.RecordBatch]:
+        first_chunk = np.cumsum(self._chunks_of_documents) - self._chunks_of_documents
+        for rows in ranges(len(first_chunk)):
+            columns = columns_of(self.corpus.documents, rows)
+            yield batch_of(PUBLISHED_DOCUMENTS, {**columns, "first_chunk": pa.array(first_chunk[rows])})
+
+    def _chunks(self) -> Iterator[pa.RecordBatch]:
+        """Runs of whole documents of about TOKENS_PER_BATCH tokens; their tokens lie one after the other."""
+        lengths = self._lengths
+        ends = np.cumsum(lengths)
+        groups = np.unique((ends - lengths) // TOKENS_PER_BATCH, return_index=True)[1].tolist()
+        for start, stop in zip(groups, [*groups[1:], len(lengths)], strict=True):
+            tokens = self.corpus.tokens[ends[start] - lengths[start] : ends[stop - 1]].astype(np.int32)
+            bounds = chunk_bounds(lengths[start:stop])
+            lists = pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), pa.array(tokens))
+            yield batch_of(CHUNKS, {"tokens": lists})
+
+    def _vocabulary(self) -> Iterator[pa.RecordBatch]:
+        yield batch_of(VOCABULARY, {"text": pa.array(self.vocabulary, pa.binary())})
+
+
+def chunk_bounds(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where chunks begin and end in documents that lie one after the other: [C + 1]."""
+    starts = np.cumsum(lengths) - lengths
+    bounds = [np.arange(s, s + n, TOKENS_PER_CHUNK) for s, n in zip(starts.tolist(), lengths.tolist(), strict=True)]
+    return np.concatenate([*bounds, [lengths.sum()]]).astype(np.int64)
