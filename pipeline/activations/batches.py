@@ -57,6 +57,12 @@ def training_batches(corpus: TokenizedCorpus, batch_tokens: int) -> list[npt.NDA
     return [numbers_S[batch] for batch in plan_batches(corpus.sequences["length"][numbers_S], batch_tokens)]
 
 
+def count_batches(corpus: TokenizedCorpus, batches: list[npt.NDArray[np.int64]]) -> tuple[int, int]:
+    """Tokens without BOS, and positions that the model runs (BOS and padding included)."""
+    lengths = [corpus.sequences["length"][numbers] for numbers in batches]
+    return sum(int(part.sum()) for part in lengths), sum(len(part) * (1 + int(part.max())) for part in lengths)
+
+
 def pad(sequences: Sequence[npt.NDArray[np.integer]], bos_id: int) -> npt.NDArray[np.int64]:
     """BOS before each sequence, and padding after it up to the longest [B, L]."""
     tokens_BL = np.full((len(sequences), 1 + max(map(len, sequences))), bos_id, np.int64)

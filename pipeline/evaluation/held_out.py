@@ -1,12 +1,16 @@
 """What the SAEs do to held-out text: reconstruction, and the model's loss when it reads them instead."""
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.activations.batches import Batch
+from data.artifacts.corpus import TokenizedCorpus
+from pipeline.activations.batches import Batch, plan_batches, read_batch
 from pipeline.evaluation.metrics import Prediction, Reconstruction, counted, predict, reconstruct, replaced
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
+from pipeline.progress import track
 
 MODEL, ZERO = "model", "zero"
 """Names of the two streams that cross-entropy is compared with: unchanged, and replaced by zero."""
@@ -21,6 +25,16 @@ class Evaluation:
         self.reconstructions = {name: Reconstruction(model.width) for name in saes}
         self.predictions = dict.fromkeys([MODEL, ZERO, *saes], Prediction())
         self.num_ce_tokens = 0
+
+    def run(self, corpus: TokenizedCorpus, numbers_S: npt.NDArray[np.int64], bos_id: int, batch_tokens: int) -> int:
+        """Take in the sequences with these numbers; returns how many tokens they have."""
+        lengths_S = corpus.sequences["length"][numbers_S]
+        with track("evaluate", int(lengths_S.sum())) as progress:
+            for batch_S in plan_batches(lengths_S, batch_tokens):
+                batch = read_batch(corpus, numbers_S[batch_S], bos_id)
+                self.add(batch)
+                progress.advance(len(batch.index_N))
+        return int(lengths_S.sum())
 
     def add(self, batch: Batch) -> None:
         """Take in one batch of held-out sequences."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from data.errors import ConfigError
+from data.errors import ConfigError, DeviceError
 from data.layout import RunPaths, StorePaths
 from data.manifests import Manifest, digest
 from pipeline.models.errors import ModelError
@@ -90,3 +90,15 @@ def check_fits(recipe: Recipe, folder: Path) -> None:
             f"tokenize.context_length={recipe.tokenize.context_length} is longer than {folder.name} reads: set it to "
             f"{length} or less"
         )
+
+
+def check_device(device: str) -> None:
+    """Raise DeviceError when the device is not there."""
+    if device == "cpu":
+        return
+    from pipeline.models.language_model import check_device as check
+
+    try:
+        check(device)
+    except ModelError as error:
+        raise DeviceError(str(error)) from None

@@ -2,13 +2,16 @@
 
 import sys
 import warnings
-from typing import NamedTuple
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from data.arrow import read_arrow
 from pipeline.geometry.nearest import cosine_tiles, nearest, unit
 from pipeline.progress import log, track
 from pipeline.recipe import ProjectConfig
@@ -25,6 +28,16 @@ class Graph(NamedTuple):
 
     indices_PK: npt.NDArray[np.int32]
     distances_PK: npt.NDArray[np.float32]
+
+
+def live_features(statistics: Path) -> npt.NDArray[np.bool_]:
+    """Which features of an SAE are active at all [F]."""
+    return cast(npt.NDArray[np.bool_], read_arrow(statistics)["num_active"].to_numpy() > 0)
+
+
+def live_directions(directions: Sequence[Tensor], live: Sequence[npt.NDArray[np.bool_]]) -> Tensor:
+    """Those of all SAEs together [P, D], centred for each SAE."""
+    return torch.cat([centred(W_FD, torch.from_numpy(live_F)) for W_FD, live_F in zip(directions, live, strict=True)])
 
 
 def centred(W_FD: Tensor, live_F: Tensor) -> Tensor:

@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from pipeline.models.sae import WEIGHTS_FILE
+from pipeline.progress import track
 
 TILE_ELEMENTS = 1 << 25
 """Cosines held at once: 128 MiB."""
@@ -66,3 +68,19 @@ def nearest(cosines_TF: Tensor, k: int) -> Nearest:
         torch.nn.functional.pad(indices_TK.masked_fill(absent_TK, -1), padding, value=-1).int(),
         torch.nn.functional.pad(values_TK.masked_fill(absent_TK, 0), padding, value=0),
     )
+
+
+def neighbour_batches(directions: list[Tensor], k: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The table of data.artifacts.features.neighbours_schema, one batch a tile.
+
+    directions: norm-1 rows [F, D] of each SAE.
+    """
+    sizes = [len(W_FD) for W_FD in directions]
+    W_RD = torch.cat(directions)
+    with track("neighbours", len(W_RD), "features") as progress:
+        for rows, cosines_TR in cosine_tiles(W_RD):
+            found = [nearest(cosines_TF, k) for cosines_TF in torch.split(cosines_TR, sizes, dim=1)]
+            columns = [torch.cat(parts, dim=1) for parts in zip(*found, strict=True)]
+            lists = [pa.FixedSizeListArray.from_arrays(c.cpu().numpy().reshape(-1), len(sizes) * k) for c in columns]
+            yield pa.RecordBatch.from_arrays(lists, schema=schema)
+            progress.advance(rows.stop - rows.start)

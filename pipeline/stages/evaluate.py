@@ -16,12 +16,10 @@ from data.arrow import read_arrow
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import METRICS_FILE, STATISTICS_FILE
 from data.errors import CorpusError
-from pipeline.activations.batches import plan_batches, read_batch
 from pipeline.activations.residuals import load_language_model
 from pipeline.evaluation.held_out import Evaluation
 from pipeline.evaluation.metrics import density_histogram
 from pipeline.models.sae import SAE
-from pipeline.progress import track
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage, Work
 
@@ -33,21 +31,18 @@ def _work(work: Work) -> dict[str, Any]:
     if len(numbers_S) == 0:
         raise CorpusError("no document is held out for metrics: give more text, or raise corpus.held_out_fraction")
     saes = {name: SAE.load(work.input_folder("train") / name, recipe.model.device) for name in recipe.sae_names}
-    threshold = work.inputs["harvest"].counts["sink_threshold"]
     evaluation = Evaluation(
-        load_language_model(recipe, work.paths), saes, threshold, recipe.evaluate.max_cross_entropy_tokens
+        load_language_model(recipe, work.paths),
+        saes,
+        work.inputs["harvest"].counts["sink_threshold"],
+        recipe.evaluate.max_cross_entropy_tokens,
     )
     bos_id = work.inputs["tokenize"].counts["bos_id"]
-    lengths_S = corpus.sequences["length"][numbers_S]
-    with track("evaluate", int(lengths_S.sum())) as progress:
-        for batch_S in plan_batches(lengths_S, recipe.harvest.batch_tokens):
-            batch = read_batch(corpus, numbers_S[batch_S], bos_id)
-            evaluation.add(batch)
-            progress.advance(len(batch.index_N))
+    num_tokens = evaluation.run(corpus, numbers_S, bos_id, recipe.harvest.batch_tokens)
     metrics = {name: evaluation.metrics(name) | _from_examples(work, name) for name in saes}
     (work.folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1) + "\n")
     return {
-        "num_held_out_tokens": int(lengths_S.sum()),
+        "num_held_out_tokens": num_tokens,
         "saes": {name: {key: found[key] for key in ("explained_variance", "l0")} for name, found in metrics.items()},
     }
 

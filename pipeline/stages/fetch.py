@@ -9,22 +9,19 @@ artifact itself is its manifest.
 
 from typing import Any
 
-from data.errors import DeviceError
 from data.layout import RunPaths
 from data.manifests import Manifest, load_manifest
-from pipeline.corpus import corpus_files, corpus_root
 from pipeline.fetching.ensure import ensure_corpus, ensure_model
+from pipeline.fetching.keys import corpus_key, model_key
 from pipeline.fetching.local import (
+    check_device,
     check_fits,
     check_folder,
-    fingerprint,
-    local_model,
     model_config,
     model_folder,
     sample_corpus_folder,
 )
-from pipeline.models.errors import ModelError
-from pipeline.recipe import CorpusConfig, ModelConfig, Recipe
+from pipeline.recipe import Recipe
 from pipeline.stage import Stage, Work
 
 
@@ -36,35 +33,8 @@ def is_current(recipe: Recipe, paths: RunPaths, key: str) -> bool:
     return folder.is_dir() and (recipe.corpus.source != "sample" or sample_corpus_folder(paths.store).is_dir())
 
 
-def check_device(device: str) -> None:
-    """Raise DeviceError when the device is not there."""
-    if device == "cpu":
-        return
-    from pipeline.models.language_model import check_device as check
-
-    try:
-        check(device)
-    except ModelError as error:
-        raise DeviceError(str(error)) from None
-
-
 def _config(recipe: Recipe) -> dict[str, Any]:
-    """Local files count by name, size and time: when they change, so does the key."""
-    return {"model": _model_key(recipe.model), "corpus": _corpus_key(recipe.corpus)}
-
-
-def _model_key(config: ModelConfig) -> dict[str, Any]:
-    local = None if config.source == "sample" else local_model(config)
-    if local is None:
-        return {"source": config.source, "revision": config.revision}
-    return {"source": str(local), "files": fingerprint(sorted(f for f in local.iterdir() if f.is_file()), local)}
-
-
-def _corpus_key(config: CorpusConfig) -> dict[str, Any]:
-    key = config.model_dump(mode="json", exclude={"path", "held_out_fraction"})
-    if config.source == "sample":
-        return key
-    return {**key, "files": fingerprint(corpus_files(config), corpus_root(config))}
+    return {"model": model_key(recipe.model), "corpus": corpus_key(recipe.corpus)}
 
 
 def _work(work: Work) -> dict[str, Any]:

@@ -13,11 +13,10 @@ Shapes: N rows of one batch, D width.
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from data.artifacts.corpus import TokenizedCorpus
 from data.errors import CorpusError
-from pipeline.activations.batches import training_batches
+from pipeline.activations.batches import count_batches, training_batches
 from pipeline.activations.harvest import Harvest
 from pipeline.activations.residuals import ORDER_FILE, check_fits, load_language_model
 from pipeline.progress import log
@@ -40,7 +39,7 @@ def _work(work: Work) -> dict[str, Any]:
     dtype = work.recipe.model.dtype
     log(f"harvesting layer {model.layer} of {model.num_layers} on {model.device} in {dtype}: {model.road}")
     np.save(work.folder / ORDER_FILE, np.concatenate(batches))
-    num_tokens, num_positions = _sizes(corpus, batches)
+    num_tokens, num_positions = count_batches(corpus, batches)
     with Harvest(work, model) as harvest:
         rate = harvest.run(corpus, batches, num_tokens)
     return harvest.finish() | {
@@ -53,9 +52,3 @@ def _work(work: Work) -> dict[str, Any]:
 
 STAGE = Stage("harvest", _work, _config, needs=("fetch", "tokenize"))
 run = STAGE.run
-
-
-def _sizes(corpus: TokenizedCorpus, batches: list[npt.NDArray[np.int64]]) -> tuple[int, int]:
-    """Tokens without BOS, and positions that the model runs (BOS and padding included)."""
-    lengths = [corpus.sequences["length"][numbers] for numbers in batches]
-    return sum(int(part.sum()) for part in lengths), sum(len(part) * (1 + int(part.max())) for part in lengths)

@@ -7,17 +7,14 @@ these, found as in `neighbours`, and the plane of their two main components to s
 Shapes: P points (live features of all SAEs), F features of one SAE, K neighbours in the graph, D width.
 """
 
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import torch
 
-from data.arrow import read_arrow, write_arrow
+from data.arrow import write_arrow
 from data.artifacts.features import MAP, MAP_FILE, STATISTICS_FILE
-from pipeline.geometry.layout import centred, lay_out
+from pipeline.geometry.layout import lay_out, live_directions, live_features
 from pipeline.geometry.nearest import load_directions
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage, Work
@@ -32,8 +29,7 @@ def _work(work: Work) -> dict[str, Any]:
     directions = load_directions([work.input_folder("train") / n for n in recipe.sae_names], recipe.model.device)
     live = [live_features(work.input_folder("examples") / name / STATISTICS_FILE) for name in recipe.sae_names]
     row_P = np.flatnonzero(np.concatenate(live))
-    x_PD = torch.cat([centred(W_FD, torch.from_numpy(live_F)) for W_FD, live_F in zip(directions, live, strict=True)])
-    xy_P2 = lay_out(x_PD, recipe.project, recipe.seed)
+    xy_P2 = lay_out(live_directions(directions, live), recipe.project, recipe.seed)
     columns = [pa.array(row_P, pa.int64()), *(pa.array(np.ascontiguousarray(axis_P)) for axis_P in xy_P2.T)]
     write_arrow(work.folder / MAP_FILE, MAP, [pa.RecordBatch.from_arrays(columns, schema=MAP)])
     return {"num_points": len(row_P), "num_dead": sum(map(len, live)) - len(row_P)}
@@ -41,8 +37,3 @@ def _work(work: Work) -> dict[str, Any]:
 
 STAGE = Stage(name="project", work=_work, config=_config, needs=("train", "examples"))
 run = STAGE.run
-
-
-def live_features(statistics: Path) -> npt.NDArray[np.bool_]:
-    """Which features of an SAE are active at all [F]."""
-    return cast(npt.NDArray[np.bool_], read_arrow(statistics)["num_active"].to_numpy() > 0)

@@ -7,11 +7,10 @@ from torch import Tensor
 from data.arrow import read_arrow
 from data.artifacts.features import MAP_FILE, STATISTICS_FILE
 from data.layout import StorePaths
-from pipeline.geometry.layout import centred, lay_out, main_plane, neighbour_graph
+from pipeline.geometry.layout import centred, lay_out, live_features, main_plane, neighbour_graph
 from pipeline.geometry.nearest import unit
 from pipeline.recipe import ProjectConfig
 from pipeline.stages import project
-from pipeline.stages.project import live_features
 from tests.support.fake_run import fake_recipe
 from tests.support.fakes import publish_fake_run
 

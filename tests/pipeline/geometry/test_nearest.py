@@ -30,7 +30,7 @@ def make_directions() -> list[Tensor]:
 
 def find(directions: list[Tensor], k: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices and cosines [R, S, k]."""
-    batches = list(neighbours.neighbour_batches(directions, k, neighbours_schema(len(directions), k)))
+    batches = list(decoders.neighbour_batches(directions, k, neighbours_schema(len(directions), k)))
     rows = [row for batch in batches for row in batch.to_pylist()]
     shape = (len(rows), len(directions), k)
     return tuple(np.array([row[n] for row in rows]).reshape(shape) for n in ("indices", "cosines"))  # type: ignore[return-value]

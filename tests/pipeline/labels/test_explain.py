@@ -20,6 +20,7 @@ from data.artifacts.features import (
 )
 from data.layout import StorePaths
 from data.manifests import Manifest
+from pipeline.labels import files
 from pipeline.models.sae import SAE, SAEHeader
 from pipeline.recipe import make_recipe
 from pipeline.stage import Work
@@ -78,7 +79,7 @@ def test_explanations(
     )
     plant_examples(paths.stage("examples") / name)
     W_U_VD = torch.tensor([[1.0, 0, 0], [2, 0, 0], [0, 1, 0], [0, 2, 1], [-3, 0, 3], [0, -1, 0]])
-    monkeypatch.setattr(stage, "FEATURES_PER_BATCH", features_per_batch)
+    monkeypatch.setattr(files, "FEATURES_PER_BATCH", features_per_batch)
     monkeypatch.setattr(
         stage,
         "load_language_model",
