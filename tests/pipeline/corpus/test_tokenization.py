@@ -11,6 +11,7 @@ from data.artifacts.corpus import TokenizedCorpus, document_id, is_held_out
 from data.errors import CorpusError
 from data.layout import StorePaths
 from data.manifests import Manifest
+from pipeline.corpus import tokenization
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.recipe import Recipe, make_recipe
 from pipeline.stages import fetch, tokenize
@@ -79,23 +80,23 @@ def test_every_token_of_every_document_stands_in_a_sequence(store: StorePaths, m
 def test_a_killed_run_ends_with_the_same_bytes(
     tmp_path: Path, model: Path, corpus: Path, kill_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokenize, "BATCH_DOCUMENTS", 7)
+    monkeypatch.setattr(tokenization, "BATCH_DOCUMENTS", 7)
     recipe = recipe_of(model, corpus, tokenize={"max_tokens": 900, "max_held_out_tokens": 100})
     whole = run(recipe, StorePaths(tmp_path / "whole"))
     assert whole.counts["num_left_out_documents"] > 0
 
     store = StorePaths(tmp_path / "killed")
-    monkeypatch.setattr(tokenize, "CHECKPOINT_SECONDS", 0.0)
-    take, batches = tokenize.Tokenization.take, []
+    monkeypatch.setattr(tokenization, "CHECKPOINT_SECONDS", 0.0)
+    take, batches = tokenization.Tokenization.take, []
 
-    def take_until_killed(self: tokenize.Tokenization, documents: list[Any]) -> int:
+    def take_until_killed(self: tokenization.Tokenization, documents: list[Any]) -> int:
         taken = take(self, documents)
         batches.append(len(documents))
         if len(batches) == kill_at:
             raise KeyboardInterrupt
         return taken
 
-    monkeypatch.setattr(tokenize.Tokenization, "take", take_until_killed)
+    monkeypatch.setattr(tokenization.Tokenization, "take", take_until_killed)
     with pytest.raises(KeyboardInterrupt):
         run(recipe, store)
     batches.append(0)
@@ -108,7 +109,7 @@ def test_a_killed_run_ends_with_the_same_bytes(
 def test_limits_keep_the_document_that_reaches_them(
     store: StorePaths, model: Path, corpus: Path, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokenize, "BATCH_DOCUMENTS", batch)
+    monkeypatch.setattr(tokenization, "BATCH_DOCUMENTS", batch)
     recipe = recipe_of(model, corpus, tokenize={"max_tokens": 500, "max_held_out_tokens": 60})
     counts = run(recipe, store).counts
     expected = {False: [], True: []}
@@ -135,7 +136,7 @@ def test_empty_and_repeated_documents_are_passed_over_and_counted(
 
     read = jsonl.JsonLines.documents
     monkeypatch.setattr(jsonl.JsonLines, "documents", lambda self, state=None: [*read(self, state)] * 2)
-    monkeypatch.setattr(tokenize, "batches", lambda documents: [documents])
+    monkeypatch.setattr(tokenization, "batches", lambda documents: [documents])
     counts = run(recipe_of(model, corpus), store).counts
     found = [counts[f"num_{kind}documents"] for kind in ("", "held_out_", "duplicate_", "empty_")]
     assert (found[0] + found[1], found[2], found[3]) == (60, 60, 6)
