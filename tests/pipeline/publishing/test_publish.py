@@ -25,7 +25,7 @@ from data.published.terms import terms
 from data.sql.database import connect, database_url
 from data.sql.records import ListRecord, PublishedRunRecord, SAERecord
 from pipeline.doctor.doctor import run_doctor
-from pipeline.publishing import folder, tables
+from pipeline.publishing import columns, corpus_tables, folder, tables
 from pipeline.publishing.folder import finite, thin
 from pipeline.publishing.searchable import NUM_TEXTS
 from pipeline.stages import publish
@@ -124,8 +124,9 @@ def test_batches_of_any_size_give_the_same_tables(
 ) -> None:
     before = tables_of(open_published(store))
     expected = {name: before.take(name, range(0, before.count(name), 7)).to_pylist() for name in tables_names(before)}
-    monkeypatch.setattr(tables, "TOKENS_PER_BATCH", limit)
-    monkeypatch.setattr(tables, "ROWS_PER_BATCH", max(limit, 97))
+    monkeypatch.setattr(corpus_tables, "TOKENS_PER_BATCH", limit)
+    for module in (columns, tables):
+        monkeypatch.setattr(module, "ROWS_PER_BATCH", max(limit, 97))
     shutil.rmtree(open_published(store).folder)
     publish.run(fake_recipe(), store.run("fake"))
     after = tables_of(open_published(store))
