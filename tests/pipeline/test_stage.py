@@ -162,7 +162,7 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 from data.layout import StorePaths
-from pipeline.config import load_recipe
+from pipeline.recipe import load_recipe
 from pipeline.stage import Stage
 
 def work(work):
@@ -239,7 +239,7 @@ import os, signal, sys
 from pathlib import Path
 from data.layout import StorePaths
 from pipeline import stage
-from pipeline.config import load_recipe
+from pipeline.recipe import load_recipe
 from pipeline.progress import track
 
 now = 0.0
