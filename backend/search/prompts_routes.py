@@ -146,10 +146,10 @@ async def _result(engine: Engine, saes: list[OpenSAE], state: SearchState) -> Se
 
 
 def _read_state(prompts: StoredPrompts, form: SearchForm) -> SearchState:
-    """The prompts of a form, blank ones left out; 404 for one that is not stored."""
+    """The prompts of a form, empty ones left out; 404 for one that is not stored."""
 
     def entries(texts: list[str], ids: list[str]) -> tuple[Entry, ...]:
-        typed = [Entry(unix_lines(text)) for text in texts if text.strip()]
+        typed = [Entry(unix_lines(text)) for text in texts if text]
         return (*typed, *(Entry(load_text(prompts, name), name) for name in ids))
 
     return SearchState(entries(form.pos, form.pos_p), entries(form.neg, form.neg_p), form)
