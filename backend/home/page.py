@@ -193,7 +193,7 @@ def _notices(catalogue: Catalogue, engine: Engine) -> list[Notice]:
     reasons: dict[str, list[str]] = {}
     for run in catalogue.runs:
         if reason := engine.why_off(run):
-            reasons.setdefault(reason, []).append(run.record.model)
+            reasons.setdefault(reason, []).append(run.model_name)
     for reason, models in reasons.items():
         found.append(Notice(f"Prompts and steering are off for {', '.join(dict.fromkeys(models))}", reason))
     return found

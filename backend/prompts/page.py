@@ -125,6 +125,8 @@ class PromptPage(Page):
     """Whether the model is in memory: a first answer waits for it."""
     problem: Problem | None
     """Why this prompt was not read."""
+    model_name: str
+    """Of the language model."""
     state: PromptState
     saes: list[SAEChoice]
     """Those of the run."""
@@ -166,6 +168,7 @@ def prompt_page_of(
         off=answer.off,
         loaded=answer.loaded,
         problem=answer.problem(state.href(), plain),
+        model_name=saes[0].run.model_name,
         state=state,
         saes=sae_choices(saes),
         runs=runs,

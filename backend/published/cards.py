@@ -46,6 +46,9 @@ class SAECard:
     """An SAE as pages name it."""
 
     model: str
+    """The language model's part of addresses."""
+    model_name: str
+    """What it is called."""
     name: str
     href: str
     series: int
@@ -62,6 +65,9 @@ class RunCard:
 
     name: str
     model: str
+    """The language model's part of addresses."""
+    model_name: str
+    """What it is called."""
     layer: int
     corpus: str
     num_tokens: int
@@ -73,7 +79,13 @@ def run_card(run: OpenRun) -> RunCard:
     """A run as pages name it."""
     corpus = str(run.record.corpus["tokenize"].get("corpus", ""))
     return RunCard(
-        run.name, run.record.model, run.record.layer, corpus, run.num_tokens, [sae_card(sae) for sae in run.saes]
+        name=run.name,
+        model=run.record.model,
+        model_name=run.model_name,
+        layer=run.record.layer,
+        corpus=corpus,
+        num_tokens=run.num_tokens,
+        saes=[sae_card(sae) for sae in run.saes],
     )
 
 
@@ -84,6 +96,7 @@ def sae_card(sae: OpenSAE) -> SAECard:
     k = record.config.get("k")
     return SAECard(
         model=sae.model,
+        model_name=sae.run.model_name,
         name=sae.name,
         href=sae.href,
         series=record.position,
@@ -121,7 +134,9 @@ def sae_metrics(sae: OpenSAE) -> list[Metric]:
 def recipe_lines(sae: OpenSAE) -> list[tuple[str, str]]:
     """What made an SAE, field by field."""
     recipe: dict[str, Any] = sae.run.record.recipe
-    lines = [("recipe", str(recipe.get("name", ""))), ("seed", str(recipe.get("seed", 0)))]
+    fetched = sae.run.record.corpus["fetch"]
+    lines = [("model", sae.run.model_name), ("from", str(fetched.get("model_origin", "")))]
+    lines += [("recipe", str(recipe.get("name", ""))), ("seed", str(recipe.get("seed", 0)))]
     lines += _flat(
         "", {name: section for name, section in recipe.items() if name in {"corpus", "model", "tokenize", "harvest"}}
     )

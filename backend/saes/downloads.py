@@ -93,7 +93,14 @@ def _batches(sae: OpenSAE, *, vectors: bool) -> Iterator[pa.Table]:
 def _metadata(sae: OpenSAE) -> dict[str, str]:
     """What the file says of where it comes from."""
     record = sae.run.record
-    said = {"model": sae.model, "layer": record.layer, "sae": sae.name, "run": sae.run.name, "key": record.key}
+    said = {
+        "model": sae.model,
+        "model_name": sae.run.model_name,
+        "layer": record.layer,
+        "sae": sae.name,
+        "run": sae.run.name,
+        "key": record.key,
+    }
     said |= {"num_tokens": sae.run.num_tokens, "contract": CONTRACT_VERSION}
     return {f"monosema.{name}": str(value) for name, value in said.items()}
 

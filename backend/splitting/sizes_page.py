@@ -102,7 +102,7 @@ def splitting_page(sae: OpenSAE, state: CompareState, result: NewFeatures, runs:
         order=state.order,
         orders=[Link(text, state.href(order=name) + "#new", name == state.order) for name, text in ORDERS.items()],
         pager=Pager.at(result.page, result.per_page, result.total, lambda page: state.href(page=page) + "#new"),
-        runs=[Link(f"{r.record.model}, {r.name}", f"/compare{query(run=r.name)}", r is run) for r in runs],
+        runs=[Link(f"{r.model_name}, {r.name}", f"/compare{query(run=r.name)}", r is run) for r in runs],
     )
 
 

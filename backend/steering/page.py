@@ -87,6 +87,8 @@ class SteerPage(Page):
     """Why the model cannot be asked; "" when it can."""
     problem: str
     """What is wrong with the form; "" when nothing is."""
+    model_name: str
+    """Of the language model."""
     form: SteerForm
     loaded: bool
     """Whether the model is in memory: a first answer waits for it."""
@@ -129,6 +131,7 @@ def make_page(
     loaded: bool,
     suggestions: Sequence[FeatureSummary],
     openings: Openings,
+    model_name: str,
     status: EngineStatus,
     max_new_tokens: int,
 ) -> SteerPage:
@@ -137,6 +140,7 @@ def make_page(
     return SteerPage(
         off=off,
         problem=problem,
+        model_name=model_name,
         form=form,
         loaded=loaded,
         chips=chips,

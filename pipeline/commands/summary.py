@@ -49,7 +49,8 @@ def _steering(published: Published, response: dict[str, Any]) -> str:
 
 def metrics_table(published: Published) -> Table:
     """One row per SAE, measured on held-out documents."""
-    table = Table(title=f"run '{published.record.name}', layer {published.record.layer} of {published.record.model}")
+    record = published.record
+    table = Table(title=f"run '{record.name}', layer {record.layer} of {_one_line(record.model_name)}")
     table.add_column("SAE")
     for name in ("features", "explained variance", "L0", "dead", "CE recovered"):
         table.add_column(name, justify="right")

@@ -16,6 +16,7 @@ from data.published.maps import MAP_FOLDER, write_map
 from data.published.state import ROWS_FILE, SAES_FOLDER, Rows
 from data.published.tables import PublishedRun, write_table
 from pipeline.fetching.local import model_folder
+from pipeline.fetching.naming import fetched_counts
 from pipeline.influence.candidates import find_showpieces
 from pipeline.models.sae import HEADER_FILE, WEIGHTS_FILE, load_header
 from pipeline.models.tokenizer import Tokenizer
@@ -97,7 +98,7 @@ def _rows(work: Work, first_rows: list[int], tables: PublishedRun) -> Rows:
         "model_source": work.inputs["fetch"].counts["model"],
         "layer": recipe.model.layer,
         "recipe": recipe.model_dump(mode="json"),
-        "corpus": {stage: work.inputs[stage].counts for stage in COUNTED_STAGES},
+        "corpus": _counts(work),
         "showpieces": [asdict(piece) for piece in showpieces],
         "responses": _responses(work.input_folder("respond")),
         "created": datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds"),
@@ -113,6 +114,12 @@ def _rows(work: Work, first_rows: list[int], tables: PublishedRun) -> Rows:
         for position, config in enumerate(recipe.train.saes)
     ]
     return dict(finite({"run": run, "saes": saes}))
+
+
+def _counts(work: Work) -> dict[str, dict[str, Any]]:
+    """What the counted stages have to say, by stage."""
+    fetched, counts = work.inputs["fetch"], {stage: work.inputs[stage].counts for stage in COUNTED_STAGES}
+    return {**counts, "fetch": fetched_counts(fetched, work.recipe.model, model_folder(fetched, work.paths))}
 
 
 def _responses(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from backend.app import create_app
 from backend.html.policies import MAP, PLOTS, STRICT
 from backend.settings import Settings
 from data.layout import StorePaths
-from tests.support.fake_run import DEAD, HOSTILE, MARKED, RARE
+from tests.support.fake_run import DEAD, HOSTILE, MARKED, MODEL_NAME, RARE
 from tests.support.pages import TEMPLATES, Page, check_nothing_inline
 
 FEATURE_PAGES = [
@@ -237,3 +237,13 @@ def test_the_share_of_dead_features_is_told_alike_everywhere(pages):
         told = next(cell.text for cell in row.cells if cell.title == "Dead")
         metrics = pages.get(row.sae.href).context["sae"].metrics
         assert told == next(metric.text for metric in metrics if metric.name == "Dead")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/", "/tiny/1-relu-64", "/explore", "/compare", "/prompt", "/steer", "/search", "/tiny/1-relu-64/3?embed=1"],
+)
+def test_pages_call_the_model_by_its_name(client: TestClient, address: str) -> None:
+    shown = Page(client.get(address).text).text
+    assert MODEL_NAME in shown
+    assert "tiny, layer" not in shown, "that is only its part of addresses"

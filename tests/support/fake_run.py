@@ -60,6 +60,7 @@ SAES = [
     {"architecture": "batchtopk", "num_features": 64, "k": 6},
 ]
 LAYER, WIDTH, CONTEXT_LENGTH, NEAREST, WINDOW = 1, 32, 64, 20, 40
+MODEL_NAME = "made-up/Tiny-Llama"
 DEAD, RARE, MARKED = 5, 6, 7
 """Features of every SAE: one never active, one active on two tokens, one whose label is markup."""
 LONGEST_DOCUMENT = 700
@@ -74,7 +75,7 @@ def fake_recipe(name: str = "fake", model: str = "tiny", seed: int = 0, **sectio
             "name": name,
             "seed": seed,
             "corpus": {"source": "text", "path": "texts", "held_out_fraction": HELD_OUT_FRACTION},
-            "model": {"name": model, "source": "tiny", "layer": LAYER, "dtype": "float32"},
+            "model": {"name": model, "source": MODEL_NAME, "layer": LAYER, "dtype": "float32"},
             "tokenize": {"context_length": CONTEXT_LENGTH},
             "train": {"saes": SAES},
             "neighbours": {"k": NEAREST},

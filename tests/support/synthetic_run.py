@@ -176,12 +176,14 @@ class SyntheticRun:
             }
         )
         corpus = {
+            "fetch": {"model_name": "Made-up-1M"},
+            "harvest": {},
             "tokenize": {"corpus": "made up", "num_documents": NUM_DOCUMENTS},
             "examples": {"num_tokens": NUM_TOKENS},
         }
         run = {
             "contract": CONTRACT_VERSION, "model": MODEL, "model_source": "models/none", "layer": LAYER,
-            "recipe": recipe.model_dump(mode="json"), "corpus": {"fetch": {}, "harvest": {}, **corpus},
+            "recipe": recipe.model_dump(mode="json"), "corpus": corpus,
             "showpieces": [], "responses": NO_RESPONSES, "created": "2026-01-01T00:00:00",
         }  # fmt: skip
         saes = [
