@@ -20,10 +20,14 @@ SUMMARY = [
     "density",
     "max",
     "mean",
+    "squared_share",
+    "negligible",
 ]
 DETAILS = [
     *SUMMARY,
     "histogram",
+    "num_above_floor",
+    "band_counts",
     "promoted",
     "promoted_logits",
     "suppressed",
@@ -57,6 +61,10 @@ class FeatureSummary:
     """Highest activation, in the residual stream's units."""
     mean: float
     """Over the tokens on which it is active."""
+    squared_share: float
+    """Its share of the sum of its SAE's squared activations."""
+    negligible: bool
+    """Live, and next to nothing of that sum: see data.artifacts.features.NEGLIGIBLE_SHARE."""
 
     @property
     def href(self) -> str:
@@ -96,6 +104,11 @@ class Feature(FeatureSummary):
     """Tokens in each bin. The first also counts everything below it, the last everything above."""
     histogram_edges: list[float]
     """Of the bins, one more than there are."""
+    num_above_floor: int
+    """Tokens on which it reaches the floor of `bottom`, see data.artifacts.features.bottom_floor."""
+    band_counts: list[int]
+    """Tokens in each band of its range, the lowest first: exact where there are fewer than examples asked for, else at
+    most as many as there are."""
     promoted: list[TokenWeight]
     suppressed: list[TokenWeight]
     num_examples: dict[ExampleKind, int]
@@ -134,6 +147,8 @@ def to_feature(run: OpenRun, record: dict[str, Any]) -> Feature:
         **summary_fields(run, record),
         histogram=record["histogram"],
         histogram_edges=histogram_edges(scale).tolist(),
+        num_above_floor=record["num_above_floor"],
+        band_counts=record["band_counts"],
         promoted=token_weights(run, record["promoted"], record["promoted_logits"]),
         suppressed=token_weights(run, record["suppressed"], record["suppressed_logits"]),
         num_examples=dict(zip(EXAMPLE_KINDS, record["num_examples"], strict=True)),

@@ -23,6 +23,15 @@ HISTOGRAM_BINS = 64
 HISTOGRAM_STEPS_PER_OCTAVE = 4
 HISTOGRAM_LOWEST_OCTAVE = -12
 
+FLOOR_OCTAVE = -10
+"""Where `bottom` begins: at the scale of the histogram times 2 to this power, see bottom_floor."""
+FLOOR_BIN = (FLOOR_OCTAVE - HISTOGRAM_LOWEST_OCTAVE) * HISTOGRAM_STEPS_PER_OCTAVE
+"""The histogram's first bin that lies above the floor."""
+
+NEGLIGIBLE_SHARE = 1 / 1000
+"""A live feature is negligible when its squared activations, summed over all tokens counted, are less than this part of
+an equal share: below NEGLIGIBLE_SHARE / num_features of the sum over all features of its SAE."""
+
 COSINE_BINS = 200
 """Of the distributions of highest cosines, from -1 to 1: a hundredth each."""
 NO_RELATIVE = -1.0
@@ -37,6 +46,27 @@ def histogram_edges(scale: float) -> npt.NDArray[np.float64]:
     """
     octaves = np.arange(HISTOGRAM_BINS + 1) / HISTOGRAM_STEPS_PER_OCTAVE + HISTOGRAM_LOWEST_OCTAVE
     return scale * np.exp2(octaves)
+
+
+def bottom_floor(scale: float) -> float:
+    """The lowest activation that `bottom` shows, in the stream's own units; an edge of the histogram's bins.
+
+    A thousandth of the stream's norm (`scale`, see histogram_edges): what lies between zero and it is rounding for the
+    language model in bfloat16, and tells a reader nothing.
+    """
+    return scale * 2.0**FLOOR_OCTAVE
+
+
+def squared_shares(sum_squares_F: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Each feature's share of the sum of its SAE's squared activations [F]; 0 when all are dead."""
+    total = float(sum_squares_F.sum())
+    return sum_squares_F / total if total > 0 else np.zeros_like(sum_squares_F)
+
+
+def negligible_features(sum_squares_F: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Which features of an SAE are live and do next to nothing, see NEGLIGIBLE_SHARE [F]."""
+    small_F = squared_shares(sum_squares_F) < NEGLIGIBLE_SHARE / len(sum_squares_F)
+    return small_F & (sum_squares_F > 0)
 
 
 def cosine_edges() -> npt.NDArray[np.float32]:
@@ -69,7 +99,12 @@ STATISTICS = pa.schema(
         pa.field("density", pa.float32(), nullable=False),  # the same as a share of all tokens counted
         pa.field("max", pa.float32(), nullable=False),  # of the activation, residual-stream units; 0 when dead
         pa.field("mean", pa.float32(), nullable=False),  # over the tokens on which it is active; 0 when dead
+        pa.field("sum_squares", pa.float64(), nullable=False),  # of the activation over all tokens counted
         pa.field("histogram", pa.list_(pa.int64(), HISTOGRAM_BINS), nullable=False),  # see histogram_edges
+        pa.field("num_above_floor", pa.int64(), nullable=False),  # tokens on which it reaches bottom_floor
+        # Tokens in each of the recipe's bands between 0 and the maximum, the lowest first: the number itself where it
+        # is below the recipe's `per_band`, else at most the number.
+        pa.field("band_counts", pa.list_(pa.int64()), nullable=False),
     ]
 )
 

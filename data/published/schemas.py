@@ -19,7 +19,10 @@ def features_schema(width: int, num_saes: int) -> pa.Schema:
         [
             pa.field("sae", pa.string(), nullable=False),
             pa.field("index", pa.int32(), nullable=False),
-            *[STATISTICS.field(name) for name in ("num_active", "density", "max", "mean", "histogram")],
+            *[STATISTICS.field(name) for name in ("num_active", "density", "max", "mean")],
+            pa.field("squared_share", pa.float64(), nullable=False),  # of its SAE's squared activations, summed
+            pa.field("negligible", pa.bool_(), nullable=False),  # see data.artifacts.features.NEGLIGIBLE_SHARE
+            *[STATISTICS.field(name) for name in ("histogram", "num_above_floor", "band_counts")],
             *[f for f in EXPLANATIONS if f.name != "index"],
             pa.field("first_example", pa.int64(), nullable=False),  # row in table `examples`
             pa.field("num_examples", pa.list_(pa.int16(), len(EXAMPLE_KINDS)), nullable=False),  # by kind

@@ -24,6 +24,8 @@ from data.artifacts.features import (
     STATISTICS_FILE,
     TOP,
     cosine_column,
+    negligible_features,
+    squared_shares,
 )
 from data.errors import ArtifactError
 from data.published.schemas import PUBLISHED_EXAMPLES, SEARCH, features_schema, splitting_schema
@@ -98,10 +100,14 @@ class RunTables:
             first_F = first_example + np.cumsum(num_FE.sum(1)) - num_FE.sum(1)
             first_example += int(num_FE.sum())
             first_row = self.first_rows[self.saes.index(name)]
+            squares_F = statistics["sum_squares"].to_numpy()
+            share_F, negligible_F = squared_shares(squares_F), negligible_features(squares_F)
             for rows in ranges(size):
                 columns = {
                     "sae": pa.array([name] * len(range(*rows.indices(size)))),
                     **columns_of(statistics, rows),
+                    "squared_share": pa.array(share_F[rows]),
+                    "negligible": pa.array(negligible_F[rows]),
                     **columns_of(explanations, rows),
                     "first_example": pa.array(first_F[rows], pa.int64()),
                     "num_examples": fixed_lists(num_FE[rows].astype(np.int16)),

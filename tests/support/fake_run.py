@@ -35,11 +35,14 @@ from data.artifacts.features import (
     RESPONSES_FILE,
     STATISTICS,
     STATISTICS_FILE,
+    bottom_floor,
     histogram_edges,
+    negligible_features,
     neighbours_schema,
 )
 from data.layout import RunPaths, StorePaths
 from data.manifests import Manifest, digest, hash_folder, write_manifest
+from pipeline.examples.bands import bands_of
 from pipeline.influence.responses import Response
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE, SAEHeader
@@ -224,13 +227,15 @@ class FakeRun:
             acts_NF, pre_NF = sae.encode(self.x_ND).numpy(), sae.pre_activations(self.x_ND).numpy()
             folder, explained = (self._folder(stage) / sae.header.name for stage in ("examples", "explain"))
             folder.mkdir(exist_ok=True), explained.mkdir(exist_ok=True)
-            self._write(folder / STATISTICS_FILE, STATISTICS, list(statistics(acts_NF, sae.header.activation_scale)))
+            rows = list(statistics(acts_NF, sae.header.activation_scale, self.recipe.examples.bands))
+            self._write(folder / STATISTICS_FILE, STATISTICS, rows)
             examples = [row for f in range(sae.num_features) for row in self._examples(f, acts_NF, pre_NF)]
             self._write(folder / EXAMPLES_FILE, EXAMPLES, examples)
             self._write(explained / EXPLANATIONS_FILE, EXPLANATIONS, list(self._explanations(sae, acts_NF, examples)))
             num_dead = int((acts_NF.max(0) == 0).sum())
             counted[sae.header.name] = {
-                "dead_share": num_dead / sae.num_features, "num_dead": num_dead, "num_examples": len(examples)
+                "dead_share": num_dead / sae.num_features, "num_dead": num_dead, "num_examples": len(examples),
+                "num_negligible": int(negligible_features(np.array([row["sum_squares"] for row in rows])).sum()),
             }  # fmt: skip
         self._put("examples", {"num_tokens": len(self.x_ND), "source": "model", "saes": counted})
         self._put("explain", {})
@@ -363,7 +368,7 @@ class FakeRun:
         write_manifest(folder, manifest)
 
 
-def statistics(acts_NF: np.ndarray, scale: float) -> Iterator[dict[str, Any]]:
+def statistics(acts_NF: np.ndarray, scale: float, num_bands: int) -> Iterator[dict[str, Any]]:
     edges = histogram_edges(scale)
     for index, acts_N in enumerate(acts_NF.T):
         active = acts_N[acts_N > 0]
@@ -372,6 +377,9 @@ def statistics(acts_NF: np.ndarray, scale: float) -> Iterator[dict[str, Any]]:
             "index": index, "num_active": len(active), "density": len(active) / len(acts_N),
             "histogram": counts.tolist(), "max": float(active.max(initial=0)),
             "mean": float(active.mean()) if len(active) else 0.0,
+            "sum_squares": float(np.square(active, dtype=np.float64).sum()),
+            "num_above_floor": int((active >= bottom_floor(scale)).sum()),
+            "band_counts": np.bincount(bands_of(active, active.max(initial=0), num_bands), minlength=num_bands),
         }  # fmt: skip
 
 
