@@ -5,6 +5,7 @@ from typing import Any
 
 from backend.html.formats import count, number, share
 from backend.published.catalogue import OpenRun, OpenSAE
+from data.artifacts.corpus import describe_limits
 
 METHODS = {"relu": "ReLU with L1", "topk": "TopK", "batchtopk": "BatchTopK"}
 SAE_METRICS = {
@@ -70,6 +71,8 @@ class RunCard:
     """What it is called."""
     layer: int
     corpus: str
+    limit: str
+    """What limits left of the corpus, as a sentence; "" where they left nothing out."""
     num_tokens: int
     """Tokens that statistics and examples were counted on."""
     saes: list[SAECard]
@@ -78,12 +81,14 @@ class RunCard:
 def run_card(run: OpenRun) -> RunCard:
     """A run as pages name it."""
     corpus = str(run.record.corpus["tokenize"].get("corpus", ""))
+    limit = describe_limits(run.record.corpus["tokenize"])
     return RunCard(
         name=run.name,
         model=run.record.model,
         model_name=run.model_name,
         layer=run.record.layer,
         corpus=corpus,
+        limit=f"The run {limit}." if limit else "",
         num_tokens=run.num_tokens,
         saes=[sae_card(sae) for sae in run.saes],
     )

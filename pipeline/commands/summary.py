@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 from rich.console import Console
 from rich.table import Table
 
+from data.artifacts.corpus import describe_limits
 from data.layout import StorePaths
 from data.published.state import Published, open_published
 
@@ -17,6 +18,8 @@ def print_summary(store: StorePaths, run: str, address: str, *, num_features: in
     published = open_published(store, run)
     console = Console(highlight=False)
     console.print(metrics_table(published))
+    if limit := describe_limits(published.record.corpus["tokenize"]):
+        console.print(f"It {limit}.", soft_wrap=True)
     pieces = published.record.showpieces[:num_features]
     if pieces:
         console.print("A few features to begin with:")
