@@ -6,6 +6,7 @@ from typing import Any
 from backend.html.formats import count, number, share
 from backend.published.catalogue import OpenRun, OpenSAE
 from data.artifacts.corpus import describe_limits
+from data.artifacts.curve import describe_falling
 
 METHODS = {"relu": "ReLU with L1", "topk": "TopK", "batchtopk": "BatchTopK"}
 SAE_METRICS = {
@@ -71,6 +72,8 @@ class RunCard:
     """What it is called."""
     layer: int
     corpus: str
+    falling: str
+    """Which SAEs were still learning when their training ended, as a sentence; "" when none was."""
     limit: str
     """What limits left of the corpus, as a sentence; "" where they left nothing out."""
     num_tokens: int
@@ -88,6 +91,7 @@ def run_card(run: OpenRun) -> RunCard:
         model_name=run.model_name,
         layer=run.record.layer,
         corpus=corpus,
+        falling=describe_falling({sae.name: sae.record.metrics.get("loss_trend") for sae in run.saes}),
         limit=f"The run {limit}." if limit else "",
         num_tokens=run.num_tokens,
         saes=[sae_card(sae) for sae in run.saes],
@@ -115,6 +119,11 @@ def tokens_seen(sae: OpenSAE) -> int | None:
     """Tokens that an SAE was trained on; None when its curve does not say."""
     seen = [int(point["tokens"]) for point in sae.record.curve if point.get("tokens")]
     return seen[-1] if seen else None
+
+
+def falling_text(sae: OpenSAE) -> str:
+    """That an SAE was still learning when its training ended; "" when it was not."""
+    return describe_falling({sae.name: sae.record.metrics.get("loss_trend")})
 
 
 def dead_text(dead_share: float) -> str:

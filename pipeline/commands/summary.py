@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data.artifacts.corpus import describe_limits
+from data.artifacts.curve import describe_falling
 from data.layout import StorePaths
 from data.published.state import Published, open_published
 
@@ -18,6 +19,8 @@ def print_summary(store: StorePaths, run: str, address: str, *, num_features: in
     published = open_published(store, run)
     console = Console(highlight=False)
     console.print(metrics_table(published))
+    if falling := describe_falling({sae.name: sae.metrics.get("loss_trend") for sae in published.record.saes}):
+        console.print(falling, soft_wrap=True)
     if limit := describe_limits(published.record.corpus["tokenize"]):
         console.print(f"It {limit}.", soft_wrap=True)
     pieces = published.record.showpieces[:num_features]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data import CONTRACT_VERSION, __version__
+from data.artifacts.curve import loss_trend
 from data.artifacts.features import CURVE_FILE, METRICS_FILE, RESPONSES_FILE
 from data.manifests import Manifest, hash_folder, write_manifest
 from data.published.lance import index_search
@@ -108,8 +109,7 @@ def _rows(work: Work, first_rows: list[int], tables: PublishedRun) -> Rows:
             "position": position,
             "first_row": first_rows[position],
             "config": config.model_dump(mode="json"),
-            "metrics": metrics[recipe.sae_name(config)],
-            **_trained(work.input_folder("train") / recipe.sae_name(config)),
+            **_trained(work.input_folder("train") / recipe.sae_name(config), metrics[recipe.sae_name(config)]),
         }
         for position, config in enumerate(recipe.train.saes)
     ]
@@ -134,14 +134,16 @@ def _responses(folder: Path) -> dict[str, Any]:
     }
 
 
-def _trained(folder: Path) -> dict[str, Any]:
-    """What the folder of a trained SAE says of it."""
-    header = load_header(folder)
+def _trained(folder: Path, measured: dict[str, Any]) -> dict[str, Any]:
+    """What the folder of a trained SAE says of it, and its metrics."""
+    header, curve = load_header(folder), json.loads((folder / CURVE_FILE).read_text())
+    trend = loss_trend(curve)
     return {
+        "metrics": {**measured, "loss_trend": trend.as_json() if trend else None},
         "name": header.name,
         "num_features": header.num_features,
         "architecture": header.architecture,
-        "curve": thin(json.loads((folder / CURVE_FILE).read_text()), MAX_CURVE_POINTS),
+        "curve": thin(curve, MAX_CURVE_POINTS),
         "histogram_scale": header.activation_scale,
     }
 
