@@ -27,6 +27,10 @@ SAE_METRICS = {
         "Divergence (nats per token) from the model's next-token distribution to the one with the reconstruction.",
     ),
 }
+NEGLIGIBLE = (
+    "A feature is negligible when its squared activations, summed over all tokens, are less than a thousandth of an "
+    "equal share of its SAE's: it is above zero somewhere, and adds next to nothing."
+)
 PERCENT = {"explained_variance", "ce_recovered", "dead_share"}
 
 
@@ -124,6 +128,18 @@ def tokens_seen(sae: OpenSAE) -> int | None:
 def falling_text(sae: OpenSAE) -> str:
     """That an SAE was still learning when its training ended; "" when it was not."""
     return describe_falling({sae.name: sae.record.metrics.get("loss_trend")})
+
+
+def counts_text(sae: OpenSAE) -> str:
+    """How many features of an SAE do something, next to nothing, and nothing, as a sentence; "" when not published."""
+    counts = sae.record.metrics
+    if "num_negligible" not in counts:
+        return ""
+    together = f" (together {share(counts['negligible_share'], 2)} of the squared activation)"
+    return (
+        f"{count(counts['num_notable'])} live, {count(counts['num_negligible'])} negligible"
+        f"{together if counts['num_negligible'] else ''}, {count(counts['num_dead'])} dead."
+    )
 
 
 def dead_text(dead_share: float) -> str:

@@ -23,6 +23,9 @@ SUMMARY = [
     "squared_share",
     "negligible",
 ]
+NOT_MINOR = "NOT negligible"
+"""The condition in SQL, on `features` and on `search`, that leaves out what lists, search and random features leave out
+by default, see FeatureSummary.minor."""
 DETAILS = [
     *SUMMARY,
     "histogram",
@@ -81,6 +84,11 @@ class FeatureSummary:
         return self.num_active == 0
 
     @property
+    def minor(self) -> bool:
+        """Whether lists, search and random features leave it out unless they are asked not to."""
+        return self.negligible
+
+    @property
     def title(self) -> str:
         """Its label, or what to call it without one."""
         return self.label or ("dead feature" if self.dead else f"feature {self.index}")
@@ -115,7 +123,7 @@ class Feature(FeatureSummary):
     first_example: int
     """Row of its first example."""
     x: float | None
-    """On the map of the run; None when it is dead."""
+    """On the map of the run; None when it is dead or negligible."""
     y: float | None
 
 
@@ -135,7 +143,7 @@ def to_summaries(run: OpenRun, records: pa.Table) -> list[FeatureSummary]:
 
 
 def get_places(run: OpenRun, rows: list[int]) -> list[tuple[float, float] | None]:
-    """Where features of a run lie on the map, by row; None for dead ones."""
+    """Where features of a run lie on the map, by row; None for those that are not on it."""
     records = run.tables.take("features", rows, ["x", "y"]).to_pylist()
     return [None if record["x"] is None else (record["x"], record["y"]) for record in records]
 

@@ -22,6 +22,7 @@ async def search_prompts(
     criteria: Criteria,
     order: Order,
     most: int,
+    minor: bool,
 ) -> Found:
     """Read the prompts one after the other, so that others get between them, and put them together."""
     if not positive:
@@ -36,7 +37,7 @@ async def search_prompts(
             readings.append(await _read(engine, saes, f"The {kind} prompt {place}", Prompt(text, chat)))
 
     def put_together() -> Found:
-        table = tabulate(saes, readings[: len(positive)], readings[len(positive) :])
+        table = tabulate(saes, readings[: len(positive)], readings[len(positive) :], minor=minor)
         return find(saes, table, criteria, order, most)
 
     return await run_in_threadpool(put_together)

@@ -141,7 +141,9 @@ async def _page(
 async def _result(engine: Engine, saes: list[OpenSAE], state: SearchState) -> SearchResult:
     form = state.form
     positive, negative = ([entry.text for entry in entries] for entries in (state.positive, state.negative))
-    found = await search_prompts(engine, saes, positive, negative, form.chat, form.criteria, form.order, SHOWN)
+    found = await search_prompts(
+        engine, saes, positive, negative, form.chat, form.criteria, form.order, SHOWN, form.minor
+    )
     return await run_in_threadpool(present, state, [sae.href[1:] for sae in saes], found)
 
 

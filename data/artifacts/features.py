@@ -7,7 +7,7 @@ row = sae.first_row + index. Everything else that is kept per feature is found b
 Shapes: F features of one SAE, R features of all SAEs of a run, S SAEs, K neighbours, D width of the residual stream.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ an equal share: below NEGLIGIBLE_SHARE / num_features of the sum over all featur
 COSINE_BINS = 200
 """Of the distributions of highest cosines, from -1 to 1: a hundredth each."""
 NO_RELATIVE = -1.0
-"""Stands for the highest cosine of a feature that has no live neighbour in an SAE."""
+"""Stands for the highest cosine of a feature that has no notable neighbour in an SAE."""
 
 
 def histogram_edges(scale: float) -> npt.NDArray[np.float64]:
@@ -69,13 +69,39 @@ def negligible_features(sum_squares_F: npt.NDArray[np.float64]) -> npt.NDArray[n
     return small_F & (sum_squares_F > 0)
 
 
+def notable_features(sum_squares_F: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Which features of an SAE are neither dead nor negligible [F].
+
+    These alone have a place on the map, are neighbours of others, and count where sizes are compared.
+    """
+    return (sum_squares_F > 0) & ~negligible_features(sum_squares_F)
+
+
+class FeatureCounts(NamedTuple):
+    """How many features of an SAE do something, next to nothing, or nothing."""
+
+    num_notable: int
+    num_negligible: int
+    num_dead: int
+    negligible_share: float
+    """Of the sum of squared activations, by all negligible features together."""
+
+
+def count_features(sum_squares_F: npt.NDArray[np.float64]) -> FeatureCounts:
+    """The counts of an SAE."""
+    negligible_F = negligible_features(sum_squares_F)
+    num_negligible, num_dead = int(negligible_F.sum()), int((sum_squares_F <= 0).sum())
+    share = float(squared_shares(sum_squares_F)[negligible_F].sum())
+    return FeatureCounts(len(sum_squares_F) - num_negligible - num_dead, num_negligible, num_dead, share)
+
+
 def cosine_edges() -> npt.NDArray[np.float32]:
     """Edges [COSINE_BINS + 1] of the bins; a cosine at an edge counts above it."""
     return (np.arange(COSINE_BINS + 1) / (COSINE_BINS // 2) - 1).astype(np.float32)
 
 
 def cosine_column(position: int) -> str:
-    """Column of `features` with the highest cosine to a live feature of the SAE at `position`."""
+    """Column of `features` with the highest cosine to a notable feature of the SAE at `position`."""
     return f"cosine_{position}"
 
 
@@ -160,9 +186,9 @@ NEIGHBOURS_FILE = "neighbours.arrow"
 
 
 def neighbours_schema(num_saes: int, k: int) -> pa.Schema:
-    """Nearest features by decoder cosine in each SAE, its own included (itself left out), laid out [S, K].
+    """Nearest notable features by decoder cosine in each SAE, its own included (itself left out), laid out [S, K].
 
-    `indices` are feature indices in the other SAE, -1 where it has fewer than K.
+    `indices` are feature indices in the other SAE, -1 where it has fewer than K notable ones.
     """
     return pa.schema(
         [
@@ -178,7 +204,7 @@ MAP_FILE = "map.arrow"
 
 MAP = pa.schema(
     [
-        pa.field("row", pa.int64(), nullable=False),  # of the feature, see above; dead features are not on the map
+        pa.field("row", pa.int64(), nullable=False),  # of the feature, see above; only notable ones are on the map
         pa.field("x", pa.float32(), nullable=False),
         pa.field("y", pa.float32(), nullable=False),
     ]

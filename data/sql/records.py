@@ -80,7 +80,8 @@ class SAERecord(Base):
     config: Mapped[dict[str, Any]] = mapped_column(JSON)
     """Its section of the recipe."""
     metrics: Mapped[dict[str, Any]] = mapped_column(JSON)
-    """Metrics of `evaluate`, see docs/method.md; and `loss_trend`, see data.artifacts.curve.LossTrend, or None."""
+    """Metrics of `evaluate`, see docs/method.md; the counts of data.artifacts.features.FeatureCounts; and
+    `loss_trend`, see data.artifacts.curve.LossTrend, or None."""
     curve: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     """Training curve, at most 200 points."""
     histogram_scale: Mapped[float]

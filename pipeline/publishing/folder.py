@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from data import CONTRACT_VERSION, __version__
+from data.arrow import read_arrow
 from data.artifacts.curve import loss_trend
-from data.artifacts.features import CURVE_FILE, METRICS_FILE, RESPONSES_FILE
+from data.artifacts.features import CURVE_FILE, METRICS_FILE, RESPONSES_FILE, STATISTICS_FILE, count_features
 from data.manifests import Manifest, hash_folder, write_manifest
 from data.published.lance import index_search
 from data.published.maps import MAP_FOLDER, write_map
@@ -109,7 +110,7 @@ def _rows(work: Work, first_rows: list[int], tables: PublishedRun) -> Rows:
             "position": position,
             "first_row": first_rows[position],
             "config": config.model_dump(mode="json"),
-            **_trained(work.input_folder("train") / recipe.sae_name(config), metrics[recipe.sae_name(config)]),
+            **_trained(work, recipe.sae_name(config), metrics[recipe.sae_name(config)]),
         }
         for position, config in enumerate(recipe.train.saes)
     ]
@@ -134,12 +135,18 @@ def _responses(folder: Path) -> dict[str, Any]:
     }
 
 
-def _trained(folder: Path, measured: dict[str, Any]) -> dict[str, Any]:
+def _trained(work: Work, name: str, measured: dict[str, Any]) -> dict[str, Any]:
     """What the folder of a trained SAE says of it, and its metrics."""
+    folder = work.input_folder("train") / name
+    squares_F = read_arrow(work.input_folder("examples") / name / STATISTICS_FILE)["sum_squares"].to_numpy()
     header, curve = load_header(folder), json.loads((folder / CURVE_FILE).read_text())
     trend = loss_trend(curve)
     return {
-        "metrics": {**measured, "loss_trend": trend.as_json() if trend else None},
+        "metrics": {
+            **measured,
+            **count_features(squares_F)._asdict(),
+            "loss_trend": trend.as_json() if trend else None,
+        },
         "name": header.name,
         "num_features": header.num_features,
         "architecture": header.architecture,

@@ -39,6 +39,7 @@ from data.artifacts.features import (
     histogram_edges,
     negligible_features,
     neighbours_schema,
+    notable_features,
 )
 from data.layout import RunPaths, StorePaths
 from data.manifests import Manifest, digest, hash_folder, write_manifest
@@ -64,8 +65,9 @@ SAES = [
 ]
 LAYER, WIDTH, CONTEXT_LENGTH, NEAREST, WINDOW = 1, 32, 64, 20, 40
 MODEL_NAME = "made-up/Tiny-Llama"
-DEAD, RARE, MARKED = 5, 6, 7
-"""Features of every SAE: one never active, one active on two tokens, one whose label is markup."""
+DEAD, RARE, MARKED, NEGLIGIBLE = 5, 6, 7, 60
+"""Features of every SAE: one never active, one active on two tokens, one whose label is markup, and (of ReLU) one that
+is a little above zero on one token."""
 LONGEST_DOCUMENT = 700
 NUM_DOCUMENTS = 24
 HELD_OUT_FRACTION = 0.15
@@ -173,6 +175,7 @@ class FakeRun:
         pre_NF = (self.x_ND - mean_D) @ W_FD.T
         cut_F = pre_NF.quantile(0.95, dim=0)
         cut_F[RARE] = pre_NF[:, RARE].topk(3).values[2]
+        cut_F[NEGLIGIBLE] = pre_NF[:, NEGLIGIBLE].max() - 1e-3
         cut_F[DEAD] = 2 * pre_NF.abs().max()
         jump = config.architecture == "batchtopk"
         offset_F = -W_FD @ mean_D
@@ -326,7 +329,10 @@ class FakeRun:
     def _neighbours_and_map(self) -> None:
         W_RD = torch.cat([sae.W_dec_FD for sae in self.saes])
         sizes = [sae.num_features for sae in self.saes]
+        squares = [np.square(sae.encode(self.x_ND).double().numpy()).sum(0) for sae in self.saes]
+        notable_R = np.concatenate([notable_features(squares_F) for squares_F in squares])
         cosines_RR = (W_RD @ W_RD.T).fill_diagonal_(-2)
+        cosines_RR[:, torch.from_numpy(~notable_R)] = -2
         parts = [part.topk(NEAREST, dim=1) for part in cosines_RR.split(sizes, dim=1)]
         rows = {"indices": torch.cat([p.indices for p in parts], 1), "cosines": torch.cat([p.values for p in parts], 1)}
         schema = neighbours_schema(len(sizes), NEAREST)
@@ -340,11 +346,10 @@ class FakeRun:
                 )
             ],
         )
-        live_R = np.concatenate([(sae.encode(self.x_ND) > 0).any(0).numpy() for sae in self.saes])
         places_RD = torch.pca_lowrank(W_RD, q=2)[0].numpy()
         points = [
             {"row": r, "x": float(places_RD[r, 0]), "y": float(places_RD[r, 1])}
-            for r in np.flatnonzero(live_R).tolist()
+            for r in np.flatnonzero(notable_R).tolist()
         ]
         self._write(self._folder("project") / MAP_FILE, MAP, points)
         self._put("neighbours", {})

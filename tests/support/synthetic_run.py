@@ -314,6 +314,7 @@ class SyntheticRun:
             "row": pa.array(self.first_rows[block.sae] + block.index),
             "sae": _repeated(self.saes[block.sae], len(block.index)),
             "alive": pa.array(live_B),
+            "negligible": pa.array(np.zeros(len(live_B), bool)),
             "density": pa.array(block.density.astype(np.float32)),
             "texts": pa.ListArray.from_arrays(_ends(live_B.astype(np.int64)), texts_M),
             "label": self._terms(block.label_words[live_B], live_B),

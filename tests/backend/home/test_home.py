@@ -29,7 +29,7 @@ def test_the_comparison_has_the_metrics_of_every_sae(pages, catalogue):
     (comparison,) = pages.get("/").context["comparisons"]
     page = Page(pages.get("/").text)
     titles = [title for title, _ in comparison.headings]
-    assert titles == ["Features", "Explained variance", "CE recovered", "L0", "Dead", "Tokens seen"]
+    assert titles == ["Features", "Explained variance", "CE recovered", "L0", "Dead", "Negligible", "Tokens seen"]
     for row, sae in zip(comparison.rows, catalogue.runs[0].saes, strict=True):
         metrics = sae.record.metrics
         assert row.sae.name == sae.name
@@ -41,10 +41,21 @@ def test_the_comparison_has_the_metrics_of_every_sae(pages, catalogue):
             share(metrics["ce_recovered"]),
             number(metrics["l0"]),
         ]
-        assert texts[5] == f"{sae.record.curve[-1]['tokens']:,}"
+        assert texts[5] == str(metrics["num_negligible"])
+        assert texts[6] == f"{sae.record.curve[-1]['tokens']:,}"
         assert all(text in page.text for text in texts)
         assert sae.href in page.links()
     assert comparison.num_features == sum(sae.num_features for sae in catalogue.runs[0].saes)
+
+
+def test_negligible_features_are_counted_beside_the_dead(client, catalogue):
+    for sae, negligible in zip(catalogue.runs[0].saes, (1, 1, 0), strict=True):
+        rows = sae.run.tables.take("features", range(sae.row(0), sae.row(sae.num_features))).to_pylist()
+        together = sum(row["squared_share"] for row in rows if row["negligible"])
+        said = f" (together {share(together, 2)} of the squared activation)" if negligible else ""
+        counts = f"{sae.num_features - 1 - negligible} live, {negligible} negligible{said}, 1 dead."
+        assert counts in Page(client.get(sae.href).text).text
+        assert f"{sae.name}: {counts}" in Page(client.get("/").text).text
 
 
 def test_saes_that_were_still_learning_are_named(client):

@@ -1,5 +1,6 @@
 import pytest
 
+from data import CONTRACT_VERSION
 from data.errors import ContractError, ServeError
 from data.layout import StorePaths
 from pipeline.commands import serving
