@@ -277,7 +277,7 @@ def test_the_map_says_what_it_leaves_out(client: TestClient) -> None:
 
 
 def test_the_parameter_is_described(client: TestClient) -> None:
-    paths = client.get("/openapi.json").json()["paths"]
+    paths = client.get("/api/v1/openapi.json").json()["paths"]
     for path in ("/api/v1/features/{model}/{sae}", "/api/v1/search"):
         (found,) = [one for one in paths[path]["get"]["parameters"] if one["name"] == "minor"]
         assert "negligible" in found["description"]
