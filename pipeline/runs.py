@@ -45,7 +45,7 @@ def run_stage(name: str, recipe: "Recipe", paths: RunPaths) -> Manifest:
 
 def is_complete(recipe: "Recipe", paths: RunPaths) -> bool:
     """Whether this recipe was run to the end by this code, and all of it stands and is published."""
-    from data.published.state import is_visible, stands
+    from data.published.state import is_intact, is_visible
     from pipeline.stages import fetch
 
     receipt = _read_receipt(paths)
@@ -57,7 +57,7 @@ def is_complete(recipe: "Recipe", paths: RunPaths) -> bool:
         return False
     if not fetch.is_current(recipe, paths, keys["fetch"]):
         return False
-    return stands(paths.published(keys["publish"])) and is_visible(paths, keys["publish"])
+    return is_intact(paths.published(keys["publish"])) and is_visible(paths, keys["publish"])
 
 
 def _write_receipt(recipe: "Recipe", paths: RunPaths, manifests: dict[str, Manifest]) -> None:

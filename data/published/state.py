@@ -54,7 +54,7 @@ def read_rows(folder: Path) -> Rows:
     return dict(rows)
 
 
-def stands(folder: Path) -> bool:
+def is_intact(folder: Path) -> bool:
     """Whether a published folder is there and whole."""
     try:
         check_sizes(folder, load_manifest(folder))

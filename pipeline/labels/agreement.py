@@ -51,10 +51,10 @@ class Agreement:
         whole = sum(piece == self._text(word) for word in evidence.words)
         return (piece, count / len(pieces)) if count >= SAME * len(pieces) and whole < count / 2 else ("", 0.0)
 
-    def _samples(self, surfaces: Sequence[int], most: int = MOST_ITEMS) -> list[str]:
+    def _samples(self, surfaces: Sequence[int], limit: int = MOST_ITEMS) -> list[str]:
         """Distinct words, the most frequent first, else the strongest first."""
         counts = Counter(self._folded(word) for word in surfaces if word != NONE)
-        return [self._text(self._spelling(surfaces, fold)) for fold, _ in counts.most_common(most)]
+        return [self._text(self._spelling(surfaces, fold)) for fold, _ in counts.most_common(limit)]
 
     def _beside(self, evidence: Evidence) -> tuple[str, float]:
         """`after "a", "the"`: the few words that most often stand on one side, beyond chance; and their share."""

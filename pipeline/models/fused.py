@@ -1,4 +1,4 @@
-"""A faster road through the layers of a Llama on a CPU in bfloat16, for inference.
+"""A faster implementation of the layers of a Llama on a CPU in bfloat16, for inference.
 
 The same arithmetic as transformers' LlamaDecoderLayer, in fewer and larger steps: weights packed once into oneDNN's own
 layout, q, k and v as one product, SiLU and the gate's product inside the matrix products, the softmax scale inside the
@@ -27,7 +27,7 @@ PACK_ROWS = 2048
 
 
 def obstacle(core: Any) -> str | None:
-    """Why these layers cannot take the fast road; None when they can."""
+    """Why these layers cannot be fused; None when they can."""
     weight, config = core.embed_tokens.weight, core.config
     if weight.device.type != "cpu" or weight.dtype != torch.bfloat16:
         return "it is for bfloat16 on a CPU"

@@ -50,10 +50,10 @@ class LanguageModel:
         self._after: Callable[..., Any] | None = None if only_until_layer else after_layer(self.model, layer)
         reason = obstacle(self._until) if fused else "it was not asked for"
         self._fused = FusedLayers(self._until, layer + 1) if reason is None else None
-        self.road = (
+        self.implementation = (
             "fused layers" if reason is None else f"the layers as transformers has them (no fused ones: {reason})"
         )
-        """By which code `residuals` runs, and why."""
+        """The code that `residuals` runs, and the reason for it: our fused layers, or those of transformers."""
         self._check_parts(after_layer(self.model, layer))
         if only_until_layer:
             del self.layers[layer + 1 :]
@@ -73,7 +73,7 @@ class LanguageModel:
         """Read a local folder with `config.json` and safetensors.
 
         only_until_layer: forget the later layers and the head, so that `logits` and `logits_from` are not there.
-        fused: let `residuals` take the faster road of fused.py where it fits this model; `road` says whether it does.
+        fused: let `residuals` run the faster layers of fused.py where they fit this model, see `implementation`.
         Raises ModelError when the folder holds no such model, the layer is out of range, or the device is not there.
         """
         check_device(device)

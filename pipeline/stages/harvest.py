@@ -37,7 +37,7 @@ def _work(work: Work) -> dict[str, Any]:
     model = load_language_model(work.recipe, work.paths, only_until_layer=True)
     check_fits(model, corpus)
     dtype = work.recipe.model.dtype
-    log(f"harvesting layer {model.layer} of {model.num_layers} on {model.device} in {dtype}: {model.road}")
+    log(f"harvesting layer {model.layer} of {model.num_layers} on {model.device} in {dtype}: {model.implementation}")
     np.save(work.folder / ORDER_FILE, np.concatenate(batches))
     num_tokens, num_positions = count_batches(corpus, batches)
     with Harvest(work, model) as harvest:
