@@ -100,7 +100,7 @@ def serve(host: HostOption = "127.0.0.1", port: PortOption = 8000, store: StoreO
 
     listener = serving.take_port(host, port)
     serving.require_published(_store(store))
-    serving.serve(_store(store), listener)
+    serving.serve_store(_store(store), listener)
 
 
 @app.command()
@@ -124,7 +124,7 @@ def demo(
     if listener is None:
         log("`make demo`, or `monosema serve`, serves it")
     else:
-        serving.serve(paths.store, listener)
+        serving.serve_store(paths.store, listener)
 
 
 @app.command()

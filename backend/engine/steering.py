@@ -13,7 +13,7 @@ from backend.engine.worker import Job, Worker
 from backend.exceptions import RefusedError
 
 if TYPE_CHECKING:
-    from pipeline.models.generate import Position, Reason, Row
+    from pipeline.models.generate import ReadToken, Reason, Row
 
 
 class Writer:
@@ -229,11 +229,11 @@ class SteerJob(Job):
         self._texts = [Detokeniser(loaded.pieces) for _ in self.request.rows]
         self._tell(Started())
 
-    def put(self, row: int, position: "Position") -> None:
+    def put(self, row: int, read: "ReadToken") -> None:
         """A row has read a token."""
-        text = self._texts[row].feed(position.token)
-        self._num_written += position.probability is not None
-        _, token, probability, activations, left_out = position
+        text = self._texts[row].feed(read.token)
+        self._num_written += read.probability is not None
+        _, token, probability, activations, left_out = read
         self._tell(Written(row, token, text, probability, activations, left_out))
 
     def end(self, row: int, reason: "Reason") -> None:

@@ -36,7 +36,7 @@ COVER = 8
 """A view is covered by at most this many cells and one more along each axis."""
 MARGIN = 0.01
 """Of the world's side, left free around the outermost points."""
-HEADER = b"map"
+MAP_METADATA_KEY = b"map"
 """Key of the schema's metadata: a JSON object with the world and the number of levels."""
 
 Codes = npt.NDArray[np.uint32]
@@ -104,7 +104,7 @@ def write_map(folder: Path, world: World, num_points: int, saes: Iterable[Column
     """
     levels = num_levels(num_points)
     folder.mkdir(parents=True)
-    header = {HEADER: json.dumps({"world": world._asdict(), "levels": levels})}
+    header = {MAP_METADATA_KEY: json.dumps({"world": world._asdict(), "levels": levels})}
     schemas = [schema.with_metadata(header) for schema in (MAP_POINTS, MAP_CELLS)]
     sorted_points = (sort_points(world, points) for points in saes)
     write_arrow(folder / POINTS_FILE, schemas[0], (_batch(schemas[0], points) for points in sorted_points))
@@ -165,7 +165,7 @@ class PublishedMap:
 
     @cached_property
     def _header(self) -> dict[str, Any]:
-        return dict(json.loads(self._points.schema.metadata[HEADER]))
+        return dict(json.loads(self._points.schema.metadata[MAP_METADATA_KEY]))
 
     @property
     def world(self) -> World:

@@ -32,7 +32,7 @@ from data.sql.records import PublishedRunRecord, SAERecord
 
 ROWS_FILE = "rows.json"
 SAES_FOLDER = "saes"
-Rows = dict[str, Any]
+SQLRows = dict[str, Any]
 
 
 class Published(NamedTuple):
@@ -44,7 +44,7 @@ class Published(NamedTuple):
     manifest: Manifest
 
 
-def read_rows(folder: Path) -> Rows:
+def read_rows(folder: Path) -> SQLRows:
     """What SQL shall hold of a published folder. Raises ArtifactError when that cannot be read."""
     try:
         rows = json.loads((folder / ROWS_FILE).read_text())

@@ -9,7 +9,7 @@ from pipeline.corpus.huggingface import HuggingFaceDataset
 from pipeline.corpus.sample import SampleCorpus
 from pipeline.recipe import CorpusConfig
 
-SUFFIXES = {"text": text.SUFFIXES, "jsonl": jsonl.SUFFIXES, "parquet": parquet.SUFFIXES}
+SUFFIXES = {"text": text.TEXT_SUFFIXES, "jsonl": jsonl.JSONL_SUFFIXES, "parquet": parquet.PARQUET_SUFFIXES}
 """How the names of files end that a source reads."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from data.layout import StorePaths
 from pipeline.corpus import corpus_files
-from pipeline.corpus.sample import FILES as SAMPLE_FILES
+from pipeline.corpus.sample import SAMPLE_FILES
 from pipeline.fetching.local import SAMPLE_MODEL, check_folder, fingerprint, local_model, sample_corpus_folder
 from pipeline.models.errors import ModelError
 from pipeline.recipe import CorpusConfig, ModelConfig

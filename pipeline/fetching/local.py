@@ -49,7 +49,7 @@ def fingerprint(files: Iterable[Path], folder: Path) -> str:
     return digest({"files": seen})
 
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+ANY_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
 def local_model(config: ModelConfig) -> Path | None:
@@ -73,11 +73,11 @@ def check_folder(folder: Path) -> None:
                 "as safetensors (transformers' save_pretrained does)"
             )
         raise ModelError(f"{folder} holds no weights (no .safetensors): fetch the model again, or copy them there")
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+    if not any((folder / name).is_file() for name in ANY_TOKENIZER_FILES):
         raise ModelError(f"{folder} holds no tokenizer (no tokenizer.json): save the model's own there")
 
 
-def check_fits(recipe: Recipe, folder: Path) -> None:
+def check_model_fits(recipe: Recipe, folder: Path) -> None:
     """Raise ConfigError when the recipe asks of the model what it has not."""
     config = model_config(folder)
     layers, length = config.get("num_hidden_layers"), config.get("max_position_embeddings")
@@ -92,13 +92,13 @@ def check_fits(recipe: Recipe, folder: Path) -> None:
         )
 
 
-def check_device(device: str) -> None:
+def require_device(device: str) -> None:
     """Raise DeviceError when the device is not there."""
     if device == "cpu":
         return
-    from pipeline.models.language_model import check_device as check
+    from pipeline.models.language_model import check_device
 
     try:
-        check(device)
+        check_device(device)
     except ModelError as error:
         raise DeviceError(str(error)) from None

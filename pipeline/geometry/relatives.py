@@ -14,8 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data.artifacts.features import COSINE_BINS, NO_RELATIVE, cosine_edges
-
-Floats = npt.NDArray[np.float32]
+from pipeline.arrays import Floats
 
 
 def best_cosines(neighbours: pa.Table, live_R: npt.NDArray[np.bool_], first_rows: Sequence[int]) -> Floats:

@@ -64,7 +64,7 @@ class Attribution(NamedTuple):
     attribution_K: Tensor
 
 
-class Prediction(NamedTuple):
+class NextToken(NamedTuple):
     """A token that may follow."""
 
     token: int
@@ -143,11 +143,11 @@ def ablate(
 
 
 @torch.no_grad()
-def predictions(model: ExactModel, x_LD: Tensor, position: int, number: int) -> list[Prediction]:
+def predictions(model: ExactModel, x_LD: Tensor, position: int, number: int) -> list[NextToken]:
     """The most probable tokens after a position, most probable first."""
     hidden_LD = model.hidden_from(x_LD[None, : position + 1])[0]
     log_N, token_N = model.log_probabilities(hidden_LD[-1:])[0].topk(min(number, model.vocab_size))
-    return [Prediction(*one) for one in zip(token_N.tolist(), log_N.tolist(), strict=True)]
+    return [NextToken(*one) for one in zip(token_N.tolist(), log_N.tolist(), strict=True)]
 
 
 def fire(model: ExactModel, sae: SAE, feature: int, tokens_L: Tensor, position: int) -> Firing:

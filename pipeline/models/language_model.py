@@ -19,7 +19,7 @@ import transformers
 from torch import Tensor, nn
 
 from pipeline.models.errors import ModelError
-from pipeline.models.fused import FusedLayers, obstacle
+from pipeline.models.fused import FusedLayers, fusing_obstacle
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 PARTS_TOLERANCE = 0.05
@@ -48,7 +48,7 @@ class LanguageModel:
         self.device: torch.device = weight.device
         self._until: Callable[..., Any] = until_layer(self.model.model, layer)
         self._after: Callable[..., Any] | None = None if only_until_layer else after_layer(self.model, layer)
-        reason = obstacle(self._until) if fused else "it was not asked for"
+        reason = fusing_obstacle(self._until) if fused else "it was not asked for"
         self._fused = FusedLayers(self._until, layer + 1) if reason is None else None
         self.implementation = (
             "fused layers" if reason is None else f"the layers as transformers has them (no fused ones: {reason})"

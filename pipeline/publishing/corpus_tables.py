@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from data.artifacts.corpus import TokenizedCorpus
 from data.published.schemas import CHUNKS, PUBLISHED_DOCUMENTS, TOKENS_PER_CHUNK, VOCABULARY
-from pipeline.publishing.columns import RunTable, batch_of, columns_of, ranges
+from pipeline.publishing.columns import RunTable, batch_of, batch_slices, columns_of
 
 TOKENS_PER_BATCH = 1 << 18
 
@@ -47,7 +47,7 @@ class CorpusTables:
 
     def _documents(self) -> Iterator[pa.RecordBatch]:
         first_chunk = np.cumsum(self._chunks_of_documents) - self._chunks_of_documents
-        for rows in ranges(len(first_chunk)):
+        for rows in batch_slices(len(first_chunk)):
             columns = columns_of(self.corpus.documents, rows)
             yield batch_of(PUBLISHED_DOCUMENTS, {**columns, "first_chunk": pa.array(first_chunk[rows])})
 

@@ -13,7 +13,7 @@ from data.artifacts.features import CURVE_FILE, METRICS_FILE, RESPONSES_FILE
 from data.manifests import Manifest, hash_folder, write_manifest
 from data.published.lance import index_search
 from data.published.maps import MAP_FOLDER, write_map
-from data.published.state import ROWS_FILE, SAES_FOLDER, Rows
+from data.published.state import ROWS_FILE, SAES_FOLDER, SQLRows
 from data.published.tables import PublishedRun, write_table
 from pipeline.fetching.local import model_folder
 from pipeline.influence.candidates import find_showpieces
@@ -86,7 +86,7 @@ def _manifest(work: Work, folder: Path, counts: dict[str, int]) -> Manifest:
     )
 
 
-def _rows(work: Work, first_rows: list[int], tables: PublishedRun) -> Rows:
+def _rows(work: Work, first_rows: list[int], tables: PublishedRun) -> SQLRows:
     """The rows of SQL, as plain JSON."""
     recipe = work.recipe
     metrics = json.loads((work.input_folder("evaluate") / METRICS_FILE).read_text())

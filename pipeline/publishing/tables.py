@@ -30,7 +30,7 @@ from data.published.schemas import PUBLISHED_EXAMPLES, SEARCH, features_schema, 
 from pipeline.geometry.nearest import decoder_rows
 from pipeline.geometry.relatives import best_cosines, count_cosines
 from pipeline.models.sae import load_header
-from pipeline.publishing.columns import ROWS_PER_BATCH, RunTable, batch_of, columns_of, fixed_lists, ranges
+from pipeline.publishing.columns import TABLE_BATCH_ROWS, RunTable, batch_of, batch_slices, columns_of, fixed_lists
 from pipeline.publishing.corpus_tables import CorpusTables
 from pipeline.publishing.map_tables import MapTables
 from pipeline.publishing.searchable import NUM_TEXTS, ExampleTexts, search_batch
@@ -80,7 +80,7 @@ class RunTables:
             "features": RunTable(features_schema(width, len(self.saes)), sum(self.sizes), self._features),
             "examples": RunTable(PUBLISHED_EXAMPLES, num_examples, self._examples),
             "neighbours": RunTable(
-                neighbours.schema, len(neighbours), lambda: neighbours.to_batches(max_chunksize=ROWS_PER_BATCH)
+                neighbours.schema, len(neighbours), lambda: neighbours.to_batches(max_chunksize=TABLE_BATCH_ROWS)
             ),
             **CorpusTables(self.corpus, self.vocabulary).all(),
             "search": RunTable(SEARCH, sum(self.sizes), self._search),
@@ -98,7 +98,7 @@ class RunTables:
             first_F = first_example + np.cumsum(num_FE.sum(1)) - num_FE.sum(1)
             first_example += int(num_FE.sum())
             first_row = self.first_rows[self.saes.index(name)]
-            for rows in ranges(size):
+            for rows in batch_slices(size):
                 columns = {
                     "sae": pa.array([name] * len(range(*rows.indices(size)))),
                     **columns_of(statistics, rows),
@@ -113,7 +113,7 @@ class RunTables:
 
     def _examples(self) -> Iterator[pa.RecordBatch]:
         for first_row, table in zip(self.first_rows, self._per_sae("examples", EXAMPLES_FILE), strict=True):
-            for rows in ranges(len(table)):
+            for rows in batch_slices(len(table)):
                 columns = columns_of(table, rows)
                 row_M = first_row + columns["index"].to_numpy().astype(np.int64)
                 yield batch_of(PUBLISHED_EXAMPLES, {**columns, "row": pa.array(row_M)})
@@ -160,7 +160,7 @@ class RunTables:
         first_row, size = self.first_rows[place], self.sizes[place]
         num_live, total = 0, np.zeros(1)
         counts = np.zeros((len(self.saes), COSINE_BINS), np.int64)
-        for rows in ranges(size):
+        for rows in batch_slices(size):
             start, stop = first_row + rows.start, first_row + rows.stop
             live_B = self._live[start:stop]
             num_live += int(live_B.sum())
@@ -182,7 +182,7 @@ class RunTables:
             num_FE = self._num_examples(name, size)
             first_F = np.cumsum(num_FE.sum(1)) - num_FE.sum(1)
             num_F = np.minimum(num_FE[:, TOP], NUM_TEXTS)
-            for rows in ranges(size):
+            for rows in batch_slices(size):
                 some = examples.slice(first_F[rows][0], int(num_FE[rows].sum()))
                 found = texts.of_features(some, first_F[rows] - first_F[rows][0], num_F[rows])
                 yield search_batch(name, first_row + rows.start, columns_of(features, rows), found, self.vocabulary)

@@ -19,7 +19,7 @@ from torch import Tensor
 from pipeline.models.sae import SAE, SAEHeader
 from pipeline.training.tiles import Rows, Tile, Weights
 
-TILE_FEATURES = 4096
+TRAINING_TILE_FEATURES = 4096
 GRADIENT_NORM = 1.0
 """Gradients of a larger norm are scaled down to this."""
 
@@ -65,7 +65,8 @@ class Architecture(ABC):
         self.grads = Weights(*map(torch.zeros_like, self.weights))
         self.low = low
         self.low_W_enc_FD = self.weights.W_enc_FD.to(low)
-        self.tiles = [slice(i, min(i + TILE_FEATURES, num_features)) for i in range(0, num_features, TILE_FEATURES)]
+        starts = range(0, num_features, TRAINING_TILE_FEATURES)
+        self.tiles = [slice(i, min(i + TRAINING_TILE_FEATURES, num_features)) for i in starts]
         self.tokens_seen = 0
         self.last_active_F = torch.zeros(num_features, dtype=torch.int64, device=device)
         """`tokens_seen` at the end of the last batch in which each feature was active."""

@@ -160,7 +160,7 @@ def test_another_architecture_names_what_is_missing():
 def test_the_road_says_why_it_is_not_the_fast_one():
     assert "it is for bfloat16 on a CPU" in LanguageModel(llama(), layer=1).implementation
     assert "it was not asked for" in LanguageModel(llama(), layer=1, fused=False).implementation
-    if fused.obstacle(llama().bfloat16().model) is None:
+    if fused.fusing_obstacle(llama().bfloat16().model) is None:
         assert "this is Qwen2DecoderLayer" in LanguageModel(qwen().bfloat16(), layer=1).implementation
 
 
@@ -175,7 +175,7 @@ def test_the_fused_layers_are_as_exact_as_the_plain_ones(heads, keys, options, l
     tokens_BL = torch.randint(0, 97, (5, length), generator=torch.Generator().manual_seed(2))
     expected = LanguageModel(exact, layer=LAYER).residuals(tokens_BL)
     rounded = llama(heads, keys, **options).bfloat16()
-    if (reason := fused.obstacle(rounded.model)) is not None:
+    if (reason := fused.fusing_obstacle(rounded.model)) is not None:
         pytest.skip(reason)
     model = LanguageModel(rounded, layer=LAYER)
     assert model.implementation == "fused layers"
