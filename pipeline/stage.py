@@ -31,7 +31,7 @@ SECONDS_BETWEEN_SAVES = 5.0
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage has at hand while it works."""
+    """The inputs and the folder that a stage has at hand while it works."""
 
     recipe: Recipe
     paths: RunPaths
@@ -63,7 +63,7 @@ class Stage:
     version: int = 1
     """Raised when the same config and inputs give another content."""
     finish: Callable[[Work], None] = field(default=lambda work: None)
-    """What makes the artifact visible elsewhere; called once it stands."""
+    """Function that makes the artifact visible elsewhere; called once it is in place."""
 
     def key(self, recipe: Recipe, inputs: Mapping[str, Manifest]) -> str:
         """Names everything that decides the content."""

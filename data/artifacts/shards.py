@@ -50,12 +50,12 @@ class ShardRows(NamedTuple):
 
 
 def shard_path(folder: Path, shard: int) -> Path:
-    """Where a shard's values lie."""
+    """The file of a shard's values."""
     return folder / f"shard-{shard:05d}.rows"
 
 
 def index_path(folder: Path, shard: int) -> Path:
-    """Where the names of a shard's rows lie."""
+    """The file that names a shard's rows."""
     return folder / f"shard-{shard:05d}.index"
 
 

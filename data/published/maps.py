@@ -187,7 +187,7 @@ class PublishedMap:
         return any(np.isfinite(_columns(self._cells, sae)["label_score"]).any() for sae in wholes)
 
     def reach(self, view: View, sae: int) -> int:
-        """How many points must be read for a view: those in it and some around it."""
+        """Number of points that must be read for a view: those in it and some around it."""
         code_N = _columns(self._points, sae, ("code",))["code"]
         return sum(stop - start for start, stop in _places(code_N, self._cover(view, DEPTH)))
 
@@ -200,7 +200,7 @@ class PublishedMap:
         return {name: values[inside_N] for name, values in near.items()}
 
     def num_cells(self, view: View, sae: int, level: int) -> int:
-        """How many cells of a level must be read for a view."""
+        """Number of cells of a level that must be read for a view."""
         code_C = _columns(self._cells, sae * self.levels + level, ("code",))["code"]
         return sum(stop - start for start, stop in _places(code_C, self._cover(view, level)))
 
@@ -236,7 +236,7 @@ class PublishedMap:
 
 
 def _places(code_N: Codes, ranges: Ranges) -> list[tuple[int, int]]:
-    """Where ranges of codes lie among sorted codes; those that follow one another are one, empty ones are left out."""
+    """Places of ranges of codes among sorted codes; those that follow one another are one, empty ones are left out."""
     starts, stops = np.searchsorted(code_N, ranges.start).tolist(), np.searchsorted(code_N, ranges.stop).tolist()
     merged: list[tuple[int, int]] = []
     for start, stop in zip(starts, stops, strict=True):

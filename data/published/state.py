@@ -45,7 +45,7 @@ class Published(NamedTuple):
 
 
 def read_rows(folder: Path) -> SQLRows:
-    """What SQL shall hold of a published folder. Raises ArtifactError when that cannot be read."""
+    """The rows of a published folder for SQL. Raises ArtifactError when that cannot be read."""
     try:
         rows = json.loads((folder / ROWS_FILE).read_text())
         assert set(rows) == {"run", "saes"}

@@ -67,7 +67,7 @@ class PublishedRun:
 
     @cached_property
     def _schemas(self) -> dict[str, pa.Schema]:
-        """Those asked for so far: the tables of a published run do not change."""
+        """Schemas asked for so far: the tables of a published run do not change."""
         return {}
 
     def _schema(self, name: str) -> pa.Schema:
@@ -112,7 +112,7 @@ class PublishedRun:
         return self._tables.sorted_features(where, columns, sort, descending, limit, offset)
 
     def count_features(self, where: str) -> int:
-        """How many features satisfy `where`."""
+        """Number of features that satisfy `where`."""
         return int(self._tables["features"].count_rows(where))
 
     def search(

@@ -166,7 +166,7 @@ class Harvest:
 
 
 def draw_tokens(index_N: np.ndarray, seed: int, fraction: float) -> npt.NDArray[np.bool_]:
-    """Which tokens are kept [N]: a hash of seed, sequence and position, so that every run agrees."""
+    """Mask of the tokens that are kept [N]: a hash of seed, sequence and position, so that every run agrees."""
     hash_N = hash_tokens(pack_tokens(index_N["sequence"], index_N["position"]))
     with np.errstate(over="ignore"):
         mixed_N = splitmix64(hash_N + np.uint64(seed) * GOLDEN)

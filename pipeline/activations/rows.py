@@ -27,7 +27,7 @@ def as_tensor(values_ND: npt.NDArray[np.uint16]) -> Tensor:
 
 
 class ShufflePosition(NamedTuple):
-    """How far the shuffled rows were read."""
+    """The place up to which the shuffled rows were read."""
 
     shard: int = 0
     """Number of leading shards read to their end."""

@@ -1,4 +1,4 @@
-"""Where documents come from: one module per source, all behind `Source`."""
+"""Sources of documents: one module per source, all behind `Source`."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from pipeline.corpus.sample import SampleCorpus
 from pipeline.recipe import CorpusConfig
 
 SUFFIXES = {"text": text.TEXT_SUFFIXES, "jsonl": jsonl.JSONL_SUFFIXES, "parquet": parquet.PARQUET_SUFFIXES}
-"""How the names of files end that a source reads."""
+"""File name suffixes that each source reads."""
 
 
 def open_source(config: CorpusConfig, sample_folder: Path) -> Source:

@@ -23,7 +23,7 @@ PROPOSED_FRACTIONS = (0.05, 0.1, 0.2, 0.3, 0.5)
 
 @dataclass
 class Tally:
-    """What has been read so far."""
+    """Counts of what has been read so far."""
 
     documents: int = 0
     """For training."""
@@ -34,7 +34,7 @@ class Tally:
     empty_documents: int = 0
     """Without a token, or with nothing but whitespace."""
     duplicate_documents: int = 0
-    """Whose id had come before."""
+    """Documents whose id had come before."""
     left_out_documents: int = 0
     """Of a kind (training, held out) that had reached its limit."""
 
@@ -153,7 +153,7 @@ def check_corpus(tally: Tally, recipe: Recipe, corpus: str, document_ids: set[in
 
 
 def _proposal(tally: Tally, recipe: Recipe, document_ids: set[int]) -> str:
-    """What would hold out at least one of these documents and leave one to train on."""
+    """A proposal that would hold out at least one of these documents and leave one to train on."""
     if recipe.tokenize.max_tokens is not None and recipe.tokenize.max_held_out_tokens is None:
         return "set tokenize.max_held_out_tokens, so that reading goes on until there are some"
     for fraction in PROPOSED_FRACTIONS:

@@ -35,7 +35,7 @@ class CorpusWriter:
         if file.exists():
             saved = json.loads(file.read_text())
         self.state: dict[str, Any] | None = saved["state"]
-        """What the last `checkpoint` was given; None before the first."""
+        """State that the last `checkpoint` was given; None before the first."""
         self.num_tokens: int = saved["num_tokens"]
         self._parts: int = saved["parts"]
         self._rows: list[dict[str, Any]] = []

@@ -33,7 +33,7 @@ def ensure_model(config: ModelConfig, store: StorePaths) -> Path:
 
 
 def ensure_corpus(config: CorpusConfig, store: StorePaths) -> dict[str, Any]:
-    """What there is of the corpus; the sample is fetched unless it is there. Raises CorpusError when there is none."""
+    """A description of the corpus; the sample is fetched unless it is there. Raises CorpusError when there is none."""
     if config.source == "sample":
         folder = _once(sample_corpus_folder(store), _make_sample_corpus)
         return {"source": "sample", "bytes": sum(file.stat().st_size for file in folder.iterdir())}

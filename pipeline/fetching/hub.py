@@ -9,7 +9,7 @@ MODEL_PATTERNS = [
     *("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer*"),
     *("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template*"),
 ]
-"""What is fetched of a repository: no second format of the weights, no training state."""
+"""Files that are fetched of a repository: no second format of the weights, no training state."""
 
 
 def download(source: str, revision: str | None, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where the stage `fetch` put things, and what it says of the files that a recipe names."""
+"""Local files of the model and the corpus: their folders, and checks of those that a recipe names."""
 
 import json
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ def model_folder(manifest: Manifest, paths: RunPaths) -> Path:
 
 
 def sample_corpus_folder(store: StorePaths) -> Path:
-    """Where `fetch` puts the files of the sample corpus."""
+    """The folder in which `fetch` puts the files of the sample corpus."""
     return store.corpora / SAMPLE_CORPUS
 
 

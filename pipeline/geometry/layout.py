@@ -1,4 +1,4 @@
-"""Where decoder directions lie on the map: their exact neighbour graph, laid out by UMAP."""
+"""Places of decoder directions on the map: their exact neighbour graph, laid out by UMAP."""
 
 import sys
 import warnings
@@ -31,12 +31,12 @@ class Graph(NamedTuple):
 
 
 def live_features(statistics: Path) -> npt.NDArray[np.bool_]:
-    """Which features of an SAE are active at all [F]."""
+    """Mask of the live features of an SAE [F]."""
     return cast(npt.NDArray[np.bool_], read_arrow(statistics)["num_active"].to_numpy() > 0)
 
 
 def live_directions(directions: Sequence[Tensor], live: Sequence[npt.NDArray[np.bool_]]) -> Tensor:
-    """Those of all SAEs together [P, D], centred for each SAE."""
+    """Decoder directions of the live features of all SAEs together [P, D], centred for each SAE."""
     return torch.cat([centred(W_FD, torch.from_numpy(live_F)) for W_FD, live_F in zip(directions, live, strict=True)])
 
 

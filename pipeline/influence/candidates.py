@@ -52,7 +52,7 @@ F = TypeVar("F", bound=AboutWord)
 
 
 def score(agreement: Any, mean: Any, highest: Any, density: Any) -> Any:
-    """How much a feature says, of numbers or arrays of them."""
+    """Score of how much a feature says, of numbers or arrays of them."""
     return agreement * mean / highest * -np.log10(density)
 
 
@@ -94,7 +94,7 @@ class Candidate:
 
 
 class Features:
-    """What the artifacts of a run say of its features before it is published."""
+    """The features of a run by its artifacts, before it is published."""
 
     def __init__(self, corpus: TokenizedCorpus, examples: Path, explanations: Path, pieces: Sequence[bytes]) -> None:
         """examples, explanations: artifacts of these stages. pieces: the bytes of every token by id."""

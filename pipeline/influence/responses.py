@@ -1,4 +1,4 @@
-"""How features respond to being held: what the model writes with and without each, and whether it turns to its word.
+"""Responses to held features: the text that the model writes with and without each, and whether it turns to its word.
 
 A feature that is held is clamped, at every token but the opening one, to a multiple of its maximum. Two steps:
 
@@ -49,16 +49,16 @@ class Case(NamedTuple):
     candidate: Candidate
     opening: str
     probability: float
-    """That its word comes next, when it is held at the lowest strength."""
+    """Probability that its word comes next, when it is held at the lowest strength."""
 
 
 def longest_run(tokens: Sequence[int]) -> int:
-    """How often a token stands in a row, at most."""
+    """The highest number of times that a token is repeated in a row."""
     return max((sum(1 for _ in same) for _, same in groupby(tokens)), default=0)
 
 
 class Text(NamedTuple):
-    """What the model wrote after an opening."""
+    """A text that the model wrote after an opening."""
 
     text: str
     distinct: float
@@ -84,7 +84,7 @@ class Response:
     baseline: str
     steered: str
     baseline_count: int
-    """How often its word stands in the baseline."""
+    """Number of times that its word occurs in the baseline."""
     steered_count: int
     distinct: float
     """Of the steered text, see `distinct_share`."""
@@ -133,7 +133,7 @@ class Writer:
             ]
 
     def measure(self, cases: Sequence[Case], strengths: Sequence[float]) -> Iterator[list[Response]]:
-        """What every case writes at every strength, BATCH_ROWS texts at a time; the baselines are written once."""
+        """Write every case at every strength, BATCH_ROWS texts at a time; the baselines are written once."""
         openings = list(dict.fromkeys(case.opening for case in cases))
         baselines = dict(zip(openings, self._write([(opening, ()) for opening in openings]), strict=True))
         asked = list(product(cases, strengths))
@@ -198,7 +198,7 @@ def _respond(case: Case, strength: float, baseline: Text, steered: Text) -> Resp
 
 
 def count_word(word: str, text: str) -> int:
-    """How often a word stands whole in a text, in upper or lower case."""
+    """Number of times that a whole word occurs in a text, in upper or lower case."""
     return len(re.findall(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE))
 
 

@@ -1,4 +1,4 @@
-"""What the examples of a feature agree on: the questions that the rules of labels ask of evidence."""
+"""Agreement between the examples of a feature: the questions that the rules of labels ask of evidence."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ SAME = 0.6
 KIND = 0.75
 """Share of the examples that must agree on a kind of word or place."""
 LIFT = 4.0
-"""How many times as common as in the corpus something must be."""
+"""Factor by which something must be more common than in the corpus."""
 NEIGHBOUR_LIFT = 8.0
 NEAR = 0.3
 """Share of the documents in which a word must stand near."""

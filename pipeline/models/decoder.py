@@ -23,7 +23,7 @@ Edit = Callable[[Tensor, Tensor], Tensor]
 
 
 def decoding_obstacle(model: Any) -> str:
-    """Why a model of transformers cannot be written with here; "" when it can."""
+    """The reason why a model of transformers cannot be written with here; "" when it can."""
     if type(model).__name__ == "LlamaForCausalLM":
         return ""
     return (

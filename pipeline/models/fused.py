@@ -27,7 +27,7 @@ PACK_ROWS = 2048
 
 
 def fusing_obstacle(core: Any) -> str | None:
-    """Why these layers cannot be fused; None when they can."""
+    """The reason why these layers cannot be fused; None when they can."""
     weight, config = core.embed_tokens.weight, core.config
     if weight.device.type != "cpu" or weight.dtype != torch.bfloat16:
         return "it is for bfloat16 on a CPU"

@@ -23,7 +23,7 @@ Reason = Literal["stop", "length", "cancelled", "broken"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is drawn."""
+    """Settings by which the next token is drawn."""
 
     temperature: float = 0.0
     """0 takes the most probable token."""
@@ -51,7 +51,7 @@ class ReadToken(NamedTuple):
     row: int
     token: int
     probability: float | None
-    """That the model (at temperature 1, all tokens) gave to this token; None in the prompt."""
+    """Probability that the model (at temperature 1, all tokens) gave to this token; None in the prompt."""
     activations: tuple[float, ...]
     """Of the row's clamps here, in their order, see `Steered.activations_BLK`."""
     left_out: bool

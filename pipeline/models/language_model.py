@@ -100,7 +100,7 @@ class LanguageModel:
 
     @torch.no_grad()
     def hidden_from(self, x_BLD: Tensor) -> Tensor:
-        """What the head reads, [B, L, D]: the later layers and the final norm, from a given residual stream."""
+        """Input of the head [B, L, D]: the later layers and the final norm, from a given residual stream."""
         after = cast(Any, self._require_head())
         hidden = after.model(inputs_embeds=x_BLD.to(self.device, self.dtype), use_cache=False).last_hidden_state
         return cast(Tensor, hidden)
@@ -197,7 +197,7 @@ def _check_architecture(model: nn.Module) -> None:
 
 
 def cap_logits(model: Any, logits: Tensor) -> Tensor:
-    """What a model does with the product of its head, if anything (Gemma 2)."""
+    """Logits with the soft cap of a model that has one (Gemma 2), else unchanged."""
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
     return logits if cap is None else torch.tanh(logits / cap) * cap
 
@@ -233,7 +233,7 @@ def _shallow(module: nn.Module) -> Any:
 
 
 def _norm_scale(norm: nn.Module, width: int) -> Tensor:
-    """What a norm multiplies each dimension by, whether it keeps that as `weight` or as 1 + `weight`."""
+    """The factor by which a norm scales each dimension, whether it keeps that as `weight` or as 1 + `weight`."""
     weight = cast(Tensor, norm.weight)
     if isinstance(norm, nn.LayerNorm):
         return weight

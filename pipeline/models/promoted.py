@@ -1,4 +1,4 @@
-"""Which tokens a feature promotes and suppresses: its decoder direction read by the unembedding.
+"""Tokens that a feature promotes and suppresses: its decoder direction read by the unembedding.
 
 logits_FV = (W_dec_FD * norm_scale_D) @ W_U_VD^T: what a step along the feature adds to the logits when nothing comes
 between and the final norm's division is left out (the direct path; nostalgebraist's logit lens).

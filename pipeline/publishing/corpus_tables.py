@@ -20,7 +20,7 @@ TOKENS_PER_BATCH = 1 << 18
 
 @dataclass(frozen=True)
 class CorpusTables:
-    """What is published of a tokenized corpus."""
+    """Published tables of a tokenized corpus."""
 
     corpus: TokenizedCorpus
     vocabulary: list[bytes]
@@ -42,7 +42,7 @@ class CorpusTables:
 
     @cached_property
     def _chunks_of_documents(self) -> npt.NDArray[np.int64]:
-        """How many chunks each document takes."""
+        """Number of chunks that each document takes."""
         return -(-self._lengths // TOKENS_PER_CHUNK)
 
     def _documents(self) -> Iterator[pa.RecordBatch]:
@@ -67,7 +67,7 @@ class CorpusTables:
 
 
 def chunk_bounds(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Where chunks begin and end in documents that lie one after the other: [C + 1]."""
+    """Offsets at which chunks begin and end in documents that lie one after the other: [C + 1]."""
     starts = np.cumsum(lengths) - lengths
     bounds = [np.arange(s, s + n, TOKENS_PER_CHUNK) for s, n in zip(starts.tolist(), lengths.tolist(), strict=True)]
     return np.concatenate([*bounds, [lengths.sum()]]).astype(np.int64)

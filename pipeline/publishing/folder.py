@@ -27,7 +27,7 @@ from pipeline.stage import Work
 MAX_CURVE_POINTS = 200
 NUM_SHOWPIECES = 12
 COUNTED_STAGES = ("fetch", "tokenize", "harvest", "examples")
-"""Whose counts are published with the run."""
+"""Stages whose counts are published with the run."""
 
 
 def write_folder(work: Work, folder: Path) -> None:
@@ -128,7 +128,7 @@ def _responses(folder: Path) -> dict[str, Any]:
 
 
 def _trained(folder: Path) -> dict[str, Any]:
-    """What the folder of a trained SAE says of it."""
+    """Facts about a trained SAE from its folder."""
     header = load_header(folder)
     return {
         "name": header.name,
@@ -146,7 +146,7 @@ def thin(points: list[Any], limit: int) -> list[Any]:
 
 
 def finite(value: Any) -> Any:
-    """The same JSON with None for what JSON cannot say: NaN and infinities."""
+    """The same JSON with None in place of NaN and infinities, which JSON cannot hold."""
     if isinstance(value, dict):
         return {name: finite(part) for name, part in value.items()}
     if isinstance(value, list):

@@ -119,7 +119,7 @@ class RunTables:
                 yield batch_of(PUBLISHED_EXAMPLES, {**columns, "row": pa.array(row_M)})
 
     def _num_examples(self, name: str, size: int) -> npt.NDArray[np.int64]:
-        """How many examples of each kind every feature has [F, kinds]; they must be sorted by both."""
+        """Number of examples of each kind that every feature has [F, kinds]; they must be sorted by both."""
         table = self._read("examples", name, EXAMPLES_FILE)
         slot_M = table["index"].to_numpy().astype(np.int64) * len(EXAMPLE_KINDS) + table["kind"].to_numpy()
         if (np.diff(slot_M) < 0).any():
@@ -140,7 +140,7 @@ class RunTables:
 
     @cached_property
     def _live(self) -> npt.NDArray[np.bool_]:
-        """Which features of the run are active at all [R]."""
+        """Mask of the live features of the run [R]."""
         return np.concatenate([t["num_active"].to_numpy() > 0 for t in self._per_sae("examples", STATISTICS_FILE)])
 
     def _splitting(self) -> Iterator[pa.RecordBatch]:

@@ -25,7 +25,7 @@ GRADIENT_NORM = 1.0
 
 
 class StepStats(NamedTuple):
-    """What one step saw, before its update. Sums over the batch's tokens."""
+    """Statistics of one step, before its update. Sums over the batch's tokens."""
 
     loss: float
     """Mean over the tokens."""
@@ -100,7 +100,7 @@ class Architecture(ABC):
         return float((self.last_active_F <= since).double().mean())
 
     def threshold(self) -> float:
-        """What a pre-activation must exceed when the trained SAE is used, in units of x~."""
+        """Threshold that a pre-activation must exceed when the trained SAE is used, in units of x~."""
         return 0.0
 
     @torch.no_grad()

@@ -34,7 +34,7 @@ class Normalisation(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """What changes from step to step."""
+    """Schedule of the quantities that change from step to step."""
 
     num_steps: int
     warmup_fraction: float

@@ -43,7 +43,7 @@ AUXILIARY_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Training:
-    """How all autoencoders are trained."""
+    """Settings with which all autoencoders are trained."""
 
     batch_size: int
     """Tokens in one step."""

@@ -35,7 +35,7 @@ def write(rows: list[Row], on: Decoder | None = None) -> tuple[list[list[int]], 
 
 
 def greedy(prompt: list[int], steps: int) -> list[int]:
-    """What transformers writes, without a cache."""
+    """Tokens that transformers writes, without a cache."""
     model, tokens = tiny_llama(), list(prompt)
     with torch.no_grad():
         for _ in range(steps):
@@ -44,7 +44,7 @@ def greedy(prompt: list[int], steps: int) -> list[int]:
 
 
 def hooked_greedy(prompt: list[int], clamps: list[Clamp], steps: int, start: int) -> list[int]:
-    """What transformers writes without a cache, features steered from position `start` on by a hook."""
+    """Tokens that transformers writes without a cache, features steered from position `start` on by a hook."""
     tokens = list(prompt)
     for _ in range(steps):
         tokens.append(int(reference_logits(tokens, clamps, 1e9, [], start)[-1].argmax()))

@@ -126,7 +126,7 @@ def test_schedule():
 
 
 class Killed(BaseException):
-    """What a test kills a run with."""
+    """Exception with which a test kills a run."""
 
 
 def kill_after(monkeypatch: pytest.MonkeyPatch, num_checkpoints: int) -> Callable[[], None]:
