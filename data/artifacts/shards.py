@@ -60,7 +60,7 @@ def index_path(folder: Path, shard: int) -> Path:
 
 
 class ShardWriter:
-    """Appends rows to shards drawn at random. A writer that was killed goes on from the counts it last gave.
+    """Appends rows to shards drawn at random. A writer that was killed resumes from the counts it last gave.
 
     `key` names the artifact, so that a shard of another run is recognised. Raises ArtifactError when a shard holds
     less than those counts, StorageError when the system does not allow as many open files as there are shards.

@@ -73,4 +73,4 @@ def serve_store(store: StorePaths, listener: socket.socket) -> None:
     except KeyboardInterrupt:
         return
     if not server.started:
-        raise ServeError("the server did not start: the reason stands above")
+        raise ServeError("the server did not start: see the error above")

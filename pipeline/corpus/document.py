@@ -18,7 +18,7 @@ class Document(NamedTuple):
     document_id: int
     """Stable: depends on the source and the place in it alone."""
     source: str
-    """Its origin, as a person would say it."""
+    """Its origin in words."""
     text: str
     meta: str
     """The source's own metadata as JSON, "{}" without."""

@@ -52,9 +52,9 @@ def _parse(line: bytes, file: Path, number: int) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise CorpusError(f"{file}, line {number}: not UTF-8 (byte {error.start}): save it as UTF-8") from None
     except json.JSONDecodeError as error:
-        raise CorpusError(f"{file}, line {number}: not JSON ({error.msg}): mend or remove that line") from None
+        raise CorpusError(f"{file}, line {number}: not JSON ({error.msg}): fix or remove that line") from None
     if not isinstance(record, dict):
         raise CorpusError(
-            f"{file}, line {number}: not a JSON object but {type(record).__name__}: mend or remove that line"
+            f"{file}, line {number}: not a JSON object but {type(record).__name__}: fix or remove that line"
         )
     return record

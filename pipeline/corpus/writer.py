@@ -1,4 +1,4 @@
-"""Writes a tokenized corpus (data/artifacts/corpus.py) piece by piece, so that a killed process goes on to the byte.
+"""Writes a tokenized corpus (data/artifacts/corpus.py) piece by piece, so that a killed process resumes to the byte.
 
 Beside the artifact's files it keeps, hidden until `finish`:
 
@@ -26,7 +26,7 @@ CORPUS_BATCH_ROWS = 1 << 16
 
 
 class CorpusWriter:
-    """Appends documents. One made in a folder with a checkpoint goes on from there."""
+    """Appends documents. One made in a folder with a checkpoint resumes from there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -36,5 +36,5 @@ def download(source: str, revision: str | None, folder: Path) -> None:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
             f"{source} cannot be fetched from the Hub ({reason}), and no folder has that name: connect to the network, "
-            "or set model.source to a local folder; the download goes on where it stopped"
+            "or set model.source to a local folder; the download resumes where it stopped"
         ) from None

@@ -40,7 +40,7 @@ def model_config(folder: Path) -> dict[str, Any]:
 
 
 def fingerprint(files: Iterable[Path], folder: Path) -> str:
-    """Changes when a file below `folder` is added, taken away or written; reads names, sizes and times alone."""
+    """Changes when a file below `folder` is added, removed or written; reads names, sizes and times alone."""
     seen = []
     for file in files:
         status = file.stat()

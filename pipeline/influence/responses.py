@@ -9,10 +9,10 @@ A feature that is held is clamped, at every token but the opening one, to a mult
 
 A text **responds** when all of this holds:
 
-- the feature's word stands in it at least MIN_MORE times more often than in the baseline of the same opening. A word
-  counts where it stands whole, in upper or lower case, in what was written; the opening does not count;
-- it is no mere repetition: no token stands more than MAX_RUN times in a row, and of its pairs of neighbouring tokens a
-  share of at least MIN_DISTINCT are different ones. Of 24 tokens, a sentence of 8 said three times has just that much:
+- the feature's word occurs in it at least MIN_MORE times more often than in the baseline of the same opening. A word
+  counts as a whole word, in upper or lower case, in what was written; the opening does not count;
+- it is no mere repetition: no token occurs more than MAX_RUN times in a row, and of its pairs of neighbouring tokens
+  a share of at least MIN_DISTINCT are different ones. Of 24 tokens, a sentence of 8 said three times has just so much:
   small models end in such rounds by themselves when the most probable token is always taken.
 
 What is shown was written once more as the server writes it, baseline and steered text in one batch of two, and
@@ -53,7 +53,7 @@ class Case(NamedTuple):
 
 
 def longest_run(tokens: Sequence[int]) -> int:
-    """The highest number of times that a token is repeated in a row."""
+    """The highest number of times that a token occurs in a row."""
     return max((sum(1 for _ in same) for _, same in groupby(tokens)), default=0)
 
 

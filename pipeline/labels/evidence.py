@@ -32,7 +32,7 @@ TRAITS = (*KINDS, "in brackets", "in quotation marks")
 MAX_NEAR = 6
 MIN_NEAR_DOCUMENTS = 3
 MAX_NEAR_SHARE = 0.02
-"""A word that stands in more of all windows says little by being near."""
+"""A word that occurs in more of all windows says little by being near."""
 SENTENCE_ENDS = {".", "!", "?"}
 LINE_ENDS = {"line break", "blank line"}
 

@@ -153,7 +153,7 @@ def predictions(model: ExactModel, x_LD: Tensor, position: int, number: int) -> 
 def fire(model: ExactModel, sae: SAE, feature: int, tokens_L: Tensor, position: int) -> Firing:
     """Attribute a feature that fires to tokens: one forward and one backward through layers 0 to N.
 
-    Raises ModelError when it is silent there: a silent feature has no gradient.
+    Raises ModelError when it is inactive there: an inactive feature has no gradient.
     """
     _check_features(sae, [feature])
     if not 0 <= position < len(tokens_L):
@@ -163,7 +163,7 @@ def fire(model: ExactModel, sae: SAE, feature: int, tokens_L: Tensor, position: 
         x_D = model.residuals_from(embedding_LD[None])[0, position]
         active = float(sae.encode(x_D.detach()[None].float(), torch.tensor([feature], device=sae.device)))
         if active <= 0:
-            raise ModelError(f"feature {feature} is silent on this token: choose one on which it is active")
+            raise ModelError(f"feature {feature} is inactive on this token: choose one on which it is active")
         activation = sae.W_enc_FD[feature].to(x_D.dtype) @ x_D + sae.b_enc_F[feature]
         (gradient_LD,) = torch.autograd.grad(activation, embedding_LD)
     return Firing(float(activation.detach()), (gradient_LD * embedding_LD.detach()).sum(1))

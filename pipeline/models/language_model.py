@@ -167,7 +167,7 @@ def check_device(device: str) -> None:
     if asked.type == "cuda" and (asked.index or 0) >= count:
         found = f"{count} CUDA device(s)" if count else "no CUDA device"
         raise ModelError(
-            f"device '{device}' was asked for, but there is {found} here: set model.device=cpu, or mend CUDA"
+            f"device '{device}' was asked for, but there is {found} here: set model.device=cpu, or repair CUDA"
         )
 
 

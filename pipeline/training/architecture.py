@@ -95,7 +95,7 @@ class Architecture(ABC):
         """Fill `grads` with those of the mean loss over the batch, and note which features were active."""
 
     def dead_share(self, window: int) -> float:
-        """Share of features that were silent over the last `window` tokens, or all there were."""
+        """Share of features that were inactive over the last `window` tokens, or all there were."""
         since = self.tokens_seen - min(window, self.tokens_seen)
         return float((self.last_active_F <= since).double().mean())
 

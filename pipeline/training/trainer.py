@@ -38,7 +38,7 @@ BLOCK_BATCHES = 8
 SIDE_BY_SIDE = 2
 """Autoencoders trained at the same time: one's steps fill the gaps in which another's use one core."""
 AUXILIARY_SHARE = 0.1
-"""A feature that was silent for this share of the epoch (at most DEAD_TOKENS) is revived by the auxiliary loss."""
+"""A feature that was inactive for this share of the epoch (at most DEAD_TOKENS) is revived by the auxiliary loss."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Make(Protocol):
     """Makes an untrained autoencoder."""
 
     def __call__(self, width: int, *, dead_window: int, seed: int, device: str) -> Architecture:
-        """`dead_window`: tokens after which a silent feature is revived, where the architecture does that."""
+        """`dead_window`: tokens after which an inactive feature is revived, where the architecture does that."""
         ...
 
 
@@ -104,7 +104,7 @@ class Trainer:
         }
 
     def restore(self) -> bool:
-        """Go to where the last checkpoint stands; False when there is none."""
+        """Resume from the last checkpoint; False when there is none."""
         if not (self.folder / TRAINING_CHECKPOINT).exists():
             return False
         state = torch.load(self.folder / TRAINING_CHECKPOINT, map_location=self.config.device, weights_only=True)
