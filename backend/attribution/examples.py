@@ -20,7 +20,7 @@ from backend.published.catalogue import OpenSAE
 from backend.published.features import Feature, get_feature
 from data.artifacts.features import EXAMPLE_KINDS, ExampleKind
 
-Reading = Literal["causes", "effects"]
+ExampleReading = Literal["causes", "effects"]
 STEPS = 6
 """Of colour in each direction."""
 

@@ -20,9 +20,9 @@ from backend.published.features import FeatureSummary
 
 By = Literal["attribution", "effect", "activation"]
 SORTS: dict[By, str] = {"attribution": "attribution", "effect": "effect of ablation", "activation": "activation"}
-SHOWN = 25
+ATTRIBUTIONS_SHOWN = 25
 """Features of a table."""
-LIKELY = 8
+LIKELY_SHOWN = 8
 """Next tokens offered as targets."""
 K_CHOICES = (20, 50, 100, 200)
 
@@ -181,7 +181,7 @@ async def explain(
     if state.target is None:
         return builder.section()
     try:
-        likely = await engine.likely(run, prompt, state.place, LIKELY)
+        likely = await engine.likely(run, prompt, state.place, LIKELY_SHOWN)
     except RefusedError as error:
         return builder.section(problem=str(error))
     if not state.target:
@@ -190,7 +190,9 @@ async def explain(
         outcome = await engine.explain(saes, prompt, state.question)
     except RefusedError as error:
         return builder.section(likely, problem=str(error))
-    found = await run_in_threadpool(lambda: [join(sae, outcome.attributed[sae.name], SHOWN) for sae in saes])
+    found = await run_in_threadpool(
+        lambda: [join(sae, outcome.attributed[sae.name], ATTRIBUTIONS_SHOWN) for sae in saes]
+    )
     return builder.section(likely, outcome, found)
 
 
@@ -202,7 +204,7 @@ def _table(found: SAEAttributions, state: AttributionState, names: Sequence[str]
     }
     chosen: list[AttributedFeature] = sorted(found.features, key=keys[state.by])
     listed = len(chosen)
-    chosen = chosen if state.all else chosen[:SHOWN]
+    chosen = chosen if state.all else chosen[:ATTRIBUTIONS_SHOWN]
     scale = max((abs(one.attribution) for one in chosen), default=0.0)
     effect_scale = max((abs(one.effect or 0.0) for one in chosen), default=0.0)
     rows = [

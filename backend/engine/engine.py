@@ -31,8 +31,8 @@ from backend.engine.requests import (
     LikelyToken,
     Outcome,
     Prompt,
+    PromptReading,
     Question,
-    Reading,
     Started,
     SteerEvent,
     SteerRequest,
@@ -74,7 +74,7 @@ class Engine:
         self.worker = Worker(settings.live_queue, self.models.room_for)
         self.reader = Reader(settings, self.models)
         self._attributor = Attributor(self.models, self.reader)
-        self._most_rows = settings.live_rows
+        self._max_rows = settings.live_rows
         self._writer = Writer(self.models, self.worker, settings.live_rows)
 
     def why_off(self, run: OpenRun) -> str:
@@ -147,7 +147,7 @@ class Engine:
         """
         return await self.call(run, lambda: self.reader.tokenize(run, prompt, room))
 
-    async def activations(self, saes: Sequence[OpenSAE], prompt: Prompt) -> Reading:
+    async def activations(self, saes: Sequence[OpenSAE], prompt: Prompt) -> PromptReading:
         """What a prompt activates in some SAEs of one run. Raises as `tokenize` does."""
         return await self.call(saes[0].run, lambda: self.reader.read(saes, prompt), saes)
 
@@ -173,7 +173,7 @@ class Engine:
 
     async def write(self, run: OpenRun, asked: Sequence[tuple[Prompt, Draw]]) -> list[str]:
         """What the model writes after each prompt by itself, all in one batch. Raises as `tokenize` does."""
-        return await self.steps(run, lambda: write(self.reader, run, asked, self._most_rows))
+        return await self.steps(run, lambda: write(self.reader, run, asked, self._max_rows))
 
     async def steer(self, request: SteerRequest) -> AsyncGenerator[SteerEvent]:
         """Write the rows of a request. Whoever stops listening cancels it.

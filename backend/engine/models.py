@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 ModelKey = tuple[Path, int, str]
 """Folder, layer and dtype of a model in memory."""
-NEEDED = ("torch", "transformers", "safetensors")
+REQUIRED_PACKAGES = ("torch", "transformers", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Models:
         """Why prompts and steering are off for a run, and how to turn them on; "" when they are on."""
         if not self._settings.live:
             return "The server was started without its live part (MONOSEMA_LIVE=0)."
-        missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+        missing = [name for name in REQUIRED_PACKAGES if importlib.util.find_spec(name) is None]
         if missing:
             return f"{', '.join(missing)} is not installed here: `pip install 'monosema[live]'` turns the live part on."
         folder = self.folder(run)

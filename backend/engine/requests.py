@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from backend.published.catalogue import OpenRun, OpenSAE
 
-Mode = Literal["clamp", "add", "ablate"]
+SteeringMode = Literal["clamp", "add", "ablate"]
 """What is done to a feature, as in pipeline.models.steering."""
 Scope = Literal["all", "written"]
 """Which positions are steered: all, or only those that are written after the prompt."""
@@ -36,7 +36,7 @@ class Active:
 
 
 @dataclass(frozen=True)
-class Reading:
+class PromptReading:
     """A prompt as the model read it."""
 
     tokens: list[int]
@@ -57,7 +57,7 @@ class Held:
     index: int
     value: float | None
     """Activation at which it is held, or what is added of its direction; None only measures it."""
-    mode: Mode = "clamp"
+    mode: SteeringMode = "clamp"
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ class Changed:
     lowered: list[MovedToken]
 
 
-def values_of(sae: OpenSAE, reading: Reading, index: int) -> list[float]:
+def values_of(sae: OpenSAE, reading: PromptReading, index: int) -> list[float]:
     """One feature's activation on every token of the prompt."""
     active = reading.active[sae.name]
     values_L = np.zeros(len(reading.tokens))
@@ -246,7 +246,7 @@ def values_of(sae: OpenSAE, reading: Reading, index: int) -> list[float]:
     return [float(value) for value in values_L]
 
 
-MAX_TEXT = 20_000
+MAX_PROMPT_CHARACTERS = 20_000
 """Characters of one prompt; how many tokens the model reads is limited by the settings."""
 
 

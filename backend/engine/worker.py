@@ -73,10 +73,10 @@ class Call(Job, Generic[T]):
             self.future.set_result(self._function())
 
     def failed(self, error: Exception) -> None:
-        tell_failure(self.future, error)
+        set_failure(self.future, error)
 
 
-def tell_failure(future: Future[T], error: Exception) -> None:
+def set_failure(future: Future[T], error: Exception) -> None:
     """Give an error to whoever waits; who has gone away, at this very moment too, hears nothing."""
     with suppress(InvalidStateError):
         future.set_exception(error)
@@ -276,4 +276,4 @@ class Stepwise(Job, Generic[T]):
                 turn = max(TURN_SECONDS, began - now)
 
     def failed(self, error: Exception) -> None:
-        tell_failure(self.future, error)
+        set_failure(self.future, error)

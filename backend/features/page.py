@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from backend.exceptions import NotFoundError
 from backend.features.links import (
-    TITLES,
+    KIND_TITLES,
     FeatureState,
     Tab,
     context_links,
@@ -29,13 +29,13 @@ from backend.published.features import Feature, get_feature
 from data.artifacts.features import EXAMPLE_KINDS, ExampleKind
 
 EMBEDDED_EXAMPLES = 5
-SELDOM: dict[ExampleKind, str] = {
+WHY_FEWER: dict[ExampleKind, str] = {
     "top": "it is active in no other document",
     "bottom": "it is active on no other token",
     "contrast": "its strongest tokens stand nowhere else",
     "interval": "some bands of its range hold fewer tokens than that",
 }
-assert set(TITLES) == set(EXAMPLE_KINDS)
+assert set(KIND_TITLES) == set(EXAMPLE_KINDS)
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,24 @@ class ExampleGroup:
 
 def groups(sae: OpenSAE, feature: Feature, examples: list[Example]) -> list[ExampleGroup]:
     """Interval examples by band, the others together."""
-    width = feature.max / asked(sae, "bands")
+    width = feature.max / examples_in_recipe(sae, "bands")
     return [
         ExampleGroup(f"{band * width:.3g} to {(band + 1) * width:.3g}" if band >= 0 else "", list(group))
         for band, group in groupby(examples, key=lambda example: example.band)
     ]
 
 
-def shortfall(sae: OpenSAE, feature: Feature, kind: ExampleKind) -> str:
+def missing_examples(sae: OpenSAE, feature: Feature, kind: ExampleKind) -> str:
     """Why there are fewer examples than the recipe asks for."""
-    wanted = asked(sae, "bands") * asked(sae, "per_band") if kind == "interval" else asked(sae, kind)
+    wanted = (
+        examples_in_recipe(sae, "bands") * examples_in_recipe(sae, "per_band")
+        if kind == "interval"
+        else examples_in_recipe(sae, kind)
+    )
     found = feature.num_examples[kind]
     if found >= wanted or feature.dead:
         return ""
-    return f"{found} instead of {wanted}: {SELDOM[kind]} among the {sae.run.num_tokens:,} tokens that were read."
+    return f"{found} instead of {wanted}: {WHY_FEWER[kind]} among the {sae.run.num_tokens:,} tokens that were read."
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class FeaturePage(Page):
     next_context: str
     about: str
     """What the examples of the current tab are."""
-    shortfall: str
+    missing_examples: str
     """Why there are fewer examples than asked for; "" when there are not."""
     groups: list[ExampleGroup]
     document: WholeDocument | None
@@ -120,7 +124,7 @@ class EmbedPage(Page):
     """The feature's own page."""
 
 
-def asked(sae: OpenSAE, what: str) -> int:
+def examples_in_recipe(sae: OpenSAE, what: str) -> int:
     """A number of examples that the recipe asks for."""
     return int(sae.run.record.recipe["examples"][what])
 
@@ -170,8 +174,8 @@ def feature_page_of(sae: OpenSAE, index: int, view: FeatureState, base: str, off
         tabs=tabs(feature, view),
         contexts=links,
         next_context=links[(place + 1) % len(links)].href,
-        about=TITLES[view.kind][1],
-        shortfall=shortfall(sae, feature, view.kind),
+        about=KIND_TITLES[view.kind][1],
+        missing_examples=missing_examples(sae, feature, view.kind),
         groups=groups(sae, feature, examples),
         document=document,
         steps=document_steps(feature, view, document) if document else {},
@@ -193,7 +197,7 @@ def embed_page_of(sae: OpenSAE, index: int, view: FeatureState) -> EmbedPage:
         feature=feature,
         score=score_text(feature),
         num_tokens=sae.run.num_tokens,
-        about=TITLES[view.kind][1],
+        about=KIND_TITLES[view.kind][1],
         examples=get_examples(sae, feature, view.kind, width)[:EMBEDDED_EXAMPLES],
         link=feature.href + view.query(embed=False),
     )

@@ -9,7 +9,7 @@ from fastapi import Query
 from backend.html.page import Link, Pager
 from backend.published.selection import FeatureList, Score, Selection, Sort
 
-COLUMNS: dict[Sort, tuple[str, str]] = {
+SORT_COLUMNS: dict[Sort, tuple[str, str]] = {
     "index": ("Index", "Number of the feature in this SAE."),
     "label": ("Label", "A first reading: what its strongest tokens and their contexts share."),
     "density": ("Density", "Share of the tokens on which it is active."),
@@ -36,7 +36,7 @@ class Column:
 
 def columns(selection: Selection, scores: Sequence[Score] = ()) -> list[Column]:
     """The columns of a table of features, of the scores those named."""
-    return [_column(selection, sort) for sort in COLUMNS if sort in scores or sort not in get_args(Score)]
+    return [_column(selection, sort) for sort in SORT_COLUMNS if sort in scores or sort not in get_args(Score)]
 
 
 def pager(result: FeatureList, selection: Selection) -> Pager:
@@ -45,7 +45,7 @@ def pager(result: FeatureList, selection: Selection) -> Pager:
 
 
 def _column(selection: Selection, sort: Sort) -> Column:
-    title, explanation = COLUMNS[sort]
+    title, explanation = SORT_COLUMNS[sort]
     current = selection.sort == sort
     turned = ("asc" if selection.descending else "desc") if current else None
     direction = ("descending" if selection.descending else "ascending") if current else ""

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, BeforeValidator, Field
 from starlette.concurrency import run_in_threadpool
 
-from backend.engine.requests import MAX_TEXT, Prompt, clean, values_of
+from backend.engine.requests import MAX_PROMPT_CHARACTERS, Prompt, clean, values_of
 from backend.html.tokens import highlight
 from backend.published.features import get_feature
 from backend.web.dependencies import EngineDep, IndexDep, SAEDep
@@ -24,7 +24,7 @@ def _readable(text: object) -> object:
 class TryBody(BaseModel):
     """A text to read."""
 
-    text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT), BeforeValidator(_readable)]
+    text: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS), BeforeValidator(_readable)]
     chat: bool = Field(default=False, description="Put the text into the model's chat template.")
 
 

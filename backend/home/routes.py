@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from backend.exceptions import NotFoundError
-from backend.home.page import home
+from backend.home.page import home_page_of
 from backend.html.templates import render
 from backend.published.selection import random_feature
 from backend.web.dependencies import EngineDep, LibraryDep, RunDep
@@ -17,7 +17,7 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 def home_page(request: Request, library: LibraryDep, engine: EngineDep) -> Response:
     """What this is, and what there is to see."""
-    return render(request, "home/home.html", home(library.catalogue(), engine))
+    return render(request, "home/home.html", home_page_of(library.catalogue(), engine))
 
 
 @router.get("/random")

@@ -55,14 +55,14 @@ def highlight(tokens: Sequence[bytes], values: Sequence[float], scale: float, ce
     """Tokens with their activations on a scale from 0 to `scale`; `centre` is the number of the token that counts."""
     assert len(values) == len(tokens)
     shown = token_texts(tokens)
-    views = list(map(_unlit, shown))
+    views = list(map(_inactive, shown))
     for i in [i for i, value in enumerate(values) if value > 0 or i == centre]:
         views[i] = TokenView(*shown[i], values[i], level(values[i], scale), i == centre)
     return views
 
 
 @lru_cache(1 << 17)
-def _unlit(shown: TokenText) -> TokenView:
+def _inactive(shown: TokenText) -> TokenView:
     if shown.text == SPACE:  # between a word and a number, often: a mark would only be in the way
         return TokenView(" ", "", 0.0, -1)
     return TokenView(*shown, 0.0, -1)

@@ -9,7 +9,16 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, Field
 
 from backend.exceptions import RefusedError
-from backend.lists.entries import MAX_ENTRIES, MAX_LIST_NOTE, MAX_NAME, MAX_NOTE, UNNAMED, Entry, clean_text, make_draft
+from backend.lists.entries import (
+    MAX_ENTRIES,
+    MAX_LIST_NOTE,
+    MAX_NAME,
+    MAX_NOTE,
+    UNNAMED,
+    ListEntry,
+    clean_text,
+    make_draft,
+)
 from backend.lists.page import find_entry, look_up
 from backend.lists.store import ListStore, SavedList
 from backend.web.dependencies import LibraryDep
@@ -123,7 +132,7 @@ ListsDep = Annotated[ListStore, Depends(get_lists)]
 
 
 @router.post("", status_code=201)
-def make_list(body: ListBody, lists: ListsDep) -> MadeList:
+def create_list(body: ListBody, lists: ListsDep) -> MadeList:
     """Make a list. Whoever knows its id can read it; nobody is told of it."""
     made, secret = lists.create(make_draft(body.name, body.note, _entries(body.entries)))
     return MadeList(made, secret, f"/lists/{made}", edit_address(made, secret))
@@ -172,7 +181,7 @@ def delete_list(list_id: ListId, secret: SecretDep, lists: ListsDep) -> None:
 @router.post("/{list_id}/entries", status_code=201)
 def add_entry(list_id: ListId, body: AddBody, secret: SecretDep, lists: ListsDep, library: LibraryDep) -> ListedFeature:
     """Add a published feature. One that is in the list already stays as it is."""
-    entry = Entry.parse(body.feature, body.note)
+    entry = ListEntry.parse(body.feature, body.note)
     if find_entry(library.catalogue(), entry) is None:
         raise RefusedError(f"There is no feature '{entry.feature}' here.")
     with lists.edit(list_id, secret) as edit:
@@ -201,8 +210,8 @@ def remove_entry(list_id: ListId, model: str, sae: str, index: str, secret: Secr
         edit.remove(f"{model}/{sae}/{index}")
 
 
-def _entries(bodies: list[EntryBody]) -> list[Entry]:
-    return [Entry.parse(body.feature, body.note) for body in bodies]
+def _entries(bodies: list[EntryBody]) -> list[ListEntry]:
+    return [ListEntry.parse(body.feature, body.note) for body in bodies]
 
 
 def _answer(lists: ListStore, library: LibraryDep, saved: SavedList) -> ListAnswer:
@@ -210,7 +219,7 @@ def _answer(lists: ListStore, library: LibraryDep, saved: SavedList) -> ListAnsw
     return ListAnswer(saved.id, saved.name, saved.note, saved.created, saved.changed, saved.href, entries)
 
 
-def _listed(library: LibraryDep, entries: list[Entry]) -> list[ListedFeature]:
+def _listed(library: LibraryDep, entries: list[ListEntry]) -> list[ListedFeature]:
     found = zip(entries, look_up(library.catalogue(), entries), strict=True)
     return [
         ListedFeature(e.feature, e.note, True, f.label, f.density, f.max)

@@ -12,7 +12,7 @@ MAX_NAME = 200
 MAX_LIST_NOTE = 10_000
 MAX_NOTE = 2_000
 """Characters of an entry's note."""
-MAX_TEXT = 1_000_000
+MAX_NOTES_TOTAL = 1_000_000
 """Characters of all notes of a list together, so that every list can be read back from a file."""
 UNNAMED = "Untitled list"
 
@@ -21,7 +21,7 @@ _FEATURE = re.compile(rf"({_PART})/({_PART})/([0-9]{{1,9}})")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListEntry:
     """One feature of a list with its note."""
 
     model: str
@@ -52,22 +52,22 @@ class Draft:
 
     name: str
     note: str
-    entries: Sequence[Entry]
+    entries: Sequence[ListEntry]
 
 
-def make_draft(name: str, note: str, entries: Iterable[Entry]) -> Draft:
+def make_draft(name: str, note: str, entries: Iterable[ListEntry]) -> Draft:
     """A list of checked texts, every feature once (the first stands). Raises RefusedError."""
     once = each_once(entries)
     if len(once) > MAX_ENTRIES:
         raise RefusedError(f"A list holds {MAX_ENTRIES:,} features at most; these are {len(once):,}.")
-    if (letters := sum(len(entry.note) for entry in once)) > MAX_TEXT:
-        raise RefusedError(f"The notes of a list have {MAX_TEXT:,} characters at most; these are {letters:,}.")
+    if (letters := sum(len(entry.note) for entry in once)) > MAX_NOTES_TOTAL:
+        raise RefusedError(f"The notes of a list have {MAX_NOTES_TOTAL:,} characters at most; these are {letters:,}.")
     return Draft(clean_name(name), clean_text(note, MAX_LIST_NOTE, "the note of a list"), once)
 
 
-def each_once(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+def each_once(entries: Iterable[ListEntry]) -> tuple[ListEntry, ...]:
     """Every feature once, in order; of several entries of one the first stands."""
-    once: dict[str, Entry] = {}
+    once: dict[str, ListEntry] = {}
     for entry in entries:
         once.setdefault(entry.feature, entry)
     return tuple(once.values())

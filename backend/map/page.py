@@ -11,7 +11,7 @@ from backend.html.address import Address, query
 from backend.html.page import Page
 from backend.html.policies import MAP
 from backend.map.selection import Hits, Selected, find_hits, read_polygon, select
-from backend.map.views import MAX_POINTS, Colour, chosen_saes
+from backend.map.views import MAX_POINTS, MapColour, chosen_saes
 from backend.published.cards import RunCard, run_card
 from backend.published.catalogue import OpenRun
 from backend.published.features import FeatureSummary, get_places
@@ -42,7 +42,7 @@ class ExploreState(Address):
     """Names of SAEs that are not shown, with commas between."""
     view: str = Field("", max_length=200)
     """x0,x1,y0,y1 of what is seen; read by the script alone."""
-    colour: Colour = "sae"
+    colour: MapColour = "sae"
     run: str = Field("", max_length=64)
     """Name of the run; the newest without."""
 
@@ -58,7 +58,7 @@ class ExplorePage(Page):
     num_points: int
     figure: dict[str, Any]
     """What the script draws on, see explore_figure."""
-    colours: list[tuple[Colour, str]]
+    colours: list[tuple[MapColour, str]]
     """What points may be coloured by, and its name."""
     focus: FeatureSummary | None
     """The feature whose neighbours are shown."""
@@ -79,11 +79,11 @@ class ExplorePage(Page):
     """Position of the SAE, x and y of each hit; without a search, of the neighbours of the feature in focus."""
     series_of: dict[str, int]
     """Colours of the SAEs by name."""
-    most_counted: int
+    max_counted: int
     """Features that a shape may hold."""
 
 
-def make_page(run: OpenRun, asked: ExploreState) -> ExplorePage:
+def explore_page_of(run: OpenRun, asked: ExploreState) -> ExplorePage:
     """What the page shows of a state. 404 for a feature or SAE that is not there, 422 for a shape that is none."""
     hidden = {sae.name for sae in chosen_saes(run, asked.hide)} if asked.hide else set()
     saes = [sae for sae in run.saes if sae.name not in hidden]
@@ -106,7 +106,7 @@ def make_page(run: OpenRun, asked: ExploreState) -> ExplorePage:
         kept=asked.changed(q="").pairs(),
         marks=[(series_of[hit.feature.sae], hit.x, hit.y) for hit in hits.hits] if hits else near,
         series_of=series_of,
-        most_counted=MAX_POINTS,
+        max_counted=MAX_POINTS,
     )
 
 
@@ -132,8 +132,8 @@ def _around(world: View, place: tuple[float, float], near: Sequence[Mark]) -> Vi
     return View(place[0] - half, place[0] + half, place[1] - half, place[1] + half)
 
 
-def _colours(run: OpenRun) -> list[tuple[Colour, str]]:
-    found: list[tuple[Colour, str]] = [("sae", "SAE"), ("density", "density")]
+def _colours(run: OpenRun) -> list[tuple[MapColour, str]]:
+    found: list[tuple[MapColour, str]] = [("sae", "SAE"), ("density", "density")]
     return [*found, ("score", "label score")] if run.map.has_scores else found
 
 

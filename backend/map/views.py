@@ -30,8 +30,8 @@ MAX_CELLS = 50_000
 CELLS_ACROSS = 512
 """Finer cells than this would be smaller than what a screen shows."""
 ALIGNMENT = 4
-Colour = Literal["sae", "density", "score"]
-VALUES: dict[Colour, str | None] = {"sae": None, "density": "log_density", "score": "label_score"}
+MapColour = Literal["sae", "density", "score"]
+VALUES: dict[MapColour, str | None] = {"sae": None, "density": "log_density", "score": "label_score"}
 """The column that each colour shows."""
 Coordinate = Annotated[float | None, Field(allow_inf_nan=False)]
 
@@ -51,7 +51,7 @@ class MapQuery(BaseModel):
     """Upper edge."""
     saes: str = Field("", max_length=2000)
     """Names of the SAEs shown, with commas between; all of them without."""
-    colour: Colour = "sae"
+    colour: MapColour = "sae"
     """What `value` is: nothing, log10 of the density, or the score of the label."""
     key: str = Field("", max_length=64)
     """Key of the published state. With it the answer never changes, and may be kept for good."""
@@ -144,7 +144,7 @@ def encode(header: MapHeader, arrays: Iterable[npt.NDArray[Any]]) -> bytes:
     return b"".join([struct.pack("<I", len(text)), text, *(array.tobytes() for array in arrays)])
 
 
-def _point_arrays(parts: list[Columns], colour: Colour) -> dict[str, npt.NDArray[Any]]:
+def _point_arrays(parts: list[Columns], colour: MapColour) -> dict[str, npt.NDArray[Any]]:
     arrays = {name: _joined(parts, name) for name in ("x", "y", "index")}
     if colour == "density":
         arrays["value"] = np.log10(_joined(parts, "density"))
@@ -153,7 +153,7 @@ def _point_arrays(parts: list[Columns], colour: Colour) -> dict[str, npt.NDArray
     return arrays
 
 
-def _cell_arrays(parts: list[Columns], colour: Colour) -> dict[str, npt.NDArray[Any]]:
+def _cell_arrays(parts: list[Columns], colour: MapColour) -> dict[str, npt.NDArray[Any]]:
     """Those of four bytes first, so that all are aligned."""
     arrays = {"count": _joined(parts, "count")}
     if name := VALUES[colour]:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from backend.engine.requests import MAX_TEXT, Prompt, ReadToken
+from backend.engine.requests import MAX_PROMPT_CHARACTERS, Prompt, ReadToken
 from backend.exceptions import NotFoundError
 from backend.html.tokens import token_texts
 from backend.prompts.page import MAX_SAES, PromptState
@@ -19,7 +19,7 @@ from backend.web.live import ask
 
 router = APIRouter(tags=["live"])
 
-Text = Annotated[str, Field(max_length=MAX_TEXT)]
+Text = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
 
 
 class ActivationsBody(BaseModel):

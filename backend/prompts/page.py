@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from backend.attribution.section import AttributionSection
-from backend.engine.requests import MAX_TEXT, Reading, values_of
+from backend.engine.requests import MAX_PROMPT_CHARACTERS, PromptReading, values_of
 from backend.html.address import Address, ShortFloat
 from backend.html.formats import number, share
 from backend.html.page import Link, Page
@@ -39,7 +39,7 @@ class PromptState(Address):
     path = "/prompt"
     always = ("hide",)
 
-    text: str = Field(default="", max_length=10 * MAX_TEXT)
+    text: str = Field(default="", max_length=10 * MAX_PROMPT_CHARACTERS)
     """Not in the address when it is stored."""
     p: str = ""
     """Id of the text, where it is stored."""
@@ -180,15 +180,17 @@ def prompt_page_of(
     )
 
 
-def present(state: PromptState, saes: Sequence[OpenSAE], reading: Reading, focus: Focus | None) -> PromptResult:
+def prompt_result_of(
+    state: PromptState, saes: Sequence[OpenSAE], reading: PromptReading, focus: Focus | None
+) -> PromptResult:
     """The page's view of a reading."""
     ranking = rank(gather(saes, reading), state.rank, state.hide)
     strongest_L = [features[0] if features else None for features in ranking.by_token(1)]
     if focus:
         values = values_of(focus[0], reading, focus[1].index)
-        lit = [_lit_by_focus(focus[1], value) for value in values]
+        highlights = [_highlight_by_focus(focus[1], value) for value in values]
     else:
-        lit = [_lit_by_strongest(strongest) for strongest in strongest_L]
+        highlights = [_highlight_by_strongest(strongest) for strongest in strongest_L]
     tokens = [
         PromptToken(
             number=place,
@@ -201,7 +203,9 @@ def present(state: PromptState, saes: Sequence[OpenSAE], reading: Reading, focus
             href=state.href(token=None if place == state.token else place),
             current=place == state.token,
         )
-        for place, (shown, (step, caption, about)) in enumerate(zip(token_texts(reading.pieces), lit, strict=True))
+        for place, (shown, (step, caption, about)) in enumerate(
+            zip(token_texts(reading.pieces), highlights, strict=True)
+        )
     ]
     chosen = tokens[state.token] if state.token is not None and state.token < len(tokens) else None
     listed, total = ranking.of_token(chosen.number, SHOWN_OF_TOKEN) if chosen else ([], 0)
@@ -219,13 +223,13 @@ def present(state: PromptState, saes: Sequence[OpenSAE], reading: Reading, focus
     )
 
 
-def _lit_by_focus(focus: FeatureSummary, value: float) -> tuple[int, str, str]:
+def _highlight_by_focus(focus: FeatureSummary, value: float) -> tuple[int, str, str]:
     """Step, caption and line of a token, coloured by one feature."""
     shown = number(value) if value > 0 else ""
     return level(value, focus.max), shown, f"{focus.title} {shown or 'is not active'}"
 
 
-def _lit_by_strongest(strongest: ActiveFeature | None) -> tuple[int, str, str]:
+def _highlight_by_strongest(strongest: ActiveFeature | None) -> tuple[int, str, str]:
     """The same by the token's own strongest feature."""
     if strongest is None:
         return -1, "", "no feature shown is active"

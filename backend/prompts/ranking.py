@@ -9,10 +9,10 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from backend.engine.requests import Reading
+from backend.engine.requests import PromptReading
+from backend.published.arrays import Booleans, Floats, Integers
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.features import SUMMARY, FeatureSummary, to_summaries
 
@@ -27,9 +27,6 @@ RANKS: dict[Rank, tuple[str, str]] = {
     ),
 }
 """Title and explanation of each way to rank."""
-
-Integers = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,7 @@ class Activity:
     """All activations of some SAEs on one prompt, with what is published of the features."""
 
     run: OpenRun
-    counted_L: npt.NDArray[np.bool_]
+    counted_L: Booleans
     """Tokens that are not left out."""
     row_U: Integers
     """Rows of the active features in the run's tables, ascending."""
@@ -74,7 +71,7 @@ class Activity:
         """Of the feature's highest activation in the corpus, see `shares`."""
         return shares(self.value_K, self.records_U["max"].to_numpy()[self.place_K])
 
-    def of(self, sae: OpenSAE) -> npt.NDArray[np.bool_]:
+    def of(self, sae: OpenSAE) -> Booleans:
         """Which of U are features of one SAE."""
         return (self.row_U >= sae.row(0)) & (self.row_U < sae.row(sae.num_features))
 
@@ -88,7 +85,7 @@ def shares(value: Floats, maximum: Floats) -> Floats:
     return np.divide(value, maximum, out=(value > 0).astype(np.float64), where=maximum > 0)
 
 
-def gather(saes: Sequence[OpenSAE], reading: Reading) -> Activity:
+def gather(saes: Sequence[OpenSAE], reading: PromptReading) -> Activity:
     """Put the activations of some SAEs of one run together; one read of its tables, of the active features alone."""
     found = [(sae, reading.active[sae.name]) for sae in saes]
     row_K = np.concatenate([sae.row(0) + active.feature_K for sae, active in found])
@@ -124,22 +121,22 @@ class Ranking:
     hidden: int
     """Active features that are on too often."""
 
-    def overall(self, most: int) -> list[ActiveFeature]:
+    def overall(self, limit: int) -> list[ActiveFeature]:
         """The first features of the whole prompt."""
-        place_S, peak_S = self.place_S[:most], self.peak_S[:most]
+        place_S, peak_S = self.place_S[:limit], self.peak_S[:limit]
         return self._describe(peak_S, self.score_U[place_S])
 
-    def by_token(self, most: int) -> list[list[ActiveFeature]]:
+    def by_token(self, limit: int) -> list[list[ActiveFeature]]:
         """The first features of each token."""
         bounds = [self._of_token(number) for number in range(len(self.activity.counted_L))]
-        chosen = [self.sorted_K[start : min(stop, start + most)] for start, stop in bounds]
+        chosen = [self.sorted_K[start : min(stop, start + limit)] for start, stop in bounds]
         described = iter(self._describe(np.concatenate([*chosen, self.sorted_K[:0]])))
         return [[next(described) for _ in part] for part in chosen]
 
-    def of_token(self, number: int, most: int) -> tuple[list[ActiveFeature], int]:
+    def of_token(self, number: int, limit: int) -> tuple[list[ActiveFeature], int]:
         """The first features of one token, and how many there are."""
         start, stop = self._of_token(number)
-        return self._describe(self.sorted_K[start : min(stop, start + most)]), stop - start
+        return self._describe(self.sorted_K[start : min(stop, start + limit)]), stop - start
 
     def _of_token(self, number: int) -> tuple[int, int]:
         token_K = self.activity.token_K[self.sorted_K]

@@ -71,7 +71,7 @@ class OpenRun:
     record: PublishedRunRecord
     folder: Path
     """published/{run}/{key}"""
-    worked_out: dict[Callable[..., Any], Any] = field(default_factory=dict)
+    cached: dict[Callable[..., Any], Any] = field(default_factory=dict)
     """See `once`, by function."""
 
     @property
@@ -95,9 +95,9 @@ class OpenRun:
 
     def once(self, function: Callable[["OpenRun"], T]) -> T:
         """The value of a function of this published state, worked out when it is first asked for."""
-        if function not in self.worked_out:
-            self.worked_out[function] = function(self)
-        return cast(T, self.worked_out[function])
+        if function not in self.cached:
+            self.cached[function] = function(self)
+        return cast(T, self.cached[function])
 
     @property
     def num_tokens(self) -> int:
@@ -129,8 +129,8 @@ class LeftOutRun:
     def why(self) -> str:
         """The same without its subject."""
         found = self.record.contract
-        mend = "run its recipe again" if found < CONTRACT_VERSION else "update the server's code"
-        return f"was published under contract version {found}, this server reads version {CONTRACT_VERSION}: {mend}."
+        remedy = "run its recipe again" if found < CONTRACT_VERSION else "update the server's code"
+        return f"was published under contract version {found}, this server reads version {CONTRACT_VERSION}: {remedy}."
 
 
 @dataclass(frozen=True)

@@ -135,9 +135,9 @@ def _stretches(pieces: Sequence[bytes], values: Sequence[float | None], scale: f
 def _described(meta: str) -> dict[str, str]:
     """What the corpus says of a document, as far as it can be shown."""
     try:
-        told = json.loads(meta)
+        described = json.loads(meta)
     except ValueError:
-        told = None
-    told = told if isinstance(told, dict) else {}
-    title, link = (str(told.get(name) or "") for name in ("title", "url"))
+        described = None
+    fields = described if isinstance(described, dict) else {}
+    title, link = (str(fields.get(name) or "") for name in ("title", "url"))
     return {"title": visible_text(title), "link": link if link.startswith(("https://", "http://")) else ""}

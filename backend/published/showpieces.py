@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from backend.published.catalogue import OpenRun, OpenSAE
-from backend.published.examples import Example, around, get_examples
+from backend.published.examples import Example, clip_context, get_examples
 from backend.published.features import Feature, FeatureSummary, get_feature, get_summaries
 from backend.published.selection import Selection, list_features
 
@@ -43,7 +43,7 @@ def _work(run: OpenRun, piece: FeatureSummary) -> WorkedExample:
     sae = next(sae for sae in run.saes if sae.name == piece.sae)
     feature = get_feature(sae, piece.index)
     examples = get_examples(sae, feature, "top")[:EXAMPLES_SHOWN]
-    return WorkedExample(run, feature, [around(example) for example in examples])
+    return WorkedExample(run, feature, [clip_context(example) for example in examples])
 
 
 def _middle(run: OpenRun) -> OpenSAE:

@@ -15,7 +15,7 @@ from backend.published.catalogue import OpenSAE
 from backend.published.features import DETAILS
 from data import CONTRACT_VERSION
 
-COLUMNS = tuple(name for name in DETAILS if name not in {"first_example", "x", "y"})
+PARQUET_COLUMNS = tuple(name for name in DETAILS if name not in {"first_example", "x", "y"})
 """Of the published features, but for what only the tables and the map need; `vector`, the decoder direction, when it is
 asked for."""
 VALUES_PER_BATCH = 1 << 21
@@ -24,7 +24,7 @@ ROWS_PER_BATCH = 4096
 
 WeightsFile = Literal["cfg.json", "sae.safetensors"]
 MEDIA_TYPES: dict[WeightsFile, str] = {"cfg.json": "application/json", "sae.safetensors": "application/octet-stream"}
-PARQUET = "application/vnd.apache.parquet"
+PARQUET_MEDIA_TYPE = "application/vnd.apache.parquet"
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def parquet_of(sae: OpenSAE, *, vectors: bool) -> Iterator[bytes]:
 
 
 def _batches(sae: OpenSAE, *, vectors: bool) -> Iterator[pa.Table]:
-    columns, rows = [*COLUMNS], ROWS_PER_BATCH
+    columns, rows = [*PARQUET_COLUMNS], ROWS_PER_BATCH
     if vectors:
         columns.append("vector")
         rows = max(1, min(rows, VALUES_PER_BATCH // sae.run.tables.width))
@@ -93,9 +93,9 @@ def _batches(sae: OpenSAE, *, vectors: bool) -> Iterator[pa.Table]:
 def _metadata(sae: OpenSAE) -> dict[str, str]:
     """What the file says of where it comes from."""
     record = sae.run.record
-    said = {"model": sae.model, "layer": record.layer, "sae": sae.name, "run": sae.run.name, "key": record.key}
-    said |= {"num_tokens": sae.run.num_tokens, "contract": CONTRACT_VERSION}
-    return {f"monosema.{name}": str(value) for name, value in said.items()}
+    values = {"model": sae.model, "layer": record.layer, "sae": sae.name, "run": sae.run.name, "key": record.key}
+    values |= {"num_tokens": sae.run.num_tokens, "contract": CONTRACT_VERSION}
+    return {f"monosema.{name}": str(value) for name, value in values.items()}
 
 
 class _Sink(io.RawIOBase):

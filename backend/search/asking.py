@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from starlette.concurrency import run_in_threadpool
 
 from backend.engine.engine import Engine
-from backend.engine.requests import MAX_TEXT, Prompt, Reading
+from backend.engine.requests import MAX_PROMPT_CHARACTERS, Prompt, PromptReading
 from backend.exceptions import RefusedError
 from backend.published.catalogue import Library, OpenSAE
 from backend.published.lookup import named_saes
-from backend.search.prompts import Criteria, Found, Order, find, tabulate
+from backend.search.prompts import Criteria, Found, MatchOrder, find, tabulate
 from backend.search.prompts_page import MAX_PROMPTS
 
 
@@ -20,8 +20,8 @@ async def search_prompts(
     negative: Sequence[str],
     chat: bool,
     criteria: Criteria,
-    order: Order,
-    most: int,
+    order: MatchOrder,
+    limit: int,
 ) -> Found:
     """Read the prompts one after the other, so that others get between them, and put them together."""
     if not positive:
@@ -37,15 +37,17 @@ async def search_prompts(
 
     def put_together() -> Found:
         table = tabulate(saes, readings[: len(positive)], readings[len(positive) :])
-        return find(saes, table, criteria, order, most)
+        return find(saes, table, criteria, order, limit)
 
     return await run_in_threadpool(put_together)
 
 
-async def _read(engine: Engine, saes: list[OpenSAE], name: str, prompt: Prompt) -> Reading:
+async def _read(engine: Engine, saes: list[OpenSAE], name: str, prompt: Prompt) -> PromptReading:
     """Read one prompt; what is wrong with it is said of it by name."""
-    if len(prompt.text) > MAX_TEXT:
-        raise RefusedError(f"{name} has {len(prompt.text):,} characters, at most {MAX_TEXT:,} can be read: shorten it.")
+    if len(prompt.text) > MAX_PROMPT_CHARACTERS:
+        raise RefusedError(
+            f"{name} has {len(prompt.text):,} characters, at most {MAX_PROMPT_CHARACTERS:,} can be read: shorten it."
+        )
     try:
         return await engine.activations(saes, prompt)
     except RefusedError as error:

@@ -12,22 +12,20 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from backend.engine.requests import Reading
-from backend.prompts.ranking import Floats, Integers, shares
+from backend.engine.requests import PromptReading
+from backend.prompts.ranking import shares
+from backend.published.arrays import Booleans, Floats, Integers
 from backend.published.catalogue import OpenSAE
 from backend.published.features import SUMMARY, FeatureSummary, to_summaries
 
-Order = Literal["rare", "weakest"]
-ORDERS: dict[Order, tuple[str, str]] = {
+MatchOrder = Literal["rare", "weakest"]
+MATCH_ORDERS: dict[MatchOrder, tuple[str, str]] = {
     "rare": ("Rare and strong", "By the mean share over the positive prompts, each at most 1, × −ln(density)."),
     "weakest": ("Weakest positive", "By the share in the positive prompt where it is lowest."),
 }
 """Title and explanation of each order."""
-
-Truths = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ class Table:
     negative_NU: Floats
 
 
-def tabulate(saes: Sequence[OpenSAE], positive: Sequence[Reading], negative: Sequence[Reading]) -> Table:
+def tabulate(saes: Sequence[OpenSAE], positive: Sequence[PromptReading], negative: Sequence[PromptReading]) -> Table:
     """Put readings of some SAEs of one run together, with one read of its tables."""
     peaks = [_peaks(saes, reading) for reading in (*positive, *negative)]
     row_U = np.unique(np.concatenate([row_A for row_A, _ in peaks[: len(positive)]]))
@@ -134,7 +132,7 @@ def tabulate(saes: Sequence[OpenSAE], positive: Sequence[Reading], negative: Seq
     )
 
 
-def find(saes: Sequence[OpenSAE], table: Table, criteria: Criteria, order: Order, most: int) -> Found:
+def find(saes: Sequence[OpenSAE], table: Table, criteria: Criteria, order: MatchOrder, limit: int) -> Found:
     """The features that satisfy the criteria, best first; ties come by row."""
     hit_PU, clear_NU = _hits(table, criteria)
     shown_U = table.density_U <= criteria.hide
@@ -143,16 +141,16 @@ def find(saes: Sequence[OpenSAE], table: Table, criteria: Criteria, order: Order
     chosen = np.lexsort((table.row_U, -score_U))
     chosen = chosen[(fits_U & shown_U)[chosen]]
     total = len(chosen)
-    features = to_summaries(saes[0].run, table.records_U.take(pa.array(chosen[:most])))
+    features = to_summaries(saes[0].run, table.records_U.take(pa.array(chosen[:limit])))
     matches = [
         Match(feature, float(score_U[u]), table.positive_PU[:, u].tolist(), table.negative_NU[:, u].tolist())
-        for feature, u in zip(features, chosen[:most].tolist(), strict=True)
+        for feature, u in zip(features, chosen[:limit].tolist(), strict=True)
     ]
     steps = _steps(hit_PU[:, shown_U], clear_NU[:, shown_U])
     return Found(total, matches, int((fits_U & ~shown_U).sum()), steps, [] if total else _relax(table, criteria))
 
 
-def _peaks(saes: Sequence[OpenSAE], reading: Reading) -> tuple[Integers, Floats]:
+def _peaks(saes: Sequence[OpenSAE], reading: PromptReading) -> tuple[Integers, Floats]:
     """Rows of the features active in a prompt, ascending, and the highest activation of each."""
     found = [(sae, reading.active[sae.name]) for sae in saes]
     row_K = np.concatenate([sae.row(0) + active.feature_K for sae, active in found])
@@ -171,13 +169,13 @@ def _spread(row_U: Integers, row_A: Integers, value_A: Floats) -> Floats:
     return np.where(row_A[place_U] == row_U, value_A[place_U], 0.0)
 
 
-def _hits(table: Table, criteria: Criteria) -> tuple[Truths, Truths]:
+def _hits(table: Table, criteria: Criteria) -> tuple[Booleans, Booleans]:
     """Which features satisfy each positive, and each negative, prompt."""
     hit_PU = (table.positive_PU >= criteria.at_least) & (table.positive_PU > 0)
     return hit_PU, table.negative_NU <= criteria.at_most
 
 
-def _scores(table: Table, order: Order) -> Floats:
+def _scores(table: Table, order: MatchOrder) -> Floats:
     if order == "weakest":
         return _weakest(table)
     share_U: Floats = np.minimum(table.positive_PU, 1.0).mean(axis=0)
@@ -190,7 +188,7 @@ def _weakest(table: Table) -> Floats:
     return weakest_U
 
 
-def _steps(hit_PU: Truths, clear_NU: Truths) -> list[Step]:
+def _steps(hit_PU: Booleans, clear_NU: Booleans) -> list[Step]:
     """What each prompt removes in its turn, and what would be found without it."""
     ok_SU = np.concatenate([hit_PU, clear_NU])
     satisfied_U = ok_SU.sum(axis=0)

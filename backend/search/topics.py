@@ -14,7 +14,7 @@ from backend.engine.requests import Draw, Prompt
 from backend.exceptions import RefusedError
 from backend.published.catalogue import OpenRun
 
-MOST = 8
+MAX_TOPIC_PROMPTS = 8
 """Prompts of each kind at once."""
 MAX_TOPIC = 100
 SPARE = 5
@@ -31,7 +31,7 @@ REQUESTS = (
 )
 OPENING = "Here is one sentence about {subject}:\n\n"
 """For a model without a chat template."""
-SMALL = {"the", "and", "for", "with", "from", "into", "its", "his", "her", "our", "about", "other", "things"}
+STOP_WORDS = {"the", "and", "for", "with", "from", "into", "its", "his", "her", "our", "about", "other", "things"}
 """Words that a topic may have in common with any text."""
 OTHER_SUBJECTS = (
     "cooking dinner", "the weather", "a football match", "a train journey", "gardening", "a computer program",
@@ -41,9 +41,9 @@ OTHER_SUBJECTS = (
     "a broken car", "a cup of coffee",
 )  # fmt: skip
 
-_SHORT = "".join(rf"(?<!\b{word})" for word in ("Dr", "Mr", "Mrs", "Ms", "Prof", "St", "vs", "[A-Z]"))
+_NOT_AFTER_ABBREVIATION = "".join(rf"(?<!\b{word})" for word in ("Dr", "Mr", "Mrs", "Ms", "Prof", "St", "vs", "[A-Z]"))
 """Not after an abbreviation or an initial, whose full stop ends no sentence."""
-_SENTENCE = re.compile(rf".*?{_SHORT}[.!?][\"'”’)]?(?=\s|$)", re.DOTALL)
+_SENTENCE = re.compile(rf".*?{_NOT_AFTER_ABBREVIATION}[.!?][\"'”’)]?(?=\s|$)", re.DOTALL)
 _LIST_MARK = re.compile(r"^\s*(?:[-*•–]|\d{1,2}[.)]|[Aa]nswer:|[Ss]entence:)\s+")
 _PREAMBLE = re.compile(r"^(?:sure|certainly|of course|here(?:'s| is| are)|okay|as an ai|i'm sorry|i am sorry)\b", re.I)
 
@@ -82,13 +82,13 @@ def sort_out(topic: str, about: Sequence[str], others: Sequence[str], k: int) ->
 
     One sentence that misses the topic would leave no feature that is active in all.
     """
-    positive = [sentence for sentence in _sentences(about) if names(sentence, topic)]
-    negative = [sentence for sentence in _sentences(others) if not names(sentence, topic)]
+    positive = [sentence for sentence in _sentences(about) if mentions(sentence, topic)]
+    negative = [sentence for sentence in _sentences(others) if not mentions(sentence, topic)]
     positive, negative = (sorted(kind, key=lambda text: not _is_whole(text))[:k] for kind in (positive, negative))
-    return TopicPrompts(topic, positive, negative, shortfall(len(positive), len(negative), k))
+    return TopicPrompts(topic, positive, negative, missing_prompts(len(positive), len(negative), k))
 
 
-def shortfall(num_positive: int, num_negative: int, k: int) -> str:
+def missing_prompts(num_positive: int, num_negative: int, k: int) -> str:
     """What is missing of `k` prompts of each kind, and what to do; "" when nothing is."""
     kinds = ((num_positive, "about the topic"), (num_negative, "about other things"))
     missing = [f"{k - found} of {k} {kind}" for found, kind in kinds if found < k]
@@ -99,7 +99,7 @@ def shortfall(num_positive: int, num_negative: int, k: int) -> str:
 
 def other_subjects(topic: str, count: int, seed: int) -> list[str]:
     """Everyday subjects that do not name the topic, in an order by seed and topic."""
-    others = [subject for subject in OTHER_SUBJECTS if not names(subject, topic)]
+    others = [subject for subject in OTHER_SUBJECTS if not mentions(subject, topic)]
     random.Random(f"{seed} {topic}").shuffle(others)
     return others[:count]
 
@@ -119,9 +119,9 @@ def sentence_of(answer: str) -> str:
     return ""
 
 
-def names(text: str, topic: str) -> bool:
+def mentions(text: str, topic: str) -> bool:
     """Whether a text has a word of the topic, in one of its forms."""
-    words = [word for word in re.findall(r"\w{3,}", topic.casefold()) if word not in SMALL] or [topic.casefold()]
+    words = [word for word in re.findall(r"\w{3,}", topic.casefold()) if word not in STOP_WORDS] or [topic.casefold()]
     stems = [_stem(word) for word in words]
     # Words of other scripts may stand together without a space.
     return any(re.search(rf"\b{re.escape(s)}" if s.isascii() else re.escape(s), text.casefold()) for s in stems)

@@ -10,9 +10,9 @@ from backend.published.catalogue import OpenRun
 from backend.published.search import MAX_FOUND, SearchHit, SearchResult, Segment, WordSearch
 from data.published.schemas import SearchField
 
-Mode = Literal["words", "prompts"]
+SearchMode = Literal["words", "prompts"]
 """What is searched by: `by` in the address."""
-MODES: dict[Mode, str] = {"words": "By words", "prompts": "By prompts"}
+SEARCH_MODES: dict[SearchMode, str] = {"words": "By words", "prompts": "By prompts"}
 """What the tabs call them, in their order."""
 FIELDS: dict[SearchField, tuple[str, str]] = {
     "label": ("Labels", "label"),
@@ -20,7 +20,7 @@ FIELDS: dict[SearchField, tuple[str, str]] = {
     "examples": ("Example texts", "examples"),
 }
 """Where one can look: what the form calls it, and what a result says of where it was found."""
-PROMOTED_SHOWN = 6
+PROMOTED_PER_HIT = 6
 SUGGESTIONS_TO_START = ("university", "river", "war", "music", "because", "(")
 
 
@@ -69,12 +69,16 @@ class SearchPage(Page):
     """Searches to begin with."""
 
 
-def mode_tabs(mode: Mode) -> list[Link]:
+def mode_tabs(mode: SearchMode) -> list[Link]:
     """The modes as a bar of links, see search/_tabs.html."""
-    return [Link(text, "/search" if by == "words" else f"/search?by={by}", by == mode) for by, text in MODES.items()]
+    return [
+        Link(text, "/search" if by == "words" else f"/search?by={by}", by == mode) for by, text in SEARCH_MODES.items()
+    ]
 
 
-def make_page(run: OpenRun, card: RunCard, named: bool, asked: WordSearch, result: SearchResult | None) -> SearchPage:
+def search_page_of(
+    run: OpenRun, card: RunCard, named: bool, asked: WordSearch, result: SearchResult | None
+) -> SearchPage:
     """The page of a search. `named`: whether the address names the run; `result`: None when nothing was searched."""
     place = NamedRun(run=run.name if named else "")
     series = {sae.name: sae.record.position for sae in run.saes}
@@ -96,7 +100,7 @@ def make_page(run: OpenRun, card: RunCard, named: bool, asked: WordSearch, resul
 
 def _view(hit: SearchHit, series: dict[str, int]) -> HitView:
     places = [FIELDS[name][1] for name in hit.found_in]
-    shown = [token for i, token in enumerate(hit.promoted) if i < PROMOTED_SHOWN or any(s.hit for s in token)]
+    shown = [token for i, token in enumerate(hit.promoted) if i < PROMOTED_PER_HIT or any(s.hit for s in token)]
     return HitView(hit, series[hit.feature.sae], ", ".join(places), shown)
 
 
@@ -113,17 +117,17 @@ def _pager(result: SearchResult, asked: WordSearch, place: NamedRun) -> Pager:
 
 def _relax(asked: WordSearch, place: NamedRun) -> list[Link]:
     """What could be left out, one link each."""
-    ways = []
+    links = []
     if asked.within:
-        ways.append(Link("look in labels, promoted tokens and examples", asked.href(place, within=None)))
+        links.append(Link("look in labels, promoted tokens and examples", asked.href(place, within=None)))
     if asked.sae:
-        ways.append(Link("look in all SAEs", asked.href(place, sae="")))
+        links.append(Link("look in all SAEs", asked.href(place, sae="")))
     if (asked.min_density, asked.max_density) != (None, None):
-        ways.append(Link("take any density", asked.href(place, min_density=None, max_density=None)))
+        links.append(Link("take any density", asked.href(place, min_density=None, max_density=None)))
     if asked.alive != "all" and asked.within in (None, "promoted"):  # nothing else is known of dead ones
-        ways.append(Link("take dead and live features alike", asked.href(place, alive="all")))
+        links.append(Link("take dead and live features alike", asked.href(place, alive="all")))
     if len(asked.words) > 1:
-        ways += [Link(f"only “{word}”", asked.href(place, q=word)) for word in asked.words[:4]]
+        links += [Link(f"only “{word}”", asked.href(place, q=word)) for word in asked.words[:4]]
     elif len(asked.words[0]) > 3:
-        ways.append(Link(f"only its beginning “{asked.words[0][:3]}”", asked.href(place, q=asked.words[0][:3])))
-    return ways
+        links.append(Link(f"only its beginning “{asked.words[0][:3]}”", asked.href(place, q=asked.words[0][:3])))
+    return links

@@ -11,7 +11,7 @@ from backend.published.cards import run_card
 from backend.published.catalogue import Library, OpenRun
 from backend.published.lookup import find_feature
 from backend.published.search import SearchResult, WordSearch, search
-from backend.search.words_page import Mode, make_page
+from backend.search.words_page import SearchMode, search_page_of
 from backend.web.dependencies import LibraryDep, RunDep
 
 router = APIRouter(tags=["search"])
@@ -33,7 +33,7 @@ def search_features(run: RunDep, asked: WordSearchQuery) -> SearchResult:
 
 @router.get("/search", include_in_schema=False)
 def search_page(
-    request: Request, run: RunDep, library: LibraryDep, asked: WordSearchQuery, by: Mode = "words"
+    request: Request, run: RunDep, library: LibraryDep, asked: WordSearchQuery, by: SearchMode = "words"
 ) -> Response:
     """The same as a page. Who types a feature's name is led to the feature."""
     _require_sae(run, asked)
@@ -41,7 +41,7 @@ def search_page(
         return RedirectResponse(feature, 303)
     result = search(run, asked) if asked.words else None
     named = "run" in request.query_params
-    return render(request, "search/search.html", make_page(run, run_card(run), named, asked, result))
+    return render(request, "search/search.html", search_page_of(run, run_card(run), named, asked, result))
 
 
 def _named(run: OpenRun, library: Library, q: str) -> str | None:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from backend.engine.engine import EngineStatus
-from backend.engine.requests import MAX_FEATURES, Mode, Scope
+from backend.engine.requests import MAX_FEATURES, MAX_PROMPT_CHARACTERS, Scope, SteeringMode
 from backend.exceptions import RefusedError
 from backend.html.address import Address
 from backend.html.page import Page
@@ -18,15 +18,14 @@ from backend.steering.openings import Opening, Openings
 from backend.steering.plan import Chip, SteerBody, SteeredFeature, parse_argument, parse_strength
 from backend.steering.results import ENDINGS, RowResult, SteeredFeatureResult, SteeringResult, TokenResult
 
-MAX_TEXT = 20_000
-START = 2.0
+DEFAULT_STRENGTH = 2.0
 """Strength of a feature that was just added."""
-START_PROMPT = "I am a"
+DEFAULT_PROMPT = "I am a"
 """Prompt of an address that names none."""
 
-Colour = Literal["activation", "probability", "none"]
-COLOURS: dict[Colour, str] = {"activation": "Activation", "probability": "Probability", "none": "None"}
-MODES: dict[Mode, str] = {
+TokenColour = Literal["activation", "probability", "none"]
+TOKEN_COLOURS: dict[TokenColour, str] = {"activation": "Activation", "probability": "Probability", "none": "None"}
+STEERING_MODES: dict[SteeringMode, str] = {
     "clamp": "Clamp: hold at strength × max",
     "add": "Add strength × max",
     "ablate": "Ablate: take it out",
@@ -43,8 +42,8 @@ class SteerForm(Address):
     f: list[str] = Field(default=[], max_length=32, description="model/sae/index:strength; an empty one is ignored")
     s: list[str] = Field(default=[], max_length=32, description="strengths of the features in `f`, when changed")
     without: str = Field(default="", max_length=200, description="model/sae/index of a feature in `f` to take out")
-    prompt: str = Field(default="", max_length=MAX_TEXT)
-    mode: Mode = "clamp"
+    prompt: str = Field(default="", max_length=MAX_PROMPT_CHARACTERS)
+    mode: SteeringMode = "clamp"
     scope: Scope = "all"
     sweep: bool = False
     chat: bool = False
@@ -52,7 +51,7 @@ class SteerForm(Address):
     top_p: float = Field(default=0.9, gt=0, le=1, allow_inf_nan=False)
     new_tokens: int = Field(default=48, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
-    colour: Colour = "activation"
+    colour: TokenColour = "activation"
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,9 @@ class SteerPage(Page):
     status: EngineStatus
     max_features: int
     max_new_tokens: int
-    modes: dict[Mode, str]
+    modes: dict[SteeringMode, str]
     scopes: dict[Scope, str]
-    colours: dict[Colour, str]
+    colours: dict[TokenColour, str]
 
 
 @dataclass(frozen=True)
@@ -117,11 +116,11 @@ class ResultPage(Page):
     """Whether the run is still published as it was."""
     mode: str
     scope: str
-    colour: Colour
-    colours: dict[Colour, str]
+    colour: TokenColour
+    colours: dict[TokenColour, str]
 
 
-def make_page(
+def steer_page_of(
     form: SteerForm,
     chips: list[Chip],
     problem: str,
@@ -140,29 +139,29 @@ def make_page(
         form=form,
         loaded=loaded,
         chips=chips,
-        suggestions=[Chip(s, START) for s in suggestions if s.name not in named],
+        suggestions=[Chip(s, DEFAULT_STRENGTH) for s in suggestions if s.name not in named],
         openings=[(one, _opening_href(one)) for one in openings.examples],
         found=openings.found,
         status=status,
         max_features=MAX_FEATURES,
         max_new_tokens=max_new_tokens,
-        modes=MODES,
+        modes=STEERING_MODES,
         scopes=SCOPES,
-        colours=COLOURS,
+        colours=TOKEN_COLOURS,
     )
 
 
-def make_result_page(result: SteeringResult, published: bool, colour: Colour) -> ResultPage:
+def result_page_of(result: SteeringResult, published: bool, colour: TokenColour) -> ResultPage:
     """The context of a result's page."""
     return ResultPage(
         result=result,
         columns=[_column(row, result.features) for row in result.rows],
         again=_again(result),
         published=published,
-        mode=MODES[result.mode],
+        mode=STEERING_MODES[result.mode],
         scope=SCOPES[result.scope],
         colour=colour,
-        colours=COLOURS,
+        colours=TOKEN_COLOURS,
     )
 
 
@@ -174,7 +173,7 @@ def read_chips(library: Library, form: SteerForm) -> tuple[list[Chip], str]:
         if not argument.strip():
             continue
         try:
-            chip = parse_argument(library, argument, START)
+            chip = parse_argument(library, argument, DEFAULT_STRENGTH)
             if chip.feature.name == form.without:
                 continue
             chips.append(chip)  # stays when what was typed is no strength

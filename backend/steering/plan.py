@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from backend.engine.requests import MAX_FEATURES, Draw, Held, Mode, Prompt, Scope
+from backend.engine.requests import MAX_FEATURES, MAX_PROMPT_CHARACTERS, Draw, Held, Prompt, Scope, SteeringMode
 from backend.exceptions import RefusedError
 from backend.published.catalogue import Library, OpenRun, OpenSAE
 from backend.published.features import FeatureSummary, get_summaries
@@ -33,7 +33,7 @@ class SteerBody(BaseModel):
     """What to write, with which features steered."""
 
     features: Annotated[list[SteeredFeature], Field(description=f"1 to {MAX_FEATURES}, all of one run.")]
-    mode: Mode = Field(
+    mode: SteeringMode = Field(
         default="clamp",
         description="clamp: hold at strength x max; add: add that much of the direction; ablate: take it out",
     )
@@ -42,7 +42,7 @@ class SteerBody(BaseModel):
         default=False,
         description="Write a text for each of the strengths -10, -5, -2, 0, 2, 5, 10 instead.",
     )
-    prompt: Annotated[str, Field(max_length=20_000)]
+    prompt: Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
     chat: bool = Field(False, description="Put the prompt into the model's chat template.")
     temperature: float = Field(
         0.0, ge=0, le=2, allow_inf_nan=False, description="0 always takes the most probable token."
@@ -102,7 +102,7 @@ class Plan:
     """The baseline, then what is steered. The baseline only measures."""
     prompt: Prompt
     draw: Draw
-    mode: Mode
+    mode: SteeringMode
     scope: Scope
     sweep: bool
 
@@ -151,7 +151,9 @@ def parse_strength(text: str) -> float | None:
     return strength
 
 
-def _rows(places: Sequence[tuple[OpenSAE, int]], chips: Sequence[Chip], mode: Mode, sweep: bool) -> list[PlannedRow]:
+def _rows(
+    places: Sequence[tuple[OpenSAE, int]], chips: Sequence[Chip], mode: SteeringMode, sweep: bool
+) -> list[PlannedRow]:
     if sweep and mode == "ablate":
         raise RefusedError("A sweep has strengths and ablating has none: choose clamp or add.")
     if sweep and all(chip.strength is None for chip in chips):
@@ -170,7 +172,7 @@ def _rows(places: Sequence[tuple[OpenSAE, int]], chips: Sequence[Chip], mode: Mo
     return [baseline, *(map(row, SWEEP) if sweep else [row(None)])]
 
 
-def steered_value(chip: Chip, strength: float | None, mode: Mode) -> float | None:
+def steered_value(chip: Chip, strength: float | None, mode: SteeringMode) -> float | None:
     """What a feature of a row is held at; a strength is that of the sweep."""
     if chip.strength is None:
         return None
@@ -195,7 +197,7 @@ def _check(chip: Chip) -> None:
 
 FORMAT = 1
 """Of the content; part of the address."""
-ID_LENGTH = 20
+RESULT_ID_LENGTH = 20
 
 
 def result_id(plan: Plan) -> str:
@@ -206,4 +208,4 @@ def result_id(plan: Plan) -> str:
         plan.mode, plan.scope, plan.sweep, plan.prompt.text, plan.prompt.chat,
         draw.temperature, draw.top_p, draw.max_new_tokens, draw.seed,
     ]  # fmt: skip
-    return content_id(json.dumps(deciding, allow_nan=False).encode(), ID_LENGTH)
+    return content_id(json.dumps(deciding, allow_nan=False).encode(), RESULT_ID_LENGTH)

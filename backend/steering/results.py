@@ -11,9 +11,9 @@ from typing import Literal
 from pydantic import BaseModel
 from sqlalchemy import Engine
 
-from backend.engine.requests import Ended, Finished, Mode, Reason, Scope, SteerEvent, Written
+from backend.engine.requests import Ended, Finished, Reason, Scope, SteerEvent, SteeringMode, Written
 from backend.published.catalogue import OpenRun
-from backend.steering.plan import ID_LENGTH, Plan, result_id, steered_value
+from backend.steering.plan import RESULT_ID_LENGTH, Plan, result_id, steered_value
 from backend.storage import ContentStore
 from data.sql.records import SteeringRecord
 
@@ -77,7 +77,7 @@ class SteeringResult(BaseModel):
     model: str
     layer: int
     features: list[SteeredFeatureResult]
-    mode: Mode
+    mode: SteeringMode
     scope: Scope
     sweep: bool
     prompt: str
@@ -156,7 +156,9 @@ class Results:
 
     def __init__(self, engine: Engine, limit: int) -> None:
         """limit: results that are kept at all."""
-        self._store = ContentStore(engine, SteeringRecord, ID_LENGTH, limit, "steering results", "MONOSEMA_MAX_RESULTS")
+        self._store = ContentStore(
+            engine, SteeringRecord, RESULT_ID_LENGTH, limit, "steering results", "MONOSEMA_MAX_RESULTS"
+        )
 
     def find(self, id_: str) -> SteeringResult | None:
         """A result, or None."""

@@ -21,19 +21,17 @@ from backend.html.tokens import written_text
 from backend.settings import Settings
 from backend.steering.plan import Plan, result_id
 from backend.steering.results import ENDINGS, Collector, Results, SteeringResult, token_result
-from backend.web.clients import Client
-from backend.web.problems import OURS, logger, status_of
+from backend.web.clients import OPEN_PER_CLIENT, Client
+from backend.web.problems import UNEXPECTED_DETAIL, logger, status_of
 from data.errors import MonosemaError
 
 State = Literal["queued", "writing", "finished", "failed", "cancelled"]
 NAMES: dict[type, str] = {Queued: "queued", Started: "started", Finished: "done"}
-OPEN_PER_CLIENT = 2
-"""One that runs and one that waits."""
 FIRST_LISTENER_SECONDS = 5.0
 """Time for the first listener to come, who is on the way when a run begins."""
 HEARTBEAT_SECONDS = 15.0
 """Longest silence towards somebody who listens."""
-REMEMBERED = 64
+CLOSED_RUNS_KEPT = 64
 """Closed runs whose events can still be fetched, by somebody who lost the connection."""
 
 
@@ -98,7 +96,7 @@ class SteerRun:
             self.add("error", {"status": status_of(error), "detail": str(error)}, "failed")
         else:
             logger.error("steering failed", exc_info=error)
-            self.add("error", {"status": 500, "detail": OURS}, "failed")
+            self.add("error", {"status": 500, "detail": UNEXPECTED_DETAIL}, "failed")
 
     def cancel(self, why: str) -> None:
         """End it now; what waits leaves the queue, what is being written stops at its next token."""
@@ -174,7 +172,7 @@ class Runs:
         rows = [row.held for row in plan.rows]
         request = SteerRequest(plan.run, tokens, rows, plan.draw, plan.scope, client.name)
         events = self._engine.steer(request)
-        run.add(*_told(await anext(events)))
+        run.add(*event_payload(await anext(events)))
         run.task = asyncio.create_task(self._drive(run, Collector(plan), events))
         run.expect_listener(FIRST_LISTENER_SECONDS)
 
@@ -193,7 +191,7 @@ class Runs:
                     run.finish(event, *await self._kept(result))
                 else:
                     state: State | None = "writing" if isinstance(event, Started) else None
-                    run.add(*_told(event), state)
+                    run.add(*event_payload(event), state)
         except Exception as error:
             run.fail(error)
         finally:
@@ -215,14 +213,14 @@ class Runs:
             raise TooManyError(
                 "One request of yours runs and one waits already: wait until one is finished, or stop it."
             )
-        most = self._settings.live_per_address
-        if sum(other.address == client.address for other in live) >= most:
-            raise TooManyError(f"{most} requests from your network are open already: try again in a few seconds.")
+        limit = self._settings.live_per_address
+        if sum(other.address == client.address for other in live) >= limit:
+            raise TooManyError(f"{limit} requests from your network are open already: try again in a few seconds.")
 
     def _remember(self, run: SteerRun) -> None:
         self._runs[run.id] = run
         closed = [other for other in self._runs.values() if not other.is_open]
-        for other in closed[: max(0, len(closed) - REMEMBERED)]:
+        for other in closed[: max(0, len(closed) - CLOSED_RUNS_KEPT)]:
             del self._runs[other.id]
 
 
@@ -241,7 +239,7 @@ def _replay(result: SteeringResult) -> SteerRun:
     return run
 
 
-def _told(event: SteerEvent) -> tuple[str, dict[str, Any]]:
+def event_payload(event: SteerEvent) -> tuple[str, dict[str, Any]]:
     """Name and content of an event."""
     if isinstance(event, Written):
         kept = token_result(event)

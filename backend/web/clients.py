@@ -20,6 +20,7 @@ COOKIE = "visitor"
 COOKIE_SECONDS = 30 * 24 * 3600
 LONGEST_COOKIE = 64
 OPEN_PER_CLIENT = 2
+"""Requests of one client: one that runs and one that waits."""
 CLIENT_GONE = 499
 """What nginx writes into its log for it; nobody is there to read it."""
 

@@ -24,7 +24,7 @@ SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 MAX_BODY = 16 * 2**20
 """Bytes of a request: the largest list as a file, with room."""
 
-ELSEWHERE = "This form was sent from another site. Open the page here and send it again."
+CROSS_SITE = "This form was sent from another site. Open the page here and send it again."
 UNKNOWN_HOST = (
     "This server does not go by the name '{}'. If it should, whoever runs it can add the name to "
     "MONOSEMA_TRUSTED_HOSTS."
@@ -40,13 +40,13 @@ class SameOrigin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         changes = scope["type"] == "http" and scope["method"] not in SAFE_METHODS
-        if changes and comes_from_elsewhere(Headers(scope=scope)):
-            await answer(Request(scope), 403, ELSEWHERE)(scope, receive, send)
+        if changes and is_cross_site(Headers(scope=scope)):
+            await answer(Request(scope), 403, CROSS_SITE)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
 
-def comes_from_elsewhere(headers: Headers) -> bool:
+def is_cross_site(headers: Headers) -> bool:
     """Whether a browser says that another site made the request."""
     if site := headers.get("sec-fetch-site"):
         return site not in {"same-origin", "none"}

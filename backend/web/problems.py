@@ -21,7 +21,7 @@ from backend.html.tokens import visible_text
 from data.errors import ArtifactError, ConfigError, MonosemaError, ServeError
 
 PROBLEM = "application/problem+json"
-MACHINES = ("/api/", "/healthz", "/readyz")
+API_PREFIXES = ("/api/", "/healthz", "/readyz")
 """Addresses that programs read."""
 STATUS_OF: dict[type[MonosemaError], int] = {
     NotFoundError: 404,
@@ -33,18 +33,18 @@ STATUS_OF: dict[type[MonosemaError], int] = {
 }
 RETRY_AFTER: dict[type[MonosemaError], int] = {TooManyError: 5, BusyError: 5, TooSlowError: 30}
 """Seconds after which it may go better."""
-TITLES = {
+ERROR_TITLES = {
     403: "Not allowed",
-    404: "Nothing here",
-    413: "Too much at once",
-    421: "Another name",
-    422: "That does not fit",
-    429: "One at a time",
-    500: "Something broke here",
-    503: "Not available",
+    404: "Not found",
+    413: "Request too large",
+    421: "Unknown host",
+    422: "Invalid input",
+    429: "Too many requests",
+    500: "Something went wrong",
+    503: "Service unavailable",
 }
 
-RULES = {
+FIELD_ERRORS = {
     "missing": "is missing.",
     "float_parsing": "must be a number, not '{given}'.",
     "int_parsing": "must be a whole number, not '{given}'.",
@@ -60,11 +60,11 @@ RULES = {
     "string_too_short": "must have at least {min_length} characters.",
 }
 """What a field that does not fit is told, by the name that Pydantic gives to the kind of error."""
-SHOWN_LETTERS = 40
+SHOWN_CHARACTERS = 40
 """Of what was given."""
 
 _STANDARD = {status.value for status in HTTPStatus}
-OURS = "This is our fault, not yours. The server's log says what happened."
+UNEXPECTED_DETAIL = "This is our fault, not yours. The server's log says what happened."
 
 logger = logging.getLogger("monosema")
 
@@ -85,11 +85,11 @@ def status_of(error: Exception) -> int:
 def answer(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
     """An error in the form that fits the address."""
     title = _phrase(status)
-    if request.url.path.startswith(MACHINES) or request.url.path.endswith(".json"):
+    if request.url.path.startswith(API_PREFIXES) or request.url.path.endswith(".json"):
         body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
         return JSONResponse(body, status, headers, PROBLEM)
     plain = quote(request.url.path) if status == 422 and request.method == "GET" and request.url.query else ""
-    page = ErrorPage(status=status, title=TITLES.get(status, title), detail=detail, plain=plain)
+    page = ErrorPage(status=status, title=ERROR_TITLES.get(status, title), detail=detail, plain=plain)
     return render(request, "base/error.html", page, status, headers)
 
 
@@ -107,23 +107,23 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return answer(request, 422, " ".join(_wrong(one) for one in error.errors()))
+    return answer(request, 422, " ".join(_field_error(one) for one in error.errors()))
 
 
-def _wrong(error: dict[str, Any]) -> str:
+def _field_error(error: dict[str, Any]) -> str:
     """What is wrong with one field, by its name."""
     if error["type"] == "json_invalid":
         return f"The body is no JSON: {error['ctx']['error']} (character {error['loc'][-1]})."
     field = ".".join(str(part) for part in error["loc"][1:]) or error["loc"][0]
-    if error["type"] not in RULES:
+    if error["type"] not in FIELD_ERRORS:
         return f"{field}: {error['msg']}."
     given = visible_text(str(error["input"]))
-    shown = given if len(given) <= SHOWN_LETTERS else given[:SHOWN_LETTERS] + "…"
+    shown = given if len(given) <= SHOWN_CHARACTERS else given[:SHOWN_CHARACTERS] + "…"
     values = {
         name: f"{value:g}" if isinstance(value, float) else str(value).replace("'", "")
         for name, value in error.get("ctx", {}).items()
     }
-    return f"{field} {RULES[error['type']].format(**values, given=shown, letters=len(given))}"
+    return f"{field} {FIELD_ERRORS[error['type']].format(**values, given=shown, letters=len(given))}"
 
 
 def _our_error(request: Request, error: Exception) -> Response:
@@ -138,7 +138,7 @@ def retry_headers(error: Exception) -> dict[str, str]:
 
 def _unexpected(request: Request, error: Exception) -> Response:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return answer(request, 500, OURS)
+    return answer(request, 500, UNEXPECTED_DETAIL)
 
 
 # ---- pages

@@ -15,7 +15,7 @@ from backend.app import create_app
 from backend.engine.requests import clean
 from backend.exceptions import BusyError, StoreFullError, TooManyError
 from backend.prompts.ranking import Activity, gather, rank
-from backend.prompts.store import LONG, StoredPrompts, is_long
+from backend.prompts.store import MAX_ADDRESS_CHARACTERS, StoredPrompts, is_long
 from backend.settings import Settings
 from backend.web.clients import Client, ClientQuota
 from data.layout import StorePaths
@@ -374,7 +374,7 @@ def test_when_all_places_are_taken_old_prompts_stay_and_new_ones_are_refused(sto
 
 def test_a_server_that_keeps_no_prompts_says_so_on_the_page(chat_store: StorePaths) -> None:
     with TestClient(create_app(Settings(store=chat_store.root, max_stored_prompts=0))) as client:
-        page = client.post("/prompt", data={"text": "the " * LONG})
+        page = client.post("/prompt", data={"text": "the " * MAX_ADDRESS_CHARACTERS})
         assert page.status_code == 503
         assert "all places are taken" in page.text
 

@@ -5,7 +5,7 @@ import pytest
 from backend.exceptions import EngineOffError
 from backend.published.catalogue import OpenSAE
 from backend.settings import Settings
-from backend.web.problems import OURS
+from backend.web.problems import UNEXPECTED_DETAIL
 from tests.support.steering import (
     SECONDS,
     Server,
@@ -171,7 +171,7 @@ def test_time_limits_end_a_request_with_a_message(
 
 @pytest.mark.parametrize(
     ("kind", "status", "detail"),
-    [(EngineOffError, 503, "1-relu-256 does not fit"), (MemoryError, 500, OURS)],
+    [(EngineOffError, 503, "1-relu-256 does not fit"), (MemoryError, 500, UNEXPECTED_DETAIL)],
 )
 def test_what_cannot_be_loaded_for_one_request_ends_no_other(
     server: Server, monkeypatch: pytest.MonkeyPatch, kind: type[Exception], status: int, detail: str
