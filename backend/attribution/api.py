@@ -23,7 +23,7 @@ class AttributionBody(BaseModel):
     text: Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
     chat: bool = Field(False, description="Put the text into the model's chat template.")
     target: str = Field(max_length=200, description="The next token to explain: a text that is one token, or #id.")
-    minus: str = Field("", max_length=200, description="A token whose logit is taken off; none by default.")
+    minus: str = Field("", max_length=200, description="A token whose logit is subtracted; none by default.")
     position: int | None = Field(None, ge=0, description="Token after which the target comes; the last by default.")
     saes: list[str] = Field([], max_length=8, description="model/name each, all of one run; the first by default")
     k: int = Field(50, ge=0, le=MAX_ABLATIONS, description="Features of each SAE to ablate: the largest attributions.")
@@ -39,7 +39,7 @@ class TargetToken:
 
 @dataclass(frozen=True)
 class Attributions:
-    """What the features of a text have to do with an output."""
+    """Attribution of an output to the features of a text."""
 
     tokens: list[ReadToken]
     position: int

@@ -36,15 +36,15 @@ class ExamplePage(Page):
     sae: SAECard
     example: StoredExample
     readings: list[Link]
-    """Of this example."""
+    """Links to the readings of this example."""
     off: str
-    """Why the model cannot be asked; "" when it can."""
+    """The reason why the model is not available; "" when it is."""
     problem: str
-    """Why this could not be worked out; "" when it was."""
+    """The reason why this could not be computed; "" when it was."""
     causes: Causes | None
     effects: Effects | None
     steps: int
-    """Of colour in each direction."""
+    """Steps of the colour scale in each direction."""
 
 
 def example_page_of(
@@ -54,7 +54,7 @@ def example_page_of(
     reading: ExampleReading,
     answer: Answer[Causes | Effects],
 ) -> ExamplePage:
-    """The page with what was found, or why nothing was."""
+    """The page's context."""
     state = ExampleState(kind=example.kind, rank=example.rank)
     links = {one: f"{feature.href}/example{state.query(reading=one)}" for one in READING_TITLES}
     return ExamplePage(

@@ -1,4 +1,4 @@
-"""What the worker does to write plain texts by the model itself, with nothing steered, step by step."""
+"""The worker's generation of unsteered text, step by step."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +12,7 @@ from backend.published.catalogue import OpenRun
 def write(
     reader: Reader, run: OpenRun, asked: Sequence[tuple[Prompt, Draw]], max_rows: int
 ) -> Iterator[list[str] | None]:
-    """Continue each prompt with a draw of its own, `max_rows` at a time; for `Engine.steps`."""
+    """Continue each prompt with sampling parameters of its own, `max_rows` at a time; for `Engine.steps`."""
     from pipeline.models.errors import ModelError
 
     texts: list[str] = []

@@ -1,4 +1,4 @@
-"""The page of one feature, and what others may embed of it: what they show, and the parts these are made of."""
+"""The page of one feature, and its embeddable form: their contexts, and the parts of these."""
 
 from dataclasses import dataclass
 from itertools import groupby
@@ -40,7 +40,7 @@ assert set(KIND_TITLES) == set(EXAMPLE_KINDS)
 
 @dataclass(frozen=True)
 class ExampleGroup:
-    """Examples that stand under one heading."""
+    """Examples under one heading."""
 
     heading: str
     """"" for none."""
@@ -57,7 +57,7 @@ def groups(sae: OpenSAE, feature: Feature, examples: list[Example]) -> list[Exam
 
 
 def missing_examples(sae: OpenSAE, feature: Feature, kind: ExampleKind) -> str:
-    """Why there are fewer examples than the recipe asks for."""
+    """The reason why there are fewer examples than the recipe asks for; "" when there are not."""
     wanted = (
         examples_in_recipe(sae, "bands") * examples_in_recipe(sae, "per_band")
         if kind == "interval"
@@ -76,7 +76,7 @@ class FeaturePage(Page):
     sae: SAECard
     feature: Feature
     score: str
-    """What is known of how well its label fits, in words."""
+    """A sentence on how well its label fits."""
     num_tokens: int
     """That statistics and examples were counted on."""
     previous: str | None
@@ -87,9 +87,9 @@ class FeaturePage(Page):
     """Widths of the context."""
     next_context: str
     about: str
-    """What the examples of the current tab are."""
+    """A description of the examples of the current tab."""
     missing_examples: str
-    """Why there are fewer examples than asked for; "" when there are not."""
+    """The reason why there are fewer examples than asked for; "" when there are not."""
     groups: list[ExampleGroup]
     document: WholeDocument | None
     """Shown in place of the examples."""
@@ -103,9 +103,9 @@ class FeaturePage(Page):
     map: SmallMap | None
     """None when it is dead."""
     off: str
-    """Why a text cannot be tried; "" when it can."""
+    """The reason why a text cannot be tried; "" when it can."""
     embed_html: str
-    """What others put on their pages."""
+    """The HTML with which other sites embed the feature."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def examples_in_recipe(sae: OpenSAE, what: str) -> int:
 
 
 def score_text(feature: Feature) -> str:
-    """How well the label fits, in words; "" for a dead feature."""
+    """A phrase on how well the label fits; "" for a dead feature."""
     if feature.dead:
         return ""
     if feature.label_score is None:
@@ -158,7 +158,7 @@ def feature_metrics(run: OpenRun, feature: Feature) -> list[Metric]:
 def feature_page_of(sae: OpenSAE, index: int, view: FeatureState, base: str, off: str) -> FeaturePage:
     """The page's context. base: the server's address; off: why a text cannot be tried, "" when it can.
 
-    Raises NotFoundError when a whole document is asked for that there is not.
+    Raises NotFoundError for a document that does not exist.
     """
     feature, examples, document = _texts(sae, index, view)
     near, links = near_groups(sae, index), context_links(feature, view)
@@ -189,7 +189,7 @@ def feature_page_of(sae: OpenSAE, index: int, view: FeatureState, base: str, off
 
 
 def embed_page_of(sae: OpenSAE, index: int, view: FeatureState) -> EmbedPage:
-    """The context of what others may embed."""
+    """The embeddable form's context."""
     feature = get_feature(sae, index)
     width = int(view.context) if view.context != "full" else None
     return EmbedPage(

@@ -1,4 +1,4 @@
-"""Tables of features: columns that sort, pages that turn, lists that people often want; all of them plain addresses."""
+"""Tables of features: sortable columns, a pager, presets; all of them plain addresses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ def columns(selection: Selection, scores: Sequence[Score] = ()) -> list[Column]:
 
 
 def pager(result: FeatureList, selection: Selection) -> Pager:
-    """Where a page of features stands."""
+    """The pager of a list of features."""
     return Pager.at(result.page, result.per_page, result.total, lambda page: selection.href(page=page) + "#features")
 
 
@@ -53,7 +53,7 @@ def _column(selection: Selection, sort: Sort) -> Column:
 
 
 def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
-    """Lists that people often want."""
+    """Links to common selections."""
     named = {
         "Strongest": Selection(),
         "Most frequent": Selection(sort="density"),
@@ -71,7 +71,7 @@ def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
 
 
 def density_link(selection: Selection, low: float, high: float) -> str:
-    """The same list of the features in a range of densities alone."""
+    """The address of the same list, limited to a range of densities."""
     return selection.href(min_density=low, max_density=min(high, 1.0)) + "#features"
 
 

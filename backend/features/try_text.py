@@ -1,4 +1,4 @@
-"""A text that a person tries on one feature."""
+"""Trying a text on one feature."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/api/v1/features", tags=["live"])
 
 
 def _readable(text: object) -> object:
-    """Half a surrogate pair, as a browser cuts it, becomes U+FFFD; what is no text is left to the check."""
+    """Half a surrogate pair, as a browser cuts it, becomes U+FFFD; other types are left to validation."""
     return clean(text) if isinstance(text, str) else text
 
 
@@ -35,12 +35,12 @@ class TriedToken:
     token: int
     text: str
     mark: str
-    """Why the text is a stand-in: newline, space, part, bytes; "" for plain text."""
+    """The kind of placeholder that the text is: newline, space, part, bytes; "" for plain text."""
     value: float
     level: int
     """Step of the highlight, 0 to 11 of the feature's maximum in the corpus; -1 for none."""
     left_out: bool
-    """The opening token, an attention sink, or what the chat template says: not counted."""
+    """BOS, an attention sink, or a token of the chat template: not counted."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The home page: what there is, one feature read step by step, and the SAEs of a run side by side."""
+"""The home page: one feature explained step by step, and the SAEs of each run side by side."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ class ComparisonCell:
     """Of its column."""
     text: str
     bar: float | None
-    """The value as a share of a bar; None where a bar would say nothing."""
+    """The value as a share of a bar; None where it has no bar."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ChartPoint:
 
 @dataclass(frozen=True)
 class Chart:
-    """How much an SAE explains against how many features it takes: up and to the left is better."""
+    """A chart of explained variance against L0: up and to the left is better."""
 
     dots: list[ChartPoint]
     x_ticks: list[Tick]
@@ -70,7 +70,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class HomePage(Page):
-    """home/home.html: what this is, with an example, and what there is to see."""
+    """home/home.html: an introduction with an example, and the published SAEs."""
 
     comparisons: list[Comparison]
     """One for each run, the newest first."""
@@ -78,11 +78,11 @@ class HomePage(Page):
     starts: list[FeatureSummary]
     """Other features to begin with."""
     notices: list[Notice]
-    """What cannot be shown or used, and what to do."""
+    """Things that cannot be shown or used, and remedies."""
 
 
 def home_page_of(catalogue: Catalogue, engine: Engine) -> HomePage:
-    """The home page of what is published now."""
+    """The page's context."""
     newest = catalogue.runs[0] if catalogue.runs else None
     worked = newest.once(worked_example) if newest else None
     return HomePage(
@@ -94,7 +94,7 @@ def home_page_of(catalogue: Catalogue, engine: Engine) -> HomePage:
 
 
 def _starts(worked: WorkedExample) -> list[FeatureSummary]:
-    """The showpieces but the one that is worked out."""
+    """The showpieces, except the worked example."""
     return [piece for piece in worked.run.once(showpieces) if piece.name != worked.feature.name]
 
 
@@ -183,7 +183,7 @@ COMPARISON_COLUMNS: list[tuple[str, str, Callable[[OpenSAE], tuple[str, float | 
     (*SAE_METRICS["dead_share"], _dead),
     ("Tokens seen", "Tokens that it was trained on.", _seen),
 ]
-"""Title, explanation, and what stands there: text, and the share of a bar."""
+"""Title, explanation and value: its text, and its share of a bar."""
 
 
 def _cell(title: str, value: tuple[str, float | None]) -> ComparisonCell:
@@ -191,7 +191,7 @@ def _cell(title: str, value: tuple[str, float | None]) -> ComparisonCell:
 
 
 def _notices(catalogue: Catalogue, engine: Engine) -> list[Notice]:
-    """Runs that are left out, and runs whose model cannot be asked; what several have in common is said once."""
+    """Runs that are left out, and runs whose model is not available: one notice for each reason."""
     found = [Notice(f"Run '{run.name}' is not shown", f"It {run.why}") for run in catalogue.left_out]
     reasons: dict[str, list[str]] = {}
     for run in catalogue.runs:

@@ -1,4 +1,4 @@
-r"""What a token looks like on a page.
+r"""Tokens as pages show them.
 
 A token stands for bytes, and a character may be split over several tokens: it is shown once, at the token that
 completes it, and the earlier parts carry a mark. Whitespace that would not be seen, controls and characters that turn
@@ -26,7 +26,7 @@ class TokenText(NamedTuple):
 
     text: str
     mark: str = ""
-    """Why the text is a stand-in: newline, space, part, bytes; "" for plain text."""
+    """The kind of placeholder that the text is: newline, space, part, bytes; "" for plain text."""
 
 
 def level(value: float, scale: float) -> int:
@@ -69,7 +69,7 @@ def _inactive(shown: TokenText) -> TokenView:
 
 
 def token_texts(tokens: Sequence[bytes]) -> list[TokenText]:
-    """How a run of tokens is shown, one for one."""
+    """The texts of consecutive tokens as they are shown, one for one."""
     shown = list(map(_whole_text, tokens))
     if all(shown):
         return cast(list[TokenText], shown)

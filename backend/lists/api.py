@@ -1,4 +1,4 @@
-"""Lists for programs: made without a name or a password, read by their id, changed with their secret."""
+"""The API for lists: created without an account, read by their id, changed with their secret."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +28,7 @@ bearer = HTTPBearer(auto_error=False, description="The secret of the list, as `A
 
 
 class EntryBody(BaseModel):
-    """A feature and what to say of it."""
+    """A feature and a note on it."""
 
     feature: str = Field(max_length=500, description="model/sae/index, or the address of its page")
     note: str = Field("", description=f"at most {MAX_NOTE:,} characters")
@@ -37,11 +37,11 @@ class EntryBody(BaseModel):
 class AddBody(EntryBody):
     """A feature to add to a list."""
 
-    place: int | None = Field(None, ge=0, description="from 0; at the end without")
+    place: int | None = Field(None, ge=0, description="from 0; the end by default")
 
 
 class ListBody(BaseModel):
-    """A list to make."""
+    """A list to create."""
 
     name: str = Field(UNNAMED, description=f"at most {MAX_NAME} characters")
     note: str = Field("", description=f"at most {MAX_LIST_NOTE:,} characters")
@@ -51,7 +51,7 @@ class ListBody(BaseModel):
 
 
 class ListChange(BaseModel):
-    """What to change of a list; what is left out stays."""
+    """Changes to a list; fields that are left out stay as they are."""
 
     name: str | None = None
     note: str | None = None
@@ -59,7 +59,7 @@ class ListChange(BaseModel):
 
 
 class EntryChange(BaseModel):
-    """What to change of an entry; what is left out stays."""
+    """Changes to an entry; fields that are left out stay as they are."""
 
     note: str | None = None
     place: int | None = Field(None, ge=0, description="from 0")
@@ -73,7 +73,7 @@ class ListedFeature:
     """model/sae/index"""
     note: str
     published: bool
-    """Whether the feature is there now; if not, the rest is null."""
+    """Whether the feature is published now; if not, the rest is null."""
     label: str | None
     density: float | None
     max: float | None
@@ -96,11 +96,11 @@ class ListAnswer:
 
 @dataclass(frozen=True)
 class MadeList:
-    """A list that was just made."""
+    """A list that was just created."""
 
     id: str
     secret: str
-    """Allows to edit it. It is shown this once."""
+    """Required to edit the list. It is shown only once."""
     href: str
     edit: str
     """Secret address of the page that edits it."""
@@ -124,7 +124,7 @@ def edit_address(list_id: str, secret: str) -> str:
 
 
 async def get_lists(request: Request) -> ListStore:
-    """The lists that people made."""
+    """The store of lists."""
     return cast(ListStore, request.app.state.lists)
 
 
@@ -133,7 +133,7 @@ ListsDep = Annotated[ListStore, Depends(get_lists)]
 
 @router.post("", status_code=201)
 def create_list(body: ListBody, lists: ListsDep) -> MadeList:
-    """Make a list. Whoever knows its id can read it; nobody is told of it."""
+    """Create a list. Anyone who knows its id can read it; it is not listed anywhere."""
     made, secret = lists.create(make_draft(body.name, body.note, _entries(body.entries)))
     return MadeList(made, secret, f"/lists/{made}", edit_address(made, secret))
 
@@ -148,7 +148,7 @@ def get_list(list_id: ListId, lists: ListsDep, library: LibraryDep) -> ListAnswe
 def replace_list(
     list_id: ListId, body: ListBody, secret: SecretDep, lists: ListsDep, library: LibraryDep
 ) -> ListAnswer:
-    """Replace all of a list."""
+    """Replace a list."""
     draft = make_draft(body.name, body.note, _entries(body.entries))
     with lists.edit(list_id, secret) as edit:
         edit.describe(name=draft.name, note=draft.note)

@@ -1,7 +1,7 @@
 """Lists as files: JSON, CSV and Parquet, written so that each can be read back exactly.
 
-What counts is the feature's name and the note. Label, density and maximum stand beside them for the reader; importing
-leaves them out, for the run itself knows them. No file holds a list's secret.
+Only the feature's name and the note are imported. Label, density and maximum are there for the reader. No file holds
+a list's secret.
 """
 
 import csv
@@ -38,7 +38,7 @@ PARQUET_SCHEMA = pa.schema(
 PARQUET_KEY = b"monosema_list"
 """Of the schema's metadata: JSON with name and note of the list."""
 PARQUET_CODECS = {"UNCOMPRESSED", "SNAPPY"}
-"""Those that cannot blow a small file up beyond all measure."""
+"""Codecs that cannot expand a small file without bounds."""
 MAX_FIELD = 131_072
 
 # A spreadsheet takes a cell that begins like this for a formula. Such a text gets an apostrophe in front, which
@@ -66,7 +66,7 @@ class Format:
 
 
 def guard(text: str) -> str:
-    """A cell that no spreadsheet computes."""
+    """A cell that no spreadsheet takes for a formula."""
     return "'" + text if _FORMULA.match(text) else text
 
 
@@ -103,7 +103,7 @@ def read_csv(data: bytes) -> Draft:
             entries.append(_entry(cells, f"row {number + 2}"))
             _check_count(entries)
     except csv.Error as error:
-        raise RefusedError(f"The file is no CSV that can be read ({error}).") from None
+        raise RefusedError(f"The file is not valid CSV ({error}).") from None
     return make_draft(name, note, entries)
 
 
@@ -123,9 +123,9 @@ def read_json(data: bytes) -> Draft:
     try:
         content = json.loads(_decoded(data))
     except (ValueError, RecursionError) as error:
-        raise RefusedError(f"The file is no JSON that can be read ({error}).") from None
+        raise RefusedError(f"The file is not valid JSON ({error}).") from None
     if not isinstance(content, dict) or content.get("monosema_list") != VERSION:
-        raise RefusedError(f'The file is no list of Monosema: it has no "monosema_list": {VERSION}.')
+        raise RefusedError(f'The file is not a Monosema list: it has no "monosema_list": {VERSION}.')
     found = content.get("entries")
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
         raise RefusedError('The file has no "entries", a list of objects with "feature" and "note".')
@@ -167,7 +167,7 @@ def read_parquet(data: bytes) -> Draft:
         table = file.read(columns)
         own = json.loads((file.schema_arrow.metadata or {}).get(PARQUET_KEY, b"{}"))
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise RefusedError(f"The file is no Parquet that can be read ({str(error)[:200]}).") from None
+        raise RefusedError(f"The file is not valid Parquet ({str(error)[:200]}).") from None
     entries = [_entry(row, f"row {number}") for number, row in enumerate(_records(table), 1)]
     own = own if isinstance(own, dict) else {}
     return make_draft(_text(own.get("name"), "name"), _text(own.get("note"), "note"), entries)
@@ -215,7 +215,7 @@ def _text(value: Any, what: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise RefusedError(f"The {what} in the file is no text.")
+        raise RefusedError(f"The {what} in the file is not text.")
     return value
 
 
@@ -223,7 +223,7 @@ def _decoded(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise RefusedError(f"The file is no UTF-8 text (byte {error.start:,}): save it as UTF-8.") from None
+        raise RefusedError(f"The file is not UTF-8 text (byte {error.start:,}): save it as UTF-8.") from None
 
 
 def _require_columns(names: Sequence[str]) -> None:
@@ -250,5 +250,5 @@ def read_file(filename: str, data: bytes) -> Draft:
     """A list from an uploaded file; its name says the format. Raises RefusedError."""
     ending = filename.rpartition(".")[2].lower()
     if ending not in FORMATS:
-        raise RefusedError(f"'{filename[:100]}' is none of the files that can be read: .csv, .json or .parquet.")
+        raise RefusedError(f"'{filename[:100]}' cannot be imported: choose a .csv, .json or .parquet file.")
     return FORMATS[ending].read(data)

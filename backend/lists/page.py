@@ -1,4 +1,4 @@
-"""The pages of lists: what each shows, and how a list's entries meet what is published."""
+"""The pages of lists: their contexts, and the lookup of entries among the published features."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class EntryView:
 
 @dataclass(frozen=True)
 class Limits:
-    """What forms must say of themselves."""
+    """Limits that forms state."""
 
     name: int = MAX_NAME
     list_note: int = MAX_LIST_NOTE
@@ -50,11 +50,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class ListsPage(Page):
-    """lists/lists.html: what lists are, those this browser may edit, how to make and import one."""
+    """lists/lists.html: an introduction, the lists this browser may edit, forms to make and import one."""
 
     limits: Limits
     problem: str
-    """Why the last form was not taken; "" when there was none."""
+    """The reason why the last form was refused; "" when it was not."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,14 @@ class ListEditPage(Page):
     key: str
     """The secret."""
     action: str
-    """Where forms go."""
+    """The address that forms are sent to."""
     secret_link: str
     entries: list[EntryView]
     pager: Pager
     limits: Limits
     problem: str
     status: str
-    """What was just done."""
+    """A message on the last change."""
 
 
 def shown_lines(text: str) -> list[str]:
@@ -120,7 +120,7 @@ def first_shown(page: int) -> int:
 
 
 def entries_pager(page: int, total: int, **parameters: str) -> Pager:
-    """Where a page of entries stands."""
+    """The pager of a list's entries."""
     return Pager.at(page, ENTRIES_PER_PAGE, total, lambda other: query(**parameters, page=other))
 
 
@@ -131,7 +131,7 @@ def find_entry(catalogue: Catalogue, entry: ListEntry) -> OpenSAE | None:
 
 
 def look_up(catalogue: Catalogue, entries: Sequence[ListEntry]) -> list[FeatureSummary | None]:
-    """The features of entries in one read per run, None for those that are gone."""
+    """The features of entries in one read per run, None for those that are not published."""
     return _by_run(catalogue, entries, get_summaries)
 
 
@@ -151,7 +151,7 @@ def _brief(preview: FeaturePreview) -> FeaturePreview:
 
 
 def _by_run(catalogue: Catalogue, entries: Sequence[ListEntry], read: Any) -> list[Any]:
-    """What `read(run, rows)` gives for each entry, read once per run; None for entries that are gone."""
+    """The result of `read(run, rows)` for each entry, read once per run; None for entries that are not published."""
     places: dict[str, tuple[OpenRun, list[int], list[int]]] = {}
     for number, entry in enumerate(entries):
         if sae := find_entry(catalogue, entry):

@@ -40,7 +40,7 @@ router = APIRouter(prefix="/lists", include_in_schema=False)
 PREVIEW_SHOWN = 20
 UNLISTED = {"x-robots-tag": "noindex"}
 SECRET_PAGE = {**UNLISTED, "cache-control": "no-store", "referrer-policy": "strict-origin"}
-"""An address with a secret leaves this page to nobody: only the name of the server does, which forms need as Origin."""
+"""The secret address is never sent onward: only the origin is, which forms need."""
 DONE = {
     "made": "The list is made. Keep this page's address: it alone allows to edit the list.",
     "described": "Name and note are saved.",
@@ -88,7 +88,7 @@ class EditForm(BaseModel):
 
 @router.get("")
 def lists_page(request: Request) -> Response:
-    """What lists are, those that this browser may edit, and how to get one."""
+    """An introduction to lists, the lists that this browser may edit, and the forms to make one."""
     return render(request, "lists/lists.html", ListsPage(Limits(), ""))
 
 
@@ -194,7 +194,7 @@ def _apply(catalogue: Catalogue, lists: ListStore, list_id: str, key: str, form:
                 edit.remove(form.feature)
                 return form.do, max(place - 1, 0)
             case "delete":
-                raise RefusedError("Nothing was deleted: tick the box beside the button to say that you are sure.")
+                raise RefusedError("Nothing was deleted: tick the box beside the button to confirm.")
 
 
 def _draft(catalogue: Catalogue, form: ListForm) -> Draft:

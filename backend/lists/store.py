@@ -1,6 +1,6 @@
-"""Lists of features, as SQL keeps them: made by anyone, read by who knows the address, edited by who knows the secret.
+"""Lists of features in SQL: anyone can create one, its address lets people read it, its secret lets them edit it.
 
-An entry names its feature by model, SAE and index, never by a row of a run, so lists survive whatever is published.
+An entry names its feature by model, SAE and index, never by a row of a run, so lists survive new publications.
 Every edit is one transaction that begins by writing the list's own row: edits of one list wait for each other.
 """
 
@@ -28,7 +28,7 @@ SECRET_BYTES = 24
 ROWS_PER_STATEMENT = 1000
 
 NO_LIST = "There is no list at this address. It may have been deleted."
-NOT_YOURS = "This link does not allow to edit the list: open the secret link that you got when you made it."
+NOT_YOURS = "This link does not allow editing the list: open the secret link that you got when you made it."
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ListStore:
         self._engine, self._limit = engine, limit
 
     def create(self, draft: Draft) -> tuple[str, str]:
-        """Keep a new list; returns its id and the secret that allows to edit it, which is not kept.
+        """Keep a new list; returns its id and the secret for editing, which is not stored.
 
         Raises StoreFullError.
         """
@@ -149,7 +149,7 @@ class Edit:
         return len(new)
 
     def replace(self, entries: Sequence[ListEntry]) -> None:
-        """Let these be all entries."""
+        """Replace all entries."""
         self.clear()
         _insert(self._session, self._id, entries, 0)
 
@@ -179,7 +179,7 @@ class Edit:
         return names.index(feature)
 
     def count(self) -> int:
-        """How many entries there are."""
+        """The number of entries."""
         counted = select(func.count()).where(ListEntryRecord.list_id == self._id)
         return self._session.scalar(counted) or 0
 
@@ -235,7 +235,7 @@ _ORDER = (ListEntryRecord.position, ListEntryRecord.id)
 
 
 def _check_id(list_id: str) -> None:
-    """Refuse what no id can be before a database sees it: not every one takes every text."""
+    """Refuse invalid ids before a database sees them: not every database accepts every text."""
     if len(list_id) != LIST_ID_LENGTH or not set(list_id) <= set(ALPHABET):
         raise NotFoundError(NO_LIST)
 

@@ -23,7 +23,7 @@ BINARY = "application/octet-stream"
     },
 )
 def map_view(request: Request, run: RunDep, asked: Annotated[MapQuery, Query()]) -> Response:
-    """What a rectangle of the map shows: its points, or counts in cells where they are more than 50,000.
+    """A rectangle of the map: its points, or counts in cells where it has more than 50,000.
 
     The answer is binary, so that a browser need not parse it, and never above 1 MB. It begins with the length of a JSON
     header (4 bytes, little-endian). The header says the `kind` (points or cells), how many are of each SAE, one SAE

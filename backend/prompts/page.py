@@ -1,4 +1,4 @@
-"""The prompt page: what its address says, and what it shows of a reading.
+"""The prompt page: the state in its address, and its context.
 
 Shapes: L tokens of the prompt.
 """
@@ -84,7 +84,7 @@ class PromptToken:
 
 @dataclass(frozen=True)
 class PromptResult:
-    """What a prompt activates."""
+    """The features that a prompt activates."""
 
     tokens: list[PromptToken]
     num_counted: int
@@ -120,20 +120,20 @@ class PromptPage(Page):
     """prompts/prompt.html: type text, see which features are active."""
 
     off: str
-    """Why the model cannot be asked; "" when it can."""
+    """The reason why the model is not available; "" when it is."""
     loaded: bool
-    """Whether the model is in memory: a first answer waits for it."""
+    """Whether the model is in memory: otherwise the first answer waits for it to load."""
     problem: Problem | None
-    """Why this prompt was not read."""
+    """The reason why this prompt was not read."""
     state: PromptState
     saes: list[SAEChoice]
-    """Those of the run."""
+    """The SAEs of the run."""
     runs: list[Link]
     """The same prompt in other runs."""
     ranks: list[Link]
     """Ways to rank: `text` is shown, `href` is the value."""
     rank_about: str
-    """What the chosen one means."""
+    """The explanation of the chosen ranking."""
     hides: list[Link]
     """Choices of `hide`, likewise."""
     max_tokens: int
@@ -141,7 +141,7 @@ class PromptPage(Page):
     """The chosen feature."""
     result: PromptResult | None
     attribution: AttributionSection | None
-    """Which features caused an output; None without a result."""
+    """The features that caused an output; None without a result."""
     examples: list[Link]
     """Prompts to start from."""
 
@@ -183,7 +183,7 @@ def prompt_page_of(
 def prompt_result_of(
     state: PromptState, saes: Sequence[OpenSAE], reading: PromptReading, focus: Focus | None
 ) -> PromptResult:
-    """The page's view of a reading."""
+    """A reading as the page shows it."""
     ranking = rank(gather(saes, reading), state.rank, state.hide)
     strongest_L = [features[0] if features else None for features in ranking.by_token(1)]
     if focus:
@@ -224,13 +224,13 @@ def prompt_result_of(
 
 
 def _highlight_by_focus(focus: FeatureSummary, value: float) -> tuple[int, str, str]:
-    """Step, caption and line of a token, coloured by one feature."""
+    """Highlight, caption and description of a token, by one feature's activation."""
     shown = number(value) if value > 0 else ""
     return level(value, focus.max), shown, f"{focus.title} {shown or 'is not active'}"
 
 
 def _highlight_by_strongest(strongest: ActiveFeature | None) -> tuple[int, str, str]:
-    """The same by the token's own strongest feature."""
+    """Highlight, caption and description of a token, by its strongest feature."""
     if strongest is None:
         return -1, "", "no feature shown is active"
     title = strongest.feature.title

@@ -1,4 +1,4 @@
-"""Ranking what a prompt activates, in one or several SAEs of a run: sparse all the way, with one read of the tables.
+"""Ranking what a prompt activates, in one or several SAEs of a run: with sparse arrays, and one read of the tables.
 
 Shapes: L tokens of the prompt, K activations above zero in all SAEs together, U distinct active features.
 """
@@ -41,7 +41,7 @@ class ActiveFeature:
     token: int
     """Number of the token: the one it is listed for, or the one where it is strongest."""
     score: float
-    """What it is ranked by: see RANKS."""
+    """The value that it is ranked by: see RANKS."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Activity:
         return shares(self.value_K, self.records_U["max"].to_numpy()[self.place_K])
 
     def of(self, sae: OpenSAE) -> Booleans:
-        """Which of U are features of one SAE."""
+        """A mask of the features in U that belong to one SAE."""
         return (self.row_U >= sae.row(0)) & (self.row_U < sae.row(sae.num_features))
 
     def summaries(self, places: Integers) -> list[FeatureSummary]:
@@ -108,7 +108,7 @@ class Ranking:
 
     activity: Activity
     weight_K: Floats
-    """What each activation counts: itself, or weighted by rarity."""
+    """The weight of each activation: itself, or scaled by rarity."""
     score_U: Floats
     place_S: Integers
     """Features with a score above 0, best first: places in U."""
@@ -119,7 +119,7 @@ class Ranking:
     total: int
     """Distinct active features, hidden ones left out."""
     hidden: int
-    """Active features that are on too often."""
+    """Features that are hidden because they are active too often."""
 
     def overall(self, limit: int) -> list[ActiveFeature]:
         """The first features of the whole prompt."""

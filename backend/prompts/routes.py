@@ -50,7 +50,7 @@ async def prompt_form(
     prompts: PromptsDep,
     settings: SettingsDep,
 ) -> Response:
-    """Go to the address of what was typed; a long text is stored for it."""
+    """Redirect to the address of the prompt; a long text is stored first."""
     text = unix_lines(asked.text)
     state = asked.changed(text=text, p="", token=None)
     if len(text) > MAX_PROMPT_CHARACTERS:
@@ -96,7 +96,7 @@ async def _page(
 
 
 class _PromptAnswer(NamedTuple):
-    """What came of reading a prompt."""
+    """The result of reading a prompt, with its attribution."""
 
     result: PromptResult | None = None
     attribution: AttributionSection | None = None

@@ -1,4 +1,4 @@
-"""Prompts too long for an address: kept in SQL under a hash of their content, so that they can be shared still."""
+"""Prompts too long for an address: kept in SQL under a hash of their content, so that they can still be shared."""
 
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -19,7 +19,7 @@ class StoredPrompts:
     """The table of prompts. A prompt never changes and is never deleted: its address stays good."""
 
     def __init__(self, engine: Engine, limit: int) -> None:
-        """limit: prompts that are kept at all."""
+        """limit: the largest number of prompts that are kept."""
         self._store = ContentStore(
             engine, PromptRecord, PROMPT_ID_LENGTH, limit, "long prompts", "MONOSEMA_MAX_STORED_PROMPTS"
         )
@@ -44,5 +44,5 @@ def is_long(*texts: str) -> bool:
 
 
 def unix_lines(text: str) -> str:
-    """What somebody typed into a form: browsers send every line break as two characters."""
+    """Normalise the line breaks of a form field: browsers send each as two characters."""
     return text.replace("\r\n", "\n")

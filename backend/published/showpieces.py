@@ -1,4 +1,4 @@
-"""Features that show what an SAE can find, chosen from this very run and worked out once."""
+"""Features that show what an SAE can find, chosen from the run itself, and computed once."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ EXAMPLES_SHOWN = 3
 
 @dataclass(frozen=True)
 class WorkedExample:
-    """One feature of this very run, to be read step by step."""
+    """One feature of the run, to be explained step by step."""
 
     run: OpenRun
     feature: Feature
@@ -22,7 +22,7 @@ class WorkedExample:
 
 
 def showpieces(run: OpenRun) -> list[FeatureSummary]:
-    """Those chosen when the run was published; where none qualified, some that fire rarely and strongly."""
+    """The features chosen when the run was published; where none qualified, some that fire rarely and strongly."""
     saes = {sae.name: sae for sae in run.saes}
     rows = [saes[piece["sae"]].row(piece["index"]) for piece in run.record.showpieces[:SHOWPIECES]]
     return get_summaries(run, rows) if rows else _rare(_middle(run))

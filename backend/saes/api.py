@@ -1,4 +1,4 @@
-"""SAEs for programs: the list of them, their weights, and their features as parquet."""
+"""The API for SAEs: the list of them, their weights, and their features as parquet."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -61,7 +61,7 @@ def _info(sae: OpenSAE) -> SAEInfo:
 
 
 def _file(media_type: str) -> dict[int | str, dict[str, Any]]:
-    """What the API's description says of an answer that is a file."""
+    """The OpenAPI description of a response that is a file."""
     return {200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}}
 
 

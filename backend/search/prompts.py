@@ -1,7 +1,7 @@
 """Features that are active in all of some prompts and in none of others.
 
 A feature's part in a prompt is its highest activation there, left-out tokens apart, as a share of its highest in the
-corpus. Sparse all the way: what is read of the tables is what is active in the prompts, in one read.
+corpus. Arrays are sparse: only features that are active in the prompts are read from the tables, in one read.
 
 Shapes: P positive and N negative prompts, U features active in any positive prompt, A features active in one prompt.
 """
@@ -30,7 +30,7 @@ MATCH_ORDERS: dict[MatchOrder, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Criteria:
-    """What counts as active. Shares are of the feature's highest activation in the corpus."""
+    """The criteria of a match. Shares are of the feature's highest activation in the corpus."""
 
     at_least: float = 0.1
     """In every positive prompt: above 0, and this share or more."""
@@ -46,7 +46,7 @@ class Match:
 
     feature: FeatureSummary
     score: float
-    """What it is ranked by."""
+    """The value that it is ranked by."""
     positive: list[float]
     """Its share in each positive prompt."""
     negative: list[float]
@@ -65,7 +65,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Step:
-    """What one prompt does to the result."""
+    """The effect of one prompt on the result."""
 
     positive: bool
     place: int
@@ -73,7 +73,7 @@ class Step:
     left: int
     """Features that satisfy it and those before it."""
     removed: int
-    """How many fewer than before; 0 for the first."""
+    """The number of features that it removes; 0 for the first."""
     without: int | None
     """Features that would be found without it; None for an only positive prompt."""
 
@@ -88,17 +88,17 @@ class Relaxed:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search by prompts brings."""
+    """The result of a search by prompts."""
 
     total: int
     matches: list[Match]
     """The first of them."""
     hidden: int
-    """Features that fit but are on too often."""
+    """Features that match but are hidden because they are active too often."""
     steps: list[Step]
     """The positive prompts, then the negative."""
     relaxed: list[Relaxed]
-    """When nothing is found: the smallest changes of one criterion that bring something."""
+    """The smallest changes of one criterion that find something; only when nothing is found."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _spread(row_U: Integers, row_A: Integers, value_A: Floats) -> Floats:
 
 
 def _hits(table: Table, criteria: Criteria) -> tuple[Booleans, Booleans]:
-    """Which features satisfy each positive, and each negative, prompt."""
+    """Masks of the features that satisfy each positive, and each negative, prompt."""
     hit_PU = (table.positive_PU >= criteria.at_least) & (table.positive_PU > 0)
     return hit_PU, table.negative_NU <= criteria.at_most
 
@@ -189,7 +189,7 @@ def _weakest(table: Table) -> Floats:
 
 
 def _steps(hit_PU: Booleans, clear_NU: Booleans) -> list[Step]:
-    """What each prompt removes in its turn, and what would be found without it."""
+    """The effect of each prompt in order, and the number of features that would be found without it."""
     ok_SU = np.concatenate([hit_PU, clear_NU])
     satisfied_U = ok_SU.sum(axis=0)
     left_S = np.logical_and.accumulate(ok_SU, axis=0).sum(axis=1).tolist()
@@ -209,7 +209,7 @@ def _steps(hit_PU: Booleans, clear_NU: Booleans) -> list[Step]:
 
 
 def _relax(table: Table, criteria: Criteria) -> list[Relaxed]:
-    """The smallest change of each criterion alone that brings something, rounded so that it can be read."""
+    """The smallest change of each criterion alone that finds something, rounded to two digits."""
     hit_PU, clear_NU = _hits(table, criteria)
     hit_U, clear_U, shown_U = hit_PU.all(axis=0), clear_NU.all(axis=0), table.density_U <= criteria.hide
     weakest_U = _weakest(table)

@@ -1,4 +1,4 @@
-"""Search by prompts for programs, and prompts that the model writes for a topic."""
+"""The API for search by prompts, and for prompts that the model writes for a topic."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,9 @@ class SearchBody(BaseModel):
 
     positive: list[Text] = Field(min_length=1, max_length=MAX_PROMPTS)
     negative: list[Text] = Field([], max_length=MAX_PROMPTS)
-    saes: list[str] = Field([], max_length=16, description="model/name each, all of one run; all of the newest without")
+    saes: list[str] = Field(
+        [], max_length=16, description="model/name each, all of one run; all of the newest run by default"
+    )
     chat: bool = Field(False, description="Put each prompt into the model's chat template.")
     at_least: float = Field(
         Criteria.at_least, ge=0, le=1, description="Share of the feature's max that it has in every positive prompt."
@@ -40,7 +42,7 @@ class SearchBody(BaseModel):
 
 @dataclass(frozen=True)
 class SearchAnswer:
-    """What a search by prompts brings."""
+    """The result of a search by prompts."""
 
     total: int
     hidden: int
@@ -66,7 +68,7 @@ class TopicBody(BaseModel):
     topic: str = Field(max_length=MAX_TOPIC)
     k: int = Field(5, ge=1, le=MAX_TOPIC_PROMPTS, description="Prompts about it, and as many about other things.")
     seed: int = Field(0, ge=0, lt=2**31)
-    sae: str = Field("", description="model/name of an SAE of the model to ask; the newest run's without")
+    sae: str = Field("", description="model/name of an SAE of the model to ask; the newest run's by default")
 
 
 @router.post("/api/v1/prompts/for-topic")

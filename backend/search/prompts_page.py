@@ -1,4 +1,4 @@
-"""The page of a search by prompts: what its address says, and what it shows of what was found."""
+"""The page of a search by prompts: the state in its address, and its context."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ EXCERPT = 80
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 """Thresholds to choose from."""
 COUNTS = (3, 5, MAX_TOPIC_PROMPTS)
-"""How many prompts the model may be asked for."""
+"""Choices for the number of prompts that the model writes."""
 EXAMPLE_SEARCH = (
     ("The university was founded in 1842.", "She teaches chemistry at a small college in Ohio."),
     ("The river flows north through the valley.", "He scored twice in the second half."),
@@ -69,7 +69,7 @@ class SearchPrompt:
 
     text: str
     id: str = ""
-    """Where it is stored; "" when it stands in the address."""
+    """Its id when it is stored; "" when it stands in the address."""
 
     @property
     def excerpt(self) -> str:
@@ -80,12 +80,12 @@ class SearchPrompt:
 
 @dataclass(frozen=True)
 class SearchState:
-    """What the address of the page says."""
+    """The state of the page in its address."""
 
     positive: tuple[SearchPrompt, ...]
     negative: tuple[SearchPrompt, ...]
     form: SearchForm
-    """All else."""
+    """The rest of the state."""
 
     def with_form(self, **changes: object) -> Self:
         """The same with some of the form changed."""
@@ -121,7 +121,7 @@ def _without(entries: tuple[SearchPrompt, ...], place: int) -> tuple[SearchPromp
 
 @dataclass(frozen=True)
 class StepView:
-    """What one prompt did, in words."""
+    """The effect of one prompt, as the page shows it."""
 
     entry: SearchPrompt
     step: Step
@@ -152,13 +152,13 @@ class MatchView:
 
 @dataclass(frozen=True)
 class PromptSearchResult:
-    """What was found."""
+    """The result of a search by prompts, as the page shows it."""
 
     found: Found
     steps: list[StepView]
     matches: list[MatchView]
     next_steps: list[Link]
-    """When nothing was: what to change, with how many it would bring."""
+    """Links to changed searches, with the number of features each would find; only when nothing was found."""
 
 
 @dataclass(frozen=True)
@@ -167,12 +167,12 @@ class PromptSearchPage(Page):
 
     tabs: list[Link]
     off: str
-    """Why the model cannot be asked; "" when it can."""
+    """The reason why the model is not available; "" when it is."""
     loaded: bool
     """Whether the model is in memory."""
     problem: Problem | None
     note: str
-    """What to know of prompts that the model wrote."""
+    """A note on prompts that the model wrote."""
     state: SearchState
     saes: list[SAEChoice]
     at_least: list[Link]
@@ -183,7 +183,7 @@ class PromptSearchPage(Page):
     orders: list[Link]
     order_about: str
     counts: list[Link]
-    """How many prompts to ask the model for."""
+    """Choices for the number of prompts that the model writes."""
     next_seed: int
     """With which the model would write other prompts."""
     result: PromptSearchResult | None
@@ -194,7 +194,7 @@ class PromptSearchPage(Page):
 
 
 def prompt_search_result_of(state: SearchState, saes: Sequence[str], found: Found) -> PromptSearchResult:
-    """The page's view of what was found; saes: model/name of those that were searched."""
+    """A result as the page shows it. saes: model/name of those that were searched."""
     entries = (*state.positive, *state.negative)
     steps = [
         StepView(
@@ -219,7 +219,7 @@ def prompt_search_result_of(state: SearchState, saes: Sequence[str], found: Foun
 
 
 def _next_steps(state: SearchState, found: Found) -> list[Link]:
-    """Every single change that brings something, the one that brings least first."""
+    """Links to every single change that finds something, the fewest results first."""
     steps = []
     for relaxed in found.relaxed:
         changes = {name: value for name, value in vars(relaxed.criteria).items() if value != getattr(state.form, name)}
@@ -235,7 +235,7 @@ def _next_steps(state: SearchState, found: Found) -> list[Link]:
 
 def _change_text(name: str, value: float) -> str:
     if name == "hide":
-        return "With features that are on too often"
+        return "With features that are active too often"
     return (
         f"At least {share(value, 2)} in the positive"
         if name == "at_least"

@@ -44,7 +44,7 @@ SHORT_PROMPT = 120
 
 
 class ByPrompts(APIRoute):
-    """Takes `/search?by=prompts`, and leaves `/search` by anything else to its own route."""
+    """Matches `/search?by=prompts`, and leaves `/search` by anything else to its own route."""
 
     def matches(self, scope: Scope) -> tuple[RouteMatch, Scope]:
         asked = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("by", [])
@@ -71,9 +71,9 @@ async def prompt_search_page(
 async def prompt_search_form(
     request: Request, form: Annotated[SearchForm, Form()], engine: EngineDep, library: LibraryDep, prompts: PromptsDep
 ) -> Response:
-    """Go to the address of a search; long prompts are stored for it."""
+    """Redirect to the address of a search; long prompts are stored first."""
     state = await run_in_threadpool(_read_state, prompts, form)
-    return await _go(request, state, engine, library, prompts)
+    return await _redirect(request, state, engine, library, prompts)
 
 
 @router.post("/search/topic")
@@ -88,13 +88,13 @@ async def topic_form(
     except MonosemaError as error:
         return await _page(request, state.with_form(edit=True), engine, library, error)
     state = SearchState(tuple(map(SearchPrompt, written.positive)), tuple(map(SearchPrompt, written.negative)), form)
-    return await _go(request, state, engine, library, prompts, edit=True)
+    return await _redirect(request, state, engine, library, prompts, edit=True)
 
 
-async def _go(
+async def _redirect(
     request: Request, state: SearchState, engine: Engine, library: Library, prompts: StoredPrompts, **changes: Any
 ) -> Response:
-    """To the address of a search, once its long prompts are stored."""
+    """Store the long prompts of a search, and redirect to its address."""
     try:
         stored = await run_in_threadpool(_store_long, prompts, state)
     except MonosemaError as error:
@@ -146,7 +146,7 @@ async def _result(engine: Engine, saes: list[OpenSAE], state: SearchState) -> Pr
 
 
 def _read_state(prompts: StoredPrompts, form: SearchForm) -> SearchState:
-    """The prompts of a form, blank ones left out; 404 for one that is not stored."""
+    """The prompts of a form, blank ones left out; Raises NotFoundError for one that is not stored."""
 
     def entries(texts: list[str], ids: list[str]) -> tuple[SearchPrompt, ...]:
         typed = [SearchPrompt(unix_lines(text)) for text in texts if text.strip()]
@@ -156,7 +156,7 @@ def _read_state(prompts: StoredPrompts, form: SearchForm) -> SearchState:
 
 
 def _store_long(prompts: StoredPrompts, state: SearchState) -> SearchState:
-    """When the prompts together are too long for an address, store those that are no short line."""
+    """Store the longer prompts when all together are too long for an address."""
 
     def stored(entries: tuple[SearchPrompt, ...]) -> tuple[SearchPrompt, ...]:
         kept = [entry for entry in entries if len(entry.text) <= SHORT_PROMPT]
@@ -172,7 +172,7 @@ def _store_long(prompts: StoredPrompts, state: SearchState) -> SearchState:
 
 
 def _note(state: SearchState) -> str:
-    """What to know of prompts that the model has just written."""
+    """A note on prompts that the model has just written."""
     form = state.form
     if not form.topic:
         return ""

@@ -1,7 +1,7 @@
 """Prompts for a topic, written by the model itself: some about it, and some about other things for contrast.
 
-Small models follow instructions loosely, so each prompt is one sampled answer to a simple request, more are asked for
-than needed, and what comes is trimmed to one sentence and sorted out.
+Small models follow instructions loosely, so each prompt is one sampled answer to a simple request, more are requested
+than needed, and the answers are trimmed to one sentence and filtered.
 """
 
 import random
@@ -32,7 +32,7 @@ REQUESTS = (
 OPENING = "Here is one sentence about {subject}:\n\n"
 """For a model without a chat template."""
 STOP_WORDS = {"the", "and", "for", "with", "from", "into", "its", "his", "her", "our", "about", "other", "things"}
-"""Words that a topic may have in common with any text."""
+"""Words of a topic that any text may have."""
 OTHER_SUBJECTS = (
     "cooking dinner", "the weather", "a football match", "a train journey", "gardening", "a computer program",
     "an old painting", "a visit to the doctor", "learning to swim", "a birthday party", "the stock market",
@@ -50,13 +50,13 @@ _PREAMBLE = re.compile(r"^(?:sure|certainly|of course|here(?:'s| is| are)|okay|a
 
 @dataclass(frozen=True)
 class TopicPrompts:
-    """What came of a topic."""
+    """The prompts that the model wrote for a topic."""
 
     topic: str
     positive: list[str]
     negative: list[str]
     note: str
-    """What is missing, and what to do; "" when all is there."""
+    """A sentence on missing prompts, and what to do; "" when there are enough."""
 
 
 async def write_prompts(engine: Engine, run: OpenRun, topic: str, k: int, seed: int) -> TopicPrompts:
@@ -74,10 +74,10 @@ async def write_prompts(engine: Engine, run: OpenRun, topic: str, k: int, seed: 
         for place, subject in enumerate(subjects)
     ]
     answers = await engine.write(run, asked)
-    return sort_out(topic, answers[: k + SPARE], answers[k + SPARE :], k)
+    return filter_answers(topic, answers[: k + SPARE], answers[k + SPARE :], k)
 
 
-def sort_out(topic: str, about: Sequence[str], others: Sequence[str], k: int) -> TopicPrompts:
+def filter_answers(topic: str, about: Sequence[str], others: Sequence[str], k: int) -> TopicPrompts:
     """The usable ones among the model's answers, whole sentences first: those about the topic name it, others do not.
 
     One sentence that misses the topic would leave no feature that is active in all.
@@ -89,7 +89,7 @@ def sort_out(topic: str, about: Sequence[str], others: Sequence[str], k: int) ->
 
 
 def missing_prompts(num_positive: int, num_negative: int, k: int) -> str:
-    """What is missing of `k` prompts of each kind, and what to do; "" when nothing is."""
+    """A sentence on how many of `k` prompts of each kind are missing, and what to do; "" when none are."""
     kinds = ((num_positive, "about the topic"), (num_negative, "about other things"))
     missing = [f"{k - found} of {k} {kind}" for found, kind in kinds if found < k]
     if not missing:
@@ -128,7 +128,7 @@ def mentions(text: str, topic: str) -> bool:
 
 
 def _stem(word: str) -> str:
-    """What the forms of a word begin with, roughly."""
+    """The rough stem of a word."""
     single = re.sub(r"(?<=\w\w)(?:ies|(?<=[sxzh])es|(?<!s)s)$", "", word)
     return single[: max(4, len(single) - 3)]
 

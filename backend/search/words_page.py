@@ -1,4 +1,4 @@
-"""The search page: its modes, and what it shows of what was found."""
+"""The search page: its modes and its context."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,15 +11,15 @@ from backend.published.search import MAX_FOUND, SearchHit, SearchResult, Segment
 from data.published.schemas import SearchField
 
 SearchMode = Literal["words", "prompts"]
-"""What is searched by: `by` in the address."""
+"""The mode of a search: `by` in the address."""
 SEARCH_MODES: dict[SearchMode, str] = {"words": "By words", "prompts": "By prompts"}
-"""What the tabs call them, in their order."""
+"""Titles of the tabs, in their order."""
 FIELDS: dict[SearchField, tuple[str, str]] = {
     "label": ("Labels", "label"),
     "promoted": ("Promoted tokens", "promoted tokens"),
     "examples": ("Example texts", "examples"),
 }
-"""Where one can look: what the form calls it, and what a result says of where it was found."""
+"""The fields of a search: their names in the form, and in a result."""
 PROMOTED_PER_HIT = 6
 SUGGESTIONS_TO_START = ("university", "river", "war", "music", "because", "(")
 
@@ -38,7 +38,7 @@ class HitView:
     series: int
     """Colour of its SAE."""
     found_in: str
-    """Where the words are, in words."""
+    """The names of the fields that have the words."""
     promoted: list[list[Segment]]
     """Some of the tokens that it promotes, those that were searched for in any case."""
 
@@ -54,17 +54,17 @@ class SearchPage(Page):
     """Of the run when the address names it, else ""."""
     asked: WordSearch
     fields: list[tuple[str, str]]
-    """Where one can look: value and name."""
+    """The fields to search: value and name."""
     narrowed: bool
     """Whether more than words and fields narrow the search down."""
     result: SearchResult | None
     """None when nothing was asked for."""
     hits: list[HitView]
     summary: str
-    """How much was found, in words."""
+    """The number of results, in words."""
     pager: Pager | None
     relax: list[Link]
-    """What to change when nothing is shown."""
+    """Links to wider searches, when nothing is found."""
     starts: list[Link]
     """Searches to begin with."""
 
@@ -116,7 +116,7 @@ def _pager(result: SearchResult, asked: WordSearch, place: NamedRun) -> Pager:
 
 
 def _relax(asked: WordSearch, place: NamedRun) -> list[Link]:
-    """What could be left out, one link each."""
+    """Links to wider searches, each without one of the filters."""
     links = []
     if asked.within:
         links.append(Link("look in labels, promoted tokens and examples", asked.href(place, within=None)))

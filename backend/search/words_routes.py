@@ -1,4 +1,4 @@
-"""The search: by words in what is known of features."""
+"""The search by words."""
 
 from typing import Annotated
 
@@ -23,7 +23,7 @@ def search_features(run: RunDep, asked: WordSearchQuery) -> SearchResult:
     """Features of a run (the newest, without `run`) that have all the words of `q`, the best match first.
 
     Words are found by their beginnings, whatever their case. A feature has them in its label, in the tokens that it
-    promotes, or around the strongest tokens of its examples. It goes through the 500 best matches at most.
+    promotes, or around the strongest tokens of its examples. At most the 500 best matches are searched.
     """
     _require_sae(run, asked)
     if not asked.words:
@@ -35,7 +35,7 @@ def search_features(run: RunDep, asked: WordSearchQuery) -> SearchResult:
 def search_page(
     request: Request, run: RunDep, library: LibraryDep, asked: WordSearchQuery, by: SearchMode = "words"
 ) -> Response:
-    """The same as a page. Who types a feature's name is led to the feature."""
+    """The search page. A feature's name redirects to the feature."""
     _require_sae(run, asked)
     if feature := _named(run, library, asked.q):
         return RedirectResponse(feature, 303)

@@ -24,7 +24,7 @@ class CompareState(PagedAddress):
     f: str = ""
     """model/sae/index of the feature whose family is shown; all else but `t` is for the sizes alone."""
     run: str | None = None
-    """Name of the run; the newest without."""
+    """Name of the run; the newest by default."""
     t: Threshold = DEFAULT_THRESHOLD
     sae: str = ""
     """Name of the SAE whose new features are listed."""

@@ -41,14 +41,14 @@ class Relative:
     """With the focus; 1 for the focus itself."""
     x: float
     y: float
-    """Where it lies in the plane of the family, see `lay_out`."""
+    """Its coordinates in the plane of the family, see `lay_out`."""
     parent: int | None = None
     """Number of its nearest relative in a smaller SAE, None when none is as near as the threshold."""
     parent_cosine: float = 0.0
 
 
 class Count(NamedTuple):
-    """How many relatives a feature has in one SAE."""
+    """The number of relatives that a feature has in one SAE."""
 
     number: int
     complete: bool
@@ -111,7 +111,7 @@ def get_family(sae: OpenSAE, index: int, threshold: float) -> Family:
 
 
 class _Found(NamedTuple):
-    """What is published of a feature's neighbours in one SAE."""
+    """The published neighbours of a feature in one SAE."""
 
     live: list[Node]
     """The nearest first."""
@@ -120,7 +120,7 @@ class _Found(NamedTuple):
 
 
 def _live_neighbours(sae: OpenSAE, index: int) -> dict[str, _Found]:
-    """Those that are published, by the name of the SAE."""
+    """The live published neighbours of a feature, by the name of the SAE."""
     run, near = sae.run, nearest_rows(sae, index)
     rows = [row for pairs in near.values() for row, _ in pairs]
     live = iter((run.tables.take("features", rows, ["num_active"])["num_active"].to_numpy() > 0).tolist())

@@ -56,7 +56,7 @@ class Panel:
     """Of other SAEs first, so that its own lie on top."""
     labels: list[Label]
     about: str
-    """How many of its features there are, in words."""
+    """The number of its features in the family, in words."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Generation:
 
 @dataclass(frozen=True)
 class Nearest:
-    """What is nearest to a feature without relatives."""
+    """The nearest feature to one without relatives."""
 
     text: str
     href: str
@@ -97,7 +97,7 @@ class FamilyPage(Page):
     feature: FeatureSummary
     family: Family
     summary: str
-    """How many relatives there are and are shown; "" without any."""
+    """The numbers of relatives and of those shown; "" without any."""
     nearest: Nearest | None
     """In place of relatives, when there are none but near ones."""
     panels: list[Panel]
@@ -160,7 +160,7 @@ def _summary(family: Family) -> str:
 
 
 def _about(family: Family, sae: OpenSAE) -> str:
-    """How many features of an SAE are in a family, in words."""
+    """The number of features of an SAE in a family, in words."""
     count = family.counts[sae.name]
     shown = sum(member.sae is sae and not member.focus for member in family.members)
     number = f"{shown}" if shown == count.number else f"the {shown} nearest of {_all(count)}"

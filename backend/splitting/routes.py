@@ -1,4 +1,4 @@
-"""Feature splitting: a feature's relatives in every size, and what is new at each size; as pages and for programs."""
+"""Feature splitting: a feature's relatives in every size, and what is new at each size; the pages and the API."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -54,7 +54,7 @@ class FamilyMember:
 
 @dataclass(frozen=True)
 class RelativeCount:
-    """How many relatives a feature has in one SAE."""
+    """The number of relatives that a feature has in one SAE."""
 
     sae: str
     num_relatives: int
@@ -75,7 +75,7 @@ class FamilyAnswer:
 
 @dataclass(frozen=True)
 class NewCount:
-    """How one SAE relates to another."""
+    """The features of one SAE that another lacks."""
 
     sae: str
     other: str
@@ -142,7 +142,7 @@ def compare_page(request: Request, library: LibraryDep, asked: Annotated[Compare
 
 
 def _chosen(run: OpenRun, asked: CompareState) -> tuple[OpenSAE, str]:
-    """What is listed: the largest SAE against all smaller ones, unless something else is named."""
+    """The SAEs to compare: the largest against all smaller ones, unless others are named."""
     ordered = by_size(run)
     sae = _sae(run, asked.sae) if asked.sae else ordered[-1]
     rest = [one.name for one in ordered if one is not sae]
@@ -164,7 +164,7 @@ def _sae(run: OpenRun, name: str) -> OpenSAE:
 
 
 def _others(sae: OpenSAE, name: str) -> list[OpenSAE]:
-    """The SAEs that are looked through. Raises NotFoundError."""
+    """The SAEs to compare with. Raises NotFoundError."""
     if name != ALL_SMALLER:
         other = _sae(sae.run, name)
         if other is sae:

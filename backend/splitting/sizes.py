@@ -92,7 +92,7 @@ def new_features(
 
 
 def count_new_in_none(sae: OpenSAE, others: Sequence[OpenSAE], threshold: float) -> int:
-    """How many of its live features have a relative in none of the others."""
+    """The number of live features that have a relative in none of the others."""
     return sae.run.tables.count_features(new_condition(sae, others, threshold))
 
 

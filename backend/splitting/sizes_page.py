@@ -1,4 +1,4 @@
-"""The page of sizes: which features of a larger SAE are new, and how they are spread."""
+"""The page of sizes: the features of a larger SAE that are new, and their distribution."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ class SizesPage(Page):
     chart: tuple[int, int]
     """Width and height of a distribution."""
     sae: SAECard
-    """Whose new features are listed."""
+    """The SAE whose new features are listed."""
     other: str
     """Name of the SAE that lacks them, or ALL_SMALLER."""
     against: str
@@ -83,7 +83,7 @@ class SizesPage(Page):
     result: NewFeatures
     order: NewFeatureOrder
     orders: list[Link]
-    """Ways to sort them."""
+    """Orders to sort them by."""
     pager: Pager
     runs: list[Link]
 

@@ -1,4 +1,4 @@
-"""The steering page and the page of a result: the form, and what is shown of what was written."""
+"""The steering page and the page of a result: the form, and the contexts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ class SteerColumn:
     prompt: list[SteerToken]
     written: list[SteerToken]
     ending: str
-    """Why it ended; "" when it has the length that was asked for."""
+    """The reason why it ended; "" when it has the requested length."""
 
 
 @dataclass(frozen=True)
@@ -83,19 +83,19 @@ class SteerPage(Page):
     """steering/steer.html: features with strengths, a prompt, and the place for baseline and steered text."""
 
     off: str
-    """Why the model cannot be asked; "" when it can."""
+    """The reason why the model is not available; "" when it is."""
     problem: str
-    """What is wrong with the form; "" when nothing is."""
+    """The error in the form; "" when there is none."""
     form: SteerForm
     loaded: bool
-    """Whether the model is in memory: a first answer waits for it."""
+    """Whether the model is in memory: otherwise the first answer waits for it to load."""
     chips: list[Chip]
     suggestions: list[Chip]
     """Features to start with, each as it would be added."""
     openings: list[tuple[Opening, str]]
     """Whole examples, and the address of each, with which the same is written again."""
     found: str
-    """How the examples were found, or why there is none."""
+    """A sentence on how the examples were found, or why there are none."""
     status: EngineStatus
     max_features: int
     max_new_tokens: int
@@ -106,7 +106,7 @@ class SteerPage(Page):
 
 @dataclass(frozen=True)
 class ResultPage(Page):
-    """steering/result.html: one finished steering, with everything that decided it."""
+    """steering/result.html: one finished steering, with all its settings."""
 
     result: SteeringResult
     columns: list[SteerColumn]
@@ -187,7 +187,7 @@ def read_chips(library: Library, form: SteerForm) -> tuple[list[Chip], str]:
 
 
 def to_body(form: SteerForm, chips: Sequence[Chip]) -> SteerBody:
-    """The form as a program would ask it."""
+    """The form as a request to the API."""
     return SteerBody(
         features=[SteeredFeature(feature=chip.feature.name, strength=chip.strength) for chip in chips],
         mode=form.mode,
@@ -223,7 +223,7 @@ def _again(result: SteeringResult) -> str:
 
 
 def _column(row: RowResult, features: Sequence[SteeredFeatureResult]) -> SteerColumn:
-    """What is shown of a text: all but its opening token."""
+    """A text as the page shows it: all but its opening token (BOS)."""
     shown = [(token.probability is None, _token(token, features)) for token in row.tokens[1:]]
     prompt, written = ([token for in_prompt, token in shown if in_prompt is wanted] for wanted in (True, False))
     return SteerColumn(row.title, prompt, written, ENDINGS[row.ending])

@@ -1,4 +1,4 @@
-"""Steering requests as people and programs give them, and what a page shows of them."""
+"""Steering requests: parsed, validated, and planned as rows to write."""
 
 import json
 import math
@@ -30,7 +30,7 @@ class SteeredFeature(BaseModel):
 
 
 class SteerBody(BaseModel):
-    """What to write, with which features steered."""
+    """A steering request: the features, the prompt and the sampling parameters."""
 
     features: Annotated[list[SteeredFeature], Field(description=f"1 to {MAX_FEATURES}, all of one run.")]
     mode: SteeringMode = Field(
@@ -72,7 +72,7 @@ class Chip:
 
     @property
     def argument(self) -> str:
-        """As the address says it."""
+        """As the address has it."""
         return f"{self.feature.name}:{'off' if self.strength is None else f'{self.strength:g}'}"
 
 
@@ -86,7 +86,7 @@ class PlannedRow:
 
     @property
     def title(self) -> str:
-        """What to call it."""
+        """The heading of the text."""
         if all(held.value is None for held in self.held):
             return "Baseline"
         return "Steered" if self.strength is None else f"{self.strength:g} × max".replace("-", "−")
@@ -94,7 +94,7 @@ class PlannedRow:
 
 @dataclass(frozen=True)
 class Plan:
-    """A request that can be done."""
+    """A validated request."""
 
     run: OpenRun
     chips: list[Chip]
@@ -130,7 +130,7 @@ def make_plan(library: Library, body: SteerBody, max_new_tokens: int) -> Plan:
 
 
 def parse_argument(library: Library, argument: str, strength: float) -> Chip:
-    """A chip of `model/sae/index:strength`, or without a strength that which is given. Raises RefusedError."""
+    """A chip from `model/sae/index:strength`; `strength` when the argument has none. Raises RefusedError."""
     name, _, text = argument.strip().rpartition(":")
     if "/" in text or not name:  # the colon of a whole address, or none at all
         name, text = argument, ""
@@ -147,7 +147,7 @@ def parse_strength(text: str) -> float | None:
     except ValueError:
         strength = math.nan
     if not math.isfinite(strength):
-        raise RefusedError(f"'{text}' is no strength: give a number from -10 to 10, or off.")
+        raise RefusedError(f"'{text}' is not a strength: give a number from -10 to 10, or off.")
     return strength
 
 
@@ -173,7 +173,7 @@ def _rows(
 
 
 def steered_value(chip: Chip, strength: float | None, mode: SteeringMode) -> float | None:
-    """What a feature of a row is held at; a strength is that of the sweep."""
+    """The activation at which a feature of a row is held; `strength` is that of the sweep."""
     if chip.strength is None:
         return None
     if mode == "ablate":
@@ -196,16 +196,16 @@ def _check(chip: Chip) -> None:
 
 
 FORMAT = 1
-"""Of the content; part of the address."""
+"""Version of the content; part of the id."""
 RESULT_ID_LENGTH = 20
 
 
 def result_id(plan: Plan) -> str:
-    """The address of what a plan will give, from all that decides it."""
+    """The id of a plan's result: a hash of everything that determines it."""
     draw = plan.draw
-    deciding = [
+    settings = [
         FORMAT, plan.run.name, plan.run.record.key, [[chip.feature.name, chip.strength] for chip in plan.chips],
         plan.mode, plan.scope, plan.sweep, plan.prompt.text, plan.prompt.chat,
         draw.temperature, draw.top_p, draw.max_new_tokens, draw.seed,
     ]  # fmt: skip
-    return content_id(json.dumps(deciding, allow_nan=False).encode(), RESULT_ID_LENGTH)
+    return content_id(json.dumps(settings, allow_nan=False).encode(), RESULT_ID_LENGTH)

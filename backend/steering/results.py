@@ -1,4 +1,4 @@
-"""Finished steering: what is kept of it, immutable, under an address that its request decides.
+"""Finished steering: immutable results, each under an address that its request determines.
 
 The same request to the same published run has the same address, so it is written once and read from then on.
 """
@@ -101,7 +101,7 @@ class SteeringResult(BaseModel):
 
 
 class Collector:
-    """Makes a result of the events of a request."""
+    """Builds a result from the events of a request."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -141,12 +141,12 @@ class Collector:
 
 
 def token_result(event: Written) -> TokenResult:
-    """A token as it is kept and sent: six significant digits, and nothing that JSON cannot say."""
+    """A token as it is stored and sent: six significant digits, and None for numbers that JSON lacks."""
     return TokenResult(
         token=event.token,
         text=event.text,
-        probability=None if event.probability is None else _tidy(event.probability),
-        activations=[_tidy(value) for value in event.activations],
+        probability=None if event.probability is None else _rounded(event.probability),
+        activations=[_rounded(value) for value in event.activations],
         left_out=event.left_out,
     )
 
@@ -155,7 +155,7 @@ class Results:
     """The results in SQL."""
 
     def __init__(self, engine: Engine, limit: int) -> None:
-        """limit: results that are kept at all."""
+        """limit: the largest number of results that are kept."""
         self._store = ContentStore(
             engine, SteeringRecord, RESULT_ID_LENGTH, limit, "steering results", "MONOSEMA_MAX_RESULTS"
         )
@@ -171,5 +171,5 @@ class Results:
         self._store.add(result.id, lambda: SteeringRecord(id=result.id, created=created, content=content))
 
 
-def _tidy(value: float) -> float | None:
+def _rounded(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None

@@ -53,7 +53,7 @@ async def steer_form(
     library: LibraryDep,
     settings: SettingsDep,
 ) -> Response:
-    """For browsers without JavaScript: write everything, then go to the result."""
+    """For browsers without JavaScript: write everything, then redirect to the result."""
     chips, problem = await run_in_threadpool(read_chips, library, form)
     if problem:
         return await _page(request, form, chips, problem, 422)
@@ -105,7 +105,7 @@ async def _page(
 
 @router.get("/r/{id_}.json")
 async def get_result(id_: str, results: ResultsDep) -> SteeringResult:
-    """One finished steering: all that decided it, and every token with its probability and activations."""
+    """One finished steering: its settings, and every token with its probability and activations."""
     return await _find(results, id_)
 
 
@@ -117,7 +117,7 @@ async def result_page(
     library: LibraryDep,
     colour: Annotated[TokenColour, Query()] = "activation",
 ) -> Response:
-    """The same as a page."""
+    """The page of a result."""
     result = await _find(results, id_)
     catalogue = await run_in_threadpool(library.catalogue)
     return render(request, "steering/result.html", result_page_of(result, result.is_of(catalogue.runs), colour))

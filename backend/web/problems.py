@@ -1,6 +1,6 @@
-"""Errors as people and programs see them: a designed page for pages, RFC 9457 problem details below /api.
+"""Error responses: a page for people, RFC 9457 problem details for programs.
 
-Whatever raises an error of backend/exceptions.py or data/errors.py gives it a sentence that says what to do.
+The message of every error of backend/exceptions.py and data/errors.py says what to do.
 """
 
 import logging
@@ -22,7 +22,7 @@ from data.errors import ArtifactError, ConfigError, MonosemaError, ServeError
 
 PROBLEM = "application/problem+json"
 API_PREFIXES = ("/api/", "/healthz", "/readyz")
-"""Addresses that programs read."""
+"""Path prefixes that programs read."""
 STATUS_OF: dict[type[MonosemaError], int] = {
     NotFoundError: 404,
     ForbiddenError: 403,
@@ -32,7 +32,7 @@ STATUS_OF: dict[type[MonosemaError], int] = {
     ArtifactError: 503,
 }
 RETRY_AFTER: dict[type[MonosemaError], int] = {TooManyError: 5, BusyError: 5, TooSlowError: 30}
-"""Seconds after which it may go better."""
+"""Seconds to wait before another try."""
 ERROR_TITLES = {
     403: "Not allowed",
     404: "Not found",
@@ -56,21 +56,21 @@ FIELD_ERRORS = {
     "greater_than": "must be above {gt}, not '{given}'.",
     "less_than_equal": "must be at most {le}, not '{given}'.",
     "less_than": "must be below {lt}, not '{given}'.",
-    "string_too_long": "has {letters} characters; {max_length} are the most.",
+    "string_too_long": "has {length} characters; {max_length} are the most.",
     "string_too_short": "must have at least {min_length} characters.",
 }
-"""What a field that does not fit is told, by the name that Pydantic gives to the kind of error."""
+"""Messages for invalid fields, by Pydantic's type of error."""
 SHOWN_CHARACTERS = 40
-"""Of what was given."""
+"""Of the given value."""
 
 _STANDARD = {status.value for status in HTTPStatus}
-UNEXPECTED_DETAIL = "This is our fault, not yours. The server's log says what happened."
+UNEXPECTED_DETAIL = "The server failed to answer. Its log has the details."
 
 logger = logging.getLogger("monosema")
 
 
 def install(app: FastAPI) -> None:
-    """Register the handlers."""
+    """Register the exception handlers."""
     app.add_exception_handler(StarletteHTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(MonosemaError, _our_error)
@@ -78,12 +78,12 @@ def install(app: FastAPI) -> None:
 
 
 def status_of(error: Exception) -> int:
-    """The HTTP status of an error of ours."""
+    """The HTTP status of an error."""
     return next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), 500)
 
 
 def answer(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """An error in the form that fits the address."""
+    """An error response: a page, or problem details, by the path of the request."""
     title = _phrase(status)
     if request.url.path.startswith(API_PREFIXES) or request.url.path.endswith(".json"):
         body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
@@ -94,7 +94,7 @@ def answer(request: Request, status: int, detail: str, headers: dict[str, str] |
 
 
 def _phrase(status: int) -> str:
-    """What the standard calls a status; not every one that is sent stands in it."""
+    """The standard's phrase for a status, or a plain one for statuses that it does not define."""
     return HTTPStatus(status).phrase if status in _STANDARD else f"Status {status}"
 
 
@@ -111,9 +111,9 @@ def _invalid_request(request: Request, error: Exception) -> Response:
 
 
 def _field_error(error: dict[str, Any]) -> str:
-    """What is wrong with one field, by its name."""
+    """A message on one invalid field."""
     if error["type"] == "json_invalid":
-        return f"The body is no JSON: {error['ctx']['error']} (character {error['loc'][-1]})."
+        return f"The body is not valid JSON: {error['ctx']['error']} (character {error['loc'][-1]})."
     field = ".".join(str(part) for part in error["loc"][1:]) or error["loc"][0]
     if error["type"] not in FIELD_ERRORS:
         return f"{field}: {error['msg']}."
@@ -123,7 +123,7 @@ def _field_error(error: dict[str, Any]) -> str:
         name: f"{value:g}" if isinstance(value, float) else str(value).replace("'", "")
         for name, value in error.get("ctx", {}).items()
     }
-    return f"{field} {FIELD_ERRORS[error['type']].format(**values, given=shown, letters=len(given))}"
+    return f"{field} {FIELD_ERRORS[error['type']].format(**values, given=shown, length=len(given))}"
 
 
 def _our_error(request: Request, error: Exception) -> Response:
@@ -131,7 +131,7 @@ def _our_error(request: Request, error: Exception) -> Response:
 
 
 def retry_headers(error: Exception) -> dict[str, str]:
-    """When to try again, where that is known."""
+    """The Retry-After header, where the time is known."""
     seconds = RETRY_AFTER.get(type(error)) if isinstance(error, MonosemaError) else None
     return {} if seconds is None else {"retry-after": str(seconds)}
 
@@ -146,11 +146,11 @@ def _unexpected(request: Request, error: Exception) -> Response:
 
 @dataclass(frozen=True)
 class ErrorPage(Page):
-    """base/error.html: what went wrong, and where to go from here."""
+    """base/error.html: the error, and links to go on."""
 
     status: int
     title: str
     detail: str
-    """What to do, in a sentence."""
+    """A sentence on the error and its remedy."""
     plain: str
-    """Address of the same page without its query, where that is what does not fit; else ""."""
+    """Address of the same page without its query, where the query is invalid; else ""."""

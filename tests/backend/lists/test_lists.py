@@ -97,8 +97,8 @@ def test_a_program_edits_all_of_a_list(client, made):
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ({"entries": [{"feature": "nonsense"}]}, "names no feature"),
-        ({"entries": [{"feature": FEATURES[0], "note": "a\0b"}]}, "no text"),
+        ({"entries": [{"feature": "nonsense"}]}, "is not the name of a feature"),
+        ({"entries": [{"feature": FEATURES[0], "note": "a\0b"}]}, "not text"),
         ({"entries": [{"feature": FEATURES[0], "note": "x" * (MAX_NOTE + 1)}]}, "2,000 characters"),
         ({"name": "x" * 201}, "200 characters"),
         ({"entries": [{"feature": f"t/s/{i}"} for i in range(MAX_ENTRIES + 1)]}, "10000 items"),

@@ -252,7 +252,7 @@ def test_saes_of_several_runs_or_unknown_ones_are_refused_inline_or_not_found(li
 
 def test_a_busy_server_says_so_on_the_page_with_a_way_on(live: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def busy(job: object) -> None:
-        raise BusyError("16 requests wait already: try again in a few seconds")
+        raise BusyError("the queue is full (16 requests): try again in a few seconds")
 
     monkeypatch.setattr(live.app.state.engine.worker, "submit", busy)
     page = live.get("/prompt", params={"text": "never read before"})
@@ -268,7 +268,7 @@ def test_one_client_has_one_reading_and_one_that_waits(live: TestClient) -> None
     with quota.take(me), quota.take(me):
         answer = live.post("/api/v1/activations", json={"text": "the"})
         assert answer.status_code == 429
-        assert "one waits already" in answer.json()["detail"]
+        assert "one waiting" in answer.json()["detail"]
         assert answer.headers["retry-after"] == "5"
         for path in ("/prompt?text=the", "/search?by=prompts&pos=the"):
             page = live.get(path)
@@ -376,7 +376,7 @@ def test_a_server_that_keeps_no_prompts_says_so_on_the_page(chat_store: StorePat
     with TestClient(create_app(Settings(store=chat_store.root, max_stored_prompts=0))) as client:
         page = client.post("/prompt", data={"text": "the " * MAX_ADDRESS_CHARACTERS})
         assert page.status_code == 503
-        assert "all places are taken" in page.text
+        assert "the limit is reached" in page.text
 
 
 def test_texts_are_long_together_as_they_stand_in_an_address() -> None:

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from backend.engine.engine import Engine
 from backend.engine.requests import Draw, Prompt
-from backend.search.topics import mentions, missing_prompts, other_subjects, sentence_of, sort_out
+from backend.search.topics import filter_answers, mentions, missing_prompts, other_subjects, sentence_of
 from tests.support.prompt_search import POSITIVE
 
 
@@ -58,7 +58,7 @@ def test_answers_are_sorted_out_and_what_is_missing_is_said() -> None:
         ANSWERS[1] + " now.",
     ]
     others = ["The weather was fine all day.", "She went to the University of Oxford.", "Yes."]
-    prompts = sort_out("university", about, others, 3)
+    prompts = filter_answers("university", about, others, 3)
     assert prompts.positive[0].startswith("The university was founded")
     assert prompts.positive[1:] == ["Universities teach many students now."]
     assert prompts.negative == ["The weather was fine all day."]

@@ -303,14 +303,14 @@ def test_distributions_are_drawn_on_either_side_of_the_threshold():
 @pytest.mark.parametrize(
     ("path", "status", "says"),
     [
-        ("/compare?f=tiny/none/3", 404, "names no feature"),
+        ("/compare?f=tiny/none/3", 404, "is not the name of a feature"),
         ("/compare?f=tiny/1-relu-64/64", 404, "features 0 to 63"),
         ("/compare?run=none", 404, "no run 'none'"),
         ("/compare?sae=none", 404, "no SAE 'none'"),
         ("/compare?sae=1-relu-64&other=1-relu-64", 404, "the SAE itself"),
         ("/compare?sae=1-relu-64&other=smaller", 404, "is smaller than"),
         ("/compare?t=2", 422, "t must be at most 1, not '2'"),
-        (f"{API}?f=nonsense", 404, "names no feature"),
+        (f"{API}?f=nonsense", 404, "is not the name of a feature"),
         (f"{API}/new?sae=none", 404, "no SAE"),
     ],
 )

@@ -128,10 +128,10 @@ def test_one_runs_one_waits_and_a_third_is_told_to_wait(server: Server, monkeypa
             refused = server.http.post("/api/v1/steer", json=server.body(seed=2), headers={"cookie": "visitor=me"})
             assert refused.status_code == 429
             assert int(refused.headers["retry-after"]) > 0
-            assert "one waits already" in refused.json()["detail"]
+            assert "one waiting" in refused.json()["detail"]
             page = server.http.post("/steer", data=form(seed="2"), headers={"cookie": "visitor=me"})
             assert page.status_code == 429
-            assert "one waits already" in page.text
+            assert "one waiting" in page.text
             with waiting(server, "you", seed=3) as (yours, _), waiting(server, "her", seed=4) as (hers, _):
                 crowded = server.http.post("/api/v1/steer", json=server.body(seed=5), headers={"cookie": "visitor=him"})
                 assert crowded.status_code == 429
