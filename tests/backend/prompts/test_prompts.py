@@ -336,7 +336,7 @@ def test_a_stored_text_is_read_as_the_same_text_in_the_address(live: TestClient)
 def test_an_address_with_a_long_text_offers_a_short_one(live: TestClient) -> None:
     page = live.get("/prompt", params={"text": ("a" * 40 + "\n") * 49})
     assert page.status_code == 200
-    assert "Store it under a short one" in page.text
+    assert "Store it under a short address" in page.text
 
 
 def test_texts_beyond_the_limits_are_refused_with_the_limit(live: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
