@@ -77,7 +77,9 @@ class Reader:
             found = self.models.sae(sae).encode_sparse(read.x_LD[kept_K])
             columns = (kept_K[found.token_K], found.feature_K, found.value_K)
             active[sae.name] = Active(*(column.cpu().numpy() for column in columns))
-        return PromptReading(read.tokens, [loaded.pieces[token] for token in read.tokens], read.left_out_L.tolist(), active)
+        return PromptReading(
+            read.tokens, [loaded.pieces[token] for token in read.tokens], read.left_out_L.tolist(), active
+        )
 
 
 def stream(loaded: Loaded, run: OpenRun, tokens: list[int], own: range | None = None) -> Stream:

@@ -71,7 +71,7 @@ async def get_run_events(
     last_event_id: Annotated[int | None, Header(ge=0, description="The same, as browsers send it.")] = None,
 ) -> Response:
     """The events of a run that come after a known one, as `POST /api/v1/steer` sends them."""
-    return stream(run, after if last_event_id is None else last_event_id)
+    return event_stream(run, after if last_event_id is None else last_event_id)
 
 
 @router.delete("/runs/{id_}")
@@ -81,7 +81,7 @@ async def cancel_run(run: SteerRunDep) -> RunInfo:
     return _info(run)
 
 
-def stream(run: SteerRun, after: int = 0) -> Response:
+def event_stream(run: SteerRun, after: int = 0) -> Response:
     """The events of a run as they come.
 
     Not by `fastapi.sse`: its endpoints fail when a client disconnects while events are sent (FastAPI's discussion
@@ -120,7 +120,7 @@ async def steer(
     then `done`, `error` or `cancelled`. After a lost connection, the run's own address continues the stream.
     """
     plan = await run_in_threadpool(make_plan, library, body, settings.max_new_tokens)
-    return stream(await runs.begin(plan, client))
+    return event_stream(await runs.begin(plan, client))
 
 
 async def get_results(request: Request) -> Results:
