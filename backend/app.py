@@ -1,4 +1,4 @@
-"""The server: `create_app` puts the rooms together."""
+"""The server: `create_app` assembles the application."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -47,11 +47,11 @@ from data.sql.database import connect
 
 OPENAPI = "/api/v1/openapi.json"
 COMPRESSION_LEVEL = 4
-"""Of answers made on the spot: 9 would take longer than making most pages."""
+"""Of dynamic responses: 9 would take longer than rendering most pages."""
 
 
 ROUTERS = (
-    # Before the search by words, which takes every other search.
+    # Before the search by words, which matches every other search.
     backend.search.prompts_routes.pages,
     backend.web.health.router,
     assets.router,
@@ -72,7 +72,7 @@ ROUTERS = (
     backend.steering.routes.router,
     backend.features.try_text.router,
     backend.home.routes.router,
-    # Last, for they take what is left of /api, and any two or three words.
+    # Last, for they match everything else below /api, and any path of two or three parts.
     backend.web.docs.router,
     backend.attribution.routes.router,
     backend.features.routes.router,
@@ -81,7 +81,7 @@ ROUTERS = (
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The app. It opens the database when it starts and closes it when it stops."""
+    """Create the app. It opens the database when it starts and closes it when it stops."""
     app = FastAPI(
         title="Monosema",
         version=__version__,
@@ -116,7 +116,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.engine = Engine(settings)
     app.state.results = Results(engine, settings.max_results)
     app.state.runs = Runs(app.state.engine, app.state.results, settings)
-    # LanceDB is imported beside the first requests and not before them: it takes as long as all the rest.
+    # LanceDB is imported in the background: its import takes as long as the rest of the start.
     Thread(target=import_module, args=("data.published.lance",)).start()
     yield
     await app.state.runs.stop()

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class Writer:
     """Writes what steering requests ask for. For the worker's thread alone."""
 
-    def __init__(self, models: Models, worker: Worker, most_rows: int) -> None:
-        """most_rows: texts written in one batch."""
-        self._models, self._worker, self._most_rows = models, worker, most_rows
+    def __init__(self, models: Models, worker: Worker, max_rows: int) -> None:
+        """max_rows: texts written in one batch."""
+        self._models, self._worker, self._max_rows = models, worker, max_rows
 
     def needs(self, request: SteerRequest) -> Needs:
         """What a request needs in memory."""
@@ -87,7 +87,7 @@ class Writer:
         self, folder: Path, jobs: "Sequence[SteerJob]", writing: int, *, in_turn: bool = False
     ) -> "list[SteerJob]":
         """Those that wait and fit beside `jobs` with `writing` rows: of the same run, each of a client of its own."""
-        room, clients = self._most_rows - writing, {job.request.client for job in jobs}
+        room, clients = self._max_rows - writing, {job.request.client for job in jobs}
 
         def fits(job: SteerJob) -> bool:
             nonlocal room

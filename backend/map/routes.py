@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from backend.html.assets import IMMUTABLE
 from backend.html.templates import render
-from backend.map.page import ExploreState, make_page
+from backend.map.page import ExploreState, explore_page_of
 from backend.map.views import MapQuery, make_view
 from backend.web.dependencies import RunDep
 
@@ -23,7 +23,7 @@ BINARY = "application/octet-stream"
     },
 )
 def map_view(request: Request, run: RunDep, asked: Annotated[MapQuery, Query()]) -> Response:
-    """What a rectangle of the map shows: its points, or counts in cells where they are more than 50,000.
+    """A rectangle of the map: its points, or counts in cells where it has more than 50,000.
 
     The answer is binary, so that a browser need not parse it, and never above 1 MB. It begins with the length of a JSON
     header (4 bytes, little-endian). The header says the `kind` (points or cells), how many are of each SAE, one SAE
@@ -42,7 +42,7 @@ def map_view(request: Request, run: RunDep, asked: Annotated[MapQuery, Query()])
 @router.get("/explore", include_in_schema=False)
 def explore_page(request: Request, run: RunDep, asked: Annotated[ExploreState, Query()]) -> Response:
     """The map, and beside it the features in focus, found or selected."""
-    return render(request, "map/explore.html", make_page(run, asked))
+    return render(request, "map/explore.html", explore_page_of(run, asked))
 
 
 def _etag(key: str, query: str) -> str:

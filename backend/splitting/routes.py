@@ -1,4 +1,4 @@
-"""Feature splitting: a feature's relatives in every size, and what is new at each size; as pages and for programs."""
+"""Feature splitting: a feature's relatives in every size, and what is new at each size; the pages and the API."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,16 +11,24 @@ from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.examples import Example
 from backend.published.features import FeatureSummary
 from backend.published.lookup import find_feature
-from backend.splitting.address import START, CompareState, PageNumber, Threshold
+from backend.splitting.address import DEFAULT_THRESHOLD, CompareState, NewFeaturesPageNumber, Threshold
 from backend.splitting.family import Relative, get_family
-from backend.splitting.family_page import compare_page
-from backend.splitting.sizes import NewFeatures, Order, by_size, count_new, new_features, num_live, smaller_than
-from backend.splitting.sizes_page import ALL_SMALLER, splitting_page
+from backend.splitting.family_page import family_page_of
+from backend.splitting.sizes import (
+    NewFeatureOrder,
+    NewFeatures,
+    by_size,
+    count_new,
+    new_features,
+    num_live,
+    smaller_than,
+)
+from backend.splitting.sizes_page import ALL_SMALLER, sizes_page_of
 from backend.web.dependencies import LibraryDep, RunDep
 
 router = APIRouter(tags=["splitting"])
 
-PER_PAGE = 50
+NEW_FEATURES_PER_PAGE = 50
 ThresholdQuery = Annotated[
     Threshold, Query(description="Least cosine of decoder directions that makes a relative; in hundredths.")
 ]
@@ -46,7 +54,7 @@ class FamilyMember:
 
 @dataclass(frozen=True)
 class RelativeCount:
-    """How many relatives a feature has in one SAE."""
+    """The number of relatives that a feature has in one SAE."""
 
     sae: str
     num_relatives: int
@@ -67,7 +75,7 @@ class FamilyAnswer:
 
 @dataclass(frozen=True)
 class NewCount:
-    """How one SAE relates to another."""
+    """The features of one SAE that another lacks."""
 
     sae: str
     other: str
@@ -78,17 +86,17 @@ class NewCount:
 
 @router.get("/api/v1/compare")
 def get_relatives(
-    library: LibraryDep, f: Annotated[str, Query(description="model/sae/index")], t: ThresholdQuery = START
+    library: LibraryDep, f: Annotated[str, Query(description="model/sae/index")], t: ThresholdQuery = DEFAULT_THRESHOLD
 ) -> FamilyAnswer:
     """The relatives of a feature in every SAE of its run: the nearest eight of each, and how many there are."""
     family = get_family(*_feature(library, f), t)
-    names = {member.number: member.specimen.feature.name for member in family.members}
+    names = {member.number: member.preview.feature.name for member in family.members}
     counts = [RelativeCount(sae, *count) for sae, count in family.counts.items()]
     return FamilyAnswer(t, [_member(member, names) for member in family.members], counts)
 
 
 @router.get("/api/v1/compare/counts")
-def get_counts(run: RunDep, t: ThresholdQuery = START) -> list[NewCount]:
+def get_counts(run: RunDep, t: ThresholdQuery = DEFAULT_THRESHOLD) -> list[NewCount]:
     """For each SAE of a run and each other one, the live features that have no relative there."""
     counts_SS, live = count_new(run, t).tolist(), num_live(run)
     pairs = [(sae, other) for sae in by_size(run) for other in by_size(run) if sae is not other]
@@ -103,10 +111,12 @@ def get_new(
     other: Annotated[str, Query(description=f"Name of the other one; `{ALL_SMALLER}` for all smaller ones.")] = (
         ALL_SMALLER
     ),
-    t: ThresholdQuery = START,
-    order: Annotated[Order, Query(description="Highest maximum, highest density, or lowest cosine first.")] = "max",
-    page: PageNumber = 1,
-    per_page: Annotated[int, Query(ge=1, le=200)] = PER_PAGE,
+    t: ThresholdQuery = DEFAULT_THRESHOLD,
+    order: Annotated[
+        NewFeatureOrder, Query(description="Highest maximum, highest density, or lowest cosine first.")
+    ] = "max",
+    page: NewFeaturesPageNumber = 1,
+    per_page: Annotated[int, Query(ge=1, le=200)] = NEW_FEATURES_PER_PAGE,
 ) -> NewFeatures:
     """The features of an SAE that have no relative in another one, or in any smaller one."""
     found = _sae(run, sae)
@@ -114,11 +124,11 @@ def get_new(
 
 
 @router.get("/compare", include_in_schema=False)
-def compare(request: Request, library: LibraryDep, asked: Annotated[CompareState, Query()]) -> Response:
+def compare_page(request: Request, library: LibraryDep, asked: Annotated[CompareState, Query()]) -> Response:
     """With a feature its family; without one, the counts of a run."""
     if asked.f.strip():
         found, index = _feature(library, asked.f)
-        return render(request, "splitting/family.html", compare_page(found, get_family(found, index, asked.t)))
+        return render(request, "splitting/family.html", family_page_of(found, get_family(found, index, asked.t)))
     runs = library.catalogue().runs
     run = next((one for one in runs if asked.run in (None, "", one.name)), None)
     if run is None:
@@ -126,13 +136,13 @@ def compare(request: Request, library: LibraryDep, asked: Annotated[CompareState
             f"There is no run '{asked.run}' here." if runs else "Nothing is published yet: run `make demo` first."
         )
     sae, other = _chosen(run, asked)
-    result = new_features(sae, _others(sae, other), asked.t, asked.page, PER_PAGE, asked.order)
+    result = new_features(sae, _others(sae, other), asked.t, asked.page, NEW_FEATURES_PER_PAGE, asked.order)
     state = asked.changed(f="", run=run.name, sae=sae.name, other=other)
-    return render(request, "splitting/sizes.html", splitting_page(sae, state, result, runs))
+    return render(request, "splitting/sizes.html", sizes_page_of(sae, state, result, runs))
 
 
 def _chosen(run: OpenRun, asked: CompareState) -> tuple[OpenSAE, str]:
-    """What is listed: the largest SAE against all smaller ones, unless something else is named."""
+    """The SAEs to compare: the largest against all smaller ones, unless others are named."""
     ordered = by_size(run)
     sae = _sae(run, asked.sae) if asked.sae else ordered[-1]
     rest = [one.name for one in ordered if one is not sae]
@@ -154,7 +164,7 @@ def _sae(run: OpenRun, name: str) -> OpenSAE:
 
 
 def _others(sae: OpenSAE, name: str) -> list[OpenSAE]:
-    """The SAEs that are looked through. Raises NotFoundError."""
+    """The SAEs to compare with. Raises NotFoundError."""
     if name != ALL_SMALLER:
         other = _sae(sae.run, name)
         if other is sae:
@@ -168,12 +178,12 @@ def _others(sae: OpenSAE, name: str) -> list[OpenSAE]:
 def _member(member: Relative, names: dict[int, str]) -> FamilyMember:
     has_parent = member.parent is not None
     return FamilyMember(
-        feature=member.specimen.feature,
+        feature=member.preview.feature,
         focus=member.focus,
         cosine=member.cosine,
         parent=names[member.parent] if member.parent is not None else None,
         parent_cosine=member.parent_cosine if has_parent else None,
         x=member.x,
         y=member.y,
-        examples=member.specimen.examples,
+        examples=member.preview.examples,
     )
