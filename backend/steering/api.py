@@ -52,6 +52,20 @@ async def get_steer_run(id_: str, runs: RunsDep) -> SteerRun:
 SteerRunDep = Annotated[SteerRun, Depends(get_steer_run)]
 
 
+@router.post("/steer", response_class=StreamingResponse)
+async def steer(
+    body: SteerBody, client: ClientDep, runs: RunsDep, library: LibraryDep, settings: SettingsDep
+) -> Response:
+    """Write baseline (row 0) and steered text (row 1, or one row for each strength of a sweep) from the same seed.
+
+    Streams server-sent events: `run` with the run's id and the address of its result, `queued` with the requests ahead,
+    `started`, `token` for every token that a row has read (the prompt's first, with probability null), `end` of a row,
+    then `done`, `error` or `cancelled`. After a lost connection, the run's own address continues the stream.
+    """
+    plan = await run_in_threadpool(make_plan, library, body, settings.max_new_tokens)
+    return event_stream(await runs.begin(plan, client))
+
+
 @router.get("/status")
 def get_status(engine: EngineDep) -> EngineStatus:
     """The models in memory and the length of the queue."""
@@ -107,20 +121,6 @@ def _info(run: SteerRun) -> RunInfo:
         events=f"/api/v1/runs/{run.id}/events",
         result=f"/r/{run.result}" if run.is_kept else None,
     )
-
-
-@router.post("/steer", response_class=StreamingResponse)
-async def steer(
-    body: SteerBody, client: ClientDep, runs: RunsDep, library: LibraryDep, settings: SettingsDep
-) -> Response:
-    """Write baseline (row 0) and steered text (row 1, or one row for each strength of a sweep) from the same seed.
-
-    Streams server-sent events: `run` with the run's id and the address of its result, `queued` with the requests ahead,
-    `started`, `token` for every token that a row has read (the prompt's first, with probability null), `end` of a row,
-    then `done`, `error` or `cancelled`. After a lost connection, the run's own address continues the stream.
-    """
-    plan = await run_in_threadpool(make_plan, library, body, settings.max_new_tokens)
-    return event_stream(await runs.begin(plan, client))
 
 
 async def get_results(request: Request) -> Results:
