@@ -18,6 +18,7 @@ import backend.features.try_text
 import backend.home.routes
 import backend.lists.api
 import backend.lists.routes
+import backend.map.api
 import backend.map.routes
 import backend.prompts.api
 import backend.prompts.routes
@@ -26,6 +27,7 @@ import backend.saes.routes
 import backend.search.prompts_api
 import backend.search.prompts_routes
 import backend.search.words_routes
+import backend.splitting.api
 import backend.splitting.routes
 import backend.steering.api
 import backend.steering.routes
@@ -58,7 +60,9 @@ ROUTERS = (
     backend.saes.api.router,
     backend.features.api.router,
     backend.attribution.example_api.router,
+    backend.map.api.router,
     backend.map.routes.router,
+    backend.splitting.api.router,
     backend.splitting.routes.router,
     backend.lists.api.router,
     backend.lists.routes.router,

@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from backend.attribution.ranking import MAX_ABLATIONS, SAEAttributions, join
-from backend.engine.requests import MAX_PROMPT_CHARACTERS, Outcome, Prompt, Question, ReadToken
+from backend.engine.limits import MAX_PROMPT_CHARACTERS
+from backend.engine.messages import Outcome, Prompt, Question, ReadToken
 from backend.html.tokens import token_text, token_texts
 from backend.published.lookup import named_saes
 from backend.web.dependencies import EngineDep, LibraryDep

@@ -5,14 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi import Path as PathParameter
 
-from backend.attribution.examples import (
-    Causes,
-    Effects,
-    StoredExample,
-    compute_causes,
-    compute_effects,
-    find_example,
-)
+from backend.attribution.readings import Causes, Effects, StoredExample, compute_causes, compute_effects, find_example
 from backend.published.features import Feature
 from backend.web.dependencies import EngineDep, IndexDep, SAEDep, SettingsDep
 from backend.web.live import ask

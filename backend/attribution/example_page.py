@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from backend.attribution.examples import STEPS, Causes, Effects, ExampleReading, StoredExample
+from backend.attribution.readings import STEPS, Causes, Effects, ExampleReading, StoredExample
 from backend.html.address import Address
 from backend.html.page import Link, Page
 from backend.published.cards import SAECard

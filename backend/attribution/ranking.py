@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from backend.engine.requests import Attributed
+from backend.engine.messages import Attributed
 from backend.published.catalogue import OpenSAE
 from backend.published.features import FeatureSummary, get_summaries
 

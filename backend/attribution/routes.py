@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from backend.attribution.example_page import ExampleState, example_page_of
-from backend.attribution.examples import Causes, Effects, compute_causes, compute_effects, find_example
+from backend.attribution.readings import Causes, Effects, compute_causes, compute_effects, find_example
 from backend.published.cards import sae_card
 from backend.web.dependencies import EngineDep, IndexDep, SAEDep, SettingsDep
 from backend.web.live import Answer, ask_for_page, respond

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from starlette.concurrency import run_in_threadpool
 
-from backend.attribution.examples import signed_step
 from backend.attribution.ranking import MAX_ABLATIONS, AttributedFeature, SAEAttributions, join
+from backend.attribution.readings import signed_step
 from backend.engine.engine import Engine
-from backend.engine.requests import LikelyToken, Outcome, Prompt, Question
+from backend.engine.messages import LikelyToken, Outcome, Prompt, Question
 from backend.exceptions import RefusedError
 from backend.html.address import Address
 from backend.html.page import Link

@@ -2,13 +2,14 @@
 event loop.
 
     engine.py        the interface, for the event loop
-    requests.py      requests and results, as plain values
+    messages.py      requests and results, as plain values
+    limits.py        the limits of a request
     worker.py        the thread and its queue
     models.py        the model and the SAEs in memory
     reading.py       reading a prompt
-    steering.py      generating text with features held
+    steer_jobs.py    generating text with features held
     writing.py       generating text without steering
-    attribution.py   attributing outputs to features, and features to tokens
+    attributor.py    attributing outputs to features, and features to tokens
 
 Only this room imports `pipeline.models` and torch, and only inside functions that run on the worker's thread.
 """
@@ -20,10 +21,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
 
-from backend.engine.attribution import Attributor
-from backend.engine.models import Models
-from backend.engine.reading import Reader
-from backend.engine.requests import (
+from backend.engine.attributor import Attributor
+from backend.engine.messages import (
     Changed,
     Draw,
     Finished,
@@ -38,7 +37,9 @@ from backend.engine.requests import (
     SteerRequest,
     Written,
 )
-from backend.engine.steering import SteerJob, Writer
+from backend.engine.models import Models
+from backend.engine.reading import Reader
+from backend.engine.steer_jobs import SteerJob, Writer
 from backend.engine.worker import Call, Stepwise, Worker
 from backend.engine.writing import write
 from backend.exceptions import EngineOffError, TooSlowError

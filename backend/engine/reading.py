@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
+from backend.engine.messages import Active, Prompt, PromptReading
 from backend.engine.models import Loaded, ModelKey, Models, models_errors, sink_norm
-from backend.engine.requests import Active, Prompt, PromptReading
 from backend.exceptions import RefusedError
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.settings import Settings

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from backend.engine.messages import Draw, Prompt
 from backend.engine.models import sink_norm
 from backend.engine.reading import Reader
-from backend.engine.requests import Draw, Prompt
 from backend.exceptions import RefusedError
 from backend.published.catalogue import OpenRun
 

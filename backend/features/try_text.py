@@ -7,7 +7,8 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, BeforeValidator, Field
 from starlette.concurrency import run_in_threadpool
 
-from backend.engine.requests import MAX_PROMPT_CHARACTERS, Prompt, clean, values_of
+from backend.engine.limits import MAX_PROMPT_CHARACTERS, clean
+from backend.engine.messages import Prompt, values_of
 from backend.html.tokens import highlight
 from backend.published.features import get_feature
 from backend.web.dependencies import EngineDep, IndexDep, SAEDep

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.engine.requests import MAX_FEATURES
+from backend.engine.limits import MAX_FEATURES
 from backend.html.address import query
 from backend.html.page import Page, Pager
 from backend.html.tokens import visible_text

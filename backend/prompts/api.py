@@ -7,7 +7,8 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from backend.engine.requests import MAX_PROMPT_CHARACTERS, Prompt, ReadToken
+from backend.engine.limits import MAX_PROMPT_CHARACTERS
+from backend.engine.messages import Prompt, ReadToken
 from backend.exceptions import NotFoundError
 from backend.html.tokens import token_texts
 from backend.prompts.page import MAX_SAES, PromptState

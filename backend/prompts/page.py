@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import Field
 
 from backend.attribution.section import AttributionSection
-from backend.engine.requests import MAX_PROMPT_CHARACTERS, PromptReading, values_of
+from backend.engine.limits import MAX_PROMPT_CHARACTERS
+from backend.engine.messages import PromptReading, values_of
 from backend.html.address import Address, ShortFloat
 from backend.html.formats import number, share
 from backend.html.page import Link, Page

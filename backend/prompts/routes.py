@@ -9,7 +9,8 @@ from starlette.concurrency import run_in_threadpool
 
 from backend.attribution.section import AttributionSection, AttributionState, SectionBuilder, explain
 from backend.engine.engine import Engine
-from backend.engine.requests import MAX_PROMPT_CHARACTERS, Prompt
+from backend.engine.limits import MAX_PROMPT_CHARACTERS
+from backend.engine.messages import Prompt
 from backend.exceptions import RefusedError
 from backend.html.page import Link
 from backend.prompts.api import PromptsDep, load_text

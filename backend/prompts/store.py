@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Engine
 
-from backend.engine.requests import clean
+from backend.engine.limits import clean
 from backend.storage import ContentStore, content_id
 from data.sql.records import PromptRecord
 

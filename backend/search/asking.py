@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from starlette.concurrency import run_in_threadpool
 
 from backend.engine.engine import Engine
-from backend.engine.requests import MAX_PROMPT_CHARACTERS, Prompt, PromptReading
+from backend.engine.limits import MAX_PROMPT_CHARACTERS
+from backend.engine.messages import Prompt, PromptReading
 from backend.exceptions import RefusedError
 from backend.published.catalogue import Library, OpenSAE
 from backend.published.lookup import named_saes

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from backend.engine.requests import PromptReading
+from backend.engine.messages import PromptReading
 from backend.prompts.ranking import shares
 from backend.published.arrays import Booleans, Floats, Integers
 from backend.published.catalogue import OpenSAE

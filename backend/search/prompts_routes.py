@@ -11,7 +11,7 @@ from starlette.routing import Match as RouteMatch
 from starlette.types import Scope
 
 from backend.engine.engine import Engine
-from backend.engine.requests import MAX_PROMPT_CHARACTERS
+from backend.engine.limits import MAX_PROMPT_CHARACTERS
 from backend.exceptions import RefusedError
 from backend.html.page import Link
 from backend.prompts.api import PromptsDep, load_text

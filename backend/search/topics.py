@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from backend.engine.engine import Engine
-from backend.engine.requests import Draw, Prompt
+from backend.engine.messages import Draw, Prompt
 from backend.exceptions import RefusedError
 from backend.published.catalogue import OpenRun
 

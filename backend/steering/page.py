@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from backend.engine.engine import EngineStatus
-from backend.engine.requests import MAX_FEATURES, MAX_PROMPT_CHARACTERS, Scope, SteeringMode
+from backend.engine.limits import MAX_FEATURES, MAX_PROMPT_CHARACTERS
+from backend.engine.messages import Scope, SteeringMode
 from backend.exceptions import RefusedError
 from backend.html.address import Address
 from backend.html.page import Page

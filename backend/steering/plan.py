@@ -1,6 +1,5 @@
 """Steering requests: parsed, validated, and planned as rows to write."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +7,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from backend.engine.requests import MAX_FEATURES, MAX_PROMPT_CHARACTERS, Draw, Held, Prompt, Scope, SteeringMode
+from backend.engine.limits import MAX_FEATURES, MAX_PROMPT_CHARACTERS
+from backend.engine.messages import Draw, Held, Prompt, Scope, SteeringMode
 from backend.exceptions import RefusedError
 from backend.published.catalogue import Library, OpenRun, OpenSAE
 from backend.published.features import FeatureSummary, get_summaries
 from backend.published.lookup import find_feature
-from backend.storage import content_id
 
 MAX_STRENGTH = 10.0
 SWEEP = (-10.0, -5.0, -2.0, 0.0, 2.0, 5.0, 10.0)
@@ -193,19 +192,3 @@ def _check(chip: Chip) -> None:
         )
     if chip.strength is not None and not (math.isfinite(chip.strength) and abs(chip.strength) <= MAX_STRENGTH):
         raise RefusedError(f"A strength is a number from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}, not {chip.strength}.")
-
-
-FORMAT = 1
-"""Version of the content; part of the id."""
-RESULT_ID_LENGTH = 20
-
-
-def result_id(plan: Plan) -> str:
-    """The id of a plan's result: a hash of everything that determines it."""
-    draw = plan.draw
-    settings = [
-        FORMAT, plan.run.name, plan.run.record.key, [[chip.feature.name, chip.strength] for chip in plan.chips],
-        plan.mode, plan.scope, plan.sweep, plan.prompt.text, plan.prompt.chat,
-        draw.temperature, draw.top_p, draw.max_new_tokens, draw.seed,
-    ]  # fmt: skip
-    return content_id(json.dumps(settings, allow_nan=False).encode(), RESULT_ID_LENGTH)

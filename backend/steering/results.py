@@ -3,6 +3,7 @@
 The same request to the same published run has the same address, so it is written once and read from then on.
 """
 
+import json
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,10 +12,10 @@ from typing import Literal
 from pydantic import BaseModel
 from sqlalchemy import Engine
 
-from backend.engine.requests import Ended, Finished, Reason, Scope, SteerEvent, SteeringMode, Written
+from backend.engine.messages import Ended, Finished, Reason, Scope, SteerEvent, SteeringMode, Written
 from backend.published.catalogue import OpenRun
-from backend.steering.plan import RESULT_ID_LENGTH, Plan, result_id, steered_value
-from backend.storage import ContentStore
+from backend.steering.plan import Plan, steered_value
+from backend.storage import ContentStore, content_id
 from data.sql.records import SteeringRecord
 
 ENDINGS: dict[Reason, str] = {
@@ -173,3 +174,19 @@ class Results:
 
 def _rounded(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+FORMAT = 1
+"""Version of the content; part of the id."""
+RESULT_ID_LENGTH = 20
+
+
+def result_id(plan: Plan) -> str:
+    """The id of a plan's result: a hash of everything that determines it."""
+    draw = plan.draw
+    settings = [
+        FORMAT, plan.run.name, plan.run.record.key, [[chip.feature.name, chip.strength] for chip in plan.chips],
+        plan.mode, plan.scope, plan.sweep, plan.prompt.text, plan.prompt.chat,
+        draw.temperature, draw.top_p, draw.max_new_tokens, draw.seed,
+    ]  # fmt: skip
+    return content_id(json.dumps(settings, allow_nan=False).encode(), RESULT_ID_LENGTH)

@@ -15,12 +15,12 @@ from typing import Any, Literal
 from starlette.concurrency import run_in_threadpool
 
 from backend.engine.engine import Engine
-from backend.engine.requests import Ended, Finished, Queued, Started, SteerEvent, SteerRequest, Written
+from backend.engine.messages import Ended, Finished, Queued, Started, SteerEvent, SteerRequest, Written
 from backend.exceptions import StoreFullError, TooManyError
 from backend.html.tokens import written_text
 from backend.settings import Settings
-from backend.steering.plan import Plan, result_id
-from backend.steering.results import ENDINGS, Collector, Results, SteeringResult, token_result
+from backend.steering.plan import Plan
+from backend.steering.results import ENDINGS, Collector, Results, SteeringResult, result_id, token_result
 from backend.web.clients import OPEN_PER_CLIENT, Client
 from backend.web.problems import UNEXPECTED_DETAIL, logger, status_of
 from data.errors import MonosemaError

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import create_engine
 
 from backend.app import create_app
-from backend.engine.requests import clean
+from backend.engine.limits import clean
 from backend.exceptions import BusyError, StoreFullError, TooManyError
 from backend.prompts.ranking import Activity, gather, rank
 from backend.prompts.store import MAX_ADDRESS_CHARACTERS, StoredPrompts, is_long
@@ -151,7 +151,7 @@ COLUMNS = {"token_K": np.int64, "feature_K": np.int64, "value_K": np.float32}
 
 
 def _prompt(text: str) -> Any:
-    from backend.engine.requests import Prompt
+    from backend.engine.messages import Prompt
 
     return Prompt(text)
 

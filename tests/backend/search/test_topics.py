@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from backend.engine.engine import Engine
-from backend.engine.requests import Draw, Prompt
+from backend.engine.messages import Draw, Prompt
 from backend.search.topics import filter_answers, mentions, missing_prompts, other_subjects, sentence_of
 from tests.support.prompt_search import POSITIVE
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 
-from backend.attribution.examples import find_example, signed_step
+from backend.attribution.readings import find_example, signed_step
 from backend.published.features import get_feature
 from backend.published.selection import Selection, list_features
 from data.artifacts.features import EXAMPLE_KINDS

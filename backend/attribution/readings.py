@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from backend.engine.engine import Engine
-from backend.engine.requests import Changed, Fired, MovedToken
+from backend.engine.messages import Changed, Fired, MovedToken
 from backend.exceptions import NotFoundError
 from backend.html.tokens import token_text, token_texts, visible_text
 from backend.published.catalogue import OpenSAE

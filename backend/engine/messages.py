@@ -246,15 +246,6 @@ def values_of(sae: OpenSAE, reading: PromptReading, index: int) -> list[float]:
     return [float(value) for value in values_L]
 
 
-MAX_PROMPT_CHARACTERS = 20_000
-"""Characters of one prompt; the number of tokens is limited by the settings."""
-
-
-def clean(text: str) -> str:
-    """A text as UTF-8 can hold it: halves of surrogate pairs become U+FFFD, as the tokenizer reads them."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
 @dataclass(frozen=True)
 class ReadToken:
     """A token as the model reads it."""
@@ -263,6 +254,3 @@ class ReadToken:
     text: str
     left_out: bool
     """BOS, an attention sink, or a token of the chat template: not counted."""
-
-
-MAX_FEATURES = 8

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from cachetools import LRUCache
 
+from backend.engine.messages import Attributed, Changed, Fired, LikelyToken, MovedToken, Outcome, Prompt, Question
 from backend.engine.models import Loaded, ModelKey, Models, models_errors
 from backend.engine.reading import Reader, stream
-from backend.engine.requests import Attributed, Changed, Fired, LikelyToken, MovedToken, Outcome, Prompt, Question
 from backend.exceptions import RefusedError
 from backend.published.catalogue import OpenRun, OpenSAE
 

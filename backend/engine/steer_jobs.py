@@ -7,8 +7,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backend.engine.messages import Ended, Finished, Held, Queued, Started, SteerEvent, SteerRequest, Written
 from backend.engine.models import Loaded, Models, Needs, models_errors, sink_norm
-from backend.engine.requests import Ended, Finished, Held, Queued, Started, SteerEvent, SteerRequest, Written
 from backend.engine.worker import Job, Worker
 from backend.exceptions import RefusedError
 
