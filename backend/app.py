@@ -1,4 +1,4 @@
-"""The server: `create_app` puts the rooms together."""
+"""The server: `create_app` assembles the application."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +18,7 @@ import backend.features.try_text
 import backend.home.routes
 import backend.lists.api
 import backend.lists.routes
+import backend.map.api
 import backend.map.routes
 import backend.prompts.api
 import backend.prompts.routes
@@ -26,6 +27,7 @@ import backend.saes.routes
 import backend.search.prompts_api
 import backend.search.prompts_routes
 import backend.search.words_routes
+import backend.splitting.api
 import backend.splitting.routes
 import backend.steering.api
 import backend.steering.routes
@@ -47,18 +49,20 @@ from data.sql.database import connect
 
 OPENAPI = "/api/v1/openapi.json"
 COMPRESSION_LEVEL = 4
-"""Of answers made on the spot: 9 would take longer than making most pages."""
+"""Of dynamic responses: 9 would take longer than rendering most pages."""
 
 
 ROUTERS = (
-    # Before the search by words, which takes every other search.
+    # Before the search by words, which matches every other search.
     backend.search.prompts_routes.pages,
     backend.web.health.router,
     assets.router,
     backend.saes.api.router,
     backend.features.api.router,
     backend.attribution.example_api.router,
+    backend.map.api.router,
     backend.map.routes.router,
+    backend.splitting.api.router,
     backend.splitting.routes.router,
     backend.lists.api.router,
     backend.lists.routes.router,
@@ -72,7 +76,7 @@ ROUTERS = (
     backend.steering.routes.router,
     backend.features.try_text.router,
     backend.home.routes.router,
-    # Last, for they take what is left of /api, and any two or three words.
+    # Last, for they match everything else below /api, and any path of two or three parts.
     backend.web.docs.router,
     backend.attribution.routes.router,
     backend.features.routes.router,
@@ -81,7 +85,7 @@ ROUTERS = (
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The app. It opens the database when it starts and closes it when it stops."""
+    """Create the app. It opens the database when it starts and closes it when it stops."""
     app = FastAPI(
         title="Monosema",
         version=__version__,
@@ -116,7 +120,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.engine = Engine(settings)
     app.state.results = Results(engine, settings.max_results)
     app.state.runs = Runs(app.state.engine, app.state.results, settings)
-    # LanceDB is imported beside the first requests and not before them: it takes as long as all the rest.
+    # LanceDB is imported in the background: its import takes as long as the rest of the start.
     Thread(target=import_module, args=("data.published.lance",)).start()
     yield
     await app.state.runs.stop()

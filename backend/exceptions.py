@@ -1,14 +1,14 @@
 """Errors of the server, below those of data/errors.py. Every message says what to do.
 
     MonosemaError
-    ├── NotFoundError           there is nothing of this name (404)
-    ├── ForbiddenError          whoever asks may not do this (403)
+    ├── NotFoundError           nothing has this name (404)
+    ├── ForbiddenError          the client may not do this (403)
     ├── ConfigError             (422)
-    │   └── RefusedError        a request that cannot be done as asked
+    │   └── RefusedError        a request that cannot be carried out
     └── ServeError              (503)
-        ├── UnavailableError    what is asked for is published, and cannot be shown
-        ├── EngineOffError      there is no model to ask
-        ├── TooManyError        one client asks for too much at once (429)
+        ├── UnavailableError    the requested thing is published, but cannot be shown
+        ├── EngineOffError      no model is available
+        ├── TooManyError        one client has too many open requests (429)
         ├── TooSlowError        a time limit was reached
         ├── StoreFullError      the server keeps no more of a kind
         └── WorkerError         the worker takes no more work
@@ -22,27 +22,27 @@ from data.errors import ConfigError, MonosemaError, ServeError
 
 
 class NotFoundError(MonosemaError):
-    """There is nothing of this name."""
+    """Nothing has this name."""
 
 
 class ForbiddenError(MonosemaError):
-    """Whoever asks may not do this."""
+    """The client may not do this."""
 
 
 class RefusedError(ConfigError):
-    """A request that cannot be done as asked."""
+    """A request that cannot be carried out."""
 
 
 class UnavailableError(ServeError):
-    """What is asked for is published, and cannot be shown."""
+    """The requested thing is published, but cannot be shown."""
 
 
 class EngineOffError(ServeError):
-    """There is no model to ask."""
+    """No model is available."""
 
 
 class TooManyError(ServeError):
-    """One client asks for too much at once."""
+    """One client has too many open requests."""
 
 
 class TooSlowError(ServeError):

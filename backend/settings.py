@@ -22,9 +22,9 @@ class Settings(BaseSettings):
     live: bool = True
     """Whether the language model is loaded for prompts and steering (it needs the `live` extra and memory)."""
     live_device: str = "cpu"
-    """Where the model is kept: "cpu", "cuda" or "cuda:N". Never chosen for you."""
+    """The model's device: "cpu", "cuda" or "cuda:N". Never chosen automatically."""
     live_sae_gb: Annotated[float, Field(gt=0)] = 4.0
-    """Memory for SAEs in use, in GB; the one used longest ago goes first."""
+    """Memory for SAEs in use, in GB; the least recently used is evicted first."""
     live_queue: Annotated[int, Field(gt=0)] = 16
     """Requests that may wait for the model."""
     live_rows: Annotated[int, Field(ge=8)] = 16
@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     live_run_seconds: Annotated[float, Field(gt=0)] = 300
     """Longest time that it runs as a whole."""
     live_grace_seconds: Annotated[float, Field(ge=0)] = 5
-    """Time after which a request that nobody listens to any more is cancelled."""
+    """Time after which a request without listeners is cancelled."""
     live_per_address: Annotated[int, Field(ge=2)] = 8
     """Steering requests that may be open at once from one network address, by all people behind it."""
     trusted_proxies: str = ""
@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     """Lists of features that are kept, in SQL."""
     trusted_hosts: str = ""
     """Names, with commas between, under which the server may be asked beside localhost and any network address; "*" is
-    any name. A name that somebody else controls could lead a visitor's browser here, see backend/web/middleware.py."""
+    any name. A name that somebody else controls could be made to point here, see backend/web/middleware.py."""
 
     @property
     def paths(self) -> StorePaths:

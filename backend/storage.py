@@ -1,6 +1,6 @@
-"""What visitors leave here, kept in SQL under a hash of its content, and how much of it is kept.
+"""Content-addressed stores in SQL for what visitors save, with a limit on each.
 
-What grows without end fills the disk in the end: every kind has a limit.
+Every store has a limit, so that it cannot fill the disk.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ HEXADECIMAL = frozenset("0123456789abcdef")
 
 
 def content_id(content: bytes, length: int) -> str:
-    """The id of a content, `length` hexadecimal digits of its SHA-256: the same content always has the same."""
+    """The id of some content, `length` hexadecimal digits of its SHA-256: the same content always has the same."""
     return hashlib.sha256(content).hexdigest()[:length]
 
 
@@ -28,12 +28,12 @@ class ContentStore(Generic[R]):
     """A table whose rows are named by what they hold: they never change, and their addresses stay good."""
 
     def __init__(self, engine: Engine, table: type[R], id_length: int, limit: int, kind: str, setting: str) -> None:
-        """limit: rows that are kept at all. kind: what the rows are, in the plural. setting: what sets the limit."""
+        """limit: of rows. kind: a name of the rows, in the plural. setting: the variable that sets `limit`."""
         self._engine, self._table, self._id_length = engine, table, id_length
         self._limit, self._kind, self._setting = limit, kind, setting
 
     def get(self, name: str) -> R | None:
-        """The row with this id, or None. What no id can be is not looked up: not every database takes every text."""
+        """The row with this id, or None. Invalid ids are not looked up: not every database accepts every text."""
         if len(name) != self._id_length or not HEXADECIMAL.issuperset(name):
             return None
         with Session(self._engine) as session:
@@ -47,15 +47,15 @@ class ContentStore(Generic[R]):
                     require_room(session, self._table, self._limit, self._kind, self._setting)
                     session.add(make())
         except IntegrityError:
-            pass  # somebody stored the same at the same moment
+            pass  # the same was stored at the same moment
 
 
 def require_room(session: Session, table: type[Base], limit: int, kind: str, setting: str) -> None:
     """Raise StoreFullError unless a table has fewer than `limit` rows.
 
-    kind: what the rows are, in the plural. setting: the variable that sets `limit`.
+    kind: a name of the rows, in the plural. setting: the variable that sets `limit`.
     """
     if (session.scalar(select(func.count()).select_from(table)) or 0) >= limit:
         raise StoreFullError(
-            f"This server keeps {limit:,} {kind}, and all places are taken: whoever runs it can set {setting} higher."
+            f"This server keeps at most {limit:,} {kind}, and the limit is reached: its operator can raise {setting}."
         )

@@ -6,6 +6,6 @@ What one stage alone writes has the version of that stage, so that the others ne
 
 CONTRACT_VERSION = 3
 """Of the published tables: raised whenever they change so that the server cannot read older ones as they are. The
-stages that write what changed, and `publish`, then run again; the rest of a run stands."""
+stages that write what changed, and `publish`, then run again; the rest of a run stays."""
 
 __version__ = "0.1.0"

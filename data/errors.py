@@ -1,4 +1,4 @@
-"""Errors that a person can mend. Every message says what is wrong and what to do about it.
+"""Errors that a person can fix. Every message says what is wrong and what to do about it.
 
     MonosemaError
     ├── ConfigError        an unknown recipe or field, a value out of range

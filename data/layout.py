@@ -1,4 +1,4 @@
-"""Where everything lies below the store. Every path of the project is spelled here, once.
+"""Layout of the store. Every path of the project is spelled here, once.
 
 store/
     monosema.sqlite                    what is published (see data/sql/records.py)
@@ -36,20 +36,20 @@ class RunPaths:
         return self.root / name
 
     def partial(self, name: str) -> Path:
-        """Where stage `name` works until it is finished; kept when it is killed, so that it can go on."""
+        """The folder in which stage `name` works until it is finished; kept when it is killed, so that it can go on."""
         return self.root / f".{name}.partial"
 
     def replaced(self, name: str) -> Path:
-        """Where the earlier artifact stands for the instant in which a new one takes its place."""
+        """The folder of the earlier artifact for the instant in which a new one takes its place."""
         return self.root / f".{name}.replaced"
 
     @property
     def receipt(self) -> Path:
-        """What the last complete run left, by which the next sees in an instant that there is nothing to do."""
+        """The file that the last complete run left, by which the next sees at once that there is nothing to do."""
         return self.root / ".complete.json"
 
     def published(self, key: str) -> Path:
-        """What the server reads of this run, one folder for each published state."""
+        """The part of this run that the server reads, one folder for each published state."""
         return self.store.published / self.run / key
 
 

@@ -29,7 +29,7 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What made an artifact, and what is in it."""
+    """Origin and contents of an artifact."""
 
     stage: str
     key: str
@@ -40,7 +40,7 @@ class Manifest:
     """Stage name to key of each artifact that was read."""
     seed: int
     counts: dict[str, Any]
-    """What the stage has to say of its result: numbers of documents, tokens, rows and so on."""
+    """Counts that the stage reports of its result: numbers of documents, tokens, rows and so on."""
     files: dict[str, FileRecord]
     """Every file of the artifact by its path inside the folder."""
     code_version: str

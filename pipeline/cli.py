@@ -44,7 +44,7 @@ PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen 
 
 
 def main() -> None:
-    """Run the command line. What a person can mend is one message on stderr, and exit status 1."""
+    """Run the command line. An error that a person can fix is one message on stderr, and exit status 1."""
     try:
         app()
     except (MonosemaError, ModelError) as error:
@@ -71,7 +71,7 @@ def run_command(
     set_: SetOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Take a recipe through all stages; what stands already is not done again."""
+    """Take a recipe through all stages; those that are up to date are not run again."""
     if until not in STAGES:
         raise ConfigError(f"there is no stage '{until}': use one of {', '.join(STAGES)}")
     loaded, paths = _open(recipe, set_, store)
@@ -100,7 +100,7 @@ def serve(host: HostOption = "127.0.0.1", port: PortOption = 8000, store: StoreO
 
     listener = serving.take_port(host, port)
     serving.require_published(_store(store))
-    serving.serve(_store(store), listener)
+    serving.serve_store(_store(store), listener)
 
 
 @app.command()
@@ -124,7 +124,7 @@ def demo(
     if listener is None:
         log("`make demo`, or `monosema serve`, serves it")
     else:
-        serving.serve(paths.store, listener)
+        serving.serve_store(paths.store, listener)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""How a long step tells a person where it is: a bar on a terminal, a plain line now and then anywhere else.
+"""Progress of a long step: a bar on a terminal, a plain line now and then anywhere else.
 
 All of it goes to stderr, so that stdout holds results alone.
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SECONDS_BETWEEN_LINES = 10.0
-"""Where there is no terminal, one line in this time."""
+"""Time between two lines where there is no terminal."""
 SPEED_SECONDS = 120.0
 """The rate, and with it the time left, is that of so many seconds past."""
 
@@ -34,7 +34,7 @@ def log(message: str) -> None:
 
 
 class Progress:
-    """What a step calls as it goes."""
+    """Progress of one step, which reports to it as it goes."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Progress:
         log(f"{self._task.description}: {stopped}{', '.join([*parts, *format_values(self._values)])}")
 
     def _state(self) -> str:
-        """How much is done, how fast, the time left and the values."""
+        """Share done, speed, time left and the values."""
         task = self._task
         of, share = (f" of {format_number(task.total)}", f" ({task.percentage:.0f}%)") if task.total else ("", "")
         parts = [f"{format_number(task.completed)}{of} {self._unit}{share}"]

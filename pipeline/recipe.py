@@ -29,7 +29,7 @@ class Section(BaseModel):
 
 
 class CorpusConfig(Section):
-    """Where documents come from."""
+    """Source of the documents."""
 
     source: Literal["sample", "text", "jsonl", "parquet", "huggingface"]
     path: Path | None = None
@@ -78,7 +78,7 @@ class ModelConfig(Section):
 
 
 class TokenizeConfig(Section):
-    """How documents become sequences."""
+    """Tokenization: how documents become sequences."""
 
     context_length: Annotated[int, Field(ge=8)] = 2048
     """Longest sequence that the model reads, BOS included. Longer documents are split."""
@@ -89,7 +89,7 @@ class TokenizeConfig(Section):
 
 
 class HarvestConfig(Section):
-    """How activations are captured and stored."""
+    """Harvest: how activations are captured and stored."""
 
     keep_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the tokens, chosen at random, whose activations are stored. Tokens are kept of all."""
@@ -124,7 +124,7 @@ class SAEConfig(Section):
 
 
 class TrainConfig(Section):
-    """How the autoencoders are trained, all from one reading of the shards."""
+    """Training of the autoencoders, all from one reading of the shards."""
 
     saes: Annotated[tuple[SAEConfig, ...], Field(min_length=1)]
     batch_size: Positive = 4096
@@ -144,7 +144,7 @@ class EvaluateConfig(Section):
 
 
 class ExamplesConfig(Section):
-    """Which examples every feature keeps."""
+    """Examples that every feature keeps."""
 
     top: Positive = 20
     bottom: Positive = 20
@@ -162,14 +162,14 @@ class ExamplesConfig(Section):
 
 
 class ExplainConfig(Section):
-    """What a feature says."""
+    """Labels of features."""
 
     promoted: Positive = 10
     """Most promoted and most suppressed tokens kept."""
 
 
 class RespondConfig(Section):
-    """Which features are held while the model writes, to find some that turn the text to their word."""
+    """Search for features that turn the text to their word when they are held while the model writes."""
 
     candidates: Annotated[int, Field(ge=0)] = 256
     """Features that are probed after each opening; 0 measures nothing."""
@@ -180,7 +180,7 @@ class RespondConfig(Section):
         "She is the",
         "This is the",
     )
-    """What the model continues."""
+    """Openings that the model continues."""
     strengths: Annotated[tuple[Strength, ...], Field(min_length=1)] = (1.5, 3.0)
     """Times a feature's highest activation on the corpus, at most 10."""
     new_tokens: Annotated[int, Field(ge=2)] = 24

@@ -1,7 +1,7 @@
 """A whole run: its stages in order, and how a run with nothing left to do sees that in an instant.
 
 Stage modules import torch and take seconds to load. So a complete run leaves a receipt (the recipe, the code, the keys
-of all artifacts), and the next run of the same recipe by the same code only checks that everything still stands.
+of all artifacts), and the next run of the same recipe by the same code only checks that all artifacts are still intact.
 """
 
 import hashlib
@@ -44,8 +44,8 @@ def run_stage(name: str, recipe: "Recipe", paths: RunPaths) -> Manifest:
 
 
 def is_complete(recipe: "Recipe", paths: RunPaths) -> bool:
-    """Whether this recipe was run to the end by this code, and all of it stands and is published."""
-    from data.published.state import is_visible, stands
+    """Whether this recipe was run to the end by this code, and all of it is intact and published."""
+    from data.published.state import is_intact, is_visible
     from pipeline.stages import fetch
 
     receipt = _read_receipt(paths)
@@ -57,7 +57,7 @@ def is_complete(recipe: "Recipe", paths: RunPaths) -> bool:
         return False
     if not fetch.is_current(recipe, paths, keys["fetch"]):
         return False
-    return stands(paths.published(keys["publish"])) and is_visible(paths, keys["publish"])
+    return is_intact(paths.published(keys["publish"])) and is_visible(paths, keys["publish"])
 
 
 def _write_receipt(recipe: "Recipe", paths: RunPaths, manifests: dict[str, Manifest]) -> None:

@@ -1,8 +1,8 @@
 """The stage mechanism: do nothing twice, go on after a kill, and never leave a half artifact.
 
 A stage is `run(recipe, paths) -> Manifest`. It works in a hidden folder beside the artifact and takes the artifact's
-place by rename when it is done; until then the earlier artifact stands. A second run with the same key is a no-op. A
-run that was killed finds its hidden folder, if that has the same key, and goes on in it.
+place by rename when it is done; until then the earlier artifact stays. A second run with the same key is a no-op. A
+run that was killed finds its hidden folder, if that has the same key, and resumes in it.
 """
 
 import errno
@@ -31,7 +31,7 @@ SECONDS_BETWEEN_SAVES = 5.0
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage has at hand while it works."""
+    """The inputs and the folder that a stage has at hand while it works."""
 
     recipe: Recipe
     paths: RunPaths
@@ -63,7 +63,7 @@ class Stage:
     version: int = 1
     """Raised when the same config and inputs give another content."""
     finish: Callable[[Work], None] = field(default=lambda work: None)
-    """What makes the artifact visible elsewhere; called once it stands."""
+    """Function that makes the artifact visible elsewhere; called once it is in place."""
 
     def key(self, recipe: Recipe, inputs: Mapping[str, Manifest]) -> str:
         """Names everything that decides the content."""
@@ -82,7 +82,7 @@ class Stage:
         """Make the artifact, unless it is there already.
 
         Raises ArtifactError when an input is missing or damaged, StorageError when the disk is full. In either case,
-        and for any other error, the earlier artifact stands as it was.
+        and for any other error, the earlier artifact stays as it was.
         """
         inputs = {name: require_stage(paths, name) for name in self.needs}
         key = self.key(recipe, inputs)
@@ -102,7 +102,7 @@ class Stage:
             free = shutil.disk_usage(paths.store.root).free
             raise StorageError(
                 f"the disk is full ({free / 1e9:.1f} GB free at {paths.store.root}) while stage '{self.name}' wrote: "
-                "free some space and run the same command again; it goes on where it stopped, and earlier artifacts "
+                "free some space and run the same command again; it resumes where it stopped, and earlier artifacts "
                 "are as they were"
             ) from None
 

@@ -1,1 +1,1 @@
-"""Which features caused an output, and what made a feature fire."""
+"""Attribution: the features that caused an output, and the tokens that made a feature fire."""

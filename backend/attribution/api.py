@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from backend.attribution.ranking import MAX_ABLATIONS, SAEAttributions, join
-from backend.engine.requests import MAX_TEXT, Outcome, Prompt, Question, ReadToken
+from backend.engine.limits import MAX_PROMPT_CHARACTERS
+from backend.engine.messages import Outcome, Prompt, Question, ReadToken
 from backend.html.tokens import token_text, token_texts
 from backend.published.lookup import named_saes
 from backend.web.dependencies import EngineDep, LibraryDep
@@ -20,10 +21,10 @@ router = APIRouter(tags=["live"])
 class AttributionBody(BaseModel):
     """A text, and an output of the model on it."""
 
-    text: Annotated[str, Field(max_length=MAX_TEXT)]
+    text: Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
     chat: bool = Field(False, description="Put the text into the model's chat template.")
     target: str = Field(max_length=200, description="The next token to explain: a text that is one token, or #id.")
-    minus: str = Field("", max_length=200, description="A token whose logit is taken off; none by default.")
+    minus: str = Field("", max_length=200, description="A token whose logit is subtracted; none by default.")
     position: int | None = Field(None, ge=0, description="Token after which the target comes; the last by default.")
     saes: list[str] = Field([], max_length=8, description="model/name each, all of one run; the first by default")
     k: int = Field(50, ge=0, le=MAX_ABLATIONS, description="Features of each SAE to ablate: the largest attributions.")
@@ -39,7 +40,7 @@ class TargetToken:
 
 @dataclass(frozen=True)
 class Attributions:
-    """What the features of a text have to do with an output."""
+    """Attribution of an output to the features of a text."""
 
     tokens: list[ReadToken]
     position: int

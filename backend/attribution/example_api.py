@@ -1,18 +1,11 @@
-"""Further readings of one stored example for programs: what made the feature fire, and what it changes."""
+"""The API for further readings of one stored example: what made the feature fire, and what it changes."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi import Path as PathParameter
 
-from backend.attribution.examples import (
-    Causes,
-    Effects,
-    StoredExample,
-    compute_causes,
-    compute_effects,
-    find_example,
-)
+from backend.attribution.readings import Causes, Effects, StoredExample, compute_causes, compute_effects, find_example
 from backend.published.features import Feature
 from backend.web.dependencies import EngineDep, IndexDep, SAEDep, SettingsDep
 from backend.web.live import ask
@@ -24,8 +17,8 @@ router = APIRouter(tags=["live"])
 def named_example(
     sae: SAEDep,
     index: IndexDep,
-    kind: Annotated[ExampleKind, PathParameter(description="Which examples.")],
-    rank: Annotated[int, PathParameter(ge=0, description="Its place among them, from 0.")],
+    kind: Annotated[ExampleKind, PathParameter(description="Kind of examples.")],
+    rank: Annotated[int, PathParameter(ge=0, description="Rank among the examples of its kind, from 0.")],
     settings: SettingsDep,
 ) -> tuple[Feature, StoredExample]:
     """The feature and the example that an address names."""
@@ -37,11 +30,11 @@ NamedExample = Annotated[tuple[Feature, StoredExample], Depends(named_example)]
 
 @router.get("/api/v1/features/{model}/{sae}/{index}/examples/{kind}/{rank}/causes")
 async def read_causes(request: Request, sae: SAEDep, named: NamedExample, engine: EngineDep) -> Causes:
-    """Which tokens made the feature fire: its activation's gradient times each token's embedding."""
+    """The tokens that made the feature fire: its activation's gradient times each token's embedding."""
     return await ask(request, compute_causes, engine, sae, *named)
 
 
 @router.get("/api/v1/features/{model}/{sae}/{index}/examples/{kind}/{rank}/effects")
 async def read_effects(request: Request, sae: SAEDep, named: NamedExample, engine: EngineDep) -> Effects:
-    """Which next tokens the feature changes: log-probabilities with it and without it."""
+    """The next tokens that the feature changes: log-probabilities with it and without it."""
     return await ask(request, compute_effects, engine, sae, *named)

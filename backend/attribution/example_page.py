@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from backend.attribution.examples import STEPS, Causes, Effects, Reading, StoredExample
+from backend.attribution.readings import STEPS, Causes, Effects, ExampleReading, StoredExample
 from backend.html.address import Address
 from backend.html.page import Link, Page
 from backend.published.cards import SAECard
@@ -12,7 +12,7 @@ from backend.published.features import FeatureSummary
 from backend.web.live import Answer
 from data.artifacts.features import ExampleKind
 
-TITLES: dict[Reading, str] = {
+READING_TITLES: dict[ExampleReading, str] = {
     "causes": "Which tokens made it fire",
     "effects": "Which next tokens it changes",
 }
@@ -25,7 +25,7 @@ class ExampleState(Address):
 
     kind: ExampleKind = "top"
     rank: int = Field(0, ge=0)
-    reading: Reading = "causes"
+    reading: ExampleReading = "causes"
 
 
 @dataclass(frozen=True)
@@ -36,32 +36,32 @@ class ExamplePage(Page):
     sae: SAECard
     example: StoredExample
     readings: list[Link]
-    """Of this example."""
+    """Links to the readings of this example."""
     off: str
-    """Why the model cannot be asked; "" when it can."""
+    """The reason why the model is not available; "" when it is."""
     problem: str
-    """Why this could not be worked out; "" when it was."""
+    """The reason why this could not be computed; "" when it was."""
     causes: Causes | None
     effects: Effects | None
     steps: int
-    """Of colour in each direction."""
+    """Steps of the colour scale in each direction."""
 
 
-def example_page(
+def example_page_of(
     feature: FeatureSummary,
     sae: SAECard,
     example: StoredExample,
-    reading: Reading,
+    reading: ExampleReading,
     answer: Answer[Causes | Effects],
 ) -> ExamplePage:
-    """The page with what was found, or why nothing was."""
+    """The page's context."""
     state = ExampleState(kind=example.kind, rank=example.rank)
-    links = {one: f"{feature.href}/example{state.query(reading=one)}" for one in TITLES}
+    links = {one: f"{feature.href}/example{state.query(reading=one)}" for one in READING_TITLES}
     return ExamplePage(
         feature=feature,
         sae=sae,
         example=example,
-        readings=[Link(title, links[one], one == reading) for one, title in TITLES.items()],
+        readings=[Link(title, links[one], one == reading) for one, title in READING_TITLES.items()],
         off=answer.off,
         problem=str(answer.error or ""),
         causes=answer.result if isinstance(answer.result, Causes) else None,

@@ -1,4 +1,4 @@
-"""Attribution as endpoints see it: what is asked, what the engine answers, joined with what is published.
+"""Attribution for endpoints: the engine's results joined with the published features.
 
 Shapes: L tokens of the prompt, U distinct active features of one SAE.
 """
@@ -9,16 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from backend.engine.requests import Attributed
+from backend.engine.messages import Attributed
 from backend.published.catalogue import OpenSAE
 from backend.published.features import FeatureSummary, get_summaries
 
 FEWEST_FOR_CORRELATION = 3
 MAX_ABLATIONS = 500
 """Of one SAE in one request."""
-
-
-# ---- joined with what is published
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,7 @@ class AttributedFeature:
     attribution_rank: int
     """By size."""
     effect: float | None
-    """How much of the target it makes up by ablation; None when it was not ablated."""
+    """The drop of the target when it is ablated; None when it was not ablated."""
     effect_rank: int | None
     """By size, among those ablated."""
 
@@ -50,11 +47,11 @@ class SAEAttributions:
     total: int
     """Active features."""
     ablated: int
-    """Those whose effect was computed: the largest attributions by size."""
+    """Features whose effect was computed: the largest attributions by size."""
     correlation: float | None
     """Pearson's, of attribution and effect over those ablated; None for fewer than three, or a constant."""
     features: list[AttributedFeature]
-    """Those ablated and as many of the most active, by size of attribution."""
+    """Ablated features and as many of the most active, by size of attribution."""
 
 
 def join(sae: OpenSAE, attributed: Attributed, k: int) -> SAEAttributions:
@@ -83,7 +80,7 @@ def join(sae: OpenSAE, attributed: Attributed, k: int) -> SAEAttributions:
 
 
 def correlate(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> float | None:
-    """Pearson's correlation; None where there is none to speak of."""
+    """Pearson's correlation; None for fewer than three values, or constant ones."""
     if len(first) < FEWEST_FOR_CORRELATION or not first.std() or not second.std():
         return None
     return float(np.corrcoef(first.astype(np.float64), second.astype(np.float64))[0, 1])

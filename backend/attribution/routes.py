@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from backend.attribution.example_page import ExampleState, example_page
-from backend.attribution.examples import Causes, Effects, compute_causes, compute_effects, find_example
+from backend.attribution.example_page import ExampleState, example_page_of
+from backend.attribution.readings import Causes, Effects, compute_causes, compute_effects, find_example
 from backend.published.cards import sae_card
 from backend.web.dependencies import EngineDep, IndexDep, SAEDep, SettingsDep
 from backend.web.live import Answer, ask_for_page, respond
@@ -34,5 +34,5 @@ async def show_example(
         request, engine, sae.run, lambda: work(engine, sae, feature, example)
     )
     card = await run_in_threadpool(sae_card, sae)
-    page = example_page(feature, card, example, asked.reading, answer)
+    page = example_page_of(feature, card, example, asked.reading, answer)
     return respond(request, "attribution/example.html", page, answer)

@@ -1,4 +1,4 @@
-"""The part of the prompt page that says which features caused an output."""
+"""The attribution section of the prompt page: which features caused an output."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from starlette.concurrency import run_in_threadpool
 
-from backend.attribution.examples import signed_step
 from backend.attribution.ranking import MAX_ABLATIONS, AttributedFeature, SAEAttributions, join
+from backend.attribution.readings import signed_step
 from backend.engine.engine import Engine
-from backend.engine.requests import LikelyToken, Outcome, Prompt, Question
+from backend.engine.messages import LikelyToken, Outcome, Prompt, Question
 from backend.exceptions import RefusedError
 from backend.html.address import Address
 from backend.html.page import Link
@@ -20,15 +20,15 @@ from backend.published.features import FeatureSummary
 
 By = Literal["attribution", "effect", "activation"]
 SORTS: dict[By, str] = {"attribution": "attribution", "effect": "effect of ablation", "activation": "activation"}
-SHOWN = 25
+ATTRIBUTIONS_SHOWN = 25
 """Features of a table."""
-LIKELY = 8
+LIKELY_SHOWN = 8
 """Next tokens offered as targets."""
 K_CHOICES = (20, 50, 100, 200)
 
 
 class AttributionState(Address):
-    """What the address of a prompt page says of attribution."""
+    """The attribution parameters in the address of a prompt page."""
 
     always = ("target",)
 
@@ -40,7 +40,7 @@ class AttributionState(Address):
     """See Question; empty in a form where none was chosen."""
     by: By = "attribution"
     all: bool = False
-    """List all features that were worked out, not only the first ones."""
+    """List all features with a computed effect, not only the first ones."""
 
     @property
     def question(self) -> Question:
@@ -75,7 +75,7 @@ class AttributionRow:
     attribution: float
     attribution_rank: int
     attribution_step: int
-    """Of colour, see colouring.signed_step."""
+    """Of colour, see examples.signed_step."""
     effect: float | None
     effect_rank: int | None
     effect_step: int
@@ -91,7 +91,7 @@ class AttributionTable:
     ablated: int
     correlation: float | None
     listed: int
-    """Those that can be listed: what was ablated, and the most active."""
+    """Features that can be listed: the ablated ones and the most active."""
     rows: list[AttributionRow]
 
 
@@ -104,7 +104,7 @@ class AttributionSection:
     close_href: str
     state: AttributionState
     hidden: list[tuple[str, str]]
-    """What the form says of the prompt."""
+    """The prompt's parameters, as hidden fields of the form."""
     positions: list[Link]
     """Tokens after which the target may come; `href` is the number, "" the last."""
     ks: list[Link]
@@ -142,7 +142,7 @@ class SectionBuilder:
         found: Sequence[SAEAttributions] = (),
         problem: str = "",
     ) -> AttributionSection:
-        """The section, with what was worked out."""
+        """The section, with the results."""
         state, names = self.state, self._names
         last = len(names) - 1
         positions = [Link(f"{n} {text}", str(n), n == state.position) for n, text in enumerate(names)]
@@ -176,12 +176,12 @@ class SectionBuilder:
 async def explain(
     engine: Engine, saes: Sequence[OpenSAE], prompt: Prompt, builder: SectionBuilder
 ) -> AttributionSection:
-    """The section for a prompt that has been read. What is wrong with the target is said in it."""
+    """The section for a prompt that has been read. An invalid target becomes its `problem`."""
     state, run = builder.state, saes[0].run
     if state.target is None:
         return builder.section()
     try:
-        likely = await engine.likely(run, prompt, state.place, LIKELY)
+        likely = await engine.likely(run, prompt, state.place, LIKELY_SHOWN)
     except RefusedError as error:
         return builder.section(problem=str(error))
     if not state.target:
@@ -190,7 +190,9 @@ async def explain(
         outcome = await engine.explain(saes, prompt, state.question)
     except RefusedError as error:
         return builder.section(likely, problem=str(error))
-    found = await run_in_threadpool(lambda: [join(sae, outcome.attributed[sae.name], SHOWN) for sae in saes])
+    found = await run_in_threadpool(
+        lambda: [join(sae, outcome.attributed[sae.name], ATTRIBUTIONS_SHOWN) for sae in saes]
+    )
     return builder.section(likely, outcome, found)
 
 
@@ -202,7 +204,7 @@ def _table(found: SAEAttributions, state: AttributionState, names: Sequence[str]
     }
     chosen: list[AttributedFeature] = sorted(found.features, key=keys[state.by])
     listed = len(chosen)
-    chosen = chosen if state.all else chosen[:SHOWN]
+    chosen = chosen if state.all else chosen[:ATTRIBUTIONS_SHOWN]
     scale = max((abs(one.attribution) for one in chosen), default=0.0)
     effect_scale = max((abs(one.effect or 0.0) for one in chosen), default=0.0)
     rows = [

@@ -1,14 +1,15 @@
-"""The live part of the server, as its endpoints see it. All work with models happens on one worker thread, never on the
+"""The interface of the live model for endpoints. All work with models happens on one worker thread, never on the
 event loop.
 
-    engine.py        what may be asked, from the event loop
-    requests.py      what is asked and what comes back, as plain values
-    worker.py        the thread, and the queue before it
+    engine.py        the interface, for the event loop
+    messages.py      requests and results, as plain values
+    limits.py        the limits of a request
+    worker.py        the thread and its queue
     models.py        the model and the SAEs in memory
     reading.py       reading a prompt
-    steering.py      writing with features held
-    writing.py       writing by itself
-    attribution.py   which features caused an output, and which tokens a feature
+    steer_jobs.py    generating text with features held
+    writing.py       generating text without steering
+    attributor.py    attributing outputs to features, and features to tokens
 
 Only this room imports `pipeline.models` and torch, and only inside functions that run on the worker's thread.
 """
@@ -20,10 +21,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
 
-from backend.engine.attribution import Attributor
-from backend.engine.models import Models
-from backend.engine.reading import Reader
-from backend.engine.requests import (
+from backend.engine.attributor import Attributor
+from backend.engine.messages import (
     Changed,
     Draw,
     Finished,
@@ -31,14 +30,16 @@ from backend.engine.requests import (
     LikelyToken,
     Outcome,
     Prompt,
+    PromptReading,
     Question,
-    Reading,
     Started,
     SteerEvent,
     SteerRequest,
     Written,
 )
-from backend.engine.steering import SteerJob, Writer
+from backend.engine.models import Models
+from backend.engine.reading import Reader
+from backend.engine.steer_jobs import SteerJob, Writer
 from backend.engine.worker import Call, Stepwise, Worker
 from backend.engine.writing import write
 from backend.exceptions import EngineOffError, TooSlowError
@@ -50,12 +51,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class EngineStatus:
-    """The engine as it stands."""
+    """The state of the engine."""
 
     model: str | None
     """Name of the language model in memory."""
     saes: dict[str, int]
-    """Bytes of the SAEs in memory by name; the one used longest ago is first, and goes first."""
+    """Bytes of the SAEs in memory by name; the least recently used is first, and is evicted first."""
     sae_bytes: int
     sae_limit: int
     """Bytes that SAEs may take together."""
@@ -74,11 +75,11 @@ class Engine:
         self.worker = Worker(settings.live_queue, self.models.room_for)
         self.reader = Reader(settings, self.models)
         self._attributor = Attributor(self.models, self.reader)
-        self._most_rows = settings.live_rows
+        self._max_rows = settings.live_rows
         self._writer = Writer(self.models, self.worker, settings.live_rows)
 
     def why_off(self, run: OpenRun) -> str:
-        """Why prompts and steering are off for a run, and how to turn them on; "" when they are on."""
+        """The reason why prompts and steering are off for a run, and how to turn them on; "" when they are on."""
         return self.models.why_off(run)
 
     def is_loaded(self, run: OpenRun) -> bool:
@@ -86,16 +87,16 @@ class Engine:
         return self.models.holds(run)
 
     def prepare(self, run: OpenRun) -> None:
-        """Load the model of a run in the background, for a page that will ask soon.
+        """Load the model of a run in the background, for a page that will need it soon.
 
-        Does nothing when all is busy, nor when it could not be loaded before: only who asks for an answer tries again.
+        Does nothing when the worker is busy, nor after a failed attempt: only a request for an answer tries again.
         """
         idle = not self.models.holds_a_model and self.worker.waiting == 0
         if idle and not self.why_off(run) and not self.models.failed(run):
             self.worker.submit(Call(lambda: self.models.load(run), self.models.needs(run)))
 
     def status(self) -> EngineStatus:
-        """What is in memory, and how many wait. From any thread."""
+        """The models in memory and the length of the queue. From any thread."""
         sizes = self.models.sae_sizes()
         return EngineStatus(
             model=self.models.model_name,
@@ -122,12 +123,13 @@ class Engine:
         try:
             return await _within(longest, call.future)
         finally:
-            call.cancel()  # if it still waits, nobody waits for it any more
+            call.cancel()  # drops it from the queue if it has not started
 
     async def steps(self, run: OpenRun, function: Callable[[], Iterator[T | None]], saes: Sequence[OpenSAE] = ()) -> T:
         """The result of a longer function, which yields None after each step and at last its result.
 
-        Whoever stops waiting cancels it. Raises as `call` does, and RefusedError when the SAEs find no room together.
+        It is cancelled when the caller stops waiting. Raises as `call` does, and RefusedError when the SAEs do not fit
+        into memory together.
         """
         self._require(run)
         self.models.check_room(saes)
@@ -147,8 +149,8 @@ class Engine:
         """
         return await self.call(run, lambda: self.reader.tokenize(run, prompt, room))
 
-    async def activations(self, saes: Sequence[OpenSAE], prompt: Prompt) -> Reading:
-        """What a prompt activates in some SAEs of one run. Raises as `tokenize` does."""
+    async def activations(self, saes: Sequence[OpenSAE], prompt: Prompt) -> PromptReading:
+        """The features that a prompt activates in some SAEs of one run. Raises as `tokenize` does."""
         return await self.call(saes[0].run, lambda: self.reader.read(saes, prompt), saes)
 
     async def likely(self, run: OpenRun, prompt: Prompt, position: int | None, limit: int) -> list[LikelyToken]:
@@ -156,29 +158,29 @@ class Engine:
         return await self.call(run, lambda: self._attributor.likely(run, prompt, position, limit))
 
     async def explain(self, saes: Sequence[OpenSAE], prompt: Prompt, question: Question) -> Outcome:
-        """What each active feature of some SAEs of one run has to do with a target. Raises as `steps` does."""
+        """The attribution of a target to each active feature of some SAEs of one run. Raises as `steps` does."""
         return await self.steps(saes[0].run, lambda: self._attributor.explain(saes, prompt, question), saes)
 
     async def fired(self, sae: OpenSAE, index: int, tokens: Sequence[int]) -> Fired:
-        """Which tokens made a feature fire on the last of them; `tokens` without the opening one."""
+        """The tokens that made a feature fire on the last of them; `tokens` without BOS."""
         return await self.steps(sae.run, lambda: self._attributor.fired(sae, index, tokens), [sae])
 
     async def changed(self, sae: OpenSAE, index: int, tokens: Sequence[int], place: int) -> Changed:
-        """What a feature does to every next token, and which it raises and lowers after the one at `place`."""
+        """The effect of a feature on every next token, and the tokens it raises and lowers after the one at `place`."""
         return await self.steps(sae.run, lambda: self._attributor.changed(sae, index, tokens, place), [sae])
 
     async def can_chat(self, run: OpenRun) -> bool:
-        """Whether the model of a run has a chat template. Raises EngineOffError, Busy."""
+        """Whether the model of a run has a chat template. Raises as `call` does."""
         return await self.call(run, lambda: self.models.load(run).tokenizer.has_chat_template)
 
     async def write(self, run: OpenRun, asked: Sequence[tuple[Prompt, Draw]]) -> list[str]:
-        """What the model writes after each prompt by itself, all in one batch. Raises as `tokenize` does."""
-        return await self.steps(run, lambda: write(self.reader, run, asked, self._most_rows))
+        """The model's unsteered continuation of each prompt, all in one batch. Raises as `tokenize` does."""
+        return await self.steps(run, lambda: write(self.reader, run, asked, self._max_rows))
 
     async def steer(self, request: SteerRequest) -> AsyncGenerator[SteerEvent]:
-        """Write the rows of a request. Whoever stops listening cancels it.
+        """Write the rows of a request. It is cancelled when the caller stops iterating.
 
-        Raises before the first event: EngineOffError, BusyError, RefusedError when its SAEs find no room together;
+        Raises before the first event: EngineOffError, BusyError, RefusedError when its SAEs do not fit into memory;
         later RefusedError when this model cannot be steered so, TooSlowError when a time limit is reached.
         """
         self._require(request.run)
@@ -209,7 +211,7 @@ async def _within(seconds: float, future: Future[T]) -> T:
         async with asyncio.timeout(seconds) as limit:
             return await asyncio.wrap_future(future)
     except TimeoutError:
-        if not limit.expired():  # what was waited for has raised it
+        if not limit.expired():  # raised by the job itself
             raise
         raise TooSlowError(f"The model did not answer within {seconds:g} seconds: try again later.") from None
 
@@ -229,7 +231,7 @@ class _Clock:
                 event = await events.get()
         except TimeoutError:
             raise TooSlowError(
-                f"This request {self._what} for {self._longest:g} seconds, the longest that is allowed here: "
+                f"This request {self._what} for {self._longest:g} seconds, the longest time allowed: "
                 "try again later, or ask for less."
             ) from None
         if isinstance(event, Started):

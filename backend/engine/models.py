@@ -1,6 +1,6 @@
 """The language model and the SAEs in memory: one model, and SAEs within a limit, loaded when first asked for.
 
-Nothing of torch is imported before the first request that needs it, so that a server without the `live` extra, or
+torch is not imported before the first request that needs it, so that a server without the `live` extra, or
 without the model's folder, starts and shows everything else; `Models.why_off` says what is missing.
 """
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 ModelKey = tuple[Path, int, str]
 """Folder, layer and dtype of a model in memory."""
-NEEDED = ("torch", "transformers", "safetensors")
+REQUIRED_PACKAGES = ("torch", "transformers", "safetensors")
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a job needs in memory."""
+    """The model and the SAEs that a job needs in memory."""
 
     model: ModelKey
     saes: frozenset[tuple[Path, int]]
@@ -50,19 +50,19 @@ class Loaded:
     pieces: list[bytes]
     """The bytes of every token by id."""
     no_decoder: str
-    """Why this model cannot be written with; "" when it can."""
+    """The reason why this model cannot generate text; "" when it can."""
     _decoder: "Decoder | None"
 
     @property
     def decoder(self) -> "Decoder":
-        """What writes with the model. Raises RefusedError when it cannot be written with."""
+        """The model's decoder. Raises RefusedError when the model cannot generate text."""
         if self._decoder is None:
             raise RefusedError(self.no_decoder)
         return self._decoder
 
 
 class Models:
-    """One model and some SAEs. Whatever loads is for the worker's thread alone."""
+    """One model and some SAEs. Methods that load are for the worker's thread only."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -73,16 +73,16 @@ class Models:
         self._limit = int(settings.live_sae_gb * 1e9)
 
     def folder(self, run: OpenRun) -> Path:
-        """Of the run's model; an absolute source stays as it is."""
+        """The folder of the run's model; an absolute source stays as it is."""
         return self._settings.paths.root / run.record.model_source
 
     def why_off(self, run: OpenRun) -> str:
-        """Why prompts and steering are off for a run, and how to turn them on; "" when they are on."""
+        """The reason why prompts and steering are off for a run, and how to turn them on; "" when they are on."""
         if not self._settings.live:
-            return "The server was started without its live part (MONOSEMA_LIVE=0)."
-        missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+            return "The live model is turned off on this server (MONOSEMA_LIVE=0)."
+        missing = [name for name in REQUIRED_PACKAGES if importlib.util.find_spec(name) is None]
         if missing:
-            return f"{', '.join(missing)} is not installed here: `pip install 'monosema[live]'` turns the live part on."
+            return f"{', '.join(missing)} is not installed here: `pip install 'monosema[live]'` installs it."
         folder = self.folder(run)
         if not (folder / "config.json").is_file():
             return f"The model of this run ({run.record.model_source}) is not on this machine: expected in {folder}."
@@ -90,12 +90,12 @@ class Models:
 
     @property
     def holds_a_model(self) -> bool:
-        """Whether one is in memory."""
+        """Whether a model is in memory."""
         return self._loaded is not None
 
     @property
     def model_name(self) -> str | None:
-        """Of the one in memory."""
+        """Name of the model in memory."""
         loaded = self._loaded
         return None if loaded is None else loaded.name
 
@@ -105,21 +105,21 @@ class Models:
         return loaded is not None and loaded.key == self.key(run)
 
     def key(self, run: OpenRun) -> ModelKey:
-        """What the model of a run is loaded as."""
+        """The key under which the model of a run is loaded."""
         return self.folder(run), run.record.layer, run.record.recipe["model"]["dtype"]
 
     def needs(self, run: OpenRun, saes: Iterable[OpenSAE] = ()) -> Needs:
-        """What work with the model of a run and some of its SAEs needs."""
+        """The memory needs of work with the model of a run and some of its SAEs."""
         return Needs(self.key(run), frozenset((sae.folder, _size(sae)) for sae in saes))
 
     def room_for(self, needs: Sequence[Hashable]) -> bool:
-        """Whether what several jobs need (Needs each) finds room together: one model, and SAEs within the limit."""
+        """Whether several jobs (Needs each) fit into memory together: one model, and SAEs within the limit."""
         known = [one for one in needs if isinstance(one, Needs)]
         saes = frozenset[tuple[Path, int]]().union(*(one.saes for one in known))
         return len({one.model for one in known}) == 1 and sum(size for _, size in saes) <= self._limit
 
     def check_room(self, saes: Sequence[OpenSAE]) -> None:
-        """Raise RefusedError when several SAEs that are used at the same time find no room together."""
+        """Raise RefusedError when several SAEs that are used at the same time do not fit into memory together."""
         sizes = [_size(sae) for sae in saes]
         if len(saes) > 1 and sum(sizes) > self._limit:
             raise RefusedError(
@@ -128,11 +128,11 @@ class Models:
             )
 
     def failed(self, run: OpenRun) -> bool:
-        """Whether the last model that was to be loaded is that of this run, and could not be. From any thread."""
+        """Whether the last attempt to load a model was for this run, and failed. From any thread."""
         return self._failed == self.key(run)
 
     def load(self, run: OpenRun) -> Loaded:
-        """The model of a run; the former one goes before it comes. Raises EngineOffError when it cannot be loaded."""
+        """The model of a run; the previous one is dropped first. Raises EngineOffError when it cannot be loaded."""
         key = self.key(run)
         if self._loaded is None or self._loaded.key != key:
             self._loaded, self._failed = None, key
@@ -141,9 +141,9 @@ class Models:
         return self._loaded
 
     def sae(self, sae: OpenSAE) -> "SAE":
-        """An SAE in memory; those used longest ago go when it would not fit beside them. Raises EngineOffError.
+        """An SAE in memory; others are evicted if necessary, the least recently used first. Raises EngineOffError.
 
-        Whoever works with it for more than a moment says so with `hold`.
+        Work that takes several steps must `hold` it.
         """
         from pipeline.models.sae import SAE
 
@@ -162,10 +162,10 @@ class Models:
         try:
             yield
         finally:
-            self._held -= Counter(folders)  # forgets those at 0
+            self._held -= Counter(folders)  # drops the counts of 0
 
     def _make_room(self, sae: OpenSAE) -> None:
-        """Drop what nobody holds, used longest ago first, until there is room for an SAE. Raises EngineOffError."""
+        """Evict SAEs that are not held, the least recently used first, until an SAE fits. Raises EngineOffError."""
         needed = _size(sae)
         if needed > self._limit:
             raise EngineOffError(
@@ -174,7 +174,7 @@ class Models:
             )
         loose = [folder for folder in self._saes if folder not in self._held]
         while needed + sum(map(_bytes, self._saes.values())) > self._limit:
-            assert loose, "work was let in beside SAEs that leave no room for it"
+            assert loose, "a job was admitted beside SAEs that leave no room for it"
             del self._saes[loose.pop(0)]
 
     def sae_sizes(self) -> dict[str, int]:
@@ -188,7 +188,7 @@ def sink_norm(run: OpenRun) -> float:
 
 
 def models_errors(function: Callable[[], T], kind: type[MonosemaError]) -> T:
-    """Call into pipeline.models; its errors pass on as errors of a kind that the server knows."""
+    """Call into pipeline.models, and convert its errors to the server's errors of `kind`."""
     from pipeline.models.errors import ModelError
 
     try:

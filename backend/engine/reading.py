@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
+from backend.engine.messages import Active, Prompt, PromptReading
 from backend.engine.models import Loaded, ModelKey, Models, models_errors, sink_norm
-from backend.engine.requests import Active, Prompt, Reading
 from backend.exceptions import RefusedError
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.settings import Settings
@@ -19,7 +19,7 @@ from backend.settings import Settings
 if TYPE_CHECKING:
     from torch import Tensor
 
-REMEMBERED = 16
+READINGS_CACHED = 16
 """Prompts whose activations are kept, so that looking at another token of one costs nothing."""
 
 
@@ -40,13 +40,13 @@ class Reader:
 
     def __init__(self, settings: Settings, models: Models) -> None:
         self._settings, self.models = settings, models
-        self._readings: LRUCache[tuple[ModelKey, Prompt, tuple[Path, ...]], Reading] = LRUCache(REMEMBERED)
+        self._readings: LRUCache[tuple[ModelKey, Prompt, tuple[Path, ...]], PromptReading] = LRUCache(READINGS_CACHED)
 
     def tokenize(self, run: OpenRun, prompt: Prompt, room: int) -> list[int]:
         """The model's exact tokens, one BOS first, see `Engine.tokenize`."""
         return self.own_tokens(self.models.load(run), prompt, room)[0]
 
-    def read(self, saes: Sequence[OpenSAE], prompt: Prompt) -> Reading:
+    def read(self, saes: Sequence[OpenSAE], prompt: Prompt) -> PromptReading:
         """What a prompt activates in some SAEs of one run."""
         loaded = self.models.load(saes[0].run)
         key = (loaded.key, prompt, tuple(sae.folder for sae in saes))
@@ -69,7 +69,7 @@ class Reader:
             raise RefusedError(f"The prompt has {len(tokens):,} tokens, at most {limit:,} fit here: shorten it.")
         return tokens, own
 
-    def _compute(self, loaded: Loaded, saes: Sequence[OpenSAE], prompt: Prompt) -> Reading:
+    def _compute(self, loaded: Loaded, saes: Sequence[OpenSAE], prompt: Prompt) -> PromptReading:
         read = stream(loaded, saes[0].run, *self.own_tokens(loaded, prompt))
         kept_K = (~read.left_out_L).nonzero()[:, 0]
         active = {}
@@ -77,7 +77,9 @@ class Reader:
             found = self.models.sae(sae).encode_sparse(read.x_LD[kept_K])
             columns = (kept_K[found.token_K], found.feature_K, found.value_K)
             active[sae.name] = Active(*(column.cpu().numpy() for column in columns))
-        return Reading(read.tokens, [loaded.pieces[token] for token in read.tokens], read.left_out_L.tolist(), active)
+        return PromptReading(
+            read.tokens, [loaded.pieces[token] for token in read.tokens], read.left_out_L.tolist(), active
+        )
 
 
 def stream(loaded: Loaded, run: OpenRun, tokens: list[int], own: range | None = None) -> Stream:

@@ -18,13 +18,13 @@ T = TypeVar("T")
 J = TypeVar("J", bound="Job")
 
 STOP_SECONDS = 10.0
-"""The longest that the end of the server waits for a step of the model."""
+"""Longest time that a shutdown waits for a step of the model."""
 
 logger = logging.getLogger("monosema")
 
 
 def all_equal(needs: Sequence[Hashable]) -> bool:
-    """The plainest rule of what finds room in memory together."""
+    """The simplest rule for which jobs fit into memory together: those with equal needs."""
     return len(set(needs)) <= 1
 
 
@@ -41,27 +41,27 @@ class Job(ABC):
         return self._cancelled.is_set()
 
     def cancel(self) -> None:
-        """Nobody waits for it any more. May be called from any thread, also while it runs."""
+        """Stop it, because nobody waits for it any more. May be called from any thread, also while it runs."""
         self._cancelled.set()
 
     @abstractmethod
     def run(self) -> None:
-        """Do it, on the worker's thread. Whatever it raises goes to `failed`."""
+        """Do the work, on the worker's thread. Its exceptions go to `failed`."""
 
     @abstractmethod
     def failed(self, error: Exception) -> None:
-        """It cannot be done."""
+        """Report an error to the caller."""
 
     interrupts = False
-    """Whether it need not wait for the end of a long job that gives way."""
+    """Whether it may run between two steps of a long job that gives way."""
 
     def moved(self, ahead: int) -> None:
-        """It waits, with this many jobs before it. Not every job has somebody to tell."""
+        """Report the number of jobs ahead of it in the queue. Does nothing by default."""
         return
 
 
 class Call(Job, Generic[T]):
-    """A short function, whose result is waited for."""
+    """A short function, with a future for its result."""
 
     def __init__(self, function: Callable[[], T], needs: Hashable = None) -> None:
         super().__init__(needs)
@@ -73,11 +73,11 @@ class Call(Job, Generic[T]):
             self.future.set_result(self._function())
 
     def failed(self, error: Exception) -> None:
-        tell_failure(self.future, error)
+        set_failure(self.future, error)
 
 
-def tell_failure(future: Future[T], error: Exception) -> None:
-    """Give an error to whoever waits; who has gone away, at this very moment too, hears nothing."""
+def set_failure(future: Future[T], error: Exception) -> None:
+    """Set an error on a future, unless it is done or cancelled, even at this very moment."""
     with suppress(InvalidStateError):
         future.set_exception(error)
 
@@ -92,7 +92,7 @@ class Worker:
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        # The job that runs, what it took out of the queue to do with its own work, and what interrupts it, if anything.
+        # The running job, the jobs that it took out of the queue, and the job that interrupts it, if any.
         self._running: list[Job] = []
         self._interrupted = False
         self._stopped = False
@@ -104,7 +104,7 @@ class Worker:
                 raise StoppedError("the server is shutting down: try again in a moment")
             self._drop_cancelled()
             if len(self._waiting) >= self._capacity:
-                raise BusyError(f"{self._capacity} requests wait already, as many as may: try again in a few seconds")
+                raise BusyError(f"the queue is full ({self._capacity} requests): try again in a few seconds")
             job.moved(len(self._waiting) + bool(self._running))
             self._waiting.append(job)
             if self._thread is None:
@@ -133,7 +133,7 @@ class Worker:
 
         with self._changed:
             self._drop_cancelled()
-            taken = self._pick(kind, joins, self._turns(kind) if in_turn else None)
+            taken = self._pick(kind, joins, self._num_in_turn(kind) if in_turn else None)
             self._running += taken
         return taken
 
@@ -150,7 +150,7 @@ class Worker:
                 _run(job)
 
     def leave(self, job: Job) -> None:
-        """A job that runs with others has ended before them."""
+        """Remove a job that ended before the others that it ran with."""
         with self._changed:
             if job in self._running:
                 self._running.remove(job)
@@ -166,7 +166,7 @@ class Worker:
                 return
             self._waiting.remove(job)
             self._running, self._interrupted = [*outer, job], True
-            self._tell_places()
+            self._report_places()
         _run(job)
         with self._changed:
             self._running, self._interrupted = outer, False
@@ -197,10 +197,10 @@ class Worker:
                 return None
             job = self._waiting.popleft()
             self._running = [job]
-            self._tell_places()
+            self._report_places()
             return job
 
-    def _tell_places(self) -> None:
+    def _report_places(self) -> None:
         for ahead, other in enumerate(self._waiting, start=1):
             other.moved(ahead)
 
@@ -208,8 +208,8 @@ class Worker:
         """Of the jobs that run."""
         return [job.needs for job in self._running]
 
-    def _turns(self, kind: type[Job]) -> int:
-        """How many jobs at the head of the queue are of a kind and find room beside what runs."""
+    def _num_in_turn(self, kind: type[Job]) -> int:
+        """The number of jobs at the head of the queue that are of a kind and fit beside the running ones."""
         if self._interrupted:
             return 0
         running = self._needs()
@@ -226,7 +226,7 @@ class Worker:
         picked = [job for job in islice(self._waiting, reach) if isinstance(job, kind) and fits(job)]
         self._waiting = deque(job for job in self._waiting if job not in picked)
         if picked:
-            self._tell_places()
+            self._report_places()
         return picked
 
     def _drop_cancelled(self) -> None:
@@ -238,14 +238,14 @@ def _run(job: Job) -> None:
         return
     try:
         job.run()
-    except Exception as error:  # whatever it is belongs to who asked; the worker lives on
+    except Exception as error:  # reported to the caller; the worker goes on
         if not isinstance(error, ServeError):
             logger.debug("a job failed", exc_info=error)
         job.failed(error)
 
 
 TURN_SECONDS = 1.0
-"""The shortest time that a longer function works before it gives way to whoever waits to have text written."""
+"""The shortest time that a longer function works before it gives way to requests for text."""
 
 
 class Stepwise(Job, Generic[T]):
@@ -264,7 +264,7 @@ class Stepwise(Job, Generic[T]):
         turn, began = TURN_SECONDS, time.monotonic()
         for result in self._function():
             if self.cancelled:
-                self.failed(StoppedError("the work was ended before it was done: ask again"))
+                self.failed(StoppedError("the work was stopped before it was finished: try again"))
                 return
             if result is not None:
                 self.future.set_result(result)
@@ -276,4 +276,4 @@ class Stepwise(Job, Generic[T]):
                 turn = max(TURN_SECONDS, began - now)
 
     def failed(self, error: Exception) -> None:
-        tell_failure(self.future, error)
+        set_failure(self.future, error)

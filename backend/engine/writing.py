@@ -1,24 +1,24 @@
-"""What the worker does to write plain texts by the model itself, with nothing steered, step by step."""
+"""The worker's generation of unsteered text, step by step."""
 
 from collections.abc import Iterator, Sequence
 
+from backend.engine.messages import Draw, Prompt
 from backend.engine.models import sink_norm
 from backend.engine.reading import Reader
-from backend.engine.requests import Draw, Prompt
 from backend.exceptions import RefusedError
 from backend.published.catalogue import OpenRun
 
 
 def write(
-    reader: Reader, run: OpenRun, asked: Sequence[tuple[Prompt, Draw]], most_rows: int
+    reader: Reader, run: OpenRun, asked: Sequence[tuple[Prompt, Draw]], max_rows: int
 ) -> Iterator[list[str] | None]:
-    """Continue each prompt with a draw of its own, `most_rows` at a time; for `Engine.steps`."""
+    """Continue each prompt with sampling parameters of its own, `max_rows` at a time; for `Engine.steps`."""
     from pipeline.models.errors import ModelError
 
     texts: list[str] = []
     try:
-        for start in range(0, len(asked), most_rows):
-            batch = asked[start : start + most_rows]
+        for start in range(0, len(asked), max_rows):
+            batch = asked[start : start + max_rows]
             written: list[list[bytes]] = [[] for _ in batch]
             for _ in _write_batch(reader, run, batch, written):
                 yield None

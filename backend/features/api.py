@@ -1,4 +1,4 @@
-"""Features for programs: lists of them, and one with its examples and neighbours."""
+"""The API for features: lists of them, and one with its examples and neighbours."""
 
 from typing import Annotated
 

@@ -15,7 +15,7 @@ from data.artifacts.features import ExampleKind
 Context = Literal["16", "40", "full"]
 CONTEXTS: tuple[Context, ...] = ("16", "40", "full")
 """Tokens shown either side of the one that made an example; 40 are stored."""
-TITLES: dict[ExampleKind, tuple[str, str]] = {
+KIND_TITLES: dict[ExampleKind, tuple[str, str]] = {
     "top": ("Top", "Where it is strongest, at most one example per document."),
     "bottom": ("Bottom", "Where it is just above zero."),
     "contrast": (
@@ -55,7 +55,7 @@ def tabs(feature: Feature, view: FeatureState) -> list[Tab]:
     """The kinds of examples."""
     return [
         Tab(title, _first(feature, view, kind=name), name == view.kind, feature.num_examples[name], text)
-        for name, (title, text) in TITLES.items()
+        for name, (title, text) in KIND_TITLES.items()
     ]
 
 

@@ -39,12 +39,12 @@ def near_groups(sae: OpenSAE, index: int) -> list[NearGroup]:
     places = nearest_rows(sae, index, NEAREST_SHOWN)
     rows = [row for pairs in places.values() for row, _ in pairs]
     columns = sae.run.tables.take("features", rows, ["label", "num_active", "x", "y"]).to_pydict()
-    told = iter(zip(*columns.values(), strict=True))
+    records = iter(zip(*columns.values(), strict=True))
     found = []
     for other in sorted(sae.run.saes, key=lambda other: other.name != sae.name):
         nearest = []
         for row, cosine in places[other.name]:
-            label, num_active, x, y = next(told)
+            label, num_active, x, y = next(records)
             at = row - other.row(0)
             title = visible_text(label) or (f"feature {at}" if num_active else "dead feature")
             nearest.append(Near(f"{cosine:.2f}".replace("-", "−"), at, title, f"{other.href}/{at}", x, y))

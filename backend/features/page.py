@@ -1,4 +1,4 @@
-"""The page of one feature, and what others may embed of it: what they show, and the parts these are made of."""
+"""The page of one feature, and its embeddable form: their contexts, and the parts of these."""
 
 from dataclasses import dataclass
 from itertools import groupby
@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from backend.exceptions import NotFoundError
 from backend.features.links import (
-    TITLES,
+    KIND_TITLES,
     FeatureState,
     Tab,
     context_links,
@@ -30,18 +30,18 @@ from data.artifacts.features import EXAMPLE_KINDS, ExampleKind
 
 EMBEDDED_EXAMPLES = 5
 SHARE_ABOUT = "Of the sum of squared activations of all features of this SAE, over all tokens counted."
-SELDOM: dict[ExampleKind, str] = {
+WHY_FEWER: dict[ExampleKind, str] = {
     "top": "it is active in no other document",
     "bottom": "it is active on no other token",
     "contrast": "its strongest tokens stand nowhere else",
     "interval": "some bands of its range hold fewer tokens than that",
 }
-assert set(TITLES) == set(EXAMPLE_KINDS)
+assert set(KIND_TITLES) == set(EXAMPLE_KINDS)
 
 
 @dataclass(frozen=True)
 class ExampleGroup:
-    """Examples that stand under one heading."""
+    """Examples under one heading."""
 
     heading: str
     """"" for none."""
@@ -50,20 +50,24 @@ class ExampleGroup:
 
 def groups(sae: OpenSAE, feature: Feature, examples: list[Example]) -> list[ExampleGroup]:
     """Interval examples by band, the others together."""
-    width = feature.max / asked(sae, "bands")
+    width = feature.max / examples_in_recipe(sae, "bands")
     return [
         ExampleGroup(f"{band * width:.3g} to {(band + 1) * width:.3g}" if band >= 0 else "", list(group))
         for band, group in groupby(examples, key=lambda example: example.band)
     ]
 
 
-def shortfall(sae: OpenSAE, feature: Feature, kind: ExampleKind) -> str:
-    """Why there are fewer examples than the recipe asks for."""
-    wanted = asked(sae, "bands") * asked(sae, "per_band") if kind == "interval" else asked(sae, kind)
+def missing_examples(sae: OpenSAE, feature: Feature, kind: ExampleKind) -> str:
+    """The reason why there are fewer examples than the recipe asks for; "" when there are not."""
+    wanted = (
+        examples_in_recipe(sae, "bands") * examples_in_recipe(sae, "per_band")
+        if kind == "interval"
+        else examples_in_recipe(sae, kind)
+    )
     found = feature.num_examples[kind]
     if found >= wanted or feature.dead:
         return ""
-    return f"{found} instead of {wanted}: {SELDOM[kind]} among the {sae.run.num_tokens:,} tokens that were read."
+    return f"{found} instead of {wanted}: {WHY_FEWER[kind]} among the {sae.run.num_tokens:,} tokens that were read."
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class FeaturePage(Page):
     sae: SAECard
     feature: Feature
     score: str
-    """What is known of how well its label fits, in words."""
+    """A sentence on how well its label fits."""
     num_tokens: int
     """That statistics and examples were counted on."""
     negligible: str
@@ -86,9 +90,9 @@ class FeaturePage(Page):
     """Widths of the context."""
     next_context: str
     about: str
-    """What the examples of the current tab are."""
-    shortfall: str
-    """Why there are fewer examples than asked for; "" when there are not."""
+    """A description of the examples of the current tab."""
+    missing_examples: str
+    """The reason why there are fewer examples than asked for; "" when there are not."""
     groups: list[ExampleGroup]
     document: WholeDocument | None
     """Shown in place of the examples."""
@@ -102,9 +106,9 @@ class FeaturePage(Page):
     map: SmallMap | None
     """None when it is not on the map."""
     off: str
-    """Why a text cannot be tried; "" when it can."""
+    """The reason why a text cannot be tried; "" when it can."""
     embed_html: str
-    """What others put on their pages."""
+    """The HTML with which other sites embed the feature."""
 
 
 @dataclass(frozen=True)
@@ -123,13 +127,13 @@ class EmbedPage(Page):
     """The feature's own page."""
 
 
-def asked(sae: OpenSAE, what: str) -> int:
+def examples_in_recipe(sae: OpenSAE, what: str) -> int:
     """A number of examples that the recipe asks for."""
     return int(sae.run.record.recipe["examples"][what])
 
 
 def score_text(feature: Feature) -> str:
-    """How well the label fits, in words; "" for a dead feature."""
+    """A phrase on how well the label fits; "" for a dead feature."""
     if feature.dead:
         return ""
     if feature.label_score is None:
@@ -158,7 +162,7 @@ def feature_metrics(run: OpenRun, feature: Feature) -> list[Metric]:
 def feature_page_of(sae: OpenSAE, index: int, view: FeatureState, base: str, off: str) -> FeaturePage:
     """The page's context. base: the server's address; off: why a text cannot be tried, "" when it can.
 
-    Raises NotFoundError when a whole document is asked for that there is not.
+    Raises NotFoundError for a document that does not exist.
     """
     feature, examples, document = _texts(sae, index, view)
     near, links = near_groups(sae, index), context_links(feature, view)
@@ -175,8 +179,8 @@ def feature_page_of(sae: OpenSAE, index: int, view: FeatureState, base: str, off
         tabs=tabs(feature, view),
         contexts=links,
         next_context=links[(place + 1) % len(links)].href,
-        about=TITLES[view.kind][1],
-        shortfall=shortfall(sae, feature, view.kind),
+        about=KIND_TITLES[view.kind][1],
+        missing_examples=missing_examples(sae, feature, view.kind),
         groups=groups(sae, feature, examples),
         document=document,
         steps=document_steps(feature, view, document) if document else {},
@@ -190,7 +194,7 @@ def feature_page_of(sae: OpenSAE, index: int, view: FeatureState, base: str, off
 
 
 def embed_page_of(sae: OpenSAE, index: int, view: FeatureState) -> EmbedPage:
-    """The context of what others may embed."""
+    """The embeddable form's context."""
     feature = get_feature(sae, index)
     width = int(view.context) if view.context != "full" else None
     return EmbedPage(
@@ -198,7 +202,7 @@ def embed_page_of(sae: OpenSAE, index: int, view: FeatureState) -> EmbedPage:
         feature=feature,
         score=score_text(feature),
         num_tokens=sae.run.num_tokens,
-        about=TITLES[view.kind][1],
+        about=KIND_TITLES[view.kind][1],
         examples=get_examples(sae, feature, view.kind, width)[:EMBEDDED_EXAMPLES],
         link=feature.href + view.query(embed=False),
     )

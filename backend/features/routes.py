@@ -1,4 +1,4 @@
-"""The page of a feature, what others may embed of it, and the same as JSON."""
+"""The page of a feature, its embeddable form, and its JSON."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/{model}/{sae}/{index}.json")
 def feature_json(sae: SAEDep, index: IndexDep) -> Feature:
-    """The same as the API gives, beside the page."""
+    """The feature as the API returns it, at an address beside its page."""
     return get_feature(sae, index)
 
 

@@ -1,4 +1,4 @@
-"""Tables of features: columns that sort, pages that turn, lists that people often want; all of them plain addresses."""
+"""Tables of features: sortable columns, a pager, presets; all of them plain addresses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from fastapi import Query
 from backend.html.page import Link, Pager
 from backend.published.selection import FeatureList, Score, Selection, Sort
 
-COLUMNS: dict[Sort, tuple[str, str]] = {
+SORT_COLUMNS: dict[Sort, tuple[str, str]] = {
     "index": ("Index", "Number of the feature in this SAE."),
     "label": ("Label", "A first reading: what its strongest tokens and their contexts share."),
     "density": ("Density", "Share of the tokens on which it is active."),
@@ -36,16 +36,16 @@ class Column:
 
 def columns(selection: Selection, scores: Sequence[Score] = ()) -> list[Column]:
     """The columns of a table of features, of the scores those named."""
-    return [_column(selection, sort) for sort in COLUMNS if sort in scores or sort not in get_args(Score)]
+    return [_column(selection, sort) for sort in SORT_COLUMNS if sort in scores or sort not in get_args(Score)]
 
 
 def pager(result: FeatureList, selection: Selection) -> Pager:
-    """Where a page of features stands."""
+    """The pager of a list of features."""
     return Pager.at(result.page, result.per_page, result.total, lambda page: selection.href(page=page) + "#features")
 
 
 def _column(selection: Selection, sort: Sort) -> Column:
-    title, explanation = COLUMNS[sort]
+    title, explanation = SORT_COLUMNS[sort]
     current = selection.sort == sort
     turned = ("asc" if selection.descending else "desc") if current else None
     direction = ("descending" if selection.descending else "ascending") if current else ""
@@ -53,7 +53,7 @@ def _column(selection: Selection, sort: Sort) -> Column:
 
 
 def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
-    """Lists that people often want."""
+    """Links to common selections."""
     every = Selection(minor=selection.minor)
     named = {
         "Strongest": every,
@@ -72,7 +72,7 @@ def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
 
 
 def density_link(selection: Selection, low: float, high: float) -> str:
-    """The list of all live features in a range of densities, negligible ones too: what a bar counts."""
+    """The address of all live features in a range of densities, negligible ones too: those that a bar counts."""
     return selection.href(min_density=low, max_density=min(high, 1.0), minor=True) + "#features"
 
 

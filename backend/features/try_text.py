@@ -1,4 +1,4 @@
-"""A text that a person tries on one feature."""
+"""Trying a text on one feature."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -7,7 +7,8 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, BeforeValidator, Field
 from starlette.concurrency import run_in_threadpool
 
-from backend.engine.requests import MAX_TEXT, Prompt, clean, values_of
+from backend.engine.limits import MAX_PROMPT_CHARACTERS, clean
+from backend.engine.messages import Prompt, values_of
 from backend.html.tokens import highlight
 from backend.published.features import get_feature
 from backend.web.dependencies import EngineDep, IndexDep, SAEDep
@@ -17,14 +18,14 @@ router = APIRouter(prefix="/api/v1/features", tags=["live"])
 
 
 def _readable(text: object) -> object:
-    """Half a surrogate pair, as a browser cuts it, becomes U+FFFD; what is no text is left to the check."""
+    """Half a surrogate pair, as a browser cuts it, becomes U+FFFD; other types are left to validation."""
     return clean(text) if isinstance(text, str) else text
 
 
 class TryBody(BaseModel):
     """A text to read."""
 
-    text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT), BeforeValidator(_readable)]
+    text: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS), BeforeValidator(_readable)]
     chat: bool = Field(default=False, description="Put the text into the model's chat template.")
 
 
@@ -35,12 +36,12 @@ class TriedToken:
     token: int
     text: str
     mark: str
-    """Why the text is a stand-in: newline, space, part, bytes; "" for plain text."""
+    """The kind of placeholder that the text is: newline, space, part, bytes; "" for plain text."""
     value: float
     level: int
     """Step of the highlight, 0 to 11 of the feature's maximum in the corpus; -1 for none."""
     left_out: bool
-    """The opening token, an attention sink, or what the chat template says: not counted."""
+    """BOS, an attention sink, or a token of the chat template: not counted."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The home page: what there is, one feature read step by step, and the SAEs of a run side by side."""
+"""The home page: one feature explained step by step, and the SAEs of each run side by side."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -28,26 +28,26 @@ EMPTY_EDGE = 0.12
 
 
 @dataclass(frozen=True)
-class Cell:
+class ComparisonCell:
     """A value of an SAE in the comparison."""
 
     title: str
     """Of its column."""
     text: str
     bar: float | None
-    """The value as a share of a bar; None where a bar would say nothing."""
+    """The value as a share of a bar; None where it has no bar."""
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """An SAE in the comparison."""
 
     sae: SAECard
-    cells: list[Cell]
+    cells: list[ComparisonCell]
 
 
 @dataclass(frozen=True)
-class Dot:
+class ChartPoint:
     """An SAE on the chart; lengths are shares of it, from the left and from the top."""
 
     sae: SAECard
@@ -58,9 +58,9 @@ class Dot:
 
 @dataclass(frozen=True)
 class Chart:
-    """How much an SAE explains against how many features it takes: up and to the left is better."""
+    """A chart of explained variance against L0: up and to the left is better."""
 
-    dots: list[Dot]
+    dots: list[ChartPoint]
     x_ticks: list[Tick]
     y_ticks: list[Tick]
 
@@ -75,14 +75,14 @@ class Comparison:
     """Name of each SAE, and how many of its features do something, next to nothing, and nothing."""
     headings: list[tuple[str, str]]
     """Title and explanation of each column."""
-    rows: list[Row]
+    rows: list[ComparisonRow]
     chart: Chart | None
     """None when fewer than two SAEs were measured."""
 
 
 @dataclass(frozen=True)
 class HomePage(Page):
-    """home/home.html: what this is, with an example, and what there is to see."""
+    """home/home.html: an introduction with an example, and the published SAEs."""
 
     comparisons: list[Comparison]
     """One for each run, the newest first."""
@@ -90,15 +90,15 @@ class HomePage(Page):
     starts: list[FeatureSummary]
     """Other features to begin with."""
     notices: list[Notice]
-    """What cannot be shown or used, and what to do."""
+    """Things that cannot be shown or used, and remedies."""
 
 
-def home(catalogue: Catalogue, engine: Engine) -> HomePage:
-    """The home page of what is published now."""
+def home_page_of(catalogue: Catalogue, engine: Engine) -> HomePage:
+    """The page's context."""
     newest = catalogue.runs[0] if catalogue.runs else None
     worked = newest.once(worked_example) if newest else None
     return HomePage(
-        comparisons=[run.once(compare) for run in catalogue.runs],
+        comparisons=[run.once(comparison_of) for run in catalogue.runs],
         worked=worked,
         starts=_starts(worked) if worked else [],
         notices=_notices(catalogue, engine),
@@ -106,18 +106,21 @@ def home(catalogue: Catalogue, engine: Engine) -> HomePage:
 
 
 def _starts(worked: WorkedExample) -> list[FeatureSummary]:
-    """The showpieces but the one that is worked out."""
+    """The showpieces, except the worked example."""
     return [piece for piece in worked.run.once(showpieces) if piece.name != worked.feature.name]
 
 
-def compare(run: OpenRun) -> Comparison:
+def comparison_of(run: OpenRun) -> Comparison:
     """The SAEs of a run side by side."""
     return Comparison(
         run=run_card(run),
         num_features=sum(sae.num_features for sae in run.saes),
         counts=[(sae.name, text) for sae in run.saes if (text := counts_text(sae))],
-        headings=[(title, explanation) for title, explanation, _ in COLUMNS],
-        rows=[Row(sae_card(sae), [_cell(title, value(sae)) for title, _, value in COLUMNS]) for sae in run.saes],
+        headings=[(title, explanation) for title, explanation, _ in COMPARISON_COLUMNS],
+        rows=[
+            ComparisonRow(sae_card(sae), [_cell(title, value(sae)) for title, _, value in COMPARISON_COLUMNS])
+            for sae in run.saes
+        ],
         chart=_chart(run.saes),
     )
 
@@ -133,7 +136,7 @@ def _chart(saes: Sequence[OpenSAE]) -> Chart | None:
     low, high = _span([math.log(l0) for _, l0, _ in measured], math.log(1.5))
     bottom, top = _span([explained for _, _, explained in measured], 0.02)
     dots = [
-        Dot(
+        ChartPoint(
             sae=sae_card(sae),
             x=(math.log(l0) - low) / (high - low),
             y=(top - explained) / (top - bottom),
@@ -190,7 +193,7 @@ def _seen(sae: OpenSAE) -> tuple[str, float | None]:
     return ("–" if seen is None else count(seen)), None
 
 
-COLUMNS: list[tuple[str, str, Callable[[OpenSAE], tuple[str, float | None]]]] = [
+COMPARISON_COLUMNS: list[tuple[str, str, Callable[[OpenSAE], tuple[str, float | None]]]] = [
     ("Features", "Directions that the SAE has.", lambda sae: (count(sae.num_features), None)),
     (*SAE_METRICS["explained_variance"], _share_of("explained_variance")),
     (*SAE_METRICS["ce_recovered"], _share_of("ce_recovered")),
@@ -199,15 +202,15 @@ COLUMNS: list[tuple[str, str, Callable[[OpenSAE], tuple[str, float | None]]]] = 
     ("Negligible", NEGLIGIBLE, _negligible),
     ("Tokens seen", "Tokens that it was trained on.", _seen),
 ]
-"""Title, explanation, and what stands there: text, and the share of a bar."""
+"""Title, explanation and value: its text, and its share of a bar."""
 
 
-def _cell(title: str, value: tuple[str, float | None]) -> Cell:
-    return Cell(title, *value)
+def _cell(title: str, value: tuple[str, float | None]) -> ComparisonCell:
+    return ComparisonCell(title, *value)
 
 
 def _notices(catalogue: Catalogue, engine: Engine) -> list[Notice]:
-    """Runs that are left out, and runs whose model cannot be asked; what several have in common is said once."""
+    """Runs that are left out, and runs whose model is not available: one notice for each reason."""
     found = [Notice(f"Run '{run.name}' is not shown", f"It {run.why}") for run in catalogue.left_out]
     reasons: dict[str, list[str]] = {}
     for run in catalogue.runs:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from backend.exceptions import NotFoundError
-from backend.home.page import home
+from backend.home.page import home_page_of
 from backend.html.templates import render
 from backend.published.selection import random_feature
 from backend.web.dependencies import EngineDep, LibraryDep, RunDep
@@ -16,13 +16,13 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 def home_page(request: Request, library: LibraryDep, engine: EngineDep) -> Response:
-    """What this is, and what there is to see."""
-    return render(request, "home/home.html", home(library.catalogue(), engine))
+    """The home page: an introduction, and the published SAEs."""
+    return render(request, "home/home.html", home_page_of(library.catalogue(), engine))
 
 
 @router.get("/random")
 def random_page(run: RunDep, sae: Annotated[str, Query(description="Name of the SAE to draw from.")] = "") -> Response:
-    """Leads to a random feature that is alive."""
+    """Redirect to a random live feature."""
     chosen = [other for other in run.saes if sae in ("", other.name)]
     feature = random_feature(chosen) if chosen else None
     if feature is None:

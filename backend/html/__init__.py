@@ -1,1 +1,1 @@
-"""What pages are made of: contexts, tokens, figures, formats, addresses, static files."""
+"""Building blocks of pages: contexts, tokens, figures, formats, addresses, static files."""

@@ -1,6 +1,7 @@
 """The state of a page in its address: declared once, for reading a query string and for writing links.
 
-FastAPI reads a subclass of Address with `Annotated[Subclass, Query()]`; `href` writes what is not as usual.
+FastAPI reads a subclass of Address with `Annotated[Subclass, Query()]`; `href` writes the fields that are not at their
+defaults.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,7 +29,7 @@ class Address(BaseModel):
     """Characters that stay as they are, though a query string might quote them."""
 
     def changed(self, **changes: Any) -> Self:
-        """The same with some fields changed. They are taken as they are, without validation."""
+        """A copy with some fields changed, without validation."""
         return self.model_copy(update=changes)
 
     def pairs(self) -> list[tuple[str, str]]:
@@ -42,7 +43,7 @@ class Address(BaseModel):
         ]
 
     def query(self, *others: "Address", **changes: Any) -> str:
-        """The query string with some fields changed, and `others` after it; "" when all is as usual."""
+        """The query string with some fields changed, and `others` after it; "" when all are at their defaults."""
         return _joined([pair for one in (self.changed(**changes), *others) for pair in one.pairs()], self.safe)
 
     def href(self, *others: "Address", **changes: Any) -> str:
@@ -58,7 +59,7 @@ class PagedAddress(Address):
 
 
 def query(**parameters: object) -> str:
-    """The query string of what is neither None nor empty, for links to pages of other rooms; "" of nothing."""
+    """The query string of the parameters that are neither None nor empty; "" for none."""
     return _joined([(name, str(value)) for name, value in parameters.items() if value not in (None, "")])
 
 

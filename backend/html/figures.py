@@ -35,9 +35,9 @@ class Bar:
     """Step of the highlight that its activations have; None when it stands for none."""
     title: str
     open: bool = False
-    """Whether it holds everything below or above an edge: it stands apart."""
+    """Whether it holds everything below or above an edge, and is drawn apart."""
     href: str = ""
-    """Where it leads, or ""."""
+    """The address that it links to, or ""."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Bars:
     peak: int
     """Count of the highest bar."""
     note: str
-    """What lies beyond the ends, in a sentence; "" when nothing does."""
+    """A sentence on the values beyond the ends; "" when there are none."""
 
 
 def activation_bars(histogram: Sequence[int], edges: Sequence[float], maximum: float) -> Bars | None:
@@ -111,7 +111,7 @@ def _only_beyond(below: int, above: int, edges: Sequence[float]) -> str:
 
 
 def density_bars(counts: Sequence[int], edges: Sequence[float], link: Callable[[float, float], str]) -> Bars:
-    """How many features of an SAE are active how often. `edges` are log10 of the density.
+    """A histogram of the features of an SAE by density. `edges` are log10 of the density.
 
     link: the address that a bar leads to, from the two densities that bound it.
     """

@@ -1,4 +1,4 @@
-"""How numbers are written on pages."""
+"""Formats of numbers on pages."""
 
 import math
 
@@ -33,7 +33,7 @@ def share(value: float, digits: int = 3) -> str:
 
 
 def as_share(value: object) -> object:
-    """What somebody typed as a share: 1% is 0.01 and nothing is None; all else is left as it is."""
+    """Parse a typed share: 1% is 0.01 and an empty text is None; anything else is left as it is."""
     if not isinstance(value, str) or not value.strip().endswith("%"):
         return None if value == "" else value
     try:

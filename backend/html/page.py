@@ -1,4 +1,4 @@
-"""What each page shows: one dataclass per template, every field used by it, and the parts they are made of."""
+"""The base of page contexts (one dataclass per template, every field used by it), and parts that they share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from backend.html.policies import STRICT
 
 @dataclass(frozen=True)
 class Page:
-    """What every page has."""
+    """The base of all page contexts."""
 
     policy: ClassVar[str] = STRICT
     """Its Content-Security-Policy, see backend/html/policies.py."""
@@ -26,7 +26,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Pager:
-    """Where a page of a list stands."""
+    """The position of a page in a list, with links to the pages beside it."""
 
     text: str
     """e.g. 51–100 of 4,096"""
@@ -39,7 +39,7 @@ class Pager:
 
     @classmethod
     def at(cls, page: int, per_page: int, total: int, address: Callable[[int], str], of: str = "") -> Self:
-        """Where a page from 1 stands among `total` entries. address: of a page; of: words before the total."""
+        """The pager of a page (from 1) of `total` entries. address: of a page; of: words before the total."""
         first, last, last_page = (page - 1) * per_page, min(page * per_page, total), max(1, -(-total // per_page))
         return cls(
             text=f"{first + 1:,}–{last:,} of {of}{total:,}" if first < total else f"0 of {of}{total:,}",

@@ -9,7 +9,7 @@ from backend.html.figures import Bar, Bars
 
 WIDTH, HEIGHT, TOP, GAP = 400, 110, 6, 1.5
 """Of a histogram, in the units of its viewBox."""
-COLOURS = 6
+NUM_COLOURS = 6
 """Of SAEs, see base/monosema.css."""
 
 
@@ -31,7 +31,7 @@ def _bar(bar: Bar) -> str:
 
 
 @dataclass(frozen=True)
-class Dot:
+class MapDot:
     """A feature as drawn."""
 
     x: float
@@ -47,9 +47,9 @@ class SmallMap:
 
     width: int
     height: int
-    centre: Dot
+    centre: MapDot
     """The feature whose page it is."""
-    others: list[Dot]
+    others: list[MapDot]
 
 
 def map_html(drawing: SmallMap) -> Markup:
@@ -64,8 +64,8 @@ def map_html(drawing: SmallMap) -> Markup:
     return Markup("".join([*links, centre]))
 
 
-def _circle(dot: Dot, radius: float) -> str:
-    return f'<circle class="dot s{dot.series % COLOURS}" cx="{dot.x}" cy="{dot.y}" r="{radius}"/>'
+def _circle(dot: MapDot, radius: float) -> str:
+    return f'<circle class="dot s{dot.series % NUM_COLOURS}" cx="{dot.x}" cy="{dot.y}" r="{radius}"/>'
 
 
 MAP_WIDTH, MAP_HEIGHT, MAP_MARGIN = 320, 190, 14
@@ -95,7 +95,7 @@ def small_map(centre: Place, others: Sequence[Place]) -> SmallMap:
     )
     middle_x, middle_y = (max(xs) + min(xs)) / 2, (max(ys) + min(ys)) / 2
     dots = [
-        Dot(
+        MapDot(
             round(MAP_WIDTH / 2 + (place.x - middle_x) / span, 1),
             round(MAP_HEIGHT / 2 - (place.y - middle_y) / span, 1),
             place.series,

@@ -1,4 +1,4 @@
-r"""What a token looks like on a page.
+r"""Tokens as pages show them.
 
 A token stands for bytes, and a character may be split over several tokens: it is shown once, at the token that
 completes it, and the earlier parts carry a mark. Whitespace that would not be seen, controls and characters that turn
@@ -26,7 +26,7 @@ class TokenText(NamedTuple):
 
     text: str
     mark: str = ""
-    """Why the text is a stand-in: newline, space, part, bytes; "" for plain text."""
+    """The kind of placeholder that the text is: newline, space, part, bytes; "" for plain text."""
 
 
 def level(value: float, scale: float) -> int:
@@ -55,21 +55,21 @@ def highlight(tokens: Sequence[bytes], values: Sequence[float], scale: float, ce
     """Tokens with their activations on a scale from 0 to `scale`; `centre` is the number of the token that counts."""
     assert len(values) == len(tokens)
     shown = token_texts(tokens)
-    views = list(map(_unlit, shown))
+    views = list(map(_inactive, shown))
     for i in [i for i, value in enumerate(values) if value > 0 or i == centre]:
         views[i] = TokenView(*shown[i], values[i], level(values[i], scale), i == centre)
     return views
 
 
 @lru_cache(1 << 17)
-def _unlit(shown: TokenText) -> TokenView:
+def _inactive(shown: TokenText) -> TokenView:
     if shown.text == SPACE:  # between a word and a number, often: a mark would only be in the way
         return TokenView(" ", "", 0.0, -1)
     return TokenView(*shown, 0.0, -1)
 
 
 def token_texts(tokens: Sequence[bytes]) -> list[TokenText]:
-    """How a run of tokens is shown, one for one."""
+    """The texts of consecutive tokens as they are shown, one for one."""
     shown = list(map(_whole_text, tokens))
     if all(shown):
         return cast(list[TokenText], shown)

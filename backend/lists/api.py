@@ -1,4 +1,4 @@
-"""Lists for programs: made without a name or a password, read by their id, changed with their secret."""
+"""The API for lists: created without an account, read by their id, changed with their secret."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,16 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, Field
 
 from backend.exceptions import RefusedError
-from backend.lists.entries import MAX_ENTRIES, MAX_LIST_NOTE, MAX_NAME, MAX_NOTE, UNNAMED, Entry, clean_text, make_draft
+from backend.lists.entries import (
+    MAX_ENTRIES,
+    MAX_LIST_NOTE,
+    MAX_NAME,
+    MAX_NOTE,
+    UNNAMED,
+    ListEntry,
+    clean_text,
+    make_draft,
+)
 from backend.lists.page import find_entry, look_up
 from backend.lists.store import ListStore, SavedList
 from backend.web.dependencies import LibraryDep
@@ -19,7 +28,7 @@ bearer = HTTPBearer(auto_error=False, description="The secret of the list, as `A
 
 
 class EntryBody(BaseModel):
-    """A feature and what to say of it."""
+    """A feature and a note on it."""
 
     feature: str = Field(max_length=500, description="model/sae/index, or the address of its page")
     note: str = Field("", description=f"at most {MAX_NOTE:,} characters")
@@ -28,11 +37,11 @@ class EntryBody(BaseModel):
 class AddBody(EntryBody):
     """A feature to add to a list."""
 
-    place: int | None = Field(None, ge=0, description="from 0; at the end without")
+    place: int | None = Field(None, ge=0, description="from 0; the end by default")
 
 
 class ListBody(BaseModel):
-    """A list to make."""
+    """A list to create."""
 
     name: str = Field(UNNAMED, description=f"at most {MAX_NAME} characters")
     note: str = Field("", description=f"at most {MAX_LIST_NOTE:,} characters")
@@ -42,7 +51,7 @@ class ListBody(BaseModel):
 
 
 class ListChange(BaseModel):
-    """What to change of a list; what is left out stays."""
+    """Changes to a list; fields that are left out stay as they are."""
 
     name: str | None = None
     note: str | None = None
@@ -50,7 +59,7 @@ class ListChange(BaseModel):
 
 
 class EntryChange(BaseModel):
-    """What to change of an entry; what is left out stays."""
+    """Changes to an entry; fields that are left out stay as they are."""
 
     note: str | None = None
     place: int | None = Field(None, ge=0, description="from 0")
@@ -64,7 +73,7 @@ class ListedFeature:
     """model/sae/index"""
     note: str
     published: bool
-    """Whether the feature is there now; if not, the rest is null."""
+    """Whether the feature is published now; if not, the rest is null."""
     label: str | None
     density: float | None
     max: float | None
@@ -87,11 +96,11 @@ class ListAnswer:
 
 @dataclass(frozen=True)
 class MadeList:
-    """A list that was just made."""
+    """A list that was just created."""
 
     id: str
     secret: str
-    """Allows to edit it. It is shown this once."""
+    """Required to edit the list. It is shown only once."""
     href: str
     edit: str
     """Secret address of the page that edits it."""
@@ -115,7 +124,7 @@ def edit_address(list_id: str, secret: str) -> str:
 
 
 async def get_lists(request: Request) -> ListStore:
-    """The lists that people made."""
+    """The store of lists."""
     return cast(ListStore, request.app.state.lists)
 
 
@@ -123,8 +132,8 @@ ListsDep = Annotated[ListStore, Depends(get_lists)]
 
 
 @router.post("", status_code=201)
-def make_list(body: ListBody, lists: ListsDep) -> MadeList:
-    """Make a list. Whoever knows its id can read it; nobody is told of it."""
+def create_list(body: ListBody, lists: ListsDep) -> MadeList:
+    """Create a list. Anyone who knows its id can read it; it is not listed anywhere."""
     made, secret = lists.create(make_draft(body.name, body.note, _entries(body.entries)))
     return MadeList(made, secret, f"/lists/{made}", edit_address(made, secret))
 
@@ -139,7 +148,7 @@ def get_list(list_id: ListId, lists: ListsDep, library: LibraryDep) -> ListAnswe
 def replace_list(
     list_id: ListId, body: ListBody, secret: SecretDep, lists: ListsDep, library: LibraryDep
 ) -> ListAnswer:
-    """Replace all of a list."""
+    """Replace a list."""
     draft = make_draft(body.name, body.note, _entries(body.entries))
     with lists.edit(list_id, secret) as edit:
         edit.describe(name=draft.name, note=draft.note)
@@ -172,7 +181,7 @@ def delete_list(list_id: ListId, secret: SecretDep, lists: ListsDep) -> None:
 @router.post("/{list_id}/entries", status_code=201)
 def add_entry(list_id: ListId, body: AddBody, secret: SecretDep, lists: ListsDep, library: LibraryDep) -> ListedFeature:
     """Add a published feature. One that is in the list already stays as it is."""
-    entry = Entry.parse(body.feature, body.note)
+    entry = ListEntry.parse(body.feature, body.note)
     if find_entry(library.catalogue(), entry) is None:
         raise RefusedError(f"There is no feature '{entry.feature}' here.")
     with lists.edit(list_id, secret) as edit:
@@ -201,8 +210,8 @@ def remove_entry(list_id: ListId, model: str, sae: str, index: str, secret: Secr
         edit.remove(f"{model}/{sae}/{index}")
 
 
-def _entries(bodies: list[EntryBody]) -> list[Entry]:
-    return [Entry.parse(body.feature, body.note) for body in bodies]
+def _entries(bodies: list[EntryBody]) -> list[ListEntry]:
+    return [ListEntry.parse(body.feature, body.note) for body in bodies]
 
 
 def _answer(lists: ListStore, library: LibraryDep, saved: SavedList) -> ListAnswer:
@@ -210,7 +219,7 @@ def _answer(lists: ListStore, library: LibraryDep, saved: SavedList) -> ListAnsw
     return ListAnswer(saved.id, saved.name, saved.note, saved.created, saved.changed, saved.href, entries)
 
 
-def _listed(library: LibraryDep, entries: list[Entry]) -> list[ListedFeature]:
+def _listed(library: LibraryDep, entries: list[ListEntry]) -> list[ListedFeature]:
     found = zip(entries, look_up(library.catalogue(), entries), strict=True)
     return [
         ListedFeature(e.feature, e.note, True, f.label, f.density, f.max)

@@ -1,4 +1,4 @@
-"""What a list may say: names of features, names of lists, notes; checked and made one form before they are kept."""
+"""The content of a list (features, name, notes), validated and normalised before it is stored."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ MAX_NAME = 200
 MAX_LIST_NOTE = 10_000
 MAX_NOTE = 2_000
 """Characters of an entry's note."""
-MAX_TEXT = 1_000_000
+MAX_NOTES_TOTAL = 1_000_000
 """Characters of all notes of a list together, so that every list can be read back from a file."""
 UNNAMED = "Untitled list"
 
@@ -21,7 +21,7 @@ _FEATURE = re.compile(rf"({_PART})/({_PART})/([0-9]{{1,9}})")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListEntry:
     """One feature of a list with its note."""
 
     model: str
@@ -41,33 +41,33 @@ class Entry:
         found = _FEATURE.fullmatch("/".join(path.split("/")[-3:]))
         if found is None:
             raise RefusedError(
-                f"'{name[:200]}' names no feature: give model/sae/index, or the address of a feature's page."
+                f"'{name[:200]}' is not the name of a feature: give model/sae/index, or the address of its page."
             )
         return cls(found[1], found[2], int(found[3]), clean_text(note, MAX_NOTE, "a note"))
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A list that may be kept: all of it is checked."""
+    """A validated list that can be stored."""
 
     name: str
     note: str
-    entries: Sequence[Entry]
+    entries: Sequence[ListEntry]
 
 
-def make_draft(name: str, note: str, entries: Iterable[Entry]) -> Draft:
-    """A list of checked texts, every feature once (the first stands). Raises RefusedError."""
+def make_draft(name: str, note: str, entries: Iterable[ListEntry]) -> Draft:
+    """A list of checked texts, every feature once (the first is kept). Raises RefusedError."""
     once = each_once(entries)
     if len(once) > MAX_ENTRIES:
         raise RefusedError(f"A list holds {MAX_ENTRIES:,} features at most; these are {len(once):,}.")
-    if (letters := sum(len(entry.note) for entry in once)) > MAX_TEXT:
-        raise RefusedError(f"The notes of a list have {MAX_TEXT:,} characters at most; these are {letters:,}.")
+    if (length := sum(len(entry.note) for entry in once)) > MAX_NOTES_TOTAL:
+        raise RefusedError(f"The notes of a list have {MAX_NOTES_TOTAL:,} characters at most; these are {length:,}.")
     return Draft(clean_name(name), clean_text(note, MAX_LIST_NOTE, "the note of a list"), once)
 
 
-def each_once(entries: Iterable[Entry]) -> tuple[Entry, ...]:
-    """Every feature once, in order; of several entries of one the first stands."""
-    once: dict[str, Entry] = {}
+def each_once(entries: Iterable[ListEntry]) -> tuple[ListEntry, ...]:
+    """Every feature once, in order; the first of several entries is kept."""
+    once: dict[str, ListEntry] = {}
     for entry in entries:
         once.setdefault(entry.feature, entry)
     return tuple(once.values())
@@ -79,10 +79,12 @@ def clean_name(name: str) -> str:
 
 
 def clean_text(text: str, limit: int, what: str) -> str:
-    """The text with plain newlines. Raises RefusedError when it is too long or cannot be kept by every database."""
+    """The text with plain newlines. Raises RefusedError when it is too long or cannot be stored by every database."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if len(text) > limit:
         raise RefusedError(f"{what} has {limit:,} characters at most; this has {len(text):,}.")
-    if "\0" in text or (not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)):
-        raise RefusedError(f"{what} holds a character that is no text (NUL, or half of a surrogate pair): take it out.")
+    if "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
+        raise RefusedError(
+            f"{what} contains a character that is not text (NUL, or half of a surrogate pair): remove it."
+        )
     return text

@@ -1,7 +1,7 @@
 """Lists as files: JSON, CSV and Parquet, written so that each can be read back exactly.
 
-What counts is the feature's name and the note. Label, density and maximum stand beside them for the reader; importing
-leaves them out, for the run itself knows them. No file holds a list's secret.
+Only the feature's name and the note are imported. Label, density and maximum are there for the reader. No file holds
+a list's secret.
 """
 
 import csv
@@ -16,15 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from backend.exceptions import RefusedError
-from backend.lists.entries import MAX_ENTRIES, Draft, Entry, make_draft
+from backend.lists.entries import MAX_ENTRIES, Draft, ListEntry, make_draft
 from backend.published.features import FeatureSummary
 
 VERSION = 1
 """Of the JSON format, under the name `monosema_list`."""
-COLUMNS = ("model", "sae", "index", "note", "label", "density", "max", "list", "list_note")
+CSV_COLUMNS = ("model", "sae", "index", "note", "label", "density", "max", "list", "list_note")
 """Of CSV. `list` and `list_note`, name and note of the list, stand in its first row only."""
-NEEDED = ("model", "sae", "index")
-PARQUET = pa.schema(
+REQUIRED_COLUMNS = ("model", "sae", "index")
+PARQUET_SCHEMA = pa.schema(
     [
         pa.field("model", pa.string(), nullable=False),
         pa.field("sae", pa.string(), nullable=False),
@@ -38,7 +38,7 @@ PARQUET = pa.schema(
 PARQUET_KEY = b"monosema_list"
 """Of the schema's metadata: JSON with name and note of the list."""
 PARQUET_CODECS = {"UNCOMPRESSED", "SNAPPY"}
-"""Those that cannot blow a small file up beyond all measure."""
+"""Codecs that cannot expand a small file without bounds."""
 MAX_FIELD = 131_072
 
 # A spreadsheet takes a cell that begins like this for a formula. Such a text gets an apostrophe in front, which
@@ -48,10 +48,10 @@ _GUARDED = re.compile(r"'+[=+\-@\t\r\n＝＋－＠]")
 
 
 @dataclass(frozen=True)
-class Row:
+class FileRow:
     """An entry, and its feature if it is published now."""
 
-    entry: Entry
+    entry: ListEntry
     feature: FeatureSummary | None
 
 
@@ -61,12 +61,12 @@ class Format:
 
     name: str
     media_type: str
-    write: Callable[[str, str, Sequence[Row]], bytes]
+    write: Callable[[str, str, Sequence[FileRow]], bytes]
     read: Callable[[bytes], Draft]
 
 
 def guard(text: str) -> str:
-    """A cell that no spreadsheet computes."""
+    """A cell that no spreadsheet takes for a formula."""
     return "'" + text if _FORMULA.match(text) else text
 
 
@@ -75,11 +75,11 @@ def unguard(cell: str) -> str:
     return cell[1:] if _GUARDED.match(cell) else cell
 
 
-def write_csv(name: str, note: str, rows: Sequence[Row]) -> bytes:
-    """UTF-8 with a line of headings, see COLUMNS."""
+def write_csv(name: str, note: str, rows: Sequence[FileRow]) -> bytes:
+    """UTF-8 with a line of headings, see CSV_COLUMNS."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(CSV_COLUMNS)
     for number, row in enumerate(rows):
         e, f = row.entry, row.feature
         known = (guard(f.label), f.density, f.max) if f else ("", "", "")
@@ -89,7 +89,7 @@ def write_csv(name: str, note: str, rows: Sequence[Row]) -> bytes:
 
 
 def read_csv(data: bytes) -> Draft:
-    """A list from CSV with at least the columns of NEEDED, or `feature` in their place. Raises RefusedError."""
+    """A list from CSV with at least REQUIRED_COLUMNS, or `feature` in their place. Raises RefusedError."""
     text = _decoded(data)
     csv.field_size_limit(MAX_FIELD)
     name, note, entries = "", "", []
@@ -101,19 +101,19 @@ def read_csv(data: bytes) -> Draft:
             if number == 0:
                 name, note = cells.get("list", ""), cells.get("list_note", "")
             entries.append(_entry(cells, f"row {number + 2}"))
-            _count(entries)
+            _check_count(entries)
     except csv.Error as error:
-        raise RefusedError(f"The file is no CSV that can be read ({error}).") from None
+        raise RefusedError(f"The file is not valid CSV ({error}).") from None
     return make_draft(name, note, entries)
 
 
-def write_json(name: str, note: str, rows: Sequence[Row]) -> bytes:
+def write_json(name: str, note: str, rows: Sequence[FileRow]) -> bytes:
     """One object: `monosema_list` (the version), name, note, entries."""
     content = {"monosema_list": VERSION, "name": name, "note": note, "entries": [_json_row(row) for row in rows]}
     return (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()
 
 
-def _json_row(row: Row) -> dict[str, Any]:
+def _json_row(row: FileRow) -> dict[str, Any]:
     known = {"label": row.feature.label, "density": row.feature.density, "max": row.feature.max} if row.feature else {}
     return {"feature": row.entry.feature, "note": row.entry.note, **known}
 
@@ -123,19 +123,19 @@ def read_json(data: bytes) -> Draft:
     try:
         content = json.loads(_decoded(data))
     except (ValueError, RecursionError) as error:
-        raise RefusedError(f"The file is no JSON that can be read ({error}).") from None
+        raise RefusedError(f"The file is not valid JSON ({error}).") from None
     if not isinstance(content, dict) or content.get("monosema_list") != VERSION:
-        raise RefusedError(f'The file is no list of Monosema: it has no "monosema_list": {VERSION}.')
+        raise RefusedError(f'The file is not a Monosema list: it has no "monosema_list": {VERSION}.')
     found = content.get("entries")
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
         raise RefusedError('The file has no "entries", a list of objects with "feature" and "note".')
-    _count(found)
+    _check_count(found)
     entries = [_entry(entry, f"entry {number}") for number, entry in enumerate(found, 1)]
     return make_draft(_text(content.get("name"), "name"), _text(content.get("note"), "note"), entries)
 
 
-def write_parquet(name: str, note: str, rows: Sequence[Row]) -> bytes:
-    """Columns of PARQUET; name and note of the list in the schema's metadata."""
+def write_parquet(name: str, note: str, rows: Sequence[FileRow]) -> bytes:
+    """Columns of PARQUET_SCHEMA; name and note of the list in the schema's metadata."""
     records = [
         {
             "model": row.entry.model,
@@ -148,24 +148,26 @@ def write_parquet(name: str, note: str, rows: Sequence[Row]) -> bytes:
     ]
     own = json.dumps({"name": name, "note": note}).encode()
     sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(records, PARQUET.with_metadata({PARQUET_KEY: own})), sink, compression="snappy")
+    pq.write_table(
+        pa.Table.from_pylist(records, PARQUET_SCHEMA.with_metadata({PARQUET_KEY: own})), sink, compression="snappy"
+    )
     return sink.getvalue()
 
 
 def read_parquet(data: bytes) -> Draft:
-    """A list from a Parquet file with the columns of NEEDED. Raises RefusedError."""
+    """A list from a Parquet file with REQUIRED_COLUMNS. Raises RefusedError."""
     try:
         metadata = pq.read_metadata(pa.BufferReader(data))
         _require_columns(metadata.schema.names)
         _check_parquet(metadata)
-        columns = [name for name in ("feature", *NEEDED, "note") if name in metadata.schema.names]
+        columns = [name for name in ("feature", *REQUIRED_COLUMNS, "note") if name in metadata.schema.names]
         # As dictionaries, for a text that stands in every row is kept once in the file.
         texts = [name for name in columns if name != "index"]
         file = pq.ParquetFile(pa.BufferReader(data), metadata=metadata, read_dictionary=texts)
         table = file.read(columns)
         own = json.loads((file.schema_arrow.metadata or {}).get(PARQUET_KEY, b"{}"))
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise RefusedError(f"The file is no Parquet that can be read ({str(error)[:200]}).") from None
+        raise RefusedError(f"The file is not valid Parquet ({str(error)[:200]}).") from None
     entries = [_entry(row, f"row {number}") for number, row in enumerate(_records(table), 1)]
     own = own if isinstance(own, dict) else {}
     return make_draft(_text(own.get("name"), "name"), _text(own.get("note"), "note"), entries)
@@ -198,13 +200,13 @@ def _records(table: pa.Table) -> Iterator[dict[str, Any]]:
     return ({name: column[i] for name, column in columns.items()} for i in range(table.num_rows))
 
 
-def _entry(cells: dict[str, Any], where: str) -> Entry:
+def _entry(cells: dict[str, Any], where: str) -> ListEntry:
     """An entry from cells of any kind of file."""
     name = cells.get("feature")
     if not name:
-        name = "/".join(str(cells.get(part, "")) for part in NEEDED)
+        name = "/".join(str(cells.get(part, "")) for part in REQUIRED_COLUMNS)
     try:
-        return Entry.parse(_text(name, "feature"), _text(cells.get("note"), "note"))
+        return ListEntry.parse(_text(name, "feature"), _text(cells.get("note"), "note"))
     except RefusedError as error:
         raise RefusedError(f"In {where} of the file: {error}") from None
 
@@ -213,7 +215,7 @@ def _text(value: Any, what: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise RefusedError(f"The {what} in the file is no text.")
+        raise RefusedError(f"The {what} in the file is not text.")
     return value
 
 
@@ -221,17 +223,17 @@ def _decoded(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise RefusedError(f"The file is no UTF-8 text (byte {error.start:,}): save it as UTF-8.") from None
+        raise RefusedError(f"The file is not UTF-8 text (byte {error.start:,}): save it as UTF-8.") from None
 
 
 def _require_columns(names: Sequence[str]) -> None:
-    if "feature" not in names and not set(NEEDED) <= set(names):
+    if "feature" not in names and not set(REQUIRED_COLUMNS) <= set(names):
         raise RefusedError(
-            f"The file needs the columns {', '.join(NEEDED)}; it has {', '.join(names)[:200] or 'none'}."
+            f"The file needs the columns {', '.join(REQUIRED_COLUMNS)}; it has {', '.join(names)[:200] or 'none'}."
         )
 
 
-def _count(entries: Sequence[object]) -> None:
+def _check_count(entries: Sequence[object]) -> None:
     if len(entries) > MAX_ENTRIES:
         raise RefusedError(f"A list holds {MAX_ENTRIES:,} features at most; the file has more.")
 
@@ -248,5 +250,5 @@ def read_file(filename: str, data: bytes) -> Draft:
     """A list from an uploaded file; its name says the format. Raises RefusedError."""
     ending = filename.rpartition(".")[2].lower()
     if ending not in FORMATS:
-        raise RefusedError(f"'{filename[:100]}' is none of the files that can be read: .csv, .json or .parquet.")
+        raise RefusedError(f"'{filename[:100]}' cannot be imported: choose a .csv, .json or .parquet file.")
     return FORMATS[ending].read(data)

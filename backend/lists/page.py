@@ -1,25 +1,25 @@
-"""The pages of lists: what each shows, and how a list's entries meet what is published."""
+"""The pages of lists: their contexts, and the lookup of entries among the published features."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.engine.requests import MAX_FEATURES
+from backend.engine.limits import MAX_FEATURES
 from backend.html.address import query
 from backend.html.page import Page, Pager
 from backend.html.tokens import visible_text
-from backend.lists.entries import MAX_ENTRIES, MAX_LIST_NOTE, MAX_NAME, MAX_NOTE, Entry
+from backend.lists.entries import MAX_ENTRIES, MAX_LIST_NOTE, MAX_NAME, MAX_NOTE, ListEntry
 from backend.lists.files import FORMATS
 from backend.lists.store import SavedList
 from backend.published.cards import SAECard, sae_card
 from backend.published.catalogue import Catalogue, OpenRun, OpenSAE
-from backend.published.examples import Specimen, around, get_specimens
+from backend.published.examples import FeaturePreview, clip_context, get_previews
 from backend.published.features import FeatureSummary, get_summaries
 
-PER_PAGE = 50
+ENTRIES_PER_PAGE = 50
 CONTEXT_SHOWN = 10
 """Tokens on either side of an example's strongest."""
-PROMOTED_SHOWN = 5
+PROMOTED_PER_ENTRY = 5
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class EntryView:
 
     number: int
     """Its place, from 1."""
-    entry: Entry
-    specimen: Specimen | None
+    entry: ListEntry
+    preview: FeaturePreview | None
     """None when the feature is not published any more."""
     card: SAECard | None
 
@@ -40,7 +40,7 @@ class EntryView:
 
 @dataclass(frozen=True)
 class Limits:
-    """What forms must say of themselves."""
+    """Limits that forms state."""
 
     name: int = MAX_NAME
     list_note: int = MAX_LIST_NOTE
@@ -50,11 +50,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class ListsPage(Page):
-    """lists/lists.html: what lists are, those this browser may edit, how to make and import one."""
+    """lists/lists.html: an introduction, the lists this browser may edit, forms to make and import one."""
 
     limits: Limits
     problem: str
-    """Why the last form was not taken; "" when there was none."""
+    """The reason why the last form was refused; "" when it was not."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,14 @@ class ListEditPage(Page):
     key: str
     """The secret."""
     action: str
-    """Where forms go."""
+    """The address that forms are sent to."""
     secret_link: str
     entries: list[EntryView]
     pager: Pager
     limits: Limits
     problem: str
     status: str
-    """What was just done."""
+    """A message on the last change."""
 
 
 def shown_lines(text: str) -> list[str]:
@@ -116,42 +116,42 @@ def shown_lines(text: str) -> list[str]:
 
 def first_shown(page: int) -> int:
     """Place of the first entry of a page, from 0."""
-    return (page - 1) * PER_PAGE
+    return (page - 1) * ENTRIES_PER_PAGE
 
 
-def make_pager(page: int, total: int, **parameters: str) -> Pager:
-    """Where a page of entries stands."""
-    return Pager.at(page, PER_PAGE, total, lambda other: query(**parameters, page=other))
+def entries_pager(page: int, total: int, **parameters: str) -> Pager:
+    """The pager of a list's entries."""
+    return Pager.at(page, ENTRIES_PER_PAGE, total, lambda other: query(**parameters, page=other))
 
 
-def find_entry(catalogue: Catalogue, entry: Entry) -> OpenSAE | None:
+def find_entry(catalogue: Catalogue, entry: ListEntry) -> OpenSAE | None:
     """The SAE of an entry's feature, or None when it is not published."""
     sae = catalogue.saes.get((entry.model, entry.sae))
     return sae if sae is not None and sae.has(str(entry.index)) else None
 
 
-def look_up(catalogue: Catalogue, entries: Sequence[Entry]) -> list[FeatureSummary | None]:
-    """The features of entries in one read per run, None for those that are gone."""
+def look_up(catalogue: Catalogue, entries: Sequence[ListEntry]) -> list[FeatureSummary | None]:
+    """The features of entries in one read per run, None for those that are not published."""
     return _by_run(catalogue, entries, get_summaries)
 
 
-def views(catalogue: Catalogue, entries: Sequence[Entry], first: int) -> list[EntryView]:
+def entry_views(catalogue: Catalogue, entries: Sequence[ListEntry], first: int) -> list[EntryView]:
     """Entries from place `first` on, each with an example; four reads per run."""
-    specimens = _by_run(catalogue, entries, lambda run, rows: [_brief(s) for s in get_specimens(run, rows, 1)])
+    previews = _by_run(catalogue, entries, lambda run, rows: [_brief(s) for s in get_previews(run, rows, 1)])
     found = []
-    for place, (entry, specimen) in enumerate(zip(entries, specimens, strict=True)):
+    for place, (entry, preview) in enumerate(zip(entries, previews, strict=True)):
         sae = find_entry(catalogue, entry)
-        found.append(EntryView(first + place + 1, entry, specimen, sae_card(sae) if sae else None))
+        found.append(EntryView(first + place + 1, entry, preview, sae_card(sae) if sae else None))
     return found
 
 
-def _brief(specimen: Specimen) -> Specimen:
-    examples = [around(example, CONTEXT_SHOWN) for example in specimen.examples]
-    return Specimen(specimen.feature, specimen.promoted[:PROMOTED_SHOWN], examples)
+def _brief(preview: FeaturePreview) -> FeaturePreview:
+    examples = [clip_context(example, CONTEXT_SHOWN) for example in preview.examples]
+    return FeaturePreview(preview.feature, preview.promoted[:PROMOTED_PER_ENTRY], examples)
 
 
-def _by_run(catalogue: Catalogue, entries: Sequence[Entry], read: Any) -> list[Any]:
-    """What `read(run, rows)` gives for each entry, read once per run; None for entries that are gone."""
+def _by_run(catalogue: Catalogue, entries: Sequence[ListEntry], read: Any) -> list[Any]:
+    """The result of `read(run, rows)` for each entry, read once per run; None for entries that are not published."""
     places: dict[str, tuple[OpenRun, list[int], list[int]]] = {}
     for number, entry in enumerate(entries):
         if sae := find_entry(catalogue, entry):
@@ -165,10 +165,10 @@ def _by_run(catalogue: Catalogue, entries: Sequence[Entry], read: Any) -> list[A
     return found
 
 
-def list_page(catalogue: Catalogue, saved: SavedList, entries: list[Entry], page: int) -> ListPage:
+def list_page_of(catalogue: Catalogue, saved: SavedList, entries: list[ListEntry], page: int) -> ListPage:
     """The page that shows `entries`, those of page `page`."""
-    shown = views(catalogue, entries, first_shown(page))
-    features = [view.specimen.feature for view in shown if view.specimen and view.card]
+    shown = entry_views(catalogue, entries, first_shown(page))
+    features = [view.preview.feature for view in shown if view.preview and view.card]
     alive = [feature for feature in features if not feature.dead]
     steered = [feature.name for feature in alive if feature.model == alive[0].model][:MAX_FEATURES]
     return ListPage(
@@ -176,12 +176,12 @@ def list_page(catalogue: Catalogue, saved: SavedList, entries: list[Entry], page
         name=visible_text(saved.name),
         note_lines=shown_lines(saved.note),
         entries=shown,
-        pager=make_pager(page, saved.num_entries),
+        pager=entries_pager(page, saved.num_entries),
         formats=[(form.name, f"{saved.href}.{ending}") for ending, form in FORMATS.items()],
         steer="/steer?" + "&".join(f"f={name}" for name in steered) if steered else "",
         num_steered=len(steered),
         map=_map_address(alive, catalogue),
-        num_gone=sum(view.specimen is None for view in shown),
+        num_gone=sum(view.preview is None for view in shown),
     )
 
 

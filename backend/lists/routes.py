@@ -16,20 +16,20 @@ from backend.exceptions import NotFoundError, RefusedError
 from backend.html.address import query
 from backend.html.templates import render
 from backend.lists.api import ListsDep, edit_address
-from backend.lists.entries import MAX_LIST_NOTE, MAX_NOTE, Draft, Entry, clean_name, clean_text, make_draft
-from backend.lists.files import FORMATS, Row, read_file
+from backend.lists.entries import MAX_LIST_NOTE, MAX_NOTE, Draft, ListEntry, clean_name, clean_text, make_draft
+from backend.lists.files import FORMATS, FileRow, read_file
 from backend.lists.page import (
-    PER_PAGE,
+    ENTRIES_PER_PAGE,
     Limits,
     ListEditPage,
     ListsPage,
     NewListPage,
+    entries_pager,
+    entry_views,
     find_entry,
     first_shown,
-    list_page,
+    list_page_of,
     look_up,
-    make_pager,
-    views,
 )
 from backend.lists.store import ListStore
 from backend.published.catalogue import Catalogue
@@ -40,7 +40,7 @@ router = APIRouter(prefix="/lists", include_in_schema=False)
 PREVIEW_SHOWN = 20
 UNLISTED = {"x-robots-tag": "noindex"}
 SECRET_PAGE = {**UNLISTED, "cache-control": "no-store", "referrer-policy": "strict-origin"}
-"""An address with a secret leaves this page to nobody: only the name of the server does, which forms need as Origin."""
+"""The secret address is never sent onward: only the origin is, which forms need."""
 DONE = {
     "made": "The list is made. Keep this page's address: it alone allows to edit the list.",
     "described": "Name and note are saved.",
@@ -53,7 +53,7 @@ DONE = {
 }
 Action = Literal["describe", "save", "up", "down", "remove", "add", "delete"]
 NamesQuery = Annotated[tuple[str, ...], Query(max_length=1000, description="model/sae/index")]
-PageNumber = Annotated[int, Query(ge=1, le=10_000)]
+ListPageNumber = Annotated[int, Query(ge=1, le=10_000)]
 
 
 class ListForm(BaseModel):
@@ -88,7 +88,7 @@ class EditForm(BaseModel):
 
 @router.get("")
 def lists_page(request: Request) -> Response:
-    """What lists are, those that this browser may edit, and how to get one."""
+    """An introduction to lists, the lists that this browser may edit, and the forms to make one."""
     return render(request, "lists/lists.html", ListsPage(Limits(), ""))
 
 
@@ -99,7 +99,9 @@ def new_list_page(request: Request, library: LibraryDep, f: NamesQuery = (), nam
 
 
 @router.post("")
-def make_list(request: Request, form: Annotated[ListForm, Form()], library: LibraryDep, lists: ListsDep) -> Response:
+def create_list_form(
+    request: Request, form: Annotated[ListForm, Form()], library: LibraryDep, lists: ListsDep
+) -> Response:
     """Make a list, and lead to its secret edit address."""
     try:
         draft = _copy(lists, form.copy_of) if form.copy_of else _draft(library.catalogue(), form)
@@ -125,7 +127,7 @@ def download_list(list_id: str, ending: str, library: LibraryDep, lists: ListsDe
     if ending not in FORMATS:
         raise NotFoundError(f"Lists come as {', '.join(FORMATS)}; there is no '{ending}'.")
     saved, entries = lists.find(list_id), lists.entries(list_id)
-    rows = [Row(*pair) for pair in zip(entries, look_up(library.catalogue(), entries), strict=True)]
+    rows = [FileRow(*pair) for pair in zip(entries, look_up(library.catalogue(), entries), strict=True)]
     made = FORMATS[ending]
     named = quote(f"{saved.name[:80]}.{ending}".replace("/", "-"), safe="")
     headers = {**UNLISTED, "content-disposition": f"attachment; filename=\"list.{ending}\"; filename*=UTF-8''{named}"}
@@ -133,17 +135,19 @@ def download_list(list_id: str, ending: str, library: LibraryDep, lists: ListsDe
 
 
 @router.get("/{list_id}")
-def read_list(request: Request, list_id: str, library: LibraryDep, lists: ListsDep, page: PageNumber = 1) -> Response:
+def read_list(
+    request: Request, list_id: str, library: LibraryDep, lists: ListsDep, page: ListPageNumber = 1
+) -> Response:
     """A list, to read."""
-    saved, entries = lists.find(list_id), lists.entries(list_id, first_shown(page), PER_PAGE)
-    response = render(request, "lists/list.html", list_page(library.catalogue(), saved, entries, page))
+    saved, entries = lists.find(list_id), lists.entries(list_id, first_shown(page), ENTRIES_PER_PAGE)
+    response = render(request, "lists/list.html", list_page_of(library.catalogue(), saved, entries, page))
     response.headers.update(UNLISTED)
     return response
 
 
 @router.get("/{list_id}/edit")
 def edit_page(
-    request: Request, list_id: str, library: LibraryDep, lists: ListsDep, key: str = "", page: PageNumber = 1,
+    request: Request, list_id: str, library: LibraryDep, lists: ListsDep, key: str = "", page: ListPageNumber = 1,
     done: str = "",
 ) -> Response:  # fmt: skip
     """A list, to change."""
@@ -154,7 +158,7 @@ def edit_page(
 @router.post("/{list_id}/edit")
 def edit_list(
     request: Request, list_id: str, form: Annotated[EditForm, Form()], library: LibraryDep, lists: ListsDep,
-    key: str = "", page: PageNumber = 1,
+    key: str = "", page: ListPageNumber = 1,
 ) -> Response:  # fmt: skip
     """Change a list, and lead back to it."""
     if form.do == "delete" and form.sure:
@@ -164,7 +168,7 @@ def edit_list(
         done, place = _apply(library.catalogue(), lists, list_id, key, form)
     except RefusedError as error:
         return _edit_page(request, library.catalogue(), lists, list_id, key, page, problem=str(error))
-    return _to_edit(list_id, key, done, page if place is None else place // PER_PAGE + 1, place)
+    return _to_edit(list_id, key, done, page if place is None else place // ENTRIES_PER_PAGE + 1, place)
 
 
 def _apply(catalogue: Catalogue, lists: ListStore, list_id: str, key: str, form: EditForm) -> tuple[str, int | None]:
@@ -190,7 +194,7 @@ def _apply(catalogue: Catalogue, lists: ListStore, list_id: str, key: str, form:
                 edit.remove(form.feature)
                 return form.do, max(place - 1, 0)
             case "delete":
-                raise RefusedError("Nothing was deleted: tick the box beside the button to say that you are sure.")
+                raise RefusedError("Nothing was deleted: tick the box beside the button to confirm.")
 
 
 def _draft(catalogue: Catalogue, form: ListForm) -> Draft:
@@ -202,9 +206,9 @@ def _copy(lists: ListStore, list_id: str) -> Draft:
     return make_draft(f"Copy of {saved.name}"[:200], saved.note, lists.entries(list_id))
 
 
-def _published(catalogue: Catalogue, names: list[str]) -> list[Entry]:
+def _published(catalogue: Catalogue, names: list[str]) -> list[ListEntry]:
     """Entries of features that are there. Raises RefusedError that names those that are not."""
-    entries = [Entry.parse(name) for name in names]
+    entries = [ListEntry.parse(name) for name in names]
     if missing := [entry.feature for entry in entries if find_entry(catalogue, entry) is None]:
         more = f" and {len(missing) - 3:,} more" if len(missing) > 3 else ""
         raise RefusedError(f"There is no feature {', '.join(missing[:3])}{more} here: correct or remove it.")
@@ -212,7 +216,7 @@ def _published(catalogue: Catalogue, names: list[str]) -> list[Entry]:
 
 
 def _new_page(request: Request, catalogue: Catalogue, form: ListForm, problem: str = "") -> Response:
-    preview: list[Entry] = []
+    preview: list[ListEntry] = []
     if not problem:
         try:
             preview = _published(catalogue, form.names)
@@ -235,14 +239,14 @@ def _edit_page(
     request: Request, catalogue: Catalogue, lists: ListStore, list_id: str, key: str, page: int, *, problem: str = "",
     status: str = "",
 ) -> Response:  # fmt: skip
-    saved, entries = lists.find(list_id), lists.entries(list_id, first_shown(page), PER_PAGE)
+    saved, entries = lists.find(list_id), lists.entries(list_id, first_shown(page), ENTRIES_PER_PAGE)
     context = ListEditPage(
         saved=saved,
         key=key,
         action=f"{saved.href}/edit{query(key=key, page=page)}",
         secret_link=edit_address(list_id, key),
-        entries=views(catalogue, entries, first_shown(page)),
-        pager=make_pager(page, saved.num_entries, key=key),
+        entries=entry_views(catalogue, entries, first_shown(page)),
+        pager=entries_pager(page, saved.num_entries, key=key),
         limits=Limits(),
         problem=problem,
         status=status,

@@ -1,6 +1,6 @@
-"""Lists of features, as SQL keeps them: made by anyone, read by who knows the address, edited by who knows the secret.
+"""Lists of features in SQL: anyone can create one, its address lets people read it, its secret lets them edit it.
 
-An entry names its feature by model, SAE and index, never by a row of a run, so lists survive whatever is published.
+An entry names its feature by model, SAE and index, never by a row of a run, so lists survive new publications.
 Every edit is one transaction that begins by writing the list's own row: edits of one list wait for each other.
 """
 
@@ -17,18 +17,18 @@ from sqlalchemy import ColumnElement, CursorResult, Engine, and_, delete, func, 
 from sqlalchemy.orm import Session
 
 from backend.exceptions import ForbiddenError, NotFoundError, RefusedError
-from backend.lists.entries import MAX_ENTRIES, MAX_TEXT, Draft, Entry, each_once
+from backend.lists.entries import MAX_ENTRIES, MAX_NOTES_TOTAL, Draft, ListEntry, each_once
 from backend.storage import require_room
 from data.sql.records import ListEntryRecord, ListRecord
 
 ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
-ID_LENGTH = 16
+LIST_ID_LENGTH = 16
 """Letters of an address: 79 bits, so that nobody finds a list by guessing."""
 SECRET_BYTES = 24
 ROWS_PER_STATEMENT = 1000
 
 NO_LIST = "There is no list at this address. It may have been deleted."
-NOT_YOURS = "This link does not allow to edit the list: open the secret link that you got when you made it."
+NOT_YOURS = "This link does not allow editing the list: open the secret link that you got when you made it."
 
 
 @dataclass(frozen=True)
@@ -52,23 +52,24 @@ class SavedList:
 class ListStore:
     """The lists of one database."""
 
-    def __init__(self, engine: Engine, most: int) -> None:
-        """most: lists that are kept at all."""
-        self._engine, self._most = engine, most
+    def __init__(self, engine: Engine, limit: int) -> None:
+        """limit: the largest number of lists that are kept."""
+        self._engine, self._limit = engine, limit
 
     def create(self, draft: Draft) -> tuple[str, str]:
-        """Keep a new list; returns its id and the secret that allows to edit it, which is not kept.
+        """Keep a new list; returns its id and the secret for editing, which is not stored.
 
         Raises StoreFullError.
         """
-        made, secret = "".join(secrets.choice(ALPHABET) for _ in range(ID_LENGTH)), secrets.token_urlsafe(SECRET_BYTES)
+        list_id = "".join(secrets.choice(ALPHABET) for _ in range(LIST_ID_LENGTH))
+        secret = secrets.token_urlsafe(SECRET_BYTES)
         moment = _now()
         with Session(self._engine) as session, session.begin():
-            require_room(session, ListRecord, self._most, "lists", "MONOSEMA_MAX_LISTS")
+            require_room(session, ListRecord, self._limit, "lists", "MONOSEMA_MAX_LISTS")
             values = {"name": draft.name, "note": draft.note, "created": moment, "changed": moment}
-            session.execute(insert(ListRecord).values(id=made, secret_hash=_hash(secret), **values))
-            _insert(session, made, draft.entries, 0)
-        return made, secret
+            session.execute(insert(ListRecord).values(id=list_id, secret_hash=_hash(secret), **values))
+            _insert(session, list_id, draft.entries, 0)
+        return list_id, secret
 
     def find(self, list_id: str) -> SavedList:
         """A list by its id. Raises NotFoundError."""
@@ -81,12 +82,12 @@ class ListStore:
             raise NotFoundError(NO_LIST)
         return SavedList(*found)
 
-    def entries(self, list_id: str, first: int = 0, limit: int = MAX_ENTRIES) -> list[Entry]:
+    def entries(self, list_id: str, first: int = 0, limit: int = MAX_ENTRIES) -> list[ListEntry]:
         """Entries in their order."""
         columns = (ListEntryRecord.model, ListEntryRecord.sae, ListEntryRecord.index, ListEntryRecord.note)
         ordered = select(*columns).where(ListEntryRecord.list_id == list_id).order_by(*_ORDER)
         with Session(self._engine) as session:
-            return [Entry(*row) for row in session.execute(ordered.offset(first).limit(limit))]
+            return [ListEntry(*row) for row in session.execute(ordered.offset(first).limit(limit))]
 
     def check(self, list_id: str, secret: str) -> None:
         """Raise NotFoundError when there is no such list, ForbiddenError when the secret is not its own."""
@@ -137,7 +138,7 @@ class Edit:
         """Remove the list itself, its entries being gone."""
         self._session.execute(delete(ListRecord).where(ListRecord.id == self._id))
 
-    def add(self, entries: Sequence[Entry], place: int | None = None) -> int:
+    def add(self, entries: Sequence[ListEntry], place: int | None = None) -> int:
         """Add those whose feature is not there yet, at `place` or at the end. Returns how many these were."""
         there = [entry.feature for entry in self._entries()]
         known = set(there)
@@ -147,8 +148,8 @@ class Edit:
             self._order(there[:place] + [entry.feature for entry in new] + there[place:])
         return len(new)
 
-    def replace(self, entries: Sequence[Entry]) -> None:
-        """Let these be all entries."""
+    def replace(self, entries: Sequence[ListEntry]) -> None:
+        """Replace all entries."""
         self.clear()
         _insert(self._session, self._id, entries, 0)
 
@@ -178,19 +179,20 @@ class Edit:
         return names.index(feature)
 
     def count(self) -> int:
-        """How many entries there are."""
+        """The number of entries."""
         counted = select(func.count()).where(ListEntryRecord.list_id == self._id)
         return self._session.scalar(counted) or 0
 
     def check_limits(self) -> None:
         """Raise RefusedError when the list has become too large."""
         counted = select(func.count(), func.coalesce(func.sum(func.length(ListEntryRecord.note)), 0))
-        number, letters = self._session.execute(counted.where(ListEntryRecord.list_id == self._id)).one()
+        number, length = self._session.execute(counted.where(ListEntryRecord.list_id == self._id)).one()
         if number > MAX_ENTRIES:
             raise RefusedError(f"A list holds {MAX_ENTRIES:,} features at most; this would be {number:,}.")
-        if letters > MAX_TEXT:
+        if length > MAX_NOTES_TOTAL:
             raise RefusedError(
-                f"The notes of a list have {MAX_TEXT:,} characters at most; these would be {letters:,}. Shorten some."
+                f"The notes of a list have {MAX_NOTES_TOTAL:,} characters at most; these would be {length:,}: "
+                "shorten some."
             )
 
     def _end(self) -> int:
@@ -199,10 +201,10 @@ class Edit:
         highest = self._session.scalar(last)
         return 0 if highest is None else highest + 1
 
-    def _entries(self) -> list[Entry]:
+    def _entries(self) -> list[ListEntry]:
         columns = (ListEntryRecord.model, ListEntryRecord.sae, ListEntryRecord.index)
         ordered = select(*columns).where(ListEntryRecord.list_id == self._id).order_by(*_ORDER)
-        return [Entry(*row) for row in self._session.execute(ordered)]
+        return [ListEntry(*row) for row in self._session.execute(ordered)]
 
     def _order(self, names: Sequence[str]) -> None:
         """Write the places of entries that are not where they stand in `names`."""
@@ -210,7 +212,7 @@ class Edit:
         stored = select(ListEntryRecord.id, ListEntryRecord.position, *columns)
         rows: Any = self._session.execute(stored.where(ListEntryRecord.list_id == self._id)).all()
         places = {name: place for place, name in enumerate(names)}
-        wanted = ((number, old, places[Entry(*name).feature]) for number, old, *name in rows)
+        wanted = ((number, old, places[ListEntry(*name).feature]) for number, old, *name in rows)
         changed = [{"id": number, "position": new} for number, old, new in wanted if new != old]
         if changed:
             self._session.execute(update(ListEntryRecord), changed)
@@ -220,7 +222,7 @@ class Edit:
             raise NotFoundError(f"The list has no entry '{feature}'.")
 
     def _is(self, feature: str) -> ColumnElement[bool]:
-        entry = Entry.parse(feature)
+        entry = ListEntry.parse(feature)
         return and_(
             ListEntryRecord.list_id == self._id,
             ListEntryRecord.model == entry.model,
@@ -233,12 +235,12 @@ _ORDER = (ListEntryRecord.position, ListEntryRecord.id)
 
 
 def _check_id(list_id: str) -> None:
-    """Refuse what no id can be before a database sees it: not every one takes every text."""
-    if len(list_id) != ID_LENGTH or not set(list_id) <= set(ALPHABET):
+    """Refuse invalid ids before a database sees them: not every database accepts every text."""
+    if len(list_id) != LIST_ID_LENGTH or not set(list_id) <= set(ALPHABET):
         raise NotFoundError(NO_LIST)
 
 
-def _insert(session: Session, list_id: str, entries: Sequence[Entry], first: int) -> None:
+def _insert(session: Session, list_id: str, entries: Sequence[ListEntry], first: int) -> None:
     rows = [
         {"list_id": list_id, "position": place, "model": e.model, "sae": e.sae, "index": e.index, "note": e.note}
         for place, e in enumerate(entries, first)

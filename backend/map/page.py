@@ -1,4 +1,4 @@
-"""The explorer: what its page holds before any script runs."""
+"""The explorer: the context of its page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from backend.html.address import Address, query
 from backend.html.page import Page
 from backend.html.policies import MAP
 from backend.map.selection import Hits, Selected, find_hits, read_polygon, select
-from backend.map.views import MAX_POINTS, Colour, chosen_saes
+from backend.map.views import MAX_POINTS, MapColour, chosen_saes
 from backend.published.cards import NEGLIGIBLE, RunCard, run_card
 from backend.published.catalogue import OpenRun
 from backend.published.features import FeatureSummary, get_places
@@ -35,16 +35,16 @@ class ExploreState(Address):
     f: str = Field("", max_length=200)
     """model/sae/index of the feature in focus."""
     q: str = Field("", max_length=200)
-    """Words to highlight: of labels, promoted tokens and examples."""
+    """Words to highlight: in labels, promoted tokens and examples."""
     sel: str = Field("", max_length=4000)
     """Corners x,y,x,y,... of a shape whose features are selected."""
     hide: str = Field("", max_length=2000)
     """Names of SAEs that are not shown, with commas between."""
     view: str = Field("", max_length=200)
-    """x0,x1,y0,y1 of what is seen; read by the script alone."""
-    colour: Colour = "sae"
+    """x0,x1,y0,y1 of the visible rectangle; read by the script alone."""
+    colour: MapColour = "sae"
     run: str = Field("", max_length=64)
-    """Name of the run; the newest without."""
+    """Name of the run; the newest by default."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class ExplorePage(Page):
     negligible: str
     """What negligible means."""
     figure: dict[str, Any]
-    """What the script draws on, see explore_figure."""
-    colours: list[tuple[Colour, str]]
-    """What points may be coloured by, and its name."""
+    """The data that the script starts with, see explore_figure."""
+    colours: list[tuple[MapColour, str]]
+    """The values that points may be coloured by, and their names."""
     focus: FeatureSummary | None
     """The feature whose neighbours are shown."""
     neighbours: list[NeighbourGroup]
@@ -70,7 +70,7 @@ class ExplorePage(Page):
     selected: Selected | None
     """None when there is no shape."""
     listed: int
-    """How many features of either are shown here."""
+    """The number of features of either that are listed."""
     shown: list[str]
     """Names of the SAEs that are not hidden."""
     suggestions: list[FeatureSummary]
@@ -81,12 +81,12 @@ class ExplorePage(Page):
     """Position of the SAE, x and y of each hit; without a search, of the neighbours of the feature in focus."""
     series_of: dict[str, int]
     """Colours of the SAEs by name."""
-    most_counted: int
+    max_counted: int
     """Features that a shape may hold."""
 
 
-def make_page(run: OpenRun, asked: ExploreState) -> ExplorePage:
-    """What the page shows of a state. 404 for a feature or SAE that is not there, 422 for a shape that is none."""
+def explore_page_of(run: OpenRun, asked: ExploreState) -> ExplorePage:
+    """The page's context. Raises NotFoundError for an unknown feature or SAE, RefusedError for an invalid shape."""
     hidden = {sae.name for sae in chosen_saes(run, asked.hide)} if asked.hide else set()
     saes = [sae for sae in run.saes if sae.name not in hidden]
     focus, neighbours, place, near = _focus(run, asked.f) if asked.f else (None, [], None, [])
@@ -109,12 +109,12 @@ def make_page(run: OpenRun, asked: ExploreState) -> ExplorePage:
         kept=asked.changed(q="").pairs(),
         marks=[(series_of[hit.feature.sae], hit.x, hit.y) for hit in hits.hits] if hits else near,
         series_of=series_of,
-        most_counted=MAX_POINTS,
+        max_counted=MAX_POINTS,
     )
 
 
 def explore_figure(run: OpenRun, place: tuple[float, float] | None, near: Sequence[Mark]) -> dict[str, Any]:
-    """What the script needs to begin: addresses, the world, the SAEs by name, the place in focus, the first view."""
+    """The data that the script starts with: addresses, the world, SAEs by name, the place in focus, the first view."""
     state = {"run": run.name, "key": run.record.key}
     return {
         "views": f"/api/v1/map{query(**state)}",
@@ -128,15 +128,15 @@ def explore_figure(run: OpenRun, place: tuple[float, float] | None, near: Sequen
 
 
 def _around(world: View, place: tuple[float, float], near: Sequence[Mark]) -> View:
-    """A square around a place that holds most of its neighbours, neither a speck nor all of the map."""
+    """A square around a place that holds most of its neighbours, from 1/50 to half of the map wide."""
     size = max(world.x1 - world.x0, world.y1 - world.y0)
     away = sorted(max(abs(x - place[0]), abs(y - place[1])) for _, x, y in near)
     half = min(max(1.2 * away[2 * len(away) // 3], size / 100), size / 4) if away else size / 20
     return View(place[0] - half, place[0] + half, place[1] - half, place[1] + half)
 
 
-def _colours(run: OpenRun) -> list[tuple[Colour, str]]:
-    found: list[tuple[Colour, str]] = [("sae", "SAE"), ("density", "density")]
+def _colours(run: OpenRun) -> list[tuple[MapColour, str]]:
+    found: list[tuple[MapColour, str]] = [("sae", "SAE"), ("density", "density")]
     return [*found, ("score", "label score")] if run.map.has_scores else found
 
 

@@ -1,4 +1,4 @@
-"""What is picked out on the map: features that a search finds, and those inside a shape that somebody drew.
+"""Selections on the map: features that a search finds, and features inside a shape that was drawn.
 
 Shapes: N points of one SAE, V corners of a polygon.
 """
@@ -37,7 +37,7 @@ class Hits:
     """Live features that have some words: in their label, their promoted tokens, or around their strongest tokens."""
 
     more: bool
-    """Whether there are more, which the search did not go through."""
+    """Whether there are more, beyond the limit of the search."""
     hits: list[Hit]
     """At most MAX_HITS, the best match first."""
 
@@ -61,7 +61,7 @@ def find_hits(run: OpenRun, saes: list[OpenSAE], q: str) -> Hits:
 
 
 def read_polygon(text: str) -> npt.NDArray[np.float64]:
-    """Corners [V, 2] from `x,y,x,y,...`. 422 when it is none."""
+    """Corners [V, 2] from `x,y,x,y,...`. Raises RefusedError."""
     try:
         corners = np.array([float(part) for part in text.split(",")])
     except ValueError:
@@ -90,7 +90,7 @@ def select(run: OpenRun, saes: list[OpenSAE], corners_V2: npt.NDArray[np.float64
 
 
 def contains(corners_V2: npt.NDArray[np.float64], xy_N2: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Which points lie inside a polygon [N]: a ray to the right crosses its sides an odd number of times."""
+    """A mask [N] of the points inside a polygon: a ray to the right crosses its sides an odd number of times."""
     inside_N = np.zeros(len(xy_N2), bool)
     x_N, y_N = xy_N2.T
     for (xa, ya), (xb, yb) in zip(corners_V2, np.roll(corners_V2, -1, 0), strict=True):

@@ -24,14 +24,14 @@ from backend.published.catalogue import OpenRun, OpenSAE
 from data.published.maps import Columns, View
 
 MAX_POINTS = 50_000
-"""A view that reaches more is answered in cells: 16 bytes a point, 0.8 MB."""
+"""Views with more points are sent as cells: 16 bytes a point, 0.8 MB."""
 MAX_CELLS = 50_000
 """12 bytes a cell, 0.6 MB."""
 CELLS_ACROSS = 512
 """Finer cells than this would be smaller than what a screen shows."""
 ALIGNMENT = 4
-Colour = Literal["sae", "density", "score"]
-VALUES: dict[Colour, str | None] = {"sae": None, "density": "log_density", "score": "label_score"}
+MapColour = Literal["sae", "density", "score"]
+VALUES: dict[MapColour, str | None] = {"sae": None, "density": "log_density", "score": "label_score"}
 """The column that each colour shows."""
 Coordinate = Annotated[float | None, Field(allow_inf_nan=False)]
 
@@ -50,16 +50,16 @@ class MapQuery(BaseModel):
     y1: Coordinate = None
     """Upper edge."""
     saes: str = Field("", max_length=2000)
-    """Names of the SAEs shown, with commas between; all of them without."""
-    colour: Colour = "sae"
-    """What `value` is: nothing, log10 of the density, or the score of the label."""
+    """Names of the SAEs shown, with commas between; all by default."""
+    colour: MapColour = "sae"
+    """The meaning of `value`: nothing, log10 of the density, or the score of the label."""
     key: str = Field("", max_length=64)
     """Key of the published state. With it the answer never changes, and may be kept for good."""
 
 
 @dataclass(frozen=True)
 class SAECount:
-    """How many of the points or cells are of an SAE."""
+    """The number of points or cells of an SAE."""
 
     sae: str
     count: int
@@ -67,7 +67,7 @@ class SAECount:
 
 @dataclass(frozen=True)
 class MapHeader:
-    """What the arrays of an answer are."""
+    """The description of a response's arrays."""
 
     kind: Literal["points", "cells"]
     view: View
@@ -85,7 +85,7 @@ class MapHeader:
 
 
 def chosen_saes(run: OpenRun, names: str) -> list[OpenSAE]:
-    """The SAEs of a run that a list with commas names, in the run's order; all without. 404 for unknown names."""
+    """The SAEs of a run that a list with commas names, in the run's order; all by default. Raises NotFoundError."""
     wanted = [name for name in names.split(",") if name]
     known = {sae.name for sae in run.saes}
     if unknown := next((name for name in wanted if name not in known), None):
@@ -94,12 +94,12 @@ def chosen_saes(run: OpenRun, names: str) -> list[OpenSAE]:
 
 
 def asked_view(run: OpenRun, asked: MapQuery) -> View:
-    """The rectangle of a query. 422 when it is turned round."""
+    """The rectangle of a query. Raises RefusedError when it is inverted."""
     whole = run.map.world.view
     edges = (asked.x0, asked.x1, asked.y0, asked.y1)
     view = View(*(edge if given is None else given for given, edge in zip(edges, whole, strict=True)))
     if view.x0 > view.x1 or view.y0 > view.y1:
-        raise RefusedError("The view is turned round: x0 must not be above x1, nor y0 above y1.")
+        raise RefusedError("The view is inverted: x0 must not be above x1, nor y0 above y1.")
     return view
 
 
@@ -127,7 +127,7 @@ def num_reached(run: OpenRun, view: View, positions: Iterable[int]) -> int:
 
 
 def finest_level(run: OpenRun, view: View, positions: Sequence[int]) -> int:
-    """The deepest level of which a view shows no more cells than an answer may have, nor than a screen can tell."""
+    """The deepest level at which a view has no more cells than a response or a screen can hold."""
     side = max(view.x1 - view.x0, view.y1 - view.y0) / run.map.world.size
     coarse = (level for level in range(run.map.levels - 1, 0, -1) if side * 2**level <= CELLS_ACROSS)
     return next((level for level in coarse if _num_cells(run, view, positions, level) <= MAX_CELLS), 0)
@@ -144,7 +144,7 @@ def encode(header: MapHeader, arrays: Iterable[npt.NDArray[Any]]) -> bytes:
     return b"".join([struct.pack("<I", len(text)), text, *(array.tobytes() for array in arrays)])
 
 
-def _point_arrays(parts: list[Columns], colour: Colour) -> dict[str, npt.NDArray[Any]]:
+def _point_arrays(parts: list[Columns], colour: MapColour) -> dict[str, npt.NDArray[Any]]:
     arrays = {name: _joined(parts, name) for name in ("x", "y", "index")}
     if colour == "density":
         arrays["value"] = np.log10(_joined(parts, "density"))
@@ -153,8 +153,8 @@ def _point_arrays(parts: list[Columns], colour: Colour) -> dict[str, npt.NDArray
     return arrays
 
 
-def _cell_arrays(parts: list[Columns], colour: Colour) -> dict[str, npt.NDArray[Any]]:
-    """Those of four bytes first, so that all are aligned."""
+def _cell_arrays(parts: list[Columns], colour: MapColour) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of cells, those of four bytes first, so that all are aligned."""
     arrays = {"count": _joined(parts, "count")}
     if name := VALUES[colour]:
         arrays["value"] = _joined(parts, name)

@@ -1,1 +1,1 @@
-"""Prompts: which features a text lights up."""
+"""Prompts: the features that a text activates."""

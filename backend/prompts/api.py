@@ -1,4 +1,4 @@
-"""Prompts for programs: what a text activates, and texts under short addresses."""
+"""The API for prompts: the features that a text activates, and texts under short addresses."""
 
 from dataclasses import dataclass
 from typing import Annotated, cast
@@ -7,7 +7,8 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from backend.engine.requests import MAX_TEXT, Prompt, ReadToken
+from backend.engine.limits import MAX_PROMPT_CHARACTERS
+from backend.engine.messages import Prompt, ReadToken
 from backend.exceptions import NotFoundError
 from backend.html.tokens import token_texts
 from backend.prompts.page import MAX_SAES, PromptState
@@ -19,7 +20,7 @@ from backend.web.live import ask
 
 router = APIRouter(tags=["live"])
 
-Text = Annotated[str, Field(max_length=MAX_TEXT)]
+Text = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
 
 
 class ActivationsBody(BaseModel):
@@ -38,7 +39,7 @@ class ActivationsBody(BaseModel):
 
 @dataclass(frozen=True)
 class SAEActivations:
-    """What is active in one SAE, best first."""
+    """The active features of one SAE, best first."""
 
     sae: str
     total: int
@@ -49,7 +50,7 @@ class SAEActivations:
 
 @dataclass(frozen=True)
 class Activations:
-    """What a text activates."""
+    """The features that a text activates."""
 
     tokens: list[ReadToken]
     saes: list[SAEActivations]
@@ -117,7 +118,7 @@ def _stored(prompts: StoredPrompts, name: str) -> StoredPrompt:
 
 
 def load_text(prompts: StoredPrompts, name: str) -> str:
-    """A stored text. Raises 404 when there is none."""
+    """A stored text. Raises NotFoundError."""
     text = prompts.load(name)
     if text is None:
         raise NotFoundError(f"No prompt is stored as '{name}'. Type the text on the prompt page.")

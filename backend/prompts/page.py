@@ -1,4 +1,4 @@
-"""The prompt page: what its address says, and what it shows of a reading.
+"""The prompt page: the state in its address, and its context.
 
 Shapes: L tokens of the prompt.
 """
@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import Field
 
 from backend.attribution.section import AttributionSection
-from backend.engine.requests import MAX_TEXT, Reading, values_of
+from backend.engine.limits import MAX_PROMPT_CHARACTERS
+from backend.engine.messages import PromptReading, values_of
 from backend.html.address import Address, ShortFloat
 from backend.html.formats import number, share
 from backend.html.page import Link, Page
@@ -39,7 +40,7 @@ class PromptState(Address):
     path = "/prompt"
     always = ("hide",)
 
-    text: str = Field(default="", max_length=10 * MAX_TEXT)
+    text: str = Field(default="", max_length=10 * MAX_PROMPT_CHARACTERS)
     """Not in the address when it is stored."""
     p: str = ""
     """Id of the text, where it is stored."""
@@ -84,7 +85,7 @@ class PromptToken:
 
 @dataclass(frozen=True)
 class PromptResult:
-    """What a prompt activates."""
+    """The features that a prompt activates."""
 
     tokens: list[PromptToken]
     num_counted: int
@@ -120,22 +121,22 @@ class PromptPage(Page):
     """prompts/prompt.html: type text, see which features are active."""
 
     off: str
-    """Why the model cannot be asked; "" when it can."""
+    """The reason why the model is not available; "" when it is."""
     loaded: bool
-    """Whether the model is in memory: a first answer waits for it."""
+    """Whether the model is in memory: otherwise the first answer waits for it to load."""
     problem: Problem | None
-    """Why this prompt was not read."""
+    """The reason why this prompt was not read."""
     model_name: str
     """Of the language model."""
     state: PromptState
     saes: list[SAEChoice]
-    """Those of the run."""
+    """The SAEs of the run."""
     runs: list[Link]
     """The same prompt in other runs."""
     ranks: list[Link]
     """Ways to rank: `text` is shown, `href` is the value."""
     rank_about: str
-    """What the chosen one means."""
+    """The explanation of the chosen ranking."""
     hides: list[Link]
     """Choices of `hide`, likewise."""
     max_tokens: int
@@ -143,7 +144,7 @@ class PromptPage(Page):
     """The chosen feature."""
     result: PromptResult | None
     attribution: AttributionSection | None
-    """Which features caused an output; None without a result."""
+    """The features that caused an output; None without a result."""
     examples: list[Link]
     """Prompts to start from."""
 
@@ -183,15 +184,17 @@ def prompt_page_of(
     )
 
 
-def present(state: PromptState, saes: Sequence[OpenSAE], reading: Reading, focus: Focus | None) -> PromptResult:
-    """The page's view of a reading."""
+def prompt_result_of(
+    state: PromptState, saes: Sequence[OpenSAE], reading: PromptReading, focus: Focus | None
+) -> PromptResult:
+    """A reading as the page shows it."""
     ranking = rank(gather(saes, reading), state.rank, state.hide)
     strongest_L = [features[0] if features else None for features in ranking.by_token(1)]
     if focus:
         values = values_of(focus[0], reading, focus[1].index)
-        lit = [_lit_by_focus(focus[1], value) for value in values]
+        highlights = [_highlight_by_focus(focus[1], value) for value in values]
     else:
-        lit = [_lit_by_strongest(strongest) for strongest in strongest_L]
+        highlights = [_highlight_by_strongest(strongest) for strongest in strongest_L]
     tokens = [
         PromptToken(
             number=place,
@@ -204,7 +207,9 @@ def present(state: PromptState, saes: Sequence[OpenSAE], reading: Reading, focus
             href=state.href(token=None if place == state.token else place),
             current=place == state.token,
         )
-        for place, (shown, (step, caption, about)) in enumerate(zip(token_texts(reading.pieces), lit, strict=True))
+        for place, (shown, (step, caption, about)) in enumerate(
+            zip(token_texts(reading.pieces), highlights, strict=True)
+        )
     ]
     chosen = tokens[state.token] if state.token is not None and state.token < len(tokens) else None
     listed, total = ranking.of_token(chosen.number, SHOWN_OF_TOKEN) if chosen else ([], 0)
@@ -222,14 +227,14 @@ def present(state: PromptState, saes: Sequence[OpenSAE], reading: Reading, focus
     )
 
 
-def _lit_by_focus(focus: FeatureSummary, value: float) -> tuple[int, str, str]:
-    """Step, caption and line of a token, coloured by one feature."""
+def _highlight_by_focus(focus: FeatureSummary, value: float) -> tuple[int, str, str]:
+    """Highlight, caption and description of a token, by one feature's activation."""
     shown = number(value) if value > 0 else ""
     return level(value, focus.max), shown, f"{focus.title} {shown or 'is not active'}"
 
 
-def _lit_by_strongest(strongest: ActiveFeature | None) -> tuple[int, str, str]:
-    """The same by the token's own strongest feature."""
+def _highlight_by_strongest(strongest: ActiveFeature | None) -> tuple[int, str, str]:
+    """Highlight, caption and description of a token, by its strongest feature."""
     if strongest is None:
         return -1, "", "no feature shown is active"
     title = strongest.feature.title

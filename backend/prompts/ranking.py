@@ -1,4 +1,4 @@
-"""Ranking what a prompt activates, in one or several SAEs of a run: sparse all the way, with one read of the tables.
+"""Ranking what a prompt activates, in one or several SAEs of a run: with sparse arrays, and one read of the tables.
 
 Shapes: L tokens of the prompt, K activations above zero in all SAEs together, U distinct active features.
 """
@@ -9,10 +9,10 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from backend.engine.requests import Reading
+from backend.engine.messages import PromptReading
+from backend.published.arrays import Booleans, Floats, Integers
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.features import SUMMARY, FeatureSummary, to_summaries
 
@@ -28,9 +28,6 @@ RANKS: dict[Rank, tuple[str, str]] = {
 }
 """Title and explanation of each way to rank."""
 
-Integers = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True)
 class ActiveFeature:
@@ -44,7 +41,7 @@ class ActiveFeature:
     token: int
     """Number of the token: the one it is listed for, or the one where it is strongest."""
     score: float
-    """What it is ranked by: see RANKS."""
+    """The value that it is ranked by: see RANKS."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class Activity:
     """All activations of some SAEs on one prompt, with what is published of the features."""
 
     run: OpenRun
-    counted_L: npt.NDArray[np.bool_]
+    counted_L: Booleans
     """Tokens that are not left out."""
     row_U: Integers
     """Rows of the active features in the run's tables, ascending."""
@@ -74,8 +71,8 @@ class Activity:
         """Of the feature's highest activation in the corpus, see `shares`."""
         return shares(self.value_K, self.records_U["max"].to_numpy()[self.place_K])
 
-    def of(self, sae: OpenSAE) -> npt.NDArray[np.bool_]:
-        """Which of U are features of one SAE."""
+    def of(self, sae: OpenSAE) -> Booleans:
+        """A mask of the features in U that belong to one SAE."""
         return (self.row_U >= sae.row(0)) & (self.row_U < sae.row(sae.num_features))
 
     def summaries(self, places: Integers) -> list[FeatureSummary]:
@@ -88,7 +85,7 @@ def shares(value: Floats, maximum: Floats) -> Floats:
     return np.divide(value, maximum, out=(value > 0).astype(np.float64), where=maximum > 0)
 
 
-def gather(saes: Sequence[OpenSAE], reading: Reading) -> Activity:
+def gather(saes: Sequence[OpenSAE], reading: PromptReading) -> Activity:
     """Put the activations of some SAEs of one run together; one read of its tables, of the active features alone."""
     found = [(sae, reading.active[sae.name]) for sae in saes]
     row_K = np.concatenate([sae.row(0) + active.feature_K for sae, active in found])
@@ -111,7 +108,7 @@ class Ranking:
 
     activity: Activity
     weight_K: Floats
-    """What each activation counts: itself, or weighted by rarity."""
+    """The weight of each activation: itself, or scaled by rarity."""
     score_U: Floats
     place_S: Integers
     """Features with a score above 0, best first: places in U."""
@@ -122,24 +119,24 @@ class Ranking:
     total: int
     """Distinct active features, hidden ones left out."""
     hidden: int
-    """Active features that are on too often."""
+    """Features that are hidden because they are active too often."""
 
-    def overall(self, most: int) -> list[ActiveFeature]:
+    def overall(self, limit: int) -> list[ActiveFeature]:
         """The first features of the whole prompt."""
-        place_S, peak_S = self.place_S[:most], self.peak_S[:most]
+        place_S, peak_S = self.place_S[:limit], self.peak_S[:limit]
         return self._describe(peak_S, self.score_U[place_S])
 
-    def by_token(self, most: int) -> list[list[ActiveFeature]]:
+    def by_token(self, limit: int) -> list[list[ActiveFeature]]:
         """The first features of each token."""
         bounds = [self._of_token(number) for number in range(len(self.activity.counted_L))]
-        chosen = [self.sorted_K[start : min(stop, start + most)] for start, stop in bounds]
+        chosen = [self.sorted_K[start : min(stop, start + limit)] for start, stop in bounds]
         described = iter(self._describe(np.concatenate([*chosen, self.sorted_K[:0]])))
         return [[next(described) for _ in part] for part in chosen]
 
-    def of_token(self, number: int, most: int) -> tuple[list[ActiveFeature], int]:
+    def of_token(self, number: int, limit: int) -> tuple[list[ActiveFeature], int]:
         """The first features of one token, and how many there are."""
         start, stop = self._of_token(number)
-        return self._describe(self.sorted_K[start : min(stop, start + most)]), stop - start
+        return self._describe(self.sorted_K[start : min(stop, start + limit)]), stop - start
 
     def _of_token(self, number: int) -> tuple[int, int]:
         token_K = self.activity.token_K[self.sorted_K]

@@ -9,11 +9,12 @@ from starlette.concurrency import run_in_threadpool
 
 from backend.attribution.section import AttributionSection, AttributionState, SectionBuilder, explain
 from backend.engine.engine import Engine
-from backend.engine.requests import MAX_TEXT, Prompt
+from backend.engine.limits import MAX_PROMPT_CHARACTERS
+from backend.engine.messages import Prompt
 from backend.exceptions import RefusedError
 from backend.html.page import Link
 from backend.prompts.api import PromptsDep, load_text
-from backend.prompts.page import Focus, PromptResult, PromptState, present, prompt_page_of
+from backend.prompts.page import Focus, PromptResult, PromptState, prompt_page_of, prompt_result_of
 from backend.prompts.store import is_long, unix_lines
 from backend.published.catalogue import Library, OpenSAE
 from backend.published.features import get_summaries
@@ -50,10 +51,10 @@ async def prompt_form(
     prompts: PromptsDep,
     settings: SettingsDep,
 ) -> Response:
-    """Go to the address of what was typed; a long text is stored for it."""
+    """Redirect to the address of the prompt; a long text is stored first."""
     text = unix_lines(asked.text)
     state = asked.changed(text=text, p="", token=None)
-    if len(text) > MAX_TEXT:
+    if len(text) > MAX_PROMPT_CHARACTERS:
         return await _page(request, asked, text, engine, library, settings)
     try:
         if is_long(text):
@@ -76,14 +77,16 @@ async def _page(
     saes, focus = await run_in_threadpool(_prompt_target, library, asked)
     followed = focus[1].name if focus else ""
     state = asked.changed(text=text, sae=[sae.href[1:] for sae in saes], f=followed)
-    if len(text) > MAX_TEXT:
-        refused = RefusedError(f"The text has {len(text):,} characters, at most {MAX_TEXT:,} can be read: shorten it.")
+    if len(text) > MAX_PROMPT_CHARACTERS:
+        refused = RefusedError(
+            f"The text has {len(text):,} characters, at most {MAX_PROMPT_CHARACTERS:,} can be read: shorten it."
+        )
 
-    async def read() -> _Read:
+    async def read() -> _PromptAnswer:
         return await _read(engine, saes, state, focus, output)
 
     answer = await ask_for_page(request, engine, saes[0].run, read if text else None, refused)
-    result, attribution, failed = answer.result or _Read()
+    result, attribution, failed = answer.result or _PromptAnswer()
     answer = replace(answer, error=answer.error or failed)
     page = prompt_page_of(
         state, saes, _other_runs(library, saes[0].run.name, state), settings.max_prompt_tokens,
@@ -93,8 +96,8 @@ async def _page(
     return respond(request, "prompts/prompt.html", page, answer, 422 if unanswered else None)
 
 
-class _Read(NamedTuple):
-    """What came of reading a prompt."""
+class _PromptAnswer(NamedTuple):
+    """The result of reading a prompt, with its attribution."""
 
     result: PromptResult | None = None
     attribution: AttributionSection | None = None
@@ -104,15 +107,15 @@ class _Read(NamedTuple):
 
 async def _read(
     engine: Engine, saes: list[OpenSAE], state: PromptState, focus: Focus | None, output: AttributionState
-) -> _Read:
+) -> _PromptAnswer:
     prompt = Prompt(state.text, state.chat)
     reading = await engine.activations(saes, prompt)
-    result = await run_in_threadpool(present, state, saes, reading, focus)
+    result = await run_in_threadpool(prompt_result_of, state, saes, reading, focus)
     try:
         builder = SectionBuilder(state, output, reading.pieces)
-        return _Read(result, await explain(engine, saes, prompt, builder))
+        return _PromptAnswer(result, await explain(engine, saes, prompt, builder))
     except MonosemaError as error:
-        return _Read(result, error=error)
+        return _PromptAnswer(result, error=error)
 
 
 def _prompt_target(library: Library, asked: PromptState) -> tuple[list[OpenSAE], Focus | None]:

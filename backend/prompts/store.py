@@ -1,17 +1,17 @@
-"""Prompts too long for an address: kept in SQL under a hash of their content, so that they can be shared still."""
+"""Prompts too long for an address: kept in SQL under a hash of their content, so that they can still be shared."""
 
 from datetime import UTC, datetime
 from urllib.parse import quote
 
 from sqlalchemy import Engine
 
-from backend.engine.requests import clean
+from backend.engine.limits import clean
 from backend.storage import ContentStore, content_id
 from data.sql.records import PromptRecord
 
-LONG = 2_000
+MAX_ADDRESS_CHARACTERS = 2_000
 """Characters of an address that a text may take: about 1,500 of English. Beyond, it is stored."""
-ID_LENGTH = 24
+PROMPT_ID_LENGTH = 24
 """Hexadecimal digits of a SHA-256, 96 bits."""
 
 
@@ -19,15 +19,15 @@ class StoredPrompts:
     """The table of prompts. A prompt never changes and is never deleted: its address stays good."""
 
     def __init__(self, engine: Engine, limit: int) -> None:
-        """limit: prompts that are kept at all."""
+        """limit: the largest number of prompts that are kept."""
         self._store = ContentStore(
-            engine, PromptRecord, ID_LENGTH, limit, "long prompts", "MONOSEMA_MAX_STORED_PROMPTS"
+            engine, PromptRecord, PROMPT_ID_LENGTH, limit, "long prompts", "MONOSEMA_MAX_STORED_PROMPTS"
         )
 
     def save(self, text: str) -> str:
         """Store a text and return its id; the same text always has the same. Raises StoreFullError."""
         content = clean(text).encode()
-        name = content_id(content, ID_LENGTH)
+        name = content_id(content, PROMPT_ID_LENGTH)
         now = datetime.now(UTC).replace(tzinfo=None)
         self._store.add(name, lambda: PromptRecord(id=name, text=content, created=now))
         return name
@@ -40,9 +40,9 @@ class StoredPrompts:
 
 def is_long(*texts: str) -> bool:
     """Whether some texts together are too long for an address."""
-    return sum(len(quote(clean(text), safe="")) for text in texts) > LONG
+    return sum(len(quote(clean(text), safe="")) for text in texts) > MAX_ADDRESS_CHARACTERS
 
 
 def unix_lines(text: str) -> str:
-    """What somebody typed into a form: browsers send every line break as two characters."""
+    """Normalise the line breaks of a form field: browsers send each as two characters."""
     return text.replace("\r\n", "\n")

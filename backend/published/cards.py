@@ -1,4 +1,4 @@
-"""What pages say of runs, SAEs and features: names, metrics with their explanations, recipes."""
+"""Runs and SAEs as pages show them: names, metrics with their explanations, recipes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +61,7 @@ class SAECard:
     """Its colour: its place in the run."""
     num_features: int
     method: str
-    """How it was trained, in words."""
+    """The training method, in words."""
     metrics: list[Metric]
 
 
@@ -162,7 +162,7 @@ def sae_metrics(sae: OpenSAE) -> list[Metric]:
 
 
 def recipe_lines(sae: OpenSAE) -> list[tuple[str, str]]:
-    """What made an SAE, field by field."""
+    """The recipe of an SAE, field by field."""
     recipe: dict[str, Any] = sae.run.record.recipe
     fetched = sae.run.record.corpus["fetch"]
     lines = [("model", sae.run.model_name), ("from", str(fetched.get("model_origin", "")))]

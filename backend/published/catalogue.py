@@ -1,6 +1,6 @@
-"""What is published: every run opened once, and again when it is published anew.
+"""The catalogue of published runs: every run is opened once, and again when it is published anew.
 
-One small query per request asks SQL whether anything changed; the rest is read when it did.
+One small query per request checks whether anything changed; the rest is read only then.
 """
 
 from collections.abc import Callable
@@ -60,7 +60,7 @@ class OpenSAE:
         return self.record.first_row + index
 
     def has(self, index: str) -> bool:
-        """Whether what somebody wrote is the index of a feature here."""
+        """Whether a text is the index of a feature of this SAE."""
         return index.isascii() and index.isdigit() and len(index) < 12 and int(index) < self.num_features
 
 
@@ -71,7 +71,7 @@ class OpenRun:
     record: PublishedRunRecord
     folder: Path
     """published/{run}/{key}"""
-    worked_out: dict[Callable[..., Any], Any] = field(default_factory=dict)
+    cached: dict[Callable[..., Any], Any] = field(default_factory=dict)
     """See `once`, by function."""
 
     @property
@@ -99,10 +99,10 @@ class OpenRun:
         return tuple(OpenSAE(record, self) for record in self.record.saes)
 
     def once(self, function: Callable[["OpenRun"], T]) -> T:
-        """The value of a function of this published state, worked out when it is first asked for."""
-        if function not in self.worked_out:
-            self.worked_out[function] = function(self)
-        return cast(T, self.worked_out[function])
+        """The value of a function of this published state, computed once, at first use."""
+        if function not in self.cached:
+            self.cached[function] = function(self)
+        return cast(T, self.cached[function])
 
     @property
     def num_tokens(self) -> int:
@@ -127,15 +127,15 @@ class LeftOutRun:
 
     @property
     def reason(self) -> str:
-        """Why it is left out, and what to do, as a sentence."""
+        """A sentence on why it is left out, and the remedy."""
         return f"Run '{self.name}' {self.why}"
 
     @property
     def why(self) -> str:
         """The same without its subject."""
         found = self.record.contract
-        mend = "run its recipe again" if found < CONTRACT_VERSION else "update the server's code"
-        return f"was published under contract version {found}, this server reads version {CONTRACT_VERSION}: {mend}."
+        remedy = "run its recipe again" if found < CONTRACT_VERSION else "update the server's code"
+        return f"was published under contract version {found}, this server reads version {CONTRACT_VERSION}: {remedy}."
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Catalogue:
     version: Version
     runs: tuple[OpenRun, ...]
     left_out: tuple[LeftOutRun, ...] = ()
-    """Those of another contract version."""
+    """Runs of another contract version."""
 
     @cached_property
     def saes(self) -> dict[tuple[str, str], OpenSAE]:
@@ -164,7 +164,7 @@ class Library:
         self._catalogue = Catalogue((), ())
 
     def catalogue(self) -> Catalogue:
-        """What is published now."""
+        """The runs that are published now."""
         with self._engine.connect() as connection:
             found = connection.exec_driver_sql(self._versions)
             version = tuple(sorted((name, key) for name, key in found))

@@ -1,7 +1,7 @@
-"""A whole document with what is stored of a feature's activations on it.
+"""A whole document with the stored activations of a feature on it.
 
-Only the windows of the feature's examples are stored. What lies between them is shown as plain text and said to be
-unknown; nothing is guessed. A long document is cut into pages of PAGE_TOKENS.
+Only the windows of the feature's examples are stored. What lies between them is shown as plain text and marked as
+unknown. A long document is cut into pages of PAGE_TOKENS.
 """
 
 import json
@@ -30,7 +30,7 @@ class Stretch:
 
     @property
     def holds_example(self) -> bool:
-        """Whether the token that led here is in it."""
+        """Whether it holds the example's centre token."""
         return any(token.centre for token in self.tokens)
 
 
@@ -42,7 +42,7 @@ class WholeDocument:
     title: str
     """"" when the corpus has none."""
     link: str
-    """Where it can be read on the web, or ""."""
+    """Its address on the web, or ""."""
     num_tokens: int
     """Of the whole document."""
     kind: ExampleKind
@@ -133,11 +133,11 @@ def _stretches(pieces: Sequence[bytes], values: Sequence[float | None], scale: f
 
 
 def _described(meta: str) -> dict[str, str]:
-    """What the corpus says of a document, as far as it can be shown."""
+    """The title and the link of a document, from the corpus's metadata."""
     try:
-        told = json.loads(meta)
+        described = json.loads(meta)
     except ValueError:
-        told = None
-    told = told if isinstance(told, dict) else {}
-    title, link = (str(told.get(name) or "") for name in ("title", "url"))
+        described = None
+    fields = described if isinstance(described, dict) else {}
+    title, link = (str(fields.get(name) or "") for name in ("title", "url"))
     return {"title": visible_text(title), "link": link if link.startswith(("https://", "http://")) else ""}

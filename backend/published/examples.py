@@ -9,7 +9,7 @@ from backend.published.features import SUMMARY, Feature, FeatureSummary, TokenWe
 from data.artifacts.corpus import format_document_id
 from data.artifacts.features import EXAMPLE_KINDS, ExampleKind
 
-EXAMPLE = [
+EXAMPLE_COLUMNS = [
     "kind",
     "rank",
     "band",
@@ -46,7 +46,7 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Specimen:
+class FeaturePreview:
     """A feature with a first look at it."""
 
     feature: FeatureSummary
@@ -59,7 +59,7 @@ class Specimen:
 def get_examples(sae: OpenSAE, feature: Feature, kind: ExampleKind, width: int | None = None) -> list[Example]:
     """The examples of one kind, in their order; with `width` tokens either side of the one that counts, or all kept."""
     tables, counts = sae.run.tables, list(feature.num_examples.values())
-    found = tables.examples(feature.first_example, counts, EXAMPLE_KINDS.index(kind), EXAMPLE).to_pylist()
+    found = tables.examples(feature.first_example, counts, EXAMPLE_KINDS.index(kind), EXAMPLE_COLUMNS).to_pylist()
     if width is not None:
         found = [_narrowed(example, width) for example in found]
     return _read_examples(sae.run, found, [feature.max] * len(found))
@@ -79,7 +79,7 @@ def _narrowed(example: dict[str, Any], width: int) -> dict[str, Any]:
     return {**example, "start": start, "length": stop - start, "offsets": offsets, "values": values}
 
 
-def get_specimens(run: OpenRun, rows: list[int], num_examples: int) -> list[Specimen]:
+def get_previews(run: OpenRun, rows: list[int], num_examples: int) -> list[FeaturePreview]:
     """Features of a run by row with their strongest examples, in four reads however many there are."""
     columns = [*SUMMARY, "promoted", "promoted_logits", "first_example", "num_examples"]
     records = run.tables.take("features", rows, columns).to_pylist()
@@ -88,7 +88,7 @@ def get_specimens(run: OpenRun, rows: list[int], num_examples: int) -> list[Spec
     scales = [record["max"] for record, place in zip(records, places, strict=True) for _ in place]
     examples = iter(_read_examples(run, found, scales))
     return [
-        Specimen(
+        FeaturePreview(
             FeatureSummary(**summary_fields(run, record)),
             token_weights(run, record["promoted"], record["promoted_logits"]),
             [next(examples) for _ in place],
@@ -150,7 +150,7 @@ TOKENS_SHOWN = 12
 """Either side of the strongest token, in the worked example."""
 
 
-def around(example: Example, tokens: int = TOKENS_SHOWN) -> Example:
+def clip_context(example: Example, tokens: int = TOKENS_SHOWN) -> Example:
     """The same with at most `tokens` on either side of the one that counts."""
     centre = example.position - example.start
     first = max(0, centre - tokens)

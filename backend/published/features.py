@@ -1,4 +1,4 @@
-"""Typed reads of what is published. Each takes a fixed number of reads, however many features there are."""
+"""Typed reads of published features. Each takes a fixed number of reads, however many features there are."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -106,7 +106,7 @@ class TokenWeight:
 
 @dataclass(frozen=True, slots=True)
 class Feature(FeatureSummary):
-    """One feature with all that is kept of it but its examples and neighbours."""
+    """One feature with everything about it except its examples and neighbours."""
 
     histogram: list[int]
     """Tokens in each bin. The first also counts everything below it, the last everything above."""
@@ -143,7 +143,7 @@ def to_summaries(run: OpenRun, records: pa.Table) -> list[FeatureSummary]:
 
 
 def get_places(run: OpenRun, rows: list[int]) -> list[tuple[float, float] | None]:
-    """Where features of a run lie on the map, by row; None for those that are not on it."""
+    """The places of features on the map, by row; None for those that are not on it."""
     records = run.tables.take("features", rows, ["x", "y"]).to_pylist()
     return [None if record["x"] is None else (record["x"], record["y"]) for record in records]
 

@@ -1,4 +1,4 @@
-"""What an address or a person names, found in the catalogue: runs, SAEs and features."""
+"""Lookup of runs, SAEs and features by name."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,9 @@ def find_feature(library: Library, name: str) -> tuple[OpenSAE, int]:
     parts = name.strip().partition("?")[0].partition("#")[0].removesuffix("/").split("/")[-3:]
     sae = library.catalogue().saes.get((parts[0], parts[1])) if len(parts) == 3 else None
     if sae is None:
-        raise RefusedError(f"'{name}' names no feature here: give model/sae/index, or the address of a feature's page.")
+        raise RefusedError(
+            f"'{name}' is not the name of a feature here: give model/sae/index, or the address of its page."
+        )
     index = parts[2]
     if not sae.has(index):
         raise RefusedError(f"{sae.name} has features 0 to {sae.num_features - 1:,}; there is no '{index}'.")
@@ -21,7 +23,7 @@ def find_feature(library: Library, name: str) -> tuple[OpenSAE, int]:
 def named_saes(library: Library, names: list[str]) -> list[OpenSAE]:
     """SAEs of one run by model/name, each once; the first of the newest run when none is named.
 
-    Raises 404 for a name that is none, RefusedError when they are of several runs.
+    Raises NotFoundError for an unknown name, RefusedError when they are of several runs.
     """
     catalogue = library.catalogue()
     require_runs(catalogue)
@@ -37,13 +39,13 @@ def named_saes(library: Library, names: list[str]) -> list[OpenSAE]:
 
 
 def require_runs(catalogue: Catalogue) -> None:
-    """Raise an error that says why there is nothing to show, when there is not."""
+    """Raise an error with the reason when there are no runs to show."""
     if not catalogue.runs:
         refuse_left_out(catalogue.left_out)
         raise NotFoundError("Nothing is published yet: run `make demo` first.")
 
 
 def refuse_left_out(runs: Iterable[LeftOutRun]) -> None:
-    """Say of what was asked for that it is published and cannot be shown."""
+    """Raise UnavailableError for the first of some left-out runs, if any."""
     for run in runs:
         raise UnavailableError(run.reason)

@@ -1,7 +1,7 @@
-"""Search by words: features whose label, promoted tokens or example texts have all the words that somebody typed.
+"""Search by words: features whose label, promoted tokens or example texts have all the words of a query.
 
 Every word is found by its beginning, see data/published/terms.py. A search costs a fixed number of reads and ends
-at MAX_FOUND features: what more there is, is not counted.
+at MAX_FOUND features: further matches are not counted.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,12 +24,12 @@ TEXTS_SHOWN = 2
 
 
 class WordSearch(PagedAddress):
-    """What to search for, and where: the query string of the search."""
+    """The query string of a search: words, fields and filters."""
 
     q: str = Field(default="", max_length=200)
     """Words. Each is found by its beginning; a feature must have all of them in one place."""
     within: Annotated[SearchField | None, EmptyIsNone] = Field(default=None, alias="in")
-    """Where to look: labels, promoted tokens, or the words around the strongest tokens; without it in all three."""
+    """The field to search: labels, promoted tokens, or the words around the strongest tokens; all three by default."""
     sae: str = Field(default="", max_length=200)
     """Name of the only SAE to look in."""
     alive: Literal["true", "false", "all"] = "true"
@@ -52,7 +52,7 @@ class WordSearch(PagedAddress):
 
     @property
     def fields(self) -> tuple[SearchField, ...]:
-        """Where to look."""
+        """The fields to search."""
         return (self.within,) if self.within else SEARCH_FIELDS
 
 
@@ -62,7 +62,7 @@ class Segment:
 
     text: str
     hit: bool
-    """Whether it is a word that was searched for."""
+    """Whether it matches a word of the search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +85,10 @@ class SearchResult:
     """One page of what was found."""
 
     words: list[str]
-    """What was searched for: words as they are compared."""
+    """The words of the search, as they are compared."""
     total: int
     more: bool
-    """Whether there is more than `total`, which the search did not go through."""
+    """Whether there are more than `total`, beyond the limit of the search."""
     page: int
     per_page: int
     hits: list[SearchHit]
@@ -168,7 +168,7 @@ def _hit(
 
 
 def mark(text: str, wanted: Sequence[str]) -> list[Segment]:
-    """A text in pieces, those that begin as a wanted word does marked; what would not be seen is made visible."""
+    """A text in pieces, those that begin as a wanted word does marked; invisible characters are made visible."""
     segments, shown = [], 0
     for word in words(text):
         if word.form.startswith(tuple(wanted)):

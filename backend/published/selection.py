@@ -1,4 +1,4 @@
-"""Lists of features: which ones, in which order, page by page; LanceDB filters and sorts."""
+"""Lists of features, filtered, sorted and paged; LanceDB filters and sorts."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
@@ -17,13 +17,13 @@ RANDOM_DRAWS = 64
 
 Sort = Literal["index", "label", "density", "max", "mean", "label_score", "specificity"]
 Score = Literal["label_score", "specificity"]
-"""What not every SAE has."""
+"""Scores that not every SAE has."""
 Choice = Annotated[Annotated[bool, PlainSerializer(str)] | None, EmptyIsNone]
 """Yes, no, or either; links say True and False."""
 
 
 class Selection(PagedAddress):
-    """Which features, in which order: the query string of lists."""
+    """The query string of a list of features: filters, order and page."""
 
     sort: Sort = "max"
     """Ties come by index."""
@@ -96,7 +96,7 @@ def _list(run: OpenRun, condition: str, selection: Selection) -> FeatureList:
 
 
 def _total(run: OpenRun, condition: str) -> int:
-    """How many features satisfy a condition; remembered, for a published state never changes."""
+    """The number of features that satisfy a condition; cached, for a published state never changes."""
     known = run.once(_known_totals)
     total = known.get(condition)
     if total is None:

@@ -1,9 +1,9 @@
-"""Features that show what an SAE can find, chosen from this very run and worked out once."""
+"""Features that show what an SAE can find, chosen from the run itself, and computed once."""
 
 from dataclasses import dataclass
 
 from backend.published.catalogue import OpenRun, OpenSAE
-from backend.published.examples import Example, around, get_examples
+from backend.published.examples import Example, clip_context, get_examples
 from backend.published.features import Feature, FeatureSummary, get_feature, get_summaries
 from backend.published.selection import Selection, list_features
 
@@ -14,7 +14,7 @@ EXAMPLES_SHOWN = 3
 
 @dataclass(frozen=True)
 class WorkedExample:
-    """One feature of this very run, to be read step by step."""
+    """One feature of the run, to be explained step by step."""
 
     run: OpenRun
     feature: Feature
@@ -22,7 +22,7 @@ class WorkedExample:
 
 
 def showpieces(run: OpenRun) -> list[FeatureSummary]:
-    """Those chosen when the run was published; where none qualified, some that fire rarely and strongly."""
+    """The features chosen when the run was published; where none qualified, some that fire rarely and strongly."""
     saes = {sae.name: sae for sae in run.saes}
     rows = [saes[piece["sae"]].row(piece["index"]) for piece in run.record.showpieces[:SHOWPIECES]]
     return get_summaries(run, rows) if rows else _rare(_middle(run))
@@ -43,7 +43,7 @@ def _work(run: OpenRun, piece: FeatureSummary) -> WorkedExample:
     sae = next(sae for sae in run.saes if sae.name == piece.sae)
     feature = get_feature(sae, piece.index)
     examples = get_examples(sae, feature, "top")[:EXAMPLES_SHOWN]
-    return WorkedExample(run, feature, [around(example) for example in examples])
+    return WorkedExample(run, feature, [clip_context(example) for example in examples])
 
 
 def _middle(run: OpenRun) -> OpenSAE:

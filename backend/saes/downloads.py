@@ -1,4 +1,4 @@
-"""Files of an SAE to take away: its weights as they were published, and its features as parquet.
+"""Downloads of an SAE: its weights as they were published, and its features as parquet.
 
 Parquet is made while it is sent: memory holds one batch of features, whatever the SAE's size.
 """
@@ -15,16 +15,16 @@ from backend.published.catalogue import OpenSAE
 from backend.published.features import DETAILS
 from data import CONTRACT_VERSION
 
-COLUMNS = tuple(name for name in DETAILS if name not in {"first_example", "x", "y"})
-"""Of the published features, but for what only the tables and the map need; `vector`, the decoder direction, when it is
-asked for."""
+PARQUET_COLUMNS = tuple(name for name in DETAILS if name not in {"first_example", "x", "y"})
+"""Columns of the published features, except those that only the tables and the map need; `vector`, the decoder
+direction, on request."""
 VALUES_PER_BATCH = 1 << 21
 """Numbers of decoder vectors in one batch: 8 MiB."""
 ROWS_PER_BATCH = 4096
 
 WeightsFile = Literal["cfg.json", "sae.safetensors"]
 MEDIA_TYPES: dict[WeightsFile, str] = {"cfg.json": "application/json", "sae.safetensors": "application/octet-stream"}
-PARQUET = "application/vnd.apache.parquet"
+PARQUET_MEDIA_TYPE = "application/vnd.apache.parquet"
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ def downloads(sae: OpenSAE) -> list[Download]:
 
 
 def api_address(sae: OpenSAE) -> str:
-    """Where the API has an SAE."""
+    """The address of an SAE in the API."""
     return f"/api/v1/saes/{sae.model}/{sae.name}"
 
 
 def file_name(sae: OpenSAE, rest: str) -> str:
-    """What a file of an SAE is called where it is saved, e.g. smollm2-135m_14-relu-4096_cfg.json."""
+    """The name of an SAE's file when it is downloaded, e.g. smollm2-135m_14-relu-4096_cfg.json."""
     return f"{sae.model}_{sae.name}_{rest}"
 
 
@@ -81,7 +81,7 @@ def parquet_of(sae: OpenSAE, *, vectors: bool) -> Iterator[bytes]:
 
 
 def _batches(sae: OpenSAE, *, vectors: bool) -> Iterator[pa.Table]:
-    columns, rows = [*COLUMNS], ROWS_PER_BATCH
+    columns, rows = [*PARQUET_COLUMNS], ROWS_PER_BATCH
     if vectors:
         columns.append("vector")
         rows = max(1, min(rows, VALUES_PER_BATCH // sae.run.tables.width))
@@ -91,22 +91,16 @@ def _batches(sae: OpenSAE, *, vectors: bool) -> Iterator[pa.Table]:
 
 
 def _metadata(sae: OpenSAE) -> dict[str, str]:
-    """What the file says of where it comes from."""
+    """The file's metadata: its origin."""
     record = sae.run.record
-    said = {
-        "model": sae.model,
-        "model_name": sae.run.model_name,
-        "layer": record.layer,
-        "sae": sae.name,
-        "run": sae.run.name,
-        "key": record.key,
-    }
-    said |= {"num_tokens": sae.run.num_tokens, "contract": CONTRACT_VERSION}
-    return {f"monosema.{name}": str(value) for name, value in said.items()}
+    values = {"model": sae.model, "model_name": sae.run.model_name, "layer": record.layer, "sae": sae.name}
+    values |= {"run": sae.run.name, "key": record.key}
+    values |= {"num_tokens": sae.run.num_tokens, "contract": CONTRACT_VERSION}
+    return {f"monosema.{name}": str(value) for name, value in values.items()}
 
 
 class _Sink(io.RawIOBase):
-    """Takes what is written, to be sent."""
+    """Collects the bytes that are written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,6 +115,6 @@ class _Sink(io.RawIOBase):
         return len(part)
 
     def take(self) -> bytes:
-        """What was written since."""
+        """The bytes that were written since the last call."""
         taken, self._parts = b"".join(self._parts), []
         return taken

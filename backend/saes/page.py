@@ -46,15 +46,15 @@ class SAEPage(Page):
     columns: list[Column]
     pager: Pager
     presets: list[Link]
-    """Lists that people often want."""
+    """Links to common selections."""
     scores: list[Score]
-    """Those that any of its features has."""
+    """Scores that any of its features has."""
     downloads: list[Download]
     density_bars: Bars | None
     curve_figures: list[tuple[str, dict[str, Any]]]
     """Heading and Plotly figure."""
     recipe: list[tuple[str, str]]
-    """What made it, as field and value."""
+    """Its recipe, as field and value."""
 
 
 def sae_page_of(sae: OpenSAE, selection: Selection) -> SAEPage:

@@ -16,7 +16,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/{model}")
 def model_page(model: str, library: LibraryDep) -> Response:
-    """Leads to the part of the home page on the newest run of a model."""
+    """Redirect to the section of the home page on the newest run of a model."""
     run = next((run for run in library.catalogue().runs if run.record.model == model), None)
     if run is None:
         raise NotFoundError("There is nothing at this address.")

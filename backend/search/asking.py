@@ -1,15 +1,16 @@
-"""The engine's part of a search by prompts: every prompt read, and what they have in common."""
+"""Running a search by prompts: the engine reads every prompt, then the readings are compared."""
 
 from collections.abc import Sequence
 
 from starlette.concurrency import run_in_threadpool
 
 from backend.engine.engine import Engine
-from backend.engine.requests import MAX_TEXT, Prompt, Reading
+from backend.engine.limits import MAX_PROMPT_CHARACTERS
+from backend.engine.messages import Prompt, PromptReading
 from backend.exceptions import RefusedError
 from backend.published.catalogue import Library, OpenSAE
 from backend.published.lookup import named_saes
-from backend.search.prompts import Criteria, Found, Order, find, tabulate
+from backend.search.prompts import Criteria, Found, MatchOrder, find, tabulate
 from backend.search.prompts_page import MAX_PROMPTS
 
 
@@ -20,33 +21,35 @@ async def search_prompts(
     negative: Sequence[str],
     chat: bool,
     criteria: Criteria,
-    order: Order,
-    most: int,
+    order: MatchOrder,
+    limit: int,
     minor: bool,
 ) -> Found:
-    """Read the prompts one after the other, so that others get between them, and put them together."""
+    """Read the prompts one after the other, so that other requests can run between them, and compare them."""
     if not positive:
         raise RefusedError(
             "There is no positive prompt: write at least one text that the features should be active in."
         )
     if max(len(positive), len(negative)) > MAX_PROMPTS:
-        raise RefusedError(f"At most {MAX_PROMPTS} prompts of each kind are searched by: take some out.")
+        raise RefusedError(f"At most {MAX_PROMPTS} prompts of each kind can be searched by: remove some.")
     readings = []
     for kind, texts in (("positive", positive), ("negative", negative)):
         for place, text in enumerate(texts, start=1):
             readings.append(await _read(engine, saes, f"The {kind} prompt {place}", Prompt(text, chat)))
 
-    def put_together() -> Found:
+    def compare() -> Found:
         table = tabulate(saes, readings[: len(positive)], readings[len(positive) :], minor=minor)
-        return find(saes, table, criteria, order, most)
+        return find(saes, table, criteria, order, limit)
 
-    return await run_in_threadpool(put_together)
+    return await run_in_threadpool(compare)
 
 
-async def _read(engine: Engine, saes: list[OpenSAE], name: str, prompt: Prompt) -> Reading:
-    """Read one prompt; what is wrong with it is said of it by name."""
-    if len(prompt.text) > MAX_TEXT:
-        raise RefusedError(f"{name} has {len(prompt.text):,} characters, at most {MAX_TEXT:,} can be read: shorten it.")
+async def _read(engine: Engine, saes: list[OpenSAE], name: str, prompt: Prompt) -> PromptReading:
+    """Read one prompt. Errors name it."""
+    if len(prompt.text) > MAX_PROMPT_CHARACTERS:
+        raise RefusedError(
+            f"{name} has {len(prompt.text):,} characters, at most {MAX_PROMPT_CHARACTERS:,} can be read: shorten it."
+        )
     try:
         return await engine.activations(saes, prompt)
     except RefusedError as error:

@@ -1,7 +1,7 @@
 """Features that are active in all of some prompts and in none of others.
 
 A feature's part in a prompt is its highest activation there, left-out tokens apart, as a share of its highest in the
-corpus. Sparse all the way: what is read of the tables is what is active in the prompts, in one read.
+corpus. Arrays are sparse: only features that are active in the prompts are read from the tables, in one read.
 
 Shapes: P positive and N negative prompts, U features active in any positive prompt, A features active in one prompt.
 """
@@ -12,27 +12,25 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from backend.engine.requests import Reading
-from backend.prompts.ranking import Floats, Integers, shares
+from backend.engine.messages import PromptReading
+from backend.prompts.ranking import shares
+from backend.published.arrays import Booleans, Floats, Integers
 from backend.published.catalogue import OpenSAE
 from backend.published.features import SUMMARY, FeatureSummary, to_summaries
 
-Order = Literal["rare", "weakest"]
-ORDERS: dict[Order, tuple[str, str]] = {
+MatchOrder = Literal["rare", "weakest"]
+MATCH_ORDERS: dict[MatchOrder, tuple[str, str]] = {
     "rare": ("Rare and strong", "By the mean share over the positive prompts, each at most 1, × −ln(density)."),
     "weakest": ("Weakest positive", "By the share in the positive prompt where it is lowest."),
 }
 """Title and explanation of each order."""
 
-Truths = npt.NDArray[np.bool_]
-
 
 @dataclass(frozen=True)
 class Criteria:
-    """What counts as active. Shares are of the feature's highest activation in the corpus."""
+    """The criteria of a match. Shares are of the feature's highest activation in the corpus."""
 
     at_least: float = 0.1
     """In every positive prompt: above 0, and this share or more."""
@@ -48,7 +46,7 @@ class Match:
 
     feature: FeatureSummary
     score: float
-    """What it is ranked by."""
+    """The value that it is ranked by."""
     positive: list[float]
     """Its share in each positive prompt."""
     negative: list[float]
@@ -67,7 +65,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Step:
-    """What one prompt does to the result."""
+    """The effect of one prompt on the result."""
 
     positive: bool
     place: int
@@ -75,7 +73,7 @@ class Step:
     left: int
     """Features that satisfy it and those before it."""
     removed: int
-    """How many fewer than before; 0 for the first."""
+    """The number of features that it removes; 0 for the first."""
     without: int | None
     """Features that would be found without it; None for an only positive prompt."""
 
@@ -90,17 +88,17 @@ class Relaxed:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search by prompts brings."""
+    """The result of a search by prompts."""
 
     total: int
     matches: list[Match]
     """The first of them."""
     hidden: int
-    """Features that fit but are on too often."""
+    """Features that match but are hidden because they are active too often."""
     steps: list[Step]
     """The positive prompts, then the negative."""
     relaxed: list[Relaxed]
-    """When nothing is found: the smallest changes of one criterion that bring something."""
+    """The smallest changes of one criterion that find something; only when nothing is found."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,11 @@ class Table:
 
 
 def tabulate(
-    saes: Sequence[OpenSAE], positive: Sequence[Reading], negative: Sequence[Reading], *, minor: bool = False
+    saes: Sequence[OpenSAE],
+    positive: Sequence[PromptReading],
+    negative: Sequence[PromptReading],
+    *,
+    minor: bool = False,
 ) -> Table:
     """Put readings of some SAEs of one run together, with one read of its tables. minor: negligible features too."""
     peaks = [_peaks(saes, reading) for reading in (*positive, *negative)]
@@ -139,7 +141,7 @@ def tabulate(
     )
 
 
-def find(saes: Sequence[OpenSAE], table: Table, criteria: Criteria, order: Order, most: int) -> Found:
+def find(saes: Sequence[OpenSAE], table: Table, criteria: Criteria, order: MatchOrder, limit: int) -> Found:
     """The features that satisfy the criteria, best first; ties come by row."""
     hit_PU, clear_NU = _hits(table, criteria)
     shown_U = table.density_U <= criteria.hide
@@ -148,16 +150,16 @@ def find(saes: Sequence[OpenSAE], table: Table, criteria: Criteria, order: Order
     chosen = np.lexsort((table.row_U, -score_U))
     chosen = chosen[(fits_U & shown_U)[chosen]]
     total = len(chosen)
-    features = to_summaries(saes[0].run, table.records_U.take(pa.array(chosen[:most])))
+    features = to_summaries(saes[0].run, table.records_U.take(pa.array(chosen[:limit])))
     matches = [
         Match(feature, float(score_U[u]), table.positive_PU[:, u].tolist(), table.negative_NU[:, u].tolist())
-        for feature, u in zip(features, chosen[:most].tolist(), strict=True)
+        for feature, u in zip(features, chosen[:limit].tolist(), strict=True)
     ]
     steps = _steps(hit_PU[:, shown_U], clear_NU[:, shown_U])
     return Found(total, matches, int((fits_U & ~shown_U).sum()), steps, [] if total else _relax(table, criteria))
 
 
-def _peaks(saes: Sequence[OpenSAE], reading: Reading) -> tuple[Integers, Floats]:
+def _peaks(saes: Sequence[OpenSAE], reading: PromptReading) -> tuple[Integers, Floats]:
     """Rows of the features active in a prompt, ascending, and the highest activation of each."""
     found = [(sae, reading.active[sae.name]) for sae in saes]
     row_K = np.concatenate([sae.row(0) + active.feature_K for sae, active in found])
@@ -176,13 +178,13 @@ def _spread(row_U: Integers, row_A: Integers, value_A: Floats) -> Floats:
     return np.where(row_A[place_U] == row_U, value_A[place_U], 0.0)
 
 
-def _hits(table: Table, criteria: Criteria) -> tuple[Truths, Truths]:
-    """Which features satisfy each positive, and each negative, prompt."""
+def _hits(table: Table, criteria: Criteria) -> tuple[Booleans, Booleans]:
+    """Masks of the features that satisfy each positive, and each negative, prompt."""
     hit_PU = (table.positive_PU >= criteria.at_least) & (table.positive_PU > 0)
     return hit_PU, table.negative_NU <= criteria.at_most
 
 
-def _scores(table: Table, order: Order) -> Floats:
+def _scores(table: Table, order: MatchOrder) -> Floats:
     if order == "weakest":
         return _weakest(table)
     share_U: Floats = np.minimum(table.positive_PU, 1.0).mean(axis=0)
@@ -195,8 +197,8 @@ def _weakest(table: Table) -> Floats:
     return weakest_U
 
 
-def _steps(hit_PU: Truths, clear_NU: Truths) -> list[Step]:
-    """What each prompt removes in its turn, and what would be found without it."""
+def _steps(hit_PU: Booleans, clear_NU: Booleans) -> list[Step]:
+    """The effect of each prompt in order, and the number of features that would be found without it."""
     ok_SU = np.concatenate([hit_PU, clear_NU])
     satisfied_U = ok_SU.sum(axis=0)
     left_S = np.logical_and.accumulate(ok_SU, axis=0).sum(axis=1).tolist()
@@ -216,7 +218,7 @@ def _steps(hit_PU: Truths, clear_NU: Truths) -> list[Step]:
 
 
 def _relax(table: Table, criteria: Criteria) -> list[Relaxed]:
-    """The smallest change of each criterion alone that brings something, rounded so that it can be read."""
+    """The smallest change of each criterion alone that finds something, rounded to two digits."""
     hit_PU, clear_NU = _hits(table, criteria)
     hit_U, clear_U, shown_U = hit_PU.all(axis=0), clear_NU.all(axis=0), table.density_U <= criteria.hide
     weakest_U = _weakest(table)

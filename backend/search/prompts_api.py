@@ -1,4 +1,4 @@
-"""Search by prompts for programs, and prompts that the model writes for a topic."""
+"""The API for search by prompts, and for prompts that the model writes for a topic."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from starlette.concurrency import run_in_threadpool
 from backend.prompts.api import Text
 from backend.published.lookup import named_saes
 from backend.search.asking import search_prompts, searched_saes
-from backend.search.prompts import ORDERS, Criteria, Match, Order, Relaxed, Step
+from backend.search.prompts import MATCH_ORDERS, Criteria, Match, MatchOrder, Relaxed, Step
 from backend.search.prompts_page import MAX_PROMPTS
-from backend.search.topics import MAX_TOPIC, MOST, TopicPrompts, write_prompts
+from backend.search.topics import MAX_TOPIC, MAX_TOPIC_PROMPTS, TopicPrompts, write_prompts
 from backend.web.dependencies import EngineDep, LibraryDep
 from backend.web.live import ask
 
@@ -23,7 +23,9 @@ class SearchBody(BaseModel):
 
     positive: list[Text] = Field(min_length=1, max_length=MAX_PROMPTS)
     negative: list[Text] = Field([], max_length=MAX_PROMPTS)
-    saes: list[str] = Field([], max_length=16, description="model/name each, all of one run; all of the newest without")
+    saes: list[str] = Field(
+        [], max_length=16, description="model/name each, all of one run; all of the newest run by default"
+    )
     chat: bool = Field(False, description="Put each prompt into the model's chat template.")
     at_least: float = Field(
         Criteria.at_least, ge=0, le=1, description="Share of the feature's max that it has in every positive prompt."
@@ -33,13 +35,15 @@ class SearchBody(BaseModel):
     )
     hide_density: float = Field(1.0, ge=0, le=1, description="Leave out features active on more of the corpus.")
     minor: bool = Field(False, description="Find negligible features too, see the lists of features.")
-    order: Order = Field("rare", description="; ".join(f"{name}: {about}" for name, (_, about) in ORDERS.items()))
+    order: MatchOrder = Field(
+        "rare", description="; ".join(f"{name}: {about}" for name, (_, about) in MATCH_ORDERS.items())
+    )
     limit: int = Field(50, ge=1, le=1000)
 
 
 @dataclass(frozen=True)
 class SearchAnswer:
-    """What a search by prompts brings."""
+    """The result of a search by prompts."""
 
     total: int
     hidden: int
@@ -64,9 +68,9 @@ class TopicBody(BaseModel):
     """A topic to write prompts for."""
 
     topic: str = Field(max_length=MAX_TOPIC)
-    k: int = Field(5, ge=1, le=MOST, description="Prompts about it, and as many about other things.")
+    k: int = Field(5, ge=1, le=MAX_TOPIC_PROMPTS, description="Prompts about it, and as many about other things.")
     seed: int = Field(0, ge=0, lt=2**31)
-    sae: str = Field("", description="model/name of an SAE of the model to ask; the newest run's without")
+    sae: str = Field("", description="model/name of an SAE of the model to ask; the newest run's by default")
 
 
 @router.post("/api/v1/prompts/for-topic")

@@ -1,4 +1,4 @@
-"""The page of a search by prompts: what its address says, and what it shows of what was found."""
+"""The page of a search by prompts: the state in its address, and its context."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,19 +12,19 @@ from backend.html.page import Link, Page
 from backend.html.tokens import level, visible_text
 from backend.prompts.page import PromptState, SAEChoice
 from backend.prompts.store import is_long
-from backend.search.prompts import ORDERS, Criteria, Found, Match, Order, Step
-from backend.search.topics import MAX_TOPIC, MOST
+from backend.search.prompts import MATCH_ORDERS, Criteria, Found, Match, MatchOrder, Step
+from backend.search.topics import MAX_TOPIC, MAX_TOPIC_PROMPTS
 from backend.web.live import Problem
 
 MAX_PROMPTS = 16
 """Of each kind."""
-SHOWN = 100
+MATCHES_SHOWN = 100
 EXCERPT = 80
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 """Thresholds to choose from."""
-COUNTS = (3, 5, MOST)
-"""How many prompts the model may be asked for."""
-EXAMPLE = (
+COUNTS = (3, 5, MAX_TOPIC_PROMPTS)
+"""Choices for the number of prompts that the model writes."""
+EXAMPLE_SEARCH = (
     ("The university was founded in 1842.", "She teaches chemistry at a small college in Ohio."),
     ("The river flows north through the valley.", "He scored twice in the second half."),
 )
@@ -49,10 +49,10 @@ class SearchForm(Address):
     hide: ShortFloat = Field(Criteria.hide, ge=0, le=1)
     minor: bool = False
     """Negligible features too."""
-    order: Order = "rare"
+    order: MatchOrder = "rare"
     chat: bool = False
     topic: str = Field("", max_length=MAX_TOPIC)
-    k: int = Field(5, ge=1, le=MOST)
+    k: int = Field(5, ge=1, le=MAX_TOPIC_PROMPTS)
     seed: int = Field(0, ge=0, lt=2**31)
     edit: bool = False
     """Show the prompts for editing, without searching."""
@@ -66,12 +66,12 @@ class SearchForm(Address):
 
 
 @dataclass(frozen=True)
-class Entry:
+class SearchPrompt:
     """A prompt of a search."""
 
     text: str
     id: str = ""
-    """Where it is stored; "" when it stands in the address."""
+    """Its id when it is stored; "" when it stands in the address."""
 
     @property
     def excerpt(self) -> str:
@@ -82,12 +82,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class SearchState:
-    """What the address of the page says."""
+    """The state of the page in its address."""
 
-    positive: tuple[Entry, ...]
-    negative: tuple[Entry, ...]
+    positive: tuple[SearchPrompt, ...]
+    negative: tuple[SearchPrompt, ...]
     form: SearchForm
-    """All else."""
+    """The rest of the state."""
 
     def with_form(self, **changes: object) -> Self:
         """The same with some of the form changed."""
@@ -117,15 +117,15 @@ class SearchState:
         return is_long(*(entry.text for entry in (*self.positive, *self.negative) if not entry.id))
 
 
-def _without(entries: tuple[Entry, ...], place: int) -> tuple[Entry, ...]:
+def _without(entries: tuple[SearchPrompt, ...], place: int) -> tuple[SearchPrompt, ...]:
     return entries[:place] + entries[place + 1 :]
 
 
 @dataclass(frozen=True)
 class StepView:
-    """What one prompt did, in words."""
+    """The effect of one prompt, as the page shows it."""
 
-    entry: Entry
+    entry: SearchPrompt
     step: Step
     without: str
     """The address of the search without it; "" when it is the only positive one."""
@@ -134,7 +134,7 @@ class StepView:
 
 
 @dataclass(frozen=True, slots=True)
-class Pip:
+class ScoreDot:
     """A feature's part in one prompt."""
 
     level: int
@@ -146,21 +146,21 @@ class MatchView:
     """A feature that was found."""
 
     match: Match
-    positive: list[Pip]
-    negative: list[Pip]
+    positive: list[ScoreDot]
+    negative: list[ScoreDot]
     see: str
     """The prompt page that shows where it is active in the first positive prompt."""
 
 
 @dataclass(frozen=True)
-class SearchResult:
-    """What was found."""
+class PromptSearchResult:
+    """The result of a search by prompts, as the page shows it."""
 
     found: Found
     steps: list[StepView]
     matches: list[MatchView]
     next_steps: list[Link]
-    """When nothing was: what to change, with how many it would bring."""
+    """Links to changed searches, with the number of features each would find; only when nothing was found."""
 
 
 @dataclass(frozen=True)
@@ -169,63 +169,63 @@ class PromptSearchPage(Page):
 
     tabs: list[Link]
     off: str
-    """Why the model cannot be asked; "" when it can."""
+    """The reason why the model is not available; "" when it is."""
     loaded: bool
     """Whether the model is in memory."""
     problem: Problem | None
     note: str
-    """What to know of prompts that the model wrote."""
+    """A note on prompts that the model wrote."""
     state: SearchState
     saes: list[SAEChoice]
-    least: list[Link]
+    at_least: list[Link]
     """Choices of `at_least`: `text` is shown, `href` is the value."""
-    most: list[Link]
+    at_most: list[Link]
     """Of `at_most`, likewise."""
     hides: list[Link]
     orders: list[Link]
     order_about: str
     counts: list[Link]
-    """How many prompts to ask the model for."""
+    """Choices for the number of prompts that the model writes."""
     next_seed: int
     """With which the model would write other prompts."""
-    result: SearchResult | None
+    result: PromptSearchResult | None
     series_of: dict[str, int]
     """Colours of the SAEs by name."""
     example: str
     """The address of a search to start from."""
 
 
-def present(state: SearchState, saes: Sequence[str], found: Found) -> SearchResult:
-    """The page's view of what was found; saes: model/name of those that were searched."""
+def prompt_search_result_of(state: SearchState, saes: Sequence[str], found: Found) -> PromptSearchResult:
+    """A result as the page shows it. saes: model/name of those that were searched."""
     entries = (*state.positive, *state.negative)
     steps = [
         StepView(
             entry=entry,
             step=step,
             without="" if step.without is None else state.without(step).href(),
-            read=_reads(state, entry, saes).href(),
+            read=_prompt_state(state, entry, saes).href(),
         )
         for entry, step in zip(entries, found.steps, strict=True)
     ]
-    first = _reads(state, state.positive[0], saes)
+    first = _prompt_state(state, state.positive[0], saes)
     matches = [
         MatchView(
             match=match,
-            positive=[_pip(entry, value) for entry, value in zip(state.positive, match.positive, strict=True)],
-            negative=[_pip(entry, value) for entry, value in zip(state.negative, match.negative, strict=True)],
+            positive=[_score_dot(entry, value) for entry, value in zip(state.positive, match.positive, strict=True)],
+            negative=[_score_dot(entry, value) for entry, value in zip(state.negative, match.negative, strict=True)],
             see=first.href(f=match.feature.name),
         )
         for match in found.matches
     ]
-    return SearchResult(found, steps, matches, [] if found.total else _next_steps(state, found))
+    return PromptSearchResult(found, steps, matches, [] if found.total else _next_steps(state, found))
 
 
 def _next_steps(state: SearchState, found: Found) -> list[Link]:
-    """Every single change that brings something, the one that brings least first."""
+    """Links to every single change that finds something, the fewest results first."""
     steps = []
     for relaxed in found.relaxed:
         changes = {name: value for name, value in vars(relaxed.criteria).items() if value != getattr(state.form, name)}
-        text = " and ".join(_said(name, value) for name, value in changes.items())
+        text = " and ".join(_change_text(name, value) for name, value in changes.items())
         steps.append((relaxed.total, Link(f"{text}: {relaxed.total:,}", state.href(**changes))))
     for step in found.steps:
         if step.without:
@@ -235,9 +235,9 @@ def _next_steps(state: SearchState, found: Found) -> list[Link]:
     return [link for _, link in sorted(steps, key=lambda step: step[0])]
 
 
-def _said(name: str, value: float) -> str:
+def _change_text(name: str, value: float) -> str:
     if name == "hide":
-        return "With features that are on too often"
+        return "With features that are active too often"
     return (
         f"At least {share(value, 2)} in the positive"
         if name == "at_least"
@@ -245,13 +245,13 @@ def _said(name: str, value: float) -> str:
     )
 
 
-def _reads(state: SearchState, entry: Entry, saes: Sequence[str]) -> PromptState:
+def _prompt_state(state: SearchState, entry: SearchPrompt, saes: Sequence[str]) -> PromptState:
     text = "" if entry.id else entry.text
     return PromptState().changed(text=text, p=entry.id, sae=list(saes), chat=state.form.chat, hide=state.form.hide)
 
 
-def _pip(entry: Entry, value: float) -> Pip:
-    return Pip(level(value, 1.0), f"{share(value, 2)} in “{entry.excerpt}”")
+def _score_dot(entry: SearchPrompt, value: float) -> ScoreDot:
+    return ScoreDot(level(value, 1.0), f"{share(value, 2)} in “{entry.excerpt}”")
 
 
 def share_links(chosen: float, zero: bool) -> list[Link]:
@@ -260,9 +260,9 @@ def share_links(chosen: float, zero: bool) -> list[Link]:
     return [Link(f"{share(value, 2)} of max" if value else "0", f"{value:g}", value == chosen) for value in values]
 
 
-def order_links(chosen: Order) -> list[Link]:
+def order_links(chosen: MatchOrder) -> list[Link]:
     """Orders for a select."""
-    return [Link(title, value, value == chosen) for value, (title, _) in ORDERS.items()]
+    return [Link(title, value, value == chosen) for value, (title, _) in MATCH_ORDERS.items()]
 
 
 def count_links(chosen: int) -> list[Link]:

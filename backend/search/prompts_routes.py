@@ -11,7 +11,7 @@ from starlette.routing import Match as RouteMatch
 from starlette.types import Scope
 
 from backend.engine.engine import Engine
-from backend.engine.requests import MAX_TEXT
+from backend.engine.limits import MAX_PROMPT_CHARACTERS
 from backend.exceptions import RefusedError
 from backend.html.page import Link
 from backend.prompts.api import PromptsDep, load_text
@@ -19,32 +19,32 @@ from backend.prompts.page import hide_links, sae_choices
 from backend.prompts.store import StoredPrompts, unix_lines
 from backend.published.catalogue import Library, OpenSAE
 from backend.search.asking import search_prompts, searched_saes
-from backend.search.prompts import ORDERS
+from backend.search.prompts import MATCH_ORDERS
 from backend.search.prompts_page import (
-    EXAMPLE,
-    SHOWN,
-    Entry,
+    EXAMPLE_SEARCH,
+    MATCHES_SHOWN,
     PromptSearchPage,
+    PromptSearchResult,
     SearchForm,
-    SearchResult,
+    SearchPrompt,
     SearchState,
     count_links,
     order_links,
-    present,
+    prompt_search_result_of,
     share_links,
 )
-from backend.search.topics import shortfall, write_prompts
+from backend.search.topics import missing_prompts, write_prompts
 from backend.search.words_page import mode_tabs
 from backend.web.dependencies import EngineDep, LibraryDep
 from backend.web.live import ask, ask_for_page, respond
 from data.errors import MonosemaError
 
-SHORT = 120
+SHORT_PROMPT = 120
 """Characters of a prompt that stays in the address of a long search."""
 
 
 class ByPrompts(APIRoute):
-    """Takes `/search?by=prompts`, and leaves `/search` by anything else to its own route."""
+    """Matches `/search?by=prompts`, and leaves `/search` by anything else to its own route."""
 
     def matches(self, scope: Scope) -> tuple[RouteMatch, Scope]:
         asked = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("by", [])
@@ -56,7 +56,7 @@ pages = APIRouter(route_class=ByPrompts, include_in_schema=False)
 
 
 @pages.get("/search")
-async def search_page(
+async def prompt_search_page(
     request: Request,
     form: Annotated[SearchForm, Query()],
     engine: EngineDep,
@@ -68,12 +68,12 @@ async def search_page(
 
 
 @router.post("/search")
-async def search_form(
+async def prompt_search_form(
     request: Request, form: Annotated[SearchForm, Form()], engine: EngineDep, library: LibraryDep, prompts: PromptsDep
 ) -> Response:
-    """Go to the address of a search; long prompts are stored for it."""
+    """Redirect to the address of a search; long prompts are stored first."""
     state = await run_in_threadpool(_read_state, prompts, form)
-    return await _go(request, state, engine, library, prompts)
+    return await _redirect(request, state, engine, library, prompts)
 
 
 @router.post("/search/topic")
@@ -87,14 +87,14 @@ async def topic_form(
         written = await ask(request, write_prompts, engine, saes[0].run, form.topic, form.k, form.seed)
     except MonosemaError as error:
         return await _page(request, state.with_form(edit=True), engine, library, error)
-    state = SearchState(tuple(map(Entry, written.positive)), tuple(map(Entry, written.negative)), form)
-    return await _go(request, state, engine, library, prompts, edit=True)
+    state = SearchState(tuple(map(SearchPrompt, written.positive)), tuple(map(SearchPrompt, written.negative)), form)
+    return await _redirect(request, state, engine, library, prompts, edit=True)
 
 
-async def _go(
+async def _redirect(
     request: Request, state: SearchState, engine: Engine, library: Library, prompts: StoredPrompts, **changes: Any
 ) -> Response:
-    """To the address of a search, once its long prompts are stored."""
+    """Store the long prompts of a search, and redirect to its address."""
     try:
         stored = await run_in_threadpool(_store_long, prompts, state)
     except MonosemaError as error:
@@ -109,7 +109,7 @@ async def _page(
     saes = await run_in_threadpool(searched_saes, library, form.sae)
     asked = bool(state.positive or state.negative)
 
-    async def search() -> SearchResult:
+    async def search() -> PromptSearchResult:
         return await _result(engine, saes, state)
 
     work = search if asked and not form.edit else None
@@ -124,11 +124,11 @@ async def _page(
         note=_note(state) if form.edit and not answer.error else "",
         state=state,
         saes=sae_choices(saes),
-        least=share_links(form.at_least, zero=False),
-        most=share_links(form.at_most, zero=True),
+        at_least=share_links(form.at_least, zero=False),
+        at_most=share_links(form.at_most, zero=True),
         hides=hide_links(form.hide),
         orders=order_links(form.order),
-        order_about=ORDERS[form.order][1],
+        order_about=MATCH_ORDERS[form.order][1],
         counts=count_links(form.k),
         next_seed=form.seed + 1 if form.topic and asked else form.seed,
         result=answer.result,
@@ -138,45 +138,47 @@ async def _page(
     return respond(request, "search/prompt_search.html", page, answer)
 
 
-async def _result(engine: Engine, saes: list[OpenSAE], state: SearchState) -> SearchResult:
+async def _result(engine: Engine, saes: list[OpenSAE], state: SearchState) -> PromptSearchResult:
     form = state.form
     positive, negative = ([entry.text for entry in entries] for entries in (state.positive, state.negative))
     found = await search_prompts(
-        engine, saes, positive, negative, form.chat, form.criteria, form.order, SHOWN, form.minor
+        engine, saes, positive, negative, form.chat, form.criteria, form.order, MATCHES_SHOWN, form.minor
     )
-    return await run_in_threadpool(present, state, [sae.href[1:] for sae in saes], found)
+    return await run_in_threadpool(prompt_search_result_of, state, [sae.href[1:] for sae in saes], found)
 
 
 def _read_state(prompts: StoredPrompts, form: SearchForm) -> SearchState:
-    """The prompts of a form, empty ones left out; 404 for one that is not stored."""
+    """The prompts of a form, empty ones left out. Raises NotFoundError for one that is not stored."""
 
-    def entries(texts: list[str], ids: list[str]) -> tuple[Entry, ...]:
-        typed = [Entry(unix_lines(text)) for text in texts if text]
-        return (*typed, *(Entry(load_text(prompts, name), name) for name in ids))
+    def entries(texts: list[str], ids: list[str]) -> tuple[SearchPrompt, ...]:
+        typed = [SearchPrompt(unix_lines(text)) for text in texts if text]
+        return (*typed, *(SearchPrompt(load_text(prompts, name), name) for name in ids))
 
     return SearchState(entries(form.pos, form.pos_p), entries(form.neg, form.neg_p), form)
 
 
 def _store_long(prompts: StoredPrompts, state: SearchState) -> SearchState:
-    """When the prompts together are too long for an address, store those that are no short line."""
+    """Store the longer prompts when all together are too long for an address."""
 
-    def stored(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-        kept = [entry for entry in entries if len(entry.text) <= SHORT]
-        longer = [entry for entry in entries if SHORT < len(entry.text) <= MAX_TEXT]
-        refused = [entry for entry in entries if len(entry.text) > MAX_TEXT]
+    def stored(entries: tuple[SearchPrompt, ...]) -> tuple[SearchPrompt, ...]:
+        kept = [entry for entry in entries if len(entry.text) <= SHORT_PROMPT]
+        longer = [entry for entry in entries if SHORT_PROMPT < len(entry.text) <= MAX_PROMPT_CHARACTERS]
+        refused = [entry for entry in entries if len(entry.text) > MAX_PROMPT_CHARACTERS]
         if refused:
-            raise RefusedError(f"A prompt has {len(refused[0].text):,} characters, at most {MAX_TEXT:,} can be read.")
-        return (*kept, *(Entry(entry.text, entry.id or prompts.save(entry.text)) for entry in longer))
+            raise RefusedError(
+                f"A prompt has {len(refused[0].text):,} characters, at most {MAX_PROMPT_CHARACTERS:,} can be read."
+            )
+        return (*kept, *(SearchPrompt(entry.text, entry.id or prompts.save(entry.text)) for entry in longer))
 
     return SearchState(stored(state.positive), stored(state.negative), state.form) if state.long else state
 
 
 def _note(state: SearchState) -> str:
-    """What to know of prompts that the model has just written."""
+    """A note on prompts that the model has just written."""
     form = state.form
     if not form.topic:
         return ""
-    missing = shortfall(len(state.positive), len(state.negative), form.k)
+    missing = missing_prompts(len(state.positive), len(state.negative), form.k)
     written = (
         f"The model wrote these about “{form.topic}” and about other things. Change what does not fit, then search."
     )
@@ -184,7 +186,9 @@ def _note(state: SearchState) -> str:
 
 
 def _example(form: SearchForm) -> SearchState:
-    positive, negative = EXAMPLE
+    positive, negative = EXAMPLE_SEARCH
     return SearchState(
-        tuple(map(Entry, positive)), tuple(map(Entry, negative)), SearchForm.model_validate({"sae": form.sae})
+        tuple(map(SearchPrompt, positive)),
+        tuple(map(SearchPrompt, negative)),
+        SearchForm.model_validate({"sae": form.sae}),
     )

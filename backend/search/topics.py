@@ -1,7 +1,7 @@
 """Prompts for a topic, written by the model itself: some about it, and some about other things for contrast.
 
-Small models follow instructions loosely, so each prompt is one sampled answer to a simple request, more are asked for
-than needed, and what comes is trimmed to one sentence and sorted out.
+Small models follow instructions loosely, so each prompt is one sampled answer to a simple request, more are requested
+than needed, and the answers are trimmed to one sentence and filtered.
 """
 
 import random
@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from backend.engine.engine import Engine
-from backend.engine.requests import Draw, Prompt
+from backend.engine.messages import Draw, Prompt
 from backend.exceptions import RefusedError
 from backend.published.catalogue import OpenRun
 
-MOST = 8
+MAX_TOPIC_PROMPTS = 8
 """Prompts of each kind at once."""
 MAX_TOPIC = 100
 SPARE = 5
@@ -31,8 +31,8 @@ REQUESTS = (
 )
 OPENING = "Here is one sentence about {subject}:\n\n"
 """For a model without a chat template."""
-SMALL = {"the", "and", "for", "with", "from", "into", "its", "his", "her", "our", "about", "other", "things"}
-"""Words that a topic may have in common with any text."""
+STOP_WORDS = {"the", "and", "for", "with", "from", "into", "its", "his", "her", "our", "about", "other", "things"}
+"""Words of a topic that any text may have."""
 OTHER_SUBJECTS = (
     "cooking dinner", "the weather", "a football match", "a train journey", "gardening", "a computer program",
     "an old painting", "a visit to the doctor", "learning to swim", "a birthday party", "the stock market",
@@ -41,22 +41,22 @@ OTHER_SUBJECTS = (
     "a broken car", "a cup of coffee",
 )  # fmt: skip
 
-_SHORT = "".join(rf"(?<!\b{word})" for word in ("Dr", "Mr", "Mrs", "Ms", "Prof", "St", "vs", "[A-Z]"))
+_NOT_AFTER_ABBREVIATION = "".join(rf"(?<!\b{word})" for word in ("Dr", "Mr", "Mrs", "Ms", "Prof", "St", "vs", "[A-Z]"))
 """Not after an abbreviation or an initial, whose full stop ends no sentence."""
-_SENTENCE = re.compile(rf".*?{_SHORT}[.!?][\"'”’)]?(?=\s|$)", re.DOTALL)
+_SENTENCE = re.compile(rf".*?{_NOT_AFTER_ABBREVIATION}[.!?][\"'”’)]?(?=\s|$)", re.DOTALL)
 _LIST_MARK = re.compile(r"^\s*(?:[-*•–]|\d{1,2}[.)]|[Aa]nswer:|[Ss]entence:)\s+")
 _PREAMBLE = re.compile(r"^(?:sure|certainly|of course|here(?:'s| is| are)|okay|as an ai|i'm sorry|i am sorry)\b", re.I)
 
 
 @dataclass(frozen=True)
 class TopicPrompts:
-    """What came of a topic."""
+    """The prompts that the model wrote for a topic."""
 
     topic: str
     positive: list[str]
     negative: list[str]
     note: str
-    """What is missing, and what to do; "" when all is there."""
+    """A sentence on missing prompts, and what to do; "" when there are enough."""
 
 
 async def write_prompts(engine: Engine, run: OpenRun, topic: str, k: int, seed: int) -> TopicPrompts:
@@ -74,22 +74,22 @@ async def write_prompts(engine: Engine, run: OpenRun, topic: str, k: int, seed: 
         for place, subject in enumerate(subjects)
     ]
     answers = await engine.write(run, asked)
-    return sort_out(topic, answers[: k + SPARE], answers[k + SPARE :], k)
+    return filter_answers(topic, answers[: k + SPARE], answers[k + SPARE :], k)
 
 
-def sort_out(topic: str, about: Sequence[str], others: Sequence[str], k: int) -> TopicPrompts:
+def filter_answers(topic: str, about: Sequence[str], others: Sequence[str], k: int) -> TopicPrompts:
     """The usable ones among the model's answers, whole sentences first: those about the topic name it, others do not.
 
     One sentence that misses the topic would leave no feature that is active in all.
     """
-    positive = [sentence for sentence in _sentences(about) if names(sentence, topic)]
-    negative = [sentence for sentence in _sentences(others) if not names(sentence, topic)]
+    positive = [sentence for sentence in _sentences(about) if mentions(sentence, topic)]
+    negative = [sentence for sentence in _sentences(others) if not mentions(sentence, topic)]
     positive, negative = (sorted(kind, key=lambda text: not _is_whole(text))[:k] for kind in (positive, negative))
-    return TopicPrompts(topic, positive, negative, shortfall(len(positive), len(negative), k))
+    return TopicPrompts(topic, positive, negative, missing_prompts(len(positive), len(negative), k))
 
 
-def shortfall(num_positive: int, num_negative: int, k: int) -> str:
-    """What is missing of `k` prompts of each kind, and what to do; "" when nothing is."""
+def missing_prompts(num_positive: int, num_negative: int, k: int) -> str:
+    """A sentence on how many of `k` prompts of each kind are missing, and what to do; "" when none are."""
     kinds = ((num_positive, "about the topic"), (num_negative, "about other things"))
     missing = [f"{k - found} of {k} {kind}" for found, kind in kinds if found < k]
     if not missing:
@@ -99,7 +99,7 @@ def shortfall(num_positive: int, num_negative: int, k: int) -> str:
 
 def other_subjects(topic: str, count: int, seed: int) -> list[str]:
     """Everyday subjects that do not name the topic, in an order by seed and topic."""
-    others = [subject for subject in OTHER_SUBJECTS if not names(subject, topic)]
+    others = [subject for subject in OTHER_SUBJECTS if not mentions(subject, topic)]
     random.Random(f"{seed} {topic}").shuffle(others)
     return others[:count]
 
@@ -119,16 +119,16 @@ def sentence_of(answer: str) -> str:
     return ""
 
 
-def names(text: str, topic: str) -> bool:
+def mentions(text: str, topic: str) -> bool:
     """Whether a text has a word of the topic, in one of its forms."""
-    words = [word for word in re.findall(r"\w{3,}", topic.casefold()) if word not in SMALL] or [topic.casefold()]
+    words = [word for word in re.findall(r"\w{3,}", topic.casefold()) if word not in STOP_WORDS] or [topic.casefold()]
     stems = [_stem(word) for word in words]
     # Words of other scripts may stand together without a space.
     return any(re.search(rf"\b{re.escape(s)}" if s.isascii() else re.escape(s), text.casefold()) for s in stems)
 
 
 def _stem(word: str) -> str:
-    """What the forms of a word begin with, roughly."""
+    """The rough stem of a word."""
     single = re.sub(r"(?<=\w\w)(?:ies|(?<=[sxzh])es|(?<!s)s)$", "", word)
     return single[: max(4, len(single) - 3)]
 

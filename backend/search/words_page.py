@@ -1,4 +1,4 @@
-"""The search page: its modes, and what it shows of what was found."""
+"""The search page: its modes and its context."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,17 +10,17 @@ from backend.published.catalogue import OpenRun
 from backend.published.search import MAX_FOUND, SearchHit, SearchResult, Segment, WordSearch
 from data.published.schemas import SearchField
 
-Mode = Literal["words", "prompts"]
-"""What is searched by: `by` in the address."""
-MODES: dict[Mode, str] = {"words": "By words", "prompts": "By prompts"}
-"""What the tabs call them, in their order."""
+SearchMode = Literal["words", "prompts"]
+"""The mode of a search: `by` in the address."""
+SEARCH_MODES: dict[SearchMode, str] = {"words": "By words", "prompts": "By prompts"}
+"""Titles of the tabs, in their order."""
 FIELDS: dict[SearchField, tuple[str, str]] = {
     "label": ("Labels", "label"),
     "promoted": ("Promoted tokens", "promoted tokens"),
     "examples": ("Example texts", "examples"),
 }
-"""Where one can look: what the form calls it, and what a result says of where it was found."""
-PROMOTED_SHOWN = 6
+"""The fields of a search: their names in the form, and in a result."""
+PROMOTED_PER_HIT = 6
 SUGGESTIONS_TO_START = ("university", "river", "war", "music", "because", "(")
 
 
@@ -38,7 +38,7 @@ class HitView:
     series: int
     """Colour of its SAE."""
     found_in: str
-    """Where the words are, in words."""
+    """The names of the fields that have the words."""
     promoted: list[list[Segment]]
     """Some of the tokens that it promotes, those that were searched for in any case."""
 
@@ -54,7 +54,7 @@ class SearchPage(Page):
     """Of the run when the address names it, else ""."""
     asked: WordSearch
     fields: list[tuple[str, str]]
-    """Where one can look: value and name."""
+    """The fields to search: value and name."""
     narrowed: bool
     """Whether more than words and fields narrow the search down."""
     negligible: str
@@ -63,20 +63,24 @@ class SearchPage(Page):
     """None when nothing was asked for."""
     hits: list[HitView]
     summary: str
-    """How much was found, in words."""
+    """The number of results, in words."""
     pager: Pager | None
     relax: list[Link]
-    """What to change when nothing is shown."""
+    """Links to wider searches, when nothing is found."""
     starts: list[Link]
     """Searches to begin with."""
 
 
-def mode_tabs(mode: Mode) -> list[Link]:
+def mode_tabs(mode: SearchMode) -> list[Link]:
     """The modes as a bar of links, see search/_tabs.html."""
-    return [Link(text, "/search" if by == "words" else f"/search?by={by}", by == mode) for by, text in MODES.items()]
+    return [
+        Link(text, "/search" if by == "words" else f"/search?by={by}", by == mode) for by, text in SEARCH_MODES.items()
+    ]
 
 
-def make_page(run: OpenRun, card: RunCard, named: bool, asked: WordSearch, result: SearchResult | None) -> SearchPage:
+def search_page_of(
+    run: OpenRun, card: RunCard, named: bool, asked: WordSearch, result: SearchResult | None
+) -> SearchPage:
     """The page of a search. `named`: whether the address names the run; `result`: None when nothing was searched."""
     place = NamedRun(run=run.name if named else "")
     series = {sae.name: sae.record.position for sae in run.saes}
@@ -99,7 +103,7 @@ def make_page(run: OpenRun, card: RunCard, named: bool, asked: WordSearch, resul
 
 def _view(hit: SearchHit, series: dict[str, int]) -> HitView:
     places = [FIELDS[name][1] for name in hit.found_in]
-    shown = [token for i, token in enumerate(hit.promoted) if i < PROMOTED_SHOWN or any(s.hit for s in token)]
+    shown = [token for i, token in enumerate(hit.promoted) if i < PROMOTED_PER_HIT or any(s.hit for s in token)]
     return HitView(hit, series[hit.feature.sae], ", ".join(places), shown)
 
 
@@ -115,20 +119,20 @@ def _pager(result: SearchResult, asked: WordSearch, place: NamedRun) -> Pager:
 
 
 def _relax(asked: WordSearch, place: NamedRun) -> list[Link]:
-    """What could be left out, one link each."""
-    ways = []
+    """Links to wider searches, each without one of the filters."""
+    links = []
     if asked.within:
-        ways.append(Link("look in labels, promoted tokens and examples", asked.href(place, within=None)))
+        links.append(Link("look in labels, promoted tokens and examples", asked.href(place, within=None)))
     if asked.sae:
-        ways.append(Link("look in all SAEs", asked.href(place, sae="")))
+        links.append(Link("look in all SAEs", asked.href(place, sae="")))
     if (asked.min_density, asked.max_density) != (None, None):
-        ways.append(Link("take any density", asked.href(place, min_density=None, max_density=None)))
+        links.append(Link("take any density", asked.href(place, min_density=None, max_density=None)))
     if not asked.minor:
-        ways.append(Link("look among negligible features too", asked.href(place, minor=True)))
+        links.append(Link("look among negligible features too", asked.href(place, minor=True)))
     if asked.alive != "all" and asked.within in (None, "promoted"):  # nothing else is known of dead ones
-        ways.append(Link("take dead and live features alike", asked.href(place, alive="all")))
+        links.append(Link("take dead and live features alike", asked.href(place, alive="all")))
     if len(asked.words) > 1:
-        ways += [Link(f"only “{word}”", asked.href(place, q=word)) for word in asked.words[:4]]
+        links += [Link(f"only “{word}”", asked.href(place, q=word)) for word in asked.words[:4]]
     elif len(asked.words[0]) > 3:
-        ways.append(Link(f"only its beginning “{asked.words[0][:3]}”", asked.href(place, q=asked.words[0][:3])))
-    return ways
+        links.append(Link(f"only its beginning “{asked.words[0][:3]}”", asked.href(place, q=asked.words[0][:3])))
+    return links

@@ -1,4 +1,4 @@
-"""The search: by words in what is known of features."""
+"""The search by words."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from backend.published.cards import run_card
 from backend.published.catalogue import Library, OpenRun
 from backend.published.lookup import find_feature
 from backend.published.search import SearchResult, WordSearch, search
-from backend.search.words_page import Mode, make_page
+from backend.search.words_page import SearchMode, search_page_of
 from backend.web.dependencies import LibraryDep, RunDep
 
 router = APIRouter(tags=["search"])
@@ -23,7 +23,7 @@ def search_features(run: RunDep, asked: WordSearchQuery) -> SearchResult:
     """Features of a run (the newest, without `run`) that have all the words of `q`, the best match first.
 
     Words are found by their beginnings, whatever their case. A feature has them in its label, in the tokens that it
-    promotes, or around the strongest tokens of its examples. It goes through the 500 best matches at most.
+    promotes, or around the strongest tokens of its examples. At most the 500 best matches are searched.
     """
     _require_sae(run, asked)
     if not asked.words:
@@ -33,15 +33,15 @@ def search_features(run: RunDep, asked: WordSearchQuery) -> SearchResult:
 
 @router.get("/search", include_in_schema=False)
 def search_page(
-    request: Request, run: RunDep, library: LibraryDep, asked: WordSearchQuery, by: Mode = "words"
+    request: Request, run: RunDep, library: LibraryDep, asked: WordSearchQuery, by: SearchMode = "words"
 ) -> Response:
-    """The same as a page. Who types a feature's name is led to the feature."""
+    """The search page. A feature's name redirects to the feature."""
     _require_sae(run, asked)
     if feature := _named(run, library, asked.q):
         return RedirectResponse(feature, 303)
     result = search(run, asked) if asked.words else None
     named = "run" in request.query_params
-    return render(request, "search/search.html", make_page(run, run_card(run), named, asked, result))
+    return render(request, "search/search.html", search_page_of(run, run_card(run), named, asked, result))
 
 
 def _named(run: OpenRun, library: Library, q: str) -> str | None:

@@ -1,1 +1,1 @@
-"""How features split as SAEs grow."""
+"""Feature splitting: how features split as SAEs grow."""

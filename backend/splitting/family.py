@@ -6,15 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from backend.published.arrays import Floats
 from backend.published.catalogue import OpenSAE
-from backend.published.examples import Specimen, around, get_specimens
+from backend.published.examples import FeaturePreview, clip_context, get_previews
 from backend.published.neighbours import nearest_rows
-from backend.splitting.sizes import Floats, by_size, means, num_notable
+from backend.splitting.sizes import by_size, means, num_notable
 
-SHOWN = 8
+RELATIVES_SHOWN = 8
 """Relatives of a feature that are shown of each SAE, at most: the nearest."""
-EXAMPLES = 2
-CONTEXT = 9
+EXAMPLES_PER_RELATIVE = 2
+RELATIVE_CONTEXT = 9
 """Tokens on either side of an example's strongest."""
 
 
@@ -33,21 +34,21 @@ class Relative:
     number: int
     """From 1, the smallest SAE first; the same at every threshold."""
     sae: OpenSAE
-    specimen: Specimen
+    preview: FeaturePreview
     focus: bool
     """Whether it is the feature whose family it is."""
     cosine: float
     """With the focus; 1 for the focus itself."""
     x: float
     y: float
-    """Where it lies in the plane of the family, see `lay_out`."""
+    """Its coordinates in the plane of the family, see `lay_out`."""
     parent: int | None = None
     """Number of its nearest relative in a smaller SAE, None when none is as near as the threshold."""
     parent_cosine: float = 0.0
 
 
 class Count(NamedTuple):
-    """How many relatives a feature has in one SAE."""
+    """The number of relatives that a feature has in one SAE."""
 
     number: int
     complete: bool
@@ -60,7 +61,7 @@ class Family:
 
     threshold: float
     members: list[Relative]
-    """The nearest at or above the threshold, at most SHOWN of each SAE, and the focus."""
+    """The nearest at or above the threshold, at most RELATIVES_SHOWN of each SAE, and the focus."""
     counts: dict[str, Count]
     """Of all relatives, shown or not, by the name of the SAE."""
     nearest: Node | None
@@ -85,18 +86,20 @@ def get_family(sae: OpenSAE, index: int, threshold: float) -> Family:
     vectors_ND = table["vector"].combine_chunks().flatten().to_numpy().reshape(len(nodes), -1).astype(np.float64)
     places_N2 = lay_out(vectors_ND, [node.sae.record.position for node in nodes], means(sae.run))
     shown = [i for i, node in enumerate(nodes) if node.row == sae.row(index) or node.cosine >= threshold]
-    specimens = get_specimens(sae.run, [nodes[i].row for i in shown], EXAMPLES)
+    previews = get_previews(sae.run, [nodes[i].row for i in shown], EXAMPLES_PER_RELATIVE)
     members = [
         Relative(
             number=i + 1,
             sae=nodes[i].sae,
-            specimen=replace(specimen, examples=[around(example, CONTEXT) for example in specimen.examples]),
+            preview=replace(
+                preview, examples=[clip_context(example, RELATIVE_CONTEXT) for example in preview.examples]
+            ),
             focus=nodes[i].row == sae.row(index),
             cosine=nodes[i].cosine,
             x=float(places_N2[i, 0]),
             y=float(places_N2[i, 1]),
         )
-        for i, specimen in zip(shown, specimens, strict=True)
+        for i, preview in zip(shown, previews, strict=True)
     ]
     vectors_MD = vectors_ND[shown]
     return Family(
@@ -108,7 +111,7 @@ def get_family(sae: OpenSAE, index: int, threshold: float) -> Family:
 
 
 class _Found(NamedTuple):
-    """What is published of a feature's neighbours in one SAE."""
+    """The published neighbours of a feature in one SAE."""
 
     nodes: list[Node]
     """The nearest first."""
@@ -117,7 +120,7 @@ class _Found(NamedTuple):
 
 
 def _published_neighbours(sae: OpenSAE, index: int) -> dict[str, _Found]:
-    """Those that are published, by the name of the SAE."""
+    """The published neighbours of a feature, by the name of the SAE."""
     saes, found = {other.name: other for other in sae.run.saes}, {}
     for name, pairs in nearest_rows(sae, index).items():
         other = saes[name]
@@ -135,7 +138,7 @@ def _nodes(sae: OpenSAE, index: int, near: dict[str, _Found]) -> list[Node]:
     nodes: list[Node] = []
     for other in by_size(sae.run):
         own = [Node(sae, sae.row(index), 1.0)] if other is sae else []
-        nodes += [*own, *near[other.name].nodes[:SHOWN]]
+        nodes += [*own, *near[other.name].nodes[:RELATIVES_SHOWN]]
     return nodes
 
 

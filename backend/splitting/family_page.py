@@ -14,8 +14,8 @@ from backend.splitting.family import Count, Family, Relative
 from backend.splitting.sizes import by_size
 
 PANEL_WIDTH, PANEL_HEIGHT, MARGIN = 420, 250, 30
-LABEL_LETTERS = 24
-LETTER, LINE = 7.0, 16
+LABEL_CHARACTERS = 24
+CHARACTER_WIDTH, LINE_HEIGHT = 7.0, 16
 """Room that a letter of a label takes, and a line."""
 
 
@@ -23,7 +23,7 @@ LETTER, LINE = 7.0, 16
 
 
 @dataclass(frozen=True)
-class Dot:
+class PanelDot:
     """A feature in a panel, in the panel's own units."""
 
     x: float
@@ -52,11 +52,11 @@ class Panel:
     """The family with the features of one SAE standing out."""
 
     card: SAECard
-    dots: list[Dot]
+    dots: list[PanelDot]
     """Of other SAEs first, so that its own lie on top."""
     labels: list[Label]
     about: str
-    """How many of its features there are, in words."""
+    """The number of its features in the family, in words."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Generation:
 
 @dataclass(frozen=True)
 class Nearest:
-    """What is nearest to a feature without relatives."""
+    """The nearest feature to one without relatives."""
 
     text: str
     href: str
@@ -89,7 +89,7 @@ class Nearest:
 
 
 @dataclass(frozen=True)
-class ComparePage(Page):
+class FamilyPage(Page):
     """splitting/family.html: one feature's relatives in every size."""
 
     run: RunCard
@@ -97,7 +97,7 @@ class ComparePage(Page):
     feature: FeatureSummary
     family: Family
     summary: str
-    """How many relatives there are and are shown; "" without any."""
+    """The numbers of relatives and of those shown; "" without any."""
     nearest: Nearest | None
     """In place of relatives, when there are none but near ones."""
     panels: list[Panel]
@@ -114,15 +114,15 @@ def family_href(name: str, threshold: float) -> str:
     return CompareState(f=name, t=threshold).href()
 
 
-def compare_page(sae: OpenSAE, family: Family) -> ComparePage:
+def family_page_of(sae: OpenSAE, family: Family) -> FamilyPage:
     """The page's context."""
     cards = {other.name: sae_card(other) for other in sae.run.saes}
     branches = _branches(family, cards)
     members = family.members
-    return ComparePage(
+    return FamilyPage(
         run=run_card(sae.run),
         sae=cards[sae.name],
-        feature=family.focus.specimen.feature,
+        feature=family.focus.preview.feature,
         family=family,
         summary=_summary(family),
         nearest=_nearest(family),
@@ -134,14 +134,14 @@ def compare_page(sae: OpenSAE, family: Family) -> ComparePage:
             )
             for other in by_size(sae.run)
         ],
-        titles={member.number: member.specimen.feature.title for member in members},
+        titles={member.number: member.preview.feature.title for member in members},
         size=(PANEL_WIDTH, PANEL_HEIGHT),
     )
 
 
 def _branches(family: Family, cards: dict[str, SAECard]) -> dict[int, Branch]:
     found = {
-        m.number: Branch(m, cards[m.sae.name], family_href(m.specimen.feature.name, family.threshold), [])
+        m.number: Branch(m, cards[m.sae.name], family_href(m.preview.feature.name, family.threshold), [])
         for m in family.members
     }
     for member in family.members:
@@ -160,7 +160,7 @@ def _summary(family: Family) -> str:
 
 
 def _about(family: Family, sae: OpenSAE) -> str:
-    """How many features of an SAE are in a family, in words."""
+    """The number of features of an SAE in a family, in words."""
     count = family.counts[sae.name]
     shown = sum(member.sae is sae and not member.focus for member in family.members)
     number = f"{shown}" if shown == count.number else f"the {shown} nearest of {_all(count)}"
@@ -179,15 +179,15 @@ def _nearest(family: Family) -> Nearest | None:
         return None
     lower = max(0.0, math.floor(100 * node.cosine) / 100)
     where = f"{node.sae.name} / {node.row - node.sae.row(0)}"
-    return Nearest(f"{where}, at {node.cosine:.3f}", family_href(family.focus.specimen.feature.name, lower))
+    return Nearest(f"{where}, at {node.cosine:.3f}", family_href(family.focus.preview.feature.name, lower))
 
 
 def _panel(sae: OpenSAE, cards: dict[str, SAECard], family: Family) -> Panel:
     places = _scaled([(member.x, member.y) for member in family.members])
     dots = [
-        Dot(
+        PanelDot(
             *place, member.sae is sae, member.focus, member.sae.record.position, _title(member),
-            family_href(member.specimen.feature.name, family.threshold),
+            family_href(member.preview.feature.name, family.threshold),
         )
         for member, place in zip(family.members, places, strict=True)
     ]  # fmt: skip
@@ -198,7 +198,7 @@ def _panel(sae: OpenSAE, cards: dict[str, SAECard], family: Family) -> Panel:
 
 
 def _title(member: Relative) -> str:
-    feature = member.specimen.feature
+    feature = member.preview.feature
     where = f"{feature.sae} / {feature.index}"
     return f"{feature.title} ({where})" + ("" if member.focus else f", cosine {member.cosine:.2f}")
 
@@ -217,14 +217,14 @@ def _scaled(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     ]
 
 
-def _labels(members: Sequence[tuple[Relative, tuple[float, float]]], dots: Sequence[Dot]) -> list[Label]:
+def _labels(members: Sequence[tuple[Relative, tuple[float, float]]], dots: Sequence[PanelDot]) -> list[Label]:
     """Labels beside their dots, the first ones first; one that would lie on a dot or a label is left out."""
     taken = [_around(dot) for dot in dots]
     standing_out = [_around(dot) for dot in dots if dot.own]
     found: list[Label] = []
     for member, (x, y) in members:
-        title = member.specimen.feature.title
-        text = title if len(title) <= LABEL_LETTERS else title[: LABEL_LETTERS - 1].rstrip() + "…"
+        title = member.preview.feature.title
+        text = title if len(title) <= LABEL_CHARACTERS else title[: LABEL_CHARACTERS - 1].rstrip() + "…"
         for place in ((x + 10, y + 4, "start"), (x - 10, y + 4, "end"), (x, y - 13, "middle"), (x, y + 21, "middle")):
             label = Label(*place, text, member.focus)
             box = _box(label)
@@ -241,15 +241,15 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
 
-def _around(dot: Dot) -> Box:
+def _around(dot: PanelDot) -> Box:
     radius = 8 if dot.focus else 6 if dot.own else 3
     return dot.x - radius, dot.y - radius, dot.x + radius, dot.y + radius
 
 
 def _box(label: Label) -> Box:
-    width = LETTER * sum(1 + (east_asian_width(letter) in "WF") for letter in label.text)
+    width = CHARACTER_WIDTH * sum(1 + (east_asian_width(letter) in "WF") for letter in label.text)
     left = label.x - width * {"start": 0, "middle": 0.5, "end": 1}[label.anchor]
-    return left, label.y - LINE + 4, left + width, label.y + 4
+    return left, label.y - LINE_HEIGHT + 4, left + width, label.y + 4
 
 
 def _overlap(one: Box, other: Box) -> bool:

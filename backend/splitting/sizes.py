@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, cast
 
 import numpy as np
-import numpy.typing as npt
 
+from backend.published.arrays import Floats, Integers
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.features import NOT_MINOR, SUMMARY, FeatureSummary, to_summaries
 from data.artifacts.features import COSINE_BINS, cosine_column
 
-Floats = npt.NDArray[np.float64]
-
-Order = Literal["max", "density", "cosine"]
+NewFeatureOrder = Literal["max", "density", "cosine"]
 
 
 def by_size(run: OpenRun) -> list[OpenSAE]:
@@ -36,7 +34,7 @@ def means(run: OpenRun) -> Floats:
     return run.once(_read_splitting).means_SD
 
 
-def distributions(run: OpenRun) -> npt.NDArray[np.int64]:
+def distributions(run: OpenRun) -> Integers:
     """Notable features of each SAE by their highest cosine with each SAE: [S, S, COSINE_BINS]."""
     return run.once(_read_splitting).counts_SSB
 
@@ -46,10 +44,10 @@ def num_notable(run: OpenRun) -> list[int]:
     return run.once(_read_splitting).num_notable_S
 
 
-def count_new(run: OpenRun, threshold: float) -> npt.NDArray[np.int64]:
+def count_new(run: OpenRun, threshold: float) -> Integers:
     """For each SAE and each other one, the notable features without a relative there [S, S]."""
     below = COSINE_BINS // 2 + round(threshold * (COSINE_BINS // 2))
-    return cast(npt.NDArray[np.int64], distributions(run)[:, :, :below].sum(2))
+    return cast(Integers, distributions(run)[:, :, :below].sum(2))
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def smaller_than(sae: OpenSAE) -> list[OpenSAE]:
 
 
 def new_features(
-    sae: OpenSAE, others: Sequence[OpenSAE], threshold: float, page: int, per_page: int, order: Order = "max"
+    sae: OpenSAE, others: Sequence[OpenSAE], threshold: float, page: int, per_page: int, order: NewFeatureOrder = "max"
 ) -> NewFeatures:
     """Notable features of an SAE without a relative in any of the others, a page of them.
 
@@ -94,7 +92,7 @@ def new_features(
 
 
 def count_new_in_none(sae: OpenSAE, others: Sequence[OpenSAE], threshold: float) -> int:
-    """How many of its notable features have a relative in none of the others."""
+    """The number of notable features that have a relative in none of the others."""
     return sae.run.tables.count_features(new_condition(sae, others, threshold))
 
 
@@ -109,9 +107,9 @@ def new_condition(sae: OpenSAE, others: Sequence[OpenSAE], threshold: float) -> 
 class _Splitting(NamedTuple):
     """The table `splitting` of S SAEs of width D."""
 
-    means_SD: npt.NDArray[np.float64]
+    means_SD: Floats
     num_notable_S: list[int]
-    counts_SSB: npt.NDArray[np.int64]
+    counts_SSB: Integers
 
 
 def _read_splitting(run: OpenRun) -> _Splitting:

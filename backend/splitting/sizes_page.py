@@ -1,4 +1,4 @@
-"""The page of sizes: which features of a larger SAE are new, and how they are spread."""
+"""The page of sizes: the features of a larger SAE that are new, and their distribution."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from backend.published.cards import NEGLIGIBLE, RunCard, SAECard, run_card, sae_
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.splitting.address import CompareState
 from backend.splitting.sizes import (
+    NewFeatureOrder,
     NewFeatures,
-    Order,
     by_size,
     count_new,
     count_new_in_none,
@@ -21,7 +21,11 @@ from backend.splitting.sizes import (
 from data.artifacts.features import COSINE_BINS
 
 CHART_WIDTH, CHART_HEIGHT = 100, 34
-ORDERS: dict[Order, str] = {"max": "strongest", "density": "most frequent", "cosine": "least alike"}
+NEW_FEATURE_ORDERS: dict[NewFeatureOrder, str] = {
+    "max": "strongest",
+    "density": "most frequent",
+    "cosine": "least alike",
+}
 ALL_SMALLER = "smaller"
 """Stands for all smaller SAEs, where one is chosen."""
 
@@ -30,7 +34,7 @@ ALL_SMALLER = "smaller"
 
 
 @dataclass(frozen=True)
-class Cell:
+class SizeCell:
     """One SAE seen from another."""
 
     heading: str
@@ -54,14 +58,14 @@ class SizeRow:
 
     card: SAECard
     num_notable: int
-    cells: list[Cell | None]
+    cells: list[SizeCell | None]
     """In the order of the columns; None for itself."""
-    new: Cell | None
+    new: SizeCell | None
     """Against all smaller ones; None for the smallest."""
 
 
 @dataclass(frozen=True)
-class SplittingPage(Page):
+class SizesPage(Page):
     """splitting/sizes.html: what is new at each size, with counts and lists."""
 
     run: RunCard
@@ -73,23 +77,23 @@ class SplittingPage(Page):
     chart: tuple[int, int]
     """Width and height of a distribution."""
     sae: SAECard
-    """Whose new features are listed."""
+    """The SAE whose new features are listed."""
     other: str
     """Name of the SAE that lacks them, or ALL_SMALLER."""
     against: str
     """The same in words."""
     result: NewFeatures
-    order: Order
+    order: NewFeatureOrder
     orders: list[Link]
-    """Ways to sort them."""
+    """Orders to sort them by."""
     pager: Pager
     runs: list[Link]
 
 
-def splitting_page(sae: OpenSAE, state: CompareState, result: NewFeatures, runs: Sequence[OpenRun]) -> SplittingPage:
+def sizes_page_of(sae: OpenSAE, state: CompareState, result: NewFeatures, runs: Sequence[OpenRun]) -> SizesPage:
     """The page's context. state: with the run, `sae` and the other one named."""
     run, ordered = sae.run, by_size(sae.run)
-    return SplittingPage(
+    return SizesPage(
         run=run_card(run),
         threshold=state.t,
         columns=[sae_card(other) for other in ordered],
@@ -103,7 +107,10 @@ def splitting_page(sae: OpenSAE, state: CompareState, result: NewFeatures, runs:
         else state.other,
         result=result,
         order=state.order,
-        orders=[Link(text, state.href(order=name) + "#new", name == state.order) for name, text in ORDERS.items()],
+        orders=[
+            Link(text, state.href(order=name) + "#new", name == state.order)
+            for name, text in NEW_FEATURE_ORDERS.items()
+        ],
         pager=Pager.at(result.page, result.per_page, result.total, lambda page: state.href(page=page) + "#new"),
         runs=[Link(f"{r.model_name}, {r.name}", f"/compare{query(run=r.name)}", r is run) for r in runs],
     )
@@ -112,7 +119,7 @@ def splitting_page(sae: OpenSAE, state: CompareState, result: NewFeatures, runs:
 def _row(sae: OpenSAE, ordered: Sequence[OpenSAE], state: CompareState) -> SizeRow:
     notable, place = num_notable(sae.run)[sae.record.position], sae.record.position
     counts_SS, counts_SSC = count_new(sae.run, state.t), distributions(sae.run)
-    cells: list[Cell | None] = []
+    cells: list[SizeCell | None] = []
     for other in ordered:
         to = other.record.position
         charts = _chart(counts_SSC[place, to].tolist(), state.t)
@@ -127,9 +134,9 @@ def _row(sae: OpenSAE, ordered: Sequence[OpenSAE], state: CompareState) -> SizeR
 
 def _cell(
     sae: OpenSAE, other: OpenSAE | None, count: int, notable: int, charts: tuple[str, str], state: CompareState
-) -> Cell:
+) -> SizeCell:
     named = other.name if other else ALL_SMALLER
-    return Cell(
+    return SizeCell(
         heading=named,
         count=count,
         share=count / max(notable, 1),

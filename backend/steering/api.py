@@ -1,4 +1,4 @@
-"""Steering for programs: the stream of events behind a run, a run as it stands, and the state of the engine."""
+"""The API for steering: the stream of events of a run, its state, and the state of the engine."""
 
 import json
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/api/v1", tags=["live"])
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A run as it stands."""
+    """The state of a run."""
 
     id: str
     state: State
@@ -30,11 +30,11 @@ class RunInfo:
     events: str
     """Address of its stream."""
     result: str | None
-    """Address of what it wrote, once that is kept."""
+    """Address of its result, once that is stored."""
 
 
 async def get_runs(request: Request) -> Runs:
-    """Steering that goes on."""
+    """The steering runs."""
     return cast(Runs, request.app.state.runs)
 
 
@@ -45,33 +45,47 @@ async def get_steer_run(id_: str, runs: RunsDep) -> SteerRun:
     """The run that the address names."""
     run = await runs.find(id_)
     if run is None:
-        raise NotFoundError("There is no such run here, or it ended too long ago. What it finished stands under /r/.")
+        raise NotFoundError("There is no such run here, or it ended too long ago. Finished results are under /r/.")
     return run
 
 
 SteerRunDep = Annotated[SteerRun, Depends(get_steer_run)]
 
 
+@router.post("/steer", response_class=StreamingResponse)
+async def steer(
+    body: SteerBody, client: ClientDep, runs: RunsDep, library: LibraryDep, settings: SettingsDep
+) -> Response:
+    """Write baseline (row 0) and steered text (row 1, or one row for each strength of a sweep) from the same seed.
+
+    Streams server-sent events: `run` with the run's id and the address of its result, `queued` with the requests ahead,
+    `started`, `token` for every token that a row has read (the prompt's first, with probability null), `end` of a row,
+    then `done`, `error` or `cancelled`. After a lost connection, the run's own address continues the stream.
+    """
+    plan = await run_in_threadpool(make_plan, library, body, settings.max_new_tokens)
+    return event_stream(await runs.begin(plan, client))
+
+
 @router.get("/status")
 def get_status(engine: EngineDep) -> EngineStatus:
-    """What is in memory, and how many wait."""
+    """The models in memory and the length of the queue."""
     return engine.status()
 
 
 @router.get("/runs/{id_}")
 async def get_run_info(run: SteerRunDep) -> RunInfo:
-    """How far a run is."""
+    """The state of a run."""
     return _info(run)
 
 
 @router.get("/runs/{id_}/events", response_class=StreamingResponse)
 async def get_run_events(
     run: SteerRunDep,
-    after: Annotated[int, Query(ge=0, description="Number of the last event that is known already.")] = 0,
-    last_event_id: Annotated[int | None, Header(ge=0, description="The same, as browsers say it.")] = None,
+    after: Annotated[int, Query(ge=0, description="Number of the last event that was received.")] = 0,
+    last_event_id: Annotated[int | None, Header(ge=0, description="The same, as browsers send it.")] = None,
 ) -> Response:
     """The events of a run that come after a known one, as `POST /api/v1/steer` sends them."""
-    return stream(run, after if last_event_id is None else last_event_id)
+    return event_stream(run, after if last_event_id is None else last_event_id)
 
 
 @router.delete("/runs/{id_}")
@@ -81,10 +95,10 @@ async def cancel_run(run: SteerRunDep) -> RunInfo:
     return _info(run)
 
 
-def stream(run: SteerRun, after: int = 0) -> Response:
+def event_stream(run: SteerRun, after: int = 0) -> Response:
     """The events of a run as they come.
 
-    Not by `fastapi.sse`: its endpoints fail over a client who leaves while events are on the way (FastAPI's discussion
+    Not by `fastapi.sse`: its endpoints fail when a client disconnects while events are sent (FastAPI's discussion
     15725), and the run would go on counting that listener.
     """
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -94,7 +108,7 @@ def stream(run: SteerRun, after: int = 0) -> Response:
 async def _lines(events: AsyncIterator[RunEvent | None]) -> AsyncIterator[str]:
     async for event in events:
         if event is None:
-            yield ": still here\n\n"
+            yield ": keep-alive\n\n"
         else:
             yield f"id: {event.number}\nevent: {event.name}\ndata: {json.dumps(event.data, allow_nan=False)}\n\n"
 
@@ -109,22 +123,8 @@ def _info(run: SteerRun) -> RunInfo:
     )
 
 
-@router.post("/steer", response_class=StreamingResponse)
-async def steer(
-    body: SteerBody, client: ClientDep, runs: RunsDep, library: LibraryDep, settings: SettingsDep
-) -> Response:
-    """Write baseline (row 0) and steered text (row 1, or one row for each strength of a sweep) from the same seed.
-
-    Answers server-sent events: `run` with the run's id and the address of its result, `queued` with the requests ahead,
-    `started`, `token` for every token that a row has read (the prompt's first, with probability null), `end` of a row,
-    then `done`, `error` or `cancelled`. Who loses the connection goes on at the run's own address.
-    """
-    plan = await run_in_threadpool(make_plan, library, body, settings.max_new_tokens)
-    return stream(await runs.begin(plan, client))
-
-
 async def get_results(request: Request) -> Results:
-    """Finished steering."""
+    """The store of results."""
     return cast(Results, request.app.state.results)
 
 

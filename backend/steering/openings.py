@@ -1,4 +1,4 @@
-"""Whole examples to start with: the responses that were measured when the run was published, each one click away."""
+"""Examples to start with: the responses that were measured when the run was published."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from backend.steering.plan import Chip
 
 @dataclass(frozen=True)
 class Opening:
-    """A feature held after an opening, with what the model wrote then at temperature 0."""
+    """A feature held after an opening, and the texts that the model wrote at temperature 0."""
 
     prompt: str
     chip: Chip
@@ -20,7 +20,7 @@ class Opening:
     baseline: str
     steered: str
     counted: str
-    """What makes it a response, in words."""
+    """The counts that make it a response, in words."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Openings:
 
     examples: list[Opening]
     found: str
-    """In words: of how many they are the best, or why there is none."""
+    """A sentence on how many they were chosen from, or why there are none."""
 
 
 def openings(run: OpenRun) -> Openings:
@@ -51,7 +51,7 @@ def _opening(one: dict[str, Any], feature: FeatureSummary, new_tokens: int) -> O
 
 
 def times(count: int) -> str:
-    """How often, in words."""
+    """A number of times, in words."""
     return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
@@ -60,7 +60,7 @@ def _found(measured: dict[str, Any]) -> str:
         return f"No feature was measured to turn a text to its word. {measured['why_none']}"
     what = f"{measured['written']} texts were written with a feature held; {measured['responded']} responded"
     if not measured["best"]:
-        return f"When this run was published, {what}: none is good enough to begin with."
+        return f"When this run was published, {what}: none is good enough to start with."
     shown = len(measured["best"])
     rest = f" The best {shown} are shown." if shown < measured["responded"] else ""
     return f"When this run was published, {what}: the feature’s own word came at least twice more than without.{rest}"

@@ -1,4 +1,4 @@
-"""The steering page and the page of a result: the form, and what is shown of what was written."""
+"""The steering page and the page of a result: the form, and the contexts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from backend.engine.engine import EngineStatus
-from backend.engine.requests import MAX_FEATURES, Mode, Scope
+from backend.engine.limits import MAX_FEATURES, MAX_PROMPT_CHARACTERS
+from backend.engine.messages import Scope, SteeringMode
 from backend.exceptions import RefusedError
 from backend.html.address import Address
 from backend.html.page import Page
@@ -18,15 +19,14 @@ from backend.steering.openings import Opening, Openings
 from backend.steering.plan import Chip, SteerBody, SteeredFeature, parse_argument, parse_strength
 from backend.steering.results import ENDINGS, RowResult, SteeredFeatureResult, SteeringResult, TokenResult
 
-MAX_TEXT = 20_000
-START = 2.0
+DEFAULT_STRENGTH = 2.0
 """Strength of a feature that was just added."""
-START_PROMPT = "I am a"
+DEFAULT_PROMPT = "I am a"
 """Prompt of an address that names none."""
 
-Colour = Literal["activation", "probability", "none"]
-COLOURS: dict[Colour, str] = {"activation": "Activation", "probability": "Probability", "none": "None"}
-MODES: dict[Mode, str] = {
+TokenColour = Literal["activation", "probability", "none"]
+TOKEN_COLOURS: dict[TokenColour, str] = {"activation": "Activation", "probability": "Probability", "none": "None"}
+STEERING_MODES: dict[SteeringMode, str] = {
     "clamp": "Clamp: hold at strength × max",
     "add": "Add strength × max",
     "ablate": "Ablate: take it out",
@@ -43,8 +43,8 @@ class SteerForm(Address):
     f: list[str] = Field(default=[], max_length=32, description="model/sae/index:strength; an empty one is ignored")
     s: list[str] = Field(default=[], max_length=32, description="strengths of the features in `f`, when changed")
     without: str = Field(default="", max_length=200, description="model/sae/index of a feature in `f` to take out")
-    prompt: str = Field(default="", max_length=MAX_TEXT)
-    mode: Mode = "clamp"
+    prompt: str = Field(default="", max_length=MAX_PROMPT_CHARACTERS)
+    mode: SteeringMode = "clamp"
     scope: Scope = "all"
     sweep: bool = False
     chat: bool = False
@@ -52,7 +52,7 @@ class SteerForm(Address):
     top_p: float = Field(default=0.9, gt=0, le=1, allow_inf_nan=False)
     new_tokens: int = Field(default=48, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
-    colour: Colour = "activation"
+    colour: TokenColour = "activation"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class SteerColumn:
     prompt: list[SteerToken]
     written: list[SteerToken]
     ending: str
-    """Why it ended; "" when it has the length that was asked for."""
+    """The reason why it ended; "" when it has the requested length."""
 
 
 @dataclass(frozen=True)
@@ -84,32 +84,32 @@ class SteerPage(Page):
     """steering/steer.html: features with strengths, a prompt, and the place for baseline and steered text."""
 
     off: str
-    """Why the model cannot be asked; "" when it can."""
+    """The reason why the model is not available; "" when it is."""
     problem: str
-    """What is wrong with the form; "" when nothing is."""
+    """The error in the form; "" when there is none."""
     model_name: str
     """Of the language model."""
     form: SteerForm
     loaded: bool
-    """Whether the model is in memory: a first answer waits for it."""
+    """Whether the model is in memory: otherwise the first answer waits for it to load."""
     chips: list[Chip]
     suggestions: list[Chip]
     """Features to start with, each as it would be added."""
     openings: list[tuple[Opening, str]]
     """Whole examples, and the address of each, with which the same is written again."""
     found: str
-    """How the examples were found, or why there is none."""
+    """A sentence on how the examples were found, or why there are none."""
     status: EngineStatus
     max_features: int
     max_new_tokens: int
-    modes: dict[Mode, str]
+    modes: dict[SteeringMode, str]
     scopes: dict[Scope, str]
-    colours: dict[Colour, str]
+    colours: dict[TokenColour, str]
 
 
 @dataclass(frozen=True)
 class ResultPage(Page):
-    """steering/result.html: one finished steering, with everything that decided it."""
+    """steering/result.html: one finished steering, with all its settings."""
 
     result: SteeringResult
     columns: list[SteerColumn]
@@ -119,11 +119,11 @@ class ResultPage(Page):
     """Whether the run is still published as it was."""
     mode: str
     scope: str
-    colour: Colour
-    colours: dict[Colour, str]
+    colour: TokenColour
+    colours: dict[TokenColour, str]
 
 
-def make_page(
+def steer_page_of(
     form: SteerForm,
     chips: list[Chip],
     problem: str,
@@ -144,29 +144,29 @@ def make_page(
         form=form,
         loaded=loaded,
         chips=chips,
-        suggestions=[Chip(s, START) for s in suggestions if s.name not in named],
+        suggestions=[Chip(s, DEFAULT_STRENGTH) for s in suggestions if s.name not in named],
         openings=[(one, _opening_href(one)) for one in openings.examples],
         found=openings.found,
         status=status,
         max_features=MAX_FEATURES,
         max_new_tokens=max_new_tokens,
-        modes=MODES,
+        modes=STEERING_MODES,
         scopes=SCOPES,
-        colours=COLOURS,
+        colours=TOKEN_COLOURS,
     )
 
 
-def make_result_page(result: SteeringResult, published: bool, colour: Colour) -> ResultPage:
+def result_page_of(result: SteeringResult, published: bool, colour: TokenColour) -> ResultPage:
     """The context of a result's page."""
     return ResultPage(
         result=result,
         columns=[_column(row, result.features) for row in result.rows],
         again=_again(result),
         published=published,
-        mode=MODES[result.mode],
+        mode=STEERING_MODES[result.mode],
         scope=SCOPES[result.scope],
         colour=colour,
-        colours=COLOURS,
+        colours=TOKEN_COLOURS,
     )
 
 
@@ -178,7 +178,7 @@ def read_chips(library: Library, form: SteerForm) -> tuple[list[Chip], str]:
         if not argument.strip():
             continue
         try:
-            chip = parse_argument(library, argument, START)
+            chip = parse_argument(library, argument, DEFAULT_STRENGTH)
             if chip.feature.name == form.without:
                 continue
             chips.append(chip)  # stays when what was typed is no strength
@@ -192,7 +192,7 @@ def read_chips(library: Library, form: SteerForm) -> tuple[list[Chip], str]:
 
 
 def to_body(form: SteerForm, chips: Sequence[Chip]) -> SteerBody:
-    """The form as a program would ask it."""
+    """The form as a request to the API."""
     return SteerBody(
         features=[SteeredFeature(feature=chip.feature.name, strength=chip.strength) for chip in chips],
         mode=form.mode,
@@ -228,7 +228,7 @@ def _again(result: SteeringResult) -> str:
 
 
 def _column(row: RowResult, features: Sequence[SteeredFeatureResult]) -> SteerColumn:
-    """What is shown of a text: all but its opening token."""
+    """A text as the page shows it: all but its opening token (BOS)."""
     shown = [(token.probability is None, _token(token, features)) for token in row.tokens[1:]]
     prompt, written = ([token for in_prompt, token in shown if in_prompt is wanted] for wanted in (True, False))
     return SteerColumn(row.title, prompt, written, ENDINGS[row.ending])

@@ -1,6 +1,5 @@
-"""Steering requests as people and programs give them, and what a page shows of them."""
+"""Steering requests: parsed, validated, and planned as rows to write."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +7,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from backend.engine.requests import MAX_FEATURES, Draw, Held, Mode, Prompt, Scope
+from backend.engine.limits import MAX_FEATURES, MAX_PROMPT_CHARACTERS
+from backend.engine.messages import Draw, Held, Prompt, Scope, SteeringMode
 from backend.exceptions import RefusedError
 from backend.published.catalogue import Library, OpenRun, OpenSAE
 from backend.published.features import FeatureSummary, get_summaries
 from backend.published.lookup import find_feature
-from backend.storage import content_id
 
 MAX_STRENGTH = 10.0
 SWEEP = (-10.0, -5.0, -2.0, 0.0, 2.0, 5.0, 10.0)
@@ -30,10 +29,10 @@ class SteeredFeature(BaseModel):
 
 
 class SteerBody(BaseModel):
-    """What to write, with which features steered."""
+    """A steering request: the features, the prompt and the sampling parameters."""
 
     features: Annotated[list[SteeredFeature], Field(description=f"1 to {MAX_FEATURES}, all of one run.")]
-    mode: Mode = Field(
+    mode: SteeringMode = Field(
         default="clamp",
         description="clamp: hold at strength x max; add: add that much of the direction; ablate: take it out",
     )
@@ -42,7 +41,7 @@ class SteerBody(BaseModel):
         default=False,
         description="Write a text for each of the strengths -10, -5, -2, 0, 2, 5, 10 instead.",
     )
-    prompt: Annotated[str, Field(max_length=20_000)]
+    prompt: Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
     chat: bool = Field(False, description="Put the prompt into the model's chat template.")
     temperature: float = Field(
         0.0, ge=0, le=2, allow_inf_nan=False, description="0 always takes the most probable token."
@@ -72,7 +71,7 @@ class Chip:
 
     @property
     def argument(self) -> str:
-        """As the address says it."""
+        """As the address has it."""
         return f"{self.feature.name}:{'off' if self.strength is None else f'{self.strength:g}'}"
 
 
@@ -86,7 +85,7 @@ class PlannedRow:
 
     @property
     def title(self) -> str:
-        """What to call it."""
+        """The heading of the text."""
         if all(held.value is None for held in self.held):
             return "Baseline"
         return "Steered" if self.strength is None else f"{self.strength:g} × max".replace("-", "−")
@@ -94,7 +93,7 @@ class PlannedRow:
 
 @dataclass(frozen=True)
 class Plan:
-    """A request that can be done."""
+    """A validated request."""
 
     run: OpenRun
     chips: list[Chip]
@@ -102,7 +101,7 @@ class Plan:
     """The baseline, then what is steered. The baseline only measures."""
     prompt: Prompt
     draw: Draw
-    mode: Mode
+    mode: SteeringMode
     scope: Scope
     sweep: bool
 
@@ -130,7 +129,7 @@ def make_plan(library: Library, body: SteerBody, max_new_tokens: int) -> Plan:
 
 
 def parse_argument(library: Library, argument: str, strength: float) -> Chip:
-    """A chip of `model/sae/index:strength`, or without a strength that which is given. Raises RefusedError."""
+    """A chip from `model/sae/index:strength`; `strength` when the argument has none. Raises RefusedError."""
     name, _, text = argument.strip().rpartition(":")
     if "/" in text or not name:  # the colon of a whole address, or none at all
         name, text = argument, ""
@@ -147,11 +146,13 @@ def parse_strength(text: str) -> float | None:
     except ValueError:
         strength = math.nan
     if not math.isfinite(strength):
-        raise RefusedError(f"'{text}' is no strength: give a number from -10 to 10, or off.")
+        raise RefusedError(f"'{text}' is not a strength: give a number from -10 to 10, or off.")
     return strength
 
 
-def _rows(places: Sequence[tuple[OpenSAE, int]], chips: Sequence[Chip], mode: Mode, sweep: bool) -> list[PlannedRow]:
+def _rows(
+    places: Sequence[tuple[OpenSAE, int]], chips: Sequence[Chip], mode: SteeringMode, sweep: bool
+) -> list[PlannedRow]:
     if sweep and mode == "ablate":
         raise RefusedError("A sweep has strengths and ablating has none: choose clamp or add.")
     if sweep and all(chip.strength is None for chip in chips):
@@ -170,8 +171,8 @@ def _rows(places: Sequence[tuple[OpenSAE, int]], chips: Sequence[Chip], mode: Mo
     return [baseline, *(map(row, SWEEP) if sweep else [row(None)])]
 
 
-def steered_value(chip: Chip, strength: float | None, mode: Mode) -> float | None:
-    """What a feature of a row is held at; a strength is that of the sweep."""
+def steered_value(chip: Chip, strength: float | None, mode: SteeringMode) -> float | None:
+    """The activation at which a feature of a row is held; `strength` is that of the sweep."""
     if chip.strength is None:
         return None
     if mode == "ablate":
@@ -191,19 +192,3 @@ def _check(chip: Chip) -> None:
         )
     if chip.strength is not None and not (math.isfinite(chip.strength) and abs(chip.strength) <= MAX_STRENGTH):
         raise RefusedError(f"A strength is a number from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}, not {chip.strength}.")
-
-
-FORMAT = 1
-"""Of the content; part of the address."""
-ID_LENGTH = 20
-
-
-def result_id(plan: Plan) -> str:
-    """The address of what a plan will give, from all that decides it."""
-    draw = plan.draw
-    deciding = [
-        FORMAT, plan.run.name, plan.run.record.key, [[chip.feature.name, chip.strength] for chip in plan.chips],
-        plan.mode, plan.scope, plan.sweep, plan.prompt.text, plan.prompt.chat,
-        draw.temperature, draw.top_p, draw.max_new_tokens, draw.seed,
-    ]  # fmt: skip
-    return content_id(json.dumps(deciding, allow_nan=False).encode(), ID_LENGTH)

@@ -1,8 +1,9 @@
-"""Finished steering: what is kept of it, immutable, under an address that its request decides.
+"""Finished steering: immutable results, each under an address that its request determines.
 
 The same request to the same published run has the same address, so it is written once and read from then on.
 """
 
+import json
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,10 +12,10 @@ from typing import Literal
 from pydantic import BaseModel
 from sqlalchemy import Engine
 
-from backend.engine.requests import Ended, Finished, Mode, Reason, Scope, SteerEvent, Written
+from backend.engine.messages import Ended, Finished, Reason, Scope, SteerEvent, SteeringMode, Written
 from backend.published.catalogue import OpenRun
-from backend.steering.plan import ID_LENGTH, Plan, result_id, steered_value
-from backend.storage import ContentStore
+from backend.steering.plan import Plan, steered_value
+from backend.storage import ContentStore, content_id
 from data.sql.records import SteeringRecord
 
 ENDINGS: dict[Reason, str] = {
@@ -80,7 +81,7 @@ class SteeringResult(BaseModel):
     """What it is called; "" in results of earlier versions."""
     layer: int
     features: list[SteeredFeatureResult]
-    mode: Mode
+    mode: SteeringMode
     scope: Scope
     sweep: bool
     prompt: str
@@ -104,7 +105,7 @@ class SteeringResult(BaseModel):
 
 
 class Collector:
-    """Makes a result of the events of a request."""
+    """Builds a result from the events of a request."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -144,12 +145,12 @@ class Collector:
 
 
 def token_result(event: Written) -> TokenResult:
-    """A token as it is kept and sent: six significant digits, and nothing that JSON cannot say."""
+    """A token as it is stored and sent: six significant digits, and None for numbers that JSON lacks."""
     return TokenResult(
         token=event.token,
         text=event.text,
-        probability=None if event.probability is None else _tidy(event.probability),
-        activations=[_tidy(value) for value in event.activations],
+        probability=None if event.probability is None else _rounded(event.probability),
+        activations=[_rounded(value) for value in event.activations],
         left_out=event.left_out,
     )
 
@@ -158,8 +159,10 @@ class Results:
     """The results in SQL."""
 
     def __init__(self, engine: Engine, limit: int) -> None:
-        """limit: results that are kept at all."""
-        self._store = ContentStore(engine, SteeringRecord, ID_LENGTH, limit, "steering results", "MONOSEMA_MAX_RESULTS")
+        """limit: the largest number of results that are kept."""
+        self._store = ContentStore(
+            engine, SteeringRecord, RESULT_ID_LENGTH, limit, "steering results", "MONOSEMA_MAX_RESULTS"
+        )
 
     def find(self, id_: str) -> SteeringResult | None:
         """A result, or None."""
@@ -172,5 +175,21 @@ class Results:
         self._store.add(result.id, lambda: SteeringRecord(id=result.id, created=created, content=content))
 
 
-def _tidy(value: float) -> float | None:
+def _rounded(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+FORMAT = 1
+"""Version of the content; part of the id."""
+RESULT_ID_LENGTH = 20
+
+
+def result_id(plan: Plan) -> str:
+    """The id of a plan's result: a hash of everything that determines it."""
+    draw = plan.draw
+    settings = [
+        FORMAT, plan.run.name, plan.run.record.key, [[chip.feature.name, chip.strength] for chip in plan.chips],
+        plan.mode, plan.scope, plan.sweep, plan.prompt.text, plan.prompt.chat,
+        draw.temperature, draw.top_p, draw.max_new_tokens, draw.seed,
+    ]  # fmt: skip
+    return content_id(json.dumps(settings, allow_nan=False).encode(), RESULT_ID_LENGTH)

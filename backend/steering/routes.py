@@ -12,7 +12,15 @@ from backend.published.lookup import require_runs
 from backend.published.showpieces import showpieces
 from backend.steering.api import ResultsDep, RunsDep
 from backend.steering.openings import openings
-from backend.steering.page import START_PROMPT, Colour, SteerForm, make_page, make_result_page, read_chips, to_body
+from backend.steering.page import (
+    DEFAULT_PROMPT,
+    SteerForm,
+    TokenColour,
+    read_chips,
+    result_page_of,
+    steer_page_of,
+    to_body,
+)
 from backend.steering.plan import Chip, make_plan
 from backend.steering.results import Results, SteeringResult
 from backend.steering.runs import SteerRun
@@ -31,7 +39,7 @@ async def steer_page(
 ) -> Response:
     """Choose features and strengths, and a prompt."""
     if "prompt" not in form.model_fields_set:
-        form = form.changed(prompt=START_PROMPT)
+        form = form.changed(prompt=DEFAULT_PROMPT)
     chips, problem = await run_in_threadpool(read_chips, library, form)
     return await _page(request, form, chips, problem, 200)
 
@@ -45,7 +53,7 @@ async def steer_form(
     library: LibraryDep,
     settings: SettingsDep,
 ) -> Response:
-    """For browsers without JavaScript: write everything, then go to the result."""
+    """For browsers without JavaScript: write everything, then redirect to the result."""
     chips, problem = await run_in_threadpool(read_chips, library, form)
     if problem:
         return await _page(request, form, chips, problem, 422)
@@ -81,7 +89,7 @@ async def _page(
     require_runs(catalogue)
     run = catalogue.saes[chips[0].place].run if chips else catalogue.runs[0]
     answer: Answer[None] = await ask_for_page(request, state.engine, run, None, refused)
-    page = make_page(
+    page = steer_page_of(
         form,
         chips,
         problem,
@@ -98,7 +106,7 @@ async def _page(
 
 @router.get("/r/{id_}.json")
 async def get_result(id_: str, results: ResultsDep) -> SteeringResult:
-    """One finished steering: all that decided it, and every token with its probability and activations."""
+    """One finished steering: its settings, and every token with its probability and activations."""
     return await _find(results, id_)
 
 
@@ -108,12 +116,12 @@ async def result_page(
     id_: str,
     results: ResultsDep,
     library: LibraryDep,
-    colour: Annotated[Colour, Query()] = "activation",
+    colour: Annotated[TokenColour, Query()] = "activation",
 ) -> Response:
-    """The same as a page."""
+    """The page of a result."""
     result = await _find(results, id_)
     catalogue = await run_in_threadpool(library.catalogue)
-    return render(request, "steering/result.html", make_result_page(result, result.is_of(catalogue.runs), colour))
+    return render(request, "steering/result.html", result_page_of(result, result.is_of(catalogue.runs), colour))
 
 
 async def _find(results: Results, id_: str) -> SteeringResult:

@@ -1,9 +1,9 @@
-"""Steering that goes on: each request is a run, which others may join, leave, come back to, and end.
+"""Steering runs: each request is a run, whose listeners may join, leave, come back, and stop it.
 
 A request whose result stands in the store is a run as well, under the id of its result: all its events are there at
-once, made of the result whenever somebody asks. Any other run is driven by its own task, not by a connection. Whoever
-listens gets all its events from the first one they miss; when nobody has listened for a while, the run is cancelled.
-All of this lives on the event loop.
+once, made from the result on request. Any other run is driven by its own task, not by a connection. A
+listener gets all events from the first one that it missed; without listeners for a while, the run is cancelled.
+For the event loop only.
 """
 
 import asyncio
@@ -15,26 +15,24 @@ from typing import Any, Literal
 from starlette.concurrency import run_in_threadpool
 
 from backend.engine.engine import Engine
-from backend.engine.requests import Ended, Finished, Queued, Started, SteerEvent, SteerRequest, Written
+from backend.engine.messages import Ended, Finished, Queued, Started, SteerEvent, SteerRequest, Written
 from backend.exceptions import StoreFullError, TooManyError
 from backend.html.tokens import written_text
 from backend.settings import Settings
-from backend.steering.plan import Plan, result_id
-from backend.steering.results import ENDINGS, Collector, Results, SteeringResult, token_result
-from backend.web.clients import Client
-from backend.web.problems import OURS, logger, status_of
+from backend.steering.plan import Plan
+from backend.steering.results import ENDINGS, Collector, Results, SteeringResult, result_id, token_result
+from backend.web.clients import OPEN_PER_CLIENT, Client
+from backend.web.problems import UNEXPECTED_DETAIL, logger, status_of
 from data.errors import MonosemaError
 
 State = Literal["queued", "writing", "finished", "failed", "cancelled"]
 NAMES: dict[type, str] = {Queued: "queued", Started: "started", Finished: "done"}
-OPEN_PER_CLIENT = 2
-"""One that runs and one that waits."""
 FIRST_LISTENER_SECONDS = 5.0
-"""Time for the first listener to come, who is on the way when a run begins."""
+"""Time for the first listener to connect after a run begins."""
 HEARTBEAT_SECONDS = 15.0
-"""Longest silence towards somebody who listens."""
-REMEMBERED = 64
-"""Closed runs whose events can still be fetched, by somebody who lost the connection."""
+"""Longest time without a message to a listener."""
+CLOSED_RUNS_KEPT = 64
+"""Closed runs whose events can still be fetched, by a client that lost the connection."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class SteerRun:
     def __init__(
         self, result: str, rows: Sequence[str], client: Client | None = None, grace: float = 0.0, id_: str = ""
     ) -> None:
-        """client: whose it is; that of a stored result is nobody's. grace: see `Settings.live_grace_seconds`. id_: a
+        """client: its owner; None for a stored result. grace: see `Settings.live_grace_seconds`. id_: a
         random one when it is empty."""
         self.id = id_ or secrets.token_urlsafe(12)
         self.result = result
@@ -77,14 +75,14 @@ class SteerRun:
         return self.state in ("queued", "writing")
 
     def add(self, name: str, data: dict[str, Any], state: State | None = None) -> None:
-        """Tell everybody who listens."""
+        """Add an event, and notify the listeners."""
         self.state = state or self.state
         self.events.append(RunEvent(len(self.events) + 1, name, data))
         self._news.set()
         self._news = asyncio.Event()
 
     def finish(self, event: Finished, state: State, note: str) -> None:
-        """End it when all is written. note: why it was stopped, or its result is not kept; "" when it is."""
+        """End it when all is written. note: why it was stopped, or why its result is not stored; "" when it is."""
         if state == "cancelled":
             self.add("cancelled", {"detail": note}, state)
         else:
@@ -98,7 +96,7 @@ class SteerRun:
             self.add("error", {"status": status_of(error), "detail": str(error)}, "failed")
         else:
             logger.error("steering failed", exc_info=error)
-            self.add("error", {"status": 500, "detail": OURS}, "failed")
+            self.add("error", {"status": 500, "detail": UNEXPECTED_DETAIL}, "failed")
 
     def cancel(self, why: str) -> None:
         """End it now; what waits leaves the queue, what is being written stops at its next token."""
@@ -108,12 +106,12 @@ class SteerRun:
                 self.task.cancel()
 
     def expect_listener(self, at_least: float = 0.0) -> None:
-        """Cancel it unless somebody listens soon; within the grace, or `at_least` seconds."""
+        """Cancel it unless a listener connects soon; within the grace, or `at_least` seconds."""
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(max(at_least, self._grace), self.cancel, "Nobody listened any more.")
+        self._timer = loop.call_later(max(at_least, self._grace), self.cancel, "The client disconnected.")
 
     async def follow(self, after: int = 0) -> AsyncIterator[RunEvent | None]:
-        """All events from number `after` + 1 to the last. None says that nothing has happened for a while."""
+        """All events from number `after` + 1 to the last. None is sent after a while without events."""
         self._num_listeners += 1
         if self._timer is not None:
             self._timer.cancel()
@@ -147,16 +145,16 @@ class Runs:
         return self._runs.get(id_) or await self._stored(id_)
 
     async def begin(self, plan: Plan, client: Client) -> SteerRun:
-        """Start a run, or give the one that stands in the store.
+        """Start a run, or return the one of a stored result.
 
-        Raises what can be known before anything is written: TooManyError, RefusedError, EngineOffError, BusyError,
+        Raises before anything is written: TooManyError, RefusedError, EngineOffError, BusyError,
         TooSlowError.
         """
         if stored := await self._stored(result_id(plan)):
             return stored
         self._admit(client)
         run = SteerRun(result_id(plan), [row.title for row in plan.rows], client, self._settings.live_grace_seconds)
-        self._remember(run)  # counts from here on
+        self._register(run)  # counts from here on
         try:
             await self._start(run, plan, client)
         except BaseException:
@@ -174,12 +172,12 @@ class Runs:
         rows = [row.held for row in plan.rows]
         request = SteerRequest(plan.run, tokens, rows, plan.draw, plan.scope, client.name)
         events = self._engine.steer(request)
-        run.add(*_told(await anext(events)))
+        run.add(*event_payload(await anext(events)))
         run.task = asyncio.create_task(self._drive(run, Collector(plan), events))
         run.expect_listener(FIRST_LISTENER_SECONDS)
 
     async def stop(self) -> None:
-        """End all runs, for the server ends."""
+        """End all runs, because the server shuts down."""
         tasks = [run.task for run in self._runs.values() if run.task is not None]
         for run in self._runs.values():
             run.cancel("The server is shutting down.")
@@ -190,44 +188,44 @@ class Runs:
             async for event in events:
                 result = collector.add(event)
                 if isinstance(event, Finished):
-                    run.finish(event, *await self._kept(result))
+                    run.finish(event, *await self._store(result))
                 else:
                     state: State | None = "writing" if isinstance(event, Started) else None
-                    run.add(*_told(event), state)
+                    run.add(*event_payload(event), state)
         except Exception as error:
             run.fail(error)
         finally:
             await events.aclose()
 
-    async def _kept(self, result: SteeringResult | None) -> tuple[State, str]:
-        """Keep a result; returns how its run ends, and what to say of it."""
+    async def _store(self, result: SteeringResult | None) -> tuple[State, str]:
+        """Store a result; returns the final state of its run, and a note."""
         if result is None:
             return "cancelled", "It was stopped."
         try:
             await run_in_threadpool(self._results.keep, result)
         except StoreFullError as error:
-            return "finished", f"This result is not kept. {error}"
+            return "finished", f"This result is not stored. {error}"
         return "finished", ""
 
     def _admit(self, client: Client) -> None:
         live = [run.client for run in self._runs.values() if run.is_open and run.client is not None]
         if live.count(client) >= OPEN_PER_CLIENT:
             raise TooManyError(
-                "One request of yours runs and one waits already: wait until one is finished, or stop it."
+                "You already have one request running and one waiting: wait until one is finished, or stop it."
             )
-        most = self._settings.live_per_address
-        if sum(other.address == client.address for other in live) >= most:
-            raise TooManyError(f"{most} requests from your network are open already: try again in a few seconds.")
+        limit = self._settings.live_per_address
+        if sum(other.address == client.address for other in live) >= limit:
+            raise TooManyError(f"{limit} requests from your network are open already: try again in a few seconds.")
 
-    def _remember(self, run: SteerRun) -> None:
+    def _register(self, run: SteerRun) -> None:
         self._runs[run.id] = run
         closed = [other for other in self._runs.values() if not other.is_open]
-        for other in closed[: max(0, len(closed) - REMEMBERED)]:
+        for other in closed[: max(0, len(closed) - CLOSED_RUNS_KEPT)]:
             del self._runs[other.id]
 
 
 def _replay(result: SteeringResult) -> SteerRun:
-    """A run that was finished before."""
+    """The run of a stored result."""
     run = SteerRun(result.id, [row.title for row in result.rows], id_=result.id)
     for number, row in enumerate(result.rows):
         for token in row.tokens:
@@ -241,7 +239,7 @@ def _replay(result: SteeringResult) -> SteerRun:
     return run
 
 
-def _told(event: SteerEvent) -> tuple[str, dict[str, Any]]:
+def event_payload(event: SteerEvent) -> tuple[str, dict[str, Any]]:
     """Name and content of an event."""
     if isinstance(event, Written):
         kept = token_result(event)

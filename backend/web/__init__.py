@@ -1,1 +1,1 @@
-"""What every endpoint shares: problems, middleware, clients and quotas, dependencies, health, docs."""
+"""The parts that all endpoints share: problems, middleware, clients and quotas, dependencies, health, docs."""

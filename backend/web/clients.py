@@ -1,7 +1,7 @@
-"""Who asks: a network address, and a visitor of it; how much they may ask at once, and whether they still wait.
+"""Clients: their network addresses and visitor cookies, their quotas, and whether they are still connected.
 
 The cookie is a random number that tells people behind one address apart, so that they do not wait for each other. It
-gives no right to anything, and whoever throws it away gains nothing: one address has a limit of its own.
+gives no rights, and deleting it gains nothing: each address has a limit of its own.
 """
 
 import asyncio
@@ -20,19 +20,20 @@ COOKIE = "visitor"
 COOKIE_SECONDS = 30 * 24 * 3600
 LONGEST_COOKIE = 64
 OPEN_PER_CLIENT = 2
+"""Requests of one client: one that runs and one that waits."""
 CLIENT_GONE = 499
-"""What nginx writes into its log for it; nobody is there to read it."""
+"""nginx's status for a client that closed the connection; nobody receives it."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Client:
-    """Somebody who asks for something."""
+    """A client of the server."""
 
     address: str
     visitor: str = ""
-    """What the cookie says; "" without one."""
+    """The value of the cookie; "" without one."""
 
     @property
     def name(self) -> str:
@@ -40,7 +41,7 @@ class Client:
 
 
 def get_client(request: Request) -> Client:
-    """Who made a request; behind a trusted proxy, whom that names (see `create_app`)."""
+    """The client that made a request; behind a trusted proxy, the one that it forwards for (see `create_app`)."""
     address = request.client.host if request.client else ""
     return Client(address, request.cookies.get(COOKIE, "")[:LONGEST_COOKIE])
 
@@ -49,7 +50,7 @@ ClientDep = Annotated[Client, Depends(get_client)]
 
 
 def set_visitor_cookie(request: Request, response: Response) -> Response:
-    """Give the visitor's cookie to whoever has none."""
+    """Set the visitor's cookie unless the request has one."""
     if COOKIE not in request.cookies:
         secure = request.url.scheme == "https"
         response.set_cookie(
@@ -59,9 +60,9 @@ def set_visitor_cookie(request: Request, response: Response) -> Response:
 
 
 class ClientQuota:
-    """How many readings of prompts a client may have open: one that is read and one that waits.
+    """A limit on each client's open requests for readings of prompts.
 
-    Steering counts its own, see backend/steering/runs.py. For the event loop alone.
+    Steering counts its own, see backend/steering/runs.py. For the event loop only.
     """
 
     def __init__(self, limit_per_address: int) -> None:
@@ -71,9 +72,9 @@ class ClientQuota:
 
     @contextmanager
     def take(self, client: Client) -> Iterator[None]:
-        """One of a client's places, for as long as the block runs. Raises TooManyError."""
+        """Count an open request of a client while the block runs. Raises TooManyError."""
         if self._clients[client] >= OPEN_PER_CLIENT:
-            raise TooManyError("One request of yours is read and one waits already: try again when one is done.")
+            raise TooManyError("You already have one request running and one waiting: try again when one is finished.")
         if self._addresses[client.address] >= self._limit_per_address:
             raise TooManyError(
                 f"{self._limit_per_address} requests from your network are open already: try again in a few seconds."
@@ -85,12 +86,12 @@ class ClientQuota:
         finally:
             self._clients[client] -= 1
             self._addresses[client.address] -= 1
-            self._clients += Counter()  # forgets those at 0
+            self._clients += Counter()  # drops the counts of 0
             self._addresses += Counter()
 
 
 def quota(request: Request) -> AbstractContextManager[None]:
-    """A place of whoever makes a request, see `ClientQuota.take`."""
+    """The quota of the client that made a request, see `ClientQuota.take`."""
     return cast(ClientQuota, request.app.state.quota).take(get_client(request))
 
 

@@ -1,4 +1,4 @@
-"""What endpoints ask for by type."""
+"""Dependencies that endpoints declare by type."""
 
 from typing import Annotated, cast
 
@@ -17,7 +17,7 @@ async def get_settings(request: Request) -> Settings:
 
 
 async def get_library(request: Request) -> Library:
-    """What is published."""
+    """The library of published runs."""
     return cast(Library, request.app.state.library)
 
 
@@ -61,7 +61,7 @@ IndexDep = Annotated[int, Depends(get_index)]
 
 
 def get_run(
-    library: LibraryDep, run: Annotated[str | None, Query(description="Name of the run; the newest without.")] = None
+    library: LibraryDep, run: Annotated[str | None, Query(description="Name of the run; the newest by default.")] = None
 ) -> OpenRun:
     """The run that the query names, or the newest."""
     catalogue = library.catalogue()

@@ -38,7 +38,7 @@ class Operation:
     answers: str
     """The type of its answer."""
     example: str
-    """An address that can be opened, or ""."""
+    """An address that can be opened as a link, or ""."""
 
 
 def operations(description: Schema) -> dict[str, list[Operation]]:
@@ -107,7 +107,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/api/{rest:path}")
 def unknown_address(rest: str) -> Response:
-    """What the API does not have is no page either."""
+    """Answers 404 for unknown addresses below /api, so that they are not taken for pages."""
     raise NotFoundError(f"There is nothing at /api/{rest}: /docs lists what there is.")
 
 

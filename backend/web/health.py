@@ -1,4 +1,4 @@
-"""Whether the server runs, and whether it has something to show."""
+"""Health checks: whether the server runs, and whether it has something to show."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ router = APIRouter(tags=["health"])
 
 
 class Health(BaseModel):
-    """A plain yes."""
+    """The server is up."""
 
     status: Literal["ok"] = "ok"
 
@@ -21,11 +21,11 @@ class LeftOut(BaseModel):
 
     run: str
     reason: str
-    """With what to do."""
+    """The reason, and the remedy."""
 
 
 class Readiness(Health):
-    """A yes, and what it does not hold for."""
+    """The server is ready; runs that it cannot show are named."""
 
     left_out: list[LeftOut]
 

@@ -1,7 +1,7 @@
-"""Asking the model from an endpoint: within the client's quota, ended when the client leaves, and shown by a page.
+"""Using the model from an endpoint: within the client's quota, cancelled on disconnect, and shown by a page.
 
 An endpoint of the API calls `ask`. A page calls `ask_for_page`, fills its context from the `Answer`, and ends with
-`respond`, which gives status, time to try again and the visitor's cookie.
+`respond`, which sets the status, Retry-After and the visitor's cookie.
 """
 
 from collections.abc import Callable, Coroutine
@@ -22,12 +22,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAY_WORK_LATER = (429, 503)
-"""Statuses after which the same request is offered again."""
+"""Statuses after which the page offers to try again."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why the model was not asked, or did not answer, and how to go on."""
+    """The reason why the model did not answer, and links to go on."""
 
     text: str
     next_steps: list[Link]
@@ -35,14 +35,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Answer(Generic[T]):
-    """The model as a page finds it, and what came of asking it."""
+    """The state of the model, and the result of some work with it."""
 
     off: str
-    """Why it cannot be asked; "" when it can."""
+    """The reason why the model is not available; "" when it is."""
     loaded: bool
-    """Whether it is in memory: a first answer waits for it."""
+    """Whether it is in memory: otherwise the first answer waits for it to load."""
     result: T | None = None
-    """None when nothing was asked, or there is an error."""
+    """None without work, or after an error."""
     error: MonosemaError | None = None
 
     @property
@@ -59,9 +59,9 @@ class Answer(Generic[T]):
 
 
 async def ask(request: Request, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    """The result of work with the model, within the client's quota; cancelled when the client leaves.
+    """The result of work with the model, within the client's quota; cancelled when the client disconnects.
 
-    The body must have been read. Raises TooManyError, and whatever the work raises.
+    The body must have been read. Raises TooManyError, and the errors of the work.
     """
     with quota(request):
         return await while_connected(request, work(*args, **kwargs))
@@ -74,9 +74,9 @@ async def ask_for_page(
     work: Callable[[], Coroutine[Any, Any, T]] | None,
     refused: MonosemaError | None = None,
 ) -> Answer[T]:
-    """What a page shows of work with the model of a run. Without work the model is loaded, for it will be asked soon.
+    """Run some work with the model of a run for a page. Without work, only load the model in the background.
 
-    refused: what was wrong with the request before; then nothing is asked.
+    refused: an earlier error in the request; then no work is done.
     """
     off, loaded = engine.why_off(run), engine.is_loaded(run)
     if off:
@@ -91,6 +91,6 @@ async def ask_for_page(
 
 
 def respond(request: Request, template: str, page: Page, answer: Answer[Any], status: int | None = None) -> Response:
-    """A page that asked the model. status: another than that of the answer."""
+    """The response of a page that used the model. status: overrides the answer's."""
     headers = retry_headers(answer.error) if answer.error else None
     return set_visitor_cookie(request, render(request, template, page, status or answer.status, headers))

@@ -1,8 +1,8 @@
-"""What is refused before any endpoint sees it: requests under a name that is not ours, requests that another site
-makes, and bodies that are too large.
+"""Middleware that refuses requests before any endpoint sees them: requests for an unknown host, requests from another
+site, and bodies that are too large.
 
-No cookie gives a right to anything (see backend/web/clients.py), so another site cannot act in a visitor's name; it
-could still make a visitor's browser write to a server that only the visitor can reach. Browsers say where a request
+No cookie gives rights (see backend/web/clients.py), so another site cannot act in a visitor's name; it could still
+make a visitor's browser write to a server that only the visitor can reach. Browsers say where a request
 comes from: by Sec-Fetch-Site on safe connections, by Origin on all others. Programs say neither, and pass.
 
 A site whose name is made to lead here (DNS rebinding) would be the same origin to a browser, and could read all. So
@@ -24,29 +24,28 @@ SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 MAX_BODY = 16 * 2**20
 """Bytes of a request: the largest list as a file, with room."""
 
-ELSEWHERE = "This form was sent from another site. Open the page here and send it again."
+CROSS_SITE = "This form was sent from another site. Open the page here and send it again."
 UNKNOWN_HOST = (
-    "This server does not go by the name '{}'. If it should, whoever runs it can add the name to "
-    "MONOSEMA_TRUSTED_HOSTS."
+    "This server does not serve the host '{}'. If it should, its operator can add the name to MONOSEMA_TRUSTED_HOSTS."
 )
-TOO_LARGE = f"A request may have {MAX_BODY // 2**20} MiB at most. Send less at once."
+TOO_LARGE = f"A request may have {MAX_BODY // 2**20} MiB at most: send a smaller one."
 
 
 class SameOrigin:
-    """ASGI middleware: what changes something must come from our own pages, or from a program."""
+    """ASGI middleware: requests that change something must come from our own pages, or from a program."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         changes = scope["type"] == "http" and scope["method"] not in SAFE_METHODS
-        if changes and comes_from_elsewhere(Headers(scope=scope)):
-            await answer(Request(scope), 403, ELSEWHERE)(scope, receive, send)
+        if changes and is_cross_site(Headers(scope=scope)):
+            await answer(Request(scope), 403, CROSS_SITE)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
 
-def comes_from_elsewhere(headers: Headers) -> bool:
+def is_cross_site(headers: Headers) -> bool:
     """Whether a browser says that another site made the request."""
     if site := headers.get("sec-fetch-site"):
         return site not in {"same-origin", "none"}
@@ -55,7 +54,7 @@ def comes_from_elsewhere(headers: Headers) -> bool:
 
 
 class KnownHost:
-    """ASGI middleware: the server answers to localhost, to network addresses, and to names that it was told."""
+    """ASGI middleware: the server answers to localhost, to network addresses, and to the trusted names."""
 
     def __init__(self, app: ASGIApp, trusted: str) -> None:
         """trusted: names with commas between; "*" is any."""
@@ -65,7 +64,7 @@ class KnownHost:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         named = Headers(scope=scope).get("host") if scope["type"] == "http" else None
         host = "" if named is None else host_name(named)
-        # Every browser names a host; a program that does not is led here by nobody.
+        # Every browser sends a Host header; a program without one is not a target of DNS rebinding.
         if named is None or "*" in self._trusted or is_local(host) or host in self._trusted:
             await self.app(scope, receive, send)
         else:
@@ -81,7 +80,7 @@ def host_name(header: str) -> str:
 
 
 def is_local(host: str) -> bool:
-    """Whether nobody else can have given us this name: localhost, or a network address."""
+    """Whether a host name is localhost or a network address, which no DNS server can redirect."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -92,7 +91,7 @@ def is_local(host: str) -> bool:
 
 
 class BodyLimit:
-    """ASGI middleware: no more than MAX_BODY bytes of a request are read, whatever it says of its length."""
+    """ASGI middleware: no more than MAX_BODY bytes of a request are read, whatever its Content-Length."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,6 +1,6 @@
-"""Errors as people and programs see them: a designed page for pages, RFC 9457 problem details below /api.
+"""Error responses: a page for people, RFC 9457 problem details for programs.
 
-Whatever raises an error of backend/exceptions.py or data/errors.py gives it a sentence that says what to do.
+The message of every error of backend/exceptions.py and data/errors.py says what to do.
 """
 
 import logging
@@ -21,8 +21,8 @@ from backend.html.tokens import visible_text
 from data.errors import ArtifactError, ConfigError, MonosemaError, ServeError
 
 PROBLEM = "application/problem+json"
-MACHINES = ("/api/", "/healthz", "/readyz")
-"""Addresses that programs read."""
+API_PREFIXES = ("/api/", "/healthz", "/readyz")
+"""Path prefixes that programs read."""
 STATUS_OF: dict[type[MonosemaError], int] = {
     NotFoundError: 404,
     ForbiddenError: 403,
@@ -32,19 +32,19 @@ STATUS_OF: dict[type[MonosemaError], int] = {
     ArtifactError: 503,
 }
 RETRY_AFTER: dict[type[MonosemaError], int] = {TooManyError: 5, BusyError: 5, TooSlowError: 30}
-"""Seconds after which it may go better."""
-TITLES = {
+"""Seconds to wait before another try."""
+ERROR_TITLES = {
     403: "Not allowed",
-    404: "Nothing here",
-    413: "Too much at once",
-    421: "Another name",
-    422: "That does not fit",
-    429: "One at a time",
-    500: "Something broke here",
-    503: "Not available",
+    404: "Not found",
+    413: "Request too large",
+    421: "Unknown host",
+    422: "Invalid input",
+    429: "Too many requests",
+    500: "Something went wrong",
+    503: "Service unavailable",
 }
 
-RULES = {
+FIELD_ERRORS = {
     "missing": "is missing.",
     "float_parsing": "must be a number, not '{given}'.",
     "int_parsing": "must be a whole number, not '{given}'.",
@@ -56,21 +56,21 @@ RULES = {
     "greater_than": "must be above {gt}, not '{given}'.",
     "less_than_equal": "must be at most {le}, not '{given}'.",
     "less_than": "must be below {lt}, not '{given}'.",
-    "string_too_long": "has {letters} characters; {max_length} are the most.",
+    "string_too_long": "has {length} characters; {max_length} are the most.",
     "string_too_short": "must have at least {min_length} characters.",
 }
-"""What a field that does not fit is told, by the name that Pydantic gives to the kind of error."""
-SHOWN_LETTERS = 40
-"""Of what was given."""
+"""Messages for invalid fields, by Pydantic's type of error."""
+SHOWN_CHARACTERS = 40
+"""Of the given value."""
 
 _STANDARD = {status.value for status in HTTPStatus}
-OURS = "This is our fault, not yours. The server's log says what happened."
+UNEXPECTED_DETAIL = "The server failed to answer. Its log has the details."
 
 logger = logging.getLogger("monosema")
 
 
 def install(app: FastAPI) -> None:
-    """Register the handlers."""
+    """Register the exception handlers."""
     app.add_exception_handler(StarletteHTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(MonosemaError, _our_error)
@@ -78,23 +78,23 @@ def install(app: FastAPI) -> None:
 
 
 def status_of(error: Exception) -> int:
-    """The HTTP status of an error of ours."""
+    """The HTTP status of an error."""
     return next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), 500)
 
 
 def answer(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """An error in the form that fits the address."""
+    """An error response: a page, or problem details, by the path of the request."""
     title = _phrase(status)
-    if request.url.path.startswith(MACHINES) or request.url.path.endswith(".json"):
+    if request.url.path.startswith(API_PREFIXES) or request.url.path.endswith(".json"):
         body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
         return JSONResponse(body, status, headers, PROBLEM)
     plain = quote(request.url.path) if status == 422 and request.method == "GET" and request.url.query else ""
-    page = ErrorPage(status=status, title=TITLES.get(status, title), detail=detail, plain=plain)
+    page = ErrorPage(status=status, title=ERROR_TITLES.get(status, title), detail=detail, plain=plain)
     return render(request, "base/error.html", page, status, headers)
 
 
 def _phrase(status: int) -> str:
-    """What the standard calls a status; not every one that is sent stands in it."""
+    """The standard's phrase for a status, or a plain one for statuses that it does not define."""
     return HTTPStatus(status).phrase if status in _STANDARD else f"Status {status}"
 
 
@@ -107,23 +107,23 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return answer(request, 422, " ".join(_wrong(one) for one in error.errors()))
+    return answer(request, 422, " ".join(_field_error(one) for one in error.errors()))
 
 
-def _wrong(error: dict[str, Any]) -> str:
-    """What is wrong with one field, by its name."""
+def _field_error(error: dict[str, Any]) -> str:
+    """A message on one invalid field."""
     if error["type"] == "json_invalid":
-        return f"The body is no JSON: {error['ctx']['error']} (character {error['loc'][-1]})."
+        return f"The body is not valid JSON: {error['ctx']['error']} (character {error['loc'][-1]})."
     field = ".".join(str(part) for part in error["loc"][1:]) or error["loc"][0]
-    if error["type"] not in RULES:
+    if error["type"] not in FIELD_ERRORS:
         return f"{field}: {error['msg']}."
     given = visible_text(str(error["input"]))
-    shown = given if len(given) <= SHOWN_LETTERS else given[:SHOWN_LETTERS] + "…"
+    shown = given if len(given) <= SHOWN_CHARACTERS else given[:SHOWN_CHARACTERS] + "…"
     values = {
         name: f"{value:g}" if isinstance(value, float) else str(value).replace("'", "")
         for name, value in error.get("ctx", {}).items()
     }
-    return f"{field} {RULES[error['type']].format(**values, given=shown, letters=len(given))}"
+    return f"{field} {FIELD_ERRORS[error['type']].format(**values, given=shown, length=len(given))}"
 
 
 def _our_error(request: Request, error: Exception) -> Response:
@@ -131,14 +131,14 @@ def _our_error(request: Request, error: Exception) -> Response:
 
 
 def retry_headers(error: Exception) -> dict[str, str]:
-    """When to try again, where that is known."""
+    """The Retry-After header, where the time is known."""
     seconds = RETRY_AFTER.get(type(error)) if isinstance(error, MonosemaError) else None
     return {} if seconds is None else {"retry-after": str(seconds)}
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return answer(request, 500, OURS)
+    return answer(request, 500, UNEXPECTED_DETAIL)
 
 
 # ---- pages
@@ -146,11 +146,11 @@ def _unexpected(request: Request, error: Exception) -> Response:
 
 @dataclass(frozen=True)
 class ErrorPage(Page):
-    """base/error.html: what went wrong, and where to go from here."""
+    """base/error.html: the error, and links to go on."""
 
     status: int
     title: str
     detail: str
-    """What to do, in a sentence."""
+    """A sentence on the error and its remedy."""
     plain: str
-    """Address of the same page without its query, where that is what does not fit; else ""."""
+    """Address of the same page without its query, where the query is invalid; else ""."""

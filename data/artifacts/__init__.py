@@ -1,1 +1,1 @@
-"""What the stages leave for each other: corpus, shards, features."""
+"""Artifacts that the stages leave for each other: corpus, shards, features."""

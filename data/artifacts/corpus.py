@@ -30,7 +30,7 @@ SEQUENCES_FILE = "sequences.npy"
 DOCUMENTS = pa.schema(
     [
         pa.field("document_id", pa.int64(), nullable=False),  # stable: depends on the source and locator alone
-        pa.field("source", pa.string(), nullable=False),  # where it comes from, as a person would say it
+        pa.field("source", pa.string(), nullable=False),  # its origin in words
         pa.field("meta", pa.string(), nullable=False),  # the source's own metadata as JSON, "{}" without
         pa.field("held_out", pa.bool_(), nullable=False),  # for metrics only: never trained on, never an example
         pa.field("offset", pa.int64(), nullable=False),  # of its first token in tokens.bin

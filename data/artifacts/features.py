@@ -1,4 +1,4 @@
-"""What the artifacts after training hold, column by column.
+"""Contents of the artifacts after training, column by column.
 
 A feature is named by the name of its SAE and its index there. Published features of one run stand in one table, one SAE
 after the other in the order of the recipe, and `row` is the number of a feature in that table:

@@ -4,7 +4,7 @@ Each row draws a shard uniformly and is appended to it; shards are read whole, i
 Appending keeps the order of harvest inside every shard, so the same files can also be merged back into that order
 without ever holding more than a few rows per shard.
 
-    shard-00000.rows    64-byte header (see HEADER), then rows of `width` values: bfloat16 bits or int8
+    shard-00000.rows    64-byte header (see SHARD_HEADER), then rows of `width` values: bfloat16 bits or int8
     shard-00000.index   one ROW per row, in the same order
     scales.npy          with int8 only: value = stored * scale, one float32 per dimension
 
@@ -30,7 +30,7 @@ Storage = Literal["bfloat16", "int8"]
 ROW = np.dtype([("document_id", "<i8"), ("position", "<i4"), ("sequence", "<i4")])
 """Names the token of a row: `position` inside its document, `sequence` that the model read it in."""
 
-HEADER = np.dtype(
+SHARD_HEADER = np.dtype(
     [("magic", "S8"), ("contract", "<u4"), ("shard", "<u4"), ("width", "<u4"), ("storage", "S12"), ("key", "S28")]
 )
 MAGIC = b"MONOSEMA"
@@ -41,7 +41,7 @@ OTHER_OPEN_FILES = 256
 """File descriptors left to everything that is not a shard."""
 
 
-class Rows(NamedTuple):
+class ShardRows(NamedTuple):
     """Some stored rows, int8 or uint16: bfloat16 comes as its bits, since NumPy has no such type."""
 
     values_ND: npt.NDArray[Any]
@@ -49,18 +49,18 @@ class Rows(NamedTuple):
     """Of dtype ROW."""
 
 
-def rows_path(folder: Path, shard: int) -> Path:
-    """Where a shard's values lie."""
+def shard_path(folder: Path, shard: int) -> Path:
+    """The file of a shard's values."""
     return folder / f"shard-{shard:05d}.rows"
 
 
 def index_path(folder: Path, shard: int) -> Path:
-    """Where the names of a shard's rows lie."""
+    """The file that names a shard's rows."""
     return folder / f"shard-{shard:05d}.index"
 
 
 class ShardWriter:
-    """Appends rows to shards drawn at random. A writer that was killed goes on from the counts it last gave.
+    """Appends rows to shards drawn at random. A writer that was killed resumes from the counts it last gave.
 
     `key` names the artifact, so that a shard of another run is recognised. Raises ArtifactError when a shard holds
     less than those counts, StorageError when the system does not allow as many open files as there are shards.
@@ -85,9 +85,9 @@ class ShardWriter:
         self._index: list[BinaryIO] = []
         try:
             for shard, count in enumerate(self.rows_written):
-                header = np.array((MAGIC, ARTIFACT_VERSION, shard, width, storage.encode(), key.encode()), HEADER)
-                size = HEADER.itemsize + count * width * self.dtype.itemsize
-                self._rows.append(_open_at(rows_path(folder, shard), header.tobytes(), size))
+                header = np.array((MAGIC, ARTIFACT_VERSION, shard, width, storage.encode(), key.encode()), SHARD_HEADER)
+                size = SHARD_HEADER.itemsize + count * width * self.dtype.itemsize
+                self._rows.append(_open_at(shard_path(folder, shard), header.tobytes(), size))
                 self._index.append(_open_at(index_path(folder, shard), b"", count * ROW.itemsize))
         except BaseException:
             self.close()
@@ -174,25 +174,25 @@ class ShardReader:
         """With int8, what each dimension is multiplied by."""
         return np.load(self.folder / SCALES_FILE) if self.storage == "int8" else None
 
-    def shard(self, shard: int) -> Rows:
+    def shard(self, shard: int) -> ShardRows:
         """One shard, memory-mapped, in the order in which it was written."""
         shape = (self.rows_per_shard[shard], self.width)
         if shape[0] == 0:
-            return Rows(np.empty(shape, STORED[self.storage]), np.empty(0, ROW))
+            return ShardRows(np.empty(shape, STORED[self.storage]), np.empty(0, ROW))
         values_ND = np.memmap(
-            rows_path(self.folder, shard), STORED[self.storage], mode="r", offset=HEADER.itemsize, shape=shape
+            shard_path(self.folder, shard), STORED[self.storage], mode="r", offset=SHARD_HEADER.itemsize, shape=shape
         )
-        return Rows(values_ND, np.memmap(index_path(self.folder, shard), ROW, mode="r"))
+        return ShardRows(values_ND, np.memmap(index_path(self.folder, shard), ROW, mode="r"))
 
-    def shuffled(self, seed: int, *, skip: int = 0) -> Iterator[Rows]:
+    def shuffled(self, seed: int, *, skip: int = 0) -> Iterator[ShardRows]:
         """All rows once, a shard at a time in random order, each permuted in memory; `skip` leading shards left out."""
         order = np.random.default_rng([seed, len(self.rows_per_shard)]).permutation(len(self.rows_per_shard))
         for shard in order[skip:].tolist():
             values_ND, index_N = self.shard(shard)
             permutation_N = np.random.default_rng([seed, shard]).permutation(len(index_N))
-            yield Rows(np.asarray(values_ND)[permutation_N], index_N[permutation_N])
+            yield ShardRows(np.asarray(values_ND)[permutation_N], index_N[permutation_N])
 
-    def in_order(self, rank_S: npt.NDArray[np.int64], batches: Sequence[tuple[int, int]]) -> Iterator[Rows]:
+    def in_order(self, rank_S: npt.NDArray[np.int64], batches: Sequence[tuple[int, int]]) -> Iterator[ShardRows]:
         """Rows in the order of harvest, one item for each range [start, stop) of ranks in `batches`, ascending.
 
         rank_S: for every sequence number, its place in the harvest. Rows come sorted by rank, then position. Memory
@@ -206,13 +206,13 @@ class ShardReader:
             index_N = np.concatenate([rows.index_N[a:b] for rows, a, b in zip(shards, cursors, ends, strict=True)])
             values_ND = np.concatenate([rows.values_ND[a:b] for rows, a, b in zip(shards, cursors, ends, strict=True)])
             order_N = np.lexsort((index_N["position"], rank_S[index_N["sequence"]]))
-            yield Rows(values_ND[order_N], index_N[order_N])
+            yield ShardRows(values_ND[order_N], index_N[order_N])
             cursors = ends
 
     def _check(self, shard: int) -> None:
-        path = rows_path(self.folder, shard)
+        path = shard_path(self.folder, shard)
         try:
-            header = np.fromfile(path, HEADER, count=1)
+            header = np.fromfile(path, SHARD_HEADER, count=1)
             index_bytes = index_path(self.folder, shard).stat().st_size
         except FileNotFoundError as error:
             raise ArtifactError(f"{error.filename} is missing: {MEND}") from None
@@ -225,12 +225,12 @@ class ShardReader:
         found = (header["key"][0].decode(), int(header["shard"][0]), int(header["width"][0]))
         if found != (self.key, shard, self.width) or header["storage"][0].decode() != self.storage:
             raise ArtifactError(f"{path} belongs to another run (key {found[0]}, here {self.key}): {MEND}")
-        expected = HEADER.itemsize + self.rows_per_shard[shard] * self.width * STORED[self.storage].itemsize
+        expected = SHARD_HEADER.itemsize + self.rows_per_shard[shard] * self.width * STORED[self.storage].itemsize
         if path.stat().st_size != expected or index_bytes != self.rows_per_shard[shard] * ROW.itemsize:
             raise ArtifactError(f"{path} is truncated ({path.stat().st_size:,} of {expected:,} bytes): {MEND}")
 
 
-def _first_of_rank(rows: Rows, rank_S: npt.NDArray[np.int64], rank: int, low: int) -> int:
+def _first_of_rank(rows: ShardRows, rank_S: npt.NDArray[np.int64], rank: int, low: int) -> int:
     """Number of the first row of a shard, from `low` on, whose sequence has at least this rank."""
     sequence_N = rows.index_N["sequence"]
     return bisect_left(range(len(sequence_N)), rank, lo=low, key=lambda row: int(rank_S[sequence_N[row]]))

@@ -1,1 +1,1 @@
-"""What the server reads of a run: tables, rows, map, search terms."""
+"""The part of a run that the server reads: tables, rows, map, search terms."""

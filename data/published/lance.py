@@ -22,7 +22,7 @@ from data.published.schemas import SEARCH_FIELDS, SearchField
 
 LANCE_FOLDER = "lance"
 SEARCH_WEIGHTS: dict[SearchField, float] = {"label": 4.0, "promoted": 2.0, "examples": 1.0}
-"""What a match in each field counts."""
+"""Weight of a match in each field."""
 
 
 def create_table(folder: Path, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:

@@ -36,7 +36,7 @@ COVER = 8
 """A view is covered by at most this many cells and one more along each axis."""
 MARGIN = 0.01
 """Of the world's side, left free around the outermost points."""
-HEADER = b"map"
+MAP_METADATA_KEY = b"map"
 """Key of the schema's metadata: a JSON object with the world and the number of levels."""
 
 Codes = npt.NDArray[np.uint32]
@@ -104,7 +104,7 @@ def write_map(folder: Path, world: World, num_points: int, saes: Iterable[Column
     """
     levels = num_levels(num_points)
     folder.mkdir(parents=True)
-    header = {HEADER: json.dumps({"world": world._asdict(), "levels": levels})}
+    header = {MAP_METADATA_KEY: json.dumps({"world": world._asdict(), "levels": levels})}
     schemas = [schema.with_metadata(header) for schema in (MAP_POINTS, MAP_CELLS)]
     sorted_points = (sort_points(world, points) for points in saes)
     write_arrow(folder / POINTS_FILE, schemas[0], (_batch(schemas[0], points) for points in sorted_points))
@@ -165,7 +165,7 @@ class PublishedMap:
 
     @cached_property
     def _header(self) -> dict[str, Any]:
-        return dict(json.loads(self._points.schema.metadata[HEADER]))
+        return dict(json.loads(self._points.schema.metadata[MAP_METADATA_KEY]))
 
     @property
     def world(self) -> World:
@@ -187,7 +187,7 @@ class PublishedMap:
         return any(np.isfinite(_columns(self._cells, sae)["label_score"]).any() for sae in wholes)
 
     def reach(self, view: View, sae: int) -> int:
-        """How many points must be read for a view: those in it and some around it."""
+        """Number of points that must be read for a view: those in it and some around it."""
         code_N = _columns(self._points, sae, ("code",))["code"]
         return sum(stop - start for start, stop in _places(code_N, self._cover(view, DEPTH)))
 
@@ -200,7 +200,7 @@ class PublishedMap:
         return {name: values[inside_N] for name, values in near.items()}
 
     def num_cells(self, view: View, sae: int, level: int) -> int:
-        """How many cells of a level must be read for a view."""
+        """Number of cells of a level that must be read for a view."""
         code_C = _columns(self._cells, sae * self.levels + level, ("code",))["code"]
         return sum(stop - start for start, stop in _places(code_C, self._cover(view, level)))
 
@@ -236,7 +236,7 @@ class PublishedMap:
 
 
 def _places(code_N: Codes, ranges: Ranges) -> list[tuple[int, int]]:
-    """Where ranges of codes lie among sorted codes; those that follow one another are one, empty ones are left out."""
+    """Places of ranges of codes among sorted codes; those that follow one another are one, empty ones are left out."""
     starts, stops = np.searchsorted(code_N, ranges.start).tolist(), np.searchsorted(code_N, ranges.stop).tolist()
     merged: list[tuple[int, int]] = []
     for start, stop in zip(starts, stops, strict=True):

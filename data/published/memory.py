@@ -22,7 +22,7 @@ class Memory(Generic[Key, Value]):
         return len(self._entries)
 
     def get(self, key: Key) -> Value | None:
-        """What is remembered of `key`, or None."""
+        """The remembered value of `key`, or None."""
         return self._entries.get(key)
 
     def put(self, entries: Mapping[Key, Value]) -> None:

@@ -20,7 +20,7 @@ from data.arrow import read_arrow
 ROWS_FOLDER = "rows"
 
 
-def rows_path(folder: Path, name: str) -> Path:
+def row_file_path(folder: Path, name: str) -> Path:
     """The file of a table in a published folder."""
     return folder / ROWS_FOLDER / f"{name}.arrow"
 

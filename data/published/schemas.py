@@ -90,7 +90,7 @@ MAP_POINTS = pa.schema(
         pa.field("label_score", pa.float32(), nullable=False),  # NaN where the feature has none
     ]
 )
-"""What a map draws of a point. Everything else is asked for when somebody points at it."""
+"""Columns of a point that a map draws. Everything else is asked for when somebody points at it."""
 
 MAP_CELLS = pa.schema(
     [
@@ -105,7 +105,7 @@ MAP_CELLS = pa.schema(
 
 SearchField = Literal["label", "promoted", "examples"]
 SEARCH_FIELDS: tuple[SearchField, ...] = ("label", "promoted", "examples")
-"""What a feature can be found by."""
+"""Fields by which a feature can be found."""
 
 _PACKED = {b"lance-encoding:compression": b"zstd"}
 _TEXTS = pa.list_(pa.field("item", pa.string(), metadata=_PACKED))

@@ -32,7 +32,7 @@ from data.sql.records import PublishedRunRecord, SAERecord
 
 ROWS_FILE = "rows.json"
 SAES_FOLDER = "saes"
-Rows = dict[str, Any]
+SQLRows = dict[str, Any]
 
 
 class Published(NamedTuple):
@@ -44,8 +44,8 @@ class Published(NamedTuple):
     manifest: Manifest
 
 
-def read_rows(folder: Path) -> Rows:
-    """What SQL shall hold of a published folder. Raises ArtifactError when that cannot be read."""
+def read_rows(folder: Path) -> SQLRows:
+    """The rows of a published folder for SQL. Raises ArtifactError when that cannot be read."""
     try:
         rows = json.loads((folder / ROWS_FILE).read_text())
         assert set(rows) == {"run", "saes"}
@@ -54,7 +54,7 @@ def read_rows(folder: Path) -> Rows:
     return dict(rows)
 
 
-def stands(folder: Path) -> bool:
+def is_intact(folder: Path) -> bool:
     """Whether a published folder is there and whole."""
     try:
         check_sizes(folder, load_manifest(folder))

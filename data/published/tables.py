@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from data.artifacts.features import EXAMPLE_KINDS
 from data.published.memory import Memory
-from data.published.rows import RowFile, copying, rows_path
+from data.published.rows import RowFile, copying, row_file_path
 from data.published.schemas import TOKENS_PER_CHUNK, SearchField, is_feature_row
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def write_table(folder: Path, name: str, schema: pa.Schema, batches: Iterable[pa
     assert name in TABLES + ROW_TABLES, f"{name} is not a published table"
     if name in ROW_TABLES:
         kept = [column for column in schema.names if name != "features" or is_feature_row(column)]
-        batches = copying(rows_path(folder, name), schema, kept, batches)
+        batches = copying(row_file_path(folder, name), schema, kept, batches)
     if name not in TABLES:
         return sum(map(len, batches))
     from data.published.lance import create_table
@@ -63,11 +63,11 @@ class PublishedRun:
 
     @cached_property
     def _rows(self) -> dict[str, RowFile]:
-        return {name: RowFile(rows_path(self.folder, name)) for name in ROW_TABLES}
+        return {name: RowFile(row_file_path(self.folder, name)) for name in ROW_TABLES}
 
     @cached_property
     def _schemas(self) -> dict[str, pa.Schema]:
-        """Those asked for so far: the tables of a published run do not change."""
+        """Schemas asked for so far: the tables of a published run do not change."""
         return {}
 
     def _schema(self, name: str) -> pa.Schema:
@@ -112,7 +112,7 @@ class PublishedRun:
         return self._tables.sorted_features(where, columns, sort, descending, limit, offset)
 
     def count_features(self, where: str) -> int:
-        """How many features satisfy `where`."""
+        """Number of features that satisfy `where`."""
         return int(self._tables["features"].count_rows(where))
 
     def search(

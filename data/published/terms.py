@@ -1,4 +1,4 @@
-"""What the search takes for a word, for texts that are published and for what people type.
+"""Words as the search takes them, for texts that are published and for what people type.
 
 A word is a run of letters and digits (with their combining marks), one Chinese or Japanese character, or one sign.
 Words are compared in one form: case and Latin accents do not count, and letters in their compatible spelling. A word is
@@ -48,7 +48,7 @@ def words(text: str) -> Iterator[Word]:
 
 
 def terms(texts: Iterable[str]) -> list[str]:
-    """What is indexed of some texts: every beginning of every word once, and the word itself once more for each text.
+    """Index terms of some texts: every beginning of every word once, and the word itself once more for each text.
 
     So a whole word ranks above a word that only begins with it, and a word of many texts above that of one.
     """

@@ -40,7 +40,7 @@ def prepare(engine: Engine) -> None:
             _migrate(engine)
     except DatabaseError as error:
         raise StorageError(
-            f"the database {engine.url} cannot be used ({error.orig}): mend it, or delete it and publish again"
+            f"the database {engine.url} cannot be used ({error.orig}): repair it, or delete it and publish again"
         ) from None
 
 

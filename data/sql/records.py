@@ -1,4 +1,4 @@
-"""What is published and what people keep, in SQL: SQLite in the store by default, any SQLAlchemy URL by
+"""Records of published runs and of what people keep, in SQL: SQLite in the store by default, any SQLAlchemy URL by
 MONOSEMA_DATABASE_URL.
 
 Only `publish` writes `runs` and `saes`. Lists and prompts are written by the server only, and point at no run, so
@@ -47,10 +47,10 @@ class PublishedRunRecord(Base):
     showpieces: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     """Features to begin with: sae, index, label, word and agreement of each, see pipeline/influence/candidates.py."""
     responses: Mapped[dict[str, Any]] = mapped_column(JSON)
-    """What stage `respond` measured: why_none, the numbers of features probed and of texts written and responding, and
+    """Results of stage `respond`: why_none, the numbers of features probed and of texts written and responding, and
     the best of these, see data.artifacts.features.RESPONSES_FILE."""
     created: Mapped[datetime]
-    """When it was published, UTC without a time zone."""
+    """Time of publication, UTC without a time zone."""
     saes: Mapped[list["SAERecord"]] = relationship(
         back_populates="run", order_by="SAERecord.position", cascade="all, delete-orphan"
     )

@@ -20,7 +20,7 @@ MAX_PADDING = 0.05
 
 
 class Batch(NamedTuple):
-    """What a language model reads at once, and the names of the rows that come out of it."""
+    """The sequences that a language model reads at once, and the names of the rows that come out of it."""
 
     tokens_BL: npt.NDArray[np.int64]
     """BOS, then the sequence, then padding (BOS again, which no token of the sequence can see)."""

@@ -1,4 +1,4 @@
-"""What is measured once, on the first batches of a harvest, and then holds for all of its rows.
+"""Calibration: measured once, on the first batches of a harvest, and valid for all of its rows.
 
 Shapes: N rows, D width.
 """
@@ -49,7 +49,7 @@ class Calibration:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """What an earlier attempt measured."""
+        """The calibration that an earlier attempt measured."""
         with np.load(path) as saved:
             return cls(float(saved["threshold"]), saved["scales_D"])
 

@@ -27,16 +27,16 @@ from pipeline.stage import Work
 
 CALIBRATION_TOKENS = 8192
 """The first batches, with at least this many tokens, set the rule for sinks and the int8 scales."""
-CHECKPOINT_SECONDS = 10.0
+HARVEST_CHECKPOINT_SECONDS = 10.0
 DISK_RESERVE = 1.02
 CALIBRATION_FILE = ".calibration.npz"
-CHECKPOINT_FILE = ".checkpoint.npz"
+HARVEST_CHECKPOINT = ".checkpoint.npz"
 LEFT_OUT_SCRATCH = ".left_out"
 
 
 @dataclass
-class Tally:
-    """How far a harvest is."""
+class HarvestCounts:
+    """The batches and tokens that a harvest has been through."""
 
     num_batches: int = 0
     num_tokens: int = 0
@@ -50,9 +50,9 @@ class Harvest:
     def __init__(self, work: Work, model: LanguageModel) -> None:
         self.work, self.model, self.config = work, model, work.recipe.harvest
         self.bos_id: int = work.inputs["tokenize"].counts["bos_id"]
-        self.tally, self.moments = Tally(), Moments(model.width)
+        self.counts, self.moments = HarvestCounts(), Moments(model.width)
         self.rows_per_shard = [0] * self.config.num_shards
-        if work.resumed and (work.folder / CHECKPOINT_FILE).exists():
+        if work.resumed and (work.folder / HARVEST_CHECKPOINT).exists():
             self._restore()
         self._stack = ExitStack()
 
@@ -64,7 +64,7 @@ class Harvest:
         )  # fmt: skip
         self._stack.enter_context(closing(self._writer))
         self._left_out = self._stack.enter_context((folder / LEFT_OUT_SCRATCH).open("ab"))
-        self._left_out.truncate(self.tally.num_left_out * ROW.itemsize)
+        self._left_out.truncate(self.counts.num_left_out * ROW.itemsize)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -72,16 +72,16 @@ class Harvest:
 
     def run(self, corpus: TokenizedCorpus, batches: list[npt.NDArray[np.int64]], num_tokens: int) -> float:
         """Harvest every batch that is left; returns tokens per second, of this attempt alone."""
-        done = self.tally.num_tokens
+        done = self.counts.num_tokens
         self._check_room(num_tokens - done)
         start = saved = time.monotonic()
         with track("harvest", num_tokens, done=done) as progress:
-            blocks = run_model(self.model, corpus, batches[self.tally.num_batches :], self.bos_id)
+            blocks = run_model(self.model, corpus, batches[self.counts.num_batches :], self.bos_id)
             calibration, blocks = self._calibrated(blocks)
             for block in blocks:
                 self._store(block, calibration)
                 progress.advance(len(block.index_N))
-                if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                if time.monotonic() - saved > HARVEST_CHECKPOINT_SECONDS:
                     self._checkpoint()
                     saved = time.monotonic()
         self._checkpoint()
@@ -89,7 +89,7 @@ class Harvest:
 
     def finish(self) -> dict[str, Any]:
         """Write what belongs beside the shards, and say what was harvested."""
-        folder, tally, num_rows = self.work.folder, self.tally, sum(self.rows_per_shard)
+        folder, counts, num_rows = self.work.folder, self.counts, sum(self.rows_per_shard)
         calibration = Calibration.load(folder / CALIBRATION_FILE)
         np.save(folder / LEFT_OUT_FILE, np.fromfile(folder / LEFT_OUT_SCRATCH, ROW))
         np.savez(folder / MOMENTS_FILE, mean_D=self.moments.mean_D, rms=np.float64(self.moments.rms))
@@ -97,14 +97,14 @@ class Harvest:
             np.save(folder / SCALES_FILE, calibration.scales_D)
         return {
             "num_rows": num_rows,
-            "num_tokens": tally.num_tokens,
-            "num_left_out": tally.num_left_out,
+            "num_tokens": counts.num_tokens,
+            "num_left_out": counts.num_left_out,
             "rows_per_shard": self.rows_per_shard,
             "width": self.model.width,
             "storage": self.config.storage,
             "bos_id": self.bos_id,
             "sink_threshold": calibration.threshold,
-            "clipped_share": tally.num_clipped / max(num_rows * self.model.width, 1),
+            "clipped_share": counts.num_clipped / max(num_rows * self.model.width, 1),
         }
 
     def _calibrated(self, blocks: Iterator[ResidualBlock]) -> tuple[Calibration, Iterator[ResidualBlock]]:
@@ -129,27 +129,27 @@ class Harvest:
         x_ND = block.x_ND if len(kept_N) == len(block.index_N) else block.x_ND[torch.from_numpy(kept_N)]
         self.moments.add(x_ND)
         values_ND, num_clipped = _stored(x_ND, calibration, self.config.storage)
-        self._writer.append(values_ND, block.index_N[kept_N], self.tally.num_batches)
+        self._writer.append(values_ND, block.index_N[kept_N], self.counts.num_batches)
         self._left_out.write(block.index_N[sink_N].tobytes())
-        self.tally.num_batches += 1
-        self.tally.num_tokens += len(block.index_N)
-        self.tally.num_left_out += int(sink_N.sum())
-        self.tally.num_clipped += num_clipped
+        self.counts.num_batches += 1
+        self.counts.num_tokens += len(block.index_N)
+        self.counts.num_left_out += int(sink_N.sum())
+        self.counts.num_clipped += num_clipped
 
     def _checkpoint(self) -> None:
         """Record how far it is, after everything up to there was handed to the system."""
         self.rows_per_shard = self._writer.flush()
         self._left_out.flush()
-        path = self.work.folder / CHECKPOINT_FILE
+        path = self.work.folder / HARVEST_CHECKPOINT
         temporary = path.with_suffix(".tmp.npz")
-        tally = list(vars(self.tally).values())
-        np.savez(temporary, rows_per_shard=self.rows_per_shard, tally=tally, **self.moments.state())
+        counts = list(vars(self.counts).values())
+        np.savez(temporary, rows_per_shard=self.rows_per_shard, tally=counts, **self.moments.state())
         temporary.replace(path)
 
     def _restore(self) -> None:
-        with np.load(self.work.folder / CHECKPOINT_FILE) as saved:
+        with np.load(self.work.folder / HARVEST_CHECKPOINT) as saved:
             self.rows_per_shard = saved["rows_per_shard"].tolist()
-            self.tally = Tally(*saved["tally"].tolist())
+            self.counts = HarvestCounts(*saved["tally"].tolist())
             self.moments.restore(int(saved["count"]), saved["mean_D"], float(saved["squares"]))
 
     def _check_room(self, num_tokens: int) -> None:
@@ -166,7 +166,7 @@ class Harvest:
 
 
 def draw_tokens(index_N: np.ndarray, seed: int, fraction: float) -> npt.NDArray[np.bool_]:
-    """Which tokens are kept [N]: a hash of seed, sequence and position, so that every run agrees."""
+    """Mask of the tokens that are kept [N]: a hash of seed, sequence and position, so that every run agrees."""
     hash_N = hash_tokens(pack_tokens(index_N["sequence"], index_N["position"]))
     with np.errstate(over="ignore"):
         mixed_N = splitmix64(hash_N + np.uint64(seed) * GOLDEN)

@@ -52,7 +52,7 @@ def load_language_model(recipe: Recipe, paths: RunPaths, *, only_until_layer: bo
     )
 
 
-def check_fits(model: LanguageModel, corpus: TokenizedCorpus) -> None:
+def check_lengths(model: LanguageModel, corpus: TokenizedCorpus) -> None:
     """Raise ConfigError when the corpus was cut into sequences that are longer than the model can read."""
     longest = int(corpus.sequences["length"].max(initial=0)) + 1
     if longest > model.context_length:

@@ -26,8 +26,8 @@ def as_tensor(values_ND: npt.NDArray[np.uint16]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values_ND).view(np.int16)).view(torch.bfloat16)
 
 
-class Position(NamedTuple):
-    """How far the shuffled rows were read."""
+class ShufflePosition(NamedTuple):
+    """The place up to which the shuffled rows were read."""
 
     shard: int = 0
     """Number of leading shards read to their end."""
@@ -36,8 +36,8 @@ class Position(NamedTuple):
 
 
 def read_batches(
-    reader: ShardReader, seed: int, batch_size: int, start: Position
-) -> Iterator[tuple[npt.NDArray[Any], Position]]:
+    reader: ShardReader, seed: int, batch_size: int, start: ShufflePosition
+) -> Iterator[tuple[npt.NDArray[Any], ShufflePosition]]:
     """Stored values of one batch after the other [B, D], across shard borders, and how far was read with each.
 
     Starts at `start`; rows after the last whole batch are left out.
@@ -50,6 +50,6 @@ def read_batches(
             row += len(pieces[-1])
             missing -= len(pieces[-1])
             if missing == 0:
-                yield np.concatenate(pieces), Position(shard, row)
+                yield np.concatenate(pieces), ShufflePosition(shard, row)
                 pieces, missing = [], batch_size
         row = 0

@@ -1,1 +1,1 @@
-"""What the command line does beside running stages."""
+"""Commands of the command line beside running stages."""

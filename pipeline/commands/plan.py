@@ -1,4 +1,4 @@
-"""What a recipe will need, before it is run: tokens, disk and memory."""
+"""Tokens, disk and memory that a recipe will need, before it is run."""
 
 from rich.console import Console
 from rich.table import Table

@@ -60,7 +60,7 @@ def require_published(store: StorePaths) -> None:
         )
 
 
-def serve(store: StorePaths, listener: socket.socket) -> None:
+def serve_store(store: StorePaths, listener: socket.socket) -> None:
     """Serve until Ctrl-C. Raises ServeError when the app cannot start."""
     import uvicorn
 
@@ -73,4 +73,4 @@ def serve(store: StorePaths, listener: socket.socket) -> None:
     except KeyboardInterrupt:
         return
     if not server.started:
-        raise ServeError("the server did not start: the reason stands above")
+        raise ServeError("the server did not start: see the error above")

@@ -1,4 +1,4 @@
-"""What a person sees at the end of a run: the metrics of each SAE, and a few features to begin with."""
+"""Summary at the end of a run: the metrics of each SAE, and a few features to begin with."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -38,7 +38,7 @@ def print_summary(store: StorePaths, run: str, address: str, *, num_features: in
 
 
 def _one_line(text: str) -> str:
-    """What a terminal can show without being told to do something."""
+    """Text that a terminal can show without being told to do something."""
     return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
 
 

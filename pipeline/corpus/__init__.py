@@ -1,4 +1,4 @@
-"""Where documents come from: one module per source, all behind `Source`."""
+"""Sources of documents: one module per source, all behind `Source`."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from pipeline.corpus.huggingface import HuggingFaceDataset
 from pipeline.corpus.sample import SampleCorpus
 from pipeline.recipe import CorpusConfig
 
-SUFFIXES = {"text": text.SUFFIXES, "jsonl": jsonl.SUFFIXES, "parquet": parquet.SUFFIXES}
-"""How the names of files end that a source reads."""
+SUFFIXES = {"text": text.TEXT_SUFFIXES, "jsonl": jsonl.JSONL_SUFFIXES, "parquet": parquet.PARQUET_SUFFIXES}
+"""File name suffixes that each source reads."""
 
 
 def open_source(config: CorpusConfig, sample_folder: Path) -> Source:

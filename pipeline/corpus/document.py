@@ -1,4 +1,4 @@
-"""What every corpus yields, and how it goes on in the middle after a kill."""
+"""Documents, as every corpus yields them, and the position from which it resumes after a kill."""
 
 import json
 from abc import ABC, abstractmethod
@@ -18,7 +18,7 @@ class Document(NamedTuple):
     document_id: int
     """Stable: depends on the source and the place in it alone."""
     source: str
-    """Where it comes from, as a person would say it."""
+    """Its origin in words."""
     text: str
     meta: str
     """The source's own metadata as JSON, "{}" without."""

@@ -1,4 +1,4 @@
-"""Which files a corpus on disk is made of."""
+"""The files that a corpus on disk is made of."""
 
 import os
 from collections.abc import Sequence

@@ -54,7 +54,7 @@ class HuggingFaceDataset(Source):
             except Exception as error:  # the network, or any of the library's readers
                 raise CorpusError(
                     f"{self.name}, row {self._done} cannot be read ({error}): run the same command again when that is "
-                    "mended; it goes on where it stopped"
+                    "restored; it resumes where it stopped"
                 ) from error
             yield record
 

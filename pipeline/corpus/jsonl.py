@@ -10,7 +10,7 @@ from pipeline.corpus.compressed import open_lines
 from pipeline.corpus.document import Document, Source, State, make_document, take_text
 from pipeline.corpus.files import find_files, name_in
 
-SUFFIXES = (".jsonl", ".jsonl.zst", ".jsonl.gz")
+JSONL_SUFFIXES = (".jsonl", ".jsonl.zst", ".jsonl.gz")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -21,7 +21,7 @@ class JsonLines(Source):
         self.path = path
         self.text_field = text_field
         self.name = f"JSON lines in {path.name}"
-        self._files = find_files(path, SUFFIXES)
+        self._files = find_files(path, JSONL_SUFFIXES)
         self._state: State = {"file": 0, "line": 0, "offset": 0}
 
     def documents(self, state: State | None = None) -> Iterator[Document]:
@@ -52,9 +52,9 @@ def _parse(line: bytes, file: Path, number: int) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise CorpusError(f"{file}, line {number}: not UTF-8 (byte {error.start}): save it as UTF-8") from None
     except json.JSONDecodeError as error:
-        raise CorpusError(f"{file}, line {number}: not JSON ({error.msg}): mend or remove that line") from None
+        raise CorpusError(f"{file}, line {number}: not JSON ({error.msg}): fix or remove that line") from None
     if not isinstance(record, dict):
         raise CorpusError(
-            f"{file}, line {number}: not a JSON object but {type(record).__name__}: mend or remove that line"
+            f"{file}, line {number}: not a JSON object but {type(record).__name__}: fix or remove that line"
         )
     return record

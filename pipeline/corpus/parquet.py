@@ -10,7 +10,7 @@ from data.errors import CorpusError
 from pipeline.corpus.document import Document, Source, State, make_document, take_text
 from pipeline.corpus.files import find_files, name_in
 
-SUFFIXES = (".parquet",)
+PARQUET_SUFFIXES = (".parquet",)
 ROWS_AT_ONCE = 256
 
 
@@ -21,7 +21,7 @@ class ParquetFiles(Source):
         self.path = path
         self.text_field = text_field
         self.name = f"parquet files in {path.name}"
-        self._files = find_files(path, SUFFIXES)
+        self._files = find_files(path, PARQUET_SUFFIXES)
         self._state: State = {"file": 0, "row": 0}
 
     def documents(self, state: State | None = None) -> Iterator[Document]:

@@ -11,7 +11,7 @@ from pipeline.corpus.document import Document, Source, State, make_document
 from pipeline.corpus.wikitext import articles
 
 PARTS = ("train", "valid", "test")
-FILES = tuple(f"{part}.raw.gz" for part in PARTS)
+SAMPLE_FILES = tuple(f"{part}.raw.gz" for part in PARTS)
 
 
 class SampleCorpus(Source):
@@ -20,7 +20,7 @@ class SampleCorpus(Source):
     name = "WikiText-2"
 
     def __init__(self, folder: Path) -> None:
-        """folder: where `fetch` put FILES."""
+        """folder: where `fetch` put SAMPLE_FILES."""
         self.folder = folder
         self._part = self._article = 0
 

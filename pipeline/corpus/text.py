@@ -7,7 +7,7 @@ from data.errors import CorpusError
 from pipeline.corpus.document import Document, Source, State, make_document
 from pipeline.corpus.files import find_files, name_in
 
-SUFFIXES = (".txt", ".md")
+TEXT_SUFFIXES = (".txt", ".md")
 
 
 class TextFiles(Source):
@@ -16,7 +16,7 @@ class TextFiles(Source):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = f"text files in {path.name}"
-        self._files = find_files(path, SUFFIXES)
+        self._files = find_files(path, TEXT_SUFFIXES)
         self._done = 0
 
     def documents(self, state: State | None = None) -> Iterator[Document]:

@@ -28,7 +28,7 @@ PROPOSED_FRACTIONS = (0.05, 0.1, 0.2, 0.3, 0.5)
 
 @dataclass
 class Tally:
-    """What has been read so far."""
+    """Counts of what has been read so far."""
 
     documents: int = 0
     """For training."""
@@ -39,7 +39,7 @@ class Tally:
     empty_documents: int = 0
     """Without a token, or with nothing but whitespace."""
     duplicate_documents: int = 0
-    """Whose id had come before."""
+    """Documents whose id had come before."""
     left_out_documents: int = 0
     """That the limits did not take, of those that were read."""
 
@@ -198,7 +198,7 @@ def check_corpus(tally: Tally, recipe: Recipe, corpus: str, document_ids: set[in
 
 
 def _proposal(tally: Tally, recipe: Recipe, document_ids: set[int]) -> str:
-    """What would hold out at least one of these documents and leave one to train on."""
+    """A proposal that would hold out at least one of these documents and leave one to train on."""
     if recipe.tokenize.max_tokens is not None and recipe.tokenize.max_held_out_tokens is None:
         return "set tokenize.max_held_out_tokens, so that reading goes on until there are some"
     for fraction in PROPOSED_FRACTIONS:

@@ -1,4 +1,4 @@
-"""Writes a tokenized corpus (data/artifacts/corpus.py) piece by piece, so that a killed process goes on to the byte.
+"""Writes a tokenized corpus (data/artifacts/corpus.py) piece by piece, so that a killed process resumes to the byte.
 
 Beside the artifact's files it keeps, hidden until `finish`:
 
@@ -21,21 +21,21 @@ from data.arrow import read_arrow, write_arrow
 from data.artifacts.corpus import DOCUMENTS, DOCUMENTS_FILE, SEQUENCE, SEQUENCES_FILE, TOKEN, TOKENS_FILE
 from pipeline.corpus.document import Document
 
-CHECKPOINT_FILE = ".checkpoint.json"
-ROWS_PER_BATCH = 1 << 16
+CORPUS_CHECKPOINT = ".checkpoint.json"
+CORPUS_BATCH_ROWS = 1 << 16
 
 
 class CorpusWriter:
-    """Appends documents. One made in a folder with a checkpoint goes on from there."""
+    """Appends documents. One made in a folder with a checkpoint resumes from there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        file = folder / CHECKPOINT_FILE
+        file = folder / CORPUS_CHECKPOINT
         saved: dict[str, Any] = {"num_tokens": 0, "parts": 0, "state": None}
         if file.exists():
             saved = json.loads(file.read_text())
         self.state: dict[str, Any] | None = saved["state"]
-        """What the last `checkpoint` was given; None before the first."""
+        """State that the last `checkpoint` was given; None before the first."""
         self.num_tokens: int = saved["num_tokens"]
         self._parts: int = saved["parts"]
         self._rows: list[dict[str, Any]] = []
@@ -70,9 +70,9 @@ class CorpusWriter:
             write_arrow(self._part(self._parts), DOCUMENTS, [pa.RecordBatch.from_pylist(self._rows, DOCUMENTS)])
             self._parts, self._rows = self._parts + 1, []
         self.state = state
-        temporary = self.folder / f"{CHECKPOINT_FILE}.new"
+        temporary = self.folder / f"{CORPUS_CHECKPOINT}.new"
         temporary.write_text(json.dumps({"num_tokens": self.num_tokens, "parts": self._parts, "state": state}))
-        temporary.replace(self.folder / CHECKPOINT_FILE)
+        temporary.replace(self.folder / CORPUS_CHECKPOINT)
 
     def finish(self, context_length: int) -> tuple[int, int]:
         """Write documents.arrow and sequences.npy; returns the numbers of sequences and of split documents.
@@ -112,8 +112,8 @@ def split_documents(lengths_D: npt.NDArray[np.int32], longest: int) -> np.ndarra
 
 def _rebatched(table: pa.Table) -> Iterator[pa.RecordBatch]:
     """Batches of one size, so that the file does not depend on when checkpoints were taken."""
-    for start in range(0, len(table), ROWS_PER_BATCH):
-        yield from _one_batch(table.slice(start, ROWS_PER_BATCH))
+    for start in range(0, len(table), CORPUS_BATCH_ROWS):
+        yield from _one_batch(table.slice(start, CORPUS_BATCH_ROWS))
 
 
 def _one_batch(table: pa.Table) -> Sequence[pa.RecordBatch]:

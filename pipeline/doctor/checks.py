@@ -1,4 +1,4 @@
-"""What `monosema doctor` checks of a published run, one function for each claim.
+"""Checks by `monosema doctor` of a published run, one function for each claim.
 
 Every check computes something anew, from the published folder and the language model alone, and counts how much of it
 agrees with what is published.
@@ -48,7 +48,7 @@ class Check(NamedTuple):
     total: int
     tolerance: str
     found: str
-    """What was measured: deviations, correlation."""
+    """Measurements: deviations, correlation."""
 
     @property
     def holds(self) -> bool:
@@ -71,7 +71,7 @@ class Example(NamedTuple):
 
 
 class Recomputed(NamedTuple):
-    """What one example gives now."""
+    """Values that one example gives now."""
 
     pre_activation: float
     activation: float

@@ -34,7 +34,7 @@ from pipeline.progress import track
 
 BATCH_TOKENS = 2048
 DOCUMENTS_AT_ONCE = 4096
-CANDIDATES = 40
+FEATURES_TRIED = 40
 """Features looked at for each example that is wanted, until one has examples of the kind."""
 
 
@@ -125,7 +125,7 @@ class Doctor:
 
     def _places(self, record: SAERecord, kind: int, quota: int) -> list[tuple[SAERecord, int, int]]:
         """SAE, feature index and row in table `examples` of some examples of one kind, each of another feature."""
-        indices = checks.some(record.num_features, CANDIDATES * quota)
+        indices = checks.some(record.num_features, FEATURES_TRIED * quota)
         rows = self.run.take("features", (record.first_row + indices).tolist(), ["first_example", "num_examples"])
         rng = np.random.default_rng([kind, record.position])
         found: list[tuple[SAERecord, int, int]] = []

@@ -1,4 +1,4 @@
-"""What the SAEs do to held-out text: reconstruction, and the model's loss when it reads them instead."""
+"""Evaluation of the SAEs on held-out text: reconstruction, and the model's loss when it reads them instead."""
 
 import numpy as np
 import numpy.typing as npt

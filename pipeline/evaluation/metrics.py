@@ -1,4 +1,4 @@
-"""How well an SAE keeps what the language model knows; see docs/method.md for the definitions.
+"""Metrics of how well an SAE keeps what the language model knows; see docs/method.md for the definitions.
 
 Shapes: N tokens, B sequences, L positions (BOS included), D width, V vocabulary, T positions of a tile.
 """
@@ -105,7 +105,7 @@ def reconstruct(sae: SAE, x_ND: Tensor) -> tuple[SparseActivations, Tensor]:
 
 
 def density_histogram(density_F: npt.NDArray[np.float32]) -> dict[str, list[float] | list[int] | int]:
-    """How many live features have which density: counts between edges of log10(density), and the dead ones apart."""
+    """Histogram of the densities of live features: counts between edges of log10(density), and the dead ones apart."""
     num_bins = -LOWEST_DENSITY * DENSITY_BINS_PER_DECADE
     edges = np.linspace(LOWEST_DENSITY, 0, num_bins + 1)
     live_F = density_F[density_F > 0]

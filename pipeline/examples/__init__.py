@@ -1,1 +1,1 @@
-"""Which tokens become the examples of a feature, and the texts around them."""
+"""Tokens that become the examples of a feature, and the texts around them."""

@@ -23,7 +23,7 @@ Blocks = Iterable[tuple[Tensor, Ints]]
 
 
 class Selected(NamedTuple):
-    """What the first pass found of one SAE."""
+    """Findings of the first pass for one SAE."""
 
     statistics: Statistics
     chosen: Candidates

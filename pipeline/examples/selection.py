@@ -42,7 +42,7 @@ from pipeline.recipe import ExamplesConfig
 TILE_ROWS = 2048
 """Rows encoded at once."""
 BINS_BELOW = HISTOGRAM_STEPS_PER_OCTAVE
-"""How far below the upper edge of the lowest band single bins are told apart: an octave."""
+"""Range below the upper edge of the lowest band in which single bins are told apart: an octave."""
 
 
 class Statistics(NamedTuple):
@@ -55,7 +55,7 @@ class Statistics(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """What may become examples of one SAE's features, all [M]."""
+    """Candidates for the examples of one SAE's features, all [M]."""
 
     feature_M: Ints
     kind_M: npt.NDArray[np.int8]

@@ -42,7 +42,7 @@ class Examples(NamedTuple):
     activation_M: Floats
     pre_activation_M: Floats
     first_M: Ints
-    """Where the window's active tokens begin in offset_E and value_E."""
+    """Place where the window's active tokens begin in offset_E and value_E."""
     count_M: Ints
     offset_E: npt.NDArray[np.int16]
     value_E: Floats

@@ -10,7 +10,7 @@ from typing import Any
 
 from data.layout import StorePaths
 from pipeline.corpus import corpus_files
-from pipeline.corpus.sample import FILES as SAMPLE_FILES
+from pipeline.corpus.sample import SAMPLE_FILES
 from pipeline.fetching.local import (
     SAMPLE_MODEL,
     check_folder,
@@ -39,7 +39,7 @@ def ensure_model(config: ModelConfig, store: StorePaths) -> Path:
 
 
 def ensure_corpus(config: CorpusConfig, store: StorePaths) -> dict[str, Any]:
-    """What there is of the corpus; the sample is fetched unless it is there. Raises CorpusError when there is none."""
+    """A description of the corpus; the sample is fetched unless it is there. Raises CorpusError when there is none."""
     if config.source == "sample":
         folder = _once(sample_corpus_folder(store), _make_sample_corpus)
         return {"source": "sample", "bytes": sum(file.stat().st_size for file in folder.iterdir())}

@@ -5,9 +5,11 @@ from pathlib import Path
 from pipeline.models.errors import ModelError
 from pipeline.progress import log
 
-FILES = ["config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer*"]
-FILES += ["special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template*"]
-"""What is fetched of a repository: no second format of the weights, no training state."""
+MODEL_PATTERNS = [
+    *("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer*"),
+    *("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template*"),
+]
+"""Files that are fetched of a repository: no second format of the weights, no training state."""
 
 
 def download(source: str, revision: str | None, folder: Path) -> None:
@@ -18,7 +20,7 @@ def download(source: str, revision: str | None, folder: Path) -> None:
     log(f"fetching {source} from the Hugging Face Hub")
     page = f"https://huggingface.co/{source}"
     try:
-        huggingface_hub.snapshot_download(source, revision=revision, local_dir=folder, allow_patterns=FILES)
+        huggingface_hub.snapshot_download(source, revision=revision, local_dir=folder, allow_patterns=MODEL_PATTERNS)
     except errors.GatedRepoError:
         raise ModelError(
             f"{source} is gated: accept its licence at {page}, set HF_TOKEN to a token of your account "
@@ -34,5 +36,5 @@ def download(source: str, revision: str | None, folder: Path) -> None:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
             f"{source} cannot be fetched from the Hub ({reason}), and no folder has that name: connect to the network, "
-            "or set model.source to a local folder; the download goes on where it stopped"
+            "or set model.source to a local folder; the download resumes where it stopped"
         ) from None

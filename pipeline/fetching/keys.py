@@ -1,4 +1,7 @@
-"""What a recipe names, as plain JSON. Local files count by name, size and time: when they change, so does the key."""
+"""Keys of the model and the corpus of a recipe, as plain JSON.
+
+Local files count by name, size and time: when they change, so does the key.
+"""
 
 from typing import Any
 
@@ -8,7 +11,7 @@ from pipeline.recipe import CorpusConfig, ModelConfig
 
 
 def model_key(config: ModelConfig) -> dict[str, Any]:
-    """What decides which model it is."""
+    """The settings and files that identify the model."""
     local = None if config.source == "sample" else local_model(config)
     if local is None:
         return {"source": config.source, "revision": config.revision}
@@ -16,7 +19,7 @@ def model_key(config: ModelConfig) -> dict[str, Any]:
 
 
 def corpus_key(config: CorpusConfig) -> dict[str, Any]:
-    """What decides which documents these are."""
+    """The settings and files that identify the documents."""
     key = config.model_dump(mode="json", exclude={"path", "held_out_fraction"})
     if config.source == "sample":
         return key

@@ -1,4 +1,4 @@
-"""Where the stage `fetch` put things, and what it says of the files that a recipe names."""
+"""Local files of the model and the corpus: their folders, and checks of those that a recipe names."""
 
 import json
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ def model_folder(manifest: Manifest, paths: RunPaths) -> Path:
 
 
 def sample_corpus_folder(store: StorePaths) -> Path:
-    """Where `fetch` puts the files of the sample corpus."""
+    """The folder in which `fetch` puts the files of the sample corpus."""
     return store.corpora / SAMPLE_CORPUS
 
 
@@ -42,7 +42,7 @@ def model_config(folder: Path) -> dict[str, Any]:
 
 
 def fingerprint(files: Iterable[Path], folder: Path) -> str:
-    """Changes when a file below `folder` is added, taken away or written; reads names, sizes and times alone."""
+    """Changes when a file below `folder` is added, removed or written; reads names, sizes and times alone."""
     seen = []
     for file in files:
         status = file.stat()
@@ -51,7 +51,7 @@ def fingerprint(files: Iterable[Path], folder: Path) -> str:
     return digest({"files": seen})
 
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+ANY_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
 def local_model(config: ModelConfig) -> Path | None:
@@ -85,11 +85,11 @@ def check_folder(folder: Path) -> None:
                 "as safetensors (transformers' save_pretrained does)"
             )
         raise ModelError(f"{folder} holds no weights (no .safetensors): fetch the model again, or copy them there")
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+    if not any((folder / name).is_file() for name in ANY_TOKENIZER_FILES):
         raise ModelError(f"{folder} holds no tokenizer (no tokenizer.json): save the model's own there")
 
 
-def check_fits(recipe: Recipe, folder: Path) -> None:
+def check_model_fits(recipe: Recipe, folder: Path) -> None:
     """Raise ConfigError when the recipe asks of the model what it has not."""
     config = model_config(folder)
     layers, length = config.get("num_hidden_layers"), config.get("max_position_embeddings")
@@ -104,13 +104,13 @@ def check_fits(recipe: Recipe, folder: Path) -> None:
         )
 
 
-def check_device(device: str) -> None:
+def require_device(device: str) -> None:
     """Raise DeviceError when the device is not there."""
     if device == "cpu":
         return
-    from pipeline.models.language_model import check_device as check
+    from pipeline.models.language_model import check_device
 
     try:
-        check(device)
+        check_device(device)
     except ModelError as error:
         raise DeviceError(str(error)) from None

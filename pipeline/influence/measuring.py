@@ -1,4 +1,4 @@
-"""Which features respond: all candidates probed, those of highest probability written, and the best confirmed."""
+"""Responding features: all candidates probed, those of highest probability written, and the best confirmed."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, zip_longest
@@ -54,7 +54,7 @@ def _probe(writer: Writer, candidates: Sequence[Candidate], config: RespondConfi
 
 
 def _highest(cases: Iterable[Case], opening: str, count: int) -> list[Case]:
-    """Those after one opening whose word is most probable."""
+    """The cases after one opening whose word is most probable."""
     of_opening = [case for case in cases if case.opening == opening]
     return sorted(of_opening, key=lambda case: -case.probability)[:count]
 

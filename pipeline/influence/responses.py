@@ -1,4 +1,4 @@
-"""How features respond to being held: what the model writes with and without each, and whether it turns to its word.
+"""Responses to held features: the text that the model writes with and without each, and whether it turns to its word.
 
 A feature that is held is clamped, at every token but the opening one, to a multiple of its maximum. Two steps:
 
@@ -9,10 +9,10 @@ A feature that is held is clamped, at every token but the opening one, to a mult
 
 A text **responds** when all of this holds:
 
-- the feature's word stands in it at least MIN_MORE times more often than in the baseline of the same opening. A word
-  counts where it stands whole, in upper or lower case, in what was written; the opening does not count;
-- it is no mere repetition: no token stands more than MAX_RUN times in a row, and of its pairs of neighbouring tokens a
-  share of at least MIN_DISTINCT are different ones. Of 24 tokens, a sentence of 8 said three times has just that much:
+- the feature's word occurs in it at least MIN_MORE times more often than in the baseline of the same opening. A word
+  counts as a whole word, in upper or lower case, in what was written; the opening does not count;
+- it is no mere repetition: no token occurs more than MAX_RUN times in a row, and of its pairs of neighbouring tokens
+  a share of at least MIN_DISTINCT are different ones. Of 24 tokens, a sentence of 8 said three times has just so much:
   small models end in such rounds by themselves when the most probable token is always taken.
 
 What is shown was written once more as the server writes it, baseline and steered text in one batch of two, and
@@ -49,16 +49,16 @@ class Case(NamedTuple):
     candidate: Candidate
     opening: str
     probability: float
-    """That its word comes next, when it is held at the lowest strength."""
+    """Probability that its word comes next, when it is held at the lowest strength."""
 
 
 def longest_run(tokens: Sequence[int]) -> int:
-    """How often a token stands in a row, at most."""
+    """The highest number of times that a token occurs in a row."""
     return max((sum(1 for _ in same) for _, same in groupby(tokens)), default=0)
 
 
 class Text(NamedTuple):
-    """What the model wrote after an opening."""
+    """A text that the model wrote after an opening."""
 
     text: str
     distinct: float
@@ -84,7 +84,7 @@ class Response:
     baseline: str
     steered: str
     baseline_count: int
-    """How often its word stands in the baseline."""
+    """Number of times that its word occurs in the baseline."""
     steered_count: int
     distinct: float
     """Of the steered text, see `distinct_share`."""
@@ -133,7 +133,7 @@ class Writer:
             ]
 
     def measure(self, cases: Sequence[Case], strengths: Sequence[float]) -> Iterator[list[Response]]:
-        """What every case writes at every strength, BATCH_ROWS texts at a time; the baselines are written once."""
+        """Write every case at every strength, BATCH_ROWS texts at a time; the baselines are written once."""
         openings = list(dict.fromkeys(case.opening for case in cases))
         baselines = dict(zip(openings, self._write([(opening, ()) for opening in openings]), strict=True))
         asked = list(product(cases, strengths))
@@ -198,7 +198,7 @@ def _respond(case: Case, strength: float, baseline: Text, steered: Text) -> Resp
 
 
 def count_word(word: str, text: str) -> int:
-    """How often a word stands whole in a text, in upper or lower case."""
+    """Number of times that a whole word occurs in a text, in upper or lower case."""
     return len(re.findall(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE))
 
 

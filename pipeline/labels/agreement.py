@@ -1,4 +1,4 @@
-"""What the examples of a feature agree on: the questions that the rules of labels ask of evidence."""
+"""Agreement between the examples of a feature: the questions that the rules of labels ask of evidence."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ SAME = 0.6
 KIND = 0.75
 """Share of the examples that must agree on a kind of word or place."""
 LIFT = 4.0
-"""How many times as common as in the corpus something must be."""
+"""Factor by which something must be more common than in the corpus."""
 NEIGHBOUR_LIFT = 8.0
 NEAR = 0.3
 """Share of the documents in which a word must stand near."""
@@ -51,10 +51,10 @@ class Agreement:
         whole = sum(piece == self._text(word) for word in evidence.words)
         return (piece, count / len(pieces)) if count >= SAME * len(pieces) and whole < count / 2 else ("", 0.0)
 
-    def _samples(self, surfaces: Sequence[int], most: int = MOST_ITEMS) -> list[str]:
+    def _samples(self, surfaces: Sequence[int], limit: int = MOST_ITEMS) -> list[str]:
         """Distinct words, the most frequent first, else the strongest first."""
         counts = Counter(self._folded(word) for word in surfaces if word != NONE)
-        return [self._text(self._spelling(surfaces, fold)) for fold, _ in counts.most_common(most)]
+        return [self._text(self._spelling(surfaces, fold)) for fold, _ in counts.most_common(limit)]
 
     def _beside(self, evidence: Evidence) -> tuple[str, float]:
         """`after "a", "the"`: the few words that most often stand on one side, beyond chance; and their share."""

@@ -1,4 +1,4 @@
-"""What the strongest examples of a feature share: counted, and compared with the corpus at large.
+"""Evidence of what the strongest examples of a feature share: counted, and compared with the corpus at large.
 
 For every feature some windows around its strongest tokens (`top`, and `interval` of the upper bands) are cut into
 words. What counts is the word that holds the peak, its neighbours, what kind of place it is, and which words stand near
@@ -27,12 +27,12 @@ PEAK = BEFORE
 LENGTH = BEFORE + 1 + AFTER
 BACKGROUND_TOKENS = 400_000
 KINDS = ("year", "number", "name", "text start", "line start", "sentence start")
-"""What kind a word is, and where it stands."""
+"""Traits of a word: its kind, and its place in the text."""
 TRAITS = (*KINDS, "in brackets", "in quotation marks")
 MAX_NEAR = 6
 MIN_NEAR_DOCUMENTS = 3
 MAX_NEAR_SHARE = 0.02
-"""A word that stands in more of all windows says little by being near."""
+"""A word that occurs in more of all windows says little by being near."""
 SENTENCE_ENDS = {".", "!", "?"}
 LINE_ENDS = {"line break", "blank line"}
 
@@ -47,7 +47,7 @@ class Windows(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What is known of one feature's strongest examples, one item for each, strongest first."""
+    """Facts about one feature's strongest examples, one item for each, strongest first."""
 
     words: list[int]
     """Surface number of the word that holds the peak."""
@@ -67,7 +67,7 @@ class Evidence(NamedTuple):
 
 
 class Background:
-    """How often words and traits come anyway, from a sample of the corpus."""
+    """Frequencies of words and traits in a sample of the corpus."""
 
     def __init__(self, corpus: TokenizedCorpus, words: Words) -> None:
         self._words = words
@@ -270,7 +270,7 @@ def affixes_of(text: str) -> list[str]:
 
 
 def _affixes(words: Words, counts: npt.NDArray[np.int64]) -> Counter[str]:
-    """How many words of the sample have each affix."""
+    """Number of words of the sample that have each affix."""
     affixes: Counter[str] = Counter()
     for text, count in zip(words.folded_texts, counts.tolist(), strict=False):
         for affix in affixes_of(text):

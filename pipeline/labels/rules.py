@@ -41,7 +41,7 @@ PLACES = {
 
 
 class Label(NamedTuple):
-    """What a feature is called."""
+    """The name of a feature."""
 
     text: str
     """At most MAX_LENGTH characters, never empty."""

@@ -1,4 +1,4 @@
-"""How a label is written: items that fit its length, and words put together as text."""
+"""Wording of a label: items that fit its length, and words put together as text."""
 
 from collections.abc import Iterable
 

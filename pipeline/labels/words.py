@@ -18,7 +18,7 @@ from pipeline.arrays import Ints, hash_tokens
 
 NONE = 0
 SEPARATE, LETTER, BREAK = range(3)
-"""What a token begins and ends with; tokens join where the same letter or break meets."""
+"""Kinds of a token's beginning and end; tokens join where the same letter or break meets."""
 SPACE_NAMES = frozenset({"space", "spaces", "tab", "tabs", "line break", "blank line"})
 
 
@@ -47,7 +47,7 @@ class Words:
             "in brackets": np.array([_bracket(piece) for piece in self._bytes], np.int8),
             "in quotation marks": np.array([_quotation(piece) for piece in self._bytes], np.int8),
         }
-        """What each token opens (1) or closes (-1)."""
+        """Marks of each token: 1 where it opens a bracket or quotation, -1 where it closes one."""
         self._number: dict[int, int] = {}
         self._folded_number: dict[str, int] = {"": NONE}
         self.texts: list[str] = [""]
@@ -129,7 +129,7 @@ def _name_of_space(text: str) -> str:
 
 
 def _ends_of(piece: bytes) -> tuple[int, int]:
-    """What a token begins and ends with: SEPARATE, LETTER or BREAK. Spaces alone are open for the word after them."""
+    """Kinds of a token's start and end: SEPARATE, LETTER or BREAK. Spaces alone are open for the word after them."""
     text = piece.decode("utf-8", "replace")
     if not text:
         return SEPARATE, SEPARATE

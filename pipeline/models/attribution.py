@@ -1,4 +1,4 @@
-"""Which features caused an output, which tokens caused a feature, and what a feature does to the next tokens.
+"""Attribution: of an output to features, of a feature to tokens, and the effect of a feature on the next tokens.
 
     attribution of feature i at token t to y:   f_i(x_t) * (d_i . dy/dx_t)
     effect of ablating feature i:               y(x) - y(x'),   x'_t = x_t - f_i(x_t) d_i
@@ -64,7 +64,7 @@ class Attribution(NamedTuple):
     attribution_K: Tensor
 
 
-class Prediction(NamedTuple):
+class NextToken(NamedTuple):
     """A token that may follow."""
 
     token: int
@@ -72,7 +72,7 @@ class Prediction(NamedTuple):
 
 
 class Firing(NamedTuple):
-    """Which tokens made a feature fire at a position."""
+    """Attribution to tokens of a feature that fires at a position."""
 
     activation: float
     """f_i there, in float32 arithmetic."""
@@ -91,17 +91,17 @@ class Moved(NamedTuple):
 
     @property
     def change(self) -> float:
-        """What the feature adds."""
+        """Change of the log-probability by the feature."""
         return self.log_probability - self.without
 
 
 class Changes(NamedTuple):
-    """What a feature does to the next tokens at N positions."""
+    """The effect of a feature on the next tokens at N positions."""
 
     kl_N: Tensor
     """Of the distribution as it is from that without the feature, nats."""
     next_N: Tensor
-    """What the feature adds to the log-probability of the token that does follow; 0 where none is known."""
+    """Change by the feature of the log-probability of the token that does follow; 0 where none is known."""
 
 
 def trace(model: ExactModel, x_LD: Tensor, left_out_L: Tensor, target: Target) -> Trace:
@@ -130,7 +130,7 @@ def attribute(traced: Trace, sae: SAE) -> Attribution:
 def ablate(
     model: ExactModel, traced: Trace, sae: SAE, features: Sequence[int], *, at: int | None = None
 ) -> Iterator[Tensor]:
-    """How much of y each feature alone makes up: y less y without it. Computed exactly, a batch of features at a time.
+    """The effect of each feature alone on y: y less y without it. Computed exactly, a batch of features at a time.
 
     at: ablate at this position only; None at all counted ones. Raises ModelError when there is no such feature.
     """
@@ -143,17 +143,17 @@ def ablate(
 
 
 @torch.no_grad()
-def predictions(model: ExactModel, x_LD: Tensor, position: int, number: int) -> list[Prediction]:
+def predictions(model: ExactModel, x_LD: Tensor, position: int, number: int) -> list[NextToken]:
     """The most probable tokens after a position, most probable first."""
     hidden_LD = model.hidden_from(x_LD[None, : position + 1])[0]
     log_N, token_N = model.log_probabilities(hidden_LD[-1:])[0].topk(min(number, model.vocab_size))
-    return [Prediction(*one) for one in zip(token_N.tolist(), log_N.tolist(), strict=True)]
+    return [NextToken(*one) for one in zip(token_N.tolist(), log_N.tolist(), strict=True)]
 
 
 def fire(model: ExactModel, sae: SAE, feature: int, tokens_L: Tensor, position: int) -> Firing:
-    """Which tokens made a feature fire: one forward and one backward through layers 0 to N.
+    """Attribute a feature that fires to tokens: one forward and one backward through layers 0 to N.
 
-    Raises ModelError when it is silent there: a silent feature has no gradient.
+    Raises ModelError when it is inactive there: an inactive feature has no gradient.
     """
     _check_features(sae, [feature])
     if not 0 <= position < len(tokens_L):
@@ -163,7 +163,7 @@ def fire(model: ExactModel, sae: SAE, feature: int, tokens_L: Tensor, position: 
         x_D = model.residuals_from(embedding_LD[None])[0, position]
         active = float(sae.encode(x_D.detach()[None].float(), torch.tensor([feature], device=sae.device)))
         if active <= 0:
-            raise ModelError(f"feature {feature} is silent on this token: choose one on which it is active")
+            raise ModelError(f"feature {feature} is inactive on this token: choose one on which it is active")
         activation = sae.W_enc_FD[feature].to(x_D.dtype) @ x_D + sae.b_enc_F[feature]
         (gradient_LD,) = torch.autograd.grad(activation, embedding_LD)
     return Firing(float(activation.detach()), (gradient_LD * embedding_LD.detach()).sum(1))
@@ -173,7 +173,7 @@ def fire(model: ExactModel, sae: SAE, feature: int, tokens_L: Tensor, position: 
 def changes(
     model: ExactModel, sae: SAE, feature: int, x_LD: Tensor, left_out_L: Tensor, tokens_L: Tensor, positions: range
 ) -> Changes:
-    """What a feature, at all counted positions, does to the next tokens at some positions (in steps of 1)."""
+    """The effect of a feature, at all counted positions, on the next tokens at some positions (in steps of 1)."""
     hidden_2LD = _with_and_without(model, sae, feature, x_LD[: positions.stop], left_out_L[: positions.stop])
     size = max(1, LOGITS_AT_ONCE // (2 * model.vocab_size))
     kl, following = [], []
@@ -209,7 +209,7 @@ def moved(
 
 
 def _with_and_without(model: ExactModel, sae: SAE, feature: int, x_LD: Tensor, left_out_L: Tensor) -> Tensor:
-    """What the head reads [2, L, D]: as it is, and with the feature ablated."""
+    """Input of the head [2, L, D]: as it is, and with the feature ablated."""
     _check_features(sae, [feature])
     x_LD = x_LD.to(model.dtype)
     return model.hidden_from(torch.cat([x_LD[None], _without(x_LD, left_out_L, sae, [feature], None)]))

@@ -22,8 +22,8 @@ Edit = Callable[[Tensor, Tensor], Tensor]
 """From the residual stream after layer N [B, L, D] and the positions [B, L] to what the later layers read."""
 
 
-def obstacle(model: Any) -> str:
-    """Why a model of transformers cannot be written with here; "" when it can."""
+def decoding_obstacle(model: Any) -> str:
+    """The reason why a model of transformers cannot be written with here; "" when it can."""
     if type(model).__name__ == "LlamaForCausalLM":
         return ""
     return (
@@ -61,7 +61,7 @@ class Decoder:
     def __init__(self, language_model: LanguageModel) -> None:
         """Raises ModelError when the model is not a Llama: no other is ever run as if it were one."""
         model = language_model.model
-        reason = obstacle(model)
+        reason = decoding_obstacle(model)
         if reason:
             raise ModelError(reason)
         self.layer = language_model.layer

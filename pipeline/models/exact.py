@@ -51,7 +51,7 @@ class ExactModel:
         return self._run(self._until, embedding_BLD)
 
     def hidden_from(self, x_BLD: Tensor) -> Tensor:
-        """What the head reads [B, L, D] of a residual stream after layer N; the layers up to N are not run."""
+        """Input of the head [B, L, D] from a residual stream after layer N; the layers up to N are not run."""
         return self._run(self._after, x_BLD)
 
     def logits(self, hidden_ND: Tensor, tokens: Sequence[int]) -> Tensor:

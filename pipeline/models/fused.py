@@ -1,4 +1,4 @@
-"""A faster road through the layers of a Llama on a CPU in bfloat16, for inference.
+"""A faster implementation of the layers of a Llama on a CPU in bfloat16, for inference.
 
 The same arithmetic as transformers' LlamaDecoderLayer, in fewer and larger steps: weights packed once into oneDNN's own
 layout, q, k and v as one product, SiLU and the gate's product inside the matrix products, the softmax scale inside the
@@ -26,8 +26,8 @@ PACK_ROWS = 2048
 """Rows of a product for which weights are packed; others work, at nearly the same speed."""
 
 
-def obstacle(core: Any) -> str | None:
-    """Why these layers cannot take the fast road; None when they can."""
+def fusing_obstacle(core: Any) -> str | None:
+    """The reason why these layers cannot be fused; None when they can."""
     weight, config = core.embed_tokens.weight, core.config
     if weight.device.type != "cpu" or weight.dtype != torch.bfloat16:
         return "it is for bfloat16 on a CPU"
@@ -45,7 +45,7 @@ class FusedLayers:
     """The embedding and the leading layers of a Llama, their weights packed (a copy of those layers' weights)."""
 
     def __init__(self, core: Any, num_layers: int) -> None:
-        assert obstacle(core) is None, obstacle(core)
+        assert fusing_obstacle(core) is None, fusing_obstacle(core)
         self.core, config = core, core.config
         self.num_heads: int = config.num_attention_heads
         self.num_keys: int = config.num_key_value_heads

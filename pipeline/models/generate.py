@@ -23,7 +23,7 @@ Reason = Literal["stop", "length", "cancelled", "broken"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is drawn."""
+    """Settings by which the next token is drawn."""
 
     temperature: float = 0.0
     """0 takes the most probable token."""
@@ -45,13 +45,13 @@ class Row:
     """With "written" the prompt is read as it is, so the first token written is drawn as without clamps."""
 
 
-class Position(NamedTuple):
+class ReadToken(NamedTuple):
     """One token of a row that the model has read, in the order of the row."""
 
     row: int
     token: int
     probability: float | None
-    """That the model (at temperature 1, all tokens) gave to this token; None in the prompt."""
+    """Probability that the model (at temperature 1, all tokens) gave to this token; None in the prompt."""
     activations: tuple[float, ...]
     """Of the row's clamps here, in their order, see `Steered.activations_BLK`."""
     left_out: bool
@@ -73,7 +73,7 @@ def generate(
     sink_norm: float | None,
     cancelled: Callable[[int], bool] = lambda row: False,
     joining: Callable[[int], Sequence[Row]] = lambda writing: (),
-) -> Iterator[list[Position | End]]:
+) -> Iterator[list[ReadToken | End]]:
     """Write all rows together. Yields what each step brought: first the prompts' positions, then a token of each row.
 
     joining: asked before each step, with the number of rows that are being written, for rows that join them; their
@@ -116,17 +116,17 @@ class _Batch:
         self._next: list[tuple[int, float] | None] = []
         """Token and probability that come next in each row of the batch; None where the output was not finite."""
 
-    def read_prompts(self) -> list[Position | End]:
+    def read_prompts(self) -> list[ReadToken | End]:
         """Read all prompts and draw the first tokens."""
         prompts = [list(self._rows[row].prompt) for row in self.writing]
         steered = self._read(prompts, head=True)
         return [
-            self._position(place, at, token, None, steered)
+            self._read_token(place, at, token, None, steered)
             for place, prompt in enumerate(prompts)
             for at, token in enumerate(prompt)
         ]
 
-    def join(self, rows: Sequence[Row]) -> list[Position | End]:
+    def join(self, rows: Sequence[Row]) -> list[ReadToken | End]:
         """Read the prompts of further rows, which are written with these from now on."""
         others, first = _Batch(self._decoder, rows, self._sink_norm), self._num_rows
         read = others.read_prompts()
@@ -139,9 +139,9 @@ class _Batch:
         self._next += others._next
         self.writing += [first + row for row in others.writing]
         self._steering = self._clamped()
-        return [position._replace(row=first + position.row) for position in read]
+        return [token._replace(row=first + token.row) for token in read]
 
-    def step(self) -> list[Position | End]:
+    def step(self) -> list[ReadToken | End]:
         """Read the tokens that were drawn, and draw the next."""
         drawn = [following for following in self._next if following is not None]
         lasting = any(self._written[row] + 1 < self._rows[row].sampling.max_new_tokens for row in self.writing)
@@ -149,7 +149,7 @@ class _Batch:
         for row in self.writing:
             self._written[row] += 1
         return [
-            self._position(place, 0, token, probability, steered) for place, (token, probability) in enumerate(drawn)
+            self._read_token(place, 0, token, probability, steered) for place, (token, probability) in enumerate(drawn)
         ]
 
     def _clamped(self) -> Steering:
@@ -206,10 +206,10 @@ class _Batch:
             for logits_V, row, finite in zip(logits_BV.cpu(), self.writing, finite_B, strict=True)
         ]
 
-    def _position(self, place: int, at: int, token: int, probability: float | None, steered: Steered) -> Position:
+    def _read_token(self, place: int, at: int, token: int, probability: float | None, steered: Steered) -> ReadToken:
         values_K = steered.activations_BLK[place, at].tolist()
         activations = tuple(values_K[slot] for slot in self._steering.slots[place])
-        return Position(self.writing[place], token, probability, activations, bool(steered.left_out_BL[place, at]))
+        return ReadToken(self.writing[place], token, probability, activations, bool(steered.left_out_BL[place, at]))
 
 
 def draw(logits_V: Tensor, sampling: Sampling, generator: torch.Generator) -> tuple[int, float]:

@@ -19,7 +19,7 @@ import transformers
 from torch import Tensor, nn
 
 from pipeline.models.errors import ModelError
-from pipeline.models.fused import FusedLayers, obstacle
+from pipeline.models.fused import FusedLayers, fusing_obstacle
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 PARTS_TOLERANCE = 0.05
@@ -48,12 +48,12 @@ class LanguageModel:
         self.device: torch.device = weight.device
         self._until: Callable[..., Any] = until_layer(self.model.model, layer)
         self._after: Callable[..., Any] | None = None if only_until_layer else after_layer(self.model, layer)
-        reason = obstacle(self._until) if fused else "it was not asked for"
+        reason = fusing_obstacle(self._until) if fused else "it was not asked for"
         self._fused = FusedLayers(self._until, layer + 1) if reason is None else None
-        self.road = (
+        self.implementation = (
             "fused layers" if reason is None else f"the layers as transformers has them (no fused ones: {reason})"
         )
-        """By which code `residuals` runs, and why."""
+        """The code that `residuals` runs, and the reason for it: our fused layers, or those of transformers."""
         self._check_parts(after_layer(self.model, layer))
         if only_until_layer:
             del self.layers[layer + 1 :]
@@ -73,7 +73,7 @@ class LanguageModel:
         """Read a local folder with `config.json` and safetensors.
 
         only_until_layer: forget the later layers and the head, so that `logits` and `logits_from` are not there.
-        fused: let `residuals` take the faster road of fused.py where it fits this model; `road` says whether it does.
+        fused: let `residuals` run the faster layers of fused.py where they fit this model, see `implementation`.
         Raises ModelError when the folder holds no such model, the layer is out of range, or the device is not there.
         """
         check_device(device)
@@ -100,7 +100,7 @@ class LanguageModel:
 
     @torch.no_grad()
     def hidden_from(self, x_BLD: Tensor) -> Tensor:
-        """What the head reads, [B, L, D]: the later layers and the final norm, from a given residual stream."""
+        """Input of the head [B, L, D]: the later layers and the final norm, from a given residual stream."""
         after = cast(Any, self._require_head())
         hidden = after.model(inputs_embeds=x_BLD.to(self.device, self.dtype), use_cache=False).last_hidden_state
         return cast(Tensor, hidden)
@@ -167,7 +167,7 @@ def check_device(device: str) -> None:
     if asked.type == "cuda" and (asked.index or 0) >= count:
         found = f"{count} CUDA device(s)" if count else "no CUDA device"
         raise ModelError(
-            f"device '{device}' was asked for, but there is {found} here: set model.device=cpu, or mend CUDA"
+            f"device '{device}' was asked for, but there is {found} here: set model.device=cpu, or repair CUDA"
         )
 
 
@@ -197,7 +197,7 @@ def _check_architecture(model: nn.Module) -> None:
 
 
 def cap_logits(model: Any, logits: Tensor) -> Tensor:
-    """What a model does with the product of its head, if anything (Gemma 2)."""
+    """Logits with the soft cap of a model that has one (Gemma 2), else unchanged."""
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
     return logits if cap is None else torch.tanh(logits / cap) * cap
 
@@ -233,7 +233,7 @@ def _shallow(module: nn.Module) -> Any:
 
 
 def _norm_scale(norm: nn.Module, width: int) -> Tensor:
-    """What a norm multiplies each dimension by, whether it keeps that as `weight` or as 1 + `weight`."""
+    """The factor by which a norm scales each dimension, whether it keeps that as `weight` or as 1 + `weight`."""
     weight = cast(Tensor, norm.weight)
     if isinstance(norm, nn.LayerNorm):
         return weight

@@ -1,4 +1,4 @@
-"""Which tokens are left out: read by the model and shown, but neither counted nor attributed to nor ablated at.
+"""Tokens that are left out: read by the model and shown, but neither counted nor attributed to nor ablated at.
 
     the opening token   at position 0 (BOS), which is of no text
     padding             after the end of a sequence in a batch
@@ -32,14 +32,14 @@ def measure_sink_norm(norms_N: Tensor, factor: float) -> float:
 
 
 def are_sinks(x: Tensor, sink_norm: float | None) -> Tensor:
-    """Which of the rows [..., D] are attention sinks: bool [...]. None knows no sinks."""
+    """Mask of the rows [..., D] that are attention sinks: bool [...]. None knows no sinks."""
     if sink_norm is None:
         return torch.zeros(x.shape[:-1], dtype=torch.bool, device=x.device)
     return row_norms(x) > sink_norm
 
 
 def left_out(x: Tensor, own: Tensor, sink_norm: float | None) -> Tensor:
-    """Which positions of a residual stream [..., D] are left out: bool [...].
+    """Mask of the positions of a residual stream [..., D] that are left out: bool [...].
 
     own: bool [...], the positions of the text's own tokens.
     """

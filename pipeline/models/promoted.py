@@ -1,4 +1,4 @@
-"""Which tokens a feature promotes and suppresses: its decoder direction read by the unembedding.
+"""Tokens that a feature promotes and suppresses: its decoder direction read by the unembedding.
 
 logits_FV = (W_dec_FD * norm_scale_D) @ W_U_VD^T: what a step along the feature adds to the logits when nothing comes
 between and the final norm's division is left out (the direct path; nostalgebraist's logit lens).
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-TILE_FEATURES = 512
+PROMOTED_TILE_FEATURES = 512
 GROUP = 128
 
 
@@ -26,8 +26,8 @@ def promoted_tokens(W_dec_FD: Tensor, norm_scale_D: Tensor, W_U_VD: Tensor, k: i
     """The `k` most promoted and most suppressed tokens of every feature; float32, exact."""
     W_U_VD = W_U_VD.float()
     parts: tuple[list[tuple[Tensor, Tensor]], ...] = ([], [])
-    for start in range(0, len(W_dec_FD), TILE_FEATURES):
-        directions_TD = W_dec_FD[start : start + TILE_FEATURES].float() * norm_scale_D.float()
+    for start in range(0, len(W_dec_FD), PROMOTED_TILE_FEATURES):
+        directions_TD = W_dec_FD[start : start + PROMOTED_TILE_FEATURES].float() * norm_scale_D.float()
         logits_TV = directions_TD @ W_U_VD.T
         parts[0].append(_highest(logits_TV, k))
         tokens_TK, negative_TK = _highest(logits_TV.neg_(), k)

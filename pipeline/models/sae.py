@@ -33,20 +33,20 @@ Nonlinearity = Literal["relu", "jumprelu", "topk"]
 
 @dataclass(frozen=True)
 class SAEHeader:
-    """What a saved SAE is, and which activations it reads."""
+    """Header of a saved SAE: its kind, and the activations that it reads."""
 
     name: str
     """e.g. 14-relu-4096"""
     architecture: str
-    """How it was trained: relu, topk, batchtopk."""
+    """Architecture in training: relu, topk, batchtopk."""
     nonlinearity: Nonlinearity
-    """How it is used: relu; jumprelu (a threshold per feature; BatchTopK becomes this); topk (k per token)."""
+    """Activation when used: relu; jumprelu (a threshold per feature; BatchTopK becomes this); topk (k per token)."""
     num_features: int
     width: int
     model: str
     """Hub id or slug of the language model."""
     layer: int
-    """It reads the output of `model.layers[layer]`."""
+    """The SAE reads the output of `model.layers[layer]`."""
     k: int | None = None
     activation_scale: float = 1.0
     """Root mean square norm of the residual stream over the training rows, their mean taken off."""
@@ -121,7 +121,7 @@ class SAE:
         return _sorted(token_K, feature_K, value_K, self.num_features)
 
     def encode_by_feature(self, x_BD: Tensor, dtype: torch.dtype = torch.float32) -> Iterator[SparseActivations]:
-        """What `encode_sparse` finds, a tile of features at a time, sorted by feature, then token.
+        """The result of `encode_sparse`, a tile of features at a time, sorted by feature, then token.
 
         For what is kept per feature: a sort over all activations would cost more than finding them.
         """

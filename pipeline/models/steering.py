@@ -21,10 +21,10 @@ from pipeline.models.left_out import OPENING, left_out
 from pipeline.models.sae import SAE
 
 Mode = Literal["clamp", "add", "ablate"]
-"""What is done to a feature: held at a value (the paper's), a multiple of its direction added, or taken out."""
+"""Kind of intervention on a feature: held at a value (the paper's), a multiple of its direction added, or taken out."""
 
 Scope = Literal["all", "written"]
-"""Which positions of a row are steered: all, or only those of the tokens that are written after the prompt."""
+"""Positions of a row that are steered: all, or only those of the tokens that are written after the prompt."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -178,7 +178,7 @@ class _Guard:
 
 
 def _scheme(description: dict[str, Any]) -> Callable[[str], bytes]:
-    """How this tokenizer names bytes, from its own description (tokenizer.json)."""
+    """The scheme by which this tokenizer names bytes, from its own description (tokenizer.json)."""
     kinds = _kinds(description.get("decoder")) | _kinds(description.get("pre_tokenizer"))
     if "ByteLevel" in kinds:
         return _byte_level
@@ -223,7 +223,7 @@ _BYTES_OF_CHARACTERS = _byte_characters()
 
 
 def _num_common(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two sequences have in common before they part."""
+    """Number of tokens that two sequences have in common before they part."""
     return next(
         (n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
     )

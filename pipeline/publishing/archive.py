@@ -1,7 +1,7 @@
 """A published run as one file, to be served on another machine.
 
 monosema-run.json    {"run": name, "key": key, "contract": version}, the first member
-run/...              the published folder, as it stands (see data/published/state.py)
+run/...              the published folder, as it is (see data/published/state.py)
 """
 
 import io

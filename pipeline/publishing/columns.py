@@ -1,4 +1,4 @@
-"""Parts of published tables: rows in ranges, columns in one piece, batches of a schema."""
+"""Parts of published tables: rows in slices, columns in one piece, batches of a schema."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipeline.progress import Progress
 
-ROWS_PER_BATCH = 4096
+TABLE_BATCH_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class RunTable:
             progress.advance(len(batch))
 
 
-def ranges(total: int) -> Iterator[slice]:
-    """ROWS_PER_BATCH rows after the other."""
-    for start in range(0, total, ROWS_PER_BATCH):
-        yield slice(start, min(start + ROWS_PER_BATCH, total))
+def batch_slices(total: int) -> Iterator[slice]:
+    """Slices of TABLE_BATCH_ROWS rows, one after the other."""
+    for start in range(0, total, TABLE_BATCH_ROWS):
+        yield slice(start, min(start + TABLE_BATCH_ROWS, total))
 
 
 def columns_of(table: pa.Table, rows: slice) -> dict[str, pa.Array]:

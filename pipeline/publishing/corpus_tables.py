@@ -13,14 +13,14 @@ import pyarrow as pa
 
 from data.artifacts.corpus import TokenizedCorpus
 from data.published.schemas import CHUNKS, PUBLISHED_DOCUMENTS, TOKENS_PER_CHUNK, VOCABULARY
-from pipeline.publishing.columns import RunTable, batch_of, columns_of, ranges
+from pipeline.publishing.columns import RunTable, batch_of, batch_slices, columns_of
 
 TOKENS_PER_BATCH = 1 << 18
 
 
 @dataclass(frozen=True)
 class CorpusTables:
-    """What is published of a tokenized corpus."""
+    """Published tables of a tokenized corpus."""
 
     corpus: TokenizedCorpus
     vocabulary: list[bytes]
@@ -42,12 +42,12 @@ class CorpusTables:
 
     @cached_property
     def _chunks_of_documents(self) -> npt.NDArray[np.int64]:
-        """How many chunks each document takes."""
+        """Number of chunks that each document takes."""
         return -(-self._lengths // TOKENS_PER_CHUNK)
 
     def _documents(self) -> Iterator[pa.RecordBatch]:
         first_chunk = np.cumsum(self._chunks_of_documents) - self._chunks_of_documents
-        for rows in ranges(len(first_chunk)):
+        for rows in batch_slices(len(first_chunk)):
             columns = columns_of(self.corpus.documents, rows)
             yield batch_of(PUBLISHED_DOCUMENTS, {**columns, "first_chunk": pa.array(first_chunk[rows])})
 
@@ -67,7 +67,7 @@ class CorpusTables:
 
 
 def chunk_bounds(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Where chunks begin and end in documents that lie one after the other: [C + 1]."""
+    """Offsets at which chunks begin and end in documents that lie one after the other: [C + 1]."""
     starts = np.cumsum(lengths) - lengths
     bounds = [np.arange(s, s + n, TOKENS_PER_CHUNK) for s, n in zip(starts.tolist(), lengths.tolist(), strict=True)]
     return np.concatenate([*bounds, [lengths.sum()]]).astype(np.int64)

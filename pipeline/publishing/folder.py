@@ -15,7 +15,7 @@ from data.artifacts.features import CURVE_FILE, METRICS_FILE, RESPONSES_FILE, ST
 from data.manifests import Manifest, hash_folder, write_manifest
 from data.published.lance import index_search
 from data.published.maps import MAP_FOLDER, write_map
-from data.published.state import ROWS_FILE, SAES_FOLDER, Rows
+from data.published.state import ROWS_FILE, SAES_FOLDER, SQLRows
 from data.published.tables import PublishedRun, write_table
 from pipeline.fetching.local import model_folder
 from pipeline.fetching.naming import fetched_counts
@@ -30,7 +30,7 @@ from pipeline.stage import Work
 MAX_CURVE_POINTS = 200
 NUM_SHOWPIECES = 12
 COUNTED_STAGES = ("fetch", "tokenize", "harvest", "examples")
-"""Whose counts are published with the run."""
+"""Stages whose counts are published with the run."""
 
 
 def write_folder(work: Work, folder: Path) -> None:
@@ -89,7 +89,7 @@ def _manifest(work: Work, folder: Path, counts: dict[str, int]) -> Manifest:
     )
 
 
-def _rows(work: Work, first_rows: list[int], tables: PublishedRun) -> Rows:
+def _rows(work: Work, first_rows: list[int], tables: PublishedRun) -> SQLRows:
     """The rows of SQL, as plain JSON."""
     recipe = work.recipe
     metrics = json.loads((work.input_folder("evaluate") / METRICS_FILE).read_text())
@@ -136,7 +136,7 @@ def _responses(folder: Path) -> dict[str, Any]:
 
 
 def _trained(work: Work, name: str, measured: dict[str, Any]) -> dict[str, Any]:
-    """What the folder of a trained SAE says of it, and its metrics."""
+    """Facts about a trained SAE from its folders, and its metrics."""
     folder = work.input_folder("train") / name
     squares_F = read_arrow(work.input_folder("examples") / name / STATISTICS_FILE)["sum_squares"].to_numpy()
     header, curve = load_header(folder), json.loads((folder / CURVE_FILE).read_text())
@@ -162,7 +162,7 @@ def thin(points: list[Any], limit: int) -> list[Any]:
 
 
 def finite(value: Any) -> Any:
-    """The same JSON with None for what JSON cannot say: NaN and infinities."""
+    """The same JSON with None in place of NaN and infinities, which JSON cannot hold."""
     if isinstance(value, dict):
         return {name: finite(part) for name, part in value.items()}
     if isinstance(value, list):

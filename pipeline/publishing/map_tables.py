@@ -1,4 +1,4 @@
-"""What is published of the map: where every feature lies, and the points of each SAE.
+"""Published tables of the map: the place of every feature, and the points of each SAE.
 
 Shapes: N points of one SAE.
 """
@@ -43,7 +43,7 @@ class MapTables:
         return world_of(self._points["x"], self._points["y"])
 
     def points(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
-        """What the map shows of each SAE, see data.published.maps.write_map."""
+        """Points of each SAE on the map, see data.published.maps.write_map."""
         for name, first, size in zip(self.saes, self.first_rows, self.sizes, strict=True):
             some = self._between(first, first + size)
             index_N = self._points["row"][some] - first
@@ -57,7 +57,7 @@ class MapTables:
             }
 
     def places(self, start: int, stop: int) -> dict[str, pa.Array]:
-        """Where the features of some rows lie; null for those that are not on the map."""
+        """Places of the features of some rows; null for those that are not on the map."""
         some = self._between(start, stop)
         at_N = self._points["row"][some] - start
         places = {}

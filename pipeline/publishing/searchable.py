@@ -1,4 +1,4 @@
-"""What features are found by: the words of their labels, of the tokens they promote, and around their strongest tokens.
+"""Search terms of features: the words of their labels, of the tokens they promote, and around their strongest tokens.
 
 Shapes: F features of a batch, M examples.
 """

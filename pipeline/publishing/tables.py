@@ -33,7 +33,7 @@ from data.published.schemas import PUBLISHED_EXAMPLES, SEARCH, features_schema, 
 from pipeline.geometry.nearest import decoder_rows
 from pipeline.geometry.relatives import best_cosines, count_cosines
 from pipeline.models.sae import load_header
-from pipeline.publishing.columns import ROWS_PER_BATCH, RunTable, batch_of, columns_of, fixed_lists, ranges
+from pipeline.publishing.columns import TABLE_BATCH_ROWS, RunTable, batch_of, batch_slices, columns_of, fixed_lists
 from pipeline.publishing.corpus_tables import CorpusTables
 from pipeline.publishing.map_tables import MapTables
 from pipeline.publishing.searchable import NUM_TEXTS, ExampleTexts, search_batch
@@ -83,7 +83,7 @@ class RunTables:
             "features": RunTable(features_schema(width, len(self.saes)), sum(self.sizes), self._features),
             "examples": RunTable(PUBLISHED_EXAMPLES, num_examples, self._examples),
             "neighbours": RunTable(
-                neighbours.schema, len(neighbours), lambda: neighbours.to_batches(max_chunksize=ROWS_PER_BATCH)
+                neighbours.schema, len(neighbours), lambda: neighbours.to_batches(max_chunksize=TABLE_BATCH_ROWS)
             ),
             **CorpusTables(self.corpus, self.vocabulary).all(),
             "search": RunTable(SEARCH, sum(self.sizes), self._search),
@@ -103,7 +103,7 @@ class RunTables:
             first_row = self.first_rows[self.saes.index(name)]
             squares_F = statistics["sum_squares"].to_numpy()
             share_F, negligible_F = squared_shares(squares_F), negligible_features(squares_F)
-            for rows in ranges(size):
+            for rows in batch_slices(size):
                 columns = {
                     "sae": pa.array([name] * len(range(*rows.indices(size)))),
                     **columns_of(statistics, rows),
@@ -120,13 +120,13 @@ class RunTables:
 
     def _examples(self) -> Iterator[pa.RecordBatch]:
         for first_row, table in zip(self.first_rows, self._per_sae("examples", EXAMPLES_FILE), strict=True):
-            for rows in ranges(len(table)):
+            for rows in batch_slices(len(table)):
                 columns = columns_of(table, rows)
                 row_M = first_row + columns["index"].to_numpy().astype(np.int64)
                 yield batch_of(PUBLISHED_EXAMPLES, {**columns, "row": pa.array(row_M)})
 
     def _num_examples(self, name: str, size: int) -> npt.NDArray[np.int64]:
-        """How many examples of each kind every feature has [F, kinds]; they must be sorted by both."""
+        """Number of examples of each kind that every feature has [F, kinds]; they must be sorted by both."""
         table = self._read("examples", name, EXAMPLES_FILE)
         slot_M = table["index"].to_numpy().astype(np.int64) * len(EXAMPLE_KINDS) + table["kind"].to_numpy()
         if (np.diff(slot_M) < 0).any():
@@ -147,7 +147,7 @@ class RunTables:
 
     @cached_property
     def _notable(self) -> npt.NDArray[np.bool_]:
-        """Which features of the run are neither dead nor negligible [R]."""
+        """Mask of the notable features of the run [R]."""
         tables = self._per_sae("examples", STATISTICS_FILE)
         return np.concatenate([notable_features(table["sum_squares"].to_numpy()) for table in tables])
 
@@ -168,7 +168,7 @@ class RunTables:
         first_row, size = self.first_rows[place], self.sizes[place]
         num_notable, total = 0, np.zeros(1)
         counts = np.zeros((len(self.saes), COSINE_BINS), np.int64)
-        for rows in ranges(size):
+        for rows in batch_slices(size):
             start, stop = first_row + rows.start, first_row + rows.stop
             notable_B = self._notable[start:stop]
             num_notable += int(notable_B.sum())
@@ -192,7 +192,7 @@ class RunTables:
             num_FE = self._num_examples(name, size)
             first_F = np.cumsum(num_FE.sum(1)) - num_FE.sum(1)
             num_F = np.minimum(num_FE[:, TOP], NUM_TEXTS)
-            for rows in ranges(size):
+            for rows in batch_slices(size):
                 some = examples.slice(first_F[rows][0], int(num_FE[rows].sum()))
                 found = texts.of_features(some, first_F[rows] - first_F[rows][0], num_F[rows])
                 yield search_batch(name, first_row + rows.start, columns_of(features, rows), found, self.vocabulary)

@@ -48,7 +48,7 @@ def _work(work: Work) -> dict[str, Any]:
 
 
 def _from_examples(work: Work, name: str) -> dict[str, Any]:
-    """What `examples` saw with the final weights in the training documents."""
+    """Counts by `examples` with the final weights in the training documents."""
     counts = work.inputs["examples"].counts
     density_F = read_arrow(work.input_folder("examples") / name / STATISTICS_FILE)["density"].to_numpy()
     return {

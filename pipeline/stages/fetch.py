@@ -14,11 +14,11 @@ from data.manifests import Manifest, load_manifest
 from pipeline.fetching.ensure import ensure_corpus, ensure_model
 from pipeline.fetching.keys import corpus_key, model_key
 from pipeline.fetching.local import (
-    check_device,
-    check_fits,
     check_folder,
+    check_model_fits,
     model_config,
     model_folder,
+    require_device,
     sample_corpus_folder,
 )
 from pipeline.fetching.naming import identify
@@ -42,7 +42,7 @@ def _work(work: Work) -> dict[str, Any]:
     root = work.paths.store.root
     folder = ensure_model(work.recipe.model, work.paths.store)
     check_folder(folder)
-    check_fits(work.recipe, folder)
+    check_model_fits(work.recipe, folder)
     config = model_config(folder)
     return {
         "model": str(folder.relative_to(root) if folder.is_relative_to(root) else folder),
@@ -60,9 +60,9 @@ STAGE = Stage(name="fetch", work=_work, config=_config)
 
 def run(recipe: Recipe, paths: RunPaths) -> Manifest:
     """Make sure that model and corpus are there and fit the recipe, whether fetched now or by an earlier run."""
-    check_device(recipe.model.device)
+    require_device(recipe.model.device)
     manifest = STAGE.run(recipe, paths)
     ensure_model(recipe.model, paths.store)
     ensure_corpus(recipe.corpus, paths.store)
-    check_fits(recipe, model_folder(manifest, paths))
+    check_model_fits(recipe, model_folder(manifest, paths))
     return manifest

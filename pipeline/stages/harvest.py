@@ -18,7 +18,7 @@ from data.artifacts.corpus import TokenizedCorpus
 from data.errors import CorpusError
 from pipeline.activations.batches import count_batches, training_batches
 from pipeline.activations.harvest import Harvest
-from pipeline.activations.residuals import ORDER_FILE, check_fits, load_language_model
+from pipeline.activations.residuals import ORDER_FILE, check_lengths, load_language_model
 from pipeline.progress import log
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage, Work
@@ -35,9 +35,9 @@ def _work(work: Work) -> dict[str, Any]:
     if not batches:
         raise CorpusError("the corpus has no training documents: give more text, or lower corpus.held_out_fraction")
     model = load_language_model(work.recipe, work.paths, only_until_layer=True)
-    check_fits(model, corpus)
+    check_lengths(model, corpus)
     dtype = work.recipe.model.dtype
-    log(f"harvesting layer {model.layer} of {model.num_layers} on {model.device} in {dtype}: {model.road}")
+    log(f"harvesting layer {model.layer} of {model.num_layers} on {model.device} in {dtype}: {model.implementation}")
     np.save(work.folder / ORDER_FILE, np.concatenate(batches))
     num_tokens, num_positions = count_batches(corpus, batches)
     with Harvest(work, model) as harvest:

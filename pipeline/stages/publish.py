@@ -11,7 +11,7 @@ from typing import Any
 
 from data.layout import RunPaths
 from data.manifests import Manifest, load_manifest
-from data.published.state import is_visible, make_visible, refuse_taken, stands
+from data.published.state import is_intact, is_visible, make_visible, refuse_taken
 from pipeline.publishing.folder import publish_config, write_folder
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage, Work
@@ -24,7 +24,7 @@ class PublishStage(Stage):
     def run(self, recipe: Recipe, paths: RunPaths) -> Manifest:
         refuse_taken(paths.store, paths.run, recipe.model.name, recipe.sae_names)
         finished = paths.stage(self.name)
-        if stands(finished) and not stands(paths.published(load_manifest(finished).key)):
+        if is_intact(finished) and not is_intact(paths.published(load_manifest(finished).key)):
             shutil.rmtree(finished)
         manifest = super().run(recipe, paths)
         if not is_visible(paths, manifest.key):  # killed before it was
@@ -34,7 +34,7 @@ class PublishStage(Stage):
 
 def _work(work: Work) -> dict[str, Any]:
     folder = work.paths.published(work.key)
-    if not stands(folder):
+    if not is_intact(folder):
         write_folder(work, folder)
     return load_manifest(folder).counts
 

@@ -14,7 +14,7 @@ from pipeline.fetching.local import model_folder
 from pipeline.influence.candidates import Features
 from pipeline.influence.measuring import Measured, measure
 from pipeline.influence.responses import Writer
-from pipeline.models.decoder import obstacle
+from pipeline.models.decoder import decoding_obstacle
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
@@ -25,7 +25,9 @@ from pipeline.stage import Stage, Work
 
 def _work(work: Work) -> dict[str, Any]:
     model = load_language_model(work.recipe, work.paths) if work.recipe.respond.candidates else None
-    why_none = "The recipe asks for no candidates (respond.candidates=0)." if model is None else obstacle(model.model)
+    why_none = (
+        "The recipe asks for no candidates (respond.candidates=0)." if model is None else decoding_obstacle(model.model)
+    )
     measured = Measured() if why_none or model is None else _measure(work, model)
     found = measured.as_json()
     if why_none:

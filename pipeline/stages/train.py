@@ -25,7 +25,7 @@ from pipeline.training.trainer import Trainer, Training, Untrained
 
 NONLINEARITY: dict[str, Nonlinearity] = {"relu": "relu", "topk": "topk", "batchtopk": "jumprelu"}
 CURVE_LINES = 10
-"""How often the terminal shows a line for each autoencoder."""
+"""Number of lines that the terminal shows for each autoencoder."""
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:
@@ -64,7 +64,7 @@ run = STAGE.run
 
 
 def make_training(recipe: Recipe) -> Training:
-    """How a recipe trains all of its autoencoders."""
+    """Training settings of a recipe for all of its autoencoders."""
     config = recipe.train
     return Training(
         batch_size=config.batch_size,

@@ -19,13 +19,13 @@ from torch import Tensor
 from pipeline.models.sae import SAE, SAEHeader
 from pipeline.training.tiles import Rows, Tile, Weights
 
-TILE_FEATURES = 4096
+TRAINING_TILE_FEATURES = 4096
 GRADIENT_NORM = 1.0
 """Gradients of a larger norm are scaled down to this."""
 
 
 class StepStats(NamedTuple):
-    """What one step saw, before its update. Sums over the batch's tokens."""
+    """Statistics of one step, before its update. Sums over the batch's tokens."""
 
     loss: float
     """Mean over the tokens."""
@@ -65,7 +65,8 @@ class Architecture(ABC):
         self.grads = Weights(*map(torch.zeros_like, self.weights))
         self.low = low
         self.low_W_enc_FD = self.weights.W_enc_FD.to(low)
-        self.tiles = [slice(i, min(i + TILE_FEATURES, num_features)) for i in range(0, num_features, TILE_FEATURES)]
+        starts = range(0, num_features, TRAINING_TILE_FEATURES)
+        self.tiles = [slice(i, min(i + TRAINING_TILE_FEATURES, num_features)) for i in starts]
         self.tokens_seen = 0
         self.last_active_F = torch.zeros(num_features, dtype=torch.int64, device=device)
         """`tokens_seen` at the end of the last batch in which each feature was active."""
@@ -94,12 +95,12 @@ class Architecture(ABC):
         """Fill `grads` with those of the mean loss over the batch, and note which features were active."""
 
     def dead_share(self, window: int) -> float:
-        """Share of features that were silent over the last `window` tokens, or all there were."""
+        """Share of features that were inactive over the last `window` tokens, or all there were."""
         since = self.tokens_seen - min(window, self.tokens_seen)
         return float((self.last_active_F <= since).double().mean())
 
     def threshold(self) -> float:
-        """What a pre-activation must exceed when the trained SAE is used, in units of x~."""
+        """Threshold that a pre-activation must exceed when the trained SAE is used, in units of x~."""
         return 0.0
 
     @torch.no_grad()

@@ -157,7 +157,7 @@ def find_above(pre_BT: Tensor, floor: float) -> Tensor:
 
 
 def count_above_zero(values: Tensor) -> int:
-    """How many of `values` are above zero."""
+    """Number of `values` that are above zero."""
     if values.dtype == torch.bfloat16 and values.device.type == "cpu":
         return int(np.count_nonzero(values.view(torch.int16).numpy() > 0))
     return int(torch.count_nonzero(values > 0))

@@ -20,7 +20,7 @@ FLOOR_MARGIN = 0.75
 class TopK(Architecture):
     """Keeps the k largest pre-activations of each token, and revives dead features (Gao et al. 2024).
 
-    A feature that was silent for `dead_window` tokens is dead: the auxiliary loss lets the dead reconstruct the error
+    A feature that was inactive for `dead_window` tokens is dead: the auxiliary loss lets the dead reconstruct the error
     that the others left, weighted by `auxiliary_coefficient`.
     """
 

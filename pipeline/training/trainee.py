@@ -12,7 +12,7 @@ from data.errors import ConfigError
 from pipeline.training.architecture import Architecture, StepStats
 
 DEAD_TOKENS = 10_000_000
-"""The curve's dead share counts features that were silent over this many tokens, or all so far."""
+"""The curve's dead share counts features that were inactive over this many tokens, or all so far."""
 
 
 class Normalisation(NamedTuple):
@@ -34,7 +34,7 @@ class Normalisation(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """What changes from step to step."""
+    """Schedule of the quantities that change from step to step."""
 
     num_steps: int
     warmup_fraction: float

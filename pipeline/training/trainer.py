@@ -26,11 +26,11 @@ from torch import Tensor
 from data.artifacts.features import CURVE_FILE
 from data.artifacts.shards import ShardReader
 from data.errors import CorpusError
-from pipeline.activations.rows import Position, as_tensor, read_batches
+from pipeline.activations.rows import ShufflePosition, as_tensor, read_batches
 from pipeline.training.architecture import Architecture
 from pipeline.training.trainee import DEAD_TOKENS, Curve, Normalisation, Schedule, Trainee
 
-CHECKPOINT_FILE = ".checkpoint.pt"
+TRAINING_CHECKPOINT = ".checkpoint.pt"
 CURVE_POINTS = 200
 """Points of a curve; each is the mean over the steps since the one before."""
 BLOCK_BATCHES = 8
@@ -38,12 +38,12 @@ BLOCK_BATCHES = 8
 SIDE_BY_SIDE = 2
 """Autoencoders trained at the same time: one's steps fill the gaps in which another's use one core."""
 AUXILIARY_SHARE = 0.1
-"""A feature that was silent for this share of the epoch (at most DEAD_TOKENS) is revived by the auxiliary loss."""
+"""A feature that was inactive for this share of the epoch (at most DEAD_TOKENS) is revived by the auxiliary loss."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """How all autoencoders are trained."""
+    """Settings with which all autoencoders are trained."""
 
     batch_size: int
     """Tokens in one step."""
@@ -61,7 +61,7 @@ class Make(Protocol):
     """Makes an untrained autoencoder."""
 
     def __call__(self, width: int, *, dead_window: int, seed: int, device: str) -> Architecture:
-        """`dead_window`: tokens after which a silent feature is revived, where the architecture does that."""
+        """`dead_window`: tokens after which an inactive feature is revived, where the architecture does that."""
         ...
 
 
@@ -96,7 +96,7 @@ class Trainer:
                 "text, or lower train.batch_size"
             )
         self.schedule = Schedule(self.num_steps, config.warmup_fraction, config.decay_fraction)
-        self.step, self.position = 0, Position()
+        self.step, self.position = 0, ShufflePosition()
         every = math.ceil(self.num_steps / CURVE_POINTS)
         self.trainees = {
             name: Trainee(self._make(name, one.make), Curve(every), one.learning_rate)
@@ -104,11 +104,11 @@ class Trainer:
         }
 
     def restore(self) -> bool:
-        """Go to where the last checkpoint stands; False when there is none."""
-        if not (self.folder / CHECKPOINT_FILE).exists():
+        """Resume from the last checkpoint; False when there is none."""
+        if not (self.folder / TRAINING_CHECKPOINT).exists():
             return False
-        state = torch.load(self.folder / CHECKPOINT_FILE, map_location=self.config.device, weights_only=True)
-        self.step, self.position = state["step"], Position(*state["position"])
+        state = torch.load(self.folder / TRAINING_CHECKPOINT, map_location=self.config.device, weights_only=True)
+        self.step, self.position = state["step"], ShufflePosition(*state["position"])
         for name, trainee in self.trainees.items():
             trainee.load_state(state["trainees"][name])
         return True
@@ -138,9 +138,9 @@ class Trainer:
             "position": tuple(self.position),
             "trainees": {name: trainee.state() for name, trainee in self.trainees.items()},
         }
-        temporary = self.folder / f"{CHECKPOINT_FILE}.part"
+        temporary = self.folder / f"{TRAINING_CHECKPOINT}.part"
         torch.save(state, temporary)
-        temporary.replace(self.folder / CHECKPOINT_FILE)
+        temporary.replace(self.folder / TRAINING_CHECKPOINT)
         self.save_curves()
 
     def save_curves(self) -> None:

@@ -21,8 +21,8 @@ from backend.saes.page import SAEPage
 from backend.search.prompts_page import PromptSearchPage
 from backend.search.words_page import SearchPage
 from backend.settings import Settings
-from backend.splitting.family_page import ComparePage
-from backend.splitting.sizes_page import SplittingPage
+from backend.splitting.family_page import FamilyPage
+from backend.splitting.sizes_page import SizesPage
 from backend.steering.page import ResultPage, SteerPage
 from backend.web.docs import DocsPage
 from backend.web.problems import ErrorPage
@@ -61,8 +61,8 @@ PAGES: list[tuple[type[Page], str, Address]] = [
     (ExamplePage, "attribution/example.html", f"/{FEATURE}/example?reading=effects"),
     (ExplorePage, "map/explore.html", "/explore"),
     (ExplorePage, "map/explore.html", f"/explore?f={FEATURE}&q=a&sel=-9,-9,9,-9,9,9"),
-    (SplittingPage, "splitting/sizes.html", "/compare"),
-    (ComparePage, "splitting/family.html", f"/compare?f={FEATURE}&t=0"),
+    (SizesPage, "splitting/sizes.html", "/compare"),
+    (FamilyPage, "splitting/family.html", f"/compare?f={FEATURE}&t=0"),
     (SteerPage, "steering/steer.html", f"/steer?f={FEATURE}"),
     (ResultPage, "steering/result.html", a_result),
     (ListsPage, "lists/lists.html", "/lists"),

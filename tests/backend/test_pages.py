@@ -178,11 +178,11 @@ def test_pages_that_are_not_there_are_designed(pages):
 
 def test_a_failure_is_a_designed_page_without_secrets(published_store: StorePaths, monkeypatch, caplog):
     app: FastAPI = create_app(Settings(store=published_store.root, live=False))
-    monkeypatch.setattr("backend.home.routes.home", lambda *published: 1 / 0)
+    monkeypatch.setattr("backend.home.routes.home_page_of", lambda *published: 1 / 0)
     with TestClient(app, raise_server_exceptions=False) as client:
         answer = client.get("/")
     assert answer.status_code == 500
-    assert "Something broke here" in answer.text
+    assert "Something went wrong" in answer.text
     assert "ZeroDivisionError" not in answer.text
     assert "ZeroDivisionError" in caplog.text
 

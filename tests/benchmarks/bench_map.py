@@ -1,4 +1,4 @@
-"""What a view of the map of a million features costs, from the whole map to a speck of it."""
+"""Cost of a view of the map of a million features, from the whole map to a speck of it."""
 
 import tempfile
 import time

@@ -1,4 +1,4 @@
-"""How long the server takes for pages, over HTTP on loopback, and how much a browser loads first.
+"""Time of the server for pages, over HTTP on loopback, and size of what a browser loads first.
 
 One request at a time over one connection, random features, gzip as browsers ask for it. The store is that of
 MONOSEMA_STORE where it is set (the demo, say), else a synthetic run of NUM_FEATURES features.

@@ -1,4 +1,4 @@
-"""How long a search takes while somebody types, on a run of a million features, one request at a time."""
+"""Time of a search while somebody types, on a run of a million features, one request at a time."""
 
 import tempfile
 import time
@@ -32,7 +32,7 @@ def run() -> list[Row]:
 
 
 def typed(run: SyntheticRun, count: int) -> list[str]:
-    """What somebody has typed at some moment: words of the run, one or two, the last of them begun."""
+    """Text that somebody has typed at some moment: words of the run, one or two, the last of them begun."""
     rng = np.random.default_rng(0)
     queries = []
     for first, second, length in zip(

@@ -1,4 +1,4 @@
-"""How long `monosema --help` takes, and how long a server until it is ready; neither imports torch.
+"""Time of `monosema --help`, and of a server until it is ready; neither imports torch.
 
 Every start is a process of its own. The store is that of MONOSEMA_STORE where it is set (the demo, say), else a small
 synthetic run.

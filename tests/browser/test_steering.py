@@ -306,7 +306,7 @@ def test_a_failure_in_mid_stream_says_so(open_page: OpenPage, monkeypatch: pytes
         steer(page)
         expect(page.locator('[data-row="1"] .new')).to_have_count(2, timeout=PATIENCE)
         held.let_go.set()
-        expect_a_message(page, "our fault")
+        expect_a_message(page, "The server failed to answer")
         expect(page.locator('[data-row="1"] .ending')).to_have_text("Not finished.")
     expect_it_goes_on(page, "Steer")
 

@@ -34,7 +34,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return SimpleNamespace(run=Stage(name, work, lambda recipe: {"layer": recipe.model.layer}).run)
 
     monkeypatch.setattr(runs.importlib, "import_module", load)
-    monkeypatch.setattr(data.published.state, "stands", lambda folder: True)
+    monkeypatch.setattr(data.published.state, "is_intact", lambda folder: True)
     monkeypatch.setattr(data.published.state, "is_visible", lambda paths, key: True)
     monkeypatch.setattr(fetch, "is_current", lambda recipe, paths, key: True)
     return names
@@ -70,7 +70,7 @@ def test_what_changed_is_seen(loaded: list[str], paths: RunPaths, monkeypatch: p
         case "files":
             monkeypatch.setattr(fetch, "is_current", lambda recipe, paths, key: False)
         case "published":
-            monkeypatch.setattr(data.published.state, "stands", lambda folder: False)
+            monkeypatch.setattr(data.published.state, "is_intact", lambda folder: False)
         case "database":
             monkeypatch.setattr(data.published.state, "is_visible", lambda paths, key: False)
     assert not runs.is_complete(recipe, paths)

@@ -1,4 +1,4 @@
-"""What tests of attribution share: a text, and ablation by hand."""
+"""Helpers of the tests of attribution: a text, and ablation by hand."""
 
 import torch
 from fastapi.testclient import TestClient

@@ -1,4 +1,4 @@
-"""What tests of lists share."""
+"""Helpers of the tests of lists."""
 
 from backend.lists.entries import MAX_NOTE
 

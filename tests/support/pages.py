@@ -15,7 +15,7 @@ TEMPLATES = FRONTEND / "templates"
 
 
 class Page(HTMLParser):
-    """What a browser would find: elements, links, and the text that is shown."""
+    """A page as a browser would find it: elements, links, and the text that is shown."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What tests of the search by prompts share: prompts, and a check of all features."""
+"""Helpers of the tests of the search by prompts: prompts, and a check of all features."""
 
 from typing import Any
 

@@ -58,7 +58,7 @@ NUM_WORDS, NUM_DOCUMENTS, CHUNKS_PER_DOCUMENT = 4096, 500, 4
 NUM_TOKENS = NUM_DOCUMENTS * CHUNKS_PER_DOCUMENT * TOKENS_PER_CHUNK
 WINDOW = 81
 AROUND = np.array([-3, -1, 0, 2])
-"""Where an example is active, from the token that made it one."""
+"""Offsets at which an example is active, from the token that made it one."""
 STRENGTHS = np.array([0.2, 0.5, 1.0, 0.35])
 SYLLABLES = ("ka", "lo", "mi", "ne", "ru", "sta", "ver", "dol", "pin", "gar", "tes", "bo", "fri", "hal", "quo", "ziv")
 Columns = dict[str, pa.Array]
@@ -88,7 +88,7 @@ def publish_synthetic_run(
 
 @dataclass(frozen=True)
 class SyntheticRun:
-    """What is in such a run."""
+    """Contents of a synthetic run."""
 
     num_features: int
     examples_per_feature: int
@@ -122,7 +122,7 @@ class SyntheticRun:
 
     @cached_property
     def live(self) -> npt.NDArray[np.bool_]:
-        """Which features are active at all [R]."""
+        """Mask of the live features [R]."""
         return np.concatenate([np.arange(size) % DEAD_EVERY != DEAD_EVERY - 1 for size in self.sizes])
 
     @property
@@ -165,7 +165,7 @@ class SyntheticRun:
         return found
 
     def rows(self) -> dict[str, Any]:
-        """What SQL shall hold."""
+        """Rows for SQL."""
         config = [{"architecture": "relu", "num_features": size} for size in self.sizes]
         recipe = make_recipe(
             {
@@ -271,7 +271,7 @@ class SyntheticRun:
 
     @staticmethod
     def _start(index_M: npt.NDArray[np.int64], rank_M: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Where the window of an example starts in its document."""
+        """Start of the window of an example in its document."""
         return (index_M * 31 + rank_M * 97) % (CHUNKS_PER_DOCUMENT * TOKENS_PER_CHUNK - WINDOW)
 
     def neighbours_of(self, block: "Block") -> Columns:
@@ -290,7 +290,7 @@ class SyntheticRun:
         return {"indices": _fixed(indices), "cosines": _fixed(cosines)}
 
     def points(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
-        """What the map shows of each SAE."""
+        """Points of each SAE on the map."""
         for sae, size in enumerate(self.sizes):
             block = Block(self, sae, np.arange(size))
             live, xy_F2 = block.live, block.places()

@@ -1,4 +1,4 @@
-"""How the features of a synthetic run are related: what publish works out, from the neighbours that were planted.
+"""Relations of the features of a synthetic run, as publish works them out from the neighbours that were planted.
 
 Shapes: R features of all SAEs, B rows of a block, S SAEs.
 """

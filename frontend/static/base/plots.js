@@ -10,7 +10,7 @@ export function plotly() {
     const tag = document.createElement("script");
     tag.src = script.dataset.plotly;
     tag.onload = () => resolve(window.Plotly);
-    tag.onerror = () => reject(new Error("The plotting script did not arrive."));
+    tag.onerror = () => reject(new Error("The plotting script could not be loaded."));
     document.head.append(tag);
   });
   return loading;

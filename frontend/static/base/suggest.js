@@ -1,6 +1,6 @@
 // Features that fit what is typed into the search box at the top of every page, as a list under it (an ARIA combobox).
 const PAUSE = 120;
-const MOST = 7;
+const MAX_HITS = 7;
 let list;
 let note;
 let input;
@@ -89,7 +89,7 @@ async function ask() {
   running?.abort();
   const mine = (running = new AbortController());
   try {
-    const answer = await fetch(`/api/v1/search?q=${encodeURIComponent(words)}&per_page=${MOST}`, { signal: mine.signal });
+    const answer = await fetch(`/api/v1/search?q=${encodeURIComponent(words)}&per_page=${MAX_HITS}`, { signal: mine.signal });
     const result = await answer.json();
     if (!answer.ok) say(result.detail);
     else show(result, words);

@@ -24,7 +24,7 @@ function show(token) {
 
 const tokenOf = (event) => event.target.closest?.(".tokens > span");
 
-// Where nothing is pointed at: the token that has the focus tells its value, wherever it has scrolled to; else none does.
+// Where nothing is pointed at: show the value of the focused token, wherever it has scrolled to, if any.
 function rest() {
   const token = document.activeElement?.closest(".tokens > span");
   if (token) show(token); else tip.hidden = true;
@@ -46,7 +46,7 @@ function enter(line) {
   if (first) first.tabIndex = 0;
 }
 
-/** Make the tokens below `root` tell their values; call again for texts that come later. */
+/** Show the values of tokens below `root`; call again for texts that are added later. */
 export function watchTokens(root) {
   for (const line of root.querySelectorAll(".tokens")) enter(line);
 }

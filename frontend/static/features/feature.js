@@ -1,4 +1,4 @@
-// A feature's page: a text that one tries on it is read in place. Without scripts the same form leads to the prompt page.
+// A feature's page: reads a text in place. Without JavaScript the same form leads to the prompt page.
 import { watchTokens } from "../base/tokens.js";
 import "../lists/picker.js";
 
@@ -22,7 +22,7 @@ function line(reading) {
   return text;
 }
 
-function say(text, className) {
+function message(text, className) {
   const p = document.createElement("p");
   p.className = className;
   p.textContent = text;
@@ -33,7 +33,7 @@ async function read(event) {
   event.preventDefault();
   running?.abort();
   const mine = (running = new AbortController());
-  result.replaceChildren(say("Reading…", "soft small"));
+  result.replaceChildren(message("Reading…", "soft small"));
   try {
     const answer = await fetch(form.dataset.api, {
       method: "POST",
@@ -41,14 +41,14 @@ async function read(event) {
       body: JSON.stringify({ text: form.text.value }),
       signal: mine.signal,
     });
-    const told = await answer.json();
-    if (!answer.ok) throw new Error(told.detail);
-    const summary = told.highest > 0 ? `Highest ${Number(told.highest.toPrecision(3))}, ${Math.round(100 * told.share)}% of its maximum.` : "It is not active on this text.";
-    result.replaceChildren(line(told), say(summary, "soft small"));
+    const tried = await answer.json();
+    if (!answer.ok) throw new Error(tried.detail);
+    const summary = tried.highest > 0 ? `Highest ${Number(tried.highest.toPrecision(3))}, ${Math.round(100 * tried.share)}% of its maximum.` : "It is not active on this text.";
+    result.replaceChildren(line(tried), message(summary, "soft small"));
     watchTokens(result);
   } catch (error) {
     if (error.name === "AbortError") return;
-    result.replaceChildren(say(error instanceof TypeError ? "The server cannot be reached." : error.message, "problem small"));
+    result.replaceChildren(message(error instanceof TypeError ? "The server cannot be reached." : error.message, "problem small"));
   }
 }
 

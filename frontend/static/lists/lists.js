@@ -50,7 +50,7 @@ function renumber(list) {
 
 const placeOf = (entry) => Number(entry.parentElement.dataset.first) + [...entry.parentElement.children].indexOf(entry);
 
-async function tell(entry, now) {
+async function saveOrder(entry, now) {
   renumber(entry.parentElement);
   try {
     await change(now, "PATCH", path(entry), { place: placeOf(entry) });
@@ -64,7 +64,7 @@ function move(entry, button, now) {
   const other = button.value === "up" ? entry.previousElementSibling : entry.nextElementSibling;
   if (!other) return false;
   if (button.value === "up") other.before(entry); else other.after(entry);
-  tell(entry, now);
+  saveOrder(entry, now);
   const target = button.disabled ? entry.querySelector(button.value === "up" ? '[value="down"]' : '[value="up"]') : button;
   target.focus();
   return true;
@@ -130,7 +130,7 @@ function drag(entry, now) {
     const end = () => {
       ended.abort();
       entry.classList.remove("dragged");
-      if (placeOf(entry) !== from) tell(entry, now);
+      if (placeOf(entry) !== from) saveOrder(entry, now);
     };
     document.addEventListener("pointermove", follow, { signal: ended.signal });
     for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, end, { signal: ended.signal });

@@ -1,10 +1,10 @@
 // The lists that this browser may edit: id, secret and name of each, the one used last first. They are kept here and nowhere else.
-const PLACE = "lists";
+const STORAGE_KEY = "lists";
 
 /** All of them. */
 export function known() {
   try {
-    const found = JSON.parse(localStorage.getItem(PLACE) ?? "[]");
+    const found = JSON.parse(localStorage.getItem(STORAGE_KEY) ?? "[]");
     return Array.isArray(found) ? found.filter((list) => list?.id && list?.key) : [];
   } catch {
     return [];
@@ -13,7 +13,7 @@ export function known() {
 
 function keep(lists) {
   try {
-    localStorage.setItem(PLACE, JSON.stringify(lists));
+    localStorage.setItem(STORAGE_KEY, JSON.stringify(lists));
   } catch {
     // A browser that stores nothing still has the address.
   }
@@ -34,5 +34,5 @@ export async function change(list, method, path, body) {
   });
   if (answer.ok) return;
   if (answer.status === 404 && !path) forget(list.id);
-  throw new Error((await answer.json().catch(() => null))?.detail ?? "The server did not answer as it should. Reload the page.");
+  throw new Error((await answer.json().catch(() => null))?.detail ?? "The server gave an unexpected answer. Reload the page.");
 }

@@ -62,16 +62,16 @@ export function cellAt({ arrays, parts, total, world, level }, x, y, reach) {
   });
 }
 
-let asking;
+let controller;
 
-/** What was asked for and has not come is not wanted any more. */
-export const stopAsking = () => asking?.abort();
+/** Abort the request that is under way. */
+export const abortFetch = () => controller?.abort();
 
-/** The answer to an address; one that is asked for later ends it. */
+/** The answer to an address; a later call aborts it. */
 export async function fetchView(address) {
-  stopAsking();
-  asking = new AbortController();
-  const answer = await fetch(address, { signal: asking.signal });
+  abortFetch();
+  controller = new AbortController();
+  const answer = await fetch(address, { signal: controller.signal });
   if (!answer.ok) throw new Error((await answer.json()).detail);
   return decode(await answer.arrayBuffer());
 }

@@ -1,6 +1,6 @@
 // The explorer: asks for what is in view, draws it, and keeps the lists beside it up to date.
 import { plotly, themed } from "../base/plots.js";
-import { countIn, covers, fetchView, snap, stopAsking } from "./data.js";
+import { countIn, covers, fetchView, snap, abortFetch } from "./data.js";
 import { goTo, listenToMap } from "./gestures.js";
 import { cellImage, legend, markTraces, pointTraces } from "./paint.js";
 import { shapeLayout, shapeText } from "./shape.js";
@@ -8,7 +8,7 @@ import { current, figure, hidden, map, readAddress, readView, remember, remember
 
 const note = map.querySelector("[data-note]");
 const find = document.querySelector(".map-find input");
-const tone = document.querySelector(".map-colour select");
+const colourBy = document.querySelector(".map-colour select");
 const chips = [...document.querySelectorAll("[data-series]")];
 const tools = [...document.querySelectorAll("[data-tool]")];
 const PAUSE = 180;
@@ -28,7 +28,7 @@ function layout() {
     dragmode: tool,
     hovermode: "closest",
     showlegend: false,
-    images: answer?.kind === "cells" && answer.total ? [cellImage(answer, tone.value, figure.saes, marks.length > 0)] : [],
+    images: answer?.kind === "cells" && answer.total ? [cellImage(answer, colourBy.value, figure.saes, marks.length > 0)] : [],
     shapes: shapeLayout(state.get("sel") ?? ""),
     selections: [],
     selectionrevision: String(Math.random()),
@@ -37,25 +37,25 @@ function layout() {
 
 function traces() {
   const { answer, marks } = current;
-  const points = answer?.kind === "points" ? pointTraces(answer, tone.value, figure.saes, marks.length > 0) : [];
+  const points = answer?.kind === "points" ? pointTraces(answer, colourBy.value, figure.saes, marks.length > 0) : [];
   return [...points, ...markTraces(marks, figure.place)];
 }
 
 async function draw() {
   await Plotly.react(current.target, traces(), layout(), LOOK);
-  tell();
+  showCounts();
 }
 
 const number = (value) => value.toLocaleString("en");
 
-/** Say how much is in view, and what colours mean. */
-function tell() {
+/** Show the number of features in view, and the legend. */
+function showCounts() {
   const { answer, view } = current;
   const count = answer ? countIn(answer, view) : 0;
   const cells = answer?.kind === "cells";
-  document.querySelector(".map-count").textContent = `${cells ? "About " : ""}${number(count)} ${count === 1 ? "feature" : "features"} in view${cells ? ", drawn as density: come nearer for points" : ""}`;
+  document.querySelector(".map-count").textContent = `${cells ? "About " : ""}${number(count)} ${count === 1 ? "feature" : "features"} in view${cells ? ", drawn as density: zoom in for points" : ""}`;
   document.querySelector('[data-map="list"]').hidden = cells || !count;
-  const ends = legend(tone.value);
+  const ends = legend(colourBy.value);
   const scale = document.querySelector(".map-legend");
   scale.hidden = !ends;
   if (ends) [scale.querySelector("[data-low]").textContent, scale.querySelector("[data-high]").textContent] = ends;
@@ -66,14 +66,14 @@ function tell() {
 /** Ask for what the view shows unless it is there already; what is drawn stays until the answer comes. */
 async function look() {
   const { answer, view } = current;
-  const shape = `${tone.value}|${visible()}`;
+  const shape = `${colourBy.value}|${visible()}`;
   if (answer?.shape === shape && covers(answer, view)) {
-    stopAsking();
+    abortFetch();
     delete map.dataset.asking;
-    return tell();
+    return showCounts();
   }
   const [x0, x1, y0, y1] = snap(view);
-  const query = new URLSearchParams({ x0, x1, y0, y1, colour: tone.value, saes: visible().join(",") });
+  const query = new URLSearchParams({ x0, x1, y0, y1, colour: colourBy.value, saes: visible().join(",") });
   map.dataset.asking = "";
   try {
     current.answer = visible().length ? { ...(await fetchView(`${figure.views}&${query}`)), shape } : undefined;
@@ -92,7 +92,7 @@ function fail(error) {
 
 let refreshing;
 
-/** Bring the lists beside the map, which the server makes, up to the state; an answer that is overtaken is dropped. */
+/** Bring the lists beside the map, which the server makes, up to the state; an outdated answer is dropped. */
 async function refreshBeside() {
   refreshing?.abort();
   const mine = (refreshing = new AbortController());
@@ -158,7 +158,7 @@ const search = wait(() => { remember("q", find.value.trim()); refreshBeside().ca
 function listenToControls() {
   find.addEventListener("input", search);
   find.form.addEventListener("submit", (event) => event.preventDefault());
-  tone.addEventListener("change", () => { remember("colour", tone.value === "sae" ? "" : tone.value); look(); });
+  colourBy.addEventListener("change", () => { remember("colour", colourBy.value === "sae" ? "" : colourBy.value); look(); });
   for (const chip of chips) chip.addEventListener("click", () => toggle(chip));
   for (const button of tools) button.addEventListener("click", () => use(button.dataset.tool));
   document.querySelector('[data-map="list"]').addEventListener("click", () => listView().catch(fail));
@@ -178,8 +178,8 @@ function listenToControls() {
 /** The state of the address, put into the controls. */
 function restore() {
   find.value = state.get("q") ?? "";
-  tone.value = state.get("colour") ?? "sae";
-  if (!tone.value) tone.value = "sae";
+  colourBy.value = state.get("colour") ?? "sae";
+  if (!colourBy.value) colourBy.value = "sae";
   for (const chip of chips) chip.setAttribute("aria-pressed", String(!hidden().has(figure.saes[chip.dataset.series])));
 }
 
@@ -199,7 +199,7 @@ function hasWebGL() {
 
 async function start() {
   if (!hasWebGL()) {
-    note.textContent = "This browser draws no WebGL, which the map needs. The lists beside it, search and neighbours, work without it.";
+    note.textContent = "This browser does not support WebGL, which the map needs. The lists beside it, search and neighbours, work without it.";
     return;
   }
   note.textContent = "Loading the map …";

@@ -5,7 +5,7 @@ import { hideHover, showCell, showFeature } from "./hover.js";
 import { shapeText } from "./shape.js";
 import { current, figure, map, unit } from "./state.js";
 
-const REACH_PIXELS = 4;  // a cell may be smaller than what one can point at
+const REACH_PIXELS = 4;  // a cell may be smaller than the pointer
 const STILL_PIXELS = 4;  // a click may move a little
 
 /** Show another rectangle. */
@@ -31,7 +31,7 @@ const KEYS = {
   "+": () => zoom(1.6), "=": () => zoom(1.6), "-": () => zoom(1 / 1.6), 0: () => goTo(figure.world),
 };
 
-/** Where on the map an event of the mouse is. */
+/** The place on the map of a mouse event. */
 function place(event) {
   const { xaxis, yaxis } = current.target._fullLayout;
   const box = current.target.getBoundingClientRect();
@@ -55,14 +55,14 @@ function pixel({ points: [{ x, y }] }) {
 }
 
 function listenToPoints(target) {
-  const say = (event) => { const name = pointed(event); if (name) showFeature(`${figure.features}/${name}`, pixel(event)); return name; };
+  const showPoint = (event) => { const name = pointed(event); if (name) showFeature(`${figure.features}/${name}`, pixel(event)); return name; };
   let touched = false, tapped;
   target.addEventListener("pointerdown", (event) => { touched = event.pointerType === "touch"; }, true);
-  target.on("plotly_hover", say);
+  target.on("plotly_hover", showPoint);
   target.on("plotly_unhover", () => { if (!touched) hideHover(); });
-  // With a finger nothing is pointed at before it is tapped: the first tap says what is there, the second opens it.
+  // Touch has no hover: the first tap shows the feature, the second opens it.
   target.on("plotly_click", (event) => {
-    const name = say(event);
+    const name = showPoint(event);
     if (!name) return;
     if (!touched || tapped === name) location.href = `${figure.pages}/${name}`;
     tapped = name;

@@ -1,7 +1,7 @@
-// The card that says what one points at. All text is put in as text: labels and tokens may be anything.
+// The card with what the pointer is on. Everything is inserted as text: labels and tokens may be anything.
 const card = document.querySelector(".map-hover");
 const known = new Map();
-const MOST_KNOWN = 500;
+const MAX_KNOWN = 500;
 const AWAY = 28; // pixels between the card and what it is about
 let current = "";
 let at = [0, 0];
@@ -29,7 +29,7 @@ function put() {
 
 async function ask(address) {
   if (!known.has(address)) {
-    if (known.size > MOST_KNOWN) known.clear();
+    if (known.size > MAX_KNOWN) known.clear();
     known.set(address, fetch(address).then((answer) => (answer.ok ? answer.json() : Promise.reject(new Error(answer.statusText)))));
     known.get(address).catch(() => known.delete(address));
   }
@@ -72,11 +72,11 @@ export function showCell(counts, place) {
   const total = counts.reduce((sum, { count }) => sum + count, 0);
   const title = `${total.toLocaleString("en")} ${total === 1 ? "feature" : "features"} here`;
   const lines = counts.map(({ sae, count }) => element("p", `${sae}: ${count.toLocaleString("en")}`));
-  card.replaceChildren(element("strong", title), ...lines, element("p", "Click to come nearer."));
+  card.replaceChildren(element("strong", title), ...lines, element("p", "Click to zoom in."));
   put();
 }
 
-/** Nothing is pointed at. */
+/** Hide the card. */
 export function hideHover() {
   current = "";
   card.hidden = true;

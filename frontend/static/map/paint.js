@@ -95,10 +95,10 @@ export function cellImage(answer, tone, names, faint) {
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);
   const cells = gather(answer, tone, names, width, first);
-  let most = 1;
-  for (const cell of cells.values()) most = Math.max(most, cell.count);
+  let highest = 1;
+  for (const cell of cells.values()) highest = Math.max(highest, cell.count);
   for (const [at, cell] of cells) {
-    const share = Math.log1p(cell.count) / Math.log1p(most);
+    const share = Math.log1p(cell.count) / Math.log1p(highest);
     image.data.set([...paintCell(cell, tone), 255 * (0.15 + 0.85 * share ** 1.6)], 4 * at);
   }
   context.putImageData(image, 0, 0);

@@ -1,7 +1,7 @@
-// Shapes that somebody drew on the map, as they stand in the address: x,y,x,y,...
+// Shapes drawn on the map, as they are in the address: x,y,x,y,...
 import { colour } from "../base/plots.js";
 
-const MOST_CORNERS = 60;
+const MAX_CORNERS = 60;
 
 function distance([x, y], [ax, ay], [bx, by]) {
   const length = Math.hypot(bx - ax, by - ay);
@@ -12,16 +12,16 @@ function distance([x, y], [ax, ay], [bx, by]) {
 function simplify(corners, tolerance) {
   if (corners.length < 3) return corners;
   const [first, last] = [corners[0], corners[corners.length - 1]];
-  let far = 0, most = 0;
+  let far = 0, farthest = 0;
   corners.forEach((corner, place) => {
     const away = distance(corner, first, last);
-    if (place && place < corners.length - 1 && away > most) [far, most] = [place, away];
+    if (place && place < corners.length - 1 && away > farthest) [far, farthest] = [place, away];
   });
-  if (most <= tolerance) return [first, last];
+  if (farthest <= tolerance) return [first, last];
   return [...simplify(corners.slice(0, far + 1), tolerance).slice(0, -1), ...simplify(corners.slice(far), tolerance)];
 }
 
-/** What Plotly tells of a drawn box or lasso, as text; "" when it encloses nothing. `unit` is the width of a pixel. */
+/** The corners of a box or lasso drawn in Plotly, as text; "" when it encloses nothing. `unit` is the width of a pixel. */
 export function shapeText(event, unit) {
   let corners;
   if (event?.lassoPoints) corners = event.lassoPoints.x.map((x, place) => [x, event.lassoPoints.y[place]]);
@@ -30,7 +30,7 @@ export function shapeText(event, unit) {
     corners = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]];
   } else return "";
   let tolerance = unit;
-  if (event.lassoPoints) for (; corners.length > MOST_CORNERS; tolerance *= 1.5) corners = simplify(corners, tolerance);
+  if (event.lassoPoints) for (; corners.length > MAX_CORNERS; tolerance *= 1.5) corners = simplify(corners, tolerance);
   if (corners.length < 3) return "";
   const digits = Math.max(0, Math.ceil(-Math.log10(unit)));
   return corners.flat().map((value) => String(Number(value.toFixed(digits)))).join(",");

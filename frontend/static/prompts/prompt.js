@@ -1,16 +1,16 @@
-// The prompt page reads as one types: it asks for its own page and puts the new reading in the old one's place.
+// The prompt page reads while the user types: it fetches its own page and puts the new reading in the old one's place.
 const form = document.getElementById("prompt");
 const text = document.getElementById("text");
 const reading = document.getElementById("reading");
 const status = document.getElementById("status");
 const PAUSE = 250;
-const PATIENCE = 400; // before the page says that it waits
-const LONG = 2000; // as in backend/prompts/store.py: beyond, the text is stored and its address is short
+const SLOW = 400; // milliseconds after which the page says that it waits
+const MAX_ADDRESS = 2000; // as in backend/prompts/store.py: beyond, the text is stored and its address is short
 let timer;
 let running;
 let shown = location.href;
 
-const isLong = () => encodeURIComponent(text.value).length > LONG;
+const isLong = () => encodeURIComponent(text.value).length > MAX_ADDRESS;
 
 function fields() {
   const values = new URLSearchParams(new FormData(form));
@@ -18,7 +18,7 @@ function fields() {
   return values;
 }
 
-// What the form says, as a request: a short text in the address, a long one in the body.
+// The form as a request: a short text in the address, a long one in the body.
 const asked = () => isLong()
   ? [form.getAttribute("action"), { method: "POST", body: fields() }]
   : [`${form.getAttribute("action")}?${fields()}`, {}];
@@ -32,7 +32,7 @@ async function load([address, options], { step = false, focusOn = "", history: k
   clearTimeout(timer);
   running?.abort();
   const mine = (running = new AbortController());
-  const patience = setTimeout(wait, PATIENCE);
+  const slow = setTimeout(wait, SLOW);
   reading.setAttribute("aria-busy", "true");
   try {
     const answer = await fetch(address, { ...options, signal: mine.signal });
@@ -46,7 +46,7 @@ async function load([address, options], { step = false, focusOn = "", history: k
     if (error.name === "AbortError") return;
     fail(error instanceof TypeError ? "The server cannot be reached." : error.message, [address, options]);
   } finally {
-    clearTimeout(patience);
+    clearTimeout(slow);
   }
   if (running !== mine) return;
   status.textContent = "";
@@ -73,14 +73,14 @@ function fail(message, request) {
   const notice = document.createElement("section");
   notice.className = "notice prompt-notice";
   notice.setAttribute("role", "alert");
-  const said = document.createElement("p");
-  said.textContent = message;
+  const paragraph = document.createElement("p");
+  paragraph.textContent = message;
   const again = document.createElement("button");
   again.type = "button";
   again.className = "button";
   again.textContent = "Try again";
   again.addEventListener("click", () => load(request));
-  notice.append(said, again);
+  notice.append(paragraph, again);
   reading.replaceChildren(notice);
 }
 

@@ -1,11 +1,11 @@
 // A search by prompts: there is always one more empty text to fill, and the page says that it waits.
 const form = document.getElementById("search");
 const status = document.getElementById("status");
-const MOST = 16; // as in backend/search/prompts_page.py
+const MAX_PROMPTS = 16; // as in backend/search/prompts_page.py
 
 function more(list) {
   const texts = [...list.querySelectorAll("textarea")];
-  if (texts.length >= MOST || texts.some((text) => !text.value)) return;
+  if (texts.length >= MAX_PROMPTS || texts.some((text) => !text.value)) return;
   const item = texts.at(-1).parentElement.cloneNode(true);
   const text = item.querySelector("textarea");
   text.value = "";

@@ -1,4 +1,4 @@
-// The search page finds as one types: it asks for its own page and puts the new results in the old ones' place.
+// The search page searches while the user types: it fetches its own page and puts the new results in the old ones' place.
 const form = document.getElementById("search");
 const results = document.getElementById("results");
 const status = document.getElementById("search-status");

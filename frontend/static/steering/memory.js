@@ -1,5 +1,5 @@
-// What this tab steers, kept over a reload: the form's state as its address says it, and what becomes of it.
-const PLACE = "steering";
+// What this tab steers, kept over a reload: the form's state as its address says it, and its run.
+const STORAGE_KEY = "steering";
 
 function stateOf(search) {
   const values = new URLSearchParams(search);
@@ -10,7 +10,7 @@ function stateOf(search) {
 /** Keep for the form at an address: `start` when it is to steer at once, else the ids under which its run may be found. */
 export function keep(search, { start = false, runs = [] }) {
   try {
-    sessionStorage.setItem(PLACE, JSON.stringify({ state: stateOf(search), start, runs }));
+    sessionStorage.setItem(STORAGE_KEY, JSON.stringify({ state: stateOf(search), start, runs }));
   } catch {
     // A browser that stores nothing begins anew.
   }
@@ -19,7 +19,7 @@ export function keep(search, { start = false, runs = [] }) {
 /** What was kept, and whether it is of the form as it stands; null without any. */
 export function kept() {
   try {
-    const found = JSON.parse(sessionStorage.getItem(PLACE));
+    const found = JSON.parse(sessionStorage.getItem(STORAGE_KEY));
     return found && { ...found, current: found.state === stateOf(location.search) };
   } catch {
     return null;
@@ -28,7 +28,7 @@ export function kept() {
 
 export function forget() {
   try {
-    sessionStorage.removeItem(PLACE);
+    sessionStorage.removeItem(STORAGE_KEY);
   } catch {
     // Nothing was stored.
   }

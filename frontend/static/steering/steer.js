@@ -16,9 +16,9 @@ const able = !go.disabled;
 let running;
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
-const bring = (element, block) => element.scrollIntoView({ behavior: still.matches ? "auto" : "smooth", block });
+const reveal = (element, block) => element.scrollIntoView({ behavior: still.matches ? "auto" : "smooth", block });
 
-// A message in place, with a way on where asking again may help.
+// Show a message, with a button where another try may help.
 function say(message, again = false) {
   problem.replaceChildren();
   if (!message) return;
@@ -37,7 +37,7 @@ function say(message, again = false) {
     notice.append(button);
   }
   problem.append(notice);
-  bring(notice, "nearest");
+  reveal(notice, "nearest");
 }
 
 function finished({ seconds, num_tokens: tokens, result, stored, note }) {
@@ -52,10 +52,10 @@ function begin({ id, rows, result }) {
   running.begun = true;
   keep(location.search, { runs: [id, result.replace("/r/", "")] });
   texts.begin(rows);
-  if (texts.section.getBoundingClientRect().bottom > innerHeight) bring(line, "start");
+  if (texts.section.getBoundingClientRect().bottom > innerHeight) reveal(line, "start");
 }
 
-// What each event does; the last ones return true.
+// Handlers of events; those of last events return true.
 const on = {
   run: begin,
   queued({ ahead }) { progress.textContent = ahead > 0 ? `Waiting: ${ahead} before this one.` : "Starting…"; },
@@ -91,8 +91,8 @@ async function show(start) {
   openings.classList.add("away");
   texts.wait();
   say("");
-  progress.textContent = progress.dataset.loading || "Asking…";
-  bring(line, "nearest");
+  progress.textContent = progress.dataset.loading || "Sending…";
+  reveal(line, "nearest");
   try {
     mine.run = await start(mine.signal);
     texts.describe(held(form));
@@ -112,8 +112,8 @@ const steer = () => show(async (signal) => {
   return open(body, signal);
 });
 
-// After a reload the texts go on; those of a form that was left are not written to their end.
-function goOn() {
+// After a reload the run goes on; the run of a form that was left is cancelled.
+function resume() {
   const before = kept();
   if (!before) return;
   if (before.current && before.start) {
@@ -137,4 +137,4 @@ openings.addEventListener("click", (event) => {
   if (card && !event.ctrlKey && !event.metaKey && !event.shiftKey) keep(new URL(card.href).search, { start: true });
 });
 prepareForm(form, go, steer);
-goOn();
+resume();

@@ -1,13 +1,13 @@
 // A run's events over the network: opened by a POST, taken up again by the run's id when the connection is lost.
 const WAITS = [300, 1000, 2000]; // milliseconds before each try to connect again
 
-const MAY_PASS = [429, 502, 503, 504]; // what may go better when it is asked again
+const MAY_WORK_LATER = [429, 502, 503, 504]; // statuses after which another try may succeed
 
 export class Failure extends Error {
   constructor(message, status) {
     super(message);
     this.status = status;
-    this.again = MAY_PASS.includes(status);
+    this.again = MAY_WORK_LATER.includes(status);
   }
 }
 
@@ -50,19 +50,19 @@ export async function join(ids, signal) {
   throw new Failure("The texts were not written to their end before this page was loaded again.", 404);
 }
 
-// Tells `tell` of every event, `lost` when the connection broke. Returns when the last event has come.
-export async function follow(run, signal, tell, lost) {
+// Calls `onEvent` for every event, `onLost` when the connection breaks. Returns after the last event.
+export async function follow(run, signal, onEvent, onLost) {
   for (let tries = 0; ;) {
     const before = run.last;
     try {
-      if (await listen(run, tell)) return;
+      if (await listen(run, onEvent)) return;
       throw new Lost("The connection was lost before the text was finished. Try again.");
     } catch (error) {
       if (!(error instanceof Lost) || !run.address) throw error;
       if (run.last > before) tries = 0;
       if (tries >= WAITS.length) throw error;
     }
-    lost();
+    onLost();
     await new Promise((resolve) => { setTimeout(resolve, WAITS[tries++]); });
     signal.throwIfAborted();
     run.stream = await ask(`${run.address}/events?after=${run.last}`, { signal }).then((answer) => answer.body, (error) => {
@@ -72,8 +72,8 @@ export async function follow(run, signal, tell, lost) {
   }
 }
 
-// Reads server-sent events; returns whether the last one has come.
-async function listen(run, tell) {
+// Reads server-sent events; returns whether the last one was received.
+async function listen(run, onEvent) {
   if (!run.stream) return false;
   const reader = run.stream.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -87,11 +87,11 @@ async function listen(run, tell) {
     rest = blocks.pop();
     for (const block of blocks) {
       const [, id, name, data] = block.match(/^id: (\d+)\nevent: (\w+)\ndata: (.*)$/) ?? [];
-      if (!name) continue; // a sign of life
+      if (!name) continue; // a keep-alive comment
       const content = JSON.parse(data);
       run.last = Number(id);
       if (name === "run") run.address = content.events.replace(/\/events$/, "");
-      if (tell(name, content)) return true;
+      if (onEvent(name, content)) return true;
     }
   }
 }

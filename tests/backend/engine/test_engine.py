@@ -15,10 +15,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from backend.app import create_app
-from backend.engine import attribution as engine_attribution
-from backend.engine import steering as engine_steer
+from backend.engine import attributor as engine_attribution
+from backend.engine import steer_jobs as engine_steer
 from backend.engine import worker
-from backend.engine.steering import SteerJob, Writer
+from backend.engine.steer_jobs import SteerJob, Writer
 from backend.engine.worker import Worker
 from backend.settings import Settings
 from data.layout import StorePaths

@@ -54,7 +54,7 @@ def test_a_full_queue_refuses_and_waiting_jobs_learn_their_place() -> None:
     assert running.began.wait(10)
     worker.submit(first)
     worker.submit(second)
-    with pytest.raises(BusyError, match="2 requests wait"):
+    with pytest.raises(BusyError, match="2 requests"):
         worker.submit(Held())
     running.let_go.set()
     assert first.began.wait(10)

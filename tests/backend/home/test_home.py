@@ -104,9 +104,9 @@ def test_dots_stand_where_the_axes_say(sae):
 
 def test_what_was_not_measured_is_a_dash_and_draws_nothing(sae):
     bare = with_metrics(sae)
-    assert [value(bare)[0] for title, _, value in home_page.COLUMNS if title in {"L0", "Dead", "CE recovered"}] == [
-        "–"
-    ] * 3
+    assert [
+        value(bare)[0] for title, _, value in home_page.COMPARISON_COLUMNS if title in {"L0", "Dead", "CE recovered"}
+    ] == ["–"] * 3
     assert home_page._chart([bare, bare]) is None
     same = with_metrics(sae, l0=5.0, explained_variance=0.5)
     dots = home_page._chart([same, same]).dots
@@ -130,8 +130,8 @@ def test_the_worked_example_is_a_feature_of_this_run_and_the_starts_are_others(p
 
 def test_other_showpieces_are_to_begin_with(client, catalogue, sae):
     pieces = list_features(sae, Selection(sort="label_score", per_page=3)).features
-    run = replace(catalogue.runs[0], worked_out={showpieces: pieces})
-    page = home_page.home(replace(catalogue, runs=(run,)), client.app.state.engine)
+    run = replace(catalogue.runs[0], cached={showpieces: pieces})
+    page = home_page.home_page_of(replace(catalogue, runs=(run,)), client.app.state.engine)
     assert page.worked.feature.name == pieces[0].name
     assert page.starts == pieces[1:]
 

@@ -8,15 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from backend.lists import files as list_files
-from backend.lists.entries import MAX_ENTRIES, MAX_TEXT, Entry, make_draft
-from backend.lists.files import FORMATS, Row, guard, unguard
+from backend.lists.entries import MAX_ENTRIES, MAX_NOTES_TOTAL, ListEntry, make_draft
+from backend.lists.files import FORMATS, FileRow, guard, unguard
 from backend.web.middleware import MAX_BODY
 from tests.support.lists import API, GONE, HOSTILE_NOTES
 from tests.support.pages import Page
 
 
-def rows_of(draft: list_files.Draft) -> list[Row]:
-    return [Row(entry, None) for entry in draft.entries]
+def rows_of(draft: list_files.Draft) -> list[FileRow]:
+    return [FileRow(entry, None) for entry in draft.entries]
 
 
 @pytest.mark.parametrize("ending", FORMATS)
@@ -39,8 +39,8 @@ def test_a_list_comes_back_from_its_file_exactly(client, ending):
 
 @pytest.mark.parametrize("ending", FORMATS)
 def test_the_largest_list_can_be_imported(ending):
-    size = MAX_TEXT // MAX_ENTRIES
-    entries = [Entry("m" * 64, "s" * 64, i, "\x01" * size) for i in range(MAX_ENTRIES)]
+    size = MAX_NOTES_TOTAL // MAX_ENTRIES
+    entries = [ListEntry("m" * 64, "s" * 64, i, "\x01" * size) for i in range(MAX_ENTRIES)]
     draft = make_draft("", "", entries)
     data = FORMATS[ending].write("", "", rows_of(draft))
     assert len(data) < MAX_BODY
@@ -62,10 +62,10 @@ def test_guarding_a_cell_is_undone_exactly(note):
 
 def test_spreadsheets_and_data_frames_may_be_imported():
     plain = FORMATS["csv"].read("\ufefffeature,note\r\n/tiny/1-relu-64/3,hello\r\n".encode())
-    assert plain.entries == (Entry("tiny", "1-relu-64", 3, "hello"),)
+    assert plain.entries == (ListEntry("tiny", "1-relu-64", 3, "hello"),)
     sink = io.BytesIO()
     pq.write_table(pa.table({"index": [3, 4], "sae": ["s", "s"], "model": ["m", "m"], "more": [1.5, 2.5]}), sink)
-    assert FORMATS["parquet"].read(sink.getvalue()).entries == (Entry("m", "s", 3), Entry("m", "s", 4))
+    assert FORMATS["parquet"].read(sink.getvalue()).entries == (ListEntry("m", "s", 3), ListEntry("m", "s", 4))
 
 
 def parquet(compression: str = "snappy", **columns: object) -> bytes:
@@ -84,18 +84,18 @@ NAMED = {"model": ["m"], "sae": ["s"], "index": [1]}
         ("x.csv", b"\xff\xfe", "UTF-8"),
         ("x.csv", b"name\r\nx\r\n", "needs the columns"),
         ("x.csv", b"model,sae,index\r\nm,s,x\r\n", "row 2"),
-        ("x.csv", b'model,sae,index\r\n"m,s,1', "no CSV"),
+        ("x.csv", b'model,sae,index\r\n"m,s,1', "not valid CSV"),
         ("x.csv", b"model,sae,index\r\n" + b"m,s,1\r\n" * (MAX_ENTRIES + 1), "10,000 features"),
-        ("x.json", b"[", "no JSON"),
-        ("x.json", b"[" * 100_000, "no JSON"),
-        ("x.json", b"{}", "no list of Monosema"),
+        ("x.json", b"[", "not valid JSON"),
+        ("x.json", b"[" * 100_000, "not valid JSON"),
+        ("x.json", b"{}", "not a Monosema list"),
         ("x.json", b'{"monosema_list": 1, "entries": [1]}', "entries"),
-        ("x.json", b'{"monosema_list": 1, "entries": [{"feature": 3}]}', "no text"),
+        ("x.json", b'{"monosema_list": 1, "entries": [{"feature": 3}]}', "not text"),
         ("x.json", b'{"monosema_list": 1, "entries": [{"feature": "a/b/1", "note": "\\ud800"}]}', "surrogate"),
-        ("x.parquet", b"PAR1 nothing PAR1", "no Parquet"),
+        ("x.parquet", b"PAR1 nothing PAR1", "not valid Parquet"),
         ("x.parquet", parquet(other=[1]), "needs the columns"),
         ("x.parquet", parquet("zstd", **NAMED), "ZSTD"),
-        ("x.parquet", parquet(**NAMED, note=[3]), "no text"),
+        ("x.parquet", parquet(**NAMED, note=[3]), "not text"),
         ("x.parquet", parquet(feature=["a/b/1"] * (MAX_ENTRIES + 1)), "10,001 rows"),
     ],
 )

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from backend.app import create_app
 from backend.exceptions import RefusedError
-from backend.lists.entries import MAX_ENTRIES, MAX_NOTE, MAX_TEXT, Entry, make_draft
+from backend.lists.entries import MAX_ENTRIES, MAX_NOTE, MAX_NOTES_TOTAL, ListEntry, make_draft
 from backend.lists.files import FORMATS
 from backend.lists.store import ListStore
 from backend.settings import Settings
@@ -97,8 +97,8 @@ def test_a_program_edits_all_of_a_list(client, made):
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ({"entries": [{"feature": "nonsense"}]}, "names no feature"),
-        ({"entries": [{"feature": FEATURES[0], "note": "a\0b"}]}, "no text"),
+        ({"entries": [{"feature": "nonsense"}]}, "is not the name of a feature"),
+        ({"entries": [{"feature": FEATURES[0], "note": "a\0b"}]}, "not text"),
         ({"entries": [{"feature": FEATURES[0], "note": "x" * (MAX_NOTE + 1)}]}, "2,000 characters"),
         ({"name": "x" * 201}, "200 characters"),
         ({"entries": [{"feature": f"t/s/{i}"} for i in range(MAX_ENTRIES + 1)]}, "10000 items"),
@@ -118,19 +118,19 @@ def test_a_feature_that_is_not_here_cannot_be_added(client, made):
 
 def test_a_list_never_grows_beyond_its_limits(client, made):
     store: ListStore = client.app.state.lists
-    full = make_draft("", "", [Entry("t", "s", i) for i in range(MAX_ENTRIES)])
+    full = make_draft("", "", [ListEntry("t", "s", i) for i in range(MAX_ENTRIES)])
     list_id, secret = store.create(full)
     with pytest.raises(RefusedError, match="10,000"), store.edit(list_id, secret) as edit:
-        edit.add([Entry("t", "s", MAX_ENTRIES)])
+        edit.add([ListEntry("t", "s", MAX_ENTRIES)])
     assert len(store.entries(list_id)) == MAX_ENTRIES
     with store.edit(list_id, secret) as edit:
         assert edit.move(f"t/s/{MAX_ENTRIES - 1}", 0) == 0
     order = [entry.index for entry in store.entries(list_id)]
     assert order == [MAX_ENTRIES - 1, *range(MAX_ENTRIES - 1)]
-    notes = make_draft("", "", [Entry("t", "s", i, "x" * MAX_NOTE) for i in range(MAX_TEXT // MAX_NOTE)])
+    notes = make_draft("", "", [ListEntry("t", "s", i, "x" * MAX_NOTE) for i in range(MAX_NOTES_TOTAL // MAX_NOTE)])
     list_id, secret = store.create(notes)
     with pytest.raises(RefusedError, match="1,000,000"), store.edit(list_id, secret) as edit:
-        edit.add([Entry("t", "s", 9999, "x")])
+        edit.add([ListEntry("t", "s", 9999, "x")])
 
 
 # ---- pages
@@ -211,8 +211,8 @@ def test_a_page_of_a_list_shows_its_features_and_leads_on(pages, made):
     for feature in FEATURES:
         assert f"/{feature}" in page.links()
     assert "Not published here now" in page.text
-    assert [view.specimen is None for view in answer.context["entries"]] == [False] * 4 + [True]
-    assert all(view.specimen.examples for view in answer.context["entries"][:3])
+    assert [view.preview is None for view in answer.context["entries"]] == [False] * 4 + [True]
+    assert all(view.preview.examples for view in answer.context["entries"][:3])
     steer = next(link for link in page.links() if link.startswith("/steer?"))
     assert steer == "/steer?" + "&".join(f"f={name}" for name in FEATURES[:3])  # not the dead one
     assert pages.get(steer).context["problem"] == ""

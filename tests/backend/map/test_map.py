@@ -121,7 +121,7 @@ def test_a_view_can_be_kept_under_the_key_of_what_is_published(client, run):
 @pytest.mark.parametrize(
     ("query", "status", "says"),
     [
-        ({"x0": 1, "x1": 0}, 422, "turned round"),
+        ({"x0": 1, "x1": 0}, 422, "inverted"),
         ({"x0": "nan"}, 422, "x0"),
         ({"y1": "inf"}, 422, "y1"),
         ({"colour": "red"}, 422, "colour"),

@@ -12,10 +12,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy import create_engine
 
 from backend.app import create_app
-from backend.engine.requests import clean
+from backend.engine.limits import clean
 from backend.exceptions import BusyError, StoreFullError, TooManyError
 from backend.prompts.ranking import Activity, gather, rank
-from backend.prompts.store import LONG, StoredPrompts, is_long
+from backend.prompts.store import MAX_ADDRESS_CHARACTERS, StoredPrompts, is_long
 from backend.settings import Settings
 from backend.web.clients import Client, ClientQuota
 from data.layout import StorePaths
@@ -151,7 +151,7 @@ COLUMNS = {"token_K": np.int64, "feature_K": np.int64, "value_K": np.float32}
 
 
 def _prompt(text: str) -> Any:
-    from backend.engine.requests import Prompt
+    from backend.engine.messages import Prompt
 
     return Prompt(text)
 
@@ -261,7 +261,7 @@ def test_saes_of_several_runs_or_unknown_ones_are_refused_inline_or_not_found(li
 
 def test_a_busy_server_says_so_on_the_page_with_a_way_on(live: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def busy(job: object) -> None:
-        raise BusyError("16 requests wait already: try again in a few seconds")
+        raise BusyError("the queue is full (16 requests): try again in a few seconds")
 
     monkeypatch.setattr(live.app.state.engine.worker, "submit", busy)
     page = live.get("/prompt", params={"text": "never read before"})
@@ -277,7 +277,7 @@ def test_one_client_has_one_reading_and_one_that_waits(live: TestClient) -> None
     with quota.take(me), quota.take(me):
         answer = live.post("/api/v1/activations", json={"text": "the"})
         assert answer.status_code == 429
-        assert "one waits already" in answer.json()["detail"]
+        assert "one waiting" in answer.json()["detail"]
         assert answer.headers["retry-after"] == "5"
         for path in ("/prompt?text=the", "/search?by=prompts&pos=the"):
             page = live.get(path)
@@ -345,7 +345,7 @@ def test_a_stored_text_is_read_as_the_same_text_in_the_address(live: TestClient)
 def test_an_address_with_a_long_text_offers_a_short_one(live: TestClient) -> None:
     page = live.get("/prompt", params={"text": ("a" * 40 + "\n") * 49})
     assert page.status_code == 200
-    assert "Store it under a short one" in page.text
+    assert "Store it under a short address" in page.text
 
 
 def test_texts_beyond_the_limits_are_refused_with_the_limit(live: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,9 +383,9 @@ def test_when_all_places_are_taken_old_prompts_stay_and_new_ones_are_refused(sto
 
 def test_a_server_that_keeps_no_prompts_says_so_on_the_page(chat_store: StorePaths) -> None:
     with TestClient(create_app(Settings(store=chat_store.root, max_stored_prompts=0))) as client:
-        page = client.post("/prompt", data={"text": "the " * LONG})
+        page = client.post("/prompt", data={"text": "the " * MAX_ADDRESS_CHARACTERS})
         assert page.status_code == 503
-        assert "all places are taken" in page.text
+        assert "the limit is reached" in page.text
 
 
 def test_texts_are_long_together_as_they_stand_in_an_address() -> None:

@@ -29,7 +29,7 @@ def test_features_as_parquet_are_those_of_the_tables(client, sae, monkeypatch, v
     assert answer.status_code == 200
     file = pq.ParquetFile(io.BytesIO(answer.content))
     assert file.metadata.num_row_groups == -(-256 // rows)
-    columns = [*downloads.COLUMNS, *(["vector"] if vectors else [])]
+    columns = [*downloads.PARQUET_COLUMNS, *(["vector"] if vectors else [])]
     expected = sae.run.tables.take("features", range(sae.row(0), sae.row(256)), columns)
     assert file.read().to_pylist() == expected.to_pylist()
     said = file.schema_arrow.metadata

@@ -6,8 +6,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from backend.engine.engine import Engine
-from backend.engine.requests import Draw, Prompt
-from backend.search.topics import names, other_subjects, sentence_of, shortfall, sort_out
+from backend.engine.messages import Draw, Prompt
+from backend.search.topics import filter_answers, mentions, missing_prompts, other_subjects, sentence_of
 from tests.support.prompt_search import POSITIVE
 
 
@@ -58,12 +58,12 @@ def test_answers_are_sorted_out_and_what_is_missing_is_said() -> None:
         ANSWERS[1] + " now.",
     ]
     others = ["The weather was fine all day.", "She went to the University of Oxford.", "Yes."]
-    prompts = sort_out("university", about, others, 3)
+    prompts = filter_answers("university", about, others, 3)
     assert prompts.positive[0].startswith("The university was founded")
     assert prompts.positive[1:] == ["Universities teach many students now."]
     assert prompts.negative == ["The weather was fine all day."]
     assert "1 of 3 about the topic and 2 of 3 about other things" in prompts.note
-    assert shortfall(3, 3, 3) == ""
+    assert missing_prompts(3, 3, 3) == ""
 
 
 @pytest.mark.parametrize(
@@ -84,14 +84,14 @@ def test_answers_are_sorted_out_and_what_is_missing_is_said() -> None:
     ],
 )
 def test_a_text_names_a_topic_by_its_own_words(text: str, topic: str, named: bool) -> None:
-    assert names(text, topic) == named
+    assert mentions(text, topic) == named
 
 
 def test_subjects_for_contrast_never_name_the_topic() -> None:
     for topic in ("football", "Gardens", "a song"):
         subjects = other_subjects(topic, 11, 3)
         assert len(set(subjects)) == 11
-        assert not any(names(subject, topic) for subject in subjects)
+        assert not any(mentions(subject, topic) for subject in subjects)
     assert other_subjects("x", 5, 1) != other_subjects("x", 5, 2)
     assert other_subjects("x", 5, 1) != other_subjects("y", 5, 1)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from backend.published.catalogue import OpenRun
 from backend.settings import Settings
 from backend.splitting import family_page, sizes_page
-from backend.splitting.family import SHOWN, get_family, lay_out
+from backend.splitting.family import RELATIVES_SHOWN, get_family, lay_out
 from backend.splitting.sizes import by_size, count_new, distributions, means, num_notable
 from data.artifacts.features import COSINE_BINS
 from data.layout import StorePaths
@@ -109,10 +109,10 @@ def test_a_planted_split_is_found(client: TestClient):
 def test_a_family_seen_from_a_child_has_its_parent_above(client, run: OpenRun):
     large = next(sae for sae in run.saes if sae.num_features == 256)
     family = get_family(large, CHILDREN[0], 0.8)
-    assert [(m.sae.name, m.specimen.feature.index) for m in family.members] == [
+    assert [(m.sae.name, m.preview.feature.index) for m in family.members] == [
         ("1-relu-64", PARENT), ("1-relu-256", CHILDREN[0]), ("1-relu-256", CHILDREN[1])
     ]  # fmt: skip
-    assert family.focus.specimen.feature.index == CHILDREN[0]
+    assert family.focus.preview.feature.index == CHILDREN[0]
     parent = family.members[0].number
     assert [m.parent for m in family.members] == [None, parent, parent]
 
@@ -126,7 +126,7 @@ def test_sizes_are_compared_by_their_number_of_features(run: OpenRun):
             if member.parent:
                 assert by_number[member.parent].sae.num_features < member.sae.num_features
         for sae in run.saes:
-            assert sum(m.sae.name == sae.name for m in family.members) <= SHOWN + 1
+            assert sum(m.sae.name == sae.name for m in family.members) <= RELATIVES_SHOWN + 1
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.2])
@@ -143,7 +143,7 @@ def test_relatives_that_are_not_shown_are_counted(client, run: OpenRun, threshol
             count = family.counts[other.name]
             assert count.number == expected if count.complete else count.number <= expected
             shown = sum(m.sae is other and not m.focus for m in family.members)
-            assert shown == min(SHOWN, count.number)
+            assert shown == min(RELATIVES_SHOWN, count.number)
             capped += shown < count.number
     assert capped
 
@@ -265,7 +265,7 @@ def test_a_page_draws_every_member_in_its_panel_and_in_the_tree(client):
     spots = [{(dot.x, dot.y) for dot in panel.dots} for panel in panels.values()]
     assert spots[0] == spots[1] == spots[2]
     [root] = answer.context["roots"]
-    assert [child.member.specimen.feature.index for child in root.children] == list(CHILDREN)
+    assert [child.member.preview.feature.index for child in root.children] == list(CHILDREN)
     assert f"/compare?f=tiny/1-relu-256/{CHILDREN[1]}&t=0.9" in Page(answer.text).links()
 
 
@@ -304,14 +304,14 @@ def test_distributions_are_drawn_on_either_side_of_the_threshold():
 @pytest.mark.parametrize(
     ("path", "status", "says"),
     [
-        ("/compare?f=tiny/none/3", 404, "names no feature"),
+        ("/compare?f=tiny/none/3", 404, "is not the name of a feature"),
         ("/compare?f=tiny/1-relu-64/64", 404, "features 0 to 63"),
         ("/compare?run=none", 404, "no run 'none'"),
         ("/compare?sae=none", 404, "no SAE 'none'"),
         ("/compare?sae=1-relu-64&other=1-relu-64", 404, "the SAE itself"),
         ("/compare?sae=1-relu-64&other=smaller", 404, "is smaller than"),
         ("/compare?t=2", 422, "t must be at most 1, not '2'"),
-        (f"{API}?f=nonsense", 404, "names no feature"),
+        (f"{API}?f=nonsense", 404, "is not the name of a feature"),
         (f"{API}/new?sae=none", 404, "no SAE"),
     ],
 )

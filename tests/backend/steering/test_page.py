@@ -28,12 +28,12 @@ def test_the_form_keeps_what_was_typed_and_says_what_is_wrong(server: Server) ->
     for strength in ("1e999", "nan", "much"):
         page = server.http.post("/steer", data=form(s=[strength]))
         assert page.status_code == 422
-        assert f"&#39;{strength}&#39; is no strength" in page.text
+        assert f"&#39;{strength}&#39; is not a strength" in page.text
         assert f'value="{FEATURE}:4"' in page.text
     page = server.http.get("/steer", params={"f": ["http://somewhere:8000/tiny/1-relu-64/3", "tiny/none/1"]})
     assert page.text.count('class="held-one"') == 1
     assert f'value="{FEATURE}:2"' in page.text
-    assert "names no feature" in page.text
+    assert "is not the name of a feature" in page.text
 
 
 def test_an_empty_prompt_stays_empty_and_is_refused(server: Server) -> None:

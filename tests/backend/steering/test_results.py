@@ -87,7 +87,7 @@ def test_results_survive_a_restart_another_publication_and_a_machine_without_the
         assert other.steer()[-1][2]["stored"]
         assert other.http.post("/api/v1/steer", json=other.body(seed=99)).status_code == 503
         off = other.http.get("/steer").text
-        assert "without its live part" in off
+        assert "is turned off on this server" in off
         assert "requests wait" not in off
         assert "It wrote “river” twice, the baseline never." in off
         assert '<a href="/steer?' not in off.partition("Examples that respond")[2]

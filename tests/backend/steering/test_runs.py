@@ -5,7 +5,7 @@ import pytest
 from backend.exceptions import EngineOffError
 from backend.published.catalogue import OpenSAE
 from backend.settings import Settings
-from backend.web.problems import OURS
+from backend.web.problems import UNEXPECTED_DETAIL
 from tests.support.steering import (
     SECONDS,
     Server,
@@ -128,10 +128,10 @@ def test_one_runs_one_waits_and_a_third_is_told_to_wait(server: Server, monkeypa
             refused = server.http.post("/api/v1/steer", json=server.body(seed=2), headers={"cookie": "visitor=me"})
             assert refused.status_code == 429
             assert int(refused.headers["retry-after"]) > 0
-            assert "one waits already" in refused.json()["detail"]
+            assert "one waiting" in refused.json()["detail"]
             page = server.http.post("/steer", data=form(seed="2"), headers={"cookie": "visitor=me"})
             assert page.status_code == 429
-            assert "one waits already" in page.text
+            assert "one waiting" in page.text
             with waiting(server, "you", seed=3) as (yours, _), waiting(server, "her", seed=4) as (hers, _):
                 crowded = server.http.post("/api/v1/steer", json=server.body(seed=5), headers={"cookie": "visitor=him"})
                 assert crowded.status_code == 429
@@ -171,7 +171,7 @@ def test_time_limits_end_a_request_with_a_message(
 
 @pytest.mark.parametrize(
     ("kind", "status", "detail"),
-    [(EngineOffError, 503, "1-relu-256 does not fit"), (MemoryError, 500, OURS)],
+    [(EngineOffError, 503, "1-relu-256 does not fit"), (MemoryError, 500, UNEXPECTED_DETAIL)],
 )
 def test_what_cannot_be_loaded_for_one_request_ends_no_other(
     server: Server, monkeypatch: pytest.MonkeyPatch, kind: type[Exception], status: int, detail: str

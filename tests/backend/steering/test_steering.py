@@ -206,4 +206,4 @@ def test_unfit_requests_are_refused_before_anything_is_written(
 def test_a_body_that_is_no_json_says_where(server: Server) -> None:
     answer = server.http.post("/api/v1/steer", content='{"prompt": }', headers={"content-type": "application/json"})
     assert answer.status_code == 422
-    assert answer.json()["detail"] == "The body is no JSON: Expecting value (character 11)."
+    assert answer.json()["detail"] == "The body is not valid JSON: Expecting value (character 11)."

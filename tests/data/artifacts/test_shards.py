@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.artifacts.shards import HEADER, ROW, ShardReader, ShardWriter, index_path, rows_path
+from data.artifacts.shards import ROW, SHARD_HEADER, ShardReader, ShardWriter, index_path, shard_path
 from data.errors import ArtifactError, ContractError, StorageError
 
 WIDTH, NUM_SHARDS = 3, 4
@@ -112,13 +112,13 @@ def test_a_killed_writer_goes_on_where_it_flushed(tmp_path):
 
 def test_a_writer_refuses_shards_that_lost_their_end(stored):
     folder, counts, _, _ = stored
-    with rows_path(folder, 1).open("r+b") as file:
+    with shard_path(folder, 1).open("r+b") as file:
         file.truncate(100)
     with pytest.raises(ArtifactError, match="lost its end"):
         writer(folder, rows_written=counts)
 
 
-@pytest.mark.parametrize("path", [rows_path, index_path])
+@pytest.mark.parametrize("path", [shard_path, index_path])
 def test_a_truncated_shard_is_refused(stored, path):
     folder, counts, _, _ = stored
     with path(folder, 2).open("r+b") as file:
@@ -136,9 +136,9 @@ def test_a_foreign_shard_is_refused(stored, options):
 
 def test_a_shard_of_another_contract_is_refused(stored):
     folder, counts, _, _ = stored
-    header = np.fromfile(rows_path(folder, 0), HEADER, count=1)
+    header = np.fromfile(shard_path(folder, 0), SHARD_HEADER, count=1)
     header["contract"] = 99
-    with rows_path(folder, 0).open("r+b") as file:
+    with shard_path(folder, 0).open("r+b") as file:
         file.write(header.tobytes())
     with pytest.raises(ContractError, match="artifact version 99"):
         reader(folder, counts)
@@ -146,10 +146,10 @@ def test_a_shard_of_another_contract_is_refused(stored):
 
 def test_what_is_no_shard_is_refused(stored):
     folder, counts, _, _ = stored
-    rows_path(folder, 0).write_bytes(b"something else")
+    shard_path(folder, 0).write_bytes(b"something else")
     with pytest.raises(ArtifactError, match="not an activation shard"):
         reader(folder, counts)
-    rows_path(folder, 0).unlink()
+    shard_path(folder, 0).unlink()
     with pytest.raises(ArtifactError, match="is missing"):
         reader(folder, counts)
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from data.errors import ArtifactError
-from data.published.rows import RowFile, copying, rows_path
+from data.published.rows import RowFile, copying, row_file_path
 
 LENGTHS = [5, 1, 64, 30]
 """Rows of the batches."""
@@ -25,7 +25,7 @@ TABLE = pa.table(
 def file(tmp_path: Path) -> RowFile:
     starts = np.cumsum([0, *LENGTHS])[:-1].tolist()
     batches = [TABLE.slice(start, length).to_batches()[0] for start, length in zip(starts, LENGTHS, strict=True)]
-    path = rows_path(tmp_path, "things")
+    path = row_file_path(tmp_path, "things")
     passed = list(copying(path, SCHEMA, ["number", "words", "maybe"], batches))
     assert pa.Table.from_batches(passed) == TABLE
     return RowFile(path)
@@ -54,7 +54,7 @@ def test_a_row_that_is_not_there_is_an_error(file: RowFile, row: int) -> None:
 
 
 def test_only_the_columns_named_are_written(tmp_path: Path) -> None:
-    path = rows_path(tmp_path, "things")
+    path = row_file_path(tmp_path, "things")
     assert list(copying(path, SCHEMA, ["maybe"], TABLE.to_batches())) == TABLE.to_batches()
     file = RowFile(path)
     assert file.schema.names == ["maybe"]
@@ -63,7 +63,7 @@ def test_only_the_columns_named_are_written(tmp_path: Path) -> None:
 
 
 def test_a_missing_or_damaged_file_says_what_to_do(tmp_path: Path) -> None:
-    path = rows_path(tmp_path, "things")
+    path = row_file_path(tmp_path, "things")
     with pytest.raises(ArtifactError, match="run the stage again"):
         RowFile(path).take([0], ["number"])
     path.parent.mkdir()

@@ -172,7 +172,7 @@ def test_int8_keeps_the_values_to_a_step(paths, monkeypatch):
 @pytest.mark.parametrize("dies_at", [1, 3, 9])
 def test_a_killed_harvest_goes_on_and_ends_the_same(paths, store, monkeypatch, dies_at, storage):
     recipe = recipe_with(storage=storage, keep_fraction=0.6)
-    monkeypatch.setattr(harvesting, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(harvesting, "HARVEST_CHECKPOINT_SECONDS", -1.0)
     monkeypatch.setattr(harvesting, "CALIBRATION_TOKENS", 400)
     whole = store.run("whole")
     for stage in ("fetch", "tokenize"):

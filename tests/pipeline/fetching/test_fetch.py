@@ -1,4 +1,4 @@
-"""What `fetch` finds, makes once, and refuses."""
+"""Stage `fetch`: finds, makes once, and refuses."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Which features turn a text to their word: a planted one does, random ones do not, and repetition does not count."""
+"""Features that turn a text to their word: a planted one does, random ones do not, and repetition does not count."""
 
 import json
 import shutil

@@ -301,7 +301,7 @@ def slope_by_hook(
     left_out_L: Tensor,
     pair: Sequence[int],
 ) -> float:
-    """How y changes with a feature's share in the stream, by whole forward passes with a hook that sets the stream."""
+    """Slope of y with a feature's share in the stream, by whole forward passes with a hook that sets the stream."""
     acts_L = sae.encode(x_LD.float())[:, feature] * ~left_out_L
     direction_LD, step = acts_L[:, None] * sae.W_dec_FD[feature], 0.02
     ends = []

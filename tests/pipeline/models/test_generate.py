@@ -10,7 +10,7 @@ import torch
 
 from pipeline.models.decoder import Decoder
 from pipeline.models.errors import ModelError
-from pipeline.models.generate import Detokeniser, End, Position, Row, Sampling, draw, generate
+from pipeline.models.generate import Detokeniser, End, ReadToken, Row, Sampling, draw, generate
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.steering import Clamp, Mode
 from tests.support.models import reference_logits, tiny_language_model, tiny_llama, tiny_sae
@@ -26,16 +26,16 @@ def decoder(stop: bool = False) -> Decoder:
     return made
 
 
-def write(rows: list[Row], on: Decoder | None = None) -> tuple[list[list[int]], dict[int, str], list[Position]]:
+def write(rows: list[Row], on: Decoder | None = None) -> tuple[list[list[int]], dict[int, str], list[ReadToken]]:
     """Tokens of every row, why each ended, and all positions."""
     events = [event for step in generate(on or decoder(), rows, sink_norm=1e9) for event in step]
-    positions = [event for event in events if isinstance(event, Position)]
+    positions = [event for event in events if isinstance(event, ReadToken)]
     tokens = [[p.token for p in positions if p.row == row] for row in range(len(rows))]
     return tokens, {event.row: event.reason for event in events if isinstance(event, End)}, positions
 
 
 def greedy(prompt: list[int], steps: int) -> list[int]:
-    """What transformers writes, without a cache."""
+    """Tokens that transformers writes, without a cache."""
     model, tokens = tiny_llama(), list(prompt)
     with torch.no_grad():
         for _ in range(steps):
@@ -44,7 +44,7 @@ def greedy(prompt: list[int], steps: int) -> list[int]:
 
 
 def hooked_greedy(prompt: list[int], clamps: list[Clamp], steps: int, start: int) -> list[int]:
-    """What transformers writes without a cache, features steered from position `start` on by a hook."""
+    """Tokens that transformers writes without a cache, features steered from position `start` on by a hook."""
     tokens = list(prompt)
     for _ in range(steps):
         tokens.append(int(reference_logits(tokens, clamps, 1e9, [], start)[-1].argmax()))
@@ -110,7 +110,7 @@ def test_rows_that_join_are_written_as_each_alone() -> None:
         return joining.get(len(asked), [])
 
     events = [event for step in generate(on, rows[:2], sink_norm=1e9, joining=join) for event in step]
-    positions = [event for event in events if isinstance(event, Position)]
+    positions = [event for event in events if isinstance(event, ReadToken)]
     assert asked[:4] == [2, 2, 2, 4]
     for number, row in enumerate(rows):
         (tokens,), _, alone = write([row], on)
@@ -151,7 +151,7 @@ def test_a_row_that_joins_ends_as_it_would_alone() -> None:
     for number, row in enumerate((first, late, broken)):
         (tokens,), ends, _ = write([row], on)
         mine = [event for event in events if event.row == number]
-        assert [event.token for event in mine if isinstance(event, Position)] == tokens
+        assert [event.token for event in mine if isinstance(event, ReadToken)] == tokens
         assert [event.reason for event in mine if isinstance(event, End)] == [ends[0]]
     assert {event.reason for event in events if isinstance(event, End) and event.row > 0} == {"stop", "broken"}
 
@@ -249,9 +249,9 @@ def test_a_cancelled_row_leaves_and_the_others_stay_as_they_were() -> None:
 
     events = [e for step in generate(decoder(), rows, sink_norm=1e9, cancelled=cancelled) for e in step]
     assert End(0, "cancelled") in events
-    written = [e.token for e in events if isinstance(e, Position) and e.row == 1]
+    written = [e.token for e in events if isinstance(e, ReadToken) and e.row == 1]
     assert written == greedy(SHORT, 10)
-    assert len([e for e in events if isinstance(e, Position) and e.row == 0]) < len(LONG) + 10
+    assert len([e for e in events if isinstance(e, ReadToken) and e.row == 0]) < len(LONG) + 10
 
 
 def test_a_broken_row_ends_alone() -> None:

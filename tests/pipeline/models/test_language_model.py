@@ -158,10 +158,10 @@ def test_another_architecture_names_what_is_missing():
 
 
 def test_the_road_says_why_it_is_not_the_fast_one():
-    assert "it is for bfloat16 on a CPU" in LanguageModel(llama(), layer=1).road
-    assert "it was not asked for" in LanguageModel(llama(), layer=1, fused=False).road
-    if fused.obstacle(llama().bfloat16().model) is None:
-        assert "this is Qwen2DecoderLayer" in LanguageModel(qwen().bfloat16(), layer=1).road
+    assert "it is for bfloat16 on a CPU" in LanguageModel(llama(), layer=1).implementation
+    assert "it was not asked for" in LanguageModel(llama(), layer=1, fused=False).implementation
+    if fused.fusing_obstacle(llama().bfloat16().model) is None:
+        assert "this is Qwen2DecoderLayer" in LanguageModel(qwen().bfloat16(), layer=1).implementation
 
 
 @pytest.mark.parametrize(("heads", "keys", "options"), [(6, 2, {}), (4, 4, {}), (6, 1, {}), (2, 1, {"head_dim": 32})])
@@ -175,10 +175,10 @@ def test_the_fused_layers_are_as_exact_as_the_plain_ones(heads, keys, options, l
     tokens_BL = torch.randint(0, 97, (5, length), generator=torch.Generator().manual_seed(2))
     expected = LanguageModel(exact, layer=LAYER).residuals(tokens_BL)
     rounded = llama(heads, keys, **options).bfloat16()
-    if (reason := fused.obstacle(rounded.model)) is not None:
+    if (reason := fused.fusing_obstacle(rounded.model)) is not None:
         pytest.skip(reason)
     model = LanguageModel(rounded, layer=LAYER)
-    assert model.road == "fused layers"
+    assert model.implementation == "fused layers"
     ours, plain = model.residuals(tokens_BL), LanguageModel(rounded, layer=LAYER, fused=False).residuals(tokens_BL)
     assert error(ours, expected) < 1.2 * error(plain, expected) + 1e-4
     assert error(ours, expected) < 0.02

@@ -1,4 +1,4 @@
-"""Which tokens are left out, on residual streams made by hand."""
+"""Tokens that are left out, on residual streams made by hand."""
 
 import numpy as np
 import torch

@@ -9,7 +9,7 @@ from pipeline.models.promoted import promoted_tokens
 
 @pytest.mark.parametrize(("vocabulary", "group"), [(50, 128), (1003, 16), (1024, 64)])
 def test_agrees_with_a_full_sort(vocabulary: int, group: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(promoted, "TILE_FEATURES", 3)
+    monkeypatch.setattr(promoted, "PROMOTED_TILE_FEATURES", 3)
     monkeypatch.setattr(promoted, "GROUP", group)
     generator = torch.Generator().manual_seed(0)
     W_dec_FD, scale_D = torch.randn(8, 16, generator=generator), torch.rand(16, generator=generator) + 0.5

@@ -17,7 +17,7 @@ from data.artifacts.features import EXAMPLE_KINDS, EXAMPLES_FILE
 from data.errors import ArtifactError, ConfigError, ContractError
 from data.layout import StorePaths
 from data.published.maps import PublishedMap
-from data.published.rows import rows_path
+from data.published.rows import row_file_path
 from data.published.schemas import TOKENS_PER_CHUNK
 from data.published.state import SAES_FOLDER, Published, open_published
 from data.published.tables import PublishedRun, write_table
@@ -131,7 +131,7 @@ def test_batches_of_any_size_give_the_same_tables(
     expected = {name: before.take(name, range(0, before.count(name), 7)).to_pylist() for name in tables_names(before)}
     monkeypatch.setattr(corpus_tables, "TOKENS_PER_BATCH", limit)
     for module in (columns, tables):
-        monkeypatch.setattr(module, "ROWS_PER_BATCH", max(limit, 97))
+        monkeypatch.setattr(module, "TABLE_BATCH_ROWS", max(limit, 97))
     shutil.rmtree(open_published(store).folder)
     publish.run(fake_recipe(), store.run("fake"))
     after = tables_of(open_published(store))
@@ -282,7 +282,7 @@ def test_a_changed_encoder_is_found(store: StorePaths, capsys: pytest.CaptureFix
 
 def test_shuffled_examples_are_found(store: StorePaths, capsys: pytest.CaptureFixture[str]) -> None:
     """Their values shuffled in place, so that no file has another size."""
-    path = rows_path(open_published(store).folder, "examples")
+    path = row_file_path(open_published(store).folder, "examples")
     batches = pa.ipc.open_file(path.read_bytes()).read_all().to_batches()
     for name in ("activation", "pre_activation"):
         batches = [

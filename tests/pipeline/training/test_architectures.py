@@ -68,7 +68,7 @@ def assert_same_gradients(model: Architecture, w: Weights, loss: Tensor) -> None
 @pytest.mark.parametrize("dense_share", [0.0, 1.0])
 def test_relu_gradients_are_autograds_dense_and_sparse(monkeypatch, dense_share, tile):
     monkeypatch.setattr(relu, "DENSE_SHARE", dense_share)
-    monkeypatch.setattr(architectures, "TILE_FEATURES", tile)
+    monkeypatch.setattr(architectures, "TRAINING_TILE_FEATURES", tile)
     model, x_BD = ReLU(F, D, l1_coefficient=0.7, **EXACT), batch()
     untie(model)
     kind = type(model._activate(Rows.of(x_BD, torch.float64), model.tiles[0]))
@@ -95,7 +95,7 @@ def batch_topk_mask(pre_BF: Tensor) -> Tensor:
 @pytest.mark.parametrize("tile", [F, 7, 3])
 @pytest.mark.parametrize(("kind", "mask_of"), [(TopK, topk_mask), (BatchTopK, batch_topk_mask)])
 def test_topk_gradients_are_autograds(monkeypatch, kind, mask_of, tile):
-    monkeypatch.setattr(architectures, "TILE_FEATURES", tile)
+    monkeypatch.setattr(architectures, "TRAINING_TILE_FEATURES", tile)
     model = kind(F, D, k=K, auxiliary_coefficient=1 / 32, dead_window=10**9, **EXACT)
     untie(model)
     for seed in (1, 2, 3):  # BatchTopK looks first where the last batch's smallest value was

@@ -14,7 +14,7 @@ from data.errors import ConfigError, CorpusError
 from data.layout import RunPaths, StorePaths
 from data.manifests import load_manifest
 from pipeline.activations.residuals import MOMENTS_FILE
-from pipeline.activations.rows import Position, read_batches
+from pipeline.activations.rows import ShufflePosition, read_batches
 from pipeline.models.sae import SAE
 from pipeline.recipe import Recipe, make_recipe
 from pipeline.stages import train
@@ -95,7 +95,7 @@ def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 
 def test_batches_cross_shards_and_hold_every_row_once(paths, rows_ND):
     reader = reader_of(paths)
-    batches = list(read_batches(reader, 7, BATCH, Position()))
+    batches = list(read_batches(reader, 7, BATCH, ShufflePosition()))
     assert len(batches) == NUM_ROWS // BATCH
     assert {len(values_BD) for values_BD, _ in batches} == {BATCH}
     expected_ND = np.concatenate([rows.values_ND for rows in reader.shuffled(7)])
@@ -104,7 +104,7 @@ def test_batches_cross_shards_and_hold_every_row_once(paths, rows_ND):
 
 def test_reading_goes_on_from_any_batch(paths):
     reader = reader_of(paths)
-    batches = list(read_batches(reader, 7, BATCH, Position()))
+    batches = list(read_batches(reader, 7, BATCH, ShufflePosition()))
     for number, (_, position) in enumerate(batches, 1):
         rest = list(read_batches(reader, 7, BATCH, position))
         assert len(rest) == len(batches) - number
@@ -126,7 +126,7 @@ def test_schedule():
 
 
 class Killed(BaseException):
-    """What a test kills a run with."""
+    """Exception with which a test kills a run."""
 
 
 def kill_after(monkeypatch: pytest.MonkeyPatch, num_checkpoints: int) -> Callable[[], None]:
@@ -224,5 +224,5 @@ def test_int8_rows_are_scaled_back(tmp_path: Path):
     normalisation = Normalisation(torch.zeros(2, dtype=torch.float64), 2**0.5)
     recipe = recipe_with([{"architecture": "relu", "num_features": 4}], batch_size=2)
     trainer = Trainer(train.make_training(recipe), train.make_untrained(recipe), reader, normalisation, tmp_path)
-    values_BD, _ = next(read_batches(reader, 0, 2, Position()))
+    values_BD, _ = next(read_batches(reader, 0, 2, ShufflePosition()))
     assert sorted(trainer._normalise(values_BD).tolist()) == [[2.0, -20.0], [6.0, 40.0]]

@@ -1,4 +1,4 @@
-"""What features of a run do to texts."""
+"""Responses: the effects of a run's features on texts."""
 
 import json
 

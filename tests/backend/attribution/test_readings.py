@@ -4,7 +4,7 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 
-from backend.attribution.examples import find_example, signed_step
+from backend.attribution.readings import find_example, signed_step
 from backend.published.features import get_feature
 from backend.published.selection import Selection, list_features
 from data.artifacts.features import EXAMPLE_KINDS
@@ -91,7 +91,7 @@ def test_every_kind_of_example_has_its_page(live: TestClient, reading: str, kind
     context = page.context
     if page.status_code == 422:  # lowest by pre-activation: the feature is silent there
         assert (kind, reading) == ("contrast", "causes")
-        assert "silent" in context["problem"]
+        assert "inactive" in context["problem"]
         assert context["problem"] in page.text
         return
     assert page.status_code == 200

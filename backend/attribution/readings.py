@@ -1,8 +1,8 @@
-"""Two further readings of a stored example, worked out on request: which tokens made the feature fire, and which next
+"""Two further readings of a stored example, computed on request: which tokens made the feature fire, and which next
 tokens it changes.
 
 The model reads the example as the harvest did: its sequence from the start, after one opening token (BOS). Where that
-is longer than the server takes, only the last part is read, and the page says so.
+is longer than the server accepts, only the last part is read, and the page says so.
 
 Shapes: L tokens of the stretch shown.
 """
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from backend.engine.engine import Engine
-from backend.engine.requests import Changed, Fired, MovedToken
+from backend.engine.messages import Changed, Fired, MovedToken
 from backend.exceptions import NotFoundError
 from backend.html.tokens import token_text, token_texts, visible_text
 from backend.published.catalogue import OpenSAE
 from backend.published.features import Feature, get_feature
 from data.artifacts.features import EXAMPLE_KINDS, ExampleKind
 
-Reading = Literal["causes", "effects"]
+ExampleReading = Literal["causes", "effects"]
 STEPS = 6
-"""Of colour in each direction."""
+"""Steps of the colour scale in each direction."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class StoredExample:
     """In its document, of the token that made it an example."""
     activation: float
     before: list[int]
-    """Of its sequence, as far as it is read, up to the stretch."""
+    """Tokens of its sequence that are read before the stretch."""
     stretch: list[int]
     pieces: list[bytes]
     """The bytes of the stretch's tokens."""
@@ -64,7 +64,7 @@ class SignedToken:
     mark: str
     """As in TokenView."""
     value: float | None
-    """None where it has none: the tokens after the one that fired."""
+    """None for the tokens after the one that fired."""
     step: int
     """-STEPS to STEPS; 0 is uncoloured."""
     centre: bool
@@ -86,14 +86,14 @@ class MovedText:
 
 @dataclass(frozen=True)
 class Causes:
-    """Which tokens made a feature fire on the token that made the example: gradient times input, in its activation's
+    """The tokens that made a feature fire on the example's centre token: gradient times input, in its activation's
     unit."""
 
     tokens: list[SignedToken]
     scale: float
     """Size at the ends of the colours: the largest of the stretch."""
     activation: float
-    """As worked out now, in float32."""
+    """As computed now, in float32."""
     before: float
     """Of the tokens before the stretch together."""
     opening: float
@@ -104,7 +104,7 @@ class Causes:
 
 @dataclass(frozen=True)
 class Effects:
-    """Which next tokens a feature changes: what it adds to the log-probability of each token, given those before it."""
+    """The next tokens that a feature changes: its effect on each token's log-probability, given those before it."""
 
     tokens: list[SignedToken]
     scale: float
@@ -119,7 +119,7 @@ class Effects:
 
 
 def find_example(sae: OpenSAE, index: int, kind: ExampleKind, rank: int, limit: int) -> tuple[Feature, StoredExample]:
-    """A feature and an example of it, by kind and rank. limit: the most tokens that are read. Raises NotFoundError."""
+    """A feature and an example of it, by kind and rank. limit: of tokens that are read. Raises NotFoundError."""
     feature = get_feature(sae, index)
     if rank >= feature.num_examples[kind]:
         raise NotFoundError(
@@ -135,7 +135,7 @@ def _stored_example(sae: OpenSAE, feature: Feature, kind: ExampleKind, rank: int
     piece = int(sae.run.record.recipe["tokenize"]["context_length"]) - 1
     start, stop = record["start"], record["start"] + record["length"]
     opening = start // piece * piece  # where its sequence starts
-    first = max(opening, stop - limit + 1)  # one place is the opening token's
+    first = max(opening, stop - limit + 1)  # one position is BOS's
     tokens = tables.windows_from([document["first_chunk"]], [first], [stop - first])[0]
     stretch = tokens[start - first :]
     return StoredExample(
@@ -153,7 +153,7 @@ def _stored_example(sae: OpenSAE, feature: Feature, kind: ExampleKind, rank: int
 
 
 def present_causes(example: StoredExample, fired: Fired) -> Causes:
-    """What made it fire, as pages and programs see it."""
+    """Format causes for pages and the API."""
     opening, *effects = fired.effects
     shown = effects[len(example.before) :]
     tokens = _coloured(example, [*shown, *[None] * (len(example.stretch) - len(shown))])
@@ -168,7 +168,7 @@ def present_causes(example: StoredExample, fired: Fired) -> Causes:
 
 
 def present_effects(example: StoredExample, changed: Changed) -> Effects:
-    """What it changes, as pages and programs see it."""
+    """Format effects for pages and the API."""
     tokens = _coloured(example, changed.changes[len(example.before) :])
     return Effects(
         tokens=tokens,
@@ -181,12 +181,12 @@ def present_effects(example: StoredExample, changed: Changed) -> Effects:
 
 
 async def compute_causes(engine: Engine, sae: OpenSAE, feature: Feature, example: StoredExample) -> Causes:
-    """What made a feature fire on an example, as the model gives it."""
+    """Compute with the model which tokens made a feature fire on an example."""
     return present_causes(example, await engine.fired(sae, feature.index, example.upto))
 
 
 async def compute_effects(engine: Engine, sae: OpenSAE, feature: Feature, example: StoredExample) -> Effects:
-    """What a feature changes after an example, as the model gives it."""
+    """Compute with the model which next tokens a feature changes in an example."""
     place = len(example.before) + example.place
     return present_effects(example, await engine.changed(sae, feature.index, example.all, place))
 

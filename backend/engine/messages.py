@@ -1,4 +1,4 @@
-"""What goes to the engine and what comes back: plain values, without torch.
+"""Requests to the engine and its responses: plain values, without torch.
 
 Shapes: L tokens of a prompt, K activations above zero.
 """
@@ -11,19 +11,19 @@ import numpy.typing as npt
 
 from backend.published.catalogue import OpenRun, OpenSAE
 
-Mode = Literal["clamp", "add", "ablate"]
-"""What is done to a feature, as in pipeline.models.steering."""
+SteeringMode = Literal["clamp", "add", "ablate"]
+"""The intervention on a feature, as in pipeline.models.steering."""
 Scope = Literal["all", "written"]
-"""Which positions are steered: all, or only those that are written after the prompt."""
+"""The positions that are steered: all, or only those that are written after the prompt."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a person typed."""
+    """A text that a person typed."""
 
     text: str
     chat: bool = False
-    """Put into the model's chat template, as what the user says."""
+    """Put into the model's chat template, as the user's message."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Active:
 
 
 @dataclass(frozen=True)
-class Reading:
+class PromptReading:
     """A prompt as the model read it."""
 
     tokens: list[int]
@@ -44,25 +44,25 @@ class Reading:
     pieces: list[bytes]
     """The bytes that each stands for."""
     left_out: list[bool]
-    """The opening token, attention sinks and what a chat template says around the text: shown, but not counted."""
+    """BOS, attention sinks and the tokens of a chat template: shown, but not counted."""
     active: dict[str, Active]
     """By name of the SAE."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """A feature of a row."""
+    """A feature that is steered, or only measured, in a row."""
 
     sae: OpenSAE
     index: int
     value: float | None
-    """Activation at which it is held, or what is added of its direction; None only measures it."""
-    mode: Mode = "clamp"
+    """Activation at which it is held, or multiple of its direction that is added; None only measures it."""
+    mode: SteeringMode = "clamp"
 
 
 @dataclass(frozen=True)
 class Draw:
-    """How text is written."""
+    """Sampling parameters of a text."""
 
     temperature: float
     top_p: float
@@ -81,11 +81,11 @@ class SteerRequest:
     draw: Draw
     scope: Scope = "all"
     client: str = ""
-    """Who asks: no two requests of one client run at the same time. "" is nobody in particular."""
+    """The client: no two requests of one client run at the same time. "" stands for no client in particular."""
 
     @property
     def saes(self) -> list[OpenSAE]:
-        """Those of its features, each once."""
+        """The SAEs of its features, each once."""
         return list({held.sae.folder: held.sae for row in self.rows for held in row}.values())
 
 
@@ -113,7 +113,7 @@ class Written:
     probability: float | None
     """At temperature 1; None in the prompt."""
     activations: tuple[float, ...]
-    """Of the row's features, in their order, after what is done to them."""
+    """Of the row's features, in their order, after the intervention."""
     left_out: bool
 
 
@@ -139,17 +139,17 @@ Reason = Literal["stop", "length", "cancelled", "broken"]
 SteerEvent = Queued | Started | Written | Ended | Finished
 
 
-# ---- asked and answered
+# ---- attribution
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be explained, of a prompt."""
+    """The output of a prompt that is to be explained."""
 
     target: str
     """A text that is one token, or #id."""
     minus: str = ""
-    """Likewise; its logit is taken off. "" for none."""
+    """Likewise; its logit is subtracted. "" for none."""
     position: int | None = None
     """Token after which the target comes; None is the last."""
     k: int = 50
@@ -158,7 +158,7 @@ class Question:
 
 @dataclass(frozen=True)
 class LikelyToken:
-    """A token that the model thinks may follow."""
+    """A probable next token."""
 
     token: int
     piece: bytes
@@ -182,7 +182,7 @@ class Attributed:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A target, and what each feature has to do with it."""
+    """A target, and its attribution to each feature."""
 
     tokens: list[int]
     """The prompt's, one opening token (BOS) first."""
@@ -201,7 +201,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Fired:
-    """Which tokens made a feature fire at the last of them."""
+    """The tokens that made a feature fire at the last of them."""
 
     activation: float
     effects: list[float]
@@ -220,13 +220,13 @@ class MovedToken:
 
     @property
     def change(self) -> float:
-        """What the feature adds to its log-probability."""
+        """The feature's effect on its log-probability."""
         return self.log_probability - self.without
 
 
 @dataclass(frozen=True)
 class Changed:
-    """What a feature does to the next tokens of a text."""
+    """The effect of a feature on the next tokens of a text."""
 
     changes: list[float]
     """For every token: what the feature adds to its log-probability, given those before it."""
@@ -237,22 +237,13 @@ class Changed:
     lowered: list[MovedToken]
 
 
-def values_of(sae: OpenSAE, reading: Reading, index: int) -> list[float]:
+def values_of(sae: OpenSAE, reading: PromptReading, index: int) -> list[float]:
     """One feature's activation on every token of the prompt."""
     active = reading.active[sae.name]
     values_L = np.zeros(len(reading.tokens))
     chosen_K = active.feature_K == index
     values_L[active.token_K[chosen_K]] = active.value_K[chosen_K]
     return [float(value) for value in values_L]
-
-
-MAX_TEXT = 20_000
-"""Characters of one prompt; how many tokens the model reads is limited by the settings."""
-
-
-def clean(text: str) -> str:
-    """A text as UTF-8 can hold it: halves of surrogate pairs become U+FFFD, as the tokenizer reads them."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 @dataclass(frozen=True)
@@ -262,7 +253,4 @@ class ReadToken:
     token: int
     text: str
     left_out: bool
-    """The opening token, an attention sink, or what the chat template says: not counted."""
-
-
-MAX_FEATURES = 8
+    """BOS, an attention sink, or a token of the chat template: not counted."""

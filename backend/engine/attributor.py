@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from cachetools import LRUCache
 
+from backend.engine.messages import Attributed, Changed, Fired, LikelyToken, MovedToken, Outcome, Prompt, Question
 from backend.engine.models import Loaded, ModelKey, Models, models_errors
 from backend.engine.reading import Reader, stream
-from backend.engine.requests import Attributed, Changed, Fired, LikelyToken, MovedToken, Outcome, Prompt, Question
 from backend.exceptions import RefusedError
 from backend.published.catalogue import OpenRun, OpenSAE
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipeline.models.sae import SAE
 
 T = TypeVar("T")
-REMEMBERED = 16
+OUTCOMES_CACHED = 16
 """Outcomes that are kept, so that sorting a table by another column costs nothing."""
 MOVED = 8
 """Tokens listed as raised, and as lowered."""
@@ -33,7 +33,9 @@ class Attributor:
 
     def __init__(self, models: Models, reader: Reader) -> None:
         self._models, self._reader = models, reader
-        self._outcomes: LRUCache[tuple[ModelKey, Prompt, tuple[Path, ...], Question], Outcome] = LRUCache(REMEMBERED)
+        self._outcomes: LRUCache[tuple[ModelKey, Prompt, tuple[Path, ...], Question], Outcome] = LRUCache(
+            OUTCOMES_CACHED
+        )
 
     def likely(self, run: OpenRun, prompt: Prompt, position: int | None, number: int) -> list[LikelyToken]:
         """The most probable tokens after a position of a prompt, the last by default."""

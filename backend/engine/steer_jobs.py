@@ -7,21 +7,21 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backend.engine.messages import Ended, Finished, Held, Queued, Started, SteerEvent, SteerRequest, Written
 from backend.engine.models import Loaded, Models, Needs, models_errors, sink_norm
-from backend.engine.requests import Ended, Finished, Held, Queued, Started, SteerEvent, SteerRequest, Written
 from backend.engine.worker import Job, Worker
 from backend.exceptions import RefusedError
 
 if TYPE_CHECKING:
-    from pipeline.models.generate import Position, Reason, Row
+    from pipeline.models.generate import ReadToken, Reason, Row
 
 
 class Writer:
     """Writes what steering requests ask for. For the worker's thread alone."""
 
-    def __init__(self, models: Models, worker: Worker, most_rows: int) -> None:
-        """most_rows: texts written in one batch."""
-        self._models, self._worker, self._most_rows = models, worker, most_rows
+    def __init__(self, models: Models, worker: Worker, max_rows: int) -> None:
+        """max_rows: texts written in one batch."""
+        self._models, self._worker, self._max_rows = models, worker, max_rows
 
     def needs(self, request: SteerRequest) -> Needs:
         """What a request needs in memory."""
@@ -87,7 +87,7 @@ class Writer:
         self, folder: Path, jobs: "Sequence[SteerJob]", writing: int, *, in_turn: bool = False
     ) -> "list[SteerJob]":
         """Those that wait and fit beside `jobs` with `writing` rows: of the same run, each of a client of its own."""
-        room, clients = self._most_rows - writing, {job.request.client for job in jobs}
+        room, clients = self._max_rows - writing, {job.request.client for job in jobs}
 
         def fits(job: SteerJob) -> bool:
             nonlocal room
@@ -229,11 +229,11 @@ class SteerJob(Job):
         self._texts = [Detokeniser(loaded.pieces) for _ in self.request.rows]
         self._tell(Started())
 
-    def put(self, row: int, position: "Position") -> None:
+    def put(self, row: int, read: "ReadToken") -> None:
         """A row has read a token."""
-        text = self._texts[row].feed(position.token)
-        self._num_written += position.probability is not None
-        _, token, probability, activations, left_out = position
+        text = self._texts[row].feed(read.token)
+        self._num_written += read.probability is not None
+        _, token, probability, activations, left_out = read
         self._tell(Written(row, token, text, probability, activations, left_out))
 
     def end(self, row: int, reason: "Reason") -> None:
