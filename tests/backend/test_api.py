@@ -22,7 +22,8 @@ def test_saes_come_with_their_metrics(client: TestClient):
 
 
 def test_a_list_is_paged_and_sorted(client):
-    answer = client.get("/api/v1/features/tiny/1-relu-256", params={"sort": "density", "per_page": 5, "page": 2}).json()
+    asked = {"sort": "density", "per_page": 5, "page": 2, "minor": True}
+    answer = client.get("/api/v1/features/tiny/1-relu-256", params=asked).json()
     assert (answer["total"], answer["page"], len(answer["features"])) == (256, 2, 5)
     densities = [feature["density"] for feature in answer["features"]]
     assert densities == sorted(densities, reverse=True)

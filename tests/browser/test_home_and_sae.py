@@ -7,6 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import expect
 
+from tests.support.fake_run import NEGLIGIBLE
+
 pytestmark = pytest.mark.browser
 SAE = "/tiny/1-relu-256"
 
@@ -53,6 +55,27 @@ def test_pages_of_a_list_turn_and_come_back(open_page):
     expect(first).to_have_attribute("href", f"{SAE}/0")
     page.go_back()
     expect(first).to_have_attribute("href", f"{SAE}/100")
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_one_switch_shows_negligible_features_and_stays_in_the_address(open_page, scripts):
+    page = open_page(f"{SAE}?per_page=200&sort=max&order=asc&alive=true", java_script_enabled=scripts)
+    hidden = page.locator(f"a.label[href='{SAE}/{NEGLIGIBLE}']")
+    switch = page.get_by_label("Show negligible features")
+    expect(page.locator("table.features tbody tr").first).to_be_visible()
+    expect(hidden).to_have_count(0)
+    switch.check()
+    page.get_by_role("button", name="Apply").click()
+    expect(page).to_have_url(re.compile("minor=true"))
+    expect(hidden).to_be_visible()
+    expect(switch).to_be_checked()
+    page.get_by_role("link", name="Most frequent").click()
+    expect(switch).to_be_checked()
+    page.go_back()
+    switch.uncheck()
+    page.get_by_role("button", name="Apply").click()
+    expect(page).not_to_have_url(re.compile("minor"))
+    expect(hidden).to_have_count(0)
 
 
 def test_the_best_labels_first_and_only_what_has_one(open_page):

@@ -35,19 +35,19 @@ UNUSUAL: list[Address] = [
     PromptState(p="0" * 24),
     SearchForm(
         pos=[TEXT, "b"], pos_p=["0" * 24], neg=["c"], neg_p=["1" * 24], sae=["model/a"], at_least=0.3, at_most=0.0,
-        hide=0.01, order="weakest", chat=True, topic="rivers", k=3, seed=2**31 - 1, edit=True,
+        hide=0.01, minor=True, order="weakest", chat=True, topic="rivers", k=3, seed=2**31 - 1, edit=True,
     ),
     Selection(
         sort="density", order="asc", page=2, per_page=10, alive=False, labelled=True, min_density=1e-05,
-        max_density=0.123456789, q=TEXT,
+        max_density=0.123456789, minor=True, q=TEXT,
     ),
     SteerForm(
         f=[f"{FEATURE}:2", f"{FEATURE}:off"], s=["1"], without=FEATURE, prompt=TEXT, mode="add", scope="written",
         sweep=True, chat=True, temperature=0.0, top_p=0.123456789, new_tokens=5, seed=2**63 - 1, colour="none",
     ),
     WordSearch.model_validate(
-        {"q": TEXT, "in": "label", "sae": "a", "alive": "all", "min_density": "1%", "max_density": 0.5, "page": 2,
-         "per_page": 10}
+        {"q": TEXT, "in": "label", "sae": "a", "alive": "all", "minor": True, "min_density": "1%", "max_density": 0.5,
+         "page": 2, "per_page": 10}
     ),
 ]  # fmt: skip
 KINDS = list(dict.fromkeys(map(type, UNUSUAL)))

@@ -6,6 +6,7 @@ from backend.exceptions import EngineOffError
 from backend.published.catalogue import OpenSAE
 from backend.settings import Settings
 from backend.web.problems import UNEXPECTED_DETAIL
+from tests.support.fake_run import MODEL_NAME
 from tests.support.steering import (
     SECONDS,
     Server,
@@ -211,7 +212,7 @@ def test_a_full_queue_answers_503_and_when_to_try_again(server: Server) -> None:
 def test_the_state_of_the_engine_is_told(server: Server) -> None:
     server.steer()
     found = server.http.get("/api/v1/status").json()
-    assert found["model"] == "tiny"
+    assert found["model"] == MODEL_NAME
     assert (
         found["sae_bytes"]
         == sum(found["saes"].values())
