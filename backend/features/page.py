@@ -78,7 +78,7 @@ class FeaturePage(Page):
     score: str
     """A sentence on how well its label fits."""
     num_tokens: int
-    """That statistics and examples were counted on."""
+    """Tokens that statistics and examples were counted on."""
     previous: str | None
     next: str | None
     metrics: list[Metric]
