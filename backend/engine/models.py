@@ -43,6 +43,8 @@ class Loaded:
     """A model in memory, for one run's layer."""
 
     key: ModelKey
+    name: str
+    """What the model is called."""
     model: "LanguageModel"
     tokenizer: "Tokenizer"
     pieces: list[bytes]
@@ -95,7 +97,7 @@ class Models:
     def model_name(self) -> str | None:
         """Name of the model in memory."""
         loaded = self._loaded
-        return None if loaded is None else loaded.key[0].name
+        return None if loaded is None else loaded.name
 
     def holds(self, run: OpenRun) -> bool:
         """Whether the model of a run is in memory. From any thread."""
@@ -134,7 +136,7 @@ class Models:
         key = self.key(run)
         if self._loaded is None or self._loaded.key != key:
             self._loaded, self._failed = None, key
-            self._loaded = models_errors(lambda: _load(key, self._settings.live_device), EngineOffError)
+            self._loaded = models_errors(lambda: _load(key, run.model_name, self._settings.live_device), EngineOffError)
             self._failed = None
         return self._loaded
 
@@ -195,7 +197,7 @@ def models_errors(function: Callable[[], T], kind: type[MonosemaError]) -> T:
         raise kind(str(error)) from None
 
 
-def _load(key: ModelKey, device: str) -> Loaded:
+def _load(key: ModelKey, name: str, device: str) -> Loaded:
     from pipeline.models.decoder import Decoder
     from pipeline.models.errors import ModelError
     from pipeline.models.language_model import LanguageModel
@@ -205,9 +207,9 @@ def _load(key: ModelKey, device: str) -> Loaded:
     model, tokenizer = LanguageModel.load(folder, layer=layer, dtype=dtype, device=device), Tokenizer.load(folder)
     pieces = tokenizer.token_bytes(model.vocab_size)
     try:
-        return Loaded(key, model, tokenizer, pieces, "", Decoder(model))
+        return Loaded(key, name, model, tokenizer, pieces, "", Decoder(model))
     except ModelError as error:
-        return Loaded(key, model, tokenizer, pieces, str(error), None)
+        return Loaded(key, name, model, tokenizer, pieces, str(error), None)
 
 
 def _bytes(sae: "SAE") -> int:

@@ -57,7 +57,7 @@ class Reader:
     def own_tokens(self, loaded: Loaded, prompt: Prompt, room: int = 0) -> tuple[list[int], range]:
         """The tokens, and the positions of those that are the text's own: not BOS, nor what the chat template says."""
         tokenizer = loaded.tokenizer
-        if not prompt.text.strip():
+        if not prompt.text:
             raise RefusedError("The prompt is empty: write something for the model to read.")
         if prompt.chat:
             tokens, own = models_errors(lambda: tokenizer.ask(prompt.text), RefusedError)

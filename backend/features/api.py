@@ -41,7 +41,10 @@ def get_feature_neighbours(
     k: Annotated[int, Query(ge=1, le=100, description="How many in each SAE.")] = 10,
     other: Annotated[str | None, Query(alias="sae", description="Name of the only SAE to look in.")] = None,
 ) -> list[Neighbours]:
-    """Its nearest features by decoder cosine, exact, in each SAE of the run: its own first."""
+    """Its nearest features by decoder cosine, exact, in each SAE of the run: its own first.
+
+    Dead and negligible features have neighbours, and are none.
+    """
     if other is not None and other not in {found.name for found in sae.run.saes}:
         raise NotFoundError(f"There is no SAE '{other}' in run '{sae.run.name}'.")
     return get_neighbours(sae, index, k, other)

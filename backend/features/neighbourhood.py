@@ -21,7 +21,7 @@ class Near:
     title: str
     href: str
     x: float | None
-    """On the map; None when it is dead."""
+    """On the map; None when it is not on it."""
     y: float | None
 
 

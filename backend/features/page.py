@@ -21,7 +21,7 @@ from backend.html.formats import count, number, share
 from backend.html.page import Link, Page
 from backend.html.policies import EMBEDDED
 from backend.html.svg import SmallMap
-from backend.published.cards import Metric, SAECard, sae_card
+from backend.published.cards import NEGLIGIBLE, Metric, SAECard, sae_card
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.documents import WholeDocument, whole_document
 from backend.published.examples import Example, get_examples
@@ -29,6 +29,7 @@ from backend.published.features import Feature, get_feature
 from data.artifacts.features import EXAMPLE_KINDS, ExampleKind
 
 EMBEDDED_EXAMPLES = 5
+SHARE_ABOUT = "Of the sum of squared activations of all features of this SAE, over all tokens counted."
 WHY_FEWER: dict[ExampleKind, str] = {
     "top": "it is active in no other document",
     "bottom": "it is active on no other token",
@@ -79,6 +80,8 @@ class FeaturePage(Page):
     """A sentence on how well its label fits."""
     num_tokens: int
     """Tokens that statistics and examples were counted on."""
+    negligible: str
+    """What it is, when it is negligible; else ""."""
     previous: str | None
     next: str | None
     metrics: list[Metric]
@@ -101,7 +104,7 @@ class FeaturePage(Page):
     """Histogram of its activations; None when it is dead."""
     near: list[NearGroup]
     map: SmallMap | None
-    """None when it is dead."""
+    """None when it is not on the map."""
     off: str
     """The reason why a text cannot be tried; "" when it can."""
     embed_html: str
@@ -150,6 +153,7 @@ def feature_metrics(run: OpenRun, feature: Feature) -> list[Metric]:
     return [
         active,
         Metric("Density", share(feature.density), "The same as a share."),
+        Metric("Share of squared activation", share(feature.squared_share, 2), SHARE_ABOUT),
         Metric("Maximum", number(feature.max), f"Its highest activation. {units}"),
         Metric("Mean", number(feature.mean), f"Over the tokens on which it is active. {units}"),
     ]
@@ -168,6 +172,7 @@ def feature_page_of(sae: OpenSAE, index: int, view: FeatureState, base: str, off
         feature=feature,
         score=score_text(feature),
         num_tokens=sae.run.num_tokens,
+        negligible=NEGLIGIBLE if feature.negligible else "",
         previous=step_href(sae, index - 1, view),
         next=step_href(sae, index + 1, view),
         metrics=feature_metrics(sae.run, feature),

@@ -54,13 +54,14 @@ def _column(selection: Selection, sort: Sort) -> Column:
 
 def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
     """Links to common selections."""
+    every = Selection(minor=selection.minor)
     named = {
-        "Strongest": Selection(),
-        "Most frequent": Selection(sort="density"),
-        "Rarest": Selection(sort="density", order="asc", alive=True),
-        "By label": Selection(sort="label", alive=True),
-        "Best label": Selection(sort="label_score"),
-        "Dead": Selection(sort="index", alive=False),
+        "Strongest": every,
+        "Most frequent": every.changed(sort="density"),
+        "Rarest": every.changed(sort="density", order="asc", alive=True),
+        "By label": every.changed(sort="label", alive=True),
+        "Best label": every.changed(sort="label_score"),
+        "Dead": every.changed(sort="index", alive=False),
     }
     here = selection.changed(page=1)
     return [
@@ -71,8 +72,8 @@ def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
 
 
 def density_link(selection: Selection, low: float, high: float) -> str:
-    """The address of the same list, limited to a range of densities."""
-    return selection.href(min_density=low, max_density=min(high, 1.0)) + "#features"
+    """The address of all live features in a range of densities, negligible ones too: those that a bar counts."""
+    return selection.href(min_density=low, max_density=min(high, 1.0), minor=True) + "#features"
 
 
 SelectionQuery = Annotated[Selection, Query()]

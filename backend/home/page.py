@@ -8,7 +8,17 @@ from backend.engine.engine import Engine
 from backend.html.figures import Tick
 from backend.html.formats import count, number, share
 from backend.html.page import Notice, Page
-from backend.published.cards import SAE_METRICS, RunCard, SAECard, dead_text, run_card, sae_card, tokens_seen
+from backend.published.cards import (
+    NEGLIGIBLE,
+    SAE_METRICS,
+    RunCard,
+    SAECard,
+    counts_text,
+    dead_text,
+    run_card,
+    sae_card,
+    tokens_seen,
+)
 from backend.published.catalogue import Catalogue, OpenRun, OpenSAE
 from backend.published.features import FeatureSummary
 from backend.published.showpieces import WorkedExample, showpieces, worked_example
@@ -61,6 +71,8 @@ class Comparison:
 
     run: RunCard
     num_features: int
+    counts: list[tuple[str, str]]
+    """Name of each SAE, and how many of its features do something, next to nothing, and nothing."""
     headings: list[tuple[str, str]]
     """Title and explanation of each column."""
     rows: list[ComparisonRow]
@@ -103,6 +115,7 @@ def comparison_of(run: OpenRun) -> Comparison:
     return Comparison(
         run=run_card(run),
         num_features=sum(sae.num_features for sae in run.saes),
+        counts=[(sae.name, text) for sae in run.saes if (text := counts_text(sae))],
         headings=[(title, explanation) for title, explanation, _ in COMPARISON_COLUMNS],
         rows=[
             ComparisonRow(sae_card(sae), [_cell(title, value(sae)) for title, _, value in COMPARISON_COLUMNS])
@@ -170,6 +183,11 @@ def _dead(sae: OpenSAE) -> tuple[str, float | None]:
     return ("–" if found is None else dead_text(found)), None
 
 
+def _negligible(sae: OpenSAE) -> tuple[str, float | None]:
+    found = sae.record.metrics.get("num_negligible")
+    return ("–" if found is None else count(found)), None
+
+
 def _seen(sae: OpenSAE) -> tuple[str, float | None]:
     seen = tokens_seen(sae)
     return ("–" if seen is None else count(seen)), None
@@ -181,6 +199,7 @@ COMPARISON_COLUMNS: list[tuple[str, str, Callable[[OpenSAE], tuple[str, float | 
     (*SAE_METRICS["ce_recovered"], _share_of("ce_recovered")),
     (*SAE_METRICS["l0"], _l0),
     (*SAE_METRICS["dead_share"], _dead),
+    ("Negligible", NEGLIGIBLE, _negligible),
     ("Tokens seen", "Tokens that it was trained on.", _seen),
 ]
 """Title, explanation and value: its text, and its share of a bar."""
@@ -196,7 +215,7 @@ def _notices(catalogue: Catalogue, engine: Engine) -> list[Notice]:
     reasons: dict[str, list[str]] = {}
     for run in catalogue.runs:
         if reason := engine.why_off(run):
-            reasons.setdefault(reason, []).append(run.record.model)
+            reasons.setdefault(reason, []).append(run.model_name)
     for reason, models in reasons.items():
         found.append(Notice(f"Prompts and steering are off for {', '.join(dict.fromkeys(models))}", reason))
     return found

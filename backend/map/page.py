@@ -12,7 +12,7 @@ from backend.html.page import Page
 from backend.html.policies import MAP
 from backend.map.selection import Hits, Selected, find_hits, read_polygon, select
 from backend.map.views import MAX_POINTS, MapColour, chosen_saes
-from backend.published.cards import RunCard, run_card
+from backend.published.cards import NEGLIGIBLE, RunCard, run_card
 from backend.published.catalogue import OpenRun
 from backend.published.features import FeatureSummary, get_places
 from backend.published.neighbours import NeighbourGroup, get_surroundings, neighbour_groups
@@ -56,6 +56,8 @@ class ExplorePage(Page):
     run: RunCard
     asked: ExploreState
     num_points: int
+    negligible: str
+    """What negligible means."""
     figure: dict[str, Any]
     """The data that the script starts with, see explore_figure."""
     colours: list[tuple[MapColour, str]]
@@ -94,6 +96,7 @@ def explore_page_of(run: OpenRun, asked: ExploreState) -> ExplorePage:
         run=run_card(run),
         asked=asked,
         num_points=run.map.num_points,
+        negligible=NEGLIGIBLE,
         figure=explore_figure(run, place, near),
         colours=_colours(run),
         focus=focus,
@@ -140,7 +143,7 @@ def _colours(run: OpenRun) -> list[tuple[MapColour, str]]:
 def _focus(
     run: OpenRun, name: str
 ) -> tuple[FeatureSummary, list[NeighbourGroup], tuple[float, float] | None, list[Mark]]:
-    """The feature that model/sae/index names, its neighbours, its place unless it is dead, and theirs."""
+    """The feature that model/sae/index names, its neighbours, its place where it has one, and theirs."""
     address, _, index = name.rpartition("/")
     sae = next((sae for sae in run.saes if sae.href == f"/{address}"), None)
     if sae is None or not sae.has(index):

@@ -126,6 +126,8 @@ class PromptPage(Page):
     """Whether the model is in memory: otherwise the first answer waits for it to load."""
     problem: Problem | None
     """The reason why this prompt was not read."""
+    model_name: str
+    """Of the language model."""
     state: PromptState
     saes: list[SAEChoice]
     """The SAEs of the run."""
@@ -167,6 +169,7 @@ def prompt_page_of(
         off=answer.off,
         loaded=answer.loaded,
         problem=answer.problem(state.href(), plain),
+        model_name=saes[0].run.model_name,
         state=state,
         saes=sae_choices(saes),
         runs=runs,

@@ -85,7 +85,7 @@ async def _page(
     async def read() -> _PromptAnswer:
         return await _read(engine, saes, state, focus, output)
 
-    answer = await ask_for_page(request, engine, saes[0].run, read if text.strip() else None, refused)
+    answer = await ask_for_page(request, engine, saes[0].run, read if text else None, refused)
     result, attribution, failed = answer.result or _PromptAnswer()
     answer = replace(answer, error=answer.error or failed)
     page = prompt_page_of(

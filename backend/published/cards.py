@@ -5,6 +5,8 @@ from typing import Any
 
 from backend.html.formats import count, number, share
 from backend.published.catalogue import OpenRun, OpenSAE
+from data.artifacts.corpus import describe_limits
+from data.artifacts.curve import describe_falling
 
 METHODS = {"relu": "ReLU with L1", "topk": "TopK", "batchtopk": "BatchTopK"}
 SAE_METRICS = {
@@ -25,6 +27,10 @@ SAE_METRICS = {
         "Divergence (nats per token) from the model's next-token distribution to the one with the reconstruction.",
     ),
 }
+NEGLIGIBLE = (
+    "A feature is negligible when its squared activations, summed over all tokens, are less than a thousandth of an "
+    "equal share of its SAE's: it is above zero somewhere, and adds next to nothing."
+)
 PERCENT = {"explained_variance", "ce_recovered", "dead_share"}
 
 
@@ -46,6 +52,9 @@ class SAECard:
     """An SAE as pages name it."""
 
     model: str
+    """The language model's part of addresses."""
+    model_name: str
+    """What it is called."""
     name: str
     href: str
     series: int
@@ -62,8 +71,15 @@ class RunCard:
 
     name: str
     model: str
+    """The language model's part of addresses."""
+    model_name: str
+    """What it is called."""
     layer: int
     corpus: str
+    falling: str
+    """Which SAEs were still learning when their training ended, as a sentence; "" when none was."""
+    limit: str
+    """What limits left of the corpus, as a sentence; "" where they left nothing out."""
     num_tokens: int
     """Tokens that statistics and examples were counted on."""
     saes: list[SAECard]
@@ -72,8 +88,17 @@ class RunCard:
 def run_card(run: OpenRun) -> RunCard:
     """A run as pages name it."""
     corpus = str(run.record.corpus["tokenize"].get("corpus", ""))
+    limit = describe_limits(run.record.corpus["tokenize"])
     return RunCard(
-        run.name, run.record.model, run.record.layer, corpus, run.num_tokens, [sae_card(sae) for sae in run.saes]
+        name=run.name,
+        model=run.record.model,
+        model_name=run.model_name,
+        layer=run.record.layer,
+        corpus=corpus,
+        falling=describe_falling({sae.name: sae.record.metrics.get("loss_trend") for sae in run.saes}),
+        limit=f"The run {limit}." if limit else "",
+        num_tokens=run.num_tokens,
+        saes=[sae_card(sae) for sae in run.saes],
     )
 
 
@@ -84,6 +109,7 @@ def sae_card(sae: OpenSAE) -> SAECard:
     k = record.config.get("k")
     return SAECard(
         model=sae.model,
+        model_name=sae.run.model_name,
         name=sae.name,
         href=sae.href,
         series=record.position,
@@ -97,6 +123,23 @@ def tokens_seen(sae: OpenSAE) -> int | None:
     """Tokens that an SAE was trained on; None when its curve does not say."""
     seen = [int(point["tokens"]) for point in sae.record.curve if point.get("tokens")]
     return seen[-1] if seen else None
+
+
+def falling_text(sae: OpenSAE) -> str:
+    """That an SAE was still learning when its training ended; "" when it was not."""
+    return describe_falling({sae.name: sae.record.metrics.get("loss_trend")})
+
+
+def counts_text(sae: OpenSAE) -> str:
+    """How many features of an SAE do something, next to nothing, and nothing, as a sentence; "" when not published."""
+    counts = sae.record.metrics
+    if "num_negligible" not in counts:
+        return ""
+    together = f" (together {share(counts['negligible_share'], 2)} of the squared activation)"
+    return (
+        f"{count(counts['num_notable'])} live, {count(counts['num_negligible'])} negligible"
+        f"{together if counts['num_negligible'] else ''}, {count(counts['num_dead'])} dead."
+    )
 
 
 def dead_text(dead_share: float) -> str:
@@ -121,7 +164,9 @@ def sae_metrics(sae: OpenSAE) -> list[Metric]:
 def recipe_lines(sae: OpenSAE) -> list[tuple[str, str]]:
     """The recipe of an SAE, field by field."""
     recipe: dict[str, Any] = sae.run.record.recipe
-    lines = [("recipe", str(recipe.get("name", ""))), ("seed", str(recipe.get("seed", 0)))]
+    fetched = sae.run.record.corpus["fetch"]
+    lines = [("model", sae.run.model_name), ("from", str(fetched.get("model_origin", "")))]
+    lines += [("recipe", str(recipe.get("name", ""))), ("seed", str(recipe.get("seed", 0)))]
     lines += _flat(
         "", {name: section for name, section in recipe.items() if name in {"corpus", "model", "tokenize", "harvest"}}
     )

@@ -80,6 +80,11 @@ class OpenRun:
     def name(self) -> str:
         return self.record.name
 
+    @property
+    def model_name(self) -> str:
+        """What its language model is called."""
+        return self.record.model_name
+
     @cached_property
     def tables(self) -> PublishedRun:
         """Its tables."""

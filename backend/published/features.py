@@ -20,10 +20,17 @@ SUMMARY = [
     "density",
     "max",
     "mean",
+    "squared_share",
+    "negligible",
 ]
+NOT_MINOR = "NOT negligible"
+"""The condition in SQL, on `features` and on `search`, that leaves out what lists, search and random features leave out
+by default, see FeatureSummary.minor."""
 DETAILS = [
     *SUMMARY,
     "histogram",
+    "num_above_floor",
+    "band_counts",
     "promoted",
     "promoted_logits",
     "suppressed",
@@ -57,6 +64,10 @@ class FeatureSummary:
     """Highest activation, in the residual stream's units."""
     mean: float
     """Over the tokens on which it is active."""
+    squared_share: float
+    """Its share of the sum of its SAE's squared activations."""
+    negligible: bool
+    """Live, and next to nothing of that sum: see data.artifacts.features.NEGLIGIBLE_SHARE."""
 
     @property
     def href(self) -> str:
@@ -71,6 +82,11 @@ class FeatureSummary:
     @property
     def dead(self) -> bool:
         return self.num_active == 0
+
+    @property
+    def minor(self) -> bool:
+        """Whether lists, search and random features leave it out unless they are asked not to."""
+        return self.negligible
 
     @property
     def title(self) -> str:
@@ -96,13 +112,18 @@ class Feature(FeatureSummary):
     """Tokens in each bin. The first also counts everything below it, the last everything above."""
     histogram_edges: list[float]
     """Of the bins, one more than there are."""
+    num_above_floor: int
+    """Tokens on which it reaches the floor of `bottom`, see data.artifacts.features.bottom_floor."""
+    band_counts: list[int]
+    """Tokens in each band of its range, the lowest first: exact where there are fewer than examples asked for, else at
+    most as many as there are."""
     promoted: list[TokenWeight]
     suppressed: list[TokenWeight]
     num_examples: dict[ExampleKind, int]
     first_example: int
     """Row of its first example."""
     x: float | None
-    """On the map of the run; None when it is dead."""
+    """On the map of the run; None when it is dead or negligible."""
     y: float | None
 
 
@@ -122,7 +143,7 @@ def to_summaries(run: OpenRun, records: pa.Table) -> list[FeatureSummary]:
 
 
 def get_places(run: OpenRun, rows: list[int]) -> list[tuple[float, float] | None]:
-    """The places of features on the map, by row; None for dead ones."""
+    """The places of features on the map, by row; None for those that are not on it."""
     records = run.tables.take("features", rows, ["x", "y"]).to_pylist()
     return [None if record["x"] is None else (record["x"], record["y"]) for record in records]
 
@@ -134,6 +155,8 @@ def to_feature(run: OpenRun, record: dict[str, Any]) -> Feature:
         **summary_fields(run, record),
         histogram=record["histogram"],
         histogram_edges=histogram_edges(scale).tolist(),
+        num_above_floor=record["num_above_floor"],
+        band_counts=record["band_counts"],
         promoted=token_weights(run, record["promoted"], record["promoted_logits"]),
         suppressed=token_weights(run, record["suppressed"], record["suppressed_logits"]),
         num_examples=dict(zip(EXAMPLE_KINDS, record["num_examples"], strict=True)),

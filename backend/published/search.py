@@ -14,7 +14,7 @@ from backend.html.address import EmptyIsNone, PagedAddress
 from backend.html.formats import as_share
 from backend.html.tokens import token_text, visible_text
 from backend.published.catalogue import OpenRun, OpenSAE
-from backend.published.features import SUMMARY, FeatureSummary, quoted, to_summaries
+from backend.published.features import NOT_MINOR, SUMMARY, FeatureSummary, quoted, to_summaries
 from data.published.schemas import SEARCH_FIELDS, SearchField
 from data.published.terms import query_words, words
 
@@ -34,6 +34,8 @@ class WordSearch(PagedAddress):
     """Name of the only SAE to look in."""
     alive: Literal["true", "false", "all"] = "true"
     """true: only features that were active; false: only dead ones, which are found by promoted tokens alone."""
+    minor: bool = False
+    """Whether negligible features are found too, see the lists of features."""
     min_density: float | None = Field(default=None, ge=0, le=1)
     """Share of tokens on which a feature is active, at least."""
     max_density: float | None = Field(default=None, ge=0, le=1)
@@ -123,6 +125,8 @@ def _condition(asked: WordSearch, saes: Sequence[OpenSAE] | None) -> str | None:
         parts.append(f"sae = {quoted(asked.sae)}")
     if asked.alive != "all":
         parts.append(f"alive = {asked.alive}")
+    if not asked.minor:
+        parts.append(NOT_MINOR)
     if asked.min_density is not None:
         parts.append(f"density >= {asked.min_density!r}")
     if asked.max_density is not None:

@@ -9,12 +9,12 @@ from pydantic import Field, PlainSerializer, field_validator
 from backend.html.address import EmptyIsNone, PagedAddress
 from backend.html.formats import as_share
 from backend.published.catalogue import OpenRun, OpenSAE
-from backend.published.features import SUMMARY, FeatureSummary, get_summaries, quoted, to_summaries
+from backend.published.features import NOT_MINOR, SUMMARY, FeatureSummary, get_summaries, quoted, to_summaries
 from data.published.memory import Memory
 
 TOTALS_CACHED = 1000
 RANDOM_DRAWS = 64
-"""Features drawn at once in search of one that is alive."""
+"""Features drawn at once in search of one that is alive and not minor."""
 
 Sort = Literal["index", "label", "density", "max", "mean", "label_score", "specificity"]
 Score = Literal["label_score", "specificity"]
@@ -40,6 +40,9 @@ class Selection(PagedAddress):
     """Share of tokens on which a feature is active, at least."""
     max_density: float | None = Field(default=None, ge=0, le=1)
     """At most."""
+    minor: bool = False
+    """Whether negligible features are listed too: those whose squared activations, summed, are less than a thousandth
+    of an equal share of their SAE's."""
     q: str = Field(default="", max_length=200)
     """Part of the label, in any case."""
 
@@ -71,17 +74,17 @@ def scores_of(sae: OpenSAE) -> list[Score]:
     return [
         score
         for score in get_args(Score)
-        if _total(sae.run, f"{_condition([sae], Selection())} AND {score} IS NOT NULL")
+        if _total(sae.run, f"{_condition([sae], Selection(minor=True))} AND {score} IS NOT NULL")
     ]
 
 
 def random_feature(saes: list[OpenSAE], seed: int | None = None) -> FeatureSummary | None:
-    """A random feature that is alive, or None when there is hardly any. All SAEs are of one run."""
+    """A random feature that is alive and not minor, or None when there is hardly any. All SAEs are of one run."""
     rng = np.random.default_rng(seed)
     sae = saes[int(rng.integers(len(saes)))]
     indices = rng.integers(sae.num_features, size=RANDOM_DRAWS)
     drawn = get_summaries(sae.run, [sae.row(int(index)) for index in indices])
-    return next((feature for feature in drawn if not feature.dead), None)
+    return next((feature for feature in drawn if not feature.dead and not feature.minor), None)
 
 
 def _list(run: OpenRun, condition: str, selection: Selection) -> FeatureList:
@@ -118,6 +121,8 @@ def _condition(saes: list[OpenSAE], selection: Selection) -> str:
         parts.append(f"density >= {selection.min_density!r}")
     if selection.max_density is not None:
         parts.append(f"density <= {selection.max_density!r}")
+    if not selection.minor:
+        parts.append(NOT_MINOR)
     if selection.q:
         parts.append(f"contains(lower(label), {quoted(selection.q.lower())})")
     return " AND ".join(parts)

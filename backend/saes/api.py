@@ -22,6 +22,9 @@ class SAEInfo:
     """A published SAE."""
 
     model: str
+    """The language model's part of addresses."""
+    model_name: str
+    """What it is called."""
     name: str
     run: str
     layer: int
@@ -48,6 +51,7 @@ def _info(sae: OpenSAE) -> SAEInfo:
     record = sae.record
     return SAEInfo(
         model=sae.model,
+        model_name=sae.run.model_name,
         name=sae.name,
         run=sae.run.name,
         layer=sae.run.record.layer,

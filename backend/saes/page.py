@@ -7,7 +7,17 @@ from backend.features.table import Column, columns, density_link, pager, presets
 from backend.html.figures import Bars, curve_figures, density_bars
 from backend.html.page import Link, Page, Pager
 from backend.html.policies import PLOTS
-from backend.published.cards import RunCard, SAECard, recipe_lines, run_card, sae_card, tokens_seen
+from backend.published.cards import (
+    NEGLIGIBLE,
+    RunCard,
+    SAECard,
+    counts_text,
+    falling_text,
+    recipe_lines,
+    run_card,
+    sae_card,
+    tokens_seen,
+)
 from backend.published.catalogue import OpenSAE
 from backend.published.selection import FeatureList, Score, Selection, list_features, scores_of
 from backend.saes.downloads import Download, downloads
@@ -23,6 +33,12 @@ class SAEPage(Page):
     sae: SAECard
     tokens_seen: int | None
     """Tokens that it was trained on; None when its curve does not say."""
+    counts: str
+    """How many of its features do something, next to nothing, and nothing; "" when not published."""
+    negligible: str
+    """What negligible means."""
+    falling: str
+    """That it was still learning when its training ended; "" when it was not."""
     siblings: list[Link]
     """The SAEs of the run."""
     selection: Selection
@@ -48,6 +64,9 @@ def sae_page_of(sae: OpenSAE, selection: Selection) -> SAEPage:
         run=run_card(sae.run),
         sae=sae_card(sae),
         tokens_seen=tokens_seen(sae),
+        counts=counts_text(sae),
+        negligible=NEGLIGIBLE,
+        falling=falling_text(sae),
         siblings=[Link(other.name, other.href, other is sae) for other in sae.run.saes],
         selection=selection,
         result=result,

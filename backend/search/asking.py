@@ -23,6 +23,7 @@ async def search_prompts(
     criteria: Criteria,
     order: MatchOrder,
     limit: int,
+    minor: bool,
 ) -> Found:
     """Read the prompts one after the other, so that other requests can run between them, and compare them."""
     if not positive:
@@ -37,7 +38,7 @@ async def search_prompts(
             readings.append(await _read(engine, saes, f"The {kind} prompt {place}", Prompt(text, chat)))
 
     def compare() -> Found:
-        table = tabulate(saes, readings[: len(positive)], readings[len(positive) :])
+        table = tabulate(saes, readings[: len(positive)], readings[len(positive) :], minor=minor)
         return find(saes, table, criteria, order, limit)
 
     return await run_in_threadpool(compare)

@@ -109,12 +109,21 @@ class Table:
     negative_NU: Floats
 
 
-def tabulate(saes: Sequence[OpenSAE], positive: Sequence[PromptReading], negative: Sequence[PromptReading]) -> Table:
-    """Put readings of some SAEs of one run together, with one read of its tables."""
+def tabulate(
+    saes: Sequence[OpenSAE],
+    positive: Sequence[PromptReading],
+    negative: Sequence[PromptReading],
+    *,
+    minor: bool = False,
+) -> Table:
+    """Put readings of some SAEs of one run together, with one read of its tables. minor: negligible features too."""
     peaks = [_peaks(saes, reading) for reading in (*positive, *negative)]
     row_U = np.unique(np.concatenate([row_A for row_A, _ in peaks[: len(positive)]]))
     run = saes[0].run
     records_U = run.tables.take("features", row_U.tolist(), SUMMARY)
+    if not minor:
+        notable_U = ~records_U["negligible"].to_numpy()
+        records_U, row_U = records_U.filter(pa.array(notable_U)), row_U[notable_U]
     max_U = np.asarray(records_U["max"].to_numpy(), np.float64)
     density_U = np.asarray(records_U["density"].to_numpy(), np.float64)
     shares_U = [shares(_spread(row_U, *one), max_U) for one in peaks]

@@ -34,6 +34,7 @@ class SearchBody(BaseModel):
         Criteria.at_most, ge=0, le=1, description="Share of the feature's max that it may have in a negative prompt."
     )
     hide_density: float = Field(1.0, ge=0, le=1, description="Leave out features active on more of the corpus.")
+    minor: bool = Field(False, description="Find negligible features too, see the lists of features.")
     order: MatchOrder = Field(
         "rare", description="; ".join(f"{name}: {about}" for name, (_, about) in MATCH_ORDERS.items())
     )
@@ -57,8 +58,9 @@ async def search_by_prompts(request: Request, body: SearchBody, engine: EngineDe
     saes = await run_in_threadpool(searched_saes, library, body.saes)
     criteria = Criteria(body.at_least, body.at_most, body.hide_density)
     found = await ask(
-        request, search_prompts, engine, saes, body.positive, body.negative, body.chat, criteria, body.order, body.limit
-    )
+        request, search_prompts, engine, saes, body.positive, body.negative, body.chat, criteria, body.order,
+        body.limit, body.minor,
+    )  # fmt: skip
     return SearchAnswer(found.total, found.hidden, found.matches, found.steps, found.relaxed)
 
 

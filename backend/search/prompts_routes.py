@@ -141,15 +141,17 @@ async def _page(
 async def _result(engine: Engine, saes: list[OpenSAE], state: SearchState) -> PromptSearchResult:
     form = state.form
     positive, negative = ([entry.text for entry in entries] for entries in (state.positive, state.negative))
-    found = await search_prompts(engine, saes, positive, negative, form.chat, form.criteria, form.order, MATCHES_SHOWN)
+    found = await search_prompts(
+        engine, saes, positive, negative, form.chat, form.criteria, form.order, MATCHES_SHOWN, form.minor
+    )
     return await run_in_threadpool(prompt_search_result_of, state, [sae.href[1:] for sae in saes], found)
 
 
 def _read_state(prompts: StoredPrompts, form: SearchForm) -> SearchState:
-    """The prompts of a form, blank ones left out; Raises NotFoundError for one that is not stored."""
+    """The prompts of a form, empty ones left out. Raises NotFoundError for one that is not stored."""
 
     def entries(texts: list[str], ids: list[str]) -> tuple[SearchPrompt, ...]:
-        typed = [SearchPrompt(unix_lines(text)) for text in texts if text.strip()]
+        typed = [SearchPrompt(unix_lines(text)) for text in texts if text]
         return (*typed, *(SearchPrompt(load_text(prompts, name), name) for name in ids))
 
     return SearchState(entries(form.pos, form.pos_p), entries(form.neg, form.neg_p), form)

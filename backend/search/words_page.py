@@ -5,7 +5,7 @@ from typing import Literal
 
 from backend.html.address import Address
 from backend.html.page import Link, Page, Pager
-from backend.published.cards import RunCard
+from backend.published.cards import NEGLIGIBLE, RunCard
 from backend.published.catalogue import OpenRun
 from backend.published.search import MAX_FOUND, SearchHit, SearchResult, Segment, WordSearch
 from data.published.schemas import SearchField
@@ -57,6 +57,8 @@ class SearchPage(Page):
     """The fields to search: value and name."""
     narrowed: bool
     """Whether more than words and fields narrow the search down."""
+    negligible: str
+    """What negligible means."""
     result: SearchResult | None
     """None when nothing was asked for."""
     hits: list[HitView]
@@ -88,7 +90,8 @@ def search_page_of(
         run_name=place.run,
         asked=asked,
         fields=[(name, title) for name, (title, _) in FIELDS.items()],
-        narrowed=(asked.alive, asked.min_density, asked.max_density) != ("true", None, None),
+        narrowed=(asked.alive, asked.min_density, asked.max_density, asked.minor) != ("true", None, None, False),
+        negligible=NEGLIGIBLE,
         result=result,
         hits=[_view(hit, series) for hit in result.hits] if result else [],
         summary=_summary(result) if result else "",
@@ -124,6 +127,8 @@ def _relax(asked: WordSearch, place: NamedRun) -> list[Link]:
         links.append(Link("look in all SAEs", asked.href(place, sae="")))
     if (asked.min_density, asked.max_density) != (None, None):
         links.append(Link("take any density", asked.href(place, min_density=None, max_density=None)))
+    if not asked.minor:
+        links.append(Link("look among negligible features too", asked.href(place, minor=True)))
     if asked.alive != "all" and asked.within in (None, "promoted"):  # nothing else is known of dead ones
         links.append(Link("take dead and live features alike", asked.href(place, alive="all")))
     if len(asked.words) > 1:

@@ -10,7 +10,7 @@ from backend.published.features import FeatureSummary
 from backend.splitting.address import DEFAULT_THRESHOLD, NewFeaturesPageNumber, Threshold
 from backend.splitting.family import Relative, get_family
 from backend.splitting.lookup import named_feature, named_sae, smaller_saes
-from backend.splitting.sizes import NewFeatureOrder, NewFeatures, by_size, count_new, new_features, num_live
+from backend.splitting.sizes import NewFeatureOrder, NewFeatures, by_size, count_new, new_features, num_notable
 from backend.splitting.sizes_page import ALL_SMALLER
 from backend.web.dependencies import LibraryDep, RunDep
 
@@ -64,9 +64,10 @@ class NewCount:
 
     sae: str
     other: str
-    num_live: int
+    num_notable: int
+    """Features that are neither dead nor negligible."""
     num_new: int
-    """Its live features without a relative in the other."""
+    """Its notable features without a relative in the other."""
 
 
 ThresholdQuery = Annotated[
@@ -87,11 +88,11 @@ def get_relatives(
 
 @router.get("/api/v1/compare/counts")
 def get_counts(run: RunDep, t: ThresholdQuery = DEFAULT_THRESHOLD) -> list[NewCount]:
-    """For each SAE of a run and each other one, the live features that have no relative there."""
-    counts_SS, live = count_new(run, t).tolist(), num_live(run)
+    """For each SAE of a run and each other one, the features that have no relative there; only notable ones count."""
+    counts_SS, notable = count_new(run, t).tolist(), num_notable(run)
     pairs = [(sae, other) for sae in by_size(run) for other in by_size(run) if sae is not other]
     places = [(sae, other, sae.record.position, other.record.position) for sae, other in pairs]
-    return [NewCount(sae.name, other.name, live[s], counts_SS[s][o]) for sae, other, s, o in places]
+    return [NewCount(sae.name, other.name, notable[s], counts_SS[s][o]) for sae, other, s, o in places]
 
 
 @router.get("/api/v1/compare/new")

@@ -10,7 +10,7 @@ from backend.published.arrays import Floats
 from backend.published.catalogue import OpenSAE
 from backend.published.examples import FeaturePreview, clip_context, get_previews
 from backend.published.neighbours import nearest_rows
-from backend.splitting.sizes import by_size, means
+from backend.splitting.sizes import by_size, means, num_notable
 
 RELATIVES_SHOWN = 8
 """Relatives of a feature that are shown of each SAE, at most: the nearest."""
@@ -65,7 +65,7 @@ class Family:
     counts: dict[str, Count]
     """Of all relatives, shown or not, by the name of the SAE."""
     nearest: Node | None
-    """The nearest live feature of any SAE, near enough or not."""
+    """The nearest notable feature of any SAE, near enough or not."""
 
     @property
     def focus(self) -> Relative:
@@ -79,8 +79,8 @@ class Family:
 
 
 def get_family(sae: OpenSAE, index: int, threshold: float) -> Family:
-    """The relatives of a feature in every SAE of its run, in six reads however many features there are."""
-    near = _live_neighbours(sae, index)
+    """The relatives of a feature in every SAE of its run, in five reads however many features there are."""
+    near = _published_neighbours(sae, index)
     nodes = _nodes(sae, index, near)
     table = sae.run.tables.take("features", [node.row for node in nodes], ["vector"])
     vectors_ND = table["vector"].combine_chunks().flatten().to_numpy().reshape(len(nodes), -1).astype(np.float64)
@@ -106,43 +106,39 @@ def get_family(sae: OpenSAE, index: int, threshold: float) -> Family:
         threshold,
         _with_parents(members, vectors_MD @ vectors_MD.T, threshold),
         {name: _count(found, threshold) for name, found in near.items()},
-        max((found.live[0] for found in near.values() if found.live), key=lambda node: node.cosine, default=None),
+        max((found.nodes[0] for found in near.values() if found.nodes), key=lambda node: node.cosine, default=None),
     )
 
 
 class _Found(NamedTuple):
     """The published neighbours of a feature in one SAE."""
 
-    live: list[Node]
+    nodes: list[Node]
     """The nearest first."""
     end: float
-    """Cosine of the last one, dead or live; below it nothing is known. -1 when all features of the SAE are there."""
+    """Cosine of the last one; below it nothing is known. -1 when all notable features of the SAE are there."""
 
 
-def _live_neighbours(sae: OpenSAE, index: int) -> dict[str, _Found]:
-    """The live published neighbours of a feature, by the name of the SAE."""
-    run, near = sae.run, nearest_rows(sae, index)
-    rows = [row for pairs in near.values() for row, _ in pairs]
-    live = iter((run.tables.take("features", rows, ["num_active"])["num_active"].to_numpy() > 0).tolist())
-    saes, found = {other.name: other for other in run.saes}, {}
-    for name, pairs in near.items():
+def _published_neighbours(sae: OpenSAE, index: int) -> dict[str, _Found]:
+    """The published neighbours of a feature, by the name of the SAE."""
+    saes, found = {other.name: other for other in sae.run.saes}, {}
+    for name, pairs in nearest_rows(sae, index).items():
         other = saes[name]
-        whole = len(pairs) >= other.num_features - (other is sae)
-        nodes = [Node(other, row, cosine) for row, cosine in pairs if next(live)]
-        found[name] = _Found(nodes, -1.0 if whole else pairs[-1][1])
+        whole = len(pairs) >= num_notable(sae.run)[other.record.position] - (other is sae)
+        found[name] = _Found([Node(other, *pair) for pair in pairs], -1.0 if whole else pairs[-1][1])
     return found
 
 
 def _count(found: _Found, threshold: float) -> Count:
-    return Count(sum(node.cosine >= threshold for node in found.live), found.end < threshold)
+    return Count(sum(node.cosine >= threshold for node in found.nodes), found.end < threshold)
 
 
 def _nodes(sae: OpenSAE, index: int, near: dict[str, _Found]) -> list[Node]:
-    """The feature and its nearest live neighbours, the smallest SAE first."""
+    """The feature and its nearest neighbours, the smallest SAE first."""
     nodes: list[Node] = []
     for other in by_size(sae.run):
         own = [Node(sae, sae.row(index), 1.0)] if other is sae else []
-        nodes += [*own, *near[other.name].live[:RELATIVES_SHOWN]]
+        nodes += [*own, *near[other.name].nodes[:RELATIVES_SHOWN]]
     return nodes
 
 

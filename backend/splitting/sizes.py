@@ -1,8 +1,8 @@
 """Feature splitting: the relatives of a feature in every size, and the features of one size that another one lacks.
 
-A relative is a live feature whose decoder direction has a cosine with the feature's of at least a threshold. Sizes are
-compared by the number of features: an SAE of the same size and another architecture is looked through like any other,
-but is neither smaller nor larger, so nothing there is a parent of the other's features.
+A relative is a notable feature (neither dead nor negligible) whose decoder direction has a cosine with the feature's of
+at least a threshold. Sizes are compared by the number of features: an SAE of the same size and another architecture is
+looked through like any other, but is neither smaller nor larger, so nothing there is a parent of the other's features.
 
 Shapes: N features of a family, S SAEs, D width.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from backend.published.arrays import Floats, Integers
 from backend.published.catalogue import OpenRun, OpenSAE
-from backend.published.features import SUMMARY, FeatureSummary, to_summaries
+from backend.published.features import NOT_MINOR, SUMMARY, FeatureSummary, to_summaries
 from data.artifacts.features import COSINE_BINS, cosine_column
 
 NewFeatureOrder = Literal["max", "density", "cosine"]
@@ -30,22 +30,22 @@ def by_size(run: OpenRun) -> list[OpenSAE]:
 
 
 def means(run: OpenRun) -> Floats:
-    """Mean decoder direction of the live features of each SAE [S, D]."""
+    """Mean decoder direction of the notable features of each SAE [S, D]."""
     return run.once(_read_splitting).means_SD
 
 
 def distributions(run: OpenRun) -> Integers:
-    """Live features of each SAE by their highest cosine with each SAE: [S, S, COSINE_BINS]."""
+    """Notable features of each SAE by their highest cosine with each SAE: [S, S, COSINE_BINS]."""
     return run.once(_read_splitting).counts_SSB
 
 
-def num_live(run: OpenRun) -> list[int]:
-    """Live features of each SAE."""
-    return run.once(_read_splitting).num_live_S
+def num_notable(run: OpenRun) -> list[int]:
+    """Notable features of each SAE: neither dead nor negligible."""
+    return run.once(_read_splitting).num_notable_S
 
 
 def count_new(run: OpenRun, threshold: float) -> Integers:
-    """For each SAE and each other one, the live features without a relative there [S, S]."""
+    """For each SAE and each other one, the notable features without a relative there [S, S]."""
     below = COSINE_BINS // 2 + round(threshold * (COSINE_BINS // 2))
     return cast(Integers, distributions(run)[:, :, :below].sum(2))
 
@@ -56,7 +56,7 @@ class NewFeature:
 
     feature: FeatureSummary
     cosine: float
-    """With its nearest live feature there; the highest where several SAEs are compared."""
+    """With its nearest notable feature there; the highest where several SAEs are compared."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def smaller_than(sae: OpenSAE) -> list[OpenSAE]:
 def new_features(
     sae: OpenSAE, others: Sequence[OpenSAE], threshold: float, page: int, per_page: int, order: NewFeatureOrder = "max"
 ) -> NewFeatures:
-    """Live features of an SAE without a relative in any of the others, a page of them.
+    """Notable features of an SAE without a relative in any of the others, a page of them.
 
     Order: the highest maximum or density first, or the lowest cosine with the last of the others.
     """
@@ -92,7 +92,7 @@ def new_features(
 
 
 def count_new_in_none(sae: OpenSAE, others: Sequence[OpenSAE], threshold: float) -> int:
-    """The number of live features that have a relative in none of the others."""
+    """The number of notable features that have a relative in none of the others."""
     return sae.run.tables.count_features(new_condition(sae, others, threshold))
 
 
@@ -100,7 +100,7 @@ def new_condition(sae: OpenSAE, others: Sequence[OpenSAE], threshold: float) -> 
     """The condition in LanceDB's SQL. The threshold is rounded as cosines and the edges of their bins are."""
     limit = float(np.float32(threshold))
     name = sae.name.replace("'", "''")
-    parts = [f"sae = '{name}'", "num_active > 0"]
+    parts = [f"sae = '{name}'", "num_active > 0", NOT_MINOR]
     return " AND ".join([*parts, *(f"{cosine_column(other.record.position)} < {limit!r}" for other in others)])
 
 
@@ -108,7 +108,7 @@ class _Splitting(NamedTuple):
     """The table `splitting` of S SAEs of width D."""
 
     means_SD: Floats
-    num_live_S: list[int]
+    num_notable_S: list[int]
     counts_SSB: Integers
 
 
@@ -117,6 +117,6 @@ def _read_splitting(run: OpenRun) -> _Splitting:
     table = run.tables.take("splitting", range(size))
     return _Splitting(
         np.array(table["mean"].to_pylist(), np.float64),
-        table["num_live"].to_pylist(),
+        table["num_notable"].to_pylist(),
         np.array(table["counts"].to_pylist(), np.int64).reshape(size, size, COSINE_BINS),
     )

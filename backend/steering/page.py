@@ -87,6 +87,8 @@ class SteerPage(Page):
     """The reason why the model is not available; "" when it is."""
     problem: str
     """The error in the form; "" when there is none."""
+    model_name: str
+    """Of the language model."""
     form: SteerForm
     loaded: bool
     """Whether the model is in memory: otherwise the first answer waits for it to load."""
@@ -129,6 +131,7 @@ def steer_page_of(
     loaded: bool,
     suggestions: Sequence[FeatureSummary],
     openings: Openings,
+    model_name: str,
     status: EngineStatus,
     max_new_tokens: int,
 ) -> SteerPage:
@@ -137,6 +140,7 @@ def steer_page_of(
     return SteerPage(
         off=off,
         problem=problem,
+        model_name=model_name,
         form=form,
         loaded=loaded,
         chips=chips,

@@ -110,7 +110,7 @@ def make_plan(library: Library, body: SteerBody, max_new_tokens: int) -> Plan:
     """Check a request against what is published. Raises RefusedError that says what to change."""
     if not 1 <= len(body.features) <= MAX_FEATURES:
         raise RefusedError(f"Name 1 to {MAX_FEATURES} features to steer with; there are {len(body.features)}.")
-    if not body.prompt.strip():
+    if not body.prompt:
         raise RefusedError("The prompt is empty: write something for the model to continue.")
     if body.max_new_tokens > max_new_tokens:
         raise RefusedError(f"At most {max_new_tokens} new tokens are written at once; ask for fewer.")

@@ -76,6 +76,9 @@ class SteeringResult(BaseModel):
     key: str
     """Of the publish artifact: two results with the same key come from the same weights."""
     model: str
+    """The language model's part of addresses."""
+    model_name: str = ""
+    """What it is called; "" in results of earlier versions."""
     layer: int
     features: list[SteeredFeatureResult]
     mode: SteeringMode
@@ -134,8 +137,8 @@ class Collector:
         ]  # fmt: skip
         return SteeringResult(
             id=result_id(plan), created=datetime.now(UTC), run=plan.run.name, key=plan.run.record.key,
-            model=plan.run.record.model, layer=plan.run.record.layer, features=features, mode=plan.mode,
-            scope=plan.scope, sweep=plan.sweep, prompt=plan.prompt.text, chat=plan.prompt.chat,
+            model=plan.run.record.model, model_name=plan.run.model_name, layer=plan.run.record.layer, features=features,
+            mode=plan.mode, scope=plan.scope, sweep=plan.sweep, prompt=plan.prompt.text, chat=plan.prompt.chat,
             temperature=draw.temperature, top_p=draw.top_p, max_new_tokens=draw.max_new_tokens, seed=draw.seed,
             rows=rows, seconds=round(finished.seconds, 3), num_tokens=finished.num_tokens,
         )  # fmt: skip

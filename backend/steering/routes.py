@@ -97,6 +97,7 @@ async def _page(
         answer.loaded,
         await run_in_threadpool(run.once, showpieces),
         await run_in_threadpool(run.once, openings),
+        run.model_name,
         state.engine.status(),
         state.settings.max_new_tokens,
     )

@@ -11,10 +11,11 @@ A token is named by `document_id` and `position` (0 is the document's first toke
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,34 @@ SEQUENCE = np.dtype([("document", "<i4"), ("start", "<i4"), ("length", "<i4")])
 """`document`: row in documents.arrow; `start`: position of the first token; `length`: tokens without BOS."""
 
 TOKEN = np.dtype("<u4")
+
+
+def describe_limits(counts: Mapping[str, Any]) -> str:
+    """What limits left of the corpus, from the counts of `tokenize`, for people; "" where nothing was left out."""
+    if not (limits := counts.get("limits")):
+        return ""
+    documents = counts["num_documents"] + counts["num_held_out_documents"]
+    tokens = counts["num_tokens"] + counts["num_held_out_tokens"]
+    named = f"limit {' and '.join(f'tokenize.{name}' for name in limits)}"
+    if counts["num_corpus_documents"] is None:
+        return (
+            f"read the first {documents:,} documents, {tokens:,} tokens ({named}); the corpus is streamed, so how long "
+            "it is, and with that a random sample of it, is not known"
+        )
+    whole = f"{counts['num_corpus_documents']:,}"
+    return (
+        f"read {documents:,} of {whole} documents, drawn at random, {tokens:,} of about "
+        f"{_about(counts['num_corpus_tokens'])} tokens ({named})"
+    )
+
+
+def _about(number: int) -> str:
+    """Two or three digits of a large number: 2.1 million, 43,000."""
+    for size, word in ((1_000_000_000, "billion"), (1_000_000, "million")):
+        if number >= size:
+            return f"{number / size:.1f} {word}"
+    digits = max(0, len(str(number)) - 2)
+    return f"{round(number, -digits):,}"
 
 
 def document_id(source: str, locator: str) -> int:

@@ -7,7 +7,7 @@ row = sae.first_row + index. Everything else that is kept per feature is found b
 Shapes: F features of one SAE, R features of all SAEs of a run, S SAEs, K neighbours, D width of the residual stream.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,19 @@ HISTOGRAM_BINS = 64
 HISTOGRAM_STEPS_PER_OCTAVE = 4
 HISTOGRAM_LOWEST_OCTAVE = -12
 
+FLOOR_OCTAVE = -10
+"""Where `bottom` begins: at the scale of the histogram times 2 to this power, see bottom_floor."""
+FLOOR_BIN = (FLOOR_OCTAVE - HISTOGRAM_LOWEST_OCTAVE) * HISTOGRAM_STEPS_PER_OCTAVE
+"""The histogram's first bin that lies above the floor."""
+
+NEGLIGIBLE_SHARE = 1 / 1000
+"""A live feature is negligible when its squared activations, summed over all tokens counted, are less than this part of
+an equal share: below NEGLIGIBLE_SHARE / num_features of the sum over all features of its SAE."""
+
 COSINE_BINS = 200
 """Of the distributions of highest cosines, from -1 to 1: a hundredth each."""
 NO_RELATIVE = -1.0
-"""Stands for the highest cosine of a feature that has no live neighbour in an SAE."""
+"""Stands for the highest cosine of a feature that has no notable neighbour in an SAE."""
 
 
 def histogram_edges(scale: float) -> npt.NDArray[np.float64]:
@@ -39,13 +48,60 @@ def histogram_edges(scale: float) -> npt.NDArray[np.float64]:
     return scale * np.exp2(octaves)
 
 
+def bottom_floor(scale: float) -> float:
+    """The lowest activation that `bottom` shows, in the stream's own units; an edge of the histogram's bins.
+
+    A thousandth of the stream's norm (`scale`, see histogram_edges): what lies between zero and it is rounding for the
+    language model in bfloat16, and tells a reader nothing.
+    """
+    return scale * 2.0**FLOOR_OCTAVE
+
+
+def squared_shares(sum_squares_F: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Each feature's share of the sum of its SAE's squared activations [F]; 0 when all are dead."""
+    total = float(sum_squares_F.sum())
+    return sum_squares_F / total if total > 0 else np.zeros_like(sum_squares_F)
+
+
+def negligible_features(sum_squares_F: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Which features of an SAE are live and do next to nothing, see NEGLIGIBLE_SHARE [F]."""
+    small_F = squared_shares(sum_squares_F) < NEGLIGIBLE_SHARE / len(sum_squares_F)
+    return small_F & (sum_squares_F > 0)
+
+
+def notable_features(sum_squares_F: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Which features of an SAE are neither dead nor negligible [F].
+
+    These alone have a place on the map, are neighbours of others, and count where sizes are compared.
+    """
+    return (sum_squares_F > 0) & ~negligible_features(sum_squares_F)
+
+
+class FeatureCounts(NamedTuple):
+    """How many features of an SAE do something, next to nothing, or nothing."""
+
+    num_notable: int
+    num_negligible: int
+    num_dead: int
+    negligible_share: float
+    """Of the sum of squared activations, by all negligible features together."""
+
+
+def count_features(sum_squares_F: npt.NDArray[np.float64]) -> FeatureCounts:
+    """The counts of an SAE."""
+    negligible_F = negligible_features(sum_squares_F)
+    num_negligible, num_dead = int(negligible_F.sum()), int((sum_squares_F <= 0).sum())
+    share = float(squared_shares(sum_squares_F)[negligible_F].sum())
+    return FeatureCounts(len(sum_squares_F) - num_negligible - num_dead, num_negligible, num_dead, share)
+
+
 def cosine_edges() -> npt.NDArray[np.float32]:
     """Edges [COSINE_BINS + 1] of the bins; a cosine at an edge counts above it."""
     return (np.arange(COSINE_BINS + 1) / (COSINE_BINS // 2) - 1).astype(np.float32)
 
 
 def cosine_column(position: int) -> str:
-    """Column of `features` with the highest cosine to a live feature of the SAE at `position`."""
+    """Column of `features` with the highest cosine to a notable feature of the SAE at `position`."""
     return f"cosine_{position}"
 
 
@@ -69,7 +125,12 @@ STATISTICS = pa.schema(
         pa.field("density", pa.float32(), nullable=False),  # the same as a share of all tokens counted
         pa.field("max", pa.float32(), nullable=False),  # of the activation, residual-stream units; 0 when dead
         pa.field("mean", pa.float32(), nullable=False),  # over the tokens on which it is active; 0 when dead
+        pa.field("sum_squares", pa.float64(), nullable=False),  # of the activation over all tokens counted
         pa.field("histogram", pa.list_(pa.int64(), HISTOGRAM_BINS), nullable=False),  # see histogram_edges
+        pa.field("num_above_floor", pa.int64(), nullable=False),  # tokens on which it reaches bottom_floor
+        # Tokens in each of the recipe's bands between 0 and the maximum, the lowest first: the number itself where it
+        # is below the recipe's `per_band`, else at most the number.
+        pa.field("band_counts", pa.list_(pa.int64()), nullable=False),
     ]
 )
 
@@ -125,9 +186,9 @@ NEIGHBOURS_FILE = "neighbours.arrow"
 
 
 def neighbours_schema(num_saes: int, k: int) -> pa.Schema:
-    """Nearest features by decoder cosine in each SAE, its own included (itself left out), laid out [S, K].
+    """Nearest notable features by decoder cosine in each SAE, its own included (itself left out), laid out [S, K].
 
-    `indices` are feature indices in the other SAE, -1 where it has fewer than K.
+    `indices` are feature indices in the other SAE, -1 where it has fewer than K notable ones.
     """
     return pa.schema(
         [
@@ -143,7 +204,7 @@ MAP_FILE = "map.arrow"
 
 MAP = pa.schema(
     [
-        pa.field("row", pa.int64(), nullable=False),  # of the feature, see above; dead features are not on the map
+        pa.field("row", pa.int64(), nullable=False),  # of the feature, see above; only notable ones are on the map
         pa.field("x", pa.float32(), nullable=False),
         pa.field("y", pa.float32(), nullable=False),
     ]

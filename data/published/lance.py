@@ -69,6 +69,7 @@ def index_search(folder: Path) -> None:
         table.create_index(name, config=as_they_stand)
     table.create_index("sae", config=Bitmap())
     table.create_index("alive", config=Bitmap())
+    table.create_index("negligible", config=Bitmap())
     table.create_index("density", config=BTree())
 
 

@@ -121,7 +121,7 @@ class PublishedRun:
         """Row and score (BM25) of the features that have all terms in one of the fields, the best first.
 
         `terms` are of data.published.terms and hold no white space; `where` is a condition in SQL on `sae`,
-        `alive`, `density`.
+        `alive`, `negligible`, `density`.
         """
         found = self._tables.search(terms, fields, where, limit)
         pairs = zip(found["row"].to_pylist(), found["_score"].to_pylist(), strict=True)

@@ -37,7 +37,7 @@ class PublishedRunRecord(Base):
     """Key of the publish artifact; its folder is published/{name}/{key}."""
     contract: Mapped[int]
     model: Mapped[str] = mapped_column(String(64))
-    """Slug of the language model in addresses."""
+    """Slug of the language model in addresses; what people are shown is `model_name`."""
     model_source: Mapped[str]
     """Folder of the live model: relative to the store when inside it (models/{slug}), else absolute."""
     layer: Mapped[int]
@@ -54,6 +54,11 @@ class PublishedRunRecord(Base):
     saes: Mapped[list["SAERecord"]] = relationship(
         back_populates="run", order_by="SAERecord.position", cascade="all, delete-orphan"
     )
+
+    @property
+    def model_name(self) -> str:
+        """What the language model is called, e.g. SmolLM2-135M-Instruct (Q4_1, dequantised)."""
+        return str(self.corpus["fetch"]["model_name"])
 
 
 class SAERecord(Base):
@@ -75,7 +80,8 @@ class SAERecord(Base):
     config: Mapped[dict[str, Any]] = mapped_column(JSON)
     """Its section of the recipe."""
     metrics: Mapped[dict[str, Any]] = mapped_column(JSON)
-    """Metrics of `evaluate`, see docs/method.md."""
+    """Metrics of `evaluate`, see docs/method.md; the counts of data.artifacts.features.FeatureCounts; and
+    `loss_trend`, see data.artifacts.curve.LossTrend, or None."""
     curve: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     """Training curve, at most 200 points."""
     histogram_scale: Mapped[float]

@@ -6,6 +6,8 @@ from urllib.parse import urlencode
 from rich.console import Console
 from rich.table import Table
 
+from data.artifacts.corpus import describe_limits
+from data.artifacts.curve import describe_falling
 from data.layout import StorePaths
 from data.published.state import Published, open_published
 
@@ -17,6 +19,10 @@ def print_summary(store: StorePaths, run: str, address: str, *, num_features: in
     published = open_published(store, run)
     console = Console(highlight=False)
     console.print(metrics_table(published))
+    if falling := describe_falling({sae.name: sae.metrics.get("loss_trend") for sae in published.record.saes}):
+        console.print(falling, soft_wrap=True)
+    if limit := describe_limits(published.record.corpus["tokenize"]):
+        console.print(f"It {limit}.", soft_wrap=True)
     pieces = published.record.showpieces[:num_features]
     if pieces:
         console.print("A few features to begin with:")
@@ -49,7 +55,8 @@ def _steering(published: Published, response: dict[str, Any]) -> str:
 
 def metrics_table(published: Published) -> Table:
     """One row per SAE, measured on held-out documents."""
-    table = Table(title=f"run '{published.record.name}', layer {published.record.layer} of {published.record.model}")
+    record = published.record
+    table = Table(title=f"run '{record.name}', layer {record.layer} of {_one_line(record.model_name)}")
     table.add_column("SAE")
     for name in ("features", "explained variance", "L0", "dead", "CE recovered"):
         table.add_column(name, justify="right")

@@ -39,6 +39,11 @@ def open_source(config: CorpusConfig, sample_folder: Path) -> Source:
             return parquet.ParquetFiles(path, config.text_field)
 
 
+def is_streamed(config: CorpusConfig) -> bool:
+    """Whether the corpus comes over the network as it is read."""
+    return config.source == "huggingface" and not corpus_root(config).is_dir()
+
+
 def corpus_root(config: CorpusConfig) -> Path:
     """The file or folder of a corpus on disk; for a dataset of the Hub, a path that does not exist."""
     root = config.dataset if config.source == "huggingface" else config.path

@@ -29,6 +29,8 @@ class Source(ABC):
 
     name: str
     """As a person would say it."""
+    streamed: bool = False
+    """Whether it comes over the network as it is read: then it is read once, and its length is not known."""
 
     @abstractmethod
     def documents(self, state: State | None = None) -> Iterator[Document]:

@@ -24,6 +24,7 @@ class HuggingFaceDataset(Source):
         short = Path(dataset).name if local else dataset
         parts = [short, configuration, None if split == "train" else split, revision and revision[:8]]
         self.name = " ".join(part for part in parts if part)
+        self.streamed = not local
         self.text_field = text_field
         self._kind = f"huggingface/{short}/{configuration or ''}/{split}"
         self._rows = _open(dataset, configuration, split, None if local else revision)

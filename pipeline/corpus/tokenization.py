@@ -1,4 +1,8 @@
-"""From documents to tokens: every document whole, resumable, and the sequences that the model reads."""
+"""From documents to tokens: every document whole, resumable, and the sequences that the model reads.
+
+Where a limit is set, a first reading draws the documents that it takes (drawing.py) and its result is kept with the
+first checkpoint. A corpus that is streamed is read once, and a limit takes its first documents.
+"""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +12,8 @@ import numpy as np
 
 from data.artifacts.corpus import TOKEN, is_held_out
 from data.errors import CorpusError
-from pipeline.corpus.document import Document, Source
+from pipeline.corpus.document import Document, Source, State
+from pipeline.corpus.drawing import Drawn, Limits, draw, number_of
 from pipeline.corpus.writer import CorpusWriter
 from pipeline.models.errors import ModelError
 from pipeline.models.tokenizer import Tokenizer
@@ -36,7 +41,7 @@ class Tally:
     duplicate_documents: int = 0
     """Documents whose id had come before."""
     left_out_documents: int = 0
-    """Of a kind (training, held out) that had reached its limit."""
+    """That the limits did not take, of those that were read."""
 
     def add(self, num_tokens: int, *, held_out: bool) -> None:
         if held_out:
@@ -54,10 +59,41 @@ class Tokenization:
         self.limits: TokenizeConfig = recipe.tokenize
         self.held_out_fraction = recipe.corpus.held_out_fraction
         self.tokenizer, self.vocab_size, self.writer = tokenizer, vocab_size, writer
+        self.seed = recipe.seed
         self.tally = Tally(**writer.state["tally"]) if writer.state else Tally()
+        drawn = writer.state["drawn"] if writer.state else None
+        self.drawn = Drawn(**drawn) if drawn else None
+        """What the limits take, where that is drawn; None where they take the first documents, or there are none."""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit at all."""
+        return self.limits.max_tokens is not None or self.limits.max_held_out_tokens is not None
+
+    def draw(self, source: Source) -> None:
+        """Read the corpus once to say which of its documents are taken."""
+        limits = Limits(self.limits.max_tokens, self.limits.max_held_out_tokens, self.held_out_fraction, self.seed)
+        with track("draw", None, "documents") as progress:
+            self.drawn = draw(batches(source.documents()), limits, self._count, progress.advance)
+        self.checkpoint(None)
+
+    def checkpoint(self, place: State | None) -> None:
+        """Make everything so far safe from a kill. place: in the source, None at its start."""
+        drawn = asdict(self.drawn) if self.drawn else None
+        self.writer.checkpoint({"source": place, "tally": asdict(self.tally), "drawn": drawn})
+
+    def reached(self) -> list[str]:
+        """Names of the limits that left something out, or may have where the rest of the corpus was not read."""
+        if self.drawn:
+            own = {"max_tokens": self.drawn.cut, "max_held_out_tokens": self.drawn.held_out_cut}
+            return [name for name, cut in own.items() if cut is not None and getattr(self.limits, name) is not None]
+        kinds = {"max_tokens": False, "max_held_out_tokens": True}
+        return [name for name, held_out in kinds.items() if self._is_full(held_out=held_out)]
 
     def is_done(self) -> bool:
         """Whether no further document can be wanted."""
+        if self.drawn:
+            return False
         if self.limits.max_tokens is None or not self._is_full(held_out=False):
             return False
         return self.limits.max_held_out_tokens is None or self._is_full(held_out=True)
@@ -66,9 +102,7 @@ class Tokenization:
         """Tokenize a batch; returns the number of training tokens that it brought."""
         before = self.tally.tokens
         held_out = [is_held_out(document.document_id, self.held_out_fraction) for document in documents]
-        wanted = [
-            bool(d.text.strip()) and not self._is_full(held_out=h) for d, h in zip(documents, held_out, strict=True)
-        ]
+        wanted = [bool(d.text.strip()) and self._takes(d, held_out=h) for d, h in zip(documents, held_out, strict=True)]
         encoded = iter(self.tokenizer.encode_batch([d.text for d, w in zip(documents, wanted, strict=True) if w]))
         for document, is_held, is_wanted in zip(documents, held_out, wanted, strict=True):
             if self.is_done():
@@ -77,7 +111,7 @@ class Tokenization:
         return self.tally.tokens - before
 
     def _take(self, document: Document, tokens: list[int], *, held_out: bool) -> None:
-        if self._is_full(held_out=held_out):
+        if document.text.strip() and not self._takes(document, held_out=held_out):
             self.tally.left_out_documents += 1
         elif not tokens:
             self.tally.empty_documents += 1
@@ -93,6 +127,15 @@ class Tokenization:
             self.writer.add(document, tokens_L, held_out=held_out)
             self.tally.add(len(tokens), held_out=held_out)
 
+    def _takes(self, document: Document, *, held_out: bool) -> bool:
+        """Whether the limits leave room for a document."""
+        if self.drawn:
+            return self.drawn.takes(number_of(document.document_id, self.seed), held_out=held_out)
+        return not self._is_full(held_out=held_out)
+
+    def _count(self, texts: list[str]) -> list[int]:
+        return [len(tokens) for tokens in self.tokenizer.encode_batch(texts)] if texts else []
+
     def _is_full(self, *, held_out: bool) -> bool:
         limit = self.limits.max_held_out_tokens if held_out else self.limits.max_tokens
         tokens = self.tally.held_out_tokens if held_out else self.tally.tokens
@@ -103,6 +146,8 @@ def read_documents(source: Source, tokenization: Tokenization) -> None:
     """Take batches until all is read, with a checkpoint every few seconds and at the end."""
     if tokenization.is_done():
         return
+    if tokenization.is_limited and tokenization.writer.state is None and not source.streamed:
+        tokenization.draw(source)
     writer, tally = tokenization.writer, tokenization.tally
     begun = writer.state["source"] if writer.state else None
     saved = time.monotonic()
@@ -112,9 +157,9 @@ def read_documents(source: Source, tokenization: Tokenization) -> None:
             if tokenization.is_done():
                 break
             if time.monotonic() - saved >= CHECKPOINT_SECONDS:
-                writer.checkpoint({"source": source.state(), "tally": asdict(tally)})
+                tokenization.checkpoint(source.state())
                 saved = time.monotonic()
-    writer.checkpoint({"source": source.state(), "tally": asdict(tally)})
+    tokenization.checkpoint(source.state())
 
 
 def batches(documents: Iterator[Document]) -> Iterator[list[Document]]:

@@ -31,7 +31,7 @@ ACTIVATION_TOLERANCE = {"bfloat16": 48.0, "float16": 8.0, "float32": 4.0}
 
 One rounding is ROUNDING * |w * x| (the elementwise product with the feature's encoder row): about what an independent
 relative error of ROUNDING in each dimension of x does to w . x. A stored row was rounded once at least. In bfloat16
-every layer before rounds as well, and differently so in another shape of batch: measured on SmolLM2-135M, layer 14,
+every layer before rounds as well, and differently so in another shape of batch: measured on the sample, layer 14,
 between batches of 4 x 512 and single sequences of 40 to 512 tokens, 96,000 activations differ by 12 at most, 99.9% of
 them by less than 8 (AVX-512); of 1,500 examples of the demo by 30 at most, 99% by less than 11 (AMX). The activation of
 another example of the same kind differs by 300 to 400 in the middle.

@@ -34,6 +34,7 @@ from data.artifacts.features import (
     histogram_edges,
 )
 from pipeline.arrays import Floats, Ints, ascending_keys, descending_keys, hash_keys, hash_tokens
+from pipeline.examples.bands import bands_of
 from pipeline.examples.shortlist import Entries, Shortlist, first_of_each
 from pipeline.models.sae import SAE, SparseActivations
 from pipeline.recipe import ExamplesConfig
@@ -49,6 +50,7 @@ class Statistics(NamedTuple):
 
     num_active_F: Ints
     sum_F: npt.NDArray[np.float64]
+    sum_squares_F: npt.NDArray[np.float64]
     histogram_FH: npt.NDArray[np.int64]
 
 
@@ -86,12 +88,6 @@ def join(parts: list[Candidates]) -> Candidates:
     return Candidates._make(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-def bands_of(value_M: Floats, max_M: Floats, num_bands: int) -> npt.NDArray[np.int8]:
-    """The band in which each activation lies, of `num_bands` equal ones between 0 and its feature's maximum [M]."""
-    share_M = value_M.astype(np.float64) / np.maximum(max_M.astype(np.float64), np.finfo(np.float64).tiny)
-    return np.minimum(share_M * num_bands, num_bands - 1).astype(np.int8)
-
-
 class Lattice:
     """Finds the histogram bin of an activation without searching.
 
@@ -125,7 +121,7 @@ class FeatureSelection:
         self.dtype = getattr(torch, config.dtype)
         self.lattice = Lattice(sae.header.activation_scale)
         F = sae.num_features
-        self.sum_F = np.zeros(F)
+        self.sum_F, self.sum_squares_F = np.zeros(F), np.zeros(F)
         self.max_F = np.zeros(F, np.float32)
         self.histogram_FH = np.zeros((F, HISTOGRAM_BINS), np.int64)
         self._lowest_bin_F = np.zeros(F, np.int64)
@@ -145,7 +141,7 @@ class FeatureSelection:
 
     def statistics(self) -> Statistics:
         """Statistics over all blocks."""
-        return Statistics(self.histogram_FH.sum(1), self.sum_F, self.histogram_FH)
+        return Statistics(self.histogram_FH.sum(1), self.sum_F, self.sum_squares_F, self.histogram_FH)
 
     def candidates(self) -> Candidates:
         """`top`, `bottom` and `interval` of every feature."""
@@ -178,6 +174,8 @@ class FeatureSelection:
         counts = np.bincount(local_K * HISTOGRAM_BINS + bin_K, minlength=size * HISTOGRAM_BINS)
         self.histogram_FH[first:stop] += counts.reshape(size, HISTOGRAM_BINS)
         self.sum_F[first:stop] += np.bincount(local_K, weights=value_K, minlength=size)
+        square_K = np.square(value_K, dtype=np.float64)
+        self.sum_squares_F[first:stop] += np.bincount(local_K, weights=square_K, minlength=size)
         higher = np.flatnonzero(value_K > self.max_F[feature_K])
         np.maximum.at(self.max_F, feature_K[higher], value_K[higher])
 

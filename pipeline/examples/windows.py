@@ -20,7 +20,8 @@ from torch import Tensor
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import BOTTOM, CONTRAST, EXAMPLE_KINDS, INTERVAL
 from pipeline.arrays import Floats, Ints, ascending_keys, descending_keys, ranges, ranks, sort_order, unpack_tokens
-from pipeline.examples.selection import Candidates, bands_of
+from pipeline.examples.bands import bands_of
+from pipeline.examples.selection import Candidates
 from pipeline.models.sae import SAE
 from pipeline.recipe import ExamplesConfig
 

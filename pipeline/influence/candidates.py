@@ -170,7 +170,8 @@ def find_showpieces(run: PublishedRun, saes: Sequence[str], count: int) -> list[
 
 def _of_sae(run: PublishedRun, sae: str) -> list[Showpiece]:
     """Of one SAE, best first."""
-    where = f"sae = '{sae}' AND label != '' AND density >= {MIN_DENSITY} AND density <= {MAX_DENSITY}"
+    where = f"sae = '{sae}' AND label != '' AND NOT negligible"
+    where += f" AND density >= {MIN_DENSITY} AND density <= {MAX_DENSITY}"
     columns = ["index", "label", "max", "mean", "density", "first_example", "num_examples"]
     table = run.list_features(where, columns, sort="max", descending=True, limit=STRONGEST_FEATURES)
     features = [feature for feature in table.to_pylist() if feature["num_examples"][TOP] >= MIN_EXAMPLES]

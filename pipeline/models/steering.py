@@ -69,8 +69,8 @@ class Steering:
     ) -> None:
         """rows: the clamps of each row, none for a plain one.
 
-        sink_norm: positions whose residual stream is longer than this are attention sinks and left out (10 times the
-        median norm of the corpus); None leaves out the opening tokens alone.
+        sink_norm: positions whose residual stream is longer than this are attention sinks and left out (the recipe's
+        `harvest.sink_factor` times the median norm of the corpus); None leaves out the opening tokens alone.
         starts: the first position of each row that is steered; those before it are only measured. None steers all.
         Raises ModelError when a row names a feature twice.
         """

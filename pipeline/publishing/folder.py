@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from data import CONTRACT_VERSION, __version__
-from data.artifacts.features import CURVE_FILE, METRICS_FILE, RESPONSES_FILE
+from data.arrow import read_arrow
+from data.artifacts.curve import loss_trend
+from data.artifacts.features import CURVE_FILE, METRICS_FILE, RESPONSES_FILE, STATISTICS_FILE, count_features
 from data.manifests import Manifest, hash_folder, write_manifest
 from data.published.lance import index_search
 from data.published.maps import MAP_FOLDER, write_map
 from data.published.state import ROWS_FILE, SAES_FOLDER, SQLRows
 from data.published.tables import PublishedRun, write_table
 from pipeline.fetching.local import model_folder
+from pipeline.fetching.naming import fetched_counts
 from pipeline.influence.candidates import find_showpieces
 from pipeline.models.sae import HEADER_FILE, WEIGHTS_FILE, load_header
 from pipeline.models.tokenizer import Tokenizer
@@ -97,7 +100,7 @@ def _rows(work: Work, first_rows: list[int], tables: PublishedRun) -> SQLRows:
         "model_source": work.inputs["fetch"].counts["model"],
         "layer": recipe.model.layer,
         "recipe": recipe.model_dump(mode="json"),
-        "corpus": {stage: work.inputs[stage].counts for stage in COUNTED_STAGES},
+        "corpus": _counts(work),
         "showpieces": [asdict(piece) for piece in showpieces],
         "responses": _responses(work.input_folder("respond")),
         "created": datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds"),
@@ -107,12 +110,17 @@ def _rows(work: Work, first_rows: list[int], tables: PublishedRun) -> SQLRows:
             "position": position,
             "first_row": first_rows[position],
             "config": config.model_dump(mode="json"),
-            "metrics": metrics[recipe.sae_name(config)],
-            **_trained(work.input_folder("train") / recipe.sae_name(config)),
+            **_trained(work, recipe.sae_name(config), metrics[recipe.sae_name(config)]),
         }
         for position, config in enumerate(recipe.train.saes)
     ]
     return dict(finite({"run": run, "saes": saes}))
+
+
+def _counts(work: Work) -> dict[str, dict[str, Any]]:
+    """What the counted stages have to say, by stage."""
+    fetched, counts = work.inputs["fetch"], {stage: work.inputs[stage].counts for stage in COUNTED_STAGES}
+    return {**counts, "fetch": fetched_counts(fetched, work.recipe.model, model_folder(fetched, work.paths))}
 
 
 def _responses(folder: Path) -> dict[str, Any]:
@@ -127,14 +135,22 @@ def _responses(folder: Path) -> dict[str, Any]:
     }
 
 
-def _trained(folder: Path) -> dict[str, Any]:
-    """Facts about a trained SAE from its folder."""
-    header = load_header(folder)
+def _trained(work: Work, name: str, measured: dict[str, Any]) -> dict[str, Any]:
+    """Facts about a trained SAE from its folders, and its metrics."""
+    folder = work.input_folder("train") / name
+    squares_F = read_arrow(work.input_folder("examples") / name / STATISTICS_FILE)["sum_squares"].to_numpy()
+    header, curve = load_header(folder), json.loads((folder / CURVE_FILE).read_text())
+    trend = loss_trend(curve)
     return {
+        "metrics": {
+            **measured,
+            **count_features(squares_F)._asdict(),
+            "loss_trend": trend.as_json() if trend else None,
+        },
         "name": header.name,
         "num_features": header.num_features,
         "architecture": header.architecture,
-        "curve": thin(json.loads((folder / CURVE_FILE).read_text()), MAX_CURVE_POINTS),
+        "curve": thin(curve, MAX_CURVE_POINTS),
         "histogram_scale": header.activation_scale,
     }
 

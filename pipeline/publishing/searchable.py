@@ -65,7 +65,7 @@ def search_batch(
 ) -> pa.RecordBatch:
     """Some rows of data.published.schemas.SEARCH, for features of one SAE that follow one another from `first_row` on.
 
-    `features` has columns num_active, density, label, promoted; `texts` the texts of each feature's examples.
+    `features` has columns num_active, negligible, density, label, promoted; `texts` are those of each one's examples.
     """
     size = len(texts)
     promoted = [
@@ -76,6 +76,7 @@ def search_batch(
         "row": np.arange(first_row, first_row + size),
         "sae": [sae] * size,
         "alive": features["num_active"].to_numpy() > 0,
+        "negligible": features["negligible"],
         "density": features["density"],
         "texts": texts,
         "label": [terms([label]) for label in features["label"].to_pylist()],

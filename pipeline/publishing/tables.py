@@ -24,6 +24,9 @@ from data.artifacts.features import (
     STATISTICS_FILE,
     TOP,
     cosine_column,
+    negligible_features,
+    notable_features,
+    squared_shares,
 )
 from data.errors import ArtifactError
 from data.published.schemas import PUBLISHED_EXAMPLES, SEARCH, features_schema, splitting_schema
@@ -98,10 +101,14 @@ class RunTables:
             first_F = first_example + np.cumsum(num_FE.sum(1)) - num_FE.sum(1)
             first_example += int(num_FE.sum())
             first_row = self.first_rows[self.saes.index(name)]
+            squares_F = statistics["sum_squares"].to_numpy()
+            share_F, negligible_F = squared_shares(squares_F), negligible_features(squares_F)
             for rows in batch_slices(size):
                 columns = {
                     "sae": pa.array([name] * len(range(*rows.indices(size)))),
                     **columns_of(statistics, rows),
+                    "squared_share": pa.array(share_F[rows]),
+                    "negligible": pa.array(negligible_F[rows]),
                     **columns_of(explanations, rows),
                     "first_example": pa.array(first_F[rows], pa.int64()),
                     "num_examples": fixed_lists(num_FE[rows].astype(np.int16)),
@@ -132,51 +139,54 @@ class RunTables:
         return {cosine_column(s): pa.array(best_B) for s, best_B in enumerate(self._best(start, stop).T)}
 
     def _best(self, start: int, stop: int) -> npt.NDArray[np.float32]:
-        return best_cosines(self._neighbours.slice(start, stop - start), self._live, self.first_rows)
+        return best_cosines(self._neighbours.slice(start, stop - start), self._notable, self.first_rows)
 
     @cached_property
     def _neighbours(self) -> pa.Table:
         return read_arrow(self.folders["neighbours"] / NEIGHBOURS_FILE)
 
     @cached_property
-    def _live(self) -> npt.NDArray[np.bool_]:
-        """Mask of the live features of the run [R]."""
-        return np.concatenate([t["num_active"].to_numpy() > 0 for t in self._per_sae("examples", STATISTICS_FILE)])
+    def _notable(self) -> npt.NDArray[np.bool_]:
+        """Mask of the notable features of the run [R]."""
+        tables = self._per_sae("examples", STATISTICS_FILE)
+        return np.concatenate([notable_features(table["sum_squares"].to_numpy()) for table in tables])
 
     def _splitting(self) -> Iterator[pa.RecordBatch]:
         for name in self.saes:
-            num_live, sum_D, counts = self._summed(name)
+            num_notable, sum_D, counts = self._summed(name)
             columns = {
                 "sae": pa.array([name]),
-                "num_live": pa.array([num_live]),
-                "mean": fixed_lists((sum_D / max(num_live, 1)).astype(np.float32)[None]),
+                "num_notable": pa.array([num_notable]),
+                "mean": fixed_lists((sum_D / max(num_notable, 1)).astype(np.float32)[None]),
                 "counts": fixed_lists(counts.reshape(1, -1)),
             }
             yield batch_of(splitting_schema(len(sum_D), len(self.saes)), columns)
 
     def _summed(self, name: str) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """Live features of an SAE: how many, the sum of their directions [D], and the counts of their cosines."""
+        """Notable features of an SAE: how many, the sum of their directions [D], and the counts of their cosines."""
         place, folder = self.saes.index(name), self.folders["train"] / name
         first_row, size = self.first_rows[place], self.sizes[place]
-        num_live, total = 0, np.zeros(1)
+        num_notable, total = 0, np.zeros(1)
         counts = np.zeros((len(self.saes), COSINE_BINS), np.int64)
         for rows in batch_slices(size):
             start, stop = first_row + rows.start, first_row + rows.stop
-            live_B = self._live[start:stop]
-            num_live += int(live_B.sum())
-            total = total + decoder_rows(folder, rows)[live_B].sum(0, dtype=np.float64)
-            counts += count_cosines(self._best(start, stop)[live_B])
-        return num_live, total, counts
+            notable_B = self._notable[start:stop]
+            num_notable += int(notable_B.sum())
+            total = total + decoder_rows(folder, rows)[notable_B].sum(0, dtype=np.float64)
+            counts += count_cosines(self._best(start, stop)[notable_B])
+        return num_notable, total, counts
 
     def _search(self) -> Iterator[pa.RecordBatch]:
         texts = ExampleTexts(self.corpus, self.vocabulary)
         for name, size, first_row in zip(self.saes, self.sizes, self.first_rows, strict=True):
+            statistics = self._read("examples", name, STATISTICS_FILE)
             features = pa.Table.from_arrays(
                 [
-                    *self._read("examples", name, STATISTICS_FILE).select(["num_active", "density"]),
+                    *statistics.select(["num_active", "density"]),
+                    pa.chunked_array([pa.array(negligible_features(statistics["sum_squares"].to_numpy()))]),
                     *self._read("explain", name, EXPLANATIONS_FILE).select(["label", "promoted"]),
                 ],
-                ["num_active", "density", "label", "promoted"],
+                ["num_active", "density", "negligible", "label", "promoted"],
             )
             examples = self._read("examples", name, EXAMPLES_FILE).select(["document", "position"])
             num_FE = self._num_examples(name, size)

@@ -35,10 +35,12 @@ def find_examples(work: Work) -> dict[str, Any]:
         folder = work.folder / name
         folder.mkdir(exist_ok=True)
         examples = gathers.pop(name).finish(recipe.examples)
-        num_dead = write_statistics(folder, selected.pop(name).statistics, examples.max_F, num_tokens)
+        scale, num_bands = saes[name].header.activation_scale, recipe.examples.bands
+        statistics = selected.pop(name).statistics
+        tally = write_statistics(folder, statistics, examples, num_tokens, scale, num_bands)
         num_examples = write_examples(folder, examples, corpus)
-        dead_share = num_dead / saes[name].num_features
-        counts[name] = {"dead_share": dead_share, "num_dead": num_dead, "num_examples": num_examples}
+        dead_share = tally.num_dead / saes[name].num_features
+        counts[name] = {"dead_share": dead_share, **tally._asdict(), "num_examples": num_examples}
     source = "shards" if held_in_shards(work.inputs["harvest"]) else "model"
     return {"num_tokens": num_tokens, "source": source, "saes": counts}
 
@@ -57,5 +59,11 @@ def _config(recipe: Recipe) -> dict[str, Any]:
     return {"examples": recipe.examples.model_dump(mode="json")}
 
 
-STAGE = Stage(name="examples", work=find_examples, config=_config, needs=("fetch", "tokenize", "harvest", "train"))
+STAGE = Stage(
+    name="examples",
+    work=find_examples,
+    config=_config,
+    needs=("fetch", "tokenize", "harvest", "train"),
+    version=2,  # sums of squares, counts of bands and above the floor
+)
 run = STAGE.run

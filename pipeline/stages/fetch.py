@@ -21,6 +21,7 @@ from pipeline.fetching.local import (
     require_device,
     sample_corpus_folder,
 )
+from pipeline.fetching.naming import identify
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage, Work
 
@@ -45,6 +46,7 @@ def _work(work: Work) -> dict[str, Any]:
     config = model_config(folder)
     return {
         "model": str(folder.relative_to(root) if folder.is_relative_to(root) else folder),
+        **identify(work.recipe.model, folder).counts(),
         "model_source": work.recipe.model.source,
         "model_type": config.get("model_type"),
         "num_layers": config.get("num_hidden_layers"),

@@ -7,17 +7,22 @@ alone. Where reading stops:
     max_tokens alone                     when it is reached; held-out documents are those that came until then
     max_held_out_tokens alone, or none   at the end of the corpus
 
-The document with which a limit is reached is the last of its kind, and whole.
+The document with which a limit is reached is the last of its kind, and whole. Of a corpus on disk a limit takes a
+random sample of documents by the run's seed, and of the held-out ones, without a limit of their own, the same share;
+"until" is then meant in the order in which they are drawn. Of a streamed corpus, whose length is not known, it takes
+the first.
 """
 
 from dataclasses import asdict
 from typing import Any
 
-from pipeline.corpus import open_source
+from data.artifacts.corpus import describe_limits
+from pipeline.corpus import is_streamed, open_source
 from pipeline.corpus.tokenization import Tokenization, check_corpus, read_documents
 from pipeline.corpus.writer import CorpusWriter
 from pipeline.fetching.local import model_config, model_folder, sample_corpus_folder
 from pipeline.models.tokenizer import Tokenizer
+from pipeline.progress import log
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage, Work
 
@@ -31,26 +36,35 @@ def _work(work: Work) -> dict[str, Any]:
     try:
         tokenization = Tokenization(recipe, tokenizer, model_config(folder)["vocab_size"], writer)
         read_documents(source, tokenization)
-        tally = tokenization.tally
+        tally, drawn = tokenization.tally, tokenization.drawn
         check_corpus(tally, recipe, source.name, writer.document_ids)
         num_sequences, num_split = writer.finish(recipe.tokenize.context_length)
     finally:
         writer.close()
-    return {
+    counts = {
         "corpus": source.name,
         **{f"num_{name}": value for name, value in asdict(tally).items()},
+        "limits": tokenization.reached(),
+        "num_corpus_documents": drawn.num_documents if drawn else None,
+        "num_corpus_tokens": drawn.num_tokens if drawn else None,
         "num_sequences": num_sequences,
         "num_split_documents": num_split,
         "context_length": recipe.tokenize.context_length,
         "bos_id": tokenizer.bos_id,
         "vocab_size": tokenizer.vocab_size,
     }
+    if limit := describe_limits(counts):
+        log(limit)
+    return counts
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:
+    limits = (recipe.tokenize.max_tokens, recipe.tokenize.max_held_out_tokens)
+    drawn = limits != (None, None) and not is_streamed(recipe.corpus)
     return {
         "tokenize": recipe.tokenize.model_dump(mode="json"),
         "held_out_fraction": recipe.corpus.held_out_fraction,
+        **({"sample": "documents"} if drawn else {}),
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from data.artifacts.curve import describe_falling, loss_trend
 from pipeline.activations.residuals import MOMENTS_FILE
 from pipeline.activations.rows import harvested_rows
 from pipeline.models.sae import Nonlinearity, SAEHeader
@@ -43,12 +44,15 @@ def _work(work: Work) -> dict[str, Any]:
         header = _header(recipe, name, sae, normalisation)
         model = trainer.trainees[name].model
         model.fold(header, normalisation.scale, normalisation.mean_D).save(work.folder / name)
+    saes = {name: _summary(trainee) for name, trainee in trainer.trainees.items()}
+    if falling := describe_falling({name: summary["loss_trend"] for name, summary in saes.items()}):
+        log(falling)
     num_tokens = trainer.num_steps * config.batch_size
     return {
         "num_steps": trainer.num_steps,
         "num_tokens": num_tokens,
         "num_rows_left_over": len(reader) - num_tokens,
-        "saes": {name: _summary(trainee) for name, trainee in trainer.trainees.items()},
+        "saes": saes,
     }
 
 
@@ -144,5 +148,7 @@ def describe(point: Mapping[str, float]) -> str:
     )
 
 
-def _summary(trainee: Trainee) -> dict[str, float]:
-    return {**trainee.curve.points[-1], "seconds": round(trainee.seconds, 2)}
+def _summary(trainee: Trainee) -> dict[str, Any]:
+    trend = loss_trend(trainee.curve.points)
+    seconds = round(trainee.seconds, 2)
+    return {**trainee.curve.points[-1], "loss_trend": trend.as_json() if trend else None, "seconds": seconds}

@@ -9,7 +9,7 @@ from backend.app import create_app
 from backend.html.policies import MAP, PLOTS, STRICT
 from backend.settings import Settings
 from data.layout import StorePaths
-from tests.support.fake_run import DEAD, HOSTILE, MARKED, RARE
+from tests.support.fake_run import DEAD, HOSTILE, MARKED, MODEL_NAME, NEGLIGIBLE, RARE
 from tests.support.pages import TEMPLATES, Page, check_nothing_inline
 
 FEATURE_PAGES = [
@@ -237,3 +237,47 @@ def test_the_share_of_dead_features_is_told_alike_everywhere(pages):
         told = next(cell.text for cell in row.cells if cell.title == "Dead")
         metrics = pages.get(row.sae.href).context["sae"].metrics
         assert told == next(metric.text for metric in metrics if metric.name == "Dead")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/", "/tiny/1-relu-64", "/explore", "/compare", "/prompt", "/steer", "/search", "/tiny/1-relu-64/3?embed=1"],
+)
+def test_pages_call_the_model_by_its_name(client: TestClient, address: str) -> None:
+    shown = Page(client.get(address).text).text
+    assert MODEL_NAME in shown
+    assert "tiny, layer" not in shown, "that is only its part of addresses"
+
+
+def test_one_switch_shows_negligible_features_in_the_table(client: TestClient) -> None:
+    feature, usual, every = f"/tiny/1-relu-64/{NEGLIGIBLE}", "/tiny/1-relu-64?per_page=200", {"minor": "true"}
+    assert feature not in Page(client.get(usual).text).links()
+    page = Page(client.get(usual, params={"per_page": 200, **every}).text)
+    assert feature in page.links()
+    assert any("minor=1" in link and "sort=density" in link for link in page.links()), "other lists keep the switch"
+    listed = client.get("/api/v1/features/tiny/1-relu-64", params={"per_page": 200}).json()
+    assert NEGLIGIBLE not in {one["index"] for one in listed["features"]}
+    listed = client.get("/api/v1/features/tiny/1-relu-64", params={"per_page": 200, **every}).json()
+    assert NEGLIGIBLE in {one["index"] for one in listed["features"]}
+
+
+def test_a_negligible_feature_says_what_it_is(client: TestClient) -> None:
+    page = Page(client.get(f"/tiny/1-relu-64/{NEGLIGIBLE}").text)
+    assert "Negligible: " in page.text
+    assert "less than a thousandth of an equal share" in page.text
+    assert f"/explore?f=tiny/1-relu-64/{NEGLIGIBLE}" not in page.links()
+    assert "Negligible: " not in Page(client.get("/tiny/1-relu-64/3").text).text
+    assert client.get(f"/api/v1/features/tiny/1-relu-64/{NEGLIGIBLE}").json()["negligible"]
+
+
+def test_the_map_says_what_it_leaves_out(client: TestClient) -> None:
+    assert "Dead and negligible features are not on it" in Page(client.get("/explore").text).text
+    focused = client.get(f"/explore?f=tiny/1-relu-64/{NEGLIGIBLE}")
+    assert "It is negligible, so it is not on the map" in Page(focused.text).text
+
+
+def test_the_parameter_is_described(client: TestClient) -> None:
+    paths = client.get("/api/v1/openapi.json").json()["paths"]
+    for path in ("/api/v1/features/{model}/{sae}", "/api/v1/search"):
+        (found,) = [one for one in paths[path]["get"]["parameters"] if one["name"] == "minor"]
+        assert "negligible" in found["description"]

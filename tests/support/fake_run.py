@@ -35,11 +35,15 @@ from data.artifacts.features import (
     RESPONSES_FILE,
     STATISTICS,
     STATISTICS_FILE,
+    bottom_floor,
     histogram_edges,
+    negligible_features,
     neighbours_schema,
+    notable_features,
 )
 from data.layout import RunPaths, StorePaths
 from data.manifests import Manifest, digest, hash_folder, write_manifest
+from pipeline.examples.bands import bands_of
 from pipeline.influence.responses import Response
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE, SAEHeader
@@ -60,8 +64,10 @@ SAES = [
     {"architecture": "batchtopk", "num_features": 64, "k": 6},
 ]
 LAYER, WIDTH, CONTEXT_LENGTH, NEAREST, WINDOW = 1, 32, 64, 20, 40
-DEAD, RARE, MARKED = 5, 6, 7
-"""Features of every SAE: one never active, one active on two tokens, one whose label is markup."""
+MODEL_NAME = "made-up/Tiny-Llama"
+DEAD, RARE, MARKED, NEGLIGIBLE = 5, 6, 7, 60
+"""Features of every SAE: one never active, one active on two tokens, one whose label is markup, and (of ReLU) one that
+is a little above zero on one token."""
 LONGEST_DOCUMENT = 700
 NUM_DOCUMENTS = 24
 HELD_OUT_FRACTION = 0.15
@@ -74,7 +80,7 @@ def fake_recipe(name: str = "fake", model: str = "tiny", seed: int = 0, **sectio
             "name": name,
             "seed": seed,
             "corpus": {"source": "text", "path": "texts", "held_out_fraction": HELD_OUT_FRACTION},
-            "model": {"name": model, "source": "tiny", "layer": LAYER, "dtype": "float32"},
+            "model": {"name": model, "source": MODEL_NAME, "layer": LAYER, "dtype": "float32"},
             "tokenize": {"context_length": CONTEXT_LENGTH},
             "train": {"saes": SAES},
             "neighbours": {"k": NEAREST},
@@ -169,6 +175,7 @@ class FakeRun:
         pre_NF = (self.x_ND - mean_D) @ W_FD.T
         cut_F = pre_NF.quantile(0.95, dim=0)
         cut_F[RARE] = pre_NF[:, RARE].topk(3).values[2]
+        cut_F[NEGLIGIBLE] = pre_NF[:, NEGLIGIBLE].max() - 1e-3
         cut_F[DEAD] = 2 * pre_NF.abs().max()
         jump = config.architecture == "batchtopk"
         offset_F = -W_FD @ mean_D
@@ -223,13 +230,15 @@ class FakeRun:
             acts_NF, pre_NF = sae.encode(self.x_ND).numpy(), sae.pre_activations(self.x_ND).numpy()
             folder, explained = (self._folder(stage) / sae.header.name for stage in ("examples", "explain"))
             folder.mkdir(exist_ok=True), explained.mkdir(exist_ok=True)
-            self._write(folder / STATISTICS_FILE, STATISTICS, list(statistics(acts_NF, sae.header.activation_scale)))
+            rows = list(statistics(acts_NF, sae.header.activation_scale, self.recipe.examples.bands))
+            self._write(folder / STATISTICS_FILE, STATISTICS, rows)
             examples = [row for f in range(sae.num_features) for row in self._examples(f, acts_NF, pre_NF)]
             self._write(folder / EXAMPLES_FILE, EXAMPLES, examples)
             self._write(explained / EXPLANATIONS_FILE, EXPLANATIONS, list(self._explanations(sae, acts_NF, examples)))
             num_dead = int((acts_NF.max(0) == 0).sum())
             counted[sae.header.name] = {
-                "dead_share": num_dead / sae.num_features, "num_dead": num_dead, "num_examples": len(examples)
+                "dead_share": num_dead / sae.num_features, "num_dead": num_dead, "num_examples": len(examples),
+                "num_negligible": int(negligible_features(np.array([row["sum_squares"] for row in rows])).sum()),
             }  # fmt: skip
         self._put("examples", {"num_tokens": len(self.x_ND), "source": "model", "saes": counted})
         self._put("explain", {})
@@ -320,7 +329,10 @@ class FakeRun:
     def _neighbours_and_map(self) -> None:
         W_RD = torch.cat([sae.W_dec_FD for sae in self.saes])
         sizes = [sae.num_features for sae in self.saes]
+        squares = [np.square(sae.encode(self.x_ND).double().numpy()).sum(0) for sae in self.saes]
+        notable_R = np.concatenate([notable_features(squares_F) for squares_F in squares])
         cosines_RR = (W_RD @ W_RD.T).fill_diagonal_(-2)
+        cosines_RR[:, torch.from_numpy(~notable_R)] = -2
         parts = [part.topk(NEAREST, dim=1) for part in cosines_RR.split(sizes, dim=1)]
         rows = {"indices": torch.cat([p.indices for p in parts], 1), "cosines": torch.cat([p.values for p in parts], 1)}
         schema = neighbours_schema(len(sizes), NEAREST)
@@ -334,11 +346,10 @@ class FakeRun:
                 )
             ],
         )
-        live_R = np.concatenate([(sae.encode(self.x_ND) > 0).any(0).numpy() for sae in self.saes])
         places_RD = torch.pca_lowrank(W_RD, q=2)[0].numpy()
         points = [
             {"row": r, "x": float(places_RD[r, 0]), "y": float(places_RD[r, 1])}
-            for r in np.flatnonzero(live_R).tolist()
+            for r in np.flatnonzero(notable_R).tolist()
         ]
         self._write(self._folder("project") / MAP_FILE, MAP, points)
         self._put("neighbours", {})
@@ -362,7 +373,7 @@ class FakeRun:
         write_manifest(folder, manifest)
 
 
-def statistics(acts_NF: np.ndarray, scale: float) -> Iterator[dict[str, Any]]:
+def statistics(acts_NF: np.ndarray, scale: float, num_bands: int) -> Iterator[dict[str, Any]]:
     edges = histogram_edges(scale)
     for index, acts_N in enumerate(acts_NF.T):
         active = acts_N[acts_N > 0]
@@ -371,6 +382,9 @@ def statistics(acts_NF: np.ndarray, scale: float) -> Iterator[dict[str, Any]]:
             "index": index, "num_active": len(active), "density": len(active) / len(acts_N),
             "histogram": counts.tolist(), "max": float(active.max(initial=0)),
             "mean": float(active.mean()) if len(active) else 0.0,
+            "sum_squares": float(np.square(active, dtype=np.float64).sum()),
+            "num_above_floor": int((active >= bottom_floor(scale)).sum()),
+            "band_counts": np.bincount(bands_of(active, active.max(initial=0), num_bands), minlength=num_bands),
         }  # fmt: skip
 
 

@@ -176,12 +176,14 @@ class SyntheticRun:
             }
         )
         corpus = {
+            "fetch": {"model_name": "Made-up-1M"},
+            "harvest": {},
             "tokenize": {"corpus": "made up", "num_documents": NUM_DOCUMENTS},
             "examples": {"num_tokens": NUM_TOKENS},
         }
         run = {
             "contract": CONTRACT_VERSION, "model": MODEL, "model_source": "models/none", "layer": LAYER,
-            "recipe": recipe.model_dump(mode="json"), "corpus": {"fetch": {}, "harvest": {}, **corpus},
+            "recipe": recipe.model_dump(mode="json"), "corpus": corpus,
             "showpieces": [], "responses": NO_RESPONSES, "created": "2026-01-01T00:00:00",
         }  # fmt: skip
         saes = [
@@ -214,7 +216,11 @@ class SyntheticRun:
             "density": pa.array((active_B / NUM_TOKENS).astype(np.float32)),
             "max": pa.array(np.where(live_B, block.maximum, 0).astype(np.float32)),
             "mean": pa.array(np.where(live_B, 0.4 * block.maximum, 0).astype(np.float32)),
+            "squared_share": pa.array(live_B / max(int(self.live.sum()), 1)),
+            "negligible": pa.array(np.zeros(size, bool)),
             "histogram": _fixed(_histograms(active_B)),
+            "num_above_floor": pa.array(active_B),
+            "band_counts": _lists(active_B[:, None] // np.array([2, 4, 8, 16, 32])),
             "label": block.labels(),
             "label_origin": _repeated("statistics", size),
             "label_score": pa.array(block.score.astype(np.float32), mask=~live_B),
@@ -308,6 +314,7 @@ class SyntheticRun:
             "row": pa.array(self.first_rows[block.sae] + block.index),
             "sae": _repeated(self.saes[block.sae], len(block.index)),
             "alive": pa.array(live_B),
+            "negligible": pa.array(np.zeros(len(live_B), bool)),
             "density": pa.array(block.density.astype(np.float32)),
             "texts": pa.ListArray.from_arrays(_ends(live_B.astype(np.int64)), texts_M),
             "label": self._terms(block.label_words[live_B], live_B),

@@ -38,7 +38,7 @@ def splitting_batches(run: "SyntheticRun", blocks: "Iterable[Block]") -> Iterato
         mean_D = total / num_live
         row = {
             "sae": [run.saes[sae]],
-            "num_live": [num_live],
+            "num_notable": [num_live],
             "mean": [mean_D.tolist()],
             "counts": [counts.reshape(-1).tolist()],
         }

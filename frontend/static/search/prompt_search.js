@@ -5,7 +5,7 @@ const MAX_PROMPTS = 16; // as in backend/search/prompts_page.py
 
 function more(list) {
   const texts = [...list.querySelectorAll("textarea")];
-  if (texts.length >= MAX_PROMPTS || texts.some((text) => !text.value.trim())) return;
+  if (texts.length >= MAX_PROMPTS || texts.some((text) => !text.value)) return;
   const item = texts.at(-1).parentElement.cloneNode(true);
   const text = item.querySelector("textarea");
   text.value = "";

@@ -94,7 +94,7 @@ def test_every_sae_asked_for_answers(live: TestClient) -> None:
         ({"target": "#70", "minus": "#70"}, 422, "minus itself"),
         ({"position": 4000}, 422, "there is no token 4000"),
         ({"position": -1}, 422, "position"),
-        ({"text": " "}, 422, "empty"),
+        ({"text": ""}, 422, "empty"),
         ({"saes": ["tiny/none"]}, 404, "no SAE"),
         ({"k": 100_000}, 422, "k"),
     ],

@@ -61,6 +61,15 @@ def test_activations_are_those_of_the_sae_strongest_first(live: TestClient, publ
     assert first["share"] == pytest.approx(first["activation"] / first["feature"]["max"])
 
 
+@pytest.mark.parametrize("text", [" ", "\n", "\t  \n"])
+def test_blanks_and_line_breaks_are_text(live: TestClient, published_store: StorePaths, text: str) -> None:
+    found = live.post("/api/v1/activations", json={"text": text})
+    assert found.status_code == 200
+    assert [token["token"] for token in found.json()["tokens"]] == read_by_hand(published_store, sae_of(live), text)[0]
+    tried = live.post(f"/api/v1/features/{FEATURE}/activations", json={"text": text})
+    assert tried.status_code == 200
+
+
 def test_several_saes_are_read_at_once_and_frequent_features_hidden(live: TestClient) -> None:
     names = ["tiny/1-relu-64", "tiny/1-batchtopk-64"]
     found = live.post("/api/v1/activations", json={"text": TEXT, "saes": names, "hide_density": 0.0501}).json()["saes"]
@@ -72,7 +81,7 @@ def test_several_saes_are_read_at_once_and_frequent_features_hidden(live: TestCl
 @pytest.mark.parametrize(
     ("body", "status", "words"),
     [
-        ({"text": " "}, 422, "empty"),
+        ({"text": ""}, 422, "empty"),
         ({"text": "a" * 300}, 422, "100"),
         ({"text": "a" * 30_000}, 422, "20000"),
         ({"text": "a", "saes": ["tiny/none"]}, 404, "no SAE"),

@@ -1,6 +1,7 @@
 """The home page: what is there, what is not, and the SAEs of a run side by side."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -8,16 +9,17 @@ from fastapi.testclient import TestClient
 from backend.app import create_app
 from backend.home import page as home_page
 from backend.html.formats import number, share, size
-from backend.published.catalogue import OpenSAE
+from backend.published.cards import falling_text, run_card
+from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.selection import Selection, list_features
 from backend.published.showpieces import showpieces
 from backend.settings import Settings
 from data.layout import StorePaths
-from data.sql.records import SAERecord
+from data.sql.records import PublishedRunRecord, SAERecord
 from tests.support.pages import Page
 
 
-def with_metrics(sae: OpenSAE, **metrics: float) -> OpenSAE:
+def with_metrics(sae: OpenSAE, **metrics: Any) -> OpenSAE:
     """The same SAE with other metrics."""
     values = {column.name: getattr(sae.record, column.name) for column in SAERecord.__table__.columns}
     return replace(sae, record=SAERecord(**{**values, "metrics": metrics}))
@@ -27,7 +29,7 @@ def test_the_comparison_has_the_metrics_of_every_sae(pages, catalogue):
     (comparison,) = pages.get("/").context["comparisons"]
     page = Page(pages.get("/").text)
     titles = [title for title, _ in comparison.headings]
-    assert titles == ["Features", "Explained variance", "CE recovered", "L0", "Dead", "Tokens seen"]
+    assert titles == ["Features", "Explained variance", "CE recovered", "L0", "Dead", "Negligible", "Tokens seen"]
     for row, sae in zip(comparison.rows, catalogue.runs[0].saes, strict=True):
         metrics = sae.record.metrics
         assert row.sae.name == sae.name
@@ -39,10 +41,51 @@ def test_the_comparison_has_the_metrics_of_every_sae(pages, catalogue):
             share(metrics["ce_recovered"]),
             number(metrics["l0"]),
         ]
-        assert texts[5] == f"{sae.record.curve[-1]['tokens']:,}"
+        assert texts[5] == str(metrics["num_negligible"])
+        assert texts[6] == f"{sae.record.curve[-1]['tokens']:,}"
         assert all(text in page.text for text in texts)
         assert sae.href in page.links()
     assert comparison.num_features == sum(sae.num_features for sae in catalogue.runs[0].saes)
+
+
+def test_negligible_features_are_counted_beside_the_dead(client, catalogue):
+    for sae, negligible in zip(catalogue.runs[0].saes, (1, 1, 0), strict=True):
+        rows = sae.run.tables.take("features", range(sae.row(0), sae.row(sae.num_features))).to_pylist()
+        together = sum(row["squared_share"] for row in rows if row["negligible"])
+        said = f" (together {share(together, 2)} of the squared activation)" if negligible else ""
+        counts = f"{sae.num_features - 1 - negligible} live, {negligible} negligible{said}, 1 dead."
+        assert counts in Page(client.get(sae.href).text).text
+        assert f"{sae.name}: {counts}" in Page(client.get("/").text).text
+
+
+def test_saes_that_were_still_learning_are_named(client):
+    said = "was still falling after 2,990 steps: more text or more epochs would change"
+    assert f"The loss of 1-relu-64, 1-relu-256 and 1-batchtopk-64 {said}" in Page(client.get("/").text).text
+    assert f"The loss of 1-relu-256 {said}" in Page(client.get("/tiny/1-relu-256").text).text
+    trends = [sae["metrics"]["loss_trend"] for sae in client.get("/api/v1/saes").json()]
+    assert all(trend["still_falling"] and trend["num_steps"] == 2990 for trend in trends)
+
+
+def test_a_sae_that_was_trained_to_its_end_is_not(sae):
+    for trend in (None, {"still_falling": False, "num_steps": 9, "fall": 0.0}):
+        assert falling_text(with_metrics(sae, loss_trend=trend)) == ""
+
+
+def test_what_limits_left_of_the_corpus_is_said(client, catalogue):
+    record = catalogue.runs[0].record
+    values = {column.name: getattr(record, column.name) for column in PublishedRunRecord.__table__.columns}
+    counts = {
+        **record.corpus["tokenize"], "num_documents": 40, "num_held_out_documents": 1, "num_tokens": 350_000,
+        "num_held_out_tokens": 10_000, "limits": ["max_tokens"], "num_corpus_documents": 233,
+        "num_corpus_tokens": 2_120_345,
+    }  # fmt: skip
+    limited = PublishedRunRecord(**{**values, "corpus": {**record.corpus, "tokenize": counts}})
+    assert run_card(OpenRun(limited, catalogue.runs[0].folder)).limit == (
+        "The run read 41 of 233 documents, drawn at random, 360,000 of about 2.1 million tokens "
+        "(limit tokenize.max_tokens)."
+    )
+    assert run_card(catalogue.runs[0]).limit == ""
+    assert "The run read" not in Page(client.get("/").text).text
 
 
 def test_dots_stand_where_the_axes_say(sae):

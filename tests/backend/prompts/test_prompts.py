@@ -221,12 +221,21 @@ def test_the_prompt_page_colours_tokens_by_a_chosen_feature(live: TestClient, de
     assert "<svg onload" not in page.text
 
 
-@pytest.mark.parametrize("query", [{}, {"f": FEATURE}, {"text": "  "}])
+@pytest.mark.parametrize("query", [{}, {"f": FEATURE}, {"text": ""}])
 def test_without_a_text_the_prompt_page_offers_some(live: TestClient, query: dict[str, str]) -> None:
     page = live.get("/prompt", params=query)
     assert page.status_code == 200
     assert page.context["result"] is None
     assert page.context["examples"][0].text in page.text
+
+
+@pytest.mark.parametrize("text", ["  ", "\n"])
+def test_a_prompt_of_blanks_is_read(live: TestClient, text: str) -> None:
+    page = live.get("/prompt", params={"text": text})
+    assert page.status_code == 200
+    assert page.context["problem"] is None
+    assert len(page.context["result"].tokens) > 1
+    assert live.post("/prompt", data={"text": text}).context["state"].text == text
 
 
 def test_a_prompt_that_is_refused_is_answered_on_the_page(live: TestClient) -> None:

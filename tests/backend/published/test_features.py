@@ -7,11 +7,12 @@ from lancedb.table import LanceTable
 from sqlalchemy import event
 
 from backend.html.tokens import visible_text
+from backend.published import selection
 from backend.published.catalogue import OpenSAE
 from backend.published.features import get_feature
 from backend.published.selection import Selection, list_features, random_feature, scores_of
 from data.published.rows import RowFile
-from tests.support.fake_run import DEAD
+from tests.support.fake_run import DEAD, NEGLIGIBLE
 
 
 @pytest.fixture
@@ -23,14 +24,14 @@ def table(sae: OpenSAE) -> list[dict]:
 @pytest.mark.parametrize("sort", ["index", "label", "density", "max", "mean"])
 @pytest.mark.parametrize("order", ["asc", "desc"])
 def test_lists_sort_as_python_does(sae, table, sort, order):
-    found = [f.index for f in list_features(sae, Selection(sort=sort, order=order, per_page=200)).features]
+    found = [f.index for f in list_features(sae, Selection(sort=sort, order=order, per_page=200, minor=True)).features]
     rows = sorted(table, key=lambda row: row["index"])
     rows.sort(key=lambda row: row[sort], reverse=order == "desc")
     assert found == [row["index"] for row in rows]
 
 
 @pytest.mark.parametrize(
-    ("selection", "keep"),
+    ("asked", "keep"),
     [
         (Selection(alive=True), lambda row: row["num_active"] > 0),
         (Selection(alive=False), lambda row: row["num_active"] == 0),
@@ -46,17 +47,26 @@ def test_lists_sort_as_python_does(sae, table, sort, order):
         (Selection(q="\\"), lambda row: "\\" in row["label"]),
     ],
 )
-def test_filters_keep_what_python_keeps(sae, table, selection, keep: Callable[[dict], bool]):
-    found = list_features(sae, selection.changed(per_page=200))
+def test_filters_keep_what_python_keeps(sae, table, asked, keep: Callable[[dict], bool]):
+    found = list_features(sae, asked.changed(per_page=200, minor=True))
     assert {f.index for f in found.features} == {row["index"] for row in table if keep(row)}
     assert found.total == len(found.features)
 
 
 def test_pages_follow_one_another_without_gap_or_overlap(sae):
-    selection = Selection(sort="density", per_page=7)
-    pages = [list_features(sae, selection.changed(page=page)) for page in range(1, 11)]
+    asked = Selection(sort="density", per_page=7, minor=True)
+    pages = [list_features(sae, asked.changed(page=page)) for page in range(1, 11)]
     indices = [f.index for page in pages for f in page.features]
     assert sorted(indices) == list(range(sae.num_features))
+
+
+def test_negligible_features_are_listed_when_they_are_asked_for(sae, table):
+    negligible = {row["index"] for row in table if row["negligible"]}
+    assert NEGLIGIBLE in negligible
+    every, usual = (list_features(sae, Selection(per_page=200, minor=minor)) for minor in (True, False))
+    assert {f.index for f in every.features} - {f.index for f in usual.features} == negligible
+    assert usual.total == sae.num_features - len(negligible)
+    assert all(f.minor == f.negligible == (f.index in negligible) for f in every.features)
 
 
 def test_a_page_beyond_the_end_is_empty(sae):
@@ -67,6 +77,13 @@ def test_random_features_are_alive_and_differ(catalogue):
     drawn = {random_feature(list(catalogue.runs[0].saes), seed).name for seed in range(20)}
     assert len(drawn) > 5
     assert not any(name.endswith(f"/{DEAD}") for name in drawn)
+
+
+def test_no_random_feature_is_negligible(sae, monkeypatch):
+    monkeypatch.setattr(selection, "RANDOM_DRAWS", 1)
+    drawn = [random_feature([sae], seed) for seed in range(400)]
+    assert None in drawn
+    assert not any(feature.negligible or feature.dead for feature in drawn if feature)
 
 
 def test_a_feature_reads_as_it_was_published(sae, table):
@@ -121,7 +138,7 @@ def test_reads_of_a_page_do_not_depend_on_the_number_of_features(client, reads, 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
 def test_features_without_a_score_come_last_either_way(sae, table, order):
-    found = list_features(sae, Selection(sort="label_score", order=order, per_page=200)).features
+    found = list_features(sae, Selection(sort="label_score", order=order, per_page=200, minor=True)).features
     scored = sorted((row for row in table if row["label_score"] is not None), key=lambda row: row["index"])
     scored.sort(key=lambda row: row["label_score"], reverse=order == "desc")
     assert 0 < len(scored) < len(table)

@@ -99,7 +99,7 @@ def test_only_the_saes_asked_for_are_searched_and_the_tables_are_read_once(
     ("body", "status", "words"),
     [
         ({"positive": []}, 422, "positive"),
-        ({"positive": [" "]}, 422, "positive prompt 1 cannot be read. The prompt is empty"),
+        ({"positive": [""]}, 422, "positive prompt 1 cannot be read. The prompt is empty"),
         ({"positive": ["the", "b" * 300]}, 422, "positive prompt 2 cannot be read"),
         ({"positive": ["the"], "negative": ["b" * 300]}, 422, "negative prompt 1"),
         ({"positive": ["a" * 20_001]}, 422, "20000"),

@@ -24,7 +24,7 @@ def test_the_page_shows_hostile_prompts_literally(live: TestClient, query: dict[
 
 def test_the_form_leads_to_an_address_that_says_it_all(live: TestClient) -> None:
     form = {
-        "pos": [*POSITIVE[:2], " "], "neg": ["", "war\r\nand"], "at_least": "0.05", "at_most": "0.2", "hide": "1",
+        "pos": [*POSITIVE[:2], ""], "neg": ["", "war\r\nand"], "at_least": "0.05", "at_most": "0.2", "hide": "1",
         "order": "weakest", "sae": ["tiny/1-relu-64", "tiny/1-relu-256"],
     }  # fmt: skip
     page = live.post("/search", data=form)
@@ -37,6 +37,12 @@ def test_the_form_leads_to_an_address_that_says_it_all(live: TestClient) -> None
     shown = {(one.match.feature.sae, one.match.feature.index) for one in page.context["result"].matches}
     asked = {"saes": form["sae"], "at_least": 0.05, "at_most": 0.2, "limit": 100}
     assert shown == found(search(live, POSITIVE[:2], ["war\nand"], **asked))
+
+
+def test_a_prompt_of_blanks_is_a_prompt(live: TestClient) -> None:
+    page = live.post("/search", data={"pos": ["the river", "  ", "\r\n", ""], "hide": "1"})
+    assert page.status_code == 200
+    assert [entry.text for entry in page.context["state"].positive] == ["the river", "  ", "\n"]
 
 
 def test_long_prompts_are_stored_and_found_again(live: TestClient) -> None:

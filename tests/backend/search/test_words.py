@@ -58,7 +58,7 @@ ALIVE = {"true": (True,), "false": (False,), "all": (True, False)}
 @pytest.mark.parametrize(
     "filters",
     [{}, {"within": "label"}, {"within": "promoted", "alive": "all"}, {"within": "examples", "sae": "1-relu-256"},
-     {"alive": "false"}, {"min_density": 0.02, "max_density": 0.05, "sae": "1-relu-64"}],
+     {"alive": "false"}, {"minor": True}, {"min_density": 0.02, "max_density": 0.05, "sae": "1-relu-64"}],
 )  # fmt: skip
 def test_what_is_found_is_what_a_scan_finds(run, published, q, filters, monkeypatch):
     monkeypatch.setattr(search_module, "MAX_FOUND", 10_000)
@@ -68,6 +68,7 @@ def test_what_is_found_is_what_a_scan_finds(run, published, q, filters, monkeypa
         for f in published
         if fields_of(f, query_words(q), asked.fields)
         and (f["num_active"] > 0) in ALIVE[asked.alive]
+        and (asked.minor or not f["negligible"])
         and asked.sae in ("", f["sae"])
         and f["density"] >= (asked.min_density or 0)
         and f["density"] <= (asked.max_density or 1)
@@ -110,6 +111,19 @@ def test_dead_features_are_found_only_when_asked_for(run, published):
     }  # fmt: skip
     hit = next(hit for hit in found["false"].hits if hit.feature.index == DEAD)
     assert (hit.label[0].text, hit.texts) == ("dead feature", [])
+
+
+def test_negligible_features_are_found_only_when_asked_for(client, run, published):
+    hidden = next(f for f in published if f["negligible"])
+    word = next(w for w in sorted(hidden["forms"]["promoted"]) if w.isalnum())
+    place = (hidden["sae"], hidden["index"])
+    usual, every = (WordSearch(q=word, sae=hidden["sae"], per_page=100, minor=minor) for minor in (False, True))
+    assert place not in found_names(search(run, usual))
+    assert place in found_names(search(run, every))
+    assert 'name="minor" value="true" checked' in client.get(every.href()).text
+    for minor in (False, True):
+        answer = client.get("/api/v1/search", params={"q": word, "sae": place[0], "per_page": 100, "minor": minor})
+        assert (place[1] in {hit["feature"]["index"] for hit in answer.json()["hits"]}) is minor
 
 
 def test_more_than_it_goes_through_is_said(run, monkeypatch):
@@ -200,7 +214,7 @@ def test_nothing_found_says_what_to_leave_out_and_each_way_leads_on(pages):
     answer = pages.get("/search?q=river+xylophone&in=label&sae=1-relu-64&min_density=0.9&page=3")
     assert "No feature has all of" in answer.text
     addresses = [link.href for link in answer.context["relax"]]
-    assert len(addresses) == 5
+    assert len(addresses) == 6
     asked = [pages.get("/search" + address).context["asked"] for address in addresses]
     assert {(a.page, a.within, a.sae, a.min_density, a.q) for a in asked} == {
         (1, None, "1-relu-64", 0.9, "river xylophone"),

@@ -45,6 +45,13 @@ def test_an_empty_prompt_stays_empty_and_is_refused(server: Server) -> None:
         assert f'spellcheck="false">\n{prompt}</textarea>' in text
 
 
+def test_a_prompt_of_one_line_break_is_text(server: Server) -> None:
+    page = server.http.post("/steer", data=form(prompt="\r\n"))
+    assert "The prompt is empty" not in page.text
+    assert page.status_code == 303
+    assert server.http.post("/api/v1/steer", json=server.body(prompt=" \n")).status_code < 400
+
+
 def test_removing_a_feature_and_adding_one_keep_what_was_typed(server: Server) -> None:
     typed = form(f=[f"{FEATURE}:4", "tiny/1-relu-64/9:1", "", "tiny/1-relu-64/11:2"], s=["3", "-1.5"], chat="1")
     page = server.http.get("/steer", params={**typed, "without": FEATURE}).text

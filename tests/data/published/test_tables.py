@@ -36,6 +36,10 @@ def make_features() -> Columns:
         "density": densities.tolist(),
         "max": rng.random(NUM_FEATURES).tolist(),
         "mean": [0.0] * NUM_FEATURES,
+        "squared_share": [1 / NUM_FEATURES] * NUM_FEATURES,
+        "negligible": [False] * NUM_FEATURES,
+        "num_above_floor": [0] * NUM_FEATURES,
+        "band_counts": [[0] * 5] * NUM_FEATURES,
         "histogram": [[0] * HISTOGRAM_BINS] * NUM_FEATURES,
         "label": [f"label {i % 7} 'quoted'" for i in range(NUM_FEATURES)],
         "label_origin": ["statistics"] * NUM_FEATURES,
@@ -88,6 +92,7 @@ def make_search() -> Columns:
     return {
         "row": list(range(size)),
         "sae": ["a"] * 4 + ["b's"] * (size - 4),
+        "negligible": [False] * size,
         "alive": [row != 4 for row in range(size)],
         "density": [row / 10 for row in range(size)],
         "texts": list(TEXTS),
@@ -118,7 +123,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> PublishedRun:
     write(folder, "vocabulary", VOCABULARY, {"text": [b"\xff", b"\x00", b"</s>"]})
     write(folder, "search", SEARCH, make_search())
     index_search(folder)
-    splitting = {"sae": ["a", "b"], "num_live": [1, 1], "mean": [[0.0] * 4] * 2, "counts": [[0] * 2 * COSINE_BINS] * 2}
+    splitting = {
+        "sae": ["a", "b"],
+        "num_notable": [1, 1],
+        "mean": [[0.0] * 4] * 2,
+        "counts": [[0] * 2 * COSINE_BINS] * 2,
+    }
     write(folder, "splitting", splitting_schema(4, 2), splitting)
     return PublishedRun(folder)
 

@@ -5,11 +5,13 @@ import pytest
 from data.layout import StorePaths
 from data.published.state import open_published
 from pipeline.commands import summary
+from tests.support.fake_run import MODEL_NAME
 
 
 def test_the_summary_names_every_autoencoder(published_store: StorePaths, capsys: pytest.CaptureFixture[str]) -> None:
     summary.print_summary(published_store, "fake", "http://here")
     shown = capsys.readouterr().out
+    assert MODEL_NAME in " ".join(shown.split()), "not the slug of addresses"
     assert all(name in shown for name in ("1-relu-64", "1-relu-256", "1-batchtopk-64"))
     first = open_published(published_store).record.responses["best"][0]
     asked = f"f=tiny/{first['sae']}/{first['index']}:{first['strength']:g}&prompt={quote_plus(first['opening'])}"

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.artifacts.corpus import TokenizedCorpus, document_id, is_held_out
+from data.artifacts.corpus import TokenizedCorpus, describe_limits, document_id, is_held_out
 from data.errors import CorpusError
 from data.layout import StorePaths
 from data.manifests import Manifest
-from pipeline.corpus import tokenization
+from pipeline.corpus import jsonl, tokenization
+from pipeline.corpus.drawing import number_of
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.recipe import Recipe, make_recipe
 from pipeline.stages import fetch, tokenize
@@ -105,13 +106,82 @@ def test_a_killed_run_ends_with_the_same_bytes(
     assert killed.counts == whole.counts
 
 
+def lengths(model: Path) -> dict[int, tuple[bool, int]]:
+    """Whether each document of the corpus is held out, and its tokens, by id."""
+    ids = [document_id("jsonl", f"corpus.jsonl:{n + 1}") for n in range(len(TEXTS))]
+    encoded = Tokenizer.load(model).encode_batch(TEXTS)
+    return {one: (is_held_out(one, 0.2), len(tokens)) for one, tokens in zip(ids, encoded, strict=True)}
+
+
+def until(limit: int, documents: list[int], tokens: dict[int, int]) -> set[int]:
+    """The first documents that reach a limit together."""
+    taken: list[int] = []
+    for document in documents:
+        if sum(tokens[one] for one in taken) < limit:
+            taken.append(document)
+    return set(taken)
+
+
 @pytest.mark.parametrize("batch", [1, 7, 512])
-def test_limits_keep_the_document_that_reaches_them(
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_limit_takes_a_random_sample_of_documents(
+    store: StorePaths, model: Path, corpus: Path, batch: int, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenization, "BATCH_DOCUMENTS", batch)
+    limits = {"max_tokens": 500, "max_held_out_tokens": 60}
+    recipe = recipe_of(model, corpus, tokenize=limits).model_copy(update={"seed": seed})
+    counts = run(recipe, store).counts
+    known = lengths(model)
+    tokens = {document: length for document, (_, length) in known.items()}
+    drawn = sorted(known, key=lambda document: number_of(document, seed))
+    expected = {
+        held_out: until(limit, [one for one in drawn if known[one][0] is held_out], tokens)
+        for held_out, limit in ((False, 500), (True, 60))
+    }
+    found = opened(store)
+    assert [one for one in known if one in expected[False] | expected[True]] == found.document_ids.tolist()
+    assert set(found.document_ids[found.held_out].tolist()) == expected[True]
+    assert counts["num_left_out_documents"] == len(TEXTS) - len(found.documents)
+    assert counts["num_corpus_documents"] == len(TEXTS)
+    assert counts["limits"] == list(limits)
+    assert counts["num_corpus_tokens"] == pytest.approx(sum(tokens.values()), rel=0.1)
+    first = until(500, [one for one in known if not known[one][0]], tokens)
+    assert expected[False] != first, "not the first ones"
+
+
+def test_what_a_limit_left_out_is_said(
+    store: StorePaths, model: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = run(recipe_of(model, corpus, tokenize={"max_tokens": 500}), store).counts
+    documents = counts["num_documents"] + counts["num_held_out_documents"]
+    said = capsys.readouterr().err
+    assert f"read {documents} of 60 documents, drawn at random" in said
+    assert "(limit tokenize.max_tokens)" in said
+    run(recipe_of(model, corpus), store)
+    run(recipe_of(model, corpus, tokenize={"max_tokens": 10_000_000}), store)
+    assert "limit" not in capsys.readouterr().err
+
+
+def test_a_seed_decides_what_is_drawn(store: StorePaths, model: Path, corpus: Path) -> None:
+    recipe = recipe_of(model, corpus, tokenize={"max_tokens": 500})
+    found = [run(recipe.model_copy(update={"seed": seed}), store).files["tokens.bin"] for seed in (0, 1, 0)]
+    assert found[0] == found[2] != found[1]
+
+
+def test_without_limits_the_key_is_what_it_was(store: StorePaths, model: Path, corpus: Path) -> None:
+    assert "sample" not in run(recipe_of(model, corpus), store).config
+
+
+@pytest.mark.parametrize("batch", [1, 7, 512])
+def test_limits_of_a_stream_keep_the_document_that_reaches_them(
     store: StorePaths, model: Path, corpus: Path, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokenization, "BATCH_DOCUMENTS", batch)
+    monkeypatch.setattr(jsonl.JsonLines, "streamed", True)
     recipe = recipe_of(model, corpus, tokenize={"max_tokens": 500, "max_held_out_tokens": 60})
     counts = run(recipe, store).counts
+    assert "read the first" in describe_limits(counts)
+    assert "the corpus is streamed" in describe_limits(counts)
     expected = {False: [], True: []}
     for n, ids in enumerate(Tokenizer.load(model).encode_batch(TEXTS)):
         kind = is_held_out(document_id("jsonl", f"corpus.jsonl:{n + 1}"), 0.2)
@@ -122,18 +192,29 @@ def test_limits_keep_the_document_that_reaches_them(
     assert opened(store).held_out.sum() == len(expected[True])
 
 
-def test_a_training_limit_alone_ends_the_reading(store: StorePaths, model: Path, corpus: Path) -> None:
+def test_a_training_limit_alone_ends_the_reading_of_a_stream(
+    store: StorePaths, model: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jsonl.JsonLines, "streamed", True)
     counts = run(recipe_of(model, corpus, tokenize={"max_tokens": 500}), store).counts
     assert counts["num_left_out_documents"] == 0
     assert counts["num_documents"] < len(TEXTS)
+
+
+def test_a_training_limit_alone_takes_the_same_share_of_held_out_documents(
+    store: StorePaths, model: Path, corpus: Path
+) -> None:
+    run(recipe_of(model, corpus, tokenize={"max_tokens": 500}), store)
+    found, known = opened(store), lengths(model)
+    highest = max(number_of(one, 0) for one in found.document_ids[~found.held_out].tolist())
+    held_out = {one for one, (is_held, _) in known.items() if is_held and number_of(one, 0) < highest}
+    assert held_out <= set(found.document_ids[found.held_out].tolist())
 
 
 def test_empty_and_repeated_documents_are_passed_over_and_counted(
     store: StorePaths, model: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus.write_text(corpus.read_text() + '{"text": ""}\n{"text": " \\n"}\n{"text": null}\n')
-    from pipeline.corpus import jsonl
-
     read = jsonl.JsonLines.documents
     monkeypatch.setattr(jsonl.JsonLines, "documents", lambda self, state=None: [*read(self, state)] * 2)
     monkeypatch.setattr(tokenization, "batches", lambda documents: [documents])

@@ -7,8 +7,8 @@ from torch import Tensor
 from data.arrow import read_arrow
 from data.artifacts.features import MAP_FILE, STATISTICS_FILE
 from data.layout import StorePaths
-from pipeline.geometry.layout import centred, lay_out, live_features, main_plane, neighbour_graph
-from pipeline.geometry.nearest import unit
+from pipeline.geometry.layout import centred, lay_out, main_plane, neighbour_graph
+from pipeline.geometry.nearest import read_notable, unit
 from pipeline.recipe import ProjectConfig
 from pipeline.stages import project
 from tests.support.fake_run import fake_recipe
@@ -84,11 +84,11 @@ def test_the_main_plane_is_that_of_the_largest_spread() -> None:
     np.testing.assert_allclose(correlations, np.eye(2), atol=0.1)
 
 
-def test_the_stage_maps_live_features_alone(store: StorePaths) -> None:
+def test_the_stage_maps_notable_features_alone(store: StorePaths) -> None:
     publish_fake_run(store)
     paths, recipe = store.run("fake"), fake_recipe(project={"num_epochs": 5})
     manifest = project.run(recipe, paths)
     points: pa.Table = read_arrow(paths.stage("project") / MAP_FILE)
-    live = [live_features(paths.stage("examples") / name / STATISTICS_FILE) for name in recipe.sae_names]
-    assert points["row"].to_pylist() == np.flatnonzero(np.concatenate(live)).tolist()
-    assert manifest.counts == {"num_points": 381, "num_dead": 3}
+    notable = [read_notable(paths.stage("examples") / name / STATISTICS_FILE) for name in recipe.sae_names]
+    assert points["row"].to_pylist() == np.flatnonzero(np.concatenate(notable)).tolist()
+    assert manifest.counts == {"num_points": 379, "num_left_out": 5}

@@ -41,7 +41,8 @@ def plant_examples(folder: Path) -> None:
     zeros = [0] * HISTOGRAM_BINS
     live = (0, 2, 3)
     statistics = [
-        {"index": f, "num_active": 4, "density": 0.1, "max": float(f in live), "mean": 1.0, "histogram": zeros}
+        dict.fromkeys(STATISTICS.names, 1)
+        | {"index": f, "max": float(f in live), "histogram": zeros, "band_counts": [1]}
         for f in range(NUM_FEATURES)
     ]
     write(folder / STATISTICS_FILE, STATISTICS, statistics)

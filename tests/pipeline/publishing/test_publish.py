@@ -96,7 +96,11 @@ def test_points_of_the_map_are_where_their_features_are(made: StorePaths) -> Non
         found = {name: points[name][order].tolist() for name in columns}
         found["label_score"] = [None if np.isnan(score) else score for score in found["label_score"]]
         assert found == {name: [f[name] for f in live] for name in columns}
-    assert map_.num_points == run.count_features("num_active > 0") == published.manifest.counts["tables"]["map"]
+    assert (
+        map_.num_points
+        == run.count_features("num_active > 0 AND NOT negligible")
+        == published.manifest.counts["tables"]["map"]
+    )
 
 
 def test_features_are_found_by_their_label_promoted_tokens_and_examples(made: StorePaths) -> None:
@@ -106,6 +110,7 @@ def test_features_are_found_by_their_label_promoted_tokens_and_examples(made: St
     vocabulary = run.vocabulary
     for row, feature, found in zip(rows, features, run.take("search", rows).to_pylist(), strict=True):
         assert (found["row"], found["sae"], found["alive"]) == (row, feature["sae"], feature["num_active"] > 0)
+        assert found["negligible"] == feature["negligible"]
         assert found["density"] == feature["density"]
         assert sorted(found["label"]) == sorted(terms([feature["label"]]))
         promoted = [vocabulary[token].decode(errors="ignore") for token in feature["promoted"]]
