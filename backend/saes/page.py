@@ -23,6 +23,8 @@ class SAEPage(Page):
     sae: SAECard
     tokens_seen: int | None
     """Tokens that it was trained on; None when its curve does not say."""
+    kept_per_token: float | None
+    """Features that are above zero per held-out token, where k was asked for; None elsewhere."""
     siblings: list[Link]
     """The SAEs of the run."""
     selection: Selection
@@ -48,6 +50,7 @@ def sae_page_of(sae: OpenSAE, selection: Selection) -> SAEPage:
         run=run_card(sae.run),
         sae=sae_card(sae),
         tokens_seen=tokens_seen(sae),
+        kept_per_token=sae.record.metrics.get("l0") if sae.record.config.get("k") else None,
         siblings=[Link(other.name, other.href, other is sae) for other in sae.run.saes],
         selection=selection,
         result=result,

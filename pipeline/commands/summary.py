@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data.layout import StorePaths
+from data.published.metrics import loss_sample, recovered, with_interval
 from data.published.state import Published, open_published
 
 NUM_RESPONSES = 3
@@ -17,6 +18,10 @@ def print_summary(store: StorePaths, run: str, address: str, *, num_features: in
     published = open_published(store, run)
     console = Console(highlight=False)
     console.print(metrics_table(published))
+    if sample := loss_sample(published.record.saes[0].metrics):
+        console.print(
+            f"Loss added (nats per token) and recovered, against the stream's mean: on {sample}; ± 95% by document."
+        )
     pieces = published.record.showpieces[:num_features]
     if pieces:
         console.print("A few features to begin with:")
@@ -51,7 +56,7 @@ def metrics_table(published: Published) -> Table:
     """One row per SAE, measured on held-out documents."""
     table = Table(title=f"run '{published.record.name}', layer {published.record.layer} of {published.record.model}")
     table.add_column("SAE")
-    for name in ("features", "explained variance", "L0", "dead", "CE recovered"):
+    for name in ("features", "explained variance", "L0", "dead", "loss added", "recovered"):
         table.add_column(name, justify="right")
     for sae in published.record.saes:
         metrics = sae.metrics
@@ -61,7 +66,8 @@ def metrics_table(published: Published) -> Table:
             _number(metrics.get("explained_variance"), ".3f"),
             _number(metrics.get("l0"), ".1f"),
             _number(metrics.get("dead_share"), ".1%"),
-            _number(metrics.get("ce_recovered"), ".3f"),
+            with_interval(metrics, "loss_added") or "-",
+            recovered(metrics, "mean") or "-",
         )
     return table
 
