@@ -171,7 +171,7 @@ def _metric(name: str, *, bar: bool = False) -> Column:
 
     def value(sae: OpenSAE) -> tuple[str, float | None]:
         text, found = metric_text(sae, name), sae.record.metrics.get(name)
-        return text or "–", min(max(found, 0.0), 1.0) if bar and found is not None else None
+        return text or "–", found if bar and found is not None and 0 <= found <= 1 else None
 
     return *SAE_METRICS[name], value
 

@@ -1,5 +1,6 @@
 """Runs and SAEs as pages show them: names, metrics with their explanations, recipes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +22,8 @@ SAE_METRICS = {
     ),
     "recovered_mean": (
         "Recovered",
-        "Of the loss that is added when the residual stream is replaced by its mean over the training tokens, the share "
-        "that the reconstruction does not add.",
+        "Of the loss that is added when the residual stream is replaced by its mean over the training tokens, the "
+        "share that the reconstruction does not add.",
     ),
     "recovered_zero": (
         "Recovered, against zeros",
@@ -115,17 +116,18 @@ def dead_text(dead_share: float) -> str:
     return share(dead_share, 2) if dead_share else "none"
 
 
+FORMATS: dict[str, Callable[[float], str]] = {"explained_variance": share, "l0": number, "dead_share": dead_text}
+
+
 def metric_text(sae: OpenSAE, name: str) -> str | None:
     """A metric of SAE_METRICS as it is shown everywhere; None when it was not measured."""
-    values = sae.record.metrics
-    match name.partition("_"):
-        case ("recovered", _, baseline):
-            return recovered(values, baseline)
-        case _ if name in ON_A_SAMPLE:
-            return with_interval(values, name)
-    if (value := values.get(name)) is None:
-        return None
-    return {"explained_variance": share, "l0": number, "dead_share": dead_text}[name](value)
+    metrics = sae.record.metrics
+    if name.startswith("recovered_"):
+        return recovered(metrics, name.removeprefix("recovered_"))
+    if name in ON_A_SAMPLE:
+        return with_interval(metrics, name)
+    value: float | None = metrics.get(name)
+    return None if value is None else FORMATS[name](value)
 
 
 def sae_metrics(sae: OpenSAE) -> list[Metric]:

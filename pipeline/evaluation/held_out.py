@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.activations.batches import pad, plan_batches
-from pipeline.evaluation.losses import MEAN, MODEL, ZERO, DocumentLosses, Losses, predict, replaced
+from pipeline.evaluation.losses import MEAN, MODEL, ZERO, DocumentLosses, Sums, predict, predict_from_zeros, replaced
 from pipeline.evaluation.metrics import Reconstruction, counted, reconstruct
 from pipeline.evaluation.sample import Sequences
 from pipeline.models.language_model import LanguageModel
@@ -60,25 +60,25 @@ class Evaluator:
 
     def losses(self, sequences_S: Sequences, mean_D: Tensor | None = None) -> DocumentLosses:
         """Losses by document: of the model, with each SAE, and (given the mean of the training rows) the baselines."""
-        documents_M, document_S = np.unique(sequences_S["document"], return_inverse=True)
-        place = {int(row): m for m, row in enumerate(documents_M)}
-        tokens_M = np.bincount(document_S, sequences_S["length"], len(documents_M))
-        streams: dict[str, Losses] = {}
+        documents_M = np.unique(sequences_S["document"])
+        totals: dict[str, dict[str, Sums]] = {"tokens": {}, "loss": {}, "divergence": {}}
         for batch in self._batches(sequences_S, "cross-entropy"):
-            document_B = [place[int(row)] for row in batch.sequences_B["document"]]
+            place_B = np.searchsorted(documents_M, batch.sequences_B["document"])
             found = predict(self.model, batch.tokens_BL, batch.lengths_B, self._streams(batch, mean_D))
-            for name, losses in found.items():
-                sums = streams.setdefault(name, Losses(np.zeros(len(documents_M)), np.zeros(len(documents_M))))
-                np.add.at(sums.loss, document_B, losses.loss)
-                np.add.at(sums.divergence, document_B, losses.divergence)
-        return DocumentLosses(tokens_M, streams)
+            if mean_D is not None:
+                found.loss[ZERO] = predict_from_zeros(self.model, batch.tokens_BL, batch.lengths_B)
+            for kind, sums in {**found._asdict(), "tokens": {"": batch.lengths_B}}.items():
+                for name, values_B in sums.items():
+                    total_M = totals[kind].setdefault(name, np.zeros(len(documents_M)))
+                    np.add.at(total_M, place_B, values_B)
+        return DocumentLosses(totals["tokens"][""], totals["loss"], totals["divergence"])
 
     def _streams(self, batch: HeldOutBatch, mean_D: Tensor | None) -> dict[str, Tensor]:
         """Residual streams [B, L, D] for the later layers, by name."""
         x_BLD, counted_BL = batch.x_BLD, batch.counted_BL
         streams = {MODEL: x_BLD}
         if mean_D is not None:
-            streams |= {MEAN: replaced(x_BLD, counted_BL, mean_D), ZERO: torch.zeros_like(x_BLD)}
+            streams[MEAN] = replaced(x_BLD, counted_BL, mean_D)
         for name, sae in self.saes.items():
             streams[name] = replaced(x_BLD, counted_BL, reconstruct(sae, x_BLD[counted_BL])[1])
         return streams

@@ -43,7 +43,8 @@ def draw_sequences(sequences_S: Sequences, count: int, seed: int) -> Sequences:
     """One random sequence of each of `count` random documents (of all, where there are no more)."""
     shuffled_S = np.random.default_rng(seed).permutation(sequences_S)
     _, first_M = np.unique(shuffled_S["document"], return_index=True)
-    return shuffled_S[np.random.default_rng(seed).permutation(first_M)[:count]]
+    chosen: Sequences = shuffled_S[np.random.default_rng(seed).permutation(first_M)[:count]]
+    return chosen
 
 
 def _cut(row: int, start: int, length: int, longest: int) -> Sequences:

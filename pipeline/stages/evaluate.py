@@ -90,8 +90,8 @@ def _by_document(corpus: TokenizedCorpus, sample_S: Sequences, losses: DocumentL
         {
             "source": corpus.documents["source"][row].as_py(),
             "tokens": int(losses.tokens_M[m]),
-            "loss": {name: float(sums.loss[m]) for name, sums in losses.streams.items()},
-            "divergence": {name: float(sums.divergence[m]) for name, sums in losses.streams.items()},
+            "loss": {name: float(loss_M[m]) for name, loss_M in losses.loss.items()},
+            "divergence": {name: float(sum_M[m]) for name, sum_M in losses.divergence.items()},
         }
         for m, row in enumerate(np.unique(sample_S["document"]).tolist())
     ]

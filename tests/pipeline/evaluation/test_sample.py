@@ -1,5 +1,7 @@
 """The sample of documents that losses are measured on."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -27,7 +29,7 @@ def test_documents_are_whole_but_one_which_gives_a_stretch(seed: int) -> None:
     assert len(found) >= 6, "spread over documents"
     cut = 0
     for row, parts in found.items():
-        assert all(stop == start for (_, stop), (start, _) in zip(parts[:-1], parts[1:], strict=True)), "in a row"
+        assert all(stop == start for (_, stop), (start, _) in pairwise(parts)), "in a row"
         assert 0 <= parts[0][0] < parts[-1][1] <= LENGTH_OF[row]
         cut += parts[-1][1] - parts[0][0] < LENGTH_OF[row]
     assert cut <= 1
