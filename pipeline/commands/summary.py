@@ -1,5 +1,6 @@
 """Summary at the end of a run: the metrics of each SAE, and a few features to begin with."""
 
+import sys
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,12 +12,14 @@ from data.published.metrics import loss_sample, recovered, with_interval
 from data.published.state import Published, open_published
 
 NUM_RESPONSES = 3
+WIDTH_OF_FILES = 120
+"""Columns where there is no terminal."""
 
 
 def print_summary(store: StorePaths, run: str, address: str, *, num_features: int = 5) -> None:
     """Print metrics and links on stdout. `address`: where the server is, or will be."""
     published = open_published(store, run)
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
     console.print(metrics_table(published))
     if sample := loss_sample(published.record.saes[0].metrics):
         console.print(
@@ -55,7 +58,7 @@ def _steering(published: Published, response: dict[str, Any]) -> str:
 def metrics_table(published: Published) -> Table:
     """One row per SAE, measured on held-out documents."""
     table = Table(title=f"run '{published.record.name}', layer {published.record.layer} of {published.record.model}")
-    table.add_column("SAE")
+    table.add_column("SAE", no_wrap=True)
     for name in ("features", "explained variance", "L0", "dead", "loss added", "recovered"):
         table.add_column(name, justify="right")
     for sae in published.record.saes:
