@@ -100,7 +100,7 @@ def sae_card(sae: OpenSAE) -> SAECard:
         href=sae.href,
         series=record.position,
         num_features=sae.num_features,
-        method=f"{method}, k = {k}" if k else method,
+        method=f"{method}, k {k}" if k else method,
         metrics=sae_metrics(sae),
     )
 
