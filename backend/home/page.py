@@ -78,7 +78,7 @@ class Comparison:
     chart: Chart | None
     """None when fewer than two SAEs were measured."""
     loss_note: str | None
-    """What the losses were measured on; None when they were not measured."""
+    """Sample that the losses were measured on; None when they were not measured."""
 
 
 @dataclass(frozen=True)

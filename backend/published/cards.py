@@ -145,7 +145,7 @@ def sae_metrics(sae: OpenSAE) -> list[Metric]:
 
 
 def loss_note(run: OpenRun) -> str | None:
-    """What the losses of a run were measured on, and the model's own; None when they were not measured."""
+    """Sample that the losses of a run were measured on, and the model's own loss; None when not measured."""
     metrics = run.saes[0].record.metrics
     sample, own = loss_sample(metrics), with_interval(metrics, "ce")
     return f"on {sample}; the model's own loss there is {own} nats per token" if sample and own else None

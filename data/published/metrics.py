@@ -1,4 +1,4 @@
-"""How the metrics of an SAE that rest on a sample of documents are written: pages and terminal say the same.
+"""Texts of the metrics of an SAE that rest on a sample of documents: pages and terminal say the same.
 
 An SAE's `metrics` (stage `evaluate`, see docs/method.md) has a value by name, and under the name with `_ci` its 95%
 interval [low, high], or None where there is one document alone.
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 REPLACED_BY = {"mean": "its mean", "zero": "zeros"}
-"""What takes the residual stream's place in the baselines that `recovered_mean` and `recovered_zero` are against."""
+"""Replacement of the residual stream in the baselines that `recovered_mean` and `recovered_zero` are against."""
 DIGITS_WITHOUT_INTERVAL = 2
 """After the point, of what has no interval."""
 MOST_DIGITS = 3
@@ -36,7 +36,7 @@ def _digits(half: float) -> int:
 
 
 def recovered(metrics: Mapping[str, Any], baseline: str) -> str | None:
-    """What part of a baseline's loss an SAE wins back, or in words what is no part; None if not measured."""
+    """Share of a baseline's added loss that an SAE does not add, in words where it is none; None if not measured."""
     if f"recovered_{baseline}" not in metrics:
         return None
     value = metrics[f"recovered_{baseline}"]
@@ -50,7 +50,7 @@ def recovered(metrics: Mapping[str, Any], baseline: str) -> str | None:
 
 
 def loss_sample(metrics: Mapping[str, Any]) -> str | None:
-    """What the losses were measured on: 20,571 tokens of 6 held-out documents; None if not measured."""
+    """Sample that the losses were measured on: 20,571 tokens of 6 held-out documents; None if not measured."""
     if "num_ce_documents" not in metrics:
         return None
     documents = metrics["num_ce_documents"]

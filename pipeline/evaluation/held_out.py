@@ -1,4 +1,4 @@
-"""What the SAEs do to held-out text: reconstruction, and the model's loss when it reads them instead.
+"""Evaluation of the SAEs on held-out text: reconstruction, and the model's loss when it reads them instead.
 
 Shapes: S sequences, B sequences of a batch, L positions (BOS included), N counted tokens, M documents, D width.
 """
@@ -46,7 +46,7 @@ class Evaluator:
     sink_norm: float
     batch_tokens: int
     title: str
-    """What the progress bar says."""
+    """Name on the progress bar."""
 
     def reconstruct(self, sequences_S: Sequences) -> dict[str, Reconstruction]:
         """Reconstruction of the counted tokens by each SAE."""

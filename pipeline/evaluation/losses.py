@@ -35,7 +35,7 @@ class Losses(NamedTuple):
 
 
 class DocumentLosses(NamedTuple):
-    """What a sample of documents gave."""
+    """Losses of a sample of documents [M], by name of the stream."""
 
     tokens_M: Sums
     loss: dict[str, Sums]
@@ -46,7 +46,7 @@ class DocumentLosses(NamedTuple):
         return estimate_ratio(self.loss[MODEL], self.tokens_M)
 
     def added(self, name: str) -> Estimate:
-        """What a stream adds to the model's cross-entropy, in nats per token."""
+        """Rise of the model's cross-entropy under a stream, in nats per token."""
         return estimate_ratio(self.loss[name] - self.loss[MODEL], self.tokens_M)
 
     def recovered(self, name: str, baseline: str) -> Estimate | None:

@@ -1,4 +1,4 @@
-"""How well an SAE reconstructs the residual stream, and with how many features; definitions in docs/method.md.
+"""Metrics of how well an SAE reconstructs the residual stream, and with how many features; see docs/method.md.
 
 Shapes: N tokens, B sequences, L positions (BOS included), D width, F features.
 """

@@ -1,4 +1,4 @@
-"""Which held-out text cross-entropy is measured on: a random sample of documents, each read as the model reads any.
+"""The random sample of held-out documents that cross-entropy is measured on.
 
 Shapes: M documents, S sequences.
 """
