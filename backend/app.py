@@ -121,7 +121,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.results = Results(engine, settings.max_results)
     app.state.runs = Runs(app.state.engine, app.state.results, settings)
     # LanceDB is imported in the background: its import takes as long as the rest of the start.
-    Thread(target=import_module, args=("data.published.lance",)).start()
+    Thread(target=import_module, args=("data.published.lance",), daemon=True).start()
     yield
     await app.state.runs.stop()
     app.state.engine.stop()

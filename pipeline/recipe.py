@@ -140,7 +140,8 @@ class EvaluateConfig(Section):
     """Metrics on held-out documents."""
 
     max_cross_entropy_tokens: Positive = 20_000
-    """Held-out tokens on which cross-entropy is measured; the other metrics use all."""
+    """Held-out tokens on which cross-entropy is measured, of random documents; the other metrics use all. Intervals
+    are by document: a budget of at least six usual documents makes them useful."""
 
 
 class ExamplesConfig(Section):

@@ -1,4 +1,4 @@
-"""What the worker does to attribute outputs to features and features to tokens, step by step, so that it can be ended.
+"""Attribution on the worker's thread: outputs to features and features to tokens, in steps, so that it can be ended.
 
 Shapes: L tokens of the prompt, K active pairs, U distinct active features, A those ablated, D width.
 """
@@ -49,7 +49,7 @@ class Attributor:
         return [LikelyToken(one.token, loaded.pieces[one.token], float(np.exp(one.log_probability))) for one in found]
 
     def explain(self, saes: Sequence[OpenSAE], prompt: Prompt, question: Question) -> Iterator[Outcome | None]:
-        """What each feature of some SAEs of one run has to do with a target."""
+        """Attribute a target to each feature of some SAEs of one run."""
         loaded = self._models.load(saes[0].run)
         key = (loaded.key, prompt, tuple(sae.folder for sae in saes), question)
         if key not in self._outcomes:
@@ -60,7 +60,7 @@ class Attributor:
         yield self._outcomes[key]
 
     def fired(self, sae: OpenSAE, index: int, tokens: Sequence[int]) -> Iterator[Fired | None]:
-        """Which tokens made a feature fire on the last of them. `tokens`: without the opening one."""
+        """The tokens that made a feature fire on the last of them. `tokens`: without the opening one."""
         import torch
 
         from pipeline.models.attribution import fire
@@ -77,7 +77,7 @@ class Attributor:
         yield Fired(found.activation, found.effect_L.tolist())
 
     def changed(self, sae: OpenSAE, index: int, tokens: Sequence[int], place: int) -> Iterator[Changed | None]:
-        """What a feature does to every next token, and which it raises and lowers after the token at `place`."""
+        """A feature's effect on every next token, and those it raises and lowers after the token at `place`."""
         import torch
 
         from pipeline.models.attribution import changes, moved

@@ -1,4 +1,4 @@
-"""What the worker does to read a prompt: the model's tokens, and what they activate.
+"""Prompts read on the worker's thread: the model's tokens, and the activations of features on them.
 
 Shapes: L tokens of the prompt, K of them kept, D width.
 """
@@ -47,7 +47,7 @@ class Reader:
         return self.own_tokens(self.models.load(run), prompt, room)[0]
 
     def read(self, saes: Sequence[OpenSAE], prompt: Prompt) -> PromptReading:
-        """What a prompt activates in some SAEs of one run."""
+        """The activations of some SAEs of one run on a prompt."""
         loaded = self.models.load(saes[0].run)
         key = (loaded.key, prompt, tuple(sae.folder for sae in saes))
         if key not in self._readings:

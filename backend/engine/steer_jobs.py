@@ -1,4 +1,4 @@
-"""What the worker does to steer: the requests that wait together are written in one batch."""
+"""Steering on the worker's thread: the requests that wait together are written in one batch."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ class Writer:
         self._models, self._worker, self._max_rows = models, worker, max_rows
 
     def needs(self, request: SteerRequest) -> Needs:
-        """What a request needs in memory."""
+        """The memory that a request needs."""
         return self._models.needs(request.run, request.saes)
 
     def write(self, first: "SteerJob") -> None:
@@ -86,7 +86,7 @@ class Writer:
     def _companions(
         self, folder: Path, jobs: "Sequence[SteerJob]", writing: int, *, in_turn: bool = False
     ) -> "list[SteerJob]":
-        """Those that wait and fit beside `jobs` with `writing` rows: of the same run, each of a client of its own."""
+        """Waiting requests that fit beside `jobs` with `writing` rows: of the same run, each of its own client."""
         room, clients = self._max_rows - writing, {job.request.client for job in jobs}
 
         def fits(job: SteerJob) -> bool:
@@ -157,7 +157,7 @@ class _Jobs:
 
     @property
     def open(self) -> "list[SteerJob]":
-        """Those with rows that are written, in order."""
+        """The requests with rows that are written, in order."""
         return list(self._held)
 
     def add(self, job: "SteerJob") -> None:

@@ -79,7 +79,7 @@ class FeaturePage(Page):
     score: str
     """A sentence on how well its label fits."""
     num_tokens: int
-    """That statistics and examples were counted on."""
+    """Tokens that statistics and examples were counted on."""
     negligible: str
     """What it is, when it is negligible; else ""."""
     previous: str | None

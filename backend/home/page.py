@@ -14,7 +14,8 @@ from backend.published.cards import (
     RunCard,
     SAECard,
     counts_text,
-    dead_text,
+    loss_note,
+    metric_text,
     run_card,
     sae_card,
     tokens_seen,
@@ -23,6 +24,8 @@ from backend.published.catalogue import Catalogue, OpenRun, OpenSAE
 from backend.published.features import FeatureSummary
 from backend.published.showpieces import WorkedExample, showpieces, worked_example
 
+Column = tuple[str, str, Callable[[OpenSAE], tuple[str, float | None]]]
+"""Title, explanation, and what stands there: text, and the share of a bar."""
 EMPTY_EDGE = 0.12
 """Share of the chart between its dots and its edges."""
 
@@ -78,6 +81,8 @@ class Comparison:
     rows: list[ComparisonRow]
     chart: Chart | None
     """None when fewer than two SAEs were measured."""
+    loss_note: str | None
+    """Sample that the losses were measured on; None when they were not measured."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,7 @@ def comparison_of(run: OpenRun) -> Comparison:
             for sae in run.saes
         ],
         chart=_chart(run.saes),
+        loss_note=loss_note(run),
     )
 
 
@@ -165,22 +171,14 @@ def _rounds(low: float, high: float) -> list[float]:
     return [float(f"{place * step:.6g}") for place in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def _share_of(name: str) -> Callable[[OpenSAE], tuple[str, float | None]]:
+def _metric(name: str, *, bar: bool = False) -> Column:
+    """A column of SAE_METRICS, with a bar where the value is a share."""
+
     def value(sae: OpenSAE) -> tuple[str, float | None]:
-        found = sae.record.metrics.get(name)
-        return ("–", None) if found is None else (share(found), min(max(found, 0.0), 1.0))
+        text, found = metric_text(sae, name), sae.record.metrics.get(name)
+        return text or "–", found if bar and found is not None and 0 <= found <= 1 else None
 
-    return value
-
-
-def _l0(sae: OpenSAE) -> tuple[str, float | None]:
-    found = sae.record.metrics.get("l0")
-    return ("–" if found is None else number(found)), None
-
-
-def _dead(sae: OpenSAE) -> tuple[str, float | None]:
-    found = sae.record.metrics.get("dead_share")
-    return ("–" if found is None else dead_text(found)), None
+    return *SAE_METRICS[name], value
 
 
 def _negligible(sae: OpenSAE) -> tuple[str, float | None]:
@@ -193,16 +191,16 @@ def _seen(sae: OpenSAE) -> tuple[str, float | None]:
     return ("–" if seen is None else count(seen)), None
 
 
-COMPARISON_COLUMNS: list[tuple[str, str, Callable[[OpenSAE], tuple[str, float | None]]]] = [
+COMPARISON_COLUMNS: list[Column] = [
     ("Features", "Directions that the SAE has.", lambda sae: (count(sae.num_features), None)),
-    (*SAE_METRICS["explained_variance"], _share_of("explained_variance")),
-    (*SAE_METRICS["ce_recovered"], _share_of("ce_recovered")),
-    (*SAE_METRICS["l0"], _l0),
-    (*SAE_METRICS["dead_share"], _dead),
+    _metric("explained_variance", bar=True),
+    _metric("loss_added"),
+    _metric("recovered_mean", bar=True),
+    _metric("l0"),
+    _metric("dead_share"),
     ("Negligible", NEGLIGIBLE, _negligible),
     ("Tokens seen", "Tokens that it was trained on.", _seen),
 ]
-"""Title, explanation and value: its text, and its share of a bar."""
 
 
 def _cell(title: str, value: tuple[str, float | None]) -> ComparisonCell:

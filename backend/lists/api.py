@@ -132,7 +132,7 @@ ListsDep = Annotated[ListStore, Depends(get_lists)]
 
 
 @router.post("", status_code=201)
-def create_list(body: ListBody, lists: ListsDep) -> MadeList:
+def make_list(body: ListBody, lists: ListsDep) -> MadeList:
     """Create a list. Anyone who knows its id can read it; it is not listed anywhere."""
     made, secret = lists.create(make_draft(body.name, body.note, _entries(body.entries)))
     return MadeList(made, secret, f"/lists/{made}", edit_address(made, secret))

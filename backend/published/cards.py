@@ -1,5 +1,6 @@
 """Runs and SAEs as pages show them: names, metrics with their explanations, recipes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ from backend.html.formats import count, number, share
 from backend.published.catalogue import OpenRun, OpenSAE
 from data.artifacts.corpus import describe_limits
 from data.artifacts.curve import describe_falling
+from data.published.metrics import loss_sample, recovered, with_interval
 
 METHODS = {"relu": "ReLU with L1", "topk": "TopK", "batchtopk": "BatchTopK"}
 SAE_METRICS = {
@@ -15,23 +17,33 @@ SAE_METRICS = {
         "Share of the variance of the residual stream that the reconstruction keeps, on held-out documents.",
     ),
     "l0": ("L0", "Features above zero per token, on average, on held-out documents."),
-    "ce_recovered": (
-        "CE recovered",
-        "How much of the model's loss is kept when the reconstruction replaces the residual stream: "
-        "100% as good as the original, 0% as bad as zeros.",
+    "loss_added": (
+        "Loss added",
+        "What the model's loss (cross-entropy of the next token, in nats) grows by when the reconstruction replaces "
+        "the residual stream; ± is the 95% interval by document.",
     ),
-    "dead_share": ("Dead", "Share of the features that were never active."),
-    "ce_difference": ("CE added", "Cross-entropy (nats per token) that the reconstruction adds to the model's own."),
+    "recovered_mean": (
+        "Recovered",
+        "Of the loss that is added when the residual stream is replaced by its mean over the training tokens, the "
+        "share that the reconstruction does not add.",
+    ),
+    "recovered_zero": (
+        "Recovered, against zeros",
+        "The same share of the loss that is added when the whole residual stream is replaced by zeros, an easier "
+        "baseline.",
+    ),
     "kl": (
         "KL",
         "Divergence (nats per token) from the model's next-token distribution to the one with the reconstruction.",
     ),
+    "dead_share": ("Dead", "Share of the features that were never active."),
 }
 NEGLIGIBLE = (
     "A feature is negligible when its squared activations, summed over all tokens, are less than a thousandth of an "
     "equal share of its SAE's: it is above zero somewhere, and adds next to nothing."
 )
-PERCENT = {"explained_variance", "ce_recovered", "dead_share"}
+ON_A_SAMPLE = {"loss_added", "recovered_mean", "recovered_zero", "kl"}
+"""Measured on a sample of the held-out documents, which the explanation names."""
 
 
 # ---- parts
@@ -114,7 +126,7 @@ def sae_card(sae: OpenSAE) -> SAECard:
         href=sae.href,
         series=record.position,
         num_features=sae.num_features,
-        method=f"{method}, k = {k}" if k else method,
+        method=f"{method}, k {k}" if k else method,
         metrics=sae_metrics(sae),
     )
 
@@ -147,18 +159,39 @@ def dead_text(dead_share: float) -> str:
     return share(dead_share, 2) if dead_share else "none"
 
 
+FORMATS: dict[str, Callable[[float], str]] = {"explained_variance": share, "l0": number, "dead_share": dead_text}
+
+
+def metric_text(sae: OpenSAE, name: str) -> str | None:
+    """A metric of SAE_METRICS as it is shown everywhere; None when it was not measured."""
+    metrics = sae.record.metrics
+    if name.startswith("recovered_"):
+        return recovered(metrics, name.removeprefix("recovered_"))
+    if name in ON_A_SAMPLE:
+        return with_interval(metrics, name)
+    value: float | None = metrics.get(name)
+    return None if value is None else FORMATS[name](value)
+
+
 def sae_metrics(sae: OpenSAE) -> list[Metric]:
     """The metrics that `evaluate` measured, those that are there."""
-    values = sae.record.metrics
     found = []
     for name, (title, explanation) in SAE_METRICS.items():
-        if (value := values.get(name)) is not None:
-            text = share(value) if name in PERCENT else number(value)
-            if name == "dead_share":
-                text = dead_text(value)
-                explanation = f"Share of the features that were never active on {count(sae.run.num_tokens)} tokens."
-            found.append(Metric(title, text, explanation))
+        if (text := metric_text(sae, name)) is None:
+            continue
+        if name == "dead_share":
+            explanation = f"Share of the features that were never active on {count(sae.run.num_tokens)} tokens."
+        if name in ON_A_SAMPLE:
+            explanation = f"{explanation} On {loss_sample(sae.record.metrics)}."
+        found.append(Metric(title, text, explanation))
     return found
+
+
+def loss_note(run: OpenRun) -> str | None:
+    """Sample that the losses of a run were measured on, and the model's own loss; None when not measured."""
+    metrics = run.saes[0].record.metrics
+    sample, own = loss_sample(metrics), with_interval(metrics, "ce")
+    return f"on {sample}; the model's own loss there is {own} nats per token" if sample and own else None
 
 
 def recipe_lines(sae: OpenSAE) -> list[tuple[str, str]]:

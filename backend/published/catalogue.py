@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Engine, select
@@ -73,6 +73,8 @@ class OpenRun:
     """published/{run}/{key}"""
     cached: dict[Callable[..., Any], Any] = field(default_factory=dict)
     """See `once`, by function."""
+    _lock: RLock = field(default_factory=RLock, repr=False, compare=False)
+    """One function may ask for another."""
 
     @property
     def name(self) -> str:
@@ -100,9 +102,10 @@ class OpenRun:
 
     def once(self, function: Callable[["OpenRun"], T]) -> T:
         """The value of a function of this published state, computed once, at first use."""
-        if function not in self.cached:
-            self.cached[function] = function(self)
-        return cast(T, self.cached[function])
+        with self._lock:
+            if function not in self.cached:
+                self.cached[function] = function(self)
+            return cast(T, self.cached[function])
 
     @property
     def num_tokens(self) -> int:

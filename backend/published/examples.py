@@ -8,6 +8,7 @@ from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.features import SUMMARY, Feature, FeatureSummary, TokenWeight, summary_fields, token_weights
 from data.artifacts.corpus import format_document_id
 from data.artifacts.features import EXAMPLE_KINDS, ExampleKind
+from data.published.memory import Memory
 
 EXAMPLE_COLUMNS = [
     "kind",
@@ -23,7 +24,7 @@ EXAMPLE_COLUMNS = [
     "offsets",
     "values",
 ]
-DOCUMENTS_REMEMBERED = 100_000
+DOCUMENTS_CACHED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +104,16 @@ def _documents(run: OpenRun, rows: list[int]) -> list[tuple[str, int]]:
     found = {row: document for row in rows if (document := known.get(row))}
     missing = [row for row in dict.fromkeys(rows) if row not in found]
     if missing:
-        if len(known) > DOCUMENTS_REMEMBERED:
-            known.clear()
         records = run.tables.take("documents", missing, ["source", "first_chunk"]).to_pylist()
         read = {row: (record["source"], record["first_chunk"]) for row, record in zip(missing, records, strict=True)}
-        known |= read
+        known.put(read)
         found |= read
     return [found[row] for row in rows]
 
 
-def _known_documents(run: OpenRun) -> dict[int, tuple[str, int]]:
+def _known_documents(run: OpenRun) -> Memory[int, tuple[str, int]]:
     """Documents of a run that were read, by row; empty at first."""
-    return {}
+    return Memory(DOCUMENTS_CACHED)
 
 
 def _read_examples(run: OpenRun, found: list[dict[str, Any]], scales: list[float]) -> list[Example]:

@@ -10,8 +10,9 @@ from backend.html.address import EmptyIsNone, PagedAddress
 from backend.html.formats import as_share
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.features import NOT_MINOR, SUMMARY, FeatureSummary, get_summaries, quoted, to_summaries
+from data.published.memory import Memory
 
-TOTALS_REMEMBERED = 1000
+TOTALS_CACHED = 1000
 RANDOM_DRAWS = 64
 """Features drawn at once in search of one that is alive and not minor."""
 
@@ -100,15 +101,14 @@ def _total(run: OpenRun, condition: str) -> int:
     known = run.once(_known_totals)
     total = known.get(condition)
     if total is None:
-        if len(known) >= TOTALS_REMEMBERED:
-            known.clear()
-        total = known[condition] = run.tables.count_features(condition)
+        total = run.tables.count_features(condition)
+        known.put({condition: total})
     return total
 
 
-def _known_totals(run: OpenRun) -> dict[str, int]:
+def _known_totals(run: OpenRun) -> Memory[str, int]:
     """Totals of a run that were counted, by condition; empty at first."""
-    return {}
+    return Memory(TOTALS_CACHED)
 
 
 def _condition(saes: list[OpenSAE], selection: Selection) -> str:

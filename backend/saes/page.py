@@ -39,6 +39,8 @@ class SAEPage(Page):
     """What negligible means."""
     falling: str
     """That it was still learning when its training ended; "" when it was not."""
+    kept_per_token: float | None
+    """Features that are above zero per held-out token, where k was asked for; None elsewhere."""
     siblings: list[Link]
     """The SAEs of the run."""
     selection: Selection
@@ -67,6 +69,7 @@ def sae_page_of(sae: OpenSAE, selection: Selection) -> SAEPage:
         counts=counts_text(sae),
         negligible=NEGLIGIBLE,
         falling=falling_text(sae),
+        kept_per_token=sae.record.metrics.get("l0") if sae.record.config.get("k") else None,
         siblings=[Link(other.name, other.href, other is sae) for other in sae.run.saes],
         selection=selection,
         result=result,

@@ -57,11 +57,6 @@ class Match:
         """Its lowest share in a positive prompt."""
         return min(self.positive)
 
-    @property
-    def leak(self) -> float:
-        """Its highest share in a negative prompt."""
-        return max(self.negative, default=0.0)
-
 
 @dataclass(frozen=True)
 class Step:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from backend.exceptions import NotFoundError
 from backend.html.templates import render
 from backend.published.catalogue import OpenRun, OpenSAE
+from backend.published.lookup import require_runs
 from backend.splitting.address import CompareState
 from backend.splitting.api import NEW_FEATURES_PER_PAGE
 from backend.splitting.family import get_family
@@ -28,9 +29,8 @@ def compare_page(request: Request, library: LibraryDep, asked: Annotated[Compare
     runs = library.catalogue().runs
     run = next((one for one in runs if asked.run in (None, "", one.name)), None)
     if run is None:
-        raise NotFoundError(
-            f"There is no run '{asked.run}' here." if runs else "Nothing is published yet: run `make demo` first."
-        )
+        require_runs(library.catalogue())
+        raise NotFoundError(f"There is no run '{asked.run}' here.")
     sae, other = _chosen(run, asked)
     result = new_features(sae, smaller_saes(sae, other), asked.t, asked.page, NEW_FEATURES_PER_PAGE, asked.order)
     state = asked.changed(f="", run=run.name, sae=sae.name, other=other)

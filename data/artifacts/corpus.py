@@ -131,9 +131,12 @@ class TokenizedCorpus:
 
     def sequence_tokens(self, number: int) -> npt.NDArray[np.uint32]:
         """The tokens of one sequence, without BOS [length]."""
-        document, start, length = self.sequences[number]
-        first = int(self.offsets[document]) + int(start)
-        return self.tokens[first : first + int(length)]
+        return self.stretch(*self.sequences[number].tolist())
+
+    def stretch(self, document: int, start: int, length: int) -> npt.NDArray[np.uint32]:
+        """Some tokens of a document in a row [length]: by its row, the first one's position, and how many."""
+        first = int(self.offsets[document]) + start
+        return self.tokens[first : first + length]
 
     def document_tokens(self, row: int) -> npt.NDArray[np.uint32]:
         """The tokens of one document [num_tokens]."""

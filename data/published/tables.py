@@ -27,7 +27,7 @@ TABLES = ("features", "examples", "documents", "chunks", "vocabulary", "search",
 """In LanceDB."""
 ROW_TABLES = ("features", "examples", "neighbours")
 """In Arrow files: the first two are copies, see data/published/rows.py."""
-CHUNKS_REMEMBERED = 1 << 14
+CHUNKS_CACHED = 1 << 14
 """Chunks of tokens kept in memory: 16 MB."""
 SORTS = ("index", "density", "max", "mean", "label", "label_score", "specificity")
 
@@ -171,7 +171,7 @@ class PublishedRun:
 
     @cached_property
     def _read_chunks(self) -> Memory[int, npt.NDArray[np.int32]]:
-        return Memory(CHUNKS_REMEMBERED)
+        return Memory(CHUNKS_CACHED)
 
     def neighbours(self, row: int, num_saes: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """Indices and cosines [S, K] of a feature's nearest in every SAE of the run; -1 where there are fewer."""

@@ -3,7 +3,7 @@ MONOSEMA_DATABASE_URL.
 
 Only `publish` writes `runs` and `saes`. Lists and prompts are written by the server only, and point at no run, so
 that they survive whatever is published.
-Schema changes go through `data/migrations`; `prepare` brings a database up to date.
+Schema changes go through `data/sql/migrations`; `prepare` brings a database up to date.
 """
 
 from datetime import datetime

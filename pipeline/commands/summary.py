@@ -1,5 +1,6 @@
 """Summary at the end of a run: the metrics of each SAE, and a few features to begin with."""
 
+import sys
 from typing import Any
 from urllib.parse import urlencode
 
@@ -9,16 +10,23 @@ from rich.table import Table
 from data.artifacts.corpus import describe_limits
 from data.artifacts.curve import describe_falling
 from data.layout import StorePaths
+from data.published.metrics import loss_sample, recovered, with_interval
 from data.published.state import Published, open_published
 
 NUM_RESPONSES = 3
+WIDTH_OF_FILES = 120
+"""Columns where there is no terminal."""
 
 
 def print_summary(store: StorePaths, run: str, address: str, *, num_features: int = 5) -> None:
     """Print metrics and links on stdout. `address`: where the server is, or will be."""
     published = open_published(store, run)
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
     console.print(metrics_table(published))
+    if sample := loss_sample(published.record.saes[0].metrics):
+        console.print(
+            f"Loss added (nats per token) and recovered, against the stream's mean: on {sample}; ± 95% by document."
+        )
     if falling := describe_falling({sae.name: sae.metrics.get("loss_trend") for sae in published.record.saes}):
         console.print(falling, soft_wrap=True)
     if limit := describe_limits(published.record.corpus["tokenize"]):
@@ -57,8 +65,8 @@ def metrics_table(published: Published) -> Table:
     """One row per SAE, measured on held-out documents."""
     record = published.record
     table = Table(title=f"run '{record.name}', layer {record.layer} of {_one_line(record.model_name)}")
-    table.add_column("SAE")
-    for name in ("features", "explained variance", "L0", "dead", "CE recovered"):
+    table.add_column("SAE", no_wrap=True)
+    for name in ("features", "explained variance", "L0", "dead", "loss added", "recovered"):
         table.add_column(name, justify="right")
     for sae in published.record.saes:
         metrics = sae.metrics
@@ -68,7 +76,8 @@ def metrics_table(published: Published) -> Table:
             _number(metrics.get("explained_variance"), ".3f"),
             _number(metrics.get("l0"), ".1f"),
             _number(metrics.get("dead_share"), ".1%"),
-            _number(metrics.get("ce_recovered"), ".3f"),
+            with_interval(metrics, "loss_added") or "-",
+            recovered(metrics, "mean") or "-",
         )
     return table
 

@@ -6,6 +6,7 @@ agrees with what is published.
 Shapes: M examples or features of a sample, D width, F features.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from data.manifests import check_hashes
 from data.published.state import Published, read_rows
 from data.published.tables import PublishedRun
 from data.sql.records import PublishedRunRecord, SAERecord
+from pipeline.evaluation.intervals import CONFIDENCE, Estimate, t_quantile
 from pipeline.evaluation.metrics import Reconstruction
 from pipeline.models.sae import SAE
 
@@ -38,6 +40,12 @@ another example of the same kind differs by 300 to 400 in the middle.
 """
 VARIANCE_TOLERANCE = 0.005
 L0_TOLERANCE = 0.01
+LOSS_SEQUENCES = 8
+"""Losses are measured again on one sequence of each of so many held-out documents."""
+LOSS_CONFIDENCE = 0.999
+"""Two samples of documents differ by more than the tolerance once in a thousand times."""
+LOSS_ROUNDING = 0.002
+"""Nats per token by which batches of another shape alone change a loss."""
 
 
 class Check(NamedTuple):
@@ -182,6 +190,28 @@ def check_metrics(record: SAERecord, measured: Reconstruction) -> list[Check]:
             f"{record.name}: L0", int(l0_fits), 1, f"± {L0_TOLERANCE:.0%}", f"{l0:.2f}, published {published['l0']:.2f}"
         ),
     ]  # fmt: skip
+
+
+def check_loss(what: str, metrics: Mapping[str, Any], name: str, measured: Estimate) -> Check | None:
+    """A loss on another sample of held-out documents lies within the published interval, widened by the sample's own.
+
+    The difference of the two is held against its standard error, which is sqrt(a^2 + b^2) of both, at LOSS_CONFIDENCE
+    by Welch's t. Samples that share documents differ by less, so that a small corpus fails no more often. None where
+    one of the two has one document alone, and so no interval.
+    """
+    interval, again = metrics[f"{name}_ci"], measured.standard_error
+    if interval is None or again is None:
+        return None
+    degrees = np.array([metrics["num_ce_documents"], measured.num_documents]) - 1.0
+    errors = np.array([(interval[1] - interval[0]) / 2 / t_quantile(CONFIDENCE, degrees[0]), again])
+    if errors.any():
+        freedom = float(np.square(errors).sum() ** 2 / (errors**4 / degrees).sum())
+        tolerance = t_quantile(LOSS_CONFIDENCE, freedom) * float(np.hypot(*errors))
+    else:
+        tolerance = 0.0
+    fits = abs(measured.value - metrics[name]) <= tolerance + LOSS_ROUNDING
+    found = f"{measured.value:.3f} on {measured.num_documents} other draws, published {metrics[name]:.3f}"
+    return Check(what, int(fits), 1, f"± {tolerance:.2g} nats (99.9%)", found)
 
 
 def some(total: int, count: int) -> npt.NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 It reads what the server reads (the published folder, SQL and the language model), not the artifacts of the pipeline: so
 it proves an imported run as well. Stored activations are recomputed from their tokens alone, the metrics over all
-held-out documents.
+held-out documents, losses on another sample of them.
 
 Shapes: M examples, B sequences, L positions (BOS included), N tokens, D width, F features.
 """
@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from data.artifacts.corpus import SEQUENCE, is_held_out
+from data.artifacts.corpus import is_held_out
 from data.artifacts.features import EXAMPLE_KINDS
 from data.layout import StorePaths
 from data.published.state import SAES_FOLDER, Published, open_published
@@ -27,10 +27,12 @@ from data.sql.records import SAERecord
 from pipeline.activations.batches import pad, plan_batches
 from pipeline.doctor import checks
 from pipeline.doctor.checks import Check, Example, Recomputed
-from pipeline.evaluation.metrics import Reconstruction, counted, reconstruct
+from pipeline.evaluation.held_out import Evaluator
+from pipeline.evaluation.losses import DocumentLosses
+from pipeline.evaluation.sample import Sequences, draw_sequences, whole_documents
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
-from pipeline.progress import track
+from pipeline.progress import log, track
 
 BATCH_TOKENS = 2048
 DOCUMENTS_AT_ONCE = 4096
@@ -79,7 +81,6 @@ class Doctor:
             layer=self.record.layer,
             dtype=self.config["dtype"],
             device=self.config["device"],
-            only_until_layer=True,
         )
         self.saes = [
             SAE.load(published.folder / SAES_FOLDER / sae.name, self.config["device"]) for sae in self.record.saes
@@ -165,41 +166,50 @@ class Doctor:
         return x_MD
 
     def _check_metrics(self) -> Iterator[Check]:
-        measured = self._measure()
-        for record, reconstruction in zip(self.record.saes, measured, strict=True):
-            yield from checks.check_metrics(record, reconstruction)
+        """Reconstruction of all held-out documents, and losses on a few of their sequences."""
+        sequences_S = self._held_out_sequences()
+        evaluator = self._evaluator()
+        measured = evaluator.reconstruct(sequences_S)
+        for record in self.record.saes:
+            yield from checks.check_metrics(record, measured[record.name])
+        sample_S = draw_sequences(sequences_S, checks.LOSS_SEQUENCES, self.record.recipe["seed"] + 1)
+        yield from self._check_losses(evaluator.losses(sample_S))
 
-    def _measure(self) -> list[Reconstruction]:
-        """Reconstruction of all held-out documents by each SAE."""
-        threshold = self.record.corpus["harvest"]["sink_threshold"]
-        pieces_S = self._held_out_pieces()
-        measured = [Reconstruction(self.model.width) for _ in self.saes]
-        with track("doctor: metrics", int(pieces_S["length"].sum())) as progress:
-            for batch in plan_batches(pieces_S["length"], BATCH_TOKENS):
-                chosen = pieces_S[batch]
-                names = [chosen[field].tolist() for field in ("document", "start", "length")]
-                tokens_BL = torch.from_numpy(
-                    pad([np.array(tokens) for tokens in self.run.windows(*names)], self.bos_id)
-                )
-                x_BLD = self.model.residuals(tokens_BL)
-                x_ND = x_BLD[counted(x_BLD, chosen["length"].astype(np.int64), threshold)]
-                for sae, reconstruction in zip(self.saes, measured, strict=True):
-                    sparse, x_hat_ND = reconstruct(sae, x_ND)
-                    reconstruction.add(x_ND, x_hat_ND, sparse)
-                progress.advance(int(chosen["length"].sum()))
-        return measured
+    def _check_losses(self, losses: DocumentLosses) -> Iterator[Check]:
+        saes = self.record.saes
+        found = [checks.check_loss("the model's own loss", saes[0].metrics, "ce", losses.of_model())]
+        for sae in saes:
+            found.append(
+                checks.check_loss(f"{sae.name}: loss added", sae.metrics, "loss_added", losses.added(sae.name))
+            )
+        if None in found:
+            log("losses are not compared: there are fewer than two held-out documents, so that they have no interval")
+        yield from filter(None, found)
 
-    def _held_out_pieces(self) -> npt.NDArray[np.void]:
-        """The sequences [S] of SEQUENCE of all held-out documents."""
-        fraction, longest = self.record.recipe["corpus"]["held_out_fraction"], self.context_length - 1
-        total = self.run.count("documents")
-        pieces = []
+    def _evaluator(self) -> Evaluator:
+        def read(sequences_B: Sequences) -> list[npt.NDArray[np.int64]]:
+            names = [sequences_B[field].tolist() for field in ("document", "start", "length")]
+            return [np.array(tokens) for tokens in self.run.windows(*names)]
+
+        return Evaluator(
+            model=self.model,
+            saes=dict(zip([sae.name for sae in self.record.saes], self.saes, strict=True)),
+            read=read,
+            bos_id=self.bos_id,
+            sink_norm=self.record.corpus["harvest"]["sink_threshold"],
+            batch_tokens=BATCH_TOKENS,
+            title="doctor",
+        )
+
+    def _held_out_sequences(self) -> Sequences:
+        """The sequences [S] of all held-out documents."""
+        fraction, total = self.record.recipe["corpus"]["held_out_fraction"], self.run.count("documents")
+        rows_M, lengths_M = [], []
         for first in range(0, total, DOCUMENTS_AT_ONCE):
             rows = range(first, min(first + DOCUMENTS_AT_ONCE, total))
-            for row, document in zip(
-                rows, self.run.take("documents", rows, ["document_id", "num_tokens"]).to_pylist(), strict=True
-            ):
+            found = self.run.take("documents", rows, ["document_id", "num_tokens"]).to_pylist()
+            for row, document in zip(rows, found, strict=True):
                 if is_held_out(document["document_id"], fraction):
-                    length = document["num_tokens"]
-                    pieces += [(row, start, min(longest, length - start)) for start in range(0, length, longest)]
-        return np.array(pieces, SEQUENCE)
+                    rows_M.append(row)
+                    lengths_M.append(document["num_tokens"])
+        return whole_documents(np.array(rows_M, np.int64), np.array(lengths_M, np.int64), self.context_length - 1)

@@ -1,76 +1,95 @@
-"""Evaluation of the SAEs on held-out text: reconstruction, and the model's loss when it reads them instead."""
+"""Evaluation of the SAEs on held-out text: reconstruction, and the model's loss when it reads them instead.
+
+Shapes: S sequences, B sequences of a batch, L positions (BOS included), N counted tokens, M documents, D width.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from data.artifacts.corpus import TokenizedCorpus
-from pipeline.activations.batches import Batch, plan_batches, read_batch
-from pipeline.evaluation.metrics import Prediction, Reconstruction, counted, predict, reconstruct, replaced
+from pipeline.activations.batches import pad, plan_batches
+from pipeline.evaluation.losses import MEAN, MODEL, ZERO, DocumentLosses, Sums, predict, predict_from_zeros, replaced
+from pipeline.evaluation.metrics import Reconstruction, counted, reconstruct
+from pipeline.evaluation.sample import Sequences
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.progress import track
 
-MODEL, ZERO = "model", "zero"
-"""Names of the two streams that cross-entropy is compared with: unchanged, and replaced by zero."""
+
+class HeldOutBatch(NamedTuple):
+    """Some sequences as the model reads them."""
+
+    sequences_B: Sequences
+    lengths_B: npt.NDArray[np.int64]
+    """Without BOS."""
+    tokens_BL: Tensor
+    x_BLD: Tensor
+    """The residual stream after layer N."""
+    counted_BL: Tensor
+    """Positions that are not left out."""
 
 
-class Evaluation:
-    """Metrics of all SAEs, batch after batch."""
+@dataclass(frozen=True)
+class Evaluator:
+    """Measures SAEs on held-out sequences, wherever these come from."""
 
-    def __init__(self, model: LanguageModel, saes: dict[str, SAE], sink_norm: float, max_ce_tokens: int) -> None:
-        self.model, self.saes = model, saes
-        self.sink_norm, self.max_ce_tokens = sink_norm, max_ce_tokens
-        self.reconstructions = {name: Reconstruction(model.width) for name in saes}
-        self.predictions = dict.fromkeys([MODEL, ZERO, *saes], Prediction())
-        self.num_ce_tokens = 0
+    model: LanguageModel
+    saes: Mapping[str, SAE]
+    read: Callable[[Sequences], Sequence[npt.NDArray[np.integer[Any]]]]
+    """The tokens of sequences, without BOS."""
+    bos_id: int
+    sink_norm: float
+    batch_tokens: int
+    title: str
+    """Name on the progress bar."""
 
-    def run(self, corpus: TokenizedCorpus, numbers_S: npt.NDArray[np.int64], bos_id: int, batch_tokens: int) -> int:
-        """Take in the sequences with these numbers; returns how many tokens they have."""
-        lengths_S = corpus.sequences["length"][numbers_S]
-        with track("evaluate", int(lengths_S.sum())) as progress:
-            for batch_S in plan_batches(lengths_S, batch_tokens):
-                batch = read_batch(corpus, numbers_S[batch_S], bos_id)
-                self.add(batch)
-                progress.advance(len(batch.index_N))
-        return int(lengths_S.sum())
+    def reconstruct(self, sequences_S: Sequences) -> dict[str, Reconstruction]:
+        """Reconstruction of the counted tokens by each SAE."""
+        found = {name: Reconstruction(self.model.width) for name in self.saes}
+        for batch in self._batches(sequences_S, "reconstruction"):
+            x_ND = batch.x_BLD[batch.counted_BL]
+            for name, sae in self.saes.items():
+                sparse, x_hat_ND = reconstruct(sae, x_ND)
+                found[name].add(x_ND, x_hat_ND, sparse)
+        return found
 
-    def add(self, batch: Batch) -> None:
-        """Take in one batch of held-out sequences."""
-        tokens_BL = torch.from_numpy(batch.tokens_BL)
-        x_BLD = self.model.residuals(tokens_BL)
-        counted_BL = counted(x_BLD, batch.lengths_B, self.sink_norm)
-        x_ND = x_BLD[counted_BL]
-        streams = {MODEL: x_BLD, ZERO: replaced(x_BLD, counted_BL, 0.0)}
+    def losses(self, sequences_S: Sequences, mean_D: Tensor | None = None) -> DocumentLosses:
+        """Losses by document: of the model, with each SAE, and (given the mean of the training rows) the baselines."""
+        documents_M = np.unique(sequences_S["document"])
+        totals: dict[str, dict[str, Sums]] = {"tokens": {}, "loss": {}, "divergence": {}}
+        for batch in self._batches(sequences_S, "cross-entropy"):
+            place_B = np.searchsorted(documents_M, batch.sequences_B["document"])
+            found = predict(self.model, batch.tokens_BL, batch.lengths_B, self._streams(batch, mean_D))
+            if mean_D is not None:
+                found.loss[ZERO] = predict_from_zeros(self.model, batch.tokens_BL, batch.lengths_B)
+            for kind, sums in {**found._asdict(), "tokens": {"": batch.lengths_B}}.items():
+                for name, values_B in sums.items():
+                    total_M = totals[kind].setdefault(name, np.zeros(len(documents_M)))
+                    np.add.at(total_M, place_B, values_B)
+        return DocumentLosses(totals["tokens"][""], totals["loss"], totals["divergence"])
+
+    def _streams(self, batch: HeldOutBatch, mean_D: Tensor | None) -> dict[str, Tensor]:
+        """Residual streams [B, L, D] for the later layers, by name."""
+        x_BLD, counted_BL = batch.x_BLD, batch.counted_BL
+        streams = {MODEL: x_BLD}
+        if mean_D is not None:
+            streams[MEAN] = replaced(x_BLD, counted_BL, mean_D)
         for name, sae in self.saes.items():
-            sparse, x_hat_ND = reconstruct(sae, x_ND)
-            self.reconstructions[name].add(x_ND, x_hat_ND, sparse)
-            streams[name] = replaced(x_BLD, counted_BL, x_hat_ND)
-        if self.num_ce_tokens < self.max_ce_tokens:
-            self._predict(tokens_BL, batch, streams)
+            streams[name] = replaced(x_BLD, counted_BL, reconstruct(sae, x_BLD[counted_BL])[1])
+        return streams
 
-    def metrics(self, name: str) -> dict[str, float | int]:
-        """Metrics of one SAE, cross-entropies in nats per token."""
-        reconstruction, tokens = self.reconstructions[name], self.num_ce_tokens
-        model, zero, sae = (self.predictions[key].cross_entropy / tokens for key in (MODEL, ZERO, name))
-        return {
-            "explained_variance": reconstruction.explained_variance(),
-            "l0": reconstruction.l0(),
-            "mse": reconstruction.mean_squared_error(),
-            "num_tokens": reconstruction.num_tokens,
-            "ce": model,
-            "ce_sae": sae,
-            "ce_zero": zero,
-            "ce_difference": sae - model,
-            "ce_recovered": (zero - sae) / (zero - model),
-            "kl": self.predictions[name].divergence / tokens,
-            "num_ce_tokens": tokens,
-        }
-
-    def _predict(self, tokens_BL: Tensor, batch: Batch, streams: dict[str, Tensor]) -> None:
-        found = predict(self.model, tokens_BL, batch.lengths_B, streams, MODEL)
-        for name, prediction in found.items():
-            before = self.predictions[name]
-            self.predictions[name] = Prediction(*(a + b for a, b in zip(before, prediction, strict=True)))
-        self.num_ce_tokens += int(batch.lengths_B.sum())
+    def _batches(self, sequences_S: Sequences, what: str) -> Iterator[HeldOutBatch]:
+        lengths_S = sequences_S["length"].astype(np.int64)
+        with track(f"{self.title}: {what}", int(lengths_S.sum())) as progress:
+            for numbers_B in plan_batches(lengths_S, self.batch_tokens):
+                sequences_B, lengths_B = sequences_S[numbers_B], lengths_S[numbers_B]
+                tokens_BL = torch.from_numpy(pad(self.read(sequences_B), self.bos_id))
+                x_BLD = self.model.residuals(tokens_BL)
+                counted_BL = counted(x_BLD, lengths_B, self.sink_norm)
+                yield HeldOutBatch(sequences_B, lengths_B, tokens_BL, x_BLD, counted_BL)
+                progress.advance(int(lengths_B.sum()))

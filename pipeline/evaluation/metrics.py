@@ -1,22 +1,16 @@
-"""Metrics of how well an SAE keeps what the language model knows; see docs/method.md for the definitions.
+"""Metrics of how well an SAE reconstructs the residual stream, and with how many features; see docs/method.md.
 
-Shapes: N tokens, B sequences, L positions (BOS included), D width, V vocabulary, T positions of a tile.
+Shapes: N tokens, B sequences, L positions (BOS included), D width, F features.
 """
-
-from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.models.language_model import LanguageModel
 from pipeline.models.left_out import left_out, own_of_batch
 from pipeline.models.sae import SAE, SparseActivations
 
-TILE_POSITIONS = 256
-"""Positions whose logits [T, V] are in memory at once."""
 DENSITY_BINS_PER_DECADE = 4
 LOWEST_DENSITY = -7
 """The density histogram begins at 10^-7."""
@@ -53,49 +47,19 @@ class Reconstruction:
         """Mean number of active features per token."""
         return self._num_active / self.num_tokens
 
-
-class Prediction(NamedTuple):
-    """Sums over predicted tokens, in nats."""
-
-    cross_entropy: float = 0.0
-    divergence: float = 0.0
-    """KL divergence from the unchanged model's distribution to this one's."""
+    def metrics(self) -> dict[str, float | int]:
+        """All of it, as it stands in metrics.json."""
+        return {
+            "explained_variance": self.explained_variance(),
+            "l0": self.l0(),
+            "mse": self.mean_squared_error(),
+            "num_tokens": self.num_tokens,
+        }
 
 
 def counted(x_BLD: Tensor, lengths_B: npt.NDArray[np.int64], sink_norm: float) -> Tensor:
     """Positions that are not left out: bool [B, L]."""
     return ~left_out(x_BLD, torch.from_numpy(own_of_batch(lengths_B, x_BLD.shape[1])), sink_norm)
-
-
-def replaced(x_BLD: Tensor, counted_BL: Tensor, x_hat_ND: Tensor | float) -> Tensor:
-    """The residual stream with the counted positions replaced, all others as they are."""
-    changed_BLD = x_BLD.clone()
-    changed_BLD[counted_BL] = x_hat_ND.to(x_BLD.dtype) if isinstance(x_hat_ND, Tensor) else x_hat_ND
-    return changed_BLD
-
-
-def predict(
-    model: LanguageModel, tokens_BL: Tensor, lengths_B: npt.NDArray[np.int64], streams: Mapping[str, Tensor], base: str
-) -> dict[str, Prediction]:
-    """Next-token cross-entropy and divergence from `base`, summed over the tokens of a batch, per stream [B, L, D].
-
-    Every token of the sequences is predicted once, the first one from BOS. Logits are made tile by tile.
-    """
-    place_BL = torch.arange(tokens_BL.shape[1])[None, :] < torch.from_numpy(lengths_B)[:, None]
-    sequence_N, position_N = torch.nonzero(place_BL, as_tuple=True)
-    target_N = tokens_BL[sequence_N, position_N + 1].to(model.device)
-    hidden = {name: model.hidden_from(x_BLD)[sequence_N, position_N] for name, x_BLD in streams.items()}
-    sums = dict.fromkeys(streams, Prediction())
-    for start in range(0, len(target_N), TILE_POSITIONS):
-        tile = slice(start, start + TILE_POSITIONS)
-        base_TV = torch.log_softmax(model.head(hidden[base][tile]).float(), -1)
-        for name, states_ND in hidden.items():
-            logs_TV = base_TV if name == base else torch.log_softmax(model.head(states_ND[tile]).float(), -1)
-            loss = -logs_TV.gather(1, target_N[tile, None]).double().sum()
-            divergence = torch.linalg.vecdot(base_TV.exp(), base_TV - logs_TV).double().sum()
-            before = sums[name]
-            sums[name] = Prediction(before.cross_entropy + float(loss), before.divergence + float(divergence))
-    return sums
 
 
 def reconstruct(sae: SAE, x_ND: Tensor) -> tuple[SparseActivations, Tensor]:

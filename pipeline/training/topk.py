@@ -10,7 +10,7 @@ from pipeline.training.architecture import Architecture, StepStats, squared_sum
 from pipeline.training.tiles import Rows, SparseTile, find_above, gather_pairs, pairs_where
 
 AUXILIARY_FEATURES = 512
-"""Dead features that may reconstruct one token's error in the auxiliary loss (k_aux in Gao et al. 2024)."""
+"""At most so many dead features reconstruct one token's error in the auxiliary loss; see `num_auxiliary`."""
 THRESHOLD_MOMENTUM = 0.97
 """Of the running mean of the smallest activation that BatchTopK keeps."""
 FLOOR_MARGIN = 0.75
@@ -39,6 +39,8 @@ class TopK(Architecture):
     ) -> None:
         super().__init__(num_features, width, **options)
         self.k, self.auxiliary_coefficient, self.dead_window = k, auxiliary_coefficient, dead_window
+        self.num_auxiliary = min(AUXILIARY_FEATURES, max(1, width // 2))
+        """Dead features that reconstruct one token's error: k_aux, half the width (Gao et al. 2024, appendix A.2)."""
 
     def compute_gradients(self, x: Rows, warmup: float) -> StepStats:
         dead_U = torch.nonzero(self.last_active_F < self.tokens_seen - self.dead_window).flatten()
@@ -73,8 +75,8 @@ class TopK(Architecture):
         """Add the auxiliary loss's gradients; the error to be reconstructed counts as given."""
         W_enc_UD, W_dec_UD = self.weights.W_enc_FD[dead_U], self.weights.W_dec_FD[dead_U]
         acts_BU = torch.addmm(self.weights.b_enc_F[dead_U], x.full_BD, W_enc_UD.t()).relu_()
-        if len(dead_U) > AUXILIARY_FEATURES:
-            least_B1 = acts_BU.topk(AUXILIARY_FEATURES, dim=1).values[:, -1:]
+        if len(dead_U) > self.num_auxiliary:
+            least_B1 = acts_BU.topk(self.num_auxiliary, dim=1).values[:, -1:]
             acts_BU.mul_(acts_BU >= least_B1)
         rest_BD = torch.addmm(error_BD, acts_BU, W_dec_UD)
         grad_BD = rest_BD * (2 * self.auxiliary_coefficient / len(rest_BD))

@@ -53,6 +53,23 @@ def test_few_examples_say_why(client):
     assert "instead of" not in Page(client.get(f"/tiny/1-relu-256/{plenty}?kind=bottom").text).text
 
 
+def test_what_batchtopk_keeps_stands_beside_k(client, pages):
+    saes = {sae["name"]: sae["metrics"] for sae in client.get("/api/v1/saes").json()}
+    shown = Page(pages.get("/tiny/1-batchtopk-64").text).text
+    assert f"BatchTopK, k 6; keeps {saes['1-batchtopk-64']['l0']:.2f} per held-out token" in shown
+    assert "per held-out token" not in Page(pages.get("/tiny/1-relu-64").text).text
+
+
+def test_losses_come_before_what_is_recovered_and_name_their_sample(pages):
+    metrics = pages.get("/tiny/1-relu-64").context["sae"].metrics
+    names = [metric.name for metric in metrics]
+    assert names.index("Loss added") < names.index("Recovered") < names.index("Recovered, against zeros")
+    by_name = {metric.name: metric for metric in metrics}
+    assert "±" in by_name["Loss added"].text
+    assert by_name["Recovered"].text == "the baseline is no worse than the model", "the fake model is random"
+    assert "held-out documents" in by_name["KL"].explanation
+
+
 def test_tabs_are_links_with_counts(pages):
     answer = pages.get("/tiny/1-relu-64/3?kind=bottom")
     feature = answer.context["feature"]

@@ -15,6 +15,7 @@ from backend.published.selection import Selection, list_features
 from backend.published.showpieces import showpieces
 from backend.settings import Settings
 from data.layout import StorePaths
+from data.published.metrics import recovered, with_interval
 from data.sql.records import PublishedRunRecord, SAERecord
 from tests.support.pages import Page
 
@@ -29,22 +30,26 @@ def test_the_comparison_has_the_metrics_of_every_sae(pages, catalogue):
     (comparison,) = pages.get("/").context["comparisons"]
     page = Page(pages.get("/").text)
     titles = [title for title, _ in comparison.headings]
-    assert titles == ["Features", "Explained variance", "CE recovered", "L0", "Dead", "Negligible", "Tokens seen"]
+    assert titles == [
+        "Features", "Explained variance", "Loss added", "Recovered", "L0", "Dead", "Negligible", "Tokens seen",
+    ]  # fmt: skip
     for row, sae in zip(comparison.rows, catalogue.runs[0].saes, strict=True):
         metrics = sae.record.metrics
         assert row.sae.name == sae.name
         assert [cell.title for cell in row.cells] == titles
         texts = [cell.text for cell in row.cells]
-        assert texts[:4] == [
+        assert texts[:5] == [
             f"{sae.num_features:,}",
             share(metrics["explained_variance"]),
-            share(metrics["ce_recovered"]),
+            with_interval(metrics, "loss_added"),
+            recovered(metrics, "mean"),
             number(metrics["l0"]),
         ]
-        assert texts[5] == str(metrics["num_negligible"])
-        assert texts[6] == f"{sae.record.curve[-1]['tokens']:,}"
+        assert texts[6] == str(metrics["num_negligible"])
+        assert texts[7] == f"{sae.record.curve[-1]['tokens']:,}"
         assert all(text in page.text for text in texts)
         assert sae.href in page.links()
+    assert f"{metrics['num_ce_tokens']:,} tokens of {metrics['num_ce_documents']} held-out documents" in page.text
     assert comparison.num_features == sum(sae.num_features for sae in catalogue.runs[0].saes)
 
 
@@ -105,12 +110,28 @@ def test_dots_stand_where_the_axes_say(sae):
 def test_what_was_not_measured_is_a_dash_and_draws_nothing(sae):
     bare = with_metrics(sae)
     assert [
-        value(bare)[0] for title, _, value in home_page.COMPARISON_COLUMNS if title in {"L0", "Dead", "CE recovered"}
+        value(bare)[0] for title, _, value in home_page.COMPARISON_COLUMNS if title in {"L0", "Dead", "Recovered"}
     ] == ["–"] * 3
     assert home_page._chart([bare, bare]) is None
     same = with_metrics(sae, l0=5.0, explained_variance=0.5)
     dots = home_page._chart([same, same]).dots
     assert [(dot.x, dot.y) for dot in dots] == [(pytest.approx(0.5), pytest.approx(0.5))] * 2
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "bar"),
+    [
+        (0.81, "81.0 ± 1.0%", 0.81),
+        (-10.778, "worse than replacing the stream by its mean", None),
+        (2.488, "better than the model itself", None),
+        (None, "the baseline is no worse than the model", None),
+    ],
+)
+def test_a_recovered_that_is_no_share_is_said_in_words(sae, value, text, bar):
+    interval = None if value is None else [value - 0.01, value + 0.01]
+    measured = with_metrics(sae, recovered_mean=value, recovered_mean_ci=interval)
+    (column,) = [value for title, _, value in home_page.COMPARISON_COLUMNS if title == "Recovered"]
+    assert column(measured) == (text, bar)
 
 
 def test_the_worked_example_is_a_feature_of_this_run_and_the_starts_are_others(pages):

@@ -3,6 +3,7 @@ from urllib.parse import quote_plus
 import pytest
 
 from data.layout import StorePaths
+from data.published.metrics import loss_sample, with_interval
 from data.published.state import open_published
 from pipeline.commands import summary
 from tests.support.fake_run import MODEL_NAME
@@ -13,6 +14,9 @@ def test_the_summary_names_every_autoencoder(published_store: StorePaths, capsys
     shown = capsys.readouterr().out
     assert MODEL_NAME in " ".join(shown.split()), "not the slug of addresses"
     assert all(name in shown for name in ("1-relu-64", "1-relu-256", "1-batchtopk-64"))
+    metrics = open_published(published_store).record.saes[0].metrics
+    assert with_interval(metrics, "loss_added") in shown
+    assert loss_sample(metrics) in shown
     first = open_published(published_store).record.responses["best"][0]
     asked = f"f=tiny/{first['sae']}/{first['index']}:{first['strength']:g}&prompt={quote_plus(first['opening'])}"
     assert f"http://here/steer?{asked}&temperature=0&new_tokens=24" in shown

@@ -305,6 +305,34 @@ def test_a_changed_metric_is_found(store: StorePaths, capsys: pytest.CaptureFixt
     assert run_doctor(store, None)
 
 
+def change_metrics(store: StorePaths, name: str, **metrics: object) -> None:
+    """Other metrics of an SAE in SQL, which are the ones that pages show."""
+
+    def change(session: Session) -> None:
+        sae = session.query(SAERecord).filter_by(name=name).one()
+        sae.metrics = {**sae.metrics, **metrics}
+
+    in_sql(store, change)
+
+
+def test_a_loss_that_another_sample_does_not_give_is_found(
+    store: StorePaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_metrics(store, "1-relu-256", loss_added=2.0, loss_added_ci=[1.9, 2.1])
+    assert finds(store, "1-relu-256: loss added", capsys)
+
+
+def test_losses_without_an_interval_are_not_compared_and_that_is_said(
+    store: StorePaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_metrics(store, "1-relu-256", loss_added_ci=None, num_ce_documents=1)
+    run_doctor(store, None)
+    said = capsys.readouterr()
+    assert "1-relu-64: loss added" in said.out
+    assert "1-relu-256: loss added" not in said.out
+    assert "fewer than two held-out documents" in said.err
+
+
 def test_a_flipped_byte_is_found_by_reading_every_byte(store: StorePaths, capsys: pytest.CaptureFixture[str]) -> None:
     path = open_published(store).folder / "rows" / "neighbours.arrow"
     content = bytearray(path.read_bytes())

@@ -116,7 +116,8 @@ def test_the_auxiliary_loss_of_dead_features_is_autograds(monkeypatch, most):
     untie(model)
     model.tokens_seen = 1000
     model.last_active_F.fill_(1000)
-    dead_U = torch.tensor([2, 5, 11, 17, 29])
+    dead_U = torch.tensor([2, 5, 11, 17, 23, 27, 29])
+    assert len(dead_U) > D // 2, "so that half the width is a limit"
     model.last_active_F[dead_U] = 899
     x_BD, w = batch(), leaves(model)
     stats = model.compute_gradients(Rows.of(x_BD, torch.float64), warmup=1.0)
@@ -124,11 +125,17 @@ def test_the_auxiliary_loss_of_dead_features_is_autograds(monkeypatch, most):
     f_BF = pre_BF * topk_mask(pre_BF.detach())
     error_BD = (x_BD - f_BF @ w.W_dec_FD - w.b_dec_D).detach()
     z_BU = pre_BF[:, dead_U].relu()
-    kept_BU = torch.zeros_like(z_BU).scatter_(1, z_BU.topk(min(most, 5), dim=1).indices, 1.0)
+    kept_BU = torch.zeros_like(z_BU).scatter_(1, z_BU.topk(min(most, D // 2), dim=1).indices, 1.0)
     auxiliary = (error_BD - (z_BU * kept_BU) @ w.W_dec_FD[dead_U]).square().sum(1).mean()
     loss = squared_error(w, f_BF, x_BD) + 0.25 * auxiliary
     assert stats.loss == pytest.approx(loss.item(), rel=1e-12)
     assert_same_gradients(model, w, loss)
+
+
+@pytest.mark.parametrize(("width", "expected"), [(576, 288), (3072, 512), (1, 1)])
+def test_auxiliary_features_are_at_most_half_the_width(width, expected):
+    model = TopK(4, width, k=1, auxiliary_coefficient=0.25, dead_window=100, seed=0)
+    assert model.num_auxiliary == expected
 
 
 def test_bfloat16_products_stay_close_to_exact_ones():
