@@ -11,14 +11,14 @@ Every activation is that of float32: a product in `examples.dtype` only finds th
 may be active (SAE.encode_by_feature).
 
 How high the maximum is, and with it where the bands lie, is known at the end only. So the pass keeps, for every bin of
-the activation histogram (data.artifacts.features.histogram_edges, four an octave), the `per_band` tokens with the
-lowest hash of (feature, token): a uniform sample of the bin. Bins more than an octave below the lowest band's
+the activation histogram (data.artifacts.features.histogram_edges, four an octave), the 2 * `per_band` tokens with
+the lowest hash of (feature, token): a uniform sample of the bin. Bins more than an octave below the lowest band's
 upper edge, as far as the maximum is known, count as one. In the end each band takes the `per_band` lowest hashes among
 the kept ones inside it. A band made of whole bins is sampled uniformly; where an edge cuts a bin, the bin gives what
 its own sample has on that side. A band that comes out short, though bins that it cuts held more than was kept of
 them, is open: another pass samples it (band_search.py).
 
-Memory for each feature: a histogram, `top` + `bottom` + about 16 * `per_band` entries of 24 bytes and a fixed buffer;
+Memory for each feature: a histogram, `top` + `bottom` + about 32 * `per_band` entries of 24 bytes and a fixed buffer;
 it does not depend on the corpus.
 
 Shapes: N rows of a block, T rows encoded at once, K active (token, feature) pairs of a tile, F features, M candidates,
@@ -50,6 +50,8 @@ TILE_ROWS = 2048
 """Rows encoded at once."""
 BINS_BELOW = HISTOGRAM_STEPS_PER_OCTAVE
 """Range below the upper edge of the lowest band in which single bins are told apart: an octave."""
+KEPT_OF_BIN = 2
+"""Tokens kept of every bin for each that a band asks for: of a bin that an edge cuts, not all help the band."""
 FEATURES_AT_ONCE = 1 << 14
 """Whose histograms are compared with the bands at once."""
 
@@ -156,7 +158,7 @@ class FeatureSelection:
         self._lowest_bin_F = np.zeros(F, np.int64)
         self.top = Shortlist(F, config.top, owner=lambda token_N: document_S[token_N >> 32].astype(np.int64))
         self.bottom = Shortlist(F, config.bottom)
-        self.interval = Shortlist(F * HISTOGRAM_BINS, config.per_band, regroup=self._regroup)
+        self.interval = Shortlist(F * HISTOGRAM_BINS, KEPT_OF_BIN * config.per_band, regroup=self._regroup)
 
     def add(self, x_ND: Tensor, token_N: Ints) -> None:
         """Take in the rows of a block; `token_N` names them (see pack_tokens), ascending within each sequence."""

@@ -238,7 +238,7 @@ class Naive:
             bins[max(self.bin_of(acts[row]), lowest_bin)].append((hash_of(self.tokens[row], feature), row))
         in_band = defaultdict(list)
         for kept in bins.values():
-            for key, row in sorted(kept)[:size]:
+            for key, row in sorted(kept)[: 2 * size]:
                 in_band[self.band_of(acts[row], highest)].append((key, row))
         everything = defaultdict(list)
         for row in active:
@@ -407,6 +407,6 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
         sizes = [len(s.result().group_N) for s in (selection.top, selection.bottom, selection.interval)]
         kept.append([*sizes, len(occurrences.settled()[2])])
     assert kept[1][3] == kept[0][3] == VOCAB * config.contrast_occurrences
-    most = (12 * 5, 12 * 5, 12 * 2 * 20)
+    most = (12 * 5, 12 * 5, 12 * 2 * 40)
     assert all(size <= bound for sizes in kept for size, bound in zip(sizes, most, strict=False))
     assert kept[1][0] == kept[0][0]
