@@ -23,16 +23,12 @@ def missing_examples(sae: OpenSAE, feature: Feature, kind: ExampleKind) -> str:
 
     None is given that the published counts do not bear: then the numbers stand alone.
     """
-    wanted = (
-        examples_in_recipe(sae, "bands") * examples_in_recipe(sae, "per_band")
-        if kind == "interval"
-        else examples_in_recipe(sae, kind)
-    )
+    wanted = examples_in_recipe(sae, "per_band" if kind == "interval" else kind)
+    wanted *= examples_in_recipe(sae, "bands") if kind == "interval" else 1
     found = feature.num_examples[kind]
     if found >= wanted or feature.dead:
         return ""
-    reasons = {"top": _top, "bottom": _bottom, "contrast": _contrast, "interval": _interval}
-    reason = reasons[kind](sae, feature)
+    reason = {"top": _top, "bottom": _bottom, "contrast": _contrast, "interval": _interval}[kind](sae, feature)
     return f"{found} instead of {wanted}" + (f": {reason}." if reason else ".")
 
 
@@ -56,12 +52,10 @@ def _bottom(sae: OpenSAE, feature: Feature) -> str:
 def _contrast(sae: OpenSAE, feature: Feature) -> str:
     found = feature.num_examples["contrast"]
     where = "nowhere else" if found == 0 else "in one other place" if found == 1 else f"in {found} other places"
-    # Each top example takes one at most of its token's occurrences in the sample.
-    if examples_in_recipe(sae, "contrast_occurrences") >= examples_in_recipe(sae, "contrast") + examples_in_recipe(
-        sae, "top"
-    ):
+    sampled, *others = (examples_in_recipe(sae, what) for what in ("contrast_occurrences", "contrast", "top"))
+    if sampled >= sum(others):  # each top example takes one at most of its token's occurrences in the sample
         return f"its strongest tokens stand {where}"
-    return f"among {examples_in_recipe(sae, 'contrast_occurrences')} occurrences of each token, its strongest ones stand {where}"
+    return f"among {sampled} occurrences of each token, its strongest ones stand {where}"
 
 
 def _interval(sae: OpenSAE, feature: Feature) -> str:

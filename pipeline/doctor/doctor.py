@@ -25,14 +25,18 @@ from data.published.state import SAES_FOLDER, Published, open_published
 from data.published.tables import PublishedRun
 from data.sql.records import SAERecord
 from pipeline.activations.batches import pad, plan_batches
+from pipeline.arrays import Ints, pack_tokens
 from pipeline.doctor import checks
 from pipeline.doctor.checks import Check, Example, Recomputed
+from pipeline.doctor.extremes import Extremes, Stored
 from pipeline.evaluation.metrics import Reconstruction, counted, reconstruct
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.progress import track
 
 BATCH_TOKENS = 2048
+EXTREMES_TOKENS = 20_000
+"""Of training documents, on which examples are compared with all tokens."""
 DOCUMENTS_AT_ONCE = 4096
 FEATURES_TRIED = 40
 """Features looked at for each example that is wanted, until one has examples of the kind."""
@@ -93,7 +97,7 @@ class Doctor:
         found.append(checks.check_rows(self.published))
         for record, sae in zip(self.record.saes, self.saes, strict=True):
             found += [checks.check_norms(record.name, sae), checks.check_vectors(record, sae, self.run)]
-        return [*found, *self._check_examples(), *self._check_metrics()]
+        return [*found, *self._check_examples(), *self._check_extremes(), *self._check_metrics()]
 
     def _check_examples(self) -> Iterator[Check]:
         examples = self._sample()
@@ -171,26 +175,47 @@ class Doctor:
 
     def _measure(self) -> list[Reconstruction]:
         """Reconstruction of all held-out documents by each SAE."""
-        threshold = self.record.corpus["harvest"]["sink_threshold"]
-        pieces_S = self._held_out_pieces()
+        pieces_S = self._pieces(held_out=True)
         measured = [Reconstruction(self.model.width) for _ in self.saes]
-        with track("doctor: metrics", int(pieces_S["length"].sum())) as progress:
-            for batch in plan_batches(pieces_S["length"], BATCH_TOKENS):
-                chosen = pieces_S[batch]
-                names = [chosen[field].tolist() for field in ("document", "start", "length")]
-                tokens_BL = torch.from_numpy(
-                    pad([np.array(tokens) for tokens in self.run.windows(*names)], self.bos_id)
-                )
-                x_BLD = self.model.residuals(tokens_BL)
-                x_ND = x_BLD[counted(x_BLD, chosen["length"].astype(np.int64), threshold)]
-                for sae, reconstruction in zip(self.saes, measured, strict=True):
-                    sparse, x_hat_ND = reconstruct(sae, x_ND)
-                    reconstruction.add(x_ND, x_hat_ND, sparse)
-                progress.advance(int(chosen["length"].sum()))
+        for x_ND, _ in self._rows([pieces_S[batch] for batch in plan_batches(pieces_S["length"], BATCH_TOKENS)]):
+            for sae, reconstruction in zip(self.saes, measured, strict=True):
+                sparse, x_hat_ND = reconstruct(sae, x_ND)
+                reconstruction.add(x_ND, x_hat_ND, sparse)
         return measured
 
-    def _held_out_pieces(self) -> npt.NDArray[np.void]:
-        """The sequences [S] of SEQUENCE of all held-out documents."""
+    def _check_extremes(self) -> Iterator[Check]:
+        """Examples against all tokens of the first batches of the harvest, which are a fair sample of the corpus."""
+        config = self.record.recipe["examples"]
+        extremes = [
+            Extremes(sae, record, Stored.of(self.run, record), config)
+            for sae, record in zip(self.saes, self.record.saes, strict=True)
+        ]
+        pieces_S = self._pieces(held_out=False)
+        batches = plan_batches(pieces_S["length"], self.record.recipe["harvest"]["batch_tokens"])
+        ends = np.cumsum([pieces_S["length"][batch].sum() for batch in batches])
+        limit = min(EXTREMES_TOKENS, config["max_tokens"] or EXTREMES_TOKENS)
+        batches = batches[: max(1, int(np.searchsorted(ends, limit, side="right")))]
+        for x_ND, token_N in self._rows([pieces_S[batch] for batch in batches]):
+            for one in extremes:
+                one.add(x_ND, token_N)
+        for one in extremes:
+            yield from one.checks()
+
+    def _rows(self, batches: list[npt.NDArray[np.void]]) -> Iterator[tuple[Tensor, Ints]]:
+        """Residuals [N, D] of the counted tokens of each batch of sequences, and the tokens by document row."""
+        threshold = self.record.corpus["harvest"]["sink_threshold"]
+        with track("doctor: texts", sum(int(chosen["length"].sum()) for chosen in batches)) as progress:
+            for chosen in batches:
+                names = [chosen[field].tolist() for field in ("document", "start", "length")]
+                sequences = [np.array(tokens) for tokens in self.run.windows(*names)]
+                x_BLD = self.model.residuals(torch.from_numpy(pad(sequences, self.bos_id)))
+                counted_BL = counted(x_BLD, chosen["length"].astype(np.int64), threshold)
+                b_N, l_N = (place_N.cpu().numpy() for place_N in torch.nonzero(counted_BL, as_tuple=True))
+                yield x_BLD[counted_BL], pack_tokens(chosen["document"][b_N], chosen["start"][b_N] + l_N - 1)
+                progress.advance(int(chosen["length"].sum()))
+
+    def _pieces(self, *, held_out: bool) -> npt.NDArray[np.void]:
+        """The sequences [S] of SEQUENCE of all held-out documents, or of all others."""
         fraction, longest = self.record.recipe["corpus"]["held_out_fraction"], self.context_length - 1
         total = self.run.count("documents")
         pieces = []
@@ -199,7 +224,7 @@ class Doctor:
             for row, document in zip(
                 rows, self.run.take("documents", rows, ["document_id", "num_tokens"]).to_pylist(), strict=True
             ):
-                if is_held_out(document["document_id"], fraction):
+                if is_held_out(document["document_id"], fraction) == held_out:
                     length = document["num_tokens"]
                     pieces += [(row, start, min(longest, length - start)) for start in range(0, length, longest)]
         return np.array(pieces, SEQUENCE)

@@ -44,11 +44,7 @@ def pairs_above(encoder: RoundedRows, block: RoundedRows, cut_F: Tensor) -> tupl
     error_F, norm_F = encoder.error_N + ACCUMULATION * encoder.norm_N, encoder.norm_N + encoder.error_N
     slack_F = error_F * block.norm_N.max() + norm_F * block.error_N.max()
     place_K = flat_nonzero(product_FB >= _round_down(cut_F - slack_F, product_FB.dtype)[:, None])
-    feature_K, token_K = place_K // len(block.norm_N), place_K % len(block.norm_N)
-    # The same with each token's own norms leaves fewer to compute.
-    slack_K = error_F[feature_K] * block.norm_N[token_K] + norm_F[feature_K] * block.error_N[token_K]
-    kept_K = product_FB.view(-1)[place_K] >= _round_down(cut_F[feature_K] - slack_K, product_FB.dtype)
-    return feature_K[kept_K], token_K[kept_K]
+    return place_K // len(block.norm_N), place_K % len(block.norm_N)
 
 
 def products_at(W_FD: Tensor, x_BD: Tensor, feature_K: Tensor, token_K: Tensor) -> Tensor:

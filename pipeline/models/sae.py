@@ -224,8 +224,8 @@ class SAE:
             return SparseActivations(place_K % num_tokens, feature_K + tile.start, value_K)
         feature_K, token_K = pairs_above(self._rounded(dtype).part(tile), block, threshold_T - bias_T)
         value_K = products_at(W_TD, block.exact_ND, feature_K, token_K).add_(bias_T[feature_K])
-        active_K = value_K > threshold_T[feature_K]
-        return SparseActivations(token_K[active_K], feature_K[active_K] + tile.start, value_K[active_K])
+        active_A = flat_nonzero(value_K > threshold_T[feature_K])
+        return SparseActivations(token_K[active_A], feature_K[active_A] + tile.start, value_K[active_A])
 
     def _encode_topk(self, x_BD: Tensor, dtype: torch.dtype) -> SparseActivations:
         """Running top k over the tiles: never more than a tile and k values per token."""
