@@ -159,7 +159,7 @@ class ExamplesConfig(Section):
     max_tokens: Positive | None = None
     """Stop after this many tokens; None reads every training document. Shown wherever examples are."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Precision of the encoder while candidates are sought. Stored activations are always recomputed in float32."""
+    """Precision in which tokens that may be active are sought. Every activation is then computed in float32."""
 
 
 class ExplainConfig(Section):

@@ -10,14 +10,17 @@ from backend.html.page import Link
 from backend.published.catalogue import OpenSAE
 from backend.published.documents import WholeDocument
 from backend.published.features import Feature
-from data.artifacts.features import ExampleKind
+from data.artifacts.features import ExampleKind, bottom_floor
 
 Context = Literal["16", "40", "full"]
 CONTEXTS: tuple[Context, ...] = ("16", "40", "full")
 """Tokens shown either side of the one that made an example; 40 are stored."""
 KIND_TITLES: dict[ExampleKind, tuple[str, str]] = {
     "top": ("Top", "Where it is strongest, at most one example per document."),
-    "bottom": ("Bottom", "Where it is just above zero."),
+    "bottom": (
+        "Bottom",
+        "Where it is lowest, among the tokens on which it reaches {floor}: a thousandth of the stream's norm.",
+    ),
     "contrast": (
         "Contrast",
         "The same tokens as in the top examples, where it stays lowest: same words, other meaning. "
@@ -25,7 +28,7 @@ KIND_TITLES: dict[ExampleKind, tuple[str, str]] = {
     ),
     "interval": ("Intervals", "Examples from five equal bands between zero and its maximum, the highest band first."),
 }
-"""In the order of the tabs."""
+"""In the order of the tabs: name, and what they are."""
 
 
 class FeatureState(Address):
@@ -51,11 +54,21 @@ class Tab:
     explanation: str
 
 
-def tabs(feature: Feature, view: FeatureState) -> list[Tab]:
+def about(sae: OpenSAE, kind: ExampleKind) -> str:
+    """A sentence on what examples of a kind are."""
+    return KIND_TITLES[kind][1].format(floor=floor_text(sae))
+
+
+def floor_text(sae: OpenSAE) -> str:
+    """The floor of `bottom`, as pages write it."""
+    return f"{bottom_floor(sae.record.histogram_scale):.3g}"
+
+
+def tabs(sae: OpenSAE, feature: Feature, view: FeatureState) -> list[Tab]:
     """The kinds of examples."""
     return [
-        Tab(title, _first(feature, view, kind=name), name == view.kind, feature.num_examples[name], text)
-        for name, (title, text) in KIND_TITLES.items()
+        Tab(title, _first(feature, view, kind=name), name == view.kind, feature.num_examples[name], about(sae, name))
+        for name, (title, _) in KIND_TITLES.items()
     ]
 
 

@@ -9,12 +9,14 @@ from backend.features.links import (
     KIND_TITLES,
     FeatureState,
     Tab,
+    about,
     context_links,
     document_steps,
     embed_html,
     step_href,
     tabs,
 )
+from backend.features.missing import band_edges, missing_examples
 from backend.features.neighbourhood import NearGroup, near_groups, neighbourhood
 from backend.html.figures import Bars, activation_bars
 from backend.html.formats import count, number, share
@@ -26,16 +28,10 @@ from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.documents import WholeDocument, whole_document
 from backend.published.examples import Example, get_examples
 from backend.published.features import Feature, get_feature
-from data.artifacts.features import EXAMPLE_KINDS, ExampleKind
+from data.artifacts.features import EXAMPLE_KINDS
 
 EMBEDDED_EXAMPLES = 5
 SHARE_ABOUT = "Of the sum of squared activations of all features of this SAE, over all tokens counted."
-WHY_FEWER: dict[ExampleKind, str] = {
-    "top": "it is active in no other document",
-    "bottom": "it is active on no other token",
-    "contrast": "its strongest tokens stand nowhere else",
-    "interval": "some bands of its range hold fewer tokens than that",
-}
 assert set(KIND_TITLES) == set(EXAMPLE_KINDS)
 
 
@@ -50,24 +46,10 @@ class ExampleGroup:
 
 def groups(sae: OpenSAE, feature: Feature, examples: list[Example]) -> list[ExampleGroup]:
     """Interval examples by band, the others together."""
-    width = feature.max / examples_in_recipe(sae, "bands")
     return [
-        ExampleGroup(f"{band * width:.3g} to {(band + 1) * width:.3g}" if band >= 0 else "", list(group))
+        ExampleGroup(band_edges(sae, feature, band) if band >= 0 else "", list(group))
         for band, group in groupby(examples, key=lambda example: example.band)
     ]
-
-
-def missing_examples(sae: OpenSAE, feature: Feature, kind: ExampleKind) -> str:
-    """The reason why there are fewer examples than the recipe asks for; "" when there are not."""
-    wanted = (
-        examples_in_recipe(sae, "bands") * examples_in_recipe(sae, "per_band")
-        if kind == "interval"
-        else examples_in_recipe(sae, kind)
-    )
-    found = feature.num_examples[kind]
-    if found >= wanted or feature.dead:
-        return ""
-    return f"{found} instead of {wanted}: {WHY_FEWER[kind]} among the {sae.run.num_tokens:,} tokens that were read."
 
 
 @dataclass(frozen=True)
@@ -127,11 +109,6 @@ class EmbedPage(Page):
     """The feature's own page."""
 
 
-def examples_in_recipe(sae: OpenSAE, what: str) -> int:
-    """A number of examples that the recipe asks for."""
-    return int(sae.run.record.recipe["examples"][what])
-
-
 def score_text(feature: Feature) -> str:
     """A phrase on how well the label fits; "" for a dead feature."""
     if feature.dead:
@@ -176,10 +153,10 @@ def feature_page_of(sae: OpenSAE, index: int, view: FeatureState, base: str, off
         previous=step_href(sae, index - 1, view),
         next=step_href(sae, index + 1, view),
         metrics=feature_metrics(sae.run, feature),
-        tabs=tabs(feature, view),
+        tabs=tabs(sae, feature, view),
         contexts=links,
         next_context=links[(place + 1) % len(links)].href,
-        about=KIND_TITLES[view.kind][1],
+        about=about(sae, view.kind),
         missing_examples=missing_examples(sae, feature, view.kind),
         groups=groups(sae, feature, examples),
         document=document,
@@ -202,7 +179,7 @@ def embed_page_of(sae: OpenSAE, index: int, view: FeatureState) -> EmbedPage:
         feature=feature,
         score=score_text(feature),
         num_tokens=sae.run.num_tokens,
-        about=KIND_TITLES[view.kind][1],
+        about=about(sae, view.kind),
         examples=get_examples(sae, feature, view.kind, width)[:EMBEDDED_EXAMPLES],
         link=feature.href + view.query(embed=False),
     )

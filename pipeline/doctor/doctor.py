@@ -25,16 +25,21 @@ from data.published.state import SAES_FOLDER, Published, open_published
 from data.published.tables import PublishedRun
 from data.sql.records import SAERecord
 from pipeline.activations.batches import pad, plan_batches
+from pipeline.arrays import Ints, pack_tokens
 from pipeline.doctor import checks
 from pipeline.doctor.checks import Check, Example, Recomputed
+from pipeline.doctor.extremes import Extremes, Stored
 from pipeline.evaluation.held_out import Evaluator
 from pipeline.evaluation.losses import DocumentLosses
+from pipeline.evaluation.metrics import counted
 from pipeline.evaluation.sample import Sequences, draw_sequences, whole_documents
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.progress import log, track
 
 BATCH_TOKENS = 2048
+EXTREMES_TOKENS = 20_000
+"""Of training documents, on which examples are compared with all tokens."""
 DOCUMENTS_AT_ONCE = 4096
 FEATURES_TRIED = 40
 """Features looked at for each example that is wanted, until one has examples of the kind."""
@@ -94,7 +99,7 @@ class Doctor:
         found.append(checks.check_rows(self.published))
         for record, sae in zip(self.record.saes, self.saes, strict=True):
             found += [checks.check_norms(record.name, sae), checks.check_vectors(record, sae, self.run)]
-        return [*found, *self._check_examples(), *self._check_metrics()]
+        return [*found, *self._check_examples(), *self._check_extremes(), *self._check_metrics()]
 
     def _check_examples(self) -> Iterator[Check]:
         examples = self._sample()
@@ -167,7 +172,7 @@ class Doctor:
 
     def _check_metrics(self) -> Iterator[Check]:
         """Reconstruction of all held-out documents, and losses on a few of their sequences."""
-        sequences_S = self._held_out_sequences()
+        sequences_S = self._sequences(held_out=True)
         evaluator = self._evaluator()
         measured = evaluator.reconstruct(sequences_S)
         for record in self.record.saes:
@@ -201,15 +206,46 @@ class Doctor:
             title="doctor",
         )
 
-    def _held_out_sequences(self) -> Sequences:
-        """The sequences [S] of all held-out documents."""
+    def _sequences(self, *, held_out: bool) -> Sequences:
+        """The sequences [S] of all held-out documents, or of all others."""
         fraction, total = self.record.recipe["corpus"]["held_out_fraction"], self.run.count("documents")
         rows_M, lengths_M = [], []
         for first in range(0, total, DOCUMENTS_AT_ONCE):
             rows = range(first, min(first + DOCUMENTS_AT_ONCE, total))
             found = self.run.take("documents", rows, ["document_id", "num_tokens"]).to_pylist()
             for row, document in zip(rows, found, strict=True):
-                if is_held_out(document["document_id"], fraction):
+                if is_held_out(document["document_id"], fraction) == held_out:
                     rows_M.append(row)
                     lengths_M.append(document["num_tokens"])
         return whole_documents(np.array(rows_M, np.int64), np.array(lengths_M, np.int64), self.context_length - 1)
+
+    def _check_extremes(self) -> Iterator[Check]:
+        """Examples against all tokens of the first batches of the harvest, which are a fair sample of the corpus."""
+        config = self.record.recipe["examples"]
+        extremes = [
+            Extremes(sae, record, Stored.of(self.run, record), config)
+            for sae, record in zip(self.saes, self.record.saes, strict=True)
+        ]
+        pieces_S = self._sequences(held_out=False)
+        batches = plan_batches(pieces_S["length"], self.record.recipe["harvest"]["batch_tokens"])
+        ends = np.cumsum([pieces_S["length"][batch].sum() for batch in batches])
+        limit = min(EXTREMES_TOKENS, config["max_tokens"] or EXTREMES_TOKENS)
+        batches = batches[: max(1, int(np.searchsorted(ends, limit, side="right")))]
+        for x_ND, token_N in self._rows([pieces_S[batch] for batch in batches]):
+            for one in extremes:
+                one.add(x_ND, token_N)
+        for one in extremes:
+            yield from one.checks()
+
+    def _rows(self, batches: list[Sequences]) -> Iterator[tuple[Tensor, Ints]]:
+        """Residuals [N, D] of the counted tokens of each batch of sequences, and the tokens by document row."""
+        threshold = self.record.corpus["harvest"]["sink_threshold"]
+        with track("doctor: texts", sum(int(chosen["length"].sum()) for chosen in batches)) as progress:
+            for chosen in batches:
+                names = [chosen[field].tolist() for field in ("document", "start", "length")]
+                sequences = [np.array(tokens) for tokens in self.run.windows(*names)]
+                x_BLD = self.model.residuals(torch.from_numpy(pad(sequences, self.bos_id)))
+                counted_BL = counted(x_BLD, chosen["length"].astype(np.int64), threshold)
+                b_N, l_N = (place_N.cpu().numpy() for place_N in torch.nonzero(counted_BL, as_tuple=True))
+                yield x_BLD[counted_BL], pack_tokens(chosen["document"][b_N], chosen["start"][b_N] + l_N - 1)
+                progress.advance(int(chosen["length"].sum()))

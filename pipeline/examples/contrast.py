@@ -95,7 +95,7 @@ class ContrastSearch:
             entries = entries.take(~among_top & lowest.admits(entries.group_N, entries.key_N))
             lowest.add(entries)
         found = lowest.result()
-        return candidates_of("contrast", found)._replace(pre_M=found.value_N)
+        return candidates_of("contrast", found)
 
     def _chunks(self, top: Candidates) -> Iterator[tuple[Ints, Ints]]:
         """Distinct pairs of a feature and the id of one of its top tokens, sorted by id, some at a time."""

@@ -17,14 +17,12 @@ from data.artifacts.features import (
     EXAMPLES_FILE,
     FLOOR_BIN,
     HISTOGRAM_BINS,
-    INTERVAL,
     STATISTICS,
     STATISTICS_FILE,
     negligible_features,
 )
 from pipeline.arrays import Ints, ranges, unpack_tokens
-from pipeline.examples.bands import band_bounds
-from pipeline.examples.selection import Lattice, Statistics
+from pipeline.examples.selection import Statistics
 from pipeline.examples.windows import Examples
 
 ROWS_PER_BATCH = 1 << 16
@@ -44,45 +42,29 @@ class Tally(NamedTuple):
     num_negligible: int
 
 
-def write_statistics(
-    folder: Path, statistics: Statistics, examples: Examples, num_tokens: int, scale: float, num_bands: int
-) -> Tally:
-    """Write statistics.arrow. `scale` is the SAE's `histogram_scale`.
-
-    A feature whose every candidate turned out inactive in float32 was active by rounding alone: it is written as dead.
-    """
-    max_F, edges = examples.max_F, Lattice(scale).inner_edges
-    live_F = max_F > 0
-    active_F = np.where(live_F, statistics.num_active_F, 0)
-    mean_F = np.where(live_F, statistics.sum_F / np.maximum(active_F, 1), 0)
-    squares_F = np.where(live_F, statistics.sum_squares_F, 0)
-    found_FA = _found_in_bands(examples, len(max_F), num_bands)
+def write_statistics(folder: Path, statistics: Statistics, band_counts_FA: Ints, num_tokens: int) -> Tally:
+    """Write statistics.arrow."""
+    max_F, active_F = statistics.max_F, statistics.num_active_F
+    mean_F = statistics.sum_F / np.maximum(active_F, 1)
+    num_bands = band_counts_FA.shape[1]
 
     def columns(rows: slice) -> list[pa.Array]:
-        histogram_BH = statistics.histogram_FH[rows] * live_F[rows, None]
-        counts_BA = np.maximum(band_bounds(histogram_BH, max_F[rows], edges, num_bands).least_FA, found_FA[rows])
+        histogram_BH, counts_BA = statistics.histogram_FH[rows], band_counts_FA[rows]
         ends = pa.array(np.arange(len(counts_BA) + 1) * num_bands, pa.int32())
         return [
             pa.array(np.arange(rows.start, rows.stop), pa.int32()),
             pa.array(active_F[rows], pa.int64()),
             pa.array(active_F[rows] / max(num_tokens, 1), pa.float32()),
             pa.array(max_F[rows], pa.float32()),
-            pa.array(np.minimum(mean_F[rows], max_F[rows]), pa.float32()),  # the sum may have been in bfloat16
-            pa.array(squares_F[rows]),
+            pa.array(mean_F[rows], pa.float32()),
+            pa.array(statistics.sum_squares_F[rows]),
             pa.FixedSizeListArray.from_arrays(pa.array(histogram_BH.reshape(-1), pa.int64()), HISTOGRAM_BINS),
             pa.array(histogram_BH[:, FLOOR_BIN:].sum(1)),
             pa.ListArray.from_arrays(ends, pa.array(counts_BA.reshape(-1), pa.int64())),
         ]
 
     _write(folder / STATISTICS_FILE, STATISTICS, len(max_F), columns)
-    return Tally(int((~live_F).sum()), int(negligible_features(squares_F).sum()))
-
-
-def _found_in_bands(examples: Examples, num_features: int, num_bands: int) -> Ints:
-    """Interval examples of each band of every feature [F, A]."""
-    chosen = examples.chosen.take(examples.chosen.kind_M == INTERVAL)
-    counts = np.bincount(chosen.feature_M * num_bands + chosen.band_M, minlength=num_features * num_bands)
-    return counts.reshape(num_features, num_bands)
+    return Tally(int((max_F == 0).sum()), int(negligible_features(statistics.sum_squares_F).sum()))
 
 
 def _example_columns(examples: Examples, corpus: TokenizedCorpus, rows: slice) -> list[pa.Array]:

@@ -1,9 +1,9 @@
-"""The two passes over the corpus that find the examples of several SAEs together, and fill in their windows.
+"""The passes over the corpus that find the examples of several SAEs together, and fill in their windows.
 
-Shapes: N rows of a block, D width.
+Shapes: N rows of a block, D width, A bands.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -12,51 +12,78 @@ from torch import Tensor
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import TOP
 from pipeline.arrays import Ints
+from pipeline.examples.band_search import BandSearch
 from pipeline.examples.contrast import ContrastSearch, Occurrences
-from pipeline.examples.selection import Candidates, FeatureSelection, Statistics, join
+from pipeline.examples.selection import Candidates, FeatureSelection, Intervals, Statistics, join
 from pipeline.examples.windows import WindowGather
 from pipeline.models.sae import SAE
+from pipeline.progress import log
 from pipeline.recipe import ExamplesConfig
 
 Blocks = Iterable[tuple[Tensor, Ints]]
 """Rows [N, D] of whole sequences, and the tokens that they belong to (see pack_tokens) [N]."""
+Read = Callable[[str], Blocks]
+"""Reads all blocks, under the name of what they are read for."""
 
 
 class Selected(NamedTuple):
-    """Findings of the first pass for one SAE."""
+    """Findings of the first passes for one SAE."""
 
     statistics: Statistics
+    band_counts_FA: Ints
     chosen: Candidates
 
 
 def select(
-    saes: Mapping[str, SAE], corpus: TokenizedCorpus, vocab_size: int, config: ExamplesConfig, blocks: Blocks
+    saes: Mapping[str, SAE], corpus: TokenizedCorpus, vocab_size: int, config: ExamplesConfig, read: Read
 ) -> tuple[dict[str, Selected], int]:
     """Statistics and chosen tokens of every SAE by name, and how many tokens were counted."""
     document_S = np.asarray(corpus.sequences["document"])
     selections = {name: FeatureSelection(sae, config, document_S) for name, sae in saes.items()}
     occurrences = Occurrences(corpus, vocab_size, config.contrast_occurrences)
     num_tokens = 0
-    for x_ND, token_N in blocks:
+    for x_ND, token_N in read("examples"):
         occurrences.add(x_ND, token_N)
         for selection in selections.values():
             selection.add(x_ND, token_N)
         num_tokens += len(token_N)
+    intervals = _intervals(saes, selections, config, read)
     search = ContrastSearch(corpus, occurrences, vocab_size)
     selected = {}
     for name, selection in selections.items():
         found = selection.candidates()
         contrast = search.find(saes[name], found.take(found.kind_M == TOP), config.contrast)
-        selected[name] = Selected(selection.statistics(), join([found, contrast]))
+        chosen = join([found, intervals[name].candidates(), contrast])
+        selected[name] = Selected(selection.statistics(), intervals[name].counts_FA, chosen)
     return selected, num_tokens
 
 
+def _intervals(
+    saes: Mapping[str, SAE], selections: Mapping[str, FeatureSelection], config: ExamplesConfig, read: Read
+) -> dict[str, Intervals]:
+    """The samples of all bands; those that the first pass left open are sought in another."""
+    intervals = {name: selection.intervals() for name, selection in selections.items()}
+    searches = {
+        name: BandSearch(saes[name], found, selections[name].max_F, config)
+        for name, found in intervals.items()
+        if found.open_FA.any()
+    }
+    if not searches:
+        return intervals
+    num_features = sum(len(search.features) for search in searches.values())
+    log(f"{num_features:,} features have bands that their samples left open: their tokens are read once more")
+    for x_ND, token_N in read("bands"):
+        for search in searches.values():
+            search.add(x_ND, token_N)
+    return intervals | {name: search.result() for name, search in searches.items()}
+
+
 def gather(
-    saes: Mapping[str, SAE], selected: Mapping[str, Selected], corpus: TokenizedCorpus, context: int, blocks: Blocks
+    saes: Mapping[str, SAE], selected: Mapping[str, Selected], corpus: TokenizedCorpus, context: int, read: Read
 ) -> dict[str, WindowGather]:
     """The windows of every SAE's examples by name, over the same blocks."""
     gathers = {name: WindowGather(sae, selected[name].chosen, corpus, context) for name, sae in saes.items()}
-    for x_ND, token_N in blocks:
+    for x_ND, token_N in read("windows"):
         for windows in gathers.values():
             windows.add(x_ND, token_N)
     return gathers

@@ -3,22 +3,29 @@
 The definitions, over all counted tokens (order of the corpus: the sequence's number, then the position):
 
     top       the highest activations, at most one for each document; of equal ones the earlier first
-    bottom    the lowest activations above zero; of equal ones the earlier first
+    bottom    the lowest activations that reach the floor (data.artifacts.features.bottom_floor); of equal ones the
+              earlier first
     interval  from each of `bands` equal bands between 0 and the maximum a few at random
 
+Every activation is that of float32: a product in `examples.dtype` only finds the pairs of a feature and a token that
+may be active (SAE.encode_by_feature).
+
 How high the maximum is, and with it where the bands lie, is known at the end only. So the pass keeps, for every bin of
-the activation histogram (data.artifacts.features.histogram_edges, four an octave), the `per_band` tokens with the
-lowest hash of (feature, token): a uniform sample of the bin. Bins more than an octave below the lowest band's
+the activation histogram (data.artifacts.features.histogram_edges, four an octave), the 2 * `per_band` tokens with
+the lowest hash of (feature, token): a uniform sample of the bin. Bins more than an octave below the lowest band's
 upper edge, as far as the maximum is known, count as one. In the end each band takes the `per_band` lowest hashes among
 the kept ones inside it. A band made of whole bins is sampled uniformly; where an edge cuts a bin, the bin gives what
-its own sample has on that side.
+its own sample has on that side. A band that comes out short, though bins that it cuts held more than was kept of
+them, is open: another pass samples it (band_search.py).
 
-Memory for each feature: a histogram, `top` + `bottom` + about 16 * `per_band` entries of 24 bytes and a fixed buffer;
+Memory for each feature: a histogram, `top` + `bottom` + about 32 * `per_band` entries of 24 bytes and a fixed buffer;
 it does not depend on the corpus.
 
-Shapes: N rows of a block, T rows encoded at once, K active (token, feature) pairs of a tile, F features, M candidates.
+Shapes: N rows of a block, T rows encoded at once, K active (token, feature) pairs of a tile, F features, M candidates,
+H histogram bins, A bands.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -28,21 +35,25 @@ from torch import Tensor
 
 from data.artifacts.features import (
     EXAMPLE_KINDS,
+    FLOOR_BIN,
     HISTOGRAM_BINS,
     HISTOGRAM_STEPS_PER_OCTAVE,
     ExampleKind,
-    histogram_edges,
 )
-from pipeline.arrays import Floats, Ints, ascending_keys, descending_keys, hash_keys, hash_tokens
-from pipeline.examples.bands import bands_of
+from pipeline.arrays import Floats, Hashes, Ints, Keys, Mask, ascending_keys, descending_keys, hash_keys, hash_tokens
+from pipeline.examples.bands import Lattice, band_bounds, bands_of
 from pipeline.examples.shortlist import Entries, Shortlist, first_of_each
-from pipeline.models.sae import SAE, SparseActivations
+from pipeline.models.sae import SAE
 from pipeline.recipe import ExamplesConfig
 
 TILE_ROWS = 2048
 """Rows encoded at once."""
 BINS_BELOW = HISTOGRAM_STEPS_PER_OCTAVE
 """Range below the upper edge of the lowest band in which single bins are told apart: an octave."""
+KEPT_OF_BIN = 2
+"""Tokens kept of every bin for each that a band asks for: of a bin that an edge cuts, not all help the band."""
+FEATURES_AT_ONCE = 1 << 14
+"""Whose histograms are compared with the bands at once."""
 
 
 class Statistics(NamedTuple):
@@ -51,6 +62,7 @@ class Statistics(NamedTuple):
     num_active_F: Ints
     sum_F: npt.NDArray[np.float64]
     sum_squares_F: npt.NDArray[np.float64]
+    max_F: Floats
     histogram_FH: npt.NDArray[np.int64]
 
 
@@ -65,10 +77,25 @@ class Candidates(NamedTuple):
     token_M: Ints
     """See pack_tokens."""
     pre_M: Floats
-    """contrast: the pre-activation; others: 0."""
+    """The pre-activation: for all but contrast the activation too."""
 
     def take(self, which: Ints | npt.NDArray[np.bool_]) -> "Candidates":
         return Candidates._make(column[which] for column in self)
+
+
+class Intervals(NamedTuple):
+    """Samples of the bands of one SAE's features."""
+
+    entries: Entries
+    """Of group feature * bands + band, sorted by it, the lowest hashes first."""
+    counts_FA: Ints
+    """Tokens in each band: exact where there are fewer than `per_band`, else at most the number."""
+    open_FA: Mask
+    """Where neither as many were found as the recipe asks for, nor surely all that there are."""
+
+    def candidates(self) -> Candidates:
+        feature_M, band_M = np.divmod(self.entries.group_N, self.counts_FA.shape[1])
+        return candidates_of("interval", self.entries._replace(group_N=feature_M), band_M.astype(np.int8))
 
 
 def candidates_of(kind: ExampleKind, entries: Entries, band_M: npt.NDArray[np.int8] | None = None) -> Candidates:
@@ -79,7 +106,7 @@ def candidates_of(kind: ExampleKind, entries: Entries, band_M: npt.NDArray[np.in
         kind_M=np.full(count, EXAMPLE_KINDS.index(kind), np.int8),
         band_M=np.full(count, -1, np.int8) if band_M is None else band_M,
         token_M=entries.token_N,
-        pre_M=np.zeros(count, np.float32),
+        pre_M=entries.value_N,
     )
 
 
@@ -88,26 +115,30 @@ def join(parts: list[Candidates]) -> Candidates:
     return Candidates._make(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-class Lattice:
-    """Finds the histogram bin of an activation without searching.
+class Pairs(NamedTuple):
+    """Active pairs of a feature and a token, sorted by feature, then row."""
 
-    The upper 16 bits of a float32 name a cell so narrow that at most one edge lies in it: a table gives the bin of the
-    cell's lower end, one comparison with the next edge the rest.
-    """
+    row_K: Ints
+    feature_K: Ints
+    value_K: Floats
+    token_T: Ints
+    """By row, see pack_tokens."""
+    hash_T: Hashes
 
-    def __init__(self, scale: float) -> None:
-        edges = histogram_edges(scale)[1:-1]
-        rounded = edges.astype(np.float32)
-        # The lowest float32 not below each edge: comparing with it is comparing with the edge itself.
-        self.inner_edges = np.where(rounded < edges, np.nextafter(rounded, np.float32(np.inf)), rounded)
-        cells = (np.arange(1 << 15, dtype=np.uint32) << np.uint32(16)).view(np.float32)
-        self._bin_of_cell = np.searchsorted(self.inner_edges, cells, side="right").astype(np.int64)
-        self._next_edge = np.append(self.inner_edges, np.float32(np.inf))
+    def keys(self, feature_K: Ints) -> Keys:
+        """By which features sample their tokens [K]."""
+        return hash_keys(self.hash_T[self.row_K], feature_K)
 
-    def bins(self, value_N: Floats) -> Ints:
-        """Histogram bins of positive activations [N]."""
-        bin_N = self._bin_of_cell[value_N.view(np.uint32) >> np.uint32(16)]
-        return cast(Ints, bin_N + (value_N >= self._next_edge[bin_N]))
+
+def active_pairs(sae: SAE, x_ND: Tensor, token_N: Ints, dtype: torch.dtype) -> Iterator[Pairs]:
+    """All active pairs of a block, tile by tile."""
+    for start in range(0, len(token_N), TILE_ROWS):
+        token_T = token_N[start : start + TILE_ROWS]
+        hash_T = hash_tokens(token_T)
+        for tile in sae.encode_by_feature(x_ND[start : start + TILE_ROWS].to(sae.device), dtype):
+            if len(tile.feature_K):
+                row_K, feature_K, value_K = (column.cpu().numpy() for column in tile)
+                yield Pairs(row_K, feature_K, value_K, token_T, hash_T)
 
 
 class FeatureSelection:
@@ -126,47 +157,59 @@ class FeatureSelection:
         self.histogram_FH = np.zeros((F, HISTOGRAM_BINS), np.int64)
         self._lowest_bin_F = np.zeros(F, np.int64)
         self.top = Shortlist(F, config.top, owner=lambda token_N: document_S[token_N >> 32].astype(np.int64))
-        # Close to zero some are active by the rounding of the pass alone: of half as many again the exact ones stay.
-        self.bottom = Shortlist(F, config.bottom * 3 // 2)
-        self.interval = Shortlist(F * HISTOGRAM_BINS, config.per_band, regroup=self._regroup)
+        self.bottom = Shortlist(F, config.bottom)
+        self.interval = Shortlist(F * HISTOGRAM_BINS, KEPT_OF_BIN * config.per_band, regroup=self._regroup)
 
     def add(self, x_ND: Tensor, token_N: Ints) -> None:
         """Take in the rows of a block; `token_N` names them (see pack_tokens), ascending within each sequence."""
-        for start in range(0, len(token_N), TILE_ROWS):
-            token_T = token_N[start : start + TILE_ROWS]
-            hash_T = hash_tokens(token_T)
-            x_TD = x_ND[start : start + TILE_ROWS].to(self.sae.device)
-            for tile in self.sae.encode_by_feature(x_TD, self.dtype):
-                self._add_tile(tile, token_T, hash_T)
+        for pairs in active_pairs(self.sae, x_ND, token_N, self.dtype):
+            self._add_pairs(pairs)
 
     def statistics(self) -> Statistics:
         """Statistics over all blocks."""
-        return Statistics(self.histogram_FH.sum(1), self.sum_F, self.sum_squares_F, self.histogram_FH)
+        return Statistics(self.histogram_FH.sum(1), self.sum_F, self.sum_squares_F, self.max_F, self.histogram_FH)
 
     def candidates(self) -> Candidates:
-        """`top`, `bottom` and `interval` of every feature."""
-        interval, band_M = self._choose_interval()
-        kinds = [candidates_of("top", self.top.result()), candidates_of("bottom", self.bottom.result())]
-        return join([*kinds, candidates_of("interval", interval, band_M)])
+        """`top` and `bottom` of every feature."""
+        return join([candidates_of("top", self.top.result()), candidates_of("bottom", self.bottom.result())])
 
-    def _add_tile(self, tile: SparseActivations, token_T: Ints, hash_T: npt.NDArray[np.uint64]) -> None:
-        if len(tile.feature_K) == 0:
-            return
-        row_K, feature_K, value_K = (column.cpu().numpy() for column in tile)
+    def intervals(self) -> Intervals:
+        """Samples of the bands of every feature, from those of the bins."""
+        kept, (F, A) = self.interval.result(), (self.sae.num_features, self.config.bands)
+        feature_N = kept.group_N // HISTOGRAM_BINS
+        band_N = bands_of(kept.value_N, self.max_F[feature_N], A)
+        chosen = first_of_each(kept._replace(group_N=feature_N * A + band_N), self.config.per_band)
+        found_FA = np.bincount(chosen.group_N, minlength=F * A).reshape(F, A)
+        bin_N = feature_N * HISTOGRAM_BINS + self.lattice.bins(kept.value_N)
+        kept_FH = np.bincount(bin_N, minlength=F * HISTOGRAM_BINS).reshape(F, HISTOGRAM_BINS)
+        counts, more = [], []
+        for start in range(0, F, FEATURES_AT_ONCE):
+            some = slice(start, start + FEATURES_AT_ONCE)
+            histogram, max_F, edges = self.histogram_FH[some], self.max_F[some], self.lattice.inner_edges
+            counts.append(band_bounds(histogram, max_F, edges, A).least_FA)
+            more.append(band_bounds(np.where(kept_FH[some] < histogram, histogram, 0), max_F, edges, A).most_FA > 0)
+        open_FA = (found_FA < self.config.per_band) & np.concatenate(more)
+        return Intervals(chosen, np.maximum(np.concatenate(counts), found_FA), open_FA)
+
+    def _add_pairs(self, pairs: Pairs) -> None:
+        feature_K, value_K = pairs.feature_K, pairs.value_K
         bin_K = self.lattice.bins(value_K)
         self._count(feature_K, bin_K, value_K)
 
-        def offer(shortlist: Shortlist, group_K: Ints, key_K: npt.NDArray[np.uint32]) -> None:
-            which = np.flatnonzero(shortlist.admits(group_K, key_K))
+        def offer(shortlist: Shortlist, group_K: Ints, key_K: Keys, among_K: Mask | None = None) -> None:
+            admitted_K = shortlist.admits(group_K, key_K)
+            which = np.flatnonzero(admitted_K if among_K is None else admitted_K & among_K)
+            token_W = pairs.token_T[pairs.row_K[which]]
             if shortlist is self.top:
-                which = which[_first_of_runs(feature_K[which], token_T[row_K[which]] >> 32, key_K[which])]
+                first = _first_of_runs(feature_K[which], token_W >> 32, key_K[which])
+                which, token_W = which[first], token_W[first]
             if len(which):
-                shortlist.add(Entries(group_K[which], key_K[which], token_T[row_K[which]], value_K[which]))
+                shortlist.add(Entries(group_K[which], key_K[which], token_W, value_K[which]))
 
         offer(self.top, feature_K, descending_keys(value_K))
-        offer(self.bottom, feature_K, ascending_keys(value_K))
+        offer(self.bottom, feature_K, ascending_keys(value_K), bin_K >= FLOOR_BIN)
         group_K = feature_K * HISTOGRAM_BINS + np.maximum(bin_K, self._lowest_bin_F[feature_K])
-        offer(self.interval, group_K, hash_keys(hash_T[row_K], feature_K))
+        offer(self.interval, group_K, pairs.keys(feature_K))
 
     def _count(self, feature_K: Ints, bin_K: Ints, value_K: Floats) -> None:
         first, stop = int(feature_K[0]), int(feature_K[-1]) + 1
@@ -184,14 +227,6 @@ class FeatureSelection:
         self._lowest_bin_F = np.maximum(self.lattice.bins(self.max_F / np.float32(self.config.bands)) - BINS_BELOW, 0)
         feature_N, bin_N = np.divmod(group_N, HISTOGRAM_BINS)
         return feature_N * HISTOGRAM_BINS + np.maximum(bin_N, self._lowest_bin_F[feature_N])
-
-    def _choose_interval(self) -> tuple[Entries, npt.NDArray[np.int8]]:
-        kept = self.interval.result()
-        feature_N = kept.group_N // HISTOGRAM_BINS
-        band_N = bands_of(kept.value_N, self.max_F[feature_N], self.config.bands)
-        chosen = first_of_each(kept._replace(group_N=feature_N * self.config.bands + band_N), self.config.per_band)
-        feature_M, band_M = np.divmod(chosen.group_N, self.config.bands)
-        return chosen._replace(group_N=feature_M), band_M.astype(np.int8)
 
 
 def _first_of_runs(feature_K: Ints, sequence_K: Ints, key_K: npt.NDArray[np.uint32]) -> Ints:

@@ -1,8 +1,8 @@
 """Windows of examples: the context of each, with every token's activation, recomputed exactly.
 
-The pass that found the examples may have been in bfloat16. This second one goes over the same blocks and takes, in
-float32, only the features that have an example nearby. The order of examples and the maximum then follow the exact
-values; what turns out not to be active, or to lie in another band, is dropped.
+A last pass over the same blocks takes, in float32, only the features that have an example nearby. The token that made
+an example keeps the value by which it was chosen, and nothing is above the maximum: a product that is added up in
+another order differs in its last digits.
 
 Memory: 60 bytes for each example and 14 for each active token in a window; it does not depend on the corpus.
 
@@ -18,12 +18,10 @@ import torch
 from torch import Tensor
 
 from data.artifacts.corpus import TokenizedCorpus
-from data.artifacts.features import BOTTOM, CONTRAST, EXAMPLE_KINDS, INTERVAL
+from data.artifacts.features import BOTTOM, CONTRAST, EXAMPLE_KINDS
 from pipeline.arrays import Floats, Ints, ascending_keys, descending_keys, ranges, ranks, sort_order, unpack_tokens
-from pipeline.examples.bands import bands_of
 from pipeline.examples.selection import Candidates
 from pipeline.models.sae import SAE
-from pipeline.recipe import ExamplesConfig
 
 SEGMENT_ROWS = 512
 SEGMENT_WINDOWS = 4096
@@ -46,8 +44,6 @@ class Examples(NamedTuple):
     count_M: Ints
     offset_E: npt.NDArray[np.int16]
     value_E: Floats
-    max_F: Floats
-    """The highest exact activation in any window of a feature; 0 without examples."""
 
 
 class WindowGather:
@@ -61,7 +57,9 @@ class WindowGather:
         first_M = sequences["start"].astype(np.int64)
         self.start_M = np.maximum(position_M - context, first_M)
         self.stop_M = np.minimum(position_M + context + 1, first_M + sequences["length"])
-        self._found: list[tuple[Ints, npt.NDArray[np.int16], Floats]] = []
+        self._peak_M = position_M - self.start_M
+        nothing = (np.zeros(0, np.int64), np.zeros(0, np.int16), np.zeros(0, np.float32))
+        self._found: list[tuple[Ints, npt.NDArray[np.int16], Floats]] = [nothing]
 
     def add(self, x_ND: Tensor, token_N: Ints) -> None:
         """Take in the rows of a block, which holds whole sequences; `token_N` ascends within each."""
@@ -97,27 +95,19 @@ class WindowGather:
         offset_E = position_R[first_W[window_E] + place_E] - self.start_M[example_E]
         self._found.append((example_E, offset_E.astype(np.int16), window_WL[window_E, place_E]))
 
-    def finish(self, config: ExamplesConfig) -> Examples:
-        """Examples in their final order, by exact activations."""
-        example_E, offset_E, value_E = self._collect()
+    def finish(self, max_F: Floats) -> Examples:
+        """Examples in their final order. max_F: the maximum of every feature."""
+        example_E, offset_E, value_E = self._collect(max_F)
         chosen = self.chosen
-        M = len(chosen.feature_M)
-        count_M = np.bincount(example_E, minlength=M)
-        max_F = np.zeros(self.sae.num_features, np.float32)
-        np.maximum.at(max_F, chosen.feature_M[example_E], value_E)
-        activation_M = self._peaks(example_E, offset_E, value_E)
+        count_M = np.bincount(example_E, minlength=len(chosen.feature_M))
+        activation_M = np.zeros(len(chosen.feature_M), np.float32)
+        at_peak = offset_E == self._peak_M[example_E]
+        activation_M[example_E[at_peak]] = value_E[at_peak]
         pre_M = np.where(activation_M > 0, activation_M, chosen.pre_M)
-        band_M = bands_of(activation_M, max_F[chosen.feature_M], config.bands)
-        keep_M = (chosen.kind_M == CONTRAST) | (activation_M > 0)
-        keep_M &= (chosen.kind_M != INTERVAL) | (band_M == chosen.band_M)
-        kept = np.flatnonzero(keep_M)
-        order = kept[_final_order(chosen.take(kept), activation_M[kept], pre_M[kept])]
-        rank = ranks(_group(chosen.take(order)))
-        few = (chosen.kind_M[order] != BOTTOM) | (rank < config.bottom)
-        order = order[few]
+        order = _final_order(chosen, activation_M, pre_M)
         return Examples(
             chosen=chosen.take(order),
-            rank_M=rank[few],
+            rank_M=ranks(_group(chosen.take(order))),
             start_M=self.start_M[order],
             length_M=(self.stop_M - self.start_M)[order],
             activation_M=activation_M[order],
@@ -126,25 +116,20 @@ class WindowGather:
             count_M=count_M[order],
             offset_E=offset_E,
             value_E=value_E,
-            max_F=max_F,
         )
 
-    def _collect(self) -> tuple[Ints, npt.NDArray[np.int16], Floats]:
-        """All active tokens of windows, sorted by example, then offset."""
-        if not self._found:
-            return np.zeros(0, np.int64), np.zeros(0, np.int16), np.zeros(0, np.float32)
+    def _collect(self, max_F: Floats) -> tuple[Ints, npt.NDArray[np.int16], Floats]:
+        """All active tokens of windows, sorted by example, then offset; each example's own with the value it has."""
         example_E, offset_E, value_E = (np.concatenate(column) for column in zip(*self._found, strict=True))
         self._found = []
-        order = sort_order(example_E)
+        own = np.flatnonzero(self.chosen.kind_M != CONTRAST)
+        other_E = (self.chosen.kind_M[example_E] == CONTRAST) | (offset_E != self._peak_M[example_E])
+        example_E = np.concatenate([example_E[other_E], own])
+        offset_E = np.concatenate([offset_E[other_E], self._peak_M[own].astype(np.int16)])
+        value_E = np.concatenate([value_E[other_E], self.chosen.pre_M[own]])
+        order = sort_order(example_E << 16 | offset_E.astype(np.int64))
+        value_E = np.minimum(value_E, max_F[self.chosen.feature_M[example_E]])
         return example_E[order], offset_E[order], value_E[order]
-
-    def _peaks(self, example_E: Ints, offset_E: npt.NDArray[np.int16], value_E: Floats) -> Floats:
-        """Activations at the tokens that made the examples [M]."""
-        activation_M = np.zeros(len(self.chosen.feature_M), np.float32)
-        peak_M = unpack_tokens(self.chosen.token_M)[1] - self.start_M
-        at_peak = offset_E == peak_M[example_E]
-        activation_M[example_E[at_peak]] = value_E[at_peak]
-        return activation_M
 
 
 def _final_order(chosen: Candidates, activation_M: Floats, pre_M: Floats) -> Ints:

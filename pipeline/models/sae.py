@@ -10,17 +10,17 @@ Shapes: B tokens, D width of the residual stream, F features, K active (token, f
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.models.errors import ModelError
+from pipeline.models.rounding import RoundedRows, flat_nonzero, pairs_above, products_at
 
 HEADER_FILE = "cfg.json"
 WEIGHTS_FILE = "sae.safetensors"
@@ -81,7 +81,7 @@ class SAE:
         self.W_enc_FD, self.b_enc_F = W_enc_FD, b_enc_F
         self.W_dec_FD, self.b_dec_D = W_dec_FD, b_dec_D
         self.threshold_F = threshold_F
-        self._low_precision: dict[torch.dtype, Tensor] = {}
+        self._low_precision: dict[torch.dtype, RoundedRows] = {}
 
     @property
     def num_features(self) -> int:
@@ -121,17 +121,28 @@ class SAE:
         return _sorted(token_K, feature_K, value_K, self.num_features)
 
     def encode_by_feature(self, x_BD: Tensor, dtype: torch.dtype = torch.float32) -> Iterator[SparseActivations]:
-        """The result of `encode_sparse`, a tile of features at a time, sorted by feature, then token.
+        """The result of `encode_sparse` in float32, a tile of features at a time, sorted by feature, then token.
 
-        For what is kept per feature: a sort over all activations would cost more than finding them.
+        For what is kept per feature: a sort over all activations would cost more than finding them. `dtype` is that of
+        the search alone: what may be active in float32 is computed anew in it (`topk` is not searched so, for there
+        the other features of the token decide as well).
         """
         if self.header.nonlinearity == "topk":
-            sparse = self._encode_topk(x_BD, dtype)
+            sparse = self.encode_sparse(x_BD)
             order_K = torch.argsort(sparse.feature_K, stable=True)
             yield SparseActivations._make(column_K[order_K] for column_K in sparse)
             return
+        block = RoundedRows.of(x_BD, dtype)
         for start in range(0, self.num_features, TILE_FEATURES):
-            yield self._encode_tile(x_BD.to(dtype), slice(start, start + TILE_FEATURES))
+            yield self._encode_tile(block, slice(start, start + TILE_FEATURES))
+
+    def among(self, features: Tensor, threshold_F: Tensor) -> Self:
+        """An SAE of some of the features alone, active only above a threshold of each [F of them] or its own."""
+        assert self.header.nonlinearity != "topk", "which features are active depends on all of them"
+        header = replace(self.header, nonlinearity="jumprelu", num_features=len(features))
+        threshold_F = torch.maximum(threshold_F, self.threshold_F[features])
+        rows = (self.W_enc_FD[features], self.b_enc_F[features], self.W_dec_FD[features])
+        return type(self)(header, *rows, self.b_dec_D, threshold_F)
 
     def decode(self, activations_BF: Tensor) -> Tensor:
         """Reconstruction [B, D] of dense activations."""
@@ -183,10 +194,12 @@ class SAE:
         return cls(header, *tensors)
 
     def _encoder(self, dtype: torch.dtype) -> Tensor:
-        if dtype == torch.float32:
-            return self.W_enc_FD
+        return self.W_enc_FD if dtype == torch.float32 else self._rounded(dtype).rounded_ND
+
+    def _rounded(self, dtype: torch.dtype) -> RoundedRows:
+        """The encoder in another precision."""
         if dtype not in self._low_precision:
-            self._low_precision[dtype] = self.W_enc_FD.to(dtype)
+            self._low_precision[dtype] = RoundedRows.of(self.W_enc_FD, dtype)
         return self._low_precision[dtype]
 
     def _densify(self, sparse: SparseActivations, num_tokens: int, features: Tensor | None) -> Tensor:
@@ -200,18 +213,19 @@ class SAE:
         dense[sparse.token_K[asked_K], column_K[asked_K]] = sparse.value_K[asked_K]
         return dense
 
-    def _encode_tile(self, x_BD: Tensor, tile: slice) -> SparseActivations:
-        """Activations of the features of a tile, sorted by feature, then token; the product in the dtype of `x_BD`."""
-        product_TB = torch.nn.functional.linear(self._encoder(x_BD.dtype)[tile], x_BD)
-        bias_T, threshold_T = self.b_enc_F[tile], self.threshold_F[tile]
-        # One comparison in the product's own precision finds all that may be active; the exact one decides over those.
-        cut_T = (threshold_T - bias_T).to(x_BD.dtype)
-        low_T = torch.nextafter(cut_T, torch.full_like(cut_T, -torch.inf))
-        place_K = _flat_nonzero(product_TB >= low_T[:, None])
-        feature_K, token_K = place_K // len(x_BD), place_K % len(x_BD)
-        value_K = product_TB.view(-1)[place_K].float() + bias_T[feature_K]
-        active_K = value_K > threshold_T[feature_K]
-        return SparseActivations(token_K[active_K], feature_K[active_K] + tile.start, value_K[active_K])
+    def _encode_tile(self, block: RoundedRows, tile: slice) -> SparseActivations:
+        """Activations of the features of a tile, sorted by feature, then token; exact, whatever the block's dtype."""
+        W_TD, bias_T, threshold_T = self.W_enc_FD[tile], self.b_enc_F[tile], self.threshold_F[tile]
+        dtype, num_tokens = block.rounded_ND.dtype, len(block.norm_N)
+        if dtype == torch.float32:
+            pre_TB = torch.nn.functional.linear(W_TD, block.exact_ND).add_(bias_T[:, None])
+            place_K = flat_nonzero(pre_TB > threshold_T[:, None])
+            feature_K, value_K = place_K // num_tokens, pre_TB.view(-1)[place_K]
+            return SparseActivations(place_K % num_tokens, feature_K + tile.start, value_K)
+        feature_K, token_K = pairs_above(self._rounded(dtype).part(tile), block, threshold_T - bias_T)
+        value_K = products_at(W_TD, block.exact_ND, feature_K, token_K).add_(bias_T[feature_K])
+        active_A = flat_nonzero(value_K > threshold_T[feature_K])
+        return SparseActivations(token_K[active_A], feature_K[active_A] + tile.start, value_K[active_A])
 
     def _encode_topk(self, x_BD: Tensor, dtype: torch.dtype) -> SparseActivations:
         """Running top k over the tiles: never more than a tile and k values per token."""
@@ -240,13 +254,6 @@ def load_header(folder: Path) -> SAEHeader:
     if header.format_version != FORMAT_VERSION:
         raise ModelError(f"{folder} has SAE format {header.format_version}, this code reads {FORMAT_VERSION}")
     return header
-
-
-def _flat_nonzero(mask_TB: Tensor) -> Tensor:
-    """Places of the true ones in the flattened mask."""
-    if mask_TB.device.type == "cpu":
-        return torch.from_numpy(np.flatnonzero(mask_TB.numpy()))  # twice as fast as torch.nonzero
-    return torch.nonzero(mask_TB.view(-1)).view(-1)
 
 
 def _sorted(token_K: Tensor, feature_K: Tensor, value_K: Tensor, num_features: int) -> SparseActivations:

@@ -1,10 +1,11 @@
-"""Stage `examples`: what every feature of every SAE fires on, from one pass over the corpus for all of them together.
+"""Stage `examples`: what every feature of every SAE fires on, from a pass over the corpus for all of them together.
 
-Definitions and memory: selection.py, contrast.py and windows.py of pipeline/examples. A second pass fills in the
-windows (passes.py). A run that was killed starts again.
+Definitions and memory: selection.py, band_search.py, contrast.py and windows.py of pipeline/examples; the passes are in
+passes.py. A run that was killed starts again.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -28,16 +29,16 @@ def find_examples(work: Work) -> dict[str, Any]:
     corpus = TokenizedCorpus(work.input_folder("tokenize"))
     saes = {name: SAE.load(work.input_folder("train") / name, recipe.model.device) for name in recipe.sae_names}
     vocab_size = int(work.inputs["tokenize"].counts["vocab_size"])
-    selected, num_tokens = select(saes, corpus, vocab_size, recipe.examples, _blocks(work, "examples"))
-    gathers = gather(saes, selected, corpus, recipe.examples.context, _blocks(work, "windows"))
+    read = partial(_blocks, work)
+    selected, num_tokens = select(saes, corpus, vocab_size, recipe.examples, read)
+    gathers = gather(saes, selected, corpus, recipe.examples.context, read)
     counts = {}
     for name in saes:
         folder = work.folder / name
         folder.mkdir(exist_ok=True)
-        examples = gathers.pop(name).finish(recipe.examples)
-        scale, num_bands = saes[name].header.activation_scale, recipe.examples.bands
-        statistics = selected.pop(name).statistics
-        tally = write_statistics(folder, statistics, examples, num_tokens, scale, num_bands)
+        found = selected.pop(name)
+        examples = gathers.pop(name).finish(found.statistics.max_F)
+        tally = write_statistics(folder, found.statistics, found.band_counts_FA, num_tokens)
         num_examples = write_examples(folder, examples, corpus)
         dead_share = tally.num_dead / saes[name].num_features
         counts[name] = {"dead_share": dead_share, **tally._asdict(), "num_examples": num_examples}
@@ -64,6 +65,6 @@ STAGE = Stage(
     work=find_examples,
     config=_config,
     needs=("fetch", "tokenize", "harvest", "train"),
-    version=2,  # sums of squares, counts of bands and above the floor
+    version=2,  # exact in float32; sums of squares, counts of bands and above the floor
 )
 run = STAGE.run

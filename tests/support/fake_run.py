@@ -243,7 +243,8 @@ class FakeRun:
             folder.mkdir(exist_ok=True), explained.mkdir(exist_ok=True)
             rows = list(statistics(acts_NF, sae.header.activation_scale, self.recipe.examples.bands))
             self._write(folder / STATISTICS_FILE, STATISTICS, rows)
-            examples = [row for f in range(sae.num_features) for row in self._examples(f, acts_NF, pre_NF)]
+            floor = bottom_floor(sae.header.activation_scale)
+            examples = [row for f in range(sae.num_features) for row in self._examples(f, acts_NF, pre_NF, floor)]
             self._write(folder / EXAMPLES_FILE, EXAMPLES, examples)
             self._write(explained / EXPLANATIONS_FILE, EXPLANATIONS, list(self._explanations(sae, acts_NF, examples)))
             num_dead = int((acts_NF.max(0) == 0).sum())
@@ -254,7 +255,9 @@ class FakeRun:
         self._put("examples", {"num_tokens": len(self.x_ND), "source": "model", "saes": counted})
         self._put("explain", {})
 
-    def _examples(self, feature: int, acts_NF: np.ndarray, pre_NF: np.ndarray) -> Iterator[dict[str, Any]]:
+    def _examples(
+        self, feature: int, acts_NF: np.ndarray, pre_NF: np.ndarray, floor: float
+    ) -> Iterator[dict[str, Any]]:
         """All examples of one feature, sorted by kind and rank; naive, as the design defines them."""
         acts_N, pre_N, config = acts_NF[:, feature], pre_NF[:, feature], self.recipe.examples
         active = np.flatnonzero(acts_N > 0)
@@ -269,7 +272,7 @@ class FakeRun:
         )])  # fmt: skip
         chosen = {
             "top": top,
-            "bottom": by_activation[::-1][: config.bottom],
+            "bottom": by_activation[acts_N[by_activation] >= floor][::-1][: config.bottom],
             "contrast": others[np.argsort(pre_N[others], kind="stable")][: config.contrast],
             "interval": interval[np.argsort(-acts_N[interval], kind="stable")],
         }

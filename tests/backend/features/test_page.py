@@ -1,10 +1,12 @@
 """The page of a feature: tabs, context, whole documents, what others embed, and a text that one tries."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
-from backend.features.links import embed_html
+from backend.features.links import about, embed_html, floor_text
+from backend.features.missing import missing_examples
 from backend.html.policies import EMBEDDED
 from backend.html.spans import tokens_html
 from backend.html.svg import MAP_HEIGHT, MAP_MARGIN, MAP_WIDTH, Place, small_map
@@ -32,6 +34,34 @@ def test_a_narrower_context_is_a_part_of_the_whole_one(sae, width):
             values = [token.value for token in wide.tokens[skip : skip + len(narrow.tokens)]]
             assert [token.value for token in narrow.tokens] == values
     assert width < WINDOW or narrow == wide
+
+
+def test_a_shortage_is_explained_by_its_counts(sae):
+    feature = replace(
+        get_feature(sae, 3),
+        max=5.0, num_active=40, num_above_floor=3, band_counts=[88, 1, 0, 9, 3],
+        num_examples={"top": 12, "bottom": 3, "contrast": 8, "interval": 14},
+    )  # fmt: skip
+    floor = floor_text(sae)
+    assert {kind: missing_examples(sae, feature, kind) for kind in EXAMPLE_KINDS} == {
+        "top": "12 instead of 20: it is active in 12 documents of those that were read, on 40 tokens.",
+        "bottom": f"3 instead of 20: its activation reaches the floor of {floor} on 3 tokens.",
+        "contrast": "8 instead of 20: its strongest tokens stand in 8 other places.",
+        "interval": "14 instead of 25: it is active in the band 1 to 2 on one token, in the band 2 to 3 on no token "
+        "and in the band 4 to 5 on 3 tokens.",
+    }
+    assert floor in about(sae, "bottom")
+
+
+def test_no_reason_is_given_that_the_counts_do_not_bear(sae):
+    few = {"top": 12, "bottom": 3, "contrast": 20, "interval": 9}
+    feature = replace(get_feature(sae, 3), num_active=5, num_above_floor=88, band_counts=[88] * 5, num_examples=few)
+    assert missing_examples(sae, feature, "top") == "12 instead of 20."
+    assert missing_examples(sae, feature, "bottom") == "3 instead of 20."
+    assert missing_examples(sae, feature, "contrast") == ""
+    assert missing_examples(sae, feature, "interval") == "9 instead of 25."
+    never = replace(feature, max=0.05, num_above_floor=0, num_examples=few | {"bottom": 0})
+    assert "never reaches the floor" in missing_examples(sae, never, "bottom")
 
 
 def test_context_is_a_query_that_links_keep(pages):

@@ -1,7 +1,9 @@
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +15,10 @@ from sqlalchemy.orm import Session
 from data import CONTRACT_VERSION
 from data.arrow import read_arrow, write_arrow
 from data.artifacts.corpus import TokenizedCorpus
-from data.artifacts.features import EXAMPLE_KINDS, EXAMPLES_FILE
+from data.artifacts.features import EXAMPLE_KINDS, EXAMPLES_FILE, ExampleKind
 from data.errors import ArtifactError, ConfigError, ContractError
 from data.layout import StorePaths
+from data.manifests import hash_folder, write_manifest
 from data.published.maps import PublishedMap
 from data.published.rows import row_file_path
 from data.published.schemas import TOKENS_PER_CHUNK
@@ -291,6 +294,56 @@ def test_shuffled_examples_are_found(store: StorePaths, capsys: pytest.CaptureFi
         ]
     write_arrow(path, batches[0].schema, batches)
     assert finds(store, "1-batchtopk-64: activations", capsys)
+
+
+def change_rows(store: StorePaths, table: str, change: Callable[[list[dict[str, Any]]], None]) -> None:
+    """Rewrite the rows of a published table that pages and the doctor read, as if they had been published so."""
+    published = open_published(store)
+    path = row_file_path(published.folder, table)
+    found = pa.ipc.open_file(path.read_bytes()).read_all()
+    rows = found.to_pylist()
+    change(rows)
+    write_arrow(path, found.schema, pa.Table.from_pylist(rows, schema=found.schema).to_batches())
+    write_manifest(published.folder, replace(published.manifest, files=hash_folder(published.folder)))
+
+
+@pytest.mark.parametrize(("kind", "other"), [("top", "bottom"), ("bottom", "top")])
+def test_an_example_that_is_not_the_extreme_is_found(
+    kind: ExampleKind, other: ExampleKind, store: StorePaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first example of a kind gives way to another token of the feature, whose activation is true."""
+
+    def change(rows: list[dict[str, Any]]) -> None:
+        first = {(row["row"], row["kind"]): row for row in rows if row["rank"] == 0}
+        for (feature, number), row in first.items():
+            if number == EXAMPLE_KINDS.index(kind) and (feature, EXAMPLE_KINDS.index(other)) in first:
+                taken = first[feature, EXAMPLE_KINDS.index(other)]
+                row |= {name: taken[name] for name in row if name not in {"row", "kind", "rank", "band"}}
+
+    change_rows(store, "examples", change)
+    assert finds(store, f"1-relu-64: {kind}", capsys)
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("maxima", lambda row: row | {"max": row["max"] * 0.9}),
+        ("bands", lambda row: row | {"band_counts": [0] * 5}),
+        ("shortages", lambda row: row | {"band_counts": [88] * 5}),
+        ("shortages", lambda row: row | {"num_above_floor": row["num_above_floor"] + 1}),
+    ],
+)
+def test_false_counts_and_maxima_are_found(
+    what: str,
+    change: Callable[[dict[str, Any]], dict[str, Any]],
+    store: StorePaths,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def change_all(rows: list[dict[str, Any]]) -> None:
+        rows[:] = [change(row) for row in rows]
+
+    change_rows(store, "features", change_all)
+    assert finds(store, f"1-relu-64: {what}", capsys)
 
 
 def test_a_changed_metric_is_found(store: StorePaths, capsys: pytest.CaptureFixture[str]) -> None:
