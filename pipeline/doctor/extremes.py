@@ -119,7 +119,7 @@ class Extremes:
         """One for each claim, in features."""
         noise = min(max(2 * self._noise, LEAST_NOISE), MOST_NOISE)
         tolerance = f"{noise:.2g} roundings of |w||x|"
-        found = f"on {self.num_tokens:,} tokens of training documents"
+        found = f"on {self.num_tokens:,} tokens"
         checks = [self._check(what, beats_U <= noise, tolerance, found) for what, beats_U in self._beats.items()]
         few_UA = self._stored.band_counts_UA < self._config["per_band"]
         counted_U = (~few_UA | (self._seen_UA <= self._stored.band_counts_UA)).all(1)

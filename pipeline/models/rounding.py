@@ -28,7 +28,9 @@ class RoundedRows(NamedTuple):
     @classmethod
     def of(cls, rows_ND: Tensor, dtype: torch.dtype) -> "RoundedRows":
         exact_ND, rounded_ND = rows_ND.float(), rows_ND.to(dtype)
-        return cls(exact_ND, rounded_ND, exact_ND.norm(dim=1), (exact_ND - rounded_ND.float()).norm(dim=1))
+        norm_N = exact_ND.norm(dim=1)
+        error_N = (exact_ND - rounded_ND.float()).norm(dim=1) if rows_ND.dtype != dtype else torch.zeros_like(norm_N)
+        return cls(exact_ND, rounded_ND, norm_N, error_N)
 
     def part(self, rows: slice) -> "RoundedRows":
         return RoundedRows._make(column[rows] for column in self)
