@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.artifacts.corpus import SEQUENCE
+from pipeline.arrays import ranks
 
 Sequences = npt.NDArray[np.void]
 """Of dtype SEQUENCE."""
@@ -18,25 +19,28 @@ def whole_documents(rows_M: npt.NDArray[np.int64], lengths_M: npt.NDArray[np.int
     return _join([_cut(row, 0, length, longest) for row, length in pairs])
 
 
-def draw_documents(
+def draw_in_turn(
     rows_M: npt.NDArray[np.int64], lengths_M: npt.NDArray[np.int64], longest: int, max_tokens: int, seed: int
 ) -> Sequences:
-    """The sequences [S] of a random sample of documents, at most `max_tokens` tokens in all.
+    """A random sample of the sequences [S] of all documents, at most `max_tokens` tokens in all.
 
-    Documents come in random order and are taken whole until the budget is reached. The one that is longer than the rest
-    of the budget gives as many tokens in a row as are left, from a random place (every place is as likely); the model
-    reads them after a BOS, without what stands before. So every document has the same chance to be in the sample.
+    Documents come in random order and give one random sequence each, then a second one, and so on until the budget is
+    reached; the last one is cut to what is left of it. So the sample has as many documents as the budget allows, and
+    a long one counts no more than the others as long as all have sequences left.
     """
     rng = np.random.default_rng(seed)
-    pieces, left = [], max_tokens
-    for m in rng.permutation(np.flatnonzero(lengths_M > 0)).tolist():
-        if left == 0:
-            break
-        length = min(int(lengths_M[m]), left)
-        start = int(rng.integers(int(lengths_M[m]) - length + 1))
-        pieces.append(_cut(int(rows_M[m]), start, length, longest))
-        left -= length
-    return _join(pieces)
+    shuffled_S = rng.permutation(whole_documents(rows_M, lengths_M, longest))
+    _, turn_S = np.unique(shuffled_S["document"], return_inverse=True)
+    order_M = rng.permutation(int(turn_S.max(initial=-1)) + 1)
+    by_document_S = np.argsort(turn_S, kind="stable")
+    round_S = np.empty_like(turn_S)
+    round_S[by_document_S] = ranks(turn_S[by_document_S])
+    chosen_S: Sequences = shuffled_S[np.lexsort((order_M[turn_S], round_S))]
+    reached_S = np.cumsum(chosen_S["length"], dtype=np.int64)
+    chosen_S = chosen_S[: int(np.searchsorted(reached_S, max_tokens)) + 1].copy()
+    if len(chosen_S) and (over := int(chosen_S["length"].sum(dtype=np.int64)) - max_tokens) > 0:
+        chosen_S["length"][-1] -= over
+    return chosen_S
 
 
 def draw_sequences(sequences_S: Sequences, count: int, seed: int) -> Sequences:

@@ -23,7 +23,7 @@ from pipeline.activations.residuals import MOMENTS_FILE, load_language_model
 from pipeline.evaluation.held_out import Evaluator
 from pipeline.evaluation.losses import DocumentLosses
 from pipeline.evaluation.metrics import density_histogram
-from pipeline.evaluation.sample import Sequences, draw_documents
+from pipeline.evaluation.sample import Sequences, draw_in_turn
 from pipeline.models.sae import SAE
 from pipeline.progress import log
 from pipeline.recipe import Recipe
@@ -64,7 +64,7 @@ def _draw(work: Work, corpus: TokenizedCorpus) -> Sequences:
     rows_M = np.flatnonzero(corpus.held_out)
     lengths_M = corpus.documents["num_tokens"].to_numpy()[rows_M]
     longest = work.inputs["tokenize"].counts["context_length"] - 1
-    return draw_documents(rows_M, lengths_M, longest, work.recipe.evaluate.max_cross_entropy_tokens, work.recipe.seed)
+    return draw_in_turn(rows_M, lengths_M, longest, work.recipe.evaluate.max_cross_entropy_tokens, work.recipe.seed)
 
 
 def _evaluator(work: Work, corpus: TokenizedCorpus) -> Evaluator:

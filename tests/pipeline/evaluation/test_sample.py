@@ -1,65 +1,57 @@
 """The sample of documents that losses are measured on."""
 
-from itertools import pairwise
+from collections import Counter
 
 import numpy as np
 import pytest
 
-from pipeline.evaluation.sample import draw_documents, draw_sequences, whole_documents
+from pipeline.evaluation.sample import draw_in_turn, draw_sequences, whole_documents
 
 ROWS = np.arange(10, 50)
 LENGTHS = np.random.default_rng(0).integers(20, 400, len(ROWS))
 LENGTH_OF = dict(zip(ROWS.tolist(), LENGTHS.tolist(), strict=True))
 
 
-def spans(sample: np.ndarray) -> dict[int, list[tuple[int, int]]]:
-    """Start and stop of the sequences of each document, in order."""
-    found: dict[int, list[tuple[int, int]]] = {}
-    for row, start, length in sorted(sample.tolist()):
-        found.setdefault(row, []).append((start, start + length))
-    return found
-
-
 @pytest.mark.parametrize("seed", range(5))
-def test_documents_are_whole_but_one_which_gives_a_stretch(seed: int) -> None:
-    sample = draw_documents(ROWS, LENGTHS, 63, 2_000, seed)
-    assert sample["length"].sum() == 2_000
-    assert sample["length"].max() <= 63
-    found = spans(sample)
-    assert len(found) >= 6, "spread over documents"
-    cut = 0
-    for row, parts in found.items():
-        assert all(stop == start for (_, stop), (start, _) in pairwise(parts)), "in a row"
-        assert 0 <= parts[0][0] < parts[-1][1] <= LENGTH_OF[row]
-        cut += parts[-1][1] - parts[0][0] < LENGTH_OF[row]
-    assert cut <= 1
+@pytest.mark.parametrize("budget", [300, 2_000, 6_000])
+def test_documents_give_their_sequences_in_turn(seed: int, budget: int) -> None:
+    sample = draw_in_turn(ROWS, LENGTHS, 63, budget, seed)
+    assert sample["length"].sum() == budget
+    everything = {(row, start): length for row, start, length in whole_documents(ROWS, LENGTHS, 63).tolist()}
+    drawn = [(row, start) for row, start, _ in sample.tolist()]
+    assert len(set(drawn)) == len(drawn)
+    assert all(
+        everything[place] == length for place, (_, _, length) in zip(drawn[:-1], sample[:-1].tolist(), strict=True)
+    )
+    assert 0 < sample["length"][-1] <= everything[drawn[-1]]
+    given = Counter(row for row, _ in drawn)
+    for row in ROWS.tolist():  # nobody has fewer than another, unless all of its own are given, or it was its last turn
+        num_sequences = -(-LENGTH_OF[row] // 63)
+        assert given[row] >= min(num_sequences, max(given.values()) - 1)
 
 
 def test_the_sample_is_the_seeds_and_another_seeds_another() -> None:
-    first, again, other = (draw_documents(ROWS, LENGTHS, 63, 2_000, seed).tolist() for seed in (3, 3, 4))
+    first, again, other = (draw_in_turn(ROWS, LENGTHS, 63, 600, seed).tolist() for seed in (3, 3, 4))
     assert first == again
     assert {row for row, _, _ in first} != {row for row, _, _ in other}
 
 
-def test_every_document_has_the_same_chance() -> None:
+def test_every_document_and_every_sequence_of_it_has_the_same_chance() -> None:
     """Also the long ones, which come first where sequences are sorted by length."""
-    times = np.zeros(50)
+    documents, starts = np.zeros(50), Counter()
     for seed in range(2_000):
-        times[np.unique(draw_documents(ROWS, np.full(40, 100), 63, 1_000, seed)["document"])] += 1
-    assert times[10:] == pytest.approx(500, abs=90)
-
-
-def test_a_long_document_gives_a_stretch_from_anywhere() -> None:
-    starts = [draw_documents(np.array([7]), np.array([1_000]), 500, 100, seed)["start"].min() for seed in range(300)]
-    assert min(starts) < 50
-    assert max(starts) > 850
-    assert np.mean(starts) == pytest.approx(450, abs=60)
+        sample = draw_in_turn(ROWS, np.full(40, 100), 50, 500, seed)
+        documents[sample["document"]] += 1
+        starts.update(sample["start"].tolist())
+    assert documents[10:] == pytest.approx(500, abs=90)
+    assert starts[0] == pytest.approx(10_000, abs=400)
+    assert starts[50] == 20_000 - starts[0]
 
 
 def test_a_budget_that_is_not_reached_takes_all() -> None:
-    sample = draw_documents(ROWS, LENGTHS, 63, 10**9, 0)
+    sample = draw_in_turn(ROWS, LENGTHS, 63, 10**9, 0)
     assert sorted(sample.tolist()) == sorted(whole_documents(ROWS, LENGTHS, 63).tolist())
-    assert len(draw_documents(ROWS[:0], LENGTHS[:0], 63, 100, 0)) == 0
+    assert len(draw_in_turn(ROWS[:0], LENGTHS[:0], 63, 100, 0)) == 0
 
 
 def test_one_sequence_of_each_of_some_documents() -> None:
