@@ -238,8 +238,9 @@ class Doctor:
             yield from one.checks()
 
     def _rows(self, batches: list[Sequences]) -> Iterator[tuple[Tensor, Ints]]:
-        """Residuals [N, D] of the counted tokens of each batch of sequences, and the tokens by document row."""
+        """Residuals [N, D] of the counted tokens of each batch, as `examples` read them, and the tokens by document row."""
         threshold = self.record.corpus["harvest"]["sink_threshold"]
+        from_shards = self.record.corpus["examples"]["source"] == "shards"  # which hold bfloat16
         with track("doctor: texts", sum(int(chosen["length"].sum()) for chosen in batches)) as progress:
             for chosen in batches:
                 names = [chosen[field].tolist() for field in ("document", "start", "length")]
@@ -247,5 +248,6 @@ class Doctor:
                 x_BLD = self.model.residuals(torch.from_numpy(pad(sequences, self.bos_id)))
                 counted_BL = counted(x_BLD, chosen["length"].astype(np.int64), threshold)
                 b_N, l_N = (place_N.cpu().numpy() for place_N in torch.nonzero(counted_BL, as_tuple=True))
-                yield x_BLD[counted_BL], pack_tokens(chosen["document"][b_N], chosen["start"][b_N] + l_N - 1)
+                x_ND = x_BLD[counted_BL].to(torch.bfloat16) if from_shards else x_BLD[counted_BL]
+                yield x_ND, pack_tokens(chosen["document"][b_N], chosen["start"][b_N] + l_N - 1)
                 progress.advance(int(chosen["length"].sum()))
