@@ -238,7 +238,7 @@ class Doctor:
             yield from one.checks()
 
     def _rows(self, batches: list[Sequences]) -> Iterator[tuple[Tensor, Ints]]:
-        """Residuals [N, D] of the counted tokens of each batch, as `examples` read them, and the tokens by document row."""
+        """Residuals [N, D] of the counted tokens of each batch, as `examples` read them, and their places."""
         threshold = self.record.corpus["harvest"]["sink_threshold"]
         from_shards = self.record.corpus["examples"]["source"] == "shards"  # which hold bfloat16
         with track("doctor: texts", sum(int(chosen["length"].sum()) for chosen in batches)) as progress:
