@@ -290,7 +290,7 @@ def test_without_webgl_the_lists_are_there_and_the_page_says_why(open_page):
     page = open_page("/none")
     page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null;")
     page.goto(page.url.replace("/none", f"/explore?f={FEATURE}&q=oxford&sel=-1,-1,1,-1,1,1"))
-    expect(page.locator(".map-note")).to_contain_text("no WebGL")
+    expect(page.locator(".map-note")).to_contain_text("does not support WebGL")
     expect(page.locator(".near tbody tr").first).to_be_visible()
     expect(page.locator("[data-hits] .found a").first).to_be_visible()
     expect(page.locator("[data-selected] .found a").first).to_be_visible()
