@@ -212,7 +212,7 @@ def test_a_silent_feature_was_made_to_fire_by_nothing() -> None:
     _, model, x_LD = tiny()
     sae = tiny_sae()
     silent = int(sae.encode(x_LD[4][None].float())[0].argmin())
-    with pytest.raises(ModelError, match="silent"):
+    with pytest.raises(ModelError, match="inactive"):
         fire(model, sae, silent, TOKENS, 4)
 
 
