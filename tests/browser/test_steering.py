@@ -280,7 +280,7 @@ def test_one_at_a_time(open_page: OpenPage, server: Server, monkeypatch: pytest.
         assert held.reached.wait(SECONDS)
         with waiting(server, visitor, seed=2) as (second, _):
             steer(page)
-            expect_a_message(page, "one waits already", again=True)
+            expect_a_message(page, "one request running and one waiting", again=True)
             held.let_go.set()
             assert second.result()[-1][1] == "done"
         first.read()
