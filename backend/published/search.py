@@ -35,7 +35,7 @@ class WordSearch(PagedAddress):
     alive: Literal["true", "false", "all"] = "true"
     """true: only features that were active; false: only dead ones, which are found by promoted tokens alone."""
     minor: bool = False
-    """Whether negligible features are found too, see the lists of features."""
+    """Whether rare and negligible features are found too, see the lists of features."""
     min_density: float | None = Field(default=None, ge=0, le=1)
     """Share of tokens on which a feature is active, at least."""
     max_density: float | None = Field(default=None, ge=0, le=1)
@@ -125,8 +125,8 @@ def _condition(asked: WordSearch, saes: Sequence[OpenSAE] | None) -> str | None:
         parts.append(f"sae = {quoted(asked.sae)}")
     if asked.alive != "all":
         parts.append(f"alive = {asked.alive}")
-    if not asked.minor:
-        parts.append(NOT_MINOR)
+    if not asked.minor and asked.alive != "false":
+        parts.append(NOT_MINOR if asked.alive == "true" else f"({NOT_MINOR} OR NOT alive)")
     if asked.min_density is not None:
         parts.append(f"density >= {asked.min_density!r}")
     if asked.max_density is not None:

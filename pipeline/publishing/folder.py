@@ -41,7 +41,10 @@ def write_folder(work: Work, folder: Path) -> None:
     partial.mkdir(parents=True)
     folders = {name: work.input_folder(name) for name in work.inputs}
     tables = RunTables(
-        folders, tuple(work.recipe.sae_names), _vocabulary(model_folder(work.inputs["fetch"], work.paths))
+        folders,
+        tuple(work.recipe.sae_names),
+        _vocabulary(model_folder(work.inputs["fetch"], work.paths)),
+        work.recipe.examples.rare_tokens,
     )
     with track("publish", tables.num_rows, "rows") as progress:
         counts = {
@@ -138,13 +141,13 @@ def _responses(folder: Path) -> dict[str, Any]:
 def _trained(work: Work, name: str, measured: dict[str, Any]) -> dict[str, Any]:
     """Facts about a trained SAE from its folders, and its metrics."""
     folder = work.input_folder("train") / name
-    squares_F = read_arrow(work.input_folder("examples") / name / STATISTICS_FILE)["sum_squares"].to_numpy()
+    statistics = read_arrow(work.input_folder("examples") / name / STATISTICS_FILE)
     header, curve = load_header(folder), json.loads((folder / CURVE_FILE).read_text())
     trend = loss_trend(curve)
     return {
         "metrics": {
             **measured,
-            **count_features(squares_F)._asdict(),
+            **count_features(statistics, work.recipe.examples.rare_tokens)._asdict(),
             "loss_trend": trend.as_json() if trend else None,
         },
         "name": header.name,

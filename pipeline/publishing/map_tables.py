@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data.arrow import read_arrow
-from data.artifacts.features import EXPLANATIONS_FILE, MAP, MAP_FILE, STATISTICS_FILE
+from data.artifacts.features import EXPLANATIONS_FILE, MAP, MAP_FILE, STATISTICS_FILE, FeatureKinds
 from data.published.maps import World, world_of
 
 AXES = ("x", "y")
@@ -32,10 +32,12 @@ class MapTables:
     """Features of every SAE."""
     first_rows: list[int]
     """Row of feature 0 of every SAE."""
+    kinds: dict[str, FeatureKinds]
+    """The live, rare, negligible and dead features of every SAE."""
 
     @property
     def num_points(self) -> int:
-        """Features on the map."""
+        """Features on the map, minor ones too."""
         return len(self._points["row"])
 
     def world(self) -> World:
@@ -54,6 +56,7 @@ class MapTables:
                 **{axis: self._points[axis][some] for axis in AXES},
                 "density": statistics["density"].to_numpy()[index_N],
                 "label_score": explanations["label_score"].to_numpy()[index_N],
+                "live": self.kinds[name].live_F[index_N],
             }
 
     def places(self, start: int, stop: int) -> dict[str, pa.Array]:

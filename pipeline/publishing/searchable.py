@@ -65,7 +65,8 @@ def search_batch(
 ) -> pa.RecordBatch:
     """Some rows of data.published.schemas.SEARCH, for features of one SAE that follow one another from `first_row` on.
 
-    `features` has columns num_active, negligible, density, label, promoted; `texts` are those of each one's examples.
+    `features` has columns num_active, live, rare, negligible, density, label, promoted; `texts` are those of each one's
+    examples.
     """
     size = len(texts)
     promoted = [
@@ -76,7 +77,7 @@ def search_batch(
         "row": np.arange(first_row, first_row + size),
         "sae": [sae] * size,
         "alive": features["num_active"].to_numpy() > 0,
-        "negligible": features["negligible"],
+        **{kind: features[kind] for kind in ("live", "rare", "negligible")},
         "density": features["density"],
         "texts": texts,
         "label": [terms([label]) for label in features["label"].to_pylist()],
