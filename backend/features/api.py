@@ -29,9 +29,17 @@ def get_one_feature(sae: SAEDep, index: IndexDep) -> Feature:
 
 
 @router.get("/{model}/{sae}/{index}/examples")
-def get_feature_examples(sae: SAEDep, index: IndexDep, kind: ExampleKind = "top") -> list[Example]:
+def get_feature_examples(
+    sae: SAEDep,
+    index: IndexDep,
+    kind: ExampleKind = "top",
+    limit: Annotated[int | None, Query(ge=1, le=100, description="The first so many; all by default.")] = None,
+    context: Annotated[
+        int | None, Query(ge=0, le=1000, description="Tokens on either side; all that are published by default.")
+    ] = None,
+) -> list[Example]:
     """Its examples of one kind, with the activation on every token."""
-    return get_examples(sae, get_feature(sae, index), kind)
+    return get_examples(sae, get_feature(sae, index), kind, context)[:limit]
 
 
 @router.get("/{model}/{sae}/{index}/neighbours")

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 
 from backend.exceptions import NotFoundError
 from backend.html.address import Address, query
 from backend.html.page import Page
-from backend.html.policies import MAP
+from backend.map.regions import NamedPlace, named_places, read_view, side_at
 from backend.map.selection import Hits, Selected, find_hits, read_polygon, select
 from backend.map.views import MAX_POINTS, MapColour, chosen_saes
 from backend.published.cards import RunCard, kinds_text, run_card
@@ -23,6 +23,7 @@ Mark = tuple[int, float, float]
 """Position of an SAE in its run, and x and y on the map."""
 
 NEIGHBOURS_SHOWN = 8
+PLACES_LISTED = 24
 LISTED = 50
 """Features of a search or a shape that stand beside the map."""
 
@@ -41,7 +42,7 @@ class ExploreState(Address):
     hide: str = Field("", max_length=2000)
     """Names of SAEs that are not shown, with commas between."""
     view: str = Field("", max_length=200)
-    """x0,x1,y0,y1 of the visible rectangle; read by the script alone."""
+    """x0,x1,y0,y1 of the visible rectangle."""
     colour: MapColour = "sae"
     minor: bool = False
     """Whether rare and negligible features are shown too."""
@@ -53,8 +54,6 @@ class ExploreState(Address):
 class ExplorePage(Page):
     """map/explore.html: the joint map of a run."""
 
-    policy: ClassVar[str] = MAP
-
     run: RunCard
     asked: ExploreState
     num_points: int
@@ -63,6 +62,8 @@ class ExplorePage(Page):
     """Rare and negligible ones, which are shown when asked for."""
     kinds: str
     """What rare and negligible mean."""
+    places: list[NamedPlace]
+    """Named places in view."""
     figure: dict[str, Any]
     """The data that the script starts with, see explore_figure."""
     colours: list[tuple[MapColour, str]]
@@ -96,6 +97,7 @@ def explore_page_of(run: OpenRun, asked: ExploreState) -> ExplorePage:
     saes = [sae for sae in run.saes if sae.name not in hidden]
     focus, neighbours, place, near = _focus(run, asked.f, asked.minor) if asked.f else (None, [], None, [])
     series_of = {sae.name: sae.record.position for sae in run.saes}
+    view = read_view(run, asked.view)
     hits = find_hits(run, saes, asked.q.strip(), minor=asked.minor) if asked.q.strip() and saes else None
     return ExplorePage(
         run=run_card(run),
@@ -103,6 +105,7 @@ def explore_page_of(run: OpenRun, asked: ExploreState) -> ExplorePage:
         num_points=run.map.num_points,
         num_minor=run.map.num_minor,
         kinds=kinds_text(run),
+        places=named_places(run, view, side_at(run, view), PLACES_LISTED),
         figure=explore_figure(run, asked.minor, place, near),
         colours=_colours(run),
         focus=focus,
@@ -126,6 +129,7 @@ def explore_figure(
     state = {"run": run.name, "key": run.record.key}
     return {
         "views": f"/api/v1/map{query(**state, minor=minor or None)}",
+        "names": f"/api/v1/map/regions{query(**state)}",
         "features": f"/api/v1/features/{run.record.model}",
         "pages": f"/{run.record.model}",
         "world": list(run.map.world.view),

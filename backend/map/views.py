@@ -36,7 +36,7 @@ VALUES: dict[MapColour, str | None] = {"sae": None, "density": "log_density", "s
 Coordinate = Annotated[float | None, Field(allow_inf_nan=False)]
 
 
-class MapQuery(BaseModel):
+class ViewQuery(BaseModel):
     """The query string of a view. Without an edge, the view reaches to the edge of the map."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
@@ -49,14 +49,26 @@ class MapQuery(BaseModel):
     """Lower edge."""
     y1: Coordinate = None
     """Upper edge."""
+    key: str = Field("", max_length=64)
+    """Key of the published state. With it the answer never changes, and may be kept for good."""
+
+
+class RegionQuery(ViewQuery):
+    """The query string of the names in a view."""
+
+    side: float = Field(640.0, gt=0, le=1e9)
+    """Pixels of the whole map's side on the screen: names that have no room there are left out."""
+
+
+class MapQuery(ViewQuery):
+    """The query string of the points or cells in a view."""
+
     saes: str = Field("", max_length=2000)
     """Names of the SAEs shown, with commas between; all by default."""
     minor: bool = False
     """Whether rare and negligible features are shown too."""
     colour: MapColour = "sae"
     """The meaning of `value`: nothing, log10 of the density, or the score of the label."""
-    key: str = Field("", max_length=64)
-    """Key of the published state. With it the answer never changes, and may be kept for good."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +107,7 @@ def chosen_saes(run: OpenRun, names: str) -> list[OpenSAE]:
     return [sae for sae in run.saes if not wanted or sae.name in wanted]
 
 
-def asked_view(run: OpenRun, asked: MapQuery) -> View:
+def asked_view(run: OpenRun, asked: ViewQuery) -> View:
     """The rectangle of a query. Raises RefusedError when it is inverted."""
     whole = run.map.world.view
     edges = (asked.x0, asked.x1, asked.y0, asked.y1)

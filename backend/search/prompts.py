@@ -157,7 +157,8 @@ def find(saes: Sequence[OpenSAE], table: Table, criteria: Criteria, order: Match
 def _minor(records_U: pa.Table) -> Booleans:
     """Features that are rare, negligible or, in the corpus, dead."""
     rare_U, negligible_U = (records_U[name].to_numpy() for name in ("rare", "negligible"))
-    return rare_U | negligible_U | (records_U["num_active"].to_numpy() == 0)
+    minor_U: Booleans = rare_U | negligible_U | (records_U["num_active"].to_numpy() == 0)
+    return minor_U
 
 
 def _peaks(saes: Sequence[OpenSAE], reading: PromptReading) -> tuple[Integers, Floats]:

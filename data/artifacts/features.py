@@ -126,9 +126,14 @@ def count_features(statistics: pa.Table, rare_tokens: int) -> FeatureCounts:
     """The counts of an SAE from its statistics, see STATISTICS."""
     kinds, squares_F = read_kinds(statistics, rare_tokens), statistics["sum_squares"].to_numpy()
     negligible_F = kinds.negligible_F & ~kinds.rare_F
-    masks = (kinds.live_F, kinds.rare_F, negligible_F, kinds.dead_F)
-    share = float(squared_shares(squares_F)[negligible_F].sum())
-    return FeatureCounts(*(int(mask_F.sum()) for mask_F in masks), share, rare_tokens)
+    return FeatureCounts(
+        num_live=int(kinds.live_F.sum()),
+        num_rare=int(kinds.rare_F.sum()),
+        num_negligible=int(negligible_F.sum()),
+        num_dead=int(kinds.dead_F.sum()),
+        negligible_share=float(squared_shares(squares_F)[negligible_F].sum()),
+        rare_tokens=rare_tokens,
+    )
 
 
 def cosine_edges() -> npt.NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """The published map: its points so sorted that a view is a few ranges of them, and counts for views of too many.
 
     map/points.arrow   two batches per SAE in their order, live and minor points, sorted by code: MAP_POINTS
+    map/regions.arrow  the names of places on it, see data/published/regions.py
     map/cells.arrow    one batch per level of each SAE's live points, then of all its points, sorted by code: MAP_CELLS
 
 Minor points are rare or negligible features, which a view holds only when it is asked for them.
@@ -21,13 +22,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from data.arrow import read_arrow, write_arrow
+from data.published.morton import Codes, interleave, separate
 from data.published.schemas import MAP_CELLS, MAP_POINTS
 
 MAP_FOLDER = "map"
@@ -41,7 +43,6 @@ MARGIN = 0.01
 MAP_METADATA_KEY = b"map"
 """Key of the schema's metadata: a JSON object with the world and the number of levels."""
 
-Codes = npt.NDArray[np.uint32]
 Columns = Mapping[str, npt.NDArray[Any]]
 
 
@@ -87,16 +88,6 @@ def world_of(x_N: npt.NDArray[np.float32], y_N: npt.NDArray[np.float32]) -> Worl
     size = float((high - low).max()) * (1 + 2 * MARGIN) or 1.0
     x0, y0 = ((low + high - size) / 2).tolist()
     return World(x0, y0, size)
-
-
-def interleave(column: npt.NDArray[Any], row: npt.NDArray[Any]) -> Codes:
-    """Codes of cells."""
-    return cast(Codes, _spread(column) | _spread(row) << np.uint32(1))
-
-
-def separate(code: Codes) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
-    """Columns and rows of cells by code."""
-    return _gather(code), _gather(code >> np.uint32(1))
 
 
 def write_map(folder: Path, world: World, num_points: int, saes: Iterable[Columns]) -> None:
@@ -307,19 +298,3 @@ def _means(values_N: npt.NDArray[np.float64], first_C: npt.NDArray[np.int64]) ->
     sums_C = np.add.reduceat(np.where(known_N, values_N, 0), first_C)
     counts_C = np.add.reduceat(known_N.astype(np.int64), first_C)
     return np.asarray(np.where(counts_C > 0, sums_C / np.maximum(counts_C, 1), np.nan), np.float32)
-
-
-def _spread(number: npt.NDArray[Any]) -> Codes:
-    """Bits of 16 to every other place of 32."""
-    bits = number.astype(np.uint32)
-    for shift, mask in ((8, 0x00FF00FF), (4, 0x0F0F0F0F), (2, 0x33333333), (1, 0x55555555)):
-        bits = (bits | bits << np.uint32(shift)) & np.uint32(mask)
-    return bits
-
-
-def _gather(code: Codes) -> npt.NDArray[np.uint16]:
-    """Every other bit of 32, from the lowest."""
-    bits = code & np.uint32(0x55555555)
-    for shift, mask in ((1, 0x33333333), (2, 0x0F0F0F0F), (4, 0x00FF00FF), (8, 0x0000FFFF)):
-        bits = (bits | bits >> np.uint32(shift)) & np.uint32(mask)
-    return bits.astype(np.uint16)

@@ -105,6 +105,16 @@ MAP_CELLS = pa.schema(
     ]
 )
 
+MAP_REGIONS = pa.schema(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("x", pa.float32(), nullable=False),  # of its middle
+        pa.field("y", pa.float32(), nullable=False),
+        pa.field("side", pa.float32(), nullable=False),  # pixels of the world's side from which on it has room
+        pa.field("num_features", pa.int32(), nullable=False),  # that have its first word there
+    ]
+)
+
 # ---- Search
 
 SearchField = Literal["label", "promoted", "examples"]

@@ -15,6 +15,7 @@ from data.artifacts.features import CURVE_FILE, METRICS_FILE, RESPONSES_FILE, ST
 from data.manifests import Manifest, hash_folder, write_manifest
 from data.published.lance import index_search
 from data.published.maps import MAP_FOLDER, write_map
+from data.published.regions import write_regions
 from data.published.state import ROWS_FILE, SAES_FOLDER, SQLRows
 from data.published.tables import PublishedRun, write_table
 from pipeline.fetching.local import model_folder
@@ -54,6 +55,9 @@ def write_folder(work: Work, folder: Path) -> None:
     index_search(partial)
     write_map(partial / MAP_FOLDER, tables.map.world(), tables.map.num_points, tables.map.points())
     counts["map"] = tables.map.num_points
+    regions = tables.map.regions(tables.corpus, tables.vocabulary)
+    write_regions(partial / MAP_FOLDER, regions)
+    counts["regions"] = len(regions)
     for name in work.recipe.sae_names:
         _copy_sae(work.input_folder("train") / name, partial / SAES_FOLDER / name)
     rows = _rows(work, tables.first_rows, PublishedRun(partial))

@@ -9,12 +9,11 @@ from data.published.maps import (
     PublishedMap,
     View,
     World,
-    interleave,
     num_levels,
-    separate,
     world_of,
     write_map,
 )
+from data.published.morton import interleave, separate
 
 COUNTS = (900, 0, 4000)
 VIEWS = [
