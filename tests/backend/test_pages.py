@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from backend.app import create_app
-from backend.html.policies import MAP, PLOTS, STRICT
+from backend.html.policies import PLOTS, STRICT
 from backend.settings import Settings
 from data.layout import StorePaths
 from tests.support.fake_run import DEAD, HOSTILE, MARKED, MODEL_NAME, NEGLIGIBLE, RARE
@@ -127,11 +127,11 @@ def test_policies_allow_no_more_than_pages_need(client):
     assert client.get("/").headers["content-security-policy"] == STRICT
     assert client.get("/tiny/1-relu-64/3").headers["content-security-policy"] == STRICT
     assert client.get("/tiny/1-relu-64").headers["content-security-policy"] == PLOTS
-    assert client.get("/explore").headers["content-security-policy"] == MAP
+    assert client.get("/explore").headers["content-security-policy"] == STRICT
     assert client.get("/api/v1/saes").headers["content-security-policy"] == STRICT
-    for policy in (STRICT, PLOTS, MAP):
+    for policy in (STRICT, PLOTS):
         assert "unsafe-inline" not in policy
-    assert "unsafe-eval" not in STRICT + PLOTS
+        assert "unsafe-eval" not in policy
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from data.layout import StorePaths
 from data.manifests import digest
 from data.published.lance import index_search
 from data.published.maps import MAP_FOLDER, world_of, write_map
+from data.published.regions import write_regions
 from data.published.schemas import (
     CHUNKS,
     PUBLISHED_DOCUMENTS,
@@ -79,6 +80,7 @@ def publish_synthetic_run(
     points = list(run.points())
     world = world_of(*(np.concatenate([part[axis] for part in points]) for axis in "xy"))
     write_map(folder / MAP_FOLDER, world, sum(len(part["x"]) for part in points), points)
+    write_regions(folder / MAP_FOLDER, [])
     for sae in run.trained():
         sae.save(folder / SAES_FOLDER / sae.header.name)
     (folder / ROWS_FILE).write_text(json.dumps(run.rows()))
