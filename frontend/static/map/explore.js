@@ -20,17 +20,20 @@ const wait = (action) => { let timer; return (...given) => { clearTimeout(timer)
 
 let planned;
 
-/** Draw once before the next picture, however often it is asked for. */
+function paint() {
+  planned = undefined;
+  paintMap(canvas, colourBy.value, figure.saes, figure.place);
+  drawShapes(shapes, [cornersOf(state.get("sel") ?? ""), draft]);
+  const shown = placeNames();
+  map.dataset.view = current.view.join(",");
+  if (!("moving" in map.dataset)) listPlaces(shown);
+  showCounts();
+}
+
+/** Draw once before the next picture, however often it is asked for; done when it is drawn. */
 function draw() {
-  planned ??= requestAnimationFrame(() => {
-    planned = undefined;
-    paintMap(canvas, colourBy.value, figure.saes, figure.place);
-    drawShapes(shapes, [cornersOf(state.get("sel") ?? ""), draft]);
-    const shown = placeNames();
-    map.dataset.view = current.view.join(",");
-    if (!("moving" in map.dataset)) listPlaces(shown);
-    showCounts();
-  });
+  planned ??= new Promise((done) => requestAnimationFrame(() => { paint(); done(); }));
+  return planned;
 }
 
 const number = (value) => value.toLocaleString("en");
@@ -64,7 +67,7 @@ async function look() {
   map.dataset.asking = "";
   try {
     current.answer = visible().length ? { ...(await fetchView(`${figure.views}&${query}`)), shape } : undefined;
-    draw();
+    await draw();
     delete map.dataset.asking;
   } catch (error) {
     if (error.name !== "AbortError") fail(error);
@@ -95,7 +98,7 @@ async function refreshBeside() {
   if (beside) document.getElementById("beside").replaceChildren(...beside.childNodes);
   else document.getElementById("beside").replaceChildren(...page.querySelectorAll("main > *"));
   readMarks();
-  draw();
+  await draw();
 }
 
 function readMarks() {
@@ -103,12 +106,12 @@ function readMarks() {
   current.marks = found ? JSON.parse(found.textContent) : [];
 }
 
-const settle = wait(() => {
+const settle = wait(async () => {
   delete map.dataset.moving;
   rememberView();
   look();
   lookForNames(draw).catch(fail);
-  draw();
+  await draw();
 });
 
 /** Another rectangle is seen. */

@@ -100,8 +100,8 @@ const spread = (points) => (points.length < 2 ? 1 : Math.hypot(points[0][0] - po
 function drag(event) {
   if (!pressed.has(event.pointerId)) return event.pointerType === "touch" ? undefined : point(event);
   const [before, now] = [[...pressed.values()], pixel(event)];
-  pressed.set(event.pointerId, now);
   if (start && Math.hypot(now[0] - start[0], now[1] - start[1]) < STILL_PIXELS) return undefined;
+  pressed.set(event.pointerId, now);
   start = undefined;
   hideHover();
   if (corners) {

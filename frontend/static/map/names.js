@@ -77,6 +77,8 @@ export function listPlaces(shown) {
   list.replaceChildren(...shown.slice(0, LISTED).map((one) => {
     state.set("view", one.view);
     const link = Object.assign(document.createElement("a"), { textContent: one.name, className: "chip", href: `?${state}` });
-    return Object.assign(document.createElement("li"), {}).appendChild(link).parentNode;
+    const item = document.createElement("li");
+    item.append(link);
+    return item;
   }));
 }

@@ -60,11 +60,11 @@ function paintPoints(context, answer, coloured, faint, [width, height]) {
 
 /** Places marked above everything: those found, and that in focus. */
 function paintMarks(context, marks, place) {
-  const radius = marks.length > 100 ? 3.5 : 5;
+  const radius = marks.length > 100 ? 3.5 : 5, tones = [0, 1, 2, 3, 4, 5].map(series);
   context.lineWidth = 1;
   context.strokeStyle = colour("surface");
   for (const [number, x, y] of marks) {
-    context.fillStyle = series(number);
+    context.fillStyle = tones[number % tones.length];
     context.beginPath();
     dot(context, ...toPixel(x, y), radius);
     context.fill();
