@@ -30,6 +30,8 @@ SIZES = 26
 """Of the map: the largest is 5,800 times the smallest."""
 CELL = 64.0
 """Pixels of a cell's side."""
+SHIFTS = ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5))
+"""Of the grids, in cells."""
 FEWEST = 4
 """Features that must have a word in a cell."""
 LEAST_LIFT = 3.0
@@ -55,6 +57,7 @@ class Candidate(NamedTuple):
     """Of 0 to 1, from the world's left edge."""
     y: float
     num_features: int
+    score: float
 
 
 def name_regions(
@@ -89,37 +92,71 @@ def candidates(
     texts: Sequence[str],
     weight_W: npt.NDArray[np.float64],
     across: int,
-) -> Iterator[Candidate]:
-    """The names of the cells of a grid, so many across, the highest score first."""
-    column_P, row_P = np.clip((place_P2 * across).astype(np.int64), 0, across - 1).T
-    cell_P = row_P * across + column_P
-    key_N = cell_P[point_N] * len(texts) + word_N
-    key_C, pair_N, count_C = np.unique(key_N, return_inverse=True, return_counts=True)
-    cell_C, word_C = np.divmod(key_C, len(texts))
-    score_C = _scores(cell_P, cell_C, word_C, count_C, np.bincount(word_N, minlength=len(texts))) * weight_W[word_C]
+) -> list[Candidate]:
+    """The names of the cells of grids, so many cells across, the highest score first.
+
+    There are four grids, each half a cell away from another, so that no place is cut by the borders of all.
+    """
+    found = []
+    for shift in SHIFTS:
+        cell_P2 = np.clip((place_P2 * across + shift).astype(np.int64), 0, across)
+        cell_P = cell_P2[:, 1] * (across + 1) + cell_P2[:, 0]
+        words = _words_of_cells(cell_P, place_P2, point_N, word_N, weight_W)
+        found += list(_names(words, texts, across))
+    return sorted(found, key=lambda one: (-one.score, one.name))
+
+
+class _CellWords(NamedTuple):
+    """The words of cells that may name them, cell by cell, the best first."""
+
+    cell_C: Ints
+    word_C: Ints
+    score_C: npt.NDArray[np.float64]
+    count_C: Ints
+    xy_C2: npt.NDArray[np.float64]
+    """Mean place of the features that have the word."""
+
+
+def _words_of_cells(
+    cell_P: Ints,
+    place_P2: npt.NDArray[np.float64],
+    point_N: Ints,
+    word_N: Ints,
+    weight_W: npt.NDArray[np.float64],
+) -> _CellWords:
+    key_C, pair_N, count_C = np.unique(
+        cell_P[point_N] * len(weight_W) + word_N, return_inverse=True, return_counts=True
+    )
+    cell_C, word_C = np.divmod(key_C, len(weight_W))
+    total_W = np.bincount(word_N, minlength=len(weight_W))
+    score_C = _scores(cell_P, cell_C, word_C, count_C, total_W) * weight_W[word_C]
     xy_C2 = np.stack([np.bincount(pair_N, axis_P[point_N]) for axis_P in place_P2.T], 1) / count_C[:, None]
     order = np.lexsort((word_C, -score_C, cell_C))
     order = order[score_C[order] > 0]
-    firsts = np.flatnonzero(np.diff(cell_C[order], prepend=-1))
-    for place in firsts[np.argsort(-score_C[order[firsts]], kind="stable")].tolist():
-        first, second = order[place], order[place + 1] if place + 1 < len(order) else order[place]
-        name, fits = texts[word_C[first]], second != first and cell_C[second] == cell_C[first]
-        away = float(np.abs(xy_C2[second] - xy_C2[first]).max()) * across
-        if fits and away <= SECOND_NEAR and score_C[second] >= SECOND_SHARE * score_C[first]:
-            both = f"{name}, {texts[word_C[second]]}"
+    return _CellWords(*(column[order] for column in (cell_C, word_C, score_C, count_C, xy_C2)))
+
+
+def _names(words: _CellWords, texts: Sequence[str], across: int) -> Iterator[Candidate]:
+    """A name for each cell: its best word, with its second where that belongs to the same place."""
+    last = len(words.cell_C) - 1
+    for first in np.flatnonzero(np.diff(words.cell_C, prepend=-1)).tolist():
+        name, second = texts[words.word_C[first]], min(first + 1, last)
+        same = second != first and words.cell_C[second] == words.cell_C[first]
+        near = float(np.abs(words.xy_C2[second] - words.xy_C2[first]).max()) * across <= SECOND_NEAR
+        if same and near and words.score_C[second] >= SECOND_SHARE * words.score_C[first]:
+            both = f"{name}, {texts[words.word_C[second]]}"
             name = both if len(both) <= LONGEST else name
         if len(name) <= LONGEST:
-            x, y = xy_C2[first].tolist()
-            yield Candidate(int(word_C[first]), name, x, y, int(count_C[first]))
+            x, y = words.xy_C2[first].tolist()
+            score, count = float(words.score_C[first]), int(words.count_C[first])
+            yield Candidate(int(words.word_C[first]), name, x, y, count, score)
 
 
 def _scores(cell_P: Ints, cell_C: Ints, word_C: Ints, count_C: Ints, total_W: Ints) -> npt.NDArray[np.float64]:
-    """The score of each word in each cell [C], 0 where it is too seldom or no more frequent than elsewhere."""
+    """The score of each word in each cell [C], 0 where it is too seldom or hardly more frequent than elsewhere."""
     cells, size = np.unique(cell_P, return_counts=True)
-    share_C = count_C / size[np.searchsorted(cells, cell_C)]
-    lift_C = share_C / (total_W[word_C] / len(cell_P))
-    fits_C = (count_C >= FEWEST) & ((lift_C >= LEAST_LIFT) | (share_C > 0.5))
-    return np.asarray(np.where(fits_C, count_C * (np.log(lift_C) + 0.1), 0))
+    lift_C = count_C / size[np.searchsorted(cells, cell_C)] / (total_W[word_C] / len(cell_P))
+    return np.asarray(np.where((count_C >= FEWEST) & (lift_C >= LEAST_LIFT), count_C * np.log(lift_C), 0))
 
 
 class Board:
