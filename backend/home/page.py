@@ -9,7 +9,6 @@ from backend.html.figures import Tick
 from backend.html.formats import count, number, share
 from backend.html.page import Notice, Page
 from backend.published.cards import (
-    NEGLIGIBLE,
     SAE_METRICS,
     RunCard,
     SAECard,
@@ -181,14 +180,9 @@ def _metric(name: str, *, bar: bool = False) -> Column:
     return *SAE_METRICS[name], value
 
 
-def _counted(title: str, explanation: str, kind: str) -> Column:
-    """A column of data.artifacts.features.FeatureCounts."""
-
-    def value(sae: OpenSAE) -> tuple[str, float | None]:
-        found = sae.record.metrics.get(kind)
-        return ("–" if found is None else count(found)), None
-
-    return title, explanation, value
+def _rare(sae: OpenSAE) -> tuple[str, float | None]:
+    found = sae.record.metrics.get("num_rare")
+    return ("–" if found is None else count(found)), None
 
 
 def _seen(sae: OpenSAE) -> tuple[str, float | None]:
@@ -203,8 +197,7 @@ COMPARISON_COLUMNS: list[Column] = [
     _metric("recovered_mean", bar=True),
     _metric("l0"),
     _metric("dead_share"),
-    _counted("Rare", "Active on too few tokens to tell what they are about; the number stands below.", "num_rare"),
-    _counted("Negligible", NEGLIGIBLE, "num_negligible"),
+    ("Rare", "Active on too few tokens to tell what they are about; the number stands below.", _rare),
     ("Tokens seen", "Tokens that it was trained on.", _seen),
 ]
 

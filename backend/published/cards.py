@@ -150,12 +150,15 @@ def counts_text(sae: OpenSAE) -> str:
     counts = sae.record.metrics
     if "num_rare" not in counts:
         return ""
-    together = f" (together {share(counts['negligible_share'], 2)} of the squared activation)"
-    return (
-        f"{count(counts['num_live'])} live, {count(counts['num_rare'])} rare (active on fewer than "
-        f"{count(counts['rare_tokens'])} tokens), {count(counts['num_negligible'])} negligible"
-        f"{together if counts['num_negligible'] else ''}, {count(counts['num_dead'])} dead."
-    )
+    parts = [
+        f"{count(counts['num_live'])} live",
+        f"{count(counts['num_rare'])} rare (active on fewer than {count(counts['rare_tokens'])} tokens)",
+        f"{count(counts['num_dead'])} dead",
+    ]
+    if counts["num_negligible"]:
+        together = f"together {share(counts['negligible_share'], 2)} of the squared activation"
+        parts.insert(2, f"{count(counts['num_negligible'])} negligible ({together})")
+    return f"{', '.join(parts)}."
 
 
 def rare_tokens(run: OpenRun) -> int:
