@@ -1,7 +1,7 @@
 """Lists as files: JSON, CSV and Parquet, written so that each can be read back exactly.
 
-Only the feature's name and the note are imported. Label, kind, density and maximum are there for the reader. No file holds
-a list's secret.
+Only the feature's name and the note are imported. Label, kind, density and maximum are there for the reader. No file
+holds a list's secret.
 """
 
 import csv

@@ -157,11 +157,6 @@ class Catalogue:
     """Runs of another contract version."""
 
     @cached_property
-    def regions(self) -> PublishedRegions:
-        """The names of places on its map."""
-        return PublishedRegions(self.folder / MAP_FOLDER)
-
-    @cached_property
     def saes(self) -> dict[tuple[str, str], OpenSAE]:
         """Every SAE by model and name."""
         return {(sae.model, sae.name): sae for run in self.runs for sae in run.saes}

@@ -133,7 +133,7 @@ def _words_of_cells(
     xy_C2 = np.stack([np.bincount(pair_N, axis_P[point_N]) for axis_P in place_P2.T], 1) / count_C[:, None]
     order = np.lexsort((word_C, -score_C, cell_C))
     order = order[score_C[order] > 0]
-    return _CellWords(*(column[order] for column in (cell_C, word_C, score_C, count_C, xy_C2)))
+    return _CellWords(cell_C[order], word_C[order], score_C[order], count_C[order], xy_C2[order])
 
 
 def _names(words: _CellWords, texts: Sequence[str], across: int) -> Iterator[Candidate]:
