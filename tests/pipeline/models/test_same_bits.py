@@ -5,16 +5,18 @@ Not only its tokens: their probabilities and the features' activations too, in f
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from data.layout import StorePaths
+from pipeline.models import same_bits
 from pipeline.models.decoder import Decoder
 from pipeline.models.generate import ReadToken, Row, Sampling, generate
 from pipeline.models.language_model import LanguageModel
-from pipeline.models.same_bits import SIZES, group_sizes, split_into_groups
+from pipeline.models.same_bits import SIZES, Product, cancelling_weights, group_sizes, split_into_groups
 from pipeline.models.steering import Clamp
 from pipeline.recipe import load_recipe
 from tests.support.models import tiny_language_model, tiny_sae
@@ -119,44 +121,46 @@ def test_the_sample_model(sample_store: StorePaths) -> None:
 # ---- the sizes of groups
 
 
-def exact(x_BD: Tensor) -> list[Tensor]:
-    return [x_BD, 2 * x_BD]
+def kernel(order: Callable[[int, int], bool], dtype: torch.dtype = torch.float32, width: int = 48) -> Product:
+    """A product that adds up from the other end in some (place, size)."""
+    W_MK = cancelling_weights(40, width, torch.empty(0, dtype=dtype)).float()
+
+    def multiply(x_BK: Tensor) -> Tensor:
+        terms_BMK = (x_BK.float()[:, None] * W_MK).numpy()
+        # A running sum adds up one by one.
+        sums = [torch.from_numpy(terms.cumsum(2)[..., -1]) for terms in (terms_BMK, terms_BMK[..., ::-1])]
+        turned_B = torch.tensor([order(place, len(x_BK)) for place in range(len(x_BK))])
+        return torch.where(turned_B[:, None], sums[1], sums[0]).to(dtype)
+
+    return multiply
 
 
-def another_order(x_BD: Tensor) -> Tensor:
-    return x_BD + 2**-20
-
-
-def changed_at(is_changed: Callable[[int, int], bool]) -> Callable[[Tensor], list[Tensor]]:
-    """A kernel that gives other bits to some (place, size)."""
-
-    def compute(x_BD: Tensor) -> list[Tensor]:
-        size = len(x_BD)
-        return [torch.stack([another_order(x) if is_changed(n, size) else x.clone() for n, x in enumerate(x_BD)])]
-
-    return compute
-
-
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(
-    ("compute", "sizes"),
+    ("order", "sizes"),
     [
-        (exact, SIZES),
-        (changed_at(lambda place, size: size == 1), SIZES[1:]),
-        (changed_at(lambda place, size: size < 8), tuple(size for size in SIZES if size >= 8)),
-        (changed_at(lambda place, size: size > 6), tuple(size for size in SIZES if size > 6)),
-        (changed_at(lambda place, size: size > 16), tuple(size for size in SIZES if size <= 16)),
-        (changed_at(lambda place, size: place == size - 1 and size > 4), (1, 2, 4)),
-        (changed_at(lambda place, size: place == 1), (1,)),
+        (lambda place, size: False, SIZES),
+        (lambda place, size: size == 1, SIZES[1:]),
+        (lambda place, size: size < 6, SIZES[3:]),
+        (lambda place, size: size > 16, SIZES[:-1]),
+        (lambda place, size: place == size - 1 and size > 4, (1, 2, 4)),
+        (lambda place, size: place == 1, (1,)),
     ],
 )
 def test_sizes_are_those_in_which_every_place_gets_the_same_bits(
-    compute: Callable[[Tensor], list[Tensor]], sizes: tuple[int, ...]
+    order: Callable[[int, int], bool], sizes: tuple[int, ...], dtype: torch.dtype
 ) -> None:
-    assert group_sizes(compute, 24, torch.empty(0)) == sizes
+    steady = kernel(lambda place, size: False, dtype, 31), 31
+    assert group_sizes([steady, (kernel(order, dtype), 48)], torch.empty(0, dtype=dtype)) == sizes
 
 
-def test_what_is_no_number_agrees_with_itself() -> None:
-    assert group_sizes(lambda x_BD: [x_BD * float("nan")], 24, torch.empty(0)) == SIZES
+def test_another_order_shows_nearly_everywhere_also_when_rounded_to_bfloat16() -> None:
+    like = torch.empty(0, dtype=torch.bfloat16)
+    x_BK = same_bits._cancelling_rows(4, 576, like)
+    assert torch.equal(x_BK.double() @ cancelling_weights(300, 576, like).double().T, torch.zeros(4, 300).double())
+    forward = kernel(lambda place, size: False, torch.bfloat16, 576)(x_BK)
+    backward = kernel(lambda place, size: True, torch.bfloat16, 576)(x_BK)
+    assert (forward != backward).float().mean() > 0.9
 
 
 @pytest.mark.parametrize(
@@ -177,3 +181,17 @@ def test_rows_are_written_one_at_a_time_where_no_size_is_steady() -> None:
     on.group_sizes, on.stop_ids = (1,), frozenset()
     rows = strangers(SAMPLED)
     assert write(on, rows) == [write(on, [row])[0] for row in rows]
+
+
+def test_layers_before_the_features_are_read_once_for_equal_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    on, read = decoder(torch.float32), []
+    run = Decoder._run
+
+    def noting(self: Decoder, layers: range, *arguments: Any) -> Tensor:
+        read.append(len(layers))
+        return run(self, layers, *arguments)
+
+    monkeypatch.setattr(Decoder, "_run", noting)
+    rows = [Row(LONG, [Clamp(tiny_sae(), 4, strength)], Sampling(max_new_tokens=1)) for strength in SWEEP]
+    next(iter(generate(on, [*rows, Row(SHORT)], sink_norm=1e9)))
+    assert read == [2, *[1] * len(SWEEP), 2, 1]
