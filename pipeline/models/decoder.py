@@ -126,8 +126,8 @@ class Decoder:
                 assert len(of_row) == 1, "tokens that follow come one at a time"
                 later.append(row)
         last: dict[int, Tensor] = {}
-        for prompt, rows in prompts.items():
-            last |= self._read_prompt(prompt, rows, caches, edit, head=head)
+        for prompt, same in prompts.items():
+            last |= self._read_prompt(prompt, same, caches, edit, head=head)
         for rows, size in split_into_groups(later, self.group_sizes):
             last |= self._read_next([tokens[row][0] for row in rows], rows, size, caches, edit, head=head)
         for of_row, cache in zip(tokens, caches, strict=True):

@@ -91,7 +91,7 @@ def uncut(function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
     step = max(1, (UNCUT - 1) // max(rows[0][0].numel(), 1))
     if len(rows[0]) <= step:
         return function(*rows)
-    return torch.cat([function(*some) for some in zip(*(part.split(step) for part in rows), strict=True)])
+    return torch.cat([function(*some) for some in zip(*(torch.split(part, step) for part in rows), strict=True)])
 
 
 def rotate(x_NHE: Tensor, cosine_N1E: Tensor, sine_N1E: Tensor) -> Tensor:

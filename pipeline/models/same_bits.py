@@ -63,7 +63,11 @@ def group_sizes(products: Sequence[tuple[Product, int]], like: Tensor) -> tuple[
     tried = {size: (results(size, 0), results(size, 1)) for size in SIZES}
     steady = {size: first for size, (first, moved) in tried.items() if _agree(first, moved)}
     classes = [[other for other in steady if _agree(steady[size], steady[other])] for size in steady]
-    return tuple(max(classes, key=lambda sizes: (len(sizes), sizes[-1])))
+    return tuple(max(classes, key=_preference))
+
+
+def _preference(sizes: Sequence[int]) -> tuple[int, int]:
+    return len(sizes), sizes[-1]
 
 
 def split_into_groups(rows: Sequence[int], sizes: Sequence[int]) -> list[tuple[Sequence[int], int]]:
