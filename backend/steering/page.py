@@ -208,7 +208,9 @@ def to_body(form: SteerForm, chips: Sequence[Chip]) -> SteerBody:
 
 
 def _opening_href(one: Opening) -> str:
-    return SteerForm(f=[one.chip.argument], prompt=one.prompt, temperature=0, new_tokens=one.new_tokens).href()
+    return SteerForm(
+        f=[one.chip.argument], prompt=one.prompt, chat=one.chat, temperature=0, new_tokens=one.new_tokens
+    ).href()
 
 
 def _again(result: SteeringResult) -> str:

@@ -6,6 +6,7 @@ import httpx
 
 from backend.web.clients import COOKIE
 from tests.support.fake_run import DEAD
+from tests.support.responses import RULE
 from tests.support.steering import (
     FEATURE,
     Server,
@@ -70,13 +71,16 @@ def test_a_dead_feature_says_at_once_that_it_cannot_be_steered(server: Server) -
 
 def test_the_page_offers_what_was_measured_literally(server: Server) -> None:
     page = server.http.get("/steer").text
-    assert "4 texts were written with a feature held; 3 responded" in page
-    assert "It wrote “river” twice, the baseline never." in page
+    assert f"5 features wrote texts while they were held; 3 responded. {RULE}" in page
+    assert "I am a river, wide and old." not in page, "only the best text of each"
+    assert "I am the river and the sea." in page
+    assert "It moved 30% toward the feature’s words." in page
     assert "&lt;b&gt;music&lt;/b&gt;&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "<b>music" not in page
     assert "\u202e" not in page.partition("Examples that respond")[2]
-    href = "/steer?f=tiny%2F1-relu-64%2F7%3A1.5&amp;prompt=I+am+a&amp;temperature=0.0&amp;new_tokens=24"
+    held = "/steer?f=tiny%2F1-relu-64%2F7%3A2&amp;prompt="
+    href = f"{held}Who+are+you%3F&amp;chat=1&amp;temperature=0.0"
     assert f'href="{href}"' in page
+    assert f'href="{held}I+am+a&amp;temperature=0.0"' in page
     assert "1-relu-64 / 7" in page.partition("Examples that respond")[2]
-    assert "are shown" not in page
     assert 'name="temperature" min="0" max="2" step="0.1" value="0"' in server.http.get(unescape(href)).text

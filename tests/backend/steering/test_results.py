@@ -89,7 +89,7 @@ def test_results_survive_a_restart_another_publication_and_a_machine_without_the
         off = other.http.get("/steer").text
         assert "is turned off on this server" in off
         assert "requests wait" not in off
-        assert "It wrote “river” twice, the baseline never." in off
+        assert "I am the river and the sea." in off
         assert '<a href="/steer?' not in off.partition("Examples that respond")[2]
         database = connect(settings.sql_url)
         with database.begin() as connection:
