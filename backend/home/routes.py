@@ -6,7 +6,8 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from backend.exceptions import NotFoundError
-from backend.home.page import HomeState, home_page_of
+from backend.home.page import home_page_of
+from backend.home.panel import HomeState
 from backend.html.templates import render
 from backend.published.selection import random_feature
 from backend.web.dependencies import EngineDep, LibraryDep, RunDep

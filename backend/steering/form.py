@@ -1,4 +1,4 @@
-"""The form of steering, as its address and its fields have it: every field keeps what was typed, also what is refused."""
+"""The form of steering, as its address and fields have it: what was typed stays, also when it is refused."""
 
 from collections.abc import Sequence
 
@@ -60,13 +60,18 @@ class SteerForm(Address):
     seed: str = "0"
     colour: TokenColour = "none"
 
+    @property
+    def words(self) -> str:
+        """What was typed in place of a feature's name, to look for one; "" for nothing."""
+        return next((one.strip() for one in self.f if one.strip() and "/" not in one), "")
+
 
 def read_chips(library: Library, form: SteerForm) -> tuple[list[Chip], str]:
     """The features of a form, and a message that names those that cannot be read."""
     chips: list[Chip] = []
     problems: list[str] = []
     for place, argument in enumerate(form.f):
-        if not argument.strip():
+        if "/" not in argument:  # nothing, or words
             continue
         try:
             chip = parse_argument(library, argument)

@@ -52,8 +52,10 @@ class SteerPage(Page):
     loaded: bool
     """Whether the model is in memory: otherwise the first answer waits for it to load."""
     chips: list[Chip]
+    words: str
+    """What was typed to look for a feature; "" for nothing."""
     suggestions: list[Chip]
-    """Features to add, each as it would be added."""
+    """Features to add, each as it would be added: those with these words, else those that respond."""
     conversation: Conversation
     state: dict[str, Any]
     """What the script needs to know of it, see `_state`."""
@@ -99,7 +101,7 @@ def steer_page_of(
     opened: OpenForm,
     off: str,
     loaded: bool,
-    suggestions: Sequence[FeatureSummary],
+    to_begin: Sequence[FeatureSummary],
     found: Demonstrations,
     model_name: str,
     status: EngineStatus,
@@ -109,7 +111,8 @@ def steer_page_of(
     form, chips, conversation = opened.form, opened.chips, opened.conversation
     named = {chip.feature.name for chip in chips}
     stored = demonstration_of(form, chips, conversation, found)
-    added = {feature.name: feature for feature in [*(one.feature for one in found.all), *suggestions]}
+    offered = opened.matches if form.words else [*(one.feature for one in found.all), *to_begin]
+    added = {feature.name: feature for feature in offered}
     return SteerPage(
         off=off,
         problem=opened.problem,
@@ -117,6 +120,7 @@ def steer_page_of(
         form=form,
         loaded=loaded,
         chips=chips,
+        words=form.words,
         suggestions=[Chip(f, default_strength(f)) for name, f in added.items() if name not in named][:CHIPS_SHOWN],
         conversation=conversation,
         state=_state(conversation, stored),
@@ -208,8 +212,7 @@ def _state(conversation: Conversation, stored: StoredDemonstration | None) -> di
 
 def _form_of(result: SteeringResult) -> SteerForm:
     strengths = [row.strength for row in result.rows if row.strength is not None]
-    asked = {"strengths": ", ".join(f"{strength:g}" for strength in strengths)} if result.sweep else {}
-    return SteerForm(
+    form = SteerForm(
         f=[f"{one.name}:{'off' if one.strength is None else f'{one.strength:g}'}" for one in result.features],
         mode=result.mode,
         scope=result.scope,
@@ -219,5 +222,5 @@ def _form_of(result: SteeringResult) -> SteerForm:
         top_p=f"{result.top_p:g}",
         new_tokens=str(result.max_new_tokens),
         seed=str(result.seed),
-        **asked,
     )
+    return form.changed(strengths=", ".join(f"{one:g}" for one in strengths)) if result.sweep else form

@@ -157,8 +157,9 @@ class Collector:
             id=result_id(plan), created=datetime.now(UTC), run=plan.run.name, key=plan.run.record.key,
             model=plan.run.record.model, model_name=plan.run.model_name, layer=plan.run.record.layer, features=features,
             mode=plan.mode, scope=plan.scope, sweep=bool(plan.strengths), prompt=plan.prompt.text,
-            chat=plan.prompt.chat, history=plan.history, system=self._system, temperature=draw.temperature, top_p=draw.top_p,
-            max_new_tokens=draw.max_new_tokens, seed=draw.seed, rows=rows, seconds=round(finished.seconds, 3), num_tokens=finished.num_tokens,
+            chat=plan.prompt.chat, history=plan.history, system=self._system,
+            temperature=draw.temperature, top_p=draw.top_p, max_new_tokens=draw.max_new_tokens, seed=draw.seed,
+            rows=rows, seconds=round(finished.seconds, 3), num_tokens=finished.num_tokens,
         )  # fmt: skip
 
 

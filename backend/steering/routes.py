@@ -17,7 +17,7 @@ from backend.steering.page import result_page_of, steer_page_of
 from backend.steering.plan import make_plan
 from backend.steering.results import Results, SteeringResult
 from backend.steering.runs import SteerRun
-from backend.steering.stored import OpenForm, conversation_after, open_form, run_of
+from backend.steering.stored import OpenForm, conversation_after, open_form, run_of, with_matches
 from backend.steering.views import TokenColour
 from backend.web.clients import ClientDep, while_connected
 from backend.web.dependencies import LibraryDep, SettingsDep
@@ -30,7 +30,11 @@ router = APIRouter(tags=["live"])
 
 @router.get("/steer", include_in_schema=False)
 async def steer_page(
-    request: Request, form: Annotated[SteerForm, Query()], results: ResultsDep, library: LibraryDep, settings: SettingsDep
+    request: Request,
+    form: Annotated[SteerForm, Query()],
+    results: ResultsDep,
+    library: LibraryDep,
+    settings: SettingsDep,
 ) -> Response:
     """Choose features and strengths, and talk; what is stored of the texts is shown at once."""
     opened = await run_in_threadpool(open_form, library, results, form, settings.max_new_tokens)
@@ -49,6 +53,8 @@ async def steer_form(
 ) -> Response:
     """For browsers without JavaScript: write everything, then redirect to the result."""
     chips, problem = await run_in_threadpool(read_chips, library, form)
+    if form.words:
+        problem = f"{problem} “{form.words}” is not the name of a feature: choose one that has these words.".strip()
     opened = OpenForm(form, chips, problem=problem)
     try:
         before = await run_in_threadpool(conversation_after, library, results, form.after)
@@ -74,10 +80,9 @@ async def _ending(run: SteerRun) -> tuple[str, int]:
     return last.get("detail") or last["note"], last.get("status", 503)
 
 
-async def _page(
-    request: Request, opened: OpenForm, status: int, refused: MonosemaError | None = None
-) -> Response:
+async def _page(request: Request, opened: OpenForm, status: int, refused: MonosemaError | None = None) -> Response:
     state = request.app.state
+    opened = await run_in_threadpool(with_matches, state.library, opened)
     run = await run_in_threadpool(run_of, state.library, opened.chips)
     answer: Answer[None] = await ask_for_page(request, state.engine, run, None, refused)
     page = steer_page_of(

@@ -1,17 +1,20 @@
 """The form as an address opens it: with the conversation that it goes on from, and what is stored of its texts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backend.exceptions import NotFoundError, RefusedError
 from backend.published.catalogue import Library, OpenRun
 from backend.published.demonstrations import Demonstrations, StoredDemonstration, demonstrations
+from backend.published.features import FeatureSummary
 from backend.published.lookup import find_feature, require_runs
+from backend.published.search import WordSearch, search
 from backend.steering.form import SteerForm, prepared, read_chips, to_body
 from backend.steering.plan import Chip, make_plan
 from backend.steering.results import Results, SteeringResult, result_id
 from backend.steering.views import Conversation, conversation_of, conversation_of_stored
 
+MATCHES = 8
 NOTHING_SAID = Conversation([], [])
 
 
@@ -24,6 +27,8 @@ class OpenForm:
     conversation: Conversation = NOTHING_SAID
     problem: str = ""
     """The reason why some of it cannot be read; "" when all can."""
+    matches: Sequence[FeatureSummary] = ()
+    """Features that have the words which were typed to add one."""
 
 
 def open_form(library: Library, results: Results, form: SteerForm, max_new_tokens: int) -> OpenForm:
@@ -40,6 +45,14 @@ def open_form(library: Library, results: Results, form: SteerForm, max_new_token
         return OpenForm(form, chips, before, problem)
     form, conversation = _with_stored(library, results, form, chips, before, max_new_tokens)
     return OpenForm(form, chips, conversation)
+
+
+def with_matches(library: Library, opened: OpenForm) -> OpenForm:
+    """The form with the features that have the words which were typed to add one."""
+    if not opened.form.words:
+        return opened
+    found = search(run_of(library, opened.chips), WordSearch(q=opened.form.words[:200], per_page=MATCHES))
+    return replace(opened, matches=[hit.feature for hit in found.hits])
 
 
 def run_of(library: Library, chips: Sequence[Chip]) -> OpenRun:
@@ -63,10 +76,10 @@ def conversation_after(library: Library, results: Results, after: str) -> Conver
 
 
 def _of_result(result: SteeringResult | None) -> Conversation | None:
-    if result is None or result.turn():
-        return result and conversation_of(result)
+    if result is None:
+        return None
     whole = conversation_of(result)
-    return Conversation(whole.shown[:-1], result.history, whole.system)
+    return whole if result.turn() else Conversation(whole.shown[:-1], result.history, whole.system)
 
 
 def _of_demonstration(library: Library, after: str) -> Conversation | None:

@@ -84,7 +84,9 @@ def conversation_of_stored(one: StoredDemonstration, text: StoredText) -> Conver
 
 def _past(turn: Turn) -> TurnView:
     texts = (("Plain", turn.baseline), ("Steered", turn.steered))
-    return TurnView(written_text(turn.message), [Answer(title, [], [SteerToken(written_text(text))]) for title, text in texts])
+    return TurnView(
+        written_text(turn.message), [Answer(title, [], [SteerToken(written_text(text))]) for title, text in texts]
+    )
 
 
 def _pieces(passages: Sequence[Passage]) -> list[SteerToken]:

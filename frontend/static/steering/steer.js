@@ -1,5 +1,6 @@
 // The steering page: sends messages, shows the answers as they are written or as they are stored, and says what went
 // wrong. Another strength shows its stored text, or has the last message answered again.
+import { suggest } from "../base/suggest.js";
 import { address, held, prepareForm, request } from "./form.js";
 import { forget, keep, kept } from "./memory.js";
 import { storedText } from "./stored.js";
@@ -211,6 +212,12 @@ stored?.addEventListener("click", (event) => {
   range.value = chip.textContent.replace("×", "");
   range.dispatchEvent(new Event("input"));
 });
+if (byId("add")) {
+  suggest(byId("add"), (href) => {
+    byId("add-feature").value = href.slice(1);
+    form.requestSubmit(byId("add-go"));
+  });
+}
 prepareForm(form, go, { send, again: atOtherStrengths, leave });
 watchColours(form);
 showState();
