@@ -9,7 +9,6 @@ from playwright.sync_api import Page, expect
 
 from backend.settings import Settings
 from data.layout import StorePaths
-from tests.support.models import CHAT_TEMPLATE
 from tests.support.steering import FEATURE, SECONDS, Server, chatting_store, steering_server
 
 OpenPage = Callable[..., Page]
@@ -19,7 +18,7 @@ PATIENCE = 1000 * SECONDS
 
 @pytest.fixture(scope="module")
 def server(published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    store = chatting_store(published_store, tmp_path_factory.mktemp("chat"), "system: Be brief\n" + CHAT_TEMPLATE)
+    store = chatting_store(published_store, tmp_path_factory.mktemp("chat"))
     with steering_server(Settings(store=store.root, max_prompt_tokens=300)) as server:
         yield server
 

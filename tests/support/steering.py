@@ -67,8 +67,12 @@ def copied_database(store: StorePaths, folder: Path) -> str:
     return f"sqlite:///{folder / 'copy.sqlite'}"
 
 
-def chatting_store(store: StorePaths, folder: Path, template: str = CHAT_TEMPLATE) -> StorePaths:
-    """A store's run with a model that has a chat template, and a database of its own."""
+BRIEF = "{% if messages[0].role != 'system' %}system: Be brief\n{% endif %}" + CHAT_TEMPLATE
+"""A chat template with a system prompt of its own."""
+
+
+def chatting_store(store: StorePaths, folder: Path) -> StorePaths:
+    """A store's run with a model that has the chat template BRIEF, and a database of its own."""
     made = StorePaths(folder / "store")
     made.root.mkdir()
     for path in store.root.iterdir():
@@ -77,7 +81,7 @@ def chatting_store(store: StorePaths, folder: Path, template: str = CHAT_TEMPLAT
     shutil.copy(store.database, made.database)
     shutil.copytree(store.models, made.models)
     config = made.models / "tiny" / "tokenizer_config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "chat_template": template}))
+    config.write_text(json.dumps({**json.loads(config.read_text()), "chat_template": BRIEF}))
     return made
 
 

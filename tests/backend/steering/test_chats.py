@@ -9,17 +9,15 @@ import pytest
 
 from backend.settings import Settings
 from data.layout import StorePaths
-from tests.support.models import CHAT_TEMPLATE
 from tests.support.pages import Page
 from tests.support.steering import FEATURE, Server, chatting_store, ids, steering_server, tokens_of
 
-TEMPLATE = "system: Be brief\n" + CHAT_TEMPLATE
 TURN = {"message": "the river", "baseline": " of Oxford", "steered": " was music"}
 
 
 @pytest.fixture(scope="module")
 def server(published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    store = chatting_store(published_store, tmp_path_factory.mktemp("chats"), TEMPLATE)
+    store = chatting_store(published_store, tmp_path_factory.mktemp("chats"))
     with steering_server(Settings(store=store.root, max_prompt_tokens=200, max_new_tokens=24)) as server:
         yield server
 
