@@ -57,11 +57,11 @@ async def steer_form(
         problem = f"{problem} “{form.words}” is not the name of a feature: choose one that has these words.".strip()
     opened = OpenForm(form, chips, problem=problem)
     try:
-        before = await run_in_threadpool(conversation_after, library, results, form.after)
+        before = await run_in_threadpool(conversation_after, library, results, form.after if form.chat else "")
         opened = replace(opened, conversation=before)
         if problem:
             return await _page(request, opened, 422)
-        body = to_body(form, chips, before.turns if form.chat else [])
+        body = to_body(form, chips, before.turns)
         plan = await run_in_threadpool(make_plan, library, body, settings.max_new_tokens)
         run = await runs.begin(plan, client)
         problem, status = await while_connected(request, _ending(run))

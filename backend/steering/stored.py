@@ -38,7 +38,7 @@ def open_form(library: Library, results: Results, form: SteerForm, max_new_token
     if not chips and not problem:
         chips, problem = read_chips(library, form)
     try:
-        before = conversation_after(library, results, form.after)
+        before = conversation_after(library, results, form.after if form.chat else "")
     except NotFoundError as error:
         return OpenForm(form.changed(after=""), chips, problem=f"{problem} {error}".strip())
     if problem or not form.prompt:
