@@ -63,7 +63,8 @@ class SteerForm(Address):
     @property
     def words(self) -> str:
         """What was typed in place of a feature's name, to look for one; "" for nothing."""
-        return next((one.strip() for one in self.f if one.strip() and "/" not in one), "")
+        last = next((one.strip() for one in reversed(self.f) if one.strip()), "")
+        return "" if "/" in last else last
 
 
 def read_chips(library: Library, form: SteerForm) -> tuple[list[Chip], str]:

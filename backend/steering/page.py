@@ -81,6 +81,8 @@ class ResultPage(Page):
 
     result: SteeringResult
     conversation: Conversation
+    title: str
+    """The prompt, and with what it was steered, shortened."""
     held: str
     """The features and their strengths, in words."""
     description: str
@@ -144,6 +146,7 @@ def result_page_of(result: SteeringResult, published: bool, colour: TokenColour)
     return ResultPage(
         result=result,
         conversation=conversation_of(result),
+        title=f"“{visible_text(_shortened(result.prompt, 60))}” with {_shortened(held_text(result), 80)}",
         held=held_text(result),
         description=_description(result),
         again=form.changed(prompt=result.prompt, after=before).href(),
@@ -185,9 +188,9 @@ def _description_of_stored(one: StoredDemonstration | None) -> str:
     return f"{texts[0]} With {held}: {texts[1]} — By itself: {texts[2]}"
 
 
-def _shortened(text: str) -> str:
+def _shortened(text: str, limit: int = SHARED_CHARACTERS) -> str:
     words = " ".join(text.split())
-    return words if len(words) <= SHARED_CHARACTERS else words[: SHARED_CHARACTERS - 1] + "…"
+    return words if len(words) <= limit else words[: limit - 1] + "…"
 
 
 def _strengths(stored: StoredDemonstration | None, chips: Sequence[Chip]) -> list[StoredStrength]:

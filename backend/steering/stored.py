@@ -104,18 +104,19 @@ def _with_stored(
     max_new_tokens: int,
 ) -> tuple[SteerForm, Conversation]:
     """A form, and its conversation with the texts that it asks for, where they are stored."""
+    one = None if before.turns else demonstration_of(form, chips, before, run_of(library, chips).once(demonstrations))
+    text = one.at(chips[0].strength) if one else None
+    if one and text:
+        goes_on = form.changed(after=chips[0].argument, prompt="") if one.chat else form
+        return goes_on, conversation_of_stored(one, text)
     try:
         plan = make_plan(library, to_body(form, chips, before.turns), max_new_tokens)
     except RefusedError:  # said when it is sent
         return form, before
-    if result := results.find(result_id(plan)):
-        return form.changed(after=result.id, prompt="") if result.turn() else form, conversation_of(result)
-    one = demonstration_of(form, chips, before, plan.run.once(demonstrations))
-    text = one.at(chips[0].strength) if one else None
-    if one is None or text is None or before.turns:
+    result = results.find(result_id(plan))
+    if result is None:
         return form, before
-    goes_on = form.changed(after=chips[0].argument, prompt="") if one.chat else form
-    return goes_on, conversation_of_stored(one, text)
+    return form.changed(after=result.id, prompt="") if result.turn() else form, conversation_of(result)
 
 
 def demonstration_of(

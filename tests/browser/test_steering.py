@@ -136,7 +136,7 @@ def test_strengths_are_compared_in_a_grid(open_page: OpenPage) -> None:
     strengths.fill("-2, 0.5 10")
     steer(page)
     expect(page.locator("#progress")).to_contain_text("48 tokens in", timeout=PATIENCE)
-    assert page.locator("#texts h3").all_inner_texts() == ["Plain", "−2×", "0.5×", "10×"]
+    assert page.locator("#texts h2").all_inner_texts() == ["Plain", "−2×", "0.5×", "10×"]
     assert [page.locator(f'[data-row="{row}"] .new').count() for row in range(4)] == [12] * 4
     assert "strengths=-2%2C+0.5+10" in page.url
     strengths.fill("1, much")
@@ -197,9 +197,6 @@ def test_strength_texts_and_the_way_on_share_the_screen(
             expect(shown).to_be_in_viewport()
         held.let_go.set()
         expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
-
-
-DEMONSTRATED = "/steer?f=tiny/1-relu-64/7:2"
 
 
 def test_another_strength_shows_its_stored_text_without_asking(open_page: OpenPage) -> None:
@@ -407,6 +404,7 @@ def test_stopping_frees_the_button_and_the_worker(
 
 def test_the_form_works_without_javascript(open_page: OpenPage) -> None:
     page = open_page(f"/steer?f={FEATURE}", java_script_enabled=False)
+    page.get_by_label("As a chat").uncheck()
     page.get_by_label("Add a feature").fill("tiny/1-relu-256/7")
     page.get_by_role("button", name="Add", exact=True).last.click()
     expect(page.locator(".held-one")).to_have_count(2)

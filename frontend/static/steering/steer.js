@@ -183,6 +183,8 @@ function showStored(found, { message }) {
 
 // A form with other features is loaded anew, and then asks again what was asked last.
 function leave(values) {
+  halt();
+  running = undefined;
   if (!values.has("fresh") && able && !byId("texts").hidden) keep(`?${values}`, { start: true });
 }
 

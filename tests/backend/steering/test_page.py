@@ -99,7 +99,7 @@ def test_the_page_opens_on_the_best_chat_as_it_is_stored(server: Server) -> None
     assert "How can I help?" in texts
     assert "Steered, 2×" in texts
     assert '<span class="new told">river</span>' in texts, "the feature’s own words are marked"
-    assert "a river, wide and old" not in texts, "only the text at the strength"
+    assert "wide and old" not in texts, "only the text at the strength"
     for strength in ("0.5", "1", "1.5", "2", "3"):
         assert f"%3A{strength}&amp;after=tiny%2F1-relu-64%2F7%3A{strength}&amp;chat=1" in page
     assert 'spellcheck="false">\n</textarea>' in page, "the next message is to be written"

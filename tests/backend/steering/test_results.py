@@ -89,7 +89,7 @@ def test_results_survive_a_restart_another_publication_and_a_machine_without_the
         off = other.http.get("/steer").text
         assert "is turned off on this server" in off
         assert "requests wait" not in off
-        assert "the sea" in off, "what is stored is shown"
+        assert "I am the river and the sea." in off, "what is stored is shown"
         assert 'id="go" disabled' in off
         database = connect(settings.sql_url)
         with database.begin() as connection:
