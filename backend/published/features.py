@@ -22,6 +22,7 @@ SUMMARY = [
     "mean",
     "squared_share",
     "negligible",
+    "best_strength",
 ]
 NOT_MINOR = "NOT negligible"
 """The condition in SQL, on `features` and on `search`, that leaves out what lists, search and random features leave out
@@ -68,6 +69,9 @@ class FeatureSummary:
     """Its share of the sum of its SAE's squared activations."""
     negligible: bool
     """Live, and next to nothing of that sum: see data.artifacts.features.NEGLIGIBLE_SHARE."""
+    best_strength: float | None
+    """Times its highest activation: where a text of the run moved most to what it is about; None where none did, or
+    none was written."""
 
     @property
     def href(self) -> str:

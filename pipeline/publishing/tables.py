@@ -3,11 +3,12 @@
 Shapes: F features of one SAE, R features of all SAEs in the order of the recipe, D width, B features of a batch.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ from data.artifacts.features import (
     notable_features,
     squared_shares,
 )
+from data.artifacts.responses import RESPONSES_FILE
 from data.errors import ArtifactError
 from data.published.schemas import PUBLISHED_EXAMPLES, SEARCH, features_schema, splitting_schema
 from pipeline.geometry.nearest import decoder_rows
@@ -110,6 +112,7 @@ class RunTables:
                     "squared_share": pa.array(share_F[rows]),
                     "negligible": pa.array(negligible_F[rows]),
                     **columns_of(explanations, rows),
+                    "best_strength": self._best_strengths(name, rows),
                     "first_example": pa.array(first_F[rows], pa.int64()),
                     "num_examples": fixed_lists(num_FE[rows].astype(np.int16)),
                     **self.map.places(first_row + rows.start, first_row + rows.stop),
@@ -150,6 +153,15 @@ class RunTables:
         """Mask of the notable features of the run [R]."""
         tables = self._per_sae("examples", STATISTICS_FILE)
         return np.concatenate([notable_features(table["sum_squares"].to_numpy()) for table in tables])
+
+    def _best_strengths(self, name: str, rows: slice) -> pa.Array:
+        """The best strengths of the features of some rows of an SAE, null where none was measured."""
+        found = self._responses["best_strengths"].get(name, {})
+        return pa.array([found.get(str(index)) for index in range(rows.start, rows.stop)], pa.float32())
+
+    @cached_property
+    def _responses(self) -> dict[str, Any]:
+        return dict(json.loads((self.folders["respond"] / RESPONSES_FILE).read_text()))
 
     def _splitting(self) -> Iterator[pa.RecordBatch]:
         for name in self.saes:
