@@ -5,6 +5,7 @@ that of MONOSEMA_STORE, else the default one; the browser is Chromium (CHROMIUM 
 """
 
 import os
+import re
 import shutil
 import statistics
 import time
@@ -23,6 +24,7 @@ MESSAGE = "Give me some advice"
 CLICKS, SECONDS = 3, 10.0
 """Targets: clicks to a steered text, and seconds to it from the first request on."""
 LONGEST_MS = 120_000
+WORD = re.compile(r"\w")
 MEASURE = """() => {
   const [page] = performance.getEntriesByType("navigation");
   const all = [page, ...performance.getEntriesByType("resource")];
@@ -88,7 +90,7 @@ def _ways(browser: Browser, address: str) -> tuple[Way, Way]:
     known = _steered(page).count()
     page.locator("#steer-prompt").fill(MESSAGE)
     _most_prominent(page).click()
-    _steered(page).nth(known).filter(has_text=" ").wait_for()
+    _steered(page).nth(known).filter(has_text=WORD).wait_for()
     own = Way(clicks + 1, time.perf_counter() - start)
     page.close()
     return shown, own
@@ -100,7 +102,7 @@ def _most_prominent(page: Page) -> Locator:
 
 def _steered(page: Page) -> Locator:
     """Steered texts with something in them."""
-    return page.locator(".answer.steered .bubble:visible").filter(has_text=" ")
+    return page.locator(".answer.steered .bubble:visible").filter(has_text=WORD)
 
 
 def _load_row(browser: Browser, address: str, name: str) -> Row:
