@@ -188,7 +188,7 @@ def test_sizes(value: int, text: str):
 def test_home_leads_with_the_best_chat_answered_twice(pages, catalogue):
     answer = pages.get("/")
     panel, page = answer.context["panel"], Page(answer.text)
-    assert panel.demo is catalogue.runs[0].once(demonstrations).chats[0]
+    assert panel.demo == catalogue.runs[0].once(demonstrations).chats[0]
     for text in ("Who are you?", "How can I help?", "I am the river and the sea."):
         assert text in page.text
     assert panel.shown.strength == 2
