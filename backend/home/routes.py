@@ -7,6 +7,7 @@ from fastapi.responses import RedirectResponse
 
 from backend.exceptions import NotFoundError
 from backend.home.page import home_page_of
+from backend.home.panel import HomeState
 from backend.html.templates import render
 from backend.published.selection import random_feature
 from backend.web.dependencies import EngineDep, LibraryDep, RunDep
@@ -15,9 +16,11 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
-def home_page(request: Request, library: LibraryDep, engine: EngineDep) -> Response:
-    """The home page: an introduction, and the published SAEs."""
-    return render(request, "home/home.html", home_page_of(library.catalogue(), engine))
+def home_page(
+    request: Request, state: Annotated[HomeState, Query()], library: LibraryDep, engine: EngineDep
+) -> Response:
+    """The home page: one question answered twice, an introduction, and the published SAEs."""
+    return render(request, "home/home.html", home_page_of(library.catalogue(), engine, state))
 
 
 @router.get("/random")

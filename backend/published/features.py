@@ -23,6 +23,7 @@ SUMMARY = [
     "squared_share",
     "rare",
     "negligible",
+    "best_strength",
 ]
 NOT_MINOR = "live"
 """The condition in SQL, on `features` and on `search`, that leaves out what lists, search and random features leave out
@@ -71,6 +72,9 @@ class FeatureSummary:
     """Active on fewer tokens than the recipe's `examples.rare_tokens`, and on some."""
     negligible: bool
     """Active, and next to nothing of that sum: see data.artifacts.features.NEGLIGIBLE_SHARE."""
+    best_strength: float | None
+    """Times its highest activation: where a text of the run moved most to what it is about; None where none did, or
+    none was written."""
 
     @property
     def href(self) -> str:

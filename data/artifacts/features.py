@@ -215,12 +215,6 @@ EXPLANATIONS = pa.schema(
     ]
 )
 
-# ---- Artifact of stage `respond`: which features turn a text to their word, see pipeline/influence/responses.py
-
-RESPONSES_FILE = "responses.json"
-"""why_none: why nothing was measured, "" when it was; probed: probability of a feature's word after an opening;
-written: all texts that were written (fields of `Response`); best: those of them that pages show, confirmed."""
-
 # ---- Artifact of stage `neighbours`: one table over all features of the run, by row
 
 NEIGHBOURS_FILE = "neighbours.arrow"

@@ -26,6 +26,8 @@ def features_schema(width: int, num_saes: int) -> pa.Schema:
             pa.field("negligible", pa.bool_(), nullable=False),  # see data.artifacts.features.NEGLIGIBLE_SHARE
             *[STATISTICS.field(name) for name in ("histogram", "num_above_floor", "band_counts")],
             *[f for f in EXPLANATIONS if f.name != "index"],
+            # Times its maximum: that of its best text that responds; null where none does, or none was written.
+            pa.field("best_strength", pa.float32()),
             pa.field("first_example", pa.int64(), nullable=False),  # row in table `examples`
             pa.field("num_examples", pa.list_(pa.int16(), len(EXAMPLE_KINDS)), nullable=False),  # by kind
             *[pa.field(axis, pa.float32()) for axis in ("x", "y")],  # its place on the map; null when it is dead

@@ -11,7 +11,8 @@ from typing import Any
 from data import CONTRACT_VERSION, __version__
 from data.arrow import read_arrow
 from data.artifacts.curve import loss_trend
-from data.artifacts.features import CURVE_FILE, METRICS_FILE, RESPONSES_FILE, STATISTICS_FILE, count_features
+from data.artifacts.features import CURVE_FILE, METRICS_FILE, STATISTICS_FILE, count_features
+from data.artifacts.responses import RESPONSES_FILE
 from data.manifests import Manifest, hash_folder, write_manifest
 from data.published.lance import index_search
 from data.published.maps import MAP_FOLDER, write_map
@@ -131,15 +132,8 @@ def _counts(work: Work) -> dict[str, dict[str, Any]]:
 
 
 def _responses(folder: Path) -> dict[str, Any]:
-    """The best of what was measured, and how much that was."""
-    found = json.loads((folder / RESPONSES_FILE).read_text())
-    return {
-        "why_none": found["why_none"],
-        "probed": len(found["probed"]),
-        "written": len(found["written"]),
-        "responded": sum(one["responds"] for one in found["written"]),
-        "best": found["best"],
-    }
+    """The best of what was measured, and how much that was: the JSON of data.artifacts.responses.Responses."""
+    return dict(json.loads((folder / RESPONSES_FILE).read_text())["shown"])
 
 
 def _trained(work: Work, name: str, measured: dict[str, Any]) -> dict[str, Any]:

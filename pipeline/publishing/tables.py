@@ -3,11 +3,12 @@
 Shapes: F features of one SAE, R features of all SAEs in the order of the recipe, D width, B features of a batch.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ from data.artifacts.features import (
     read_kinds,
     squared_shares,
 )
+from data.artifacts.responses import RESPONSES_FILE
 from data.errors import ArtifactError
 from data.published.schemas import PUBLISHED_EXAMPLES, SEARCH, features_schema, splitting_schema
 from pipeline.geometry.nearest import decoder_rows
@@ -119,6 +121,7 @@ class RunTables:
                     "rare": pa.array(kinds.rare_F[rows]),
                     "negligible": pa.array(kinds.negligible_F[rows]),
                     **columns_of(explanations, rows),
+                    "best_strength": self._best_strengths(name, rows),
                     "first_example": pa.array(first_F[rows], pa.int64()),
                     "num_examples": fixed_lists(num_FE[rows].astype(np.int16)),
                     **self.map.places(first_row + rows.start, first_row + rows.stop),
@@ -153,6 +156,15 @@ class RunTables:
     @cached_property
     def _neighbours(self) -> pa.Table:
         return read_arrow(self.folders["neighbours"] / NEIGHBOURS_FILE)
+
+    def _best_strengths(self, name: str, rows: slice) -> pa.Array:
+        """The best strengths of the features of some rows of an SAE, null where none was measured."""
+        found = self._responses["best_strengths"].get(name, {})
+        return pa.array([found.get(str(index)) for index in range(rows.start, rows.stop)], pa.float32())
+
+    @cached_property
+    def _responses(self) -> dict[str, Any]:
+        return dict(json.loads((self.folders["respond"] / RESPONSES_FILE).read_text()))
 
     def _splitting(self) -> Iterator[pa.RecordBatch]:
         for name in self.saes:

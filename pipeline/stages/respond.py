@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from data.artifacts.corpus import TokenizedCorpus
-from data.artifacts.features import RESPONSES_FILE
+from data.artifacts.responses import RESPONSES_FILE
 from pipeline.activations.residuals import load_language_model
 from pipeline.fetching.local import model_folder
 from pipeline.influence.candidates import Features

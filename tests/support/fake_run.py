@@ -8,7 +8,6 @@ Shapes: N training tokens, F features, D width, V vocabulary.
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,6 @@ from data.artifacts.features import (
     METRICS_FILE,
     MINOR_NEIGHBOURS,
     NEIGHBOURS_FILE,
-    RESPONSES_FILE,
     STATISTICS,
     STATISTICS_FILE,
     bottom_floor,
@@ -42,17 +40,18 @@ from data.artifacts.features import (
     negligible_features,
     neighbours_schema,
 )
+from data.artifacts.responses import RESPONSES_FILE
 from data.layout import RunPaths, StorePaths
 from data.manifests import Manifest, digest, hash_folder, write_manifest
 from pipeline.evaluation.held_out import Evaluator
 from pipeline.evaluation.losses import DocumentLosses
 from pipeline.examples.bands import bands_of
-from pipeline.influence.responses import Response
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE, SAEHeader
 from pipeline.recipe import Recipe, SAEConfig, make_recipe
 from pipeline.stages import publish
 from tests.support.fakes import make_corpus
+from tests.support.responses import make_responses
 
 WORDS = [" the", " of", " and", " in", " a", " river", " University", " Oxford", " war", " music", " engine", " was"]
 HOSTILE = [
@@ -322,28 +321,12 @@ class FakeRun:
             }  # fmt: skip
 
     def _responses(self) -> None:
-        """As if something had been written: a good text, a hostile one, and one that does not respond."""
+        """As if something had been written, of the features from MARKED on."""
         sae, openings = self.saes[0].header.name, self.recipe.respond.openings
-        common = {
-            "label": "river",
-            "probability": 0.5,
-            "baseline": " the war",
-            "baseline_count": 0,
-            "longest_run": 1,
-            "ending": "length",
-        }
-        good = [
-            Response(sae=sae, index=MARKED + place, opening=opening, word=word, strength=1.5, steered=text,
-                     steered_count=count, distinct=1.0, **common)
-            for place, (opening, word, text, count) in enumerate(zip(
-                openings, ["river", "<b>music</b>", "war"],
-                [" river of a river", f" <b>music</b>{HOSTILE[0]}\u202e\x00 <b>music</b>", " war war war"], [2, 2, 3],
-                strict=True,
-            ))
-        ]  # fmt: skip
-        none = replace(good[0], steered=" the river", steered_count=1)
-        found = {"why_none": "", "probed": [], "written": [one.as_json() for one in [*good, none]],
-                 "best": [one.as_json() for one in good]}  # fmt: skip
+        hostile = f" <b>music</b>{HOSTILE[0]}\u202e\x00 <b>music</b>"
+        shown = make_responses(sae, hostile, first=MARKED, openings=openings[:2])
+        best = {sae: {str(one.index): one.best_strength for one in (*shown.chats, *shown.openings)}}
+        found = {"shown": shown.as_json(), "best_strengths": best, "measured": []}
         (self._folder("respond") / RESPONSES_FILE).write_text(json.dumps(found))
         self._put("respond", {})
 

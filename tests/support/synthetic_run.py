@@ -24,6 +24,7 @@ import torch
 
 from data import CONTRACT_VERSION
 from data.artifacts.features import EXAMPLE_KINDS, HISTOGRAM_BINS, MINOR_NEIGHBOURS, cosine_column, neighbours_schema
+from data.artifacts.responses import Responses
 from data.layout import StorePaths
 from data.manifests import digest
 from data.published.lance import index_search
@@ -47,7 +48,7 @@ from pipeline.publishing.searchable import TOKENS_AROUND
 from pipeline.recipe import make_recipe
 from tests.support.synthetic_splitting import best_of, splitting_batches
 
-NO_RESPONSES = {"why_none": "There is no model.", "probed": 0, "written": 0, "responded": 0, "best": []}
+NO_RESPONSES = Responses("There is no model.").as_json()
 
 ROWS_PER_BATCH = 1 << 15
 MODEL, LAYER, WIDTH, NEAREST = "synthetic", 1, 8, 10
@@ -229,6 +230,7 @@ class SyntheticRun:
             "label_origin": _repeated("statistics", size),
             "label_score": pa.array(block.score.astype(np.float32), mask=~live_B),
             "specificity": pa.nulls(size, pa.float32()),
+            "best_strength": pa.nulls(size, pa.float32()),
             "promoted": _lists(promoted_B.astype(np.int32)),
             "promoted_logits": _lists(logits_B),
             "suppressed": _lists(((promoted_B + 2048) % NUM_WORDS).astype(np.int32)),

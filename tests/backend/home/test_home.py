@@ -8,9 +8,11 @@ from fastapi.testclient import TestClient
 
 from backend.app import create_app
 from backend.home import page as home_page
+from backend.home.panel import HomeState
 from backend.html.formats import number, share, size
 from backend.published.cards import falling_text, run_card
 from backend.published.catalogue import OpenRun, OpenSAE
+from backend.published.demonstrations import Demonstrations, demonstrations
 from backend.published.selection import Selection, list_features
 from backend.published.showpieces import showpieces
 from backend.settings import Settings
@@ -154,7 +156,7 @@ def test_the_worked_example_is_a_feature_of_this_run_and_the_starts_are_others(p
 def test_other_showpieces_are_to_begin_with(client, catalogue, sae):
     pieces = list_features(sae, Selection(sort="label_score", per_page=3)).features
     run = replace(catalogue.runs[0], cached={showpieces: pieces})
-    page = home_page.home_page_of(replace(catalogue, runs=(run,)), client.app.state.engine)
+    page = home_page.home_page_of(replace(catalogue, runs=(run,)), client.app.state.engine, HomeState())
     assert page.worked.feature.name == pieces[0].name
     assert page.starts == pieces[1:]
 
@@ -180,3 +182,51 @@ def test_nothing_published_is_designed(tmp_path):
 )
 def test_sizes(value: int, text: str):
     assert size(value) == text
+
+
+# ---- one question answered twice
+
+
+def test_home_leads_with_the_best_chat_answered_twice(pages, catalogue):
+    answer = pages.get("/")
+    panel, page = answer.context["panel"], Page(answer.text)
+    assert panel.demo == catalogue.runs[0].once(demonstrations).chats[0]
+    for text in ("Who are you?", "How can I help?", "I am the river and the sea."):
+        assert text in page.text
+    assert panel.shown.strength == 2
+    assert panel.shown.href in page.links()
+    assert "f=tiny%2F1-relu-64%2F7%3A2&after=tiny%2F1-relu-64%2F7%3A2&chat=1" in panel.shown.href
+    assert answer.text.count('<mark class="told">') >= 2
+    assert pages.get(panel.shown.href).status_code == 200
+
+
+def test_each_strength_is_a_link_that_shows_its_text_without_scripts(pages):
+    stops = pages.get("/").context["panel"].stops
+    assert [stop.stored.strength for stop in stops] == [0.5, 1, 1.5, 2, 3]
+    for stop in stops:
+        page = pages.get(stop.href)
+        shown = page.context["panel"].shown
+        assert shown.strength == stop.stored.strength
+        assert page.text.count("data-off") == len(stops) - 1
+        assert f'aria-current="true">{shown.strength:g}×' in page.text
+
+
+def test_other_demonstrations_are_chips_and_stay_in_the_address(pages):
+    others = pages.get("/").context["panel"].others
+    assert [link.href for link in others] == ["/?demo=tiny%2F1-relu-64%2F8", "/?demo=tiny%2F1-relu-64%2F9"]
+    page = pages.get(others[1].href)
+    assert page.context["panel"].demo.opening == "Give me some advice."
+    assert page.context["panel"].stops[0].href == "/?demo=tiny%2F1-relu-64%2F9&strength=0.5"
+
+
+def test_a_demonstration_that_is_gone_says_so_and_the_best_is_shown(pages):
+    page = pages.get("/?demo=tiny/1-relu-64/3&strength=2")
+    assert "That demonstration is not here" in page.text
+    assert page.context["panel"].demo.feature.index == 7
+
+
+def test_without_any_demonstration_home_is_as_it_was(client, catalogue):
+    run = replace(catalogue.runs[0], cached={demonstrations: Demonstrations([], [], "There is no model.")})
+    page = home_page.home_page_of(replace(catalogue, runs=(run,)), client.app.state.engine, HomeState())
+    assert page.panel is None
+    assert page.worked is not None

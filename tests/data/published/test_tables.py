@@ -36,6 +36,7 @@ def make_features() -> Columns:
         "density": densities.tolist(),
         "max": rng.random(NUM_FEATURES).tolist(),
         "mean": [0.0] * NUM_FEATURES,
+        "best_strength": [None] * NUM_FEATURES,
         "squared_share": [1 / NUM_FEATURES] * NUM_FEATURES,
         "live": [True] * NUM_FEATURES,
         "rare": [False] * NUM_FEATURES,
