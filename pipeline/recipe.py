@@ -172,7 +172,7 @@ class ExplainConfig(Section):
 class RespondConfig(Section):
     """Search for features that move what the model writes toward what they are about, when they are held meanwhile."""
 
-    candidates: Annotated[int, Field(ge=0)] = 256
+    candidates: Annotated[int, Field(ge=0)] = 512
     """Features that are probed; 0 measures nothing."""
     tried: Positive = 40
     """Of these, so many write short texts after the first opening."""
@@ -181,7 +181,7 @@ class RespondConfig(Section):
     tried_tokens: Annotated[int, Field(ge=2)] = 16
     """Length of a short text."""
     written: Positive = 10
-    """Of these, so many write after every opening."""
+    """Of these, so many write after every chat, and half as many after every opening."""
     chats: tuple[Opening, ...] = ("Who are you?", "Tell me about yourself.", "Give me some advice.")
     """Messages that the model answers, where its tokenizer has a chat template."""
     openings: tuple[Opening, ...] = ("I am a", "She is the", "This is the")

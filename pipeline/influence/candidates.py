@@ -33,6 +33,7 @@ from pipeline.influence.evidence import (
     Evidence,
     read_evidence,
     strong_examples,
+    words_of,
 )
 from pipeline.influence.showpieces import take_turns
 
@@ -64,6 +65,11 @@ class Candidate:
     telling: float
     """See the top of this file."""
     evidence: Evidence = NO_EVIDENCE
+
+    @property
+    def is_named(self) -> bool:
+        """Whether its label says one of its words, so that a reader sees what a text is about."""
+        return not set(words_of(self.label)).isdisjoint(self.evidence.words)
 
 
 class Features:

@@ -3,10 +3,12 @@ these write at every strength after every opening, and the best of all is what p
 
 1. `probe`: along what the model says by itself after the first opening, the mean closeness of the next token to the
    feature's evidence when the feature is held, against when it is not. Layers after N alone, so hundreds are cheap.
-2. `try`: the `tried` of highest gain write short texts after the first opening, at two strengths.
-3. `write`: the `written` whose short texts are best write at every strength, after every opening.
-4. `show`: up to BEST_CHATS and BEST_OPENINGS, each about another word, the best first; written once more as the server
-   writes them, baseline and steered text in one batch of two.
+2. `try`: the `tried` of highest gain write short texts after the first opening, at two strengths; those first whose
+   label says one of their words, for only these are shown.
+3. `write`: the `written` whose short texts are best write at every strength after every chat, half of them after every
+   plain opening.
+4. `show`: up to BEST_CHATS and BEST_OPENINGS, the best first, each about another word, which its feature's label says;
+   written once more as the server writes them, baseline and steered text in one batch of two.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,7 +41,7 @@ class Measured:
     """Everything that was probed and written."""
 
     probed: list[tuple[Candidate, float]] = field(default_factory=list)
-    """Every candidate and its gain, the highest first."""
+    """Every candidate and its gain: first those that are named, then by the highest gain."""
     tried: list[Response] = field(default_factory=list)
     written: list[Response] = field(default_factory=list)
     chats: list[Demonstration] = field(default_factory=list)
@@ -85,11 +87,13 @@ class Funnel:
     def measure(self, candidates: Sequence[Candidate]) -> Measured:
         """Probe, try, write, and choose the best."""
         config, measured = self._config, Measured()
-        measured.probed = sorted(self._probe(candidates), key=lambda pair: -pair[1])
+        measured.probed = sorted(self._probe(candidates), key=lambda pair: (not pair[0].is_named, -pair[1]))
         tried = [one for one, _ in measured.probed[: config.tried]]
         measured.tried = self._write("try", tried, [self._first], config.tried_strengths, config.tried_tokens)
         chosen = _best_features(measured.tried, config.written)
-        measured.written = self._write("write", chosen, self._openings, config.strengths, config.new_tokens)
+        for chat, some in ((True, chosen), (False, chosen[: -(-len(chosen) // 2)])):
+            openings = [opening for opening in self._openings if opening.chat is chat]
+            measured.written += self._write("write", some, openings, config.strengths, config.new_tokens)
         for shown, chat, limit in ((measured.chats, True, BEST_CHATS), (measured.openings, False, BEST_OPENINGS)):
             shown += self._show([one for one in measured.written if one.opening.chat is chat], limit)
         return measured
@@ -157,8 +161,9 @@ class Funnel:
         return self._baselines[opening, new_tokens]
 
     def _show(self, responses: Sequence[Response], limit: int) -> list[Demonstration]:
-        """Up to `limit` features, each about something else, after the opening where it does best."""
-        groups = _grouped(responses, lambda one: (one.feature, one.opening))
+        """Up to `limit` features, named and each about something else, after the opening where each does best."""
+        named = [one for one in responses if one.candidate.is_named]
+        groups = _grouped(named, lambda one: (one.feature, one.opening))
         found = [(best, group) for group in groups if (best := best_of(group))]
         shown: list[Demonstration] = []
         for best, group in sorted(found, key=lambda pair: -pair[0].score):
@@ -199,7 +204,7 @@ def _grouped(responses: Iterable[Response], key: Callable[[Response], Any]) -> l
 
 
 def _best_features(tried: Sequence[Response], count: int) -> list[Candidate]:
-    """Up to `count` candidates with the best short texts, each about something else; those that respond first."""
+    """Up to `count` candidates with the best short texts, each about something else; those that can be shown first."""
 
     def rank(one: Response) -> tuple[bool, float]:
         return one.responds, one.score

@@ -9,10 +9,13 @@ A text **responds** when all of this holds:
   a share of at least MIN_DISTINCT are different ones;
 - it is whole: its output was finite, and it has at least MIN_WORDS different words.
 
-Of several texts the best has the highest score: how far it moved, times the share of its different words that are not
-in the baseline, over 1 to 2 by how much of the perplexity allowed it takes:
+Of several texts the best has the highest score:
 
-    score = moved x fresh / (1 + ln ratio / ln MAX_RATIO)        ratio: of the perplexities, at least 1
+    score = sqrt(moved) x fresh^2 x distinct / (1 + ln ratio / ln MAX_RATIO)
+
+    fresh       share of its different words that the baseline does not have
+    distinct    share of different ones among its pairs of neighbouring tokens
+    ratio       of its perplexity to the baseline's, at least 1
 """
 
 import math
@@ -86,7 +89,10 @@ class Response:
     @property
     def score(self) -> float:
         """See the top of this file; 0 for a text that does not respond."""
-        return self.moved * self.fresh / (1 + math.log(self.ratio) / math.log(MAX_RATIO)) if self.responds else 0.0
+        if not self.responds:
+            return 0.0
+        said = math.sqrt(self.moved) * self.fresh**2 * distinct_share(self.text.tokens)
+        return said / (1 + math.log(self.ratio) / math.log(MAX_RATIO))
 
     @property
     def feature(self) -> tuple[str, int]:

@@ -48,7 +48,7 @@ def candidates() -> list[Candidate]:
 def test_the_planted_feature_alone_responds(funnel: Funnel) -> None:
     measured = funnel.measure(candidates())
     assert len(measured.probed) == len(candidates())
-    assert len(measured.written) == 2 * 2 * len(CONFIG.strengths)
+    assert len(measured.written) == (2 + 1) * len(CONFIG.strengths)
     assert {one.candidate.index for one in measured.written if one.responds} == {PLANTED}
     assert [one.index for one in (*measured.chats, *measured.openings)] == [PLANTED, PLANTED]
 
@@ -90,7 +90,7 @@ def test_the_json_counts_features(funnel: Funnel) -> None:
     [best] = found["best_strengths"]["1-relu-24"].items()
     assert best[0] == str(PLANTED)
     assert best[1] in CONFIG.strengths
-    assert len(found["measured"]) == CONFIG.tried + 2 * 2 * len(CONFIG.strengths)
+    assert len(found["measured"]) == CONFIG.tried + (2 + 1) * len(CONFIG.strengths)
     assert shown["rule"]
 
 

@@ -1,6 +1,7 @@
 """The rule, on texts made by hand."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,15 +43,22 @@ def test_the_rule(changes: dict[str, Any], expected: bool) -> None:
 
 
 def test_a_text_is_better_the_further_it_moves_the_newer_its_words_and_the_more_probable_it_is() -> None:
-    one = response(moved=0.2, perplexity=4.0)
+    one = response(moved=0.25, perplexity=4.0)
     assert one.fresh == 1.0
-    assert one.score == pytest.approx(0.2 / (1 + math.log(2) / math.log(MAX_RATIO)))
+    assert one.score == pytest.approx(0.5 / (1 + math.log(2) / math.log(MAX_RATIO)))
     assert response(moved=0.3, perplexity=4.0).score > one.score
-    assert response(moved=0.2, perplexity=1.0).score == pytest.approx(0.2) > one.score
-    stale = response(moved=0.2, perplexity=4.0, text="I am your helpful king and assistant today")
+    assert response(moved=0.25, perplexity=1.0).score == pytest.approx(0.5) > one.score
+    assert response(moved=0.25, perplexity=4.0, tokens=(1, 2, 3, 1, 2)).score == pytest.approx(one.score * 3 / 4)
+    stale = response(moved=0.25, perplexity=4.0, text="I am your helpful king and assistant today")
     assert stale.fresh == pytest.approx(3 / 6)
-    assert stale.score == pytest.approx(one.score / 2)
+    assert stale.score == pytest.approx(one.score / 4)
     assert response(moved=0.2, perplexity=90.0).score == 0.0
+
+
+def test_a_label_names_what_a_feature_is_about() -> None:
+    assert KING.is_named
+    assert replace(KING, label="a Crown of gold").is_named
+    assert not replace(KING, label="→ if, form, when").is_named
 
 
 def test_the_best_responds() -> None:
