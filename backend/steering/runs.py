@@ -15,7 +15,7 @@ from typing import Any, Literal
 from starlette.concurrency import run_in_threadpool
 
 from backend.engine.engine import Engine
-from backend.engine.messages import Ended, Finished, Queued, Started, SteerEvent, SteerRequest, Written
+from backend.engine.messages import Ended, Finished, Queued, Started, SteerEvent, SteerRequest, SteerRow, Written
 from backend.exceptions import StoreFullError, TooManyError
 from backend.html.tokens import written_text
 from backend.settings import Settings
@@ -169,8 +169,8 @@ class Runs:
 
     async def _start(self, run: SteerRun, plan: Plan, client: Client) -> None:
         tokens = await self._engine.tokenize(plan.run, plan.prompt, plan.draw.max_new_tokens)
-        rows = [row.held for row in plan.rows]
-        request = SteerRequest(plan.run, tokens, rows, plan.draw, plan.scope, client.name)
+        rows = [SteerRow(tokens, row.held) for row in plan.rows]
+        request = SteerRequest(plan.run, rows, plan.draw, plan.scope, client.name)
         events = self._engine.steer(request)
         run.add(*event_payload(await anext(events)))
         run.task = asyncio.create_task(self._drive(run, Collector(plan), events))
