@@ -7,8 +7,8 @@ these write at every strength after every opening, and the best of all is what p
    label says one of their words, for only these are shown.
 3. `write`: the `written` whose short texts are best write at every strength after every chat, half of them after every
    plain opening.
-4. `show`: up to BEST_CHATS and BEST_OPENINGS, the best first, each about another word, which its feature's label says;
-   written once more as the server writes them, baseline and steered text in one batch of two.
+4. `show`: up to BEST_CHATS and BEST_OPENINGS, the best first, each about another word, which its feature's label says.
+   A text is the same in any company (see pipeline/models/decoder.py), so the server writes each again to the letter.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +21,7 @@ from torch import Tensor
 from data.artifacts.responses import BaselineText, Demonstration, Responses
 from pipeline.influence.candidates import Candidate
 from pipeline.influence.closeness import Closeness
+from pipeline.influence.evidence import words_of
 from pipeline.influence.responses import RULE, Baseline, Response, best_of
 from pipeline.influence.writing import Hold, Opening, Text, Writer
 from pipeline.progress import track
@@ -130,34 +131,35 @@ class Funnel:
             for texts in self._writer.write(holds, new_tokens):
                 batch = holds[len(found) : len(found) + len(texts)]
                 judged = [self._judge(hold, text, new_tokens) for hold, text in zip(batch, texts, strict=True)]
-                found += self._with_perplexities(judged, lambda one: one.is_promising)
+                found += self._with_readings(judged, lambda one: one.is_promising)
                 progress.advance(len(texts))
         return found
 
     def _judge(self, hold: Hold, text: Text, new_tokens: int) -> Response:
-        """A text beside its baseline, its perplexity not yet known."""
+        """A text beside its baseline, not yet read."""
         baseline = self._baseline(hold.opening, new_tokens)
         of_text, of_baseline = (
             self._closeness.of_text(one.text, hold.candidate.evidence) for one in (text, baseline.text)
         )
         return Response(hold.opening, hold.candidate, hold.strength, text, baseline, of_text - of_baseline)
 
-    def _with_perplexities(
+    def _with_readings(
         self, responses: Sequence[Response], wanted: Callable[[Response], bool] = lambda one: True
     ) -> list[Response]:
-        """The same, with the perplexities that are wanted and not yet known."""
-        asked = [one for one in responses if one.perplexity is None and wanted(one)]
-        found = iter(self._writer.perplexities([(one.opening, one.text) for one in asked]))
+        """The same, with the readings that are wanted and not yet known."""
+        asked = [one for one in responses if one.reading is None and wanted(one)]
+        found = iter(self._writer.read([(one.opening, one.text) for one in asked]))
         asked_for = set(map(id, asked))
-        return [replace(one, perplexity=next(found)) if id(one) in asked_for else one for one in responses]
+        return [replace(one, reading=next(found)) if id(one) in asked_for else one for one in responses]
 
     def _baseline(self, opening: Opening, new_tokens: int) -> Baseline:
         """What the model writes by itself; all openings' texts are written together."""
         if (opening, new_tokens) not in self._baselines:
             texts = self._writer.write_together(self._openings, new_tokens)
             pairs = list(zip(self._openings, texts, strict=True))
-            for (one, text), perplexity in zip(pairs, self._writer.perplexities(pairs), strict=True):
-                self._baselines[one, new_tokens] = Baseline(text, perplexity)
+            known = {chat: _words([text for one, text in pairs if one.chat is chat]) for chat in (True, False)}
+            for (one, text), reading in zip(pairs, self._writer.read(pairs), strict=True):
+                self._baselines[one, new_tokens] = Baseline(text, reading, known[one.chat])
         return self._baselines[opening, new_tokens]
 
     def _show(self, responses: Sequence[Response], limit: int) -> list[Demonstration]:
@@ -169,18 +171,13 @@ class Funnel:
         for best, group in sorted(found, key=lambda pair: -pair[0].score):
             if len(shown) == limit:
                 break
-            new = not any(_alike(best.candidate.evidence.words, one.words) for one in shown)
-            if new and (confirmed := self._confirm(best, group)):
-                shown.append(confirmed)
+            if not any(_alike(best.candidate.evidence.words, one.words) for one in shown):
+                shown.append(self._demonstrate(best, group))
         return shown
 
-    def _confirm(self, best: Response, group: list[Response]) -> Demonstration | None:
-        """The texts of one feature after one opening; None when they are not what the server writes."""
-        one, new_tokens = best.candidate, self._config.new_tokens
-        held = Hold(best.opening, one, best.strength)
-        if self._writer.write_together([best.opening, held], new_tokens) != [best.baseline.text, best.text]:
-            return None
-        texts = sorted(self._with_perplexities(group), key=lambda one: one.strength)
+    def _demonstrate(self, best: Response, group: list[Response]) -> Demonstration:
+        """All texts of one feature after one opening."""
+        one, texts = best.candidate, sorted(self._with_readings(group), key=lambda one: one.strength)
         return Demonstration(
             sae=one.sae,
             index=one.index,
@@ -188,8 +185,8 @@ class Funnel:
             words=one.evidence.words[:NUM_WORDS],
             opening=best.opening.text,
             chat=best.opening.chat,
-            new_tokens=new_tokens,
-            baseline=BaselineText(best.baseline.text.text, best.baseline.perplexity),
+            new_tokens=self._config.new_tokens,
+            baseline=BaselineText(best.baseline.text.text, best.baseline.reading.perplexity),
             texts=tuple(text.as_text() for text in texts),
             best_strength=best.strength,
         )
@@ -227,6 +224,10 @@ def _alike(first: Sequence[str], second: Sequence[str]) -> bool:
     return first[0] in second[:TELLING] or second[0] in first[:TELLING]
 
 
+def _words(texts: Sequence[Text]) -> frozenset[str]:
+    return frozenset(word for text in texts for word in words_of(text.text))
+
+
 def _feature(one: Response) -> tuple[str, int]:
     return one.feature
 
@@ -242,7 +243,8 @@ def _as_json(one: Response) -> dict[str, Any]:
         "ending": one.text.ending,
         "moved": one.moved,
         "fresh": one.fresh,
-        "perplexity": one.perplexity,
+        "perplexity": one.reading.perplexity if one.reading else None,
+        "first_loss": one.reading.first_loss if one.reading else None,
         "responds": one.responds,
         "score": one.score,
     }

@@ -11,11 +11,12 @@ A text **responds** when all of this holds:
 
 Of several texts the best has the highest score:
 
-    score = sqrt(moved) x fresh^2 x distinct / (1 + ln ratio / ln MAX_RATIO)
+    score = moved x fresh^2 x distinct / (1 + ln ratio / ln MAX_RATIO + first / FIRST_LOSS)
 
-    fresh       share of its different words that the baseline does not have
+    fresh       share of its different words that no baseline of the same kind (chat or not) has
     distinct    share of different ones among its pairs of neighbouring tokens
     ratio       of its perplexity to the baseline's, at least 1
+    first       -ln of the probability, with nothing held, of its first token: it is to begin as an answer does
 """
 
 import math
@@ -26,13 +27,14 @@ from functools import cached_property
 from data.artifacts.responses import SteeredText
 from pipeline.influence.candidates import Candidate
 from pipeline.influence.evidence import words_of
-from pipeline.influence.writing import Opening, Text, distinct_share, longest_run
+from pipeline.influence.writing import Opening, Reading, Text, distinct_share, longest_run
 
 MIN_MOVED = 0.06
 MAX_RATIO = 5.0
 MIN_DISTINCT = 0.6
 MAX_RUN = 2
 MIN_WORDS = 4
+FIRST_LOSS = 5.0
 RULE = (
     f"A text responds when its words are closer to the feature’s own than those of the text without it, its perplexity "
     f"for the model by itself is at most {MAX_RATIO:g} times as high, and it does not repeat itself."
@@ -44,7 +46,9 @@ class Baseline:
     """What the model writes by itself after an opening."""
 
     text: Text
-    perplexity: float
+    reading: Reading
+    known: frozenset[str]
+    """All words of the texts that the model writes by itself after openings of the same kind."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,8 @@ class Response:
     baseline: Baseline
     moved: float
     """By how much the text is closer to the feature's evidence than the baseline is."""
-    perplexity: float | None = None
-    """For the model with nothing held; None where it was not asked for, see `is_promising`."""
+    reading: Reading | None = None
+    """By the model with nothing held; None where it was not asked for, see `is_promising`."""
 
     @cached_property
     def is_promising(self) -> bool:
@@ -73,7 +77,9 @@ class Response:
     @property
     def ratio(self) -> float:
         """Of the perplexity to the baseline's, at least 1; infinite where it is not known."""
-        return math.inf if self.perplexity is None else max(1.0, self.perplexity / self.baseline.perplexity)
+        if self.reading is None:
+            return math.inf
+        return max(1.0, self.reading.perplexity / self.baseline.reading.perplexity)
 
     @property
     def responds(self) -> bool:
@@ -82,17 +88,17 @@ class Response:
 
     @cached_property
     def fresh(self) -> float:
-        """Share of the different words that are not in the baseline."""
+        """Share of the different words that the model does not write by itself."""
         words = set(words_of(self.text.text))
-        return len(words - set(words_of(self.baseline.text.text))) / max(len(words), 1)
+        return len(words - self.baseline.known) / max(len(words), 1)
 
     @property
     def score(self) -> float:
         """See the top of this file; 0 for a text that does not respond."""
-        if not self.responds:
+        if self.reading is None or not self.responds:
             return 0.0
-        said = math.sqrt(self.moved) * self.fresh**2 * distinct_share(self.text.tokens)
-        return said / (1 + math.log(self.ratio) / math.log(MAX_RATIO))
+        said = self.moved * self.fresh**2 * distinct_share(self.text.tokens)
+        return said / (1 + math.log(self.ratio) / math.log(MAX_RATIO) + self.reading.first_loss / FIRST_LOSS)
 
     @property
     def feature(self) -> tuple[str, int]:
@@ -101,8 +107,8 @@ class Response:
 
     def as_text(self) -> SteeredText:
         """As pages show it."""
-        assert self.perplexity is not None
-        return SteeredText(self.strength, self.text.text, self.moved, self.perplexity, self.responds)
+        assert self.reading is not None
+        return SteeredText(self.strength, self.text.text, self.moved, self.reading.perplexity, self.responds)
 
 
 def best_of(responses: Sequence[Response]) -> Response | None:

@@ -49,6 +49,15 @@ class Text:
     ending: Reason
 
 
+class Reading(NamedTuple):
+    """What the model with nothing held makes of a text after its opening."""
+
+    perplexity: float
+    """1 for a text without tokens."""
+    first_loss: float
+    """-ln of the probability of its first token."""
+
+
 class Writer:
     """A model with SAEs."""
 
@@ -77,12 +86,12 @@ class Writer:
             Text(tuple(tokens), self._decode(tokens), ending) for tokens, ending in zip(written, endings, strict=True)
         ]
 
-    def perplexities(self, texts: Sequence[tuple[Opening, Text]]) -> list[float]:
-        """The perplexity of each text after its opening, for the model with nothing held; 1 of one without tokens."""
+    def read(self, texts: Sequence[tuple[Opening, Text]]) -> list[Reading]:
+        """Each text after its opening, as the model with nothing held reads it."""
         batches = [texts[start : start + BATCH_ROWS] for start in range(0, len(texts), BATCH_ROWS)]
-        return [found for batch in batches for found in self._perplexities(batch)]
+        return [found for batch in batches for found in self._read(batch)]
 
-    def _perplexities(self, texts: Sequence[tuple[Opening, Text]]) -> list[float]:
+    def _read(self, texts: Sequence[tuple[Opening, Text]]) -> list[Reading]:
         given = [self.tokens(opening) for opening, _ in texts]
         rows = [torch.tensor([*before, *text.tokens]) for before, (_, text) in zip(given, texts, strict=True)]
         tokens_BL = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
@@ -91,8 +100,8 @@ class Writer:
         for hidden_LD, row_L, before in zip(hidden_BLD, rows, given, strict=True):
             written_T = row_L[len(before) :].to(hidden_LD.device)
             logits_TV = self._model.head(hidden_LD[len(before) - 1 : len(row_L) - 1]).float()
-            total = float(torch.nn.functional.cross_entropy(logits_TV, written_T, reduction="sum"))
-            found.append(math.exp(total / max(len(written_T), 1)))
+            losses = torch.nn.functional.cross_entropy(logits_TV, written_T, reduction="none").tolist() or [0.0]
+            found.append(Reading(math.exp(sum(losses) / len(losses)), losses[0]))
         return found
 
     def follow(self, opening: Opening, said: Sequence[int]) -> Tensor:

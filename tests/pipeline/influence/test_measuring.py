@@ -1,4 +1,4 @@
-"""The funnel: a planted feature comes through it, random ones do not, and what is shown is written again."""
+"""The funnel: a planted feature comes through it, and random ones do not."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from pipeline.influence import measuring, responses
 from pipeline.influence.candidates import Candidate
 from pipeline.influence.closeness import Closeness
 from pipeline.influence.measuring import Funnel, Measured
-from pipeline.influence.writing import Opening, Writer
+from pipeline.influence.writing import Writer
 from pipeline.recipe import RespondConfig
 from tests.pipeline.influence.test_writing import CHAT, OTHERS, PLAIN, PLANTED, TOKENIZER, candidate, writer
 
@@ -64,19 +64,7 @@ def test_what_is_shown_has_every_strength_and_its_best(funnel: Funnel) -> None:
     assert chat.baseline.perplexity >= 1
 
 
-def test_what_the_server_would_not_write_is_not_shown(funnel: Funnel, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Writer.write_together
-
-    def rounded(self: Writer, asked: list[object], new_tokens: int) -> object:
-        texts = whole(self, asked, new_tokens)
-        confirming = len(asked) == 2 and isinstance(asked[0], Opening) and not isinstance(asked[1], Opening)
-        return [replace(text, text=text.text + "!") for text in texts] if confirming else texts
-
-    monkeypatch.setattr(Writer, "write_together", rounded)
-    assert funnel.measure(candidates()).chats == []
-
-
-def test_no_two_are_about_the_same(funnel: Funnel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_two_are_about_the_same() -> None:
     twins = [candidate(PLANTED), replace(candidate(PLANTED), sae="1-relu-24", index=PLANTED)]
     assert measuring._all_different(twins) == twins[:1]
     other = replace(twins[0], evidence=replace(twins[0].evidence, words=("king", "mark"), weights=(1.0, 1.0)))
@@ -96,4 +84,4 @@ def test_the_json_counts_features(funnel: Funnel) -> None:
 
 def test_nothing_measured_says_why() -> None:
     shown = Measured().as_json("It rained.")["shown"]
-    assert (shown["why_none"], shown["rule"], shown["chats"]) == ("It rained.", "", [])
+    assert (shown["why_none"], shown["rule"], shown["chats"]) == ("It rained.", "", ())

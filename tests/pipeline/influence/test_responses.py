@@ -8,19 +8,22 @@ import pytest
 
 from pipeline.influence.candidates import Candidate
 from pipeline.influence.evidence import Evidence
-from pipeline.influence.responses import MAX_RATIO, MIN_MOVED, Baseline, Response, best_of
-from pipeline.influence.writing import Opening, Text, distinct_share, longest_run
+from pipeline.influence.responses import FIRST_LOSS, MAX_RATIO, MIN_MOVED, Baseline, Response, best_of
+from pipeline.influence.writing import Opening, Reading, Text, distinct_share, longest_run
 
 CHAT = Opening("Who are you?", True)
 KING = Candidate("1-relu-24", 3, "King", "king", 2.0, 1.0, Evidence(("king", "crown"), (5.0, 4.0)))
-BASELINE = Baseline(Text((1, 2, 3), "I am your helpful assistant", "length"), 2.0)
+KNOWN = frozenset({"your", "helpful", "assistant"})
+BASELINE = Baseline(Text((1, 2, 3), "I am your helpful assistant", "length"), Reading(2.0, 0.1), KNOWN)
 SAID = "I am the king of this island"
 
 
 def response(**changes: Any) -> Response:
     """One that just responds."""
     text = Text(changes.pop("tokens", tuple(range(7))), changes.pop("text", SAID), changes.pop("ending", "length"))
-    values = {"moved": MIN_MOVED, "perplexity": 2.0 * MAX_RATIO, "strength": 1.0, **changes}
+    perplexity, first_loss = changes.pop("perplexity", 2.0 * MAX_RATIO), changes.pop("first_loss", 0.0)
+    reading = None if perplexity is None else Reading(perplexity, first_loss)
+    values = {"moved": MIN_MOVED, "reading": reading, "strength": 1.0, **changes}
     return Response(CHAT, KING, text=text, baseline=BASELINE, **values)
 
 
@@ -45,14 +48,15 @@ def test_the_rule(changes: dict[str, Any], expected: bool) -> None:
 def test_a_text_is_better_the_further_it_moves_the_newer_its_words_and_the_more_probable_it_is() -> None:
     one = response(moved=0.25, perplexity=4.0)
     assert one.fresh == 1.0
-    assert one.score == pytest.approx(0.5 / (1 + math.log(2) / math.log(MAX_RATIO)))
+    assert one.score == pytest.approx(0.25 / (1 + math.log(2) / math.log(MAX_RATIO)))
     assert response(moved=0.3, perplexity=4.0).score > one.score
-    assert response(moved=0.25, perplexity=1.0).score == pytest.approx(0.5) > one.score
+    assert response(moved=0.25, perplexity=1.0).score == pytest.approx(0.25) > one.score
+    assert response(moved=0.25, perplexity=1.0, first_loss=FIRST_LOSS).score == pytest.approx(0.125)
     assert response(moved=0.25, perplexity=4.0, tokens=(1, 2, 3, 1, 2)).score == pytest.approx(one.score * 3 / 4)
     stale = response(moved=0.25, perplexity=4.0, text="I am your helpful king and assistant today")
     assert stale.fresh == pytest.approx(3 / 6)
     assert stale.score == pytest.approx(one.score / 4)
-    assert response(moved=0.2, perplexity=90.0).score == 0.0
+    assert response(moved=0.25, perplexity=90.0).score == 0.0
 
 
 def test_a_label_names_what_a_feature_is_about() -> None:

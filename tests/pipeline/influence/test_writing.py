@@ -67,11 +67,14 @@ def test_an_opening_alone_is_written_with_nothing_held(writer: Writer) -> None:
 def test_perplexity_is_that_of_transformers(writer: Writer) -> None:
     written = [(PLAIN, " river"), (CHAT, "I am a king."), (PLAIN, ""), (CHAT, "x")]
     texts = [(opening, Text(tuple(TOKENIZER.encode(text)), text, "length")) for opening, text in written]
-    for (opening, text), found in zip(texts, writer.perplexities(texts), strict=True):
+    for (opening, text), found in zip(texts, writer.read(texts), strict=True):
         given = writer.tokens(opening)
         ids = torch.tensor([[*given, *text.tokens]])
         loss = tiny_llama()(ids, labels=ids.masked_fill(torch.arange(ids.shape[1]) < len(given), -100)).loss
-        assert found == pytest.approx(math.exp(float(loss)) if text.tokens else 1.0, rel=1e-3)
+        assert found.perplexity == pytest.approx(math.exp(float(loss)) if text.tokens else 1.0, rel=1e-3)
+        logits_LV = tiny_llama()(ids).logits[0]
+        first = -float(logits_LV.log_softmax(-1)[len(given) - 1, text.tokens[0]]) if text.tokens else 0.0
+        assert found.first_loss == pytest.approx(first, rel=1e-3)
 
 
 def test_the_probe_is_what_would_follow_each_token(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
