@@ -35,6 +35,7 @@ def run(published_store: StorePaths, tmp_path: Path, monkeypatch: pytest.MonkeyP
     }.items():
         for name, value in limits.items():
             monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(candidates.Candidate, "is_named", True)
     shutil.copytree(published_store.root, tmp_path / "store")
     paths = StorePaths(tmp_path / "store").run("fake")
     shutil.rmtree(paths.stage("respond"))

@@ -50,7 +50,7 @@ def test_a_text_is_better_the_further_it_moves_the_newer_its_words_and_the_more_
     assert one.fresh == 1.0
     assert one.score == pytest.approx(0.25 / (1 + math.log(2) / math.log(MAX_RATIO)))
     assert response(moved=0.3, perplexity=4.0).score > one.score
-    assert response(moved=0.25, perplexity=1.0).score == pytest.approx(0.25) > one.score
+    assert response(moved=0.25, perplexity=1.0).score == pytest.approx(0.25)
     assert response(moved=0.25, perplexity=1.0, first_loss=FIRST_LOSS).score == pytest.approx(0.125)
     assert response(moved=0.25, perplexity=4.0, tokens=(1, 2, 3, 1, 2)).score == pytest.approx(one.score * 3 / 4)
     stale = response(moved=0.25, perplexity=4.0, text="I am your helpful king and assistant today")

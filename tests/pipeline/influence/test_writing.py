@@ -64,6 +64,7 @@ def test_an_opening_alone_is_written_with_nothing_held(writer: Writer) -> None:
     assert held.tokens != plain.tokens
 
 
+@torch.no_grad()
 def test_perplexity_is_that_of_transformers(writer: Writer) -> None:
     written = [(PLAIN, " river"), (CHAT, "I am a king."), (PLAIN, ""), (CHAT, "x")]
     texts = [(opening, Text(tuple(TOKENIZER.encode(text)), text, "length")) for opening, text in written]
