@@ -21,7 +21,7 @@ from data.published.state import ROWS_FILE, SAES_FOLDER, SQLRows
 from data.published.tables import PublishedRun, write_table
 from pipeline.fetching.local import model_folder
 from pipeline.fetching.naming import fetched_counts
-from pipeline.influence.candidates import find_showpieces
+from pipeline.influence.showpieces import find_showpieces
 from pipeline.models.sae import HEADER_FILE, WEIGHTS_FILE, load_header
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.progress import track
