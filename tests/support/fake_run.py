@@ -30,6 +30,7 @@ from data.artifacts.features import (
     EXPLANATIONS_FILE,
     MAP,
     MAP_FILE,
+    MEANINGS_FILE,
     METRICS_FILE,
     NEIGHBOURS_FILE,
     RESPONSES_FILE,
@@ -37,6 +38,7 @@ from data.artifacts.features import (
     STATISTICS_FILE,
     bottom_floor,
     histogram_edges,
+    meanings_schema,
     negligible_features,
     neighbours_schema,
     notable_features,
@@ -49,7 +51,8 @@ from pipeline.examples.bands import bands_of
 from pipeline.influence.responses import Response
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE, SAEHeader
-from pipeline.recipe import Recipe, SAEConfig, make_recipe
+from pipeline.models.sentences import SentenceEncoder
+from pipeline.recipe import NO_ENCODER, Recipe, SAEConfig, make_recipe
 from pipeline.stages import publish
 from tests.support.fakes import make_corpus
 
@@ -70,6 +73,8 @@ MODEL_NAME = "made-up/Tiny-Llama"
 DEAD, RARE, MARKED, NEGLIGIBLE = 5, 6, 7, 60
 """Features of every SAE: one never active, one active on two tokens, one whose label is markup, and (of ReLU) one that
 is a little above zero on one token."""
+MEANING, MEANT = 9, "bad weather"
+"""A feature of every SAE, and what it means where the recipe names an encoder."""
 LONGEST_DOCUMENT = 700
 NUM_DOCUMENTS = 24
 HELD_OUT_FRACTION = 0.15
@@ -122,6 +127,7 @@ class FakeRun:
         self._examples_and_explanations()
         self._train_and_evaluate()
         self._responses()
+        self._meanings()
         self._neighbours_and_map()
         publish.run(self.recipe, self.paths)
 
@@ -339,6 +345,18 @@ class FakeRun:
                  "best": [one.as_json() for one in good]}  # fmt: skip
         (self._folder("respond") / RESPONSES_FILE).write_text(json.dumps(found))
         self._put("respond", {})
+
+    def _meanings(self) -> None:
+        """None, unless the recipe names an encoder: then one feature of each SAE means MEANT."""
+        if self.recipe.embed.source == NO_ENCODER:
+            self._put("embed", {"encoder": None, "num_features": 0})
+            return
+        encoder = SentenceEncoder.load(Path(self.recipe.embed.source))
+        schema = meanings_schema(encoder.width)
+        first_rows = np.cumsum([0, *(sae.num_features for sae in self.saes[:-1])])
+        rows = [{"row": int(row) + MEANING, "vector": encoder.encode([MEANT])[0].tolist()} for row in first_rows]
+        self._write(self._folder("embed") / MEANINGS_FILE, schema, rows)
+        self._put("embed", {"encoder": self.recipe.embed.source, "width": encoder.width, "num_features": len(rows)})
 
     def _neighbours_and_map(self) -> None:
         W_RD = torch.cat([sae.W_dec_FD for sae in self.saes])

@@ -1,7 +1,7 @@
 import pytest
 
 from data.artifacts.corpus import TokenizedCorpus
-from pipeline.publishing.searchable import TOKENS_AROUND, ExampleTexts
+from pipeline.examples.texts import TOKENS_AROUND, ExampleTexts
 from tests.support.fakes import make_corpus
 
 
