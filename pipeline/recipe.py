@@ -202,8 +202,8 @@ class EmbedConfig(Section):
     """Search by meaning: a sentence encoder reads every live feature's label and strongest examples."""
 
     source: str = NO_ENCODER
-    """"sample-minilm" (all-MiniLM-L6-v2, 83 MB to fetch), a Hugging Face Hub id, or a local folder with an encoder of its
-    kind; "none" turns search by meaning off and fetches nothing."""
+    """"sample-minilm" (all-MiniLM-L6-v2, 83 MB to fetch), a Hugging Face Hub id, or a local folder with an encoder of
+    its kind; "none" turns search by meaning off and fetches nothing."""
     revision: str | None = None
 
 

@@ -68,9 +68,8 @@ def label_fit(label: str, wanted: Sequence[str], weight_W: Floats) -> float:
     own = forms(label)
     if not own:
         return 0.0
-    best_W = np.array(
-        [max((len(word) / len(form) for form in own if form.startswith(word)), default=0.0) for word in wanted]
-    )
+    parts = ((len(word) / len(form) for form in own if form.startswith(word)) for word in wanted)
+    best_W = np.array([max(part, default=0.0) for part in parts])
     share = min(1.0, np.count_nonzero(best_W) / len(own))
     return float(weight_W @ best_W) * (1 + share) / 2
 

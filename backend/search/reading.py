@@ -63,7 +63,7 @@ def on_query(reading: PromptReading, sentence: str, query: str) -> PromptReading
 
 
 def rank_lit(saes: list[OpenSAE], readings: list[PromptReading], *, minor: bool = False) -> list[Lit]:
-    """The first LIT_SHOWN features of some readings, best first; ties by row. minor: also those that lists leave out."""
+    """The first LIT_SHOWN features of some readings, best first; ties by row. minor: also what lists leave out."""
     table = tabulate(saes, readings, [], minor=minor)
     share_U = np.minimum(table.positive_PU, 1.0).mean(axis=0)
     score_U = share_U * -np.log(table.density_U) * np.minimum(OFTEN / table.density_U, 1)

@@ -26,8 +26,8 @@ def search_features(run: RunDep, engine: EngineDep, asked: WordSearchQuery) -> S
     """Features of a run (the newest, without `run`) that have all the words of `q` or mean the same, the best first.
 
     Words are found by their beginnings, whatever their case. A feature has them in its label, where it is strongest, in
-    the tokens that it promotes, or around the strongest tokens of its examples. At most the 500 best matches are ranked,
-    and the 60 nearest by meaning, where the run can be searched by meaning.
+    the tokens that it promotes, or around the strongest tokens of its examples. At most the 500 best matches are
+    ranked, and the 60 nearest by meaning, where the run can be searched by meaning.
     """
     _require_sae(run, asked)
     if not asked.words:
@@ -37,7 +37,7 @@ def search_features(run: RunDep, engine: EngineDep, asked: WordSearchQuery) -> S
 
 @router.get("/api/v1/search/reading", tags=["live"])
 async def search_by_reading(request: Request, run: RunDep, engine: EngineDep, asked: WordSearchQuery) -> list[Lit]:
-    """The features that light up when the model reads `q`, alone and in a few sentences, on the tokens of `q` itself."""
+    """The features that light up on the tokens of `q` when the model reads it, alone and in a few sentences."""
     _require_sae(run, asked)
     if not asked.words:
         raise RefusedError("q: type something for the model to read.")

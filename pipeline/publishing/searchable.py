@@ -1,4 +1,4 @@
-"""Search terms of features: the words of their labels, of the tokens they promote, at and around their strongest tokens.
+"""Search terms of features: words of their labels, of the tokens they promote, at and around their strongest tokens.
 
 Shapes: F features of one SAE, B features of a batch, M examples.
 """

@@ -1,7 +1,7 @@
 """Stage `embed`: what every live feature is about, as a sentence encoder reads its label and strongest examples."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,7 @@ def _descriptions(work: Work) -> Iterator[tuple[int, str]]:
 
 
 def _batch(
-    schema: pa.Schema, described: list[tuple[int, str]], encoder: SentenceEncoder, advance: Any
+    schema: pa.Schema, described: list[tuple[int, str]], encoder: SentenceEncoder, advance: Callable[[int], None]
 ) -> pa.RecordBatch:
     rows, texts = zip(*described, strict=True)
     vectors_ND = encode_all(encoder, texts, os.cpu_count() or 1, advance)
