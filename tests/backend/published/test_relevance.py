@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -70,13 +71,12 @@ def test_what_means_the_same_is_found_without_the_words_and_ties_come_by_row() -
 
 @pytest.mark.parametrize(
     ("label", "words", "fit"),
-    [("storm", ("storm",), 1), ("Storm, rain", ("storm",), 3 / 4), ("storms", ("storm",), 5 / 6), ("rain", ("storm",), 0),
-     ("", ("storm",), 0), ("bad storm", ("storm", "bad"), 1)],
+    [("storm", ("storm",), 1), ("Storm, rain", ("storm",), 3 / 4), ("storms", ("storm",), 5 / 6),
+     ("rain", ("storm",), 0), ("", ("storm",), 0),
+     ("bad storm", ("storm", "bad"), 1)],
 )  # fmt: skip
 def test_a_label_fits_by_its_best_word_and_by_how_much_of_it_that_is(
     label: str, words: tuple[str, ...], fit: float
 ) -> None:
-    import numpy as np
-
     weight_W = np.array([len(word) ** 2 for word in words], float)
     assert label_fit(label, words, weight_W / weight_W.sum()) == pytest.approx(fit)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from fastapi.testclient import TestClient
 
 from backend.engine.messages import Active, PromptReading
@@ -42,14 +43,13 @@ def test_features_are_ranked_by_their_share_on_the_query_and_dense_ones_come_las
     assert [one["score"] for one in listed] == sorted((one["score"] for one in listed), reverse=True)
     for one in listed:
         f = naive.names.index((one["feature"]["sae"], one["feature"]["index"]))
-        assert one["share"] == pytest.approx(share_F[f], rel=1e-3) and one["share"] >= LEAST_SHARE
+        assert one["share"] == pytest.approx(share_F[f], rel=1e-3)
+        assert one["share"] >= LEAST_SHARE
         assert one["score"] == pytest.approx(score_F[f], rel=1e-3)
 
 
 def _on_last(naive: Naive, text: str, query: str) -> np.ndarray:
     """Shares on the last tokens of a text, as many as the query has."""
-    import torch
-
     tokens, own = naive.tokenizer.encode(text), len(naive.tokenizer.encode(f" {query}"))
     x_LD = naive.model.residuals(torch.tensor([[0, *tokens]]))[0, -min(own, len(tokens)) :]
     peak_F = np.concatenate([sae.encode(x_LD).numpy().max(0) for sae in naive.weights])
