@@ -65,7 +65,7 @@ def rank(run: OpenRun, wanted: Sequence[str], found: Sequence[int], cosines: Map
 
 def label_fit(label: str, wanted: Sequence[str], weight_W: Floats) -> float:
     """How well a label fits the words, 0 to 1: its best word for each, less for the other words that it has."""
-    own = forms(label)
+    own = [form for form in forms(label) if form[0].isalnum()] or forms(label)  # signs join words
     if not own:
         return 0.0
     parts = ((len(word) / len(form) for form in own if form.startswith(word)) for word in wanted)
