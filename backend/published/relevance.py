@@ -1,11 +1,11 @@
 """The order of what a search finds: how well a feature fits the words and the meaning, and how much of it there is.
 
-    score = prior x (label + 1.5 evidence + beside + meaning)
+    score = prior x (0.5 label + 2.5 evidence + 0.5 beside + meaning)
 
 prior      0 to 1: it falls for features that are active on few tokens, or weak for their SAE (table `search`)
 label      0 to 1: the words that are in the label, and how much of the label they are
 evidence   share of the top examples whose peak lies in one of the words
-beside     share of those where one of the words is next to it, a third of the weight
+beside     share of those where one of the words is next to it
 meaning    0 to 1: the cosine to what was typed, from MEANT to SAME
 
 A word that only begins with what was typed counts by the part that was typed; of several words, long ones count more.
@@ -26,7 +26,7 @@ from data.published.terms import forms
 
 MEANT, SAME = 0.3, 0.7
 """Cosines: below the first, a feature does not mean what was typed; from the second on, nothing means it better."""
-LABEL, EVIDENCE, BESIDE, MEANING = 1.0, 1.5, 0.5, 1.0
+LABEL, EVIDENCE, BESIDE, MEANING = 0.5, 2.5, 0.5, 1.0
 """Weights of the parts."""
 FOUND = 0.05
 """Added for a feature that has the words, wherever they are."""

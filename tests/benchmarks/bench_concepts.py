@@ -20,8 +20,8 @@ from tests.benchmarks.table import Row
 SHOWN = 100
 """Results that are looked through."""
 LEAST_ACTIVE, LEAST_SHARE = 100, 0.5
-BEFORE = {"word": 0.0, "meaning": 0.0}
-"""Mean reciprocal ranks of the ranking by BM25 alone, on the same run."""
+BEFORE = {"word": 0.820, "meaning": 0.125}
+"""Mean reciprocal ranks of the ranking by BM25 alone, on the sample's run: this file on a commit that had no other."""
 
 
 def run() -> list[Row]:
