@@ -1,5 +1,6 @@
 """What a query lights up: the model reads it alone and in a few sentences, and features are ranked by how strong they
-are on the query's own tokens, in all of the sentences together. Those that are active nearly everywhere come last.
+are on the query's own tokens, in all of the sentences together. The one where a feature is strongest does not count, so
+that none is there for a single sentence, or for the start of a text. Those that are active nearly everywhere come last.
 
 Shapes: K activations above zero, U features active in any of the sentences.
 """
@@ -31,7 +32,7 @@ class Lit:
 
     feature: FeatureSummary
     share: float
-    """Of its highest activation in the corpus, on average over the sentences."""
+    """Of its highest activation in the corpus, on average over the sentences but the one where it is highest."""
     score: float
     """The value that it is ranked by: share x -ln(density), less when it is active often."""
 
@@ -65,7 +66,7 @@ def on_query(reading: PromptReading, sentence: str, query: str) -> PromptReading
 def rank_lit(saes: list[OpenSAE], readings: list[PromptReading], *, minor: bool = False) -> list[Lit]:
     """The first LIT_SHOWN features of some readings, best first; ties by row. minor: also what lists leave out."""
     table = tabulate(saes, readings, [], minor=minor)
-    share_U = np.minimum(table.positive_PU, 1.0).mean(axis=0)
+    share_U = np.sort(np.minimum(table.positive_PU, 1.0), axis=0)[:-1].mean(axis=0)
     score_U = share_U * -np.log(table.density_U) * np.minimum(OFTEN / table.density_U, 1)
     order = np.lexsort((table.row_U, -score_U))
     chosen = order[share_U[order] >= LEAST_SHARE][:LIT_SHOWN]
