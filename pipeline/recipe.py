@@ -163,6 +163,9 @@ class ExamplesConfig(Section):
     """Occurrences of each token, chosen at random, among which contrast examples are sought."""
     max_tokens: Positive | None = None
     """Stop after this many tokens; None reads every training document. Shown wherever examples are."""
+    rare_tokens: Positive = 100
+    """A feature that is active on fewer tokens than this, of those counted, is rare: too little is seen of it to tell
+    what it is about. A number and not a share, whatever the corpus's size: docs/method.md says why."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Precision in which tokens that may be active are sought. Every activation is then computed in float32."""
 

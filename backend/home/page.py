@@ -75,7 +75,7 @@ class Comparison:
     run: RunCard
     num_features: int
     counts: list[tuple[str, str]]
-    """Name of each SAE, and how many of its features do something, next to nothing, and nothing."""
+    """Name of each SAE, and how many of its features are live, rare, negligible and dead."""
     headings: list[tuple[str, str]]
     """Title and explanation of each column."""
     rows: list[ComparisonRow]
@@ -181,9 +181,14 @@ def _metric(name: str, *, bar: bool = False) -> Column:
     return *SAE_METRICS[name], value
 
 
-def _negligible(sae: OpenSAE) -> tuple[str, float | None]:
-    found = sae.record.metrics.get("num_negligible")
-    return ("–" if found is None else count(found)), None
+def _counted(title: str, explanation: str, kind: str) -> Column:
+    """A column of data.artifacts.features.FeatureCounts."""
+
+    def value(sae: OpenSAE) -> tuple[str, float | None]:
+        found = sae.record.metrics.get(kind)
+        return ("–" if found is None else count(found)), None
+
+    return title, explanation, value
 
 
 def _seen(sae: OpenSAE) -> tuple[str, float | None]:
@@ -198,7 +203,8 @@ COMPARISON_COLUMNS: list[Column] = [
     _metric("recovered_mean", bar=True),
     _metric("l0"),
     _metric("dead_share"),
-    ("Negligible", NEGLIGIBLE, _negligible),
+    _counted("Rare", "Active on too few tokens to tell what they are about; the number stands below.", "num_rare"),
+    _counted("Negligible", NEGLIGIBLE, "num_negligible"),
     ("Tokens seen", "Tokens that it was trained on.", _seen),
 ]
 

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, selectinload
 from data import CONTRACT_VERSION
 from data.layout import StorePaths
 from data.published.maps import MAP_FOLDER, PublishedMap
+from data.published.regions import PublishedRegions
 from data.published.state import SAES_FOLDER
 from data.published.tables import PublishedRun
 from data.sql.records import PublishedRunRecord, SAERecord
@@ -96,6 +97,11 @@ class OpenRun:
         return PublishedMap(self.folder / MAP_FOLDER)
 
     @cached_property
+    def regions(self) -> PublishedRegions:
+        """The names of places on its map."""
+        return PublishedRegions(self.folder / MAP_FOLDER)
+
+    @cached_property
     def saes(self) -> tuple[OpenSAE, ...]:
         """Its SAEs in the order of the recipe."""
         return tuple(OpenSAE(record, self) for record in self.record.saes)
@@ -149,6 +155,11 @@ class Catalogue:
     runs: tuple[OpenRun, ...]
     left_out: tuple[LeftOutRun, ...] = ()
     """Runs of another contract version."""
+
+    @cached_property
+    def regions(self) -> PublishedRegions:
+        """The names of places on its map."""
+        return PublishedRegions(self.folder / MAP_FOLDER)
 
     @cached_property
     def saes(self) -> dict[tuple[str, str], OpenSAE]:

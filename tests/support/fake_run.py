@@ -32,16 +32,17 @@ from data.artifacts.features import (
     MAP_FILE,
     MEANINGS_FILE,
     METRICS_FILE,
+    MINOR_NEIGHBOURS,
     NEIGHBOURS_FILE,
     RESPONSES_FILE,
     STATISTICS,
     STATISTICS_FILE,
     bottom_floor,
+    feature_kinds,
     histogram_edges,
     meanings_schema,
     negligible_features,
     neighbours_schema,
-    notable_features,
 )
 from data.layout import RunPaths, StorePaths
 from data.manifests import Manifest, digest, hash_folder, write_manifest
@@ -72,7 +73,10 @@ LAYER, WIDTH, CONTEXT_LENGTH, NEAREST, WINDOW = 1, 32, 64, 20, 40
 MODEL_NAME = "made-up/Tiny-Llama"
 DEAD, RARE, MARKED, NEGLIGIBLE = 5, 6, 7, 60
 """Features of every SAE: one never active, one active on two tokens, one whose label is markup, and (of ReLU) one that
-is a little above zero on one token."""
+is a little above zero on as many tokens as others."""
+RARE_TOKENS = 10
+FAINT = 1e-3
+"""Scale of the negligible feature's activations."""
 MEANING, MEANT = 9, "bad weather"
 """A feature of every SAE, and what it means where the recipe names an encoder."""
 LONGEST_DOCUMENT = 700
@@ -91,6 +95,7 @@ def fake_recipe(name: str = "fake", model: str = "tiny", seed: int = 0, **sectio
             "tokenize": {"context_length": CONTEXT_LENGTH},
             "train": {"saes": SAES},
             "neighbours": {"k": NEAREST},
+            "examples": {"rare_tokens": RARE_TOKENS},
             **sections,
         }
     )
@@ -183,17 +188,19 @@ class FakeRun:
         pre_NF = (self.x_ND - mean_D) @ W_FD.T
         cut_F = pre_NF.quantile(0.95, dim=0)
         cut_F[RARE] = pre_NF[:, RARE].topk(3).values[2]
-        cut_F[NEGLIGIBLE] = pre_NF[:, NEGLIGIBLE].max() - 1e-3
         cut_F[DEAD] = 2 * pre_NF.abs().max()
         jump = config.architecture == "batchtopk"
-        offset_F = -W_FD @ mean_D
+        scale_F = torch.ones(config.num_features)
+        scale_F[NEGLIGIBLE] = 1 if jump else FAINT
+        W_enc_FD, cut_F = W_FD * scale_F[:, None], cut_F * scale_F
+        offset_F = -W_enc_FD @ mean_D
         header = SAEHeader(
             self.recipe.sae_name(config), config.architecture, "jumprelu" if jump else "relu", config.num_features,
             WIDTH, self.recipe.model.name, LAYER,
             activation_scale=float((self.x_ND - mean_D).square().sum(1).mean().sqrt()),
         )  # fmt: skip
         threshold_F = cut_F if jump else torch.zeros_like(cut_F)
-        return SAE(header, W_FD.clone(), offset_F if jump else offset_F - cut_F, W_FD, mean_D, threshold_F)
+        return SAE(header, W_enc_FD, offset_F if jump else offset_F - cut_F, W_FD, mean_D, threshold_F)
 
     def _directions(self, config: SAEConfig) -> Tensor:
         """Decoder directions [F, D] of an SAE, norm 1."""
@@ -361,12 +368,17 @@ class FakeRun:
     def _neighbours_and_map(self) -> None:
         W_RD = torch.cat([sae.W_dec_FD for sae in self.saes])
         sizes = [sae.num_features for sae in self.saes]
-        squares = [np.square(sae.encode(self.x_ND).double().numpy()).sum(0) for sae in self.saes]
-        notable_R = np.concatenate([notable_features(squares_F) for squares_F in squares])
+        acts = [sae.encode(self.x_ND).double().numpy() for sae in self.saes]
+        kinds = [feature_kinds((a_NF > 0).sum(0), np.square(a_NF).sum(0), RARE_TOKENS) for a_NF in acts]
+        live_R, minor_R = (np.concatenate(masks) for masks in zip(*((k.live_F, k.minor_F) for k in kinds), strict=True))
         cosines_RR = (W_RD @ W_RD.T).fill_diagonal_(-2)
-        cosines_RR[:, torch.from_numpy(~notable_R)] = -2
-        parts = [part.topk(NEAREST, dim=1) for part in cosines_RR.split(sizes, dim=1)]
-        rows = {"indices": torch.cat([p.indices for p in parts], 1), "cosines": torch.cat([p.values for p in parts], 1)}
+        rows = {}
+        for kind, among_R, count in (("", live_R, NEAREST), ("minor_", minor_R, min(NEAREST, MINOR_NEIGHBOURS))):
+            among_RR = cosines_RR.masked_fill(torch.from_numpy(~among_R), -2)
+            parts = [part.topk(count, dim=1) for part in among_RR.split(sizes, dim=1)]
+            cosines, indices = torch.cat([p.values for p in parts], 1), torch.cat([p.indices for p in parts], 1)
+            rows[f"{kind}indices"] = indices.masked_fill(cosines == -2, -1)
+            rows[f"{kind}cosines"] = cosines.masked_fill(cosines == -2, 0)
         schema = neighbours_schema(len(sizes), NEAREST)
         self._folder("neighbours")
         write_arrow(
@@ -381,7 +393,7 @@ class FakeRun:
         places_RD = torch.pca_lowrank(W_RD, q=2)[0].numpy()
         points = [
             {"row": r, "x": float(places_RD[r, 0]), "y": float(places_RD[r, 1])}
-            for r in np.flatnonzero(notable_R).tolist()
+            for r in np.flatnonzero(live_R | minor_R).tolist()
         ]
         self._write(self._folder("project") / MAP_FILE, MAP, points)
         self._put("neighbours", {})
