@@ -50,9 +50,9 @@ def test_features_are_ranked_by_their_share_on_the_query_and_dense_ones_come_las
 
 
 def _on_last(naive: Naive, text: str, query: str) -> np.ndarray:
-    """Shares on the last tokens of a text, as many as the query has."""
-    tokens, own = naive.tokenizer.encode(text), len(naive.tokenizer.encode(f" {query}"))
-    x_LD = naive.model.residuals(torch.tensor([[0, *tokens]]))[0, -min(own, len(tokens)) :]
+    """Shares on the tokens of a text that are the query's, which ends it."""
+    tokens, before = naive.tokenizer.encode(text), naive.tokenizer.encode(text.removesuffix(query).rstrip())
+    x_LD = naive.model.residuals(torch.tensor([[0, *tokens]]))[0, 1 + len(before) :]
     peak_F = np.concatenate([sae.encode(x_LD).numpy().max(0) for sae in naive.weights])
     return np.where(naive.max_F > 0, peak_F / np.where(naive.max_F > 0, naive.max_F, 1), peak_F > 0)
 
@@ -80,7 +80,7 @@ def test_without_the_model_there_is_no_reading(pages: TestClient) -> None:
 def test_what_the_model_cannot_read_is_said_beside_the_words(live: TestClient) -> None:
     live.app.state.engine.reader._settings = live.app.state.settings.model_copy(update={"max_prompt_tokens": 2})
     try:
-        answer = live.get("/search?q=river&read=1")
+        answer = live.get("/search?q=engine&read=1")
     finally:
         live.app.state.engine.reader._settings = live.app.state.settings
     assert answer.status_code == 422

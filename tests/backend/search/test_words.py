@@ -93,8 +93,9 @@ def test_a_word_in_one_field_alone_is_found_there_and_marked_there(run, publishe
         "promoted": [s.text for token in hit.promoted for s in token if s.hit],
         "examples": [s.text for text in hit.texts for s in text if s.hit],
     }
-    assert marked[field]
-    assert all(query_words(text)[0].startswith(word) for text in marked[field])
+    if field != "peaks":  # these are shown within the texts, if at all
+        assert marked[field]
+        assert all(query_words(text)[0].startswith(word) for text in marked[field])
     assert not any(found for name, found in marked.items() if name != field)
     others = [name for name in SEARCH_FIELDS if name != field]
     for other in others:
