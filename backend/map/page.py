@@ -16,6 +16,7 @@ from backend.published.cards import RunCard, kinds_text, run_card
 from backend.published.catalogue import OpenRun
 from backend.published.features import FeatureSummary, get_places
 from backend.published.neighbours import NeighbourGroup, get_surroundings, neighbour_groups
+from backend.published.search import Vector
 from backend.published.showpieces import showpieces
 from data.published.maps import View
 
@@ -91,14 +92,17 @@ class ExplorePage(Page):
     """Features that a shape may hold."""
 
 
-def explore_page_of(run: OpenRun, asked: ExploreState) -> ExplorePage:
-    """The page's context. Raises NotFoundError for an unknown feature or SAE, RefusedError for an invalid shape."""
+def explore_page_of(run: OpenRun, asked: ExploreState, vector: Vector | None) -> ExplorePage:
+    """The page's context. vector: of what is searched for, see the search.
+
+    Raises NotFoundError for an unknown feature or SAE, RefusedError for an invalid shape.
+    """
     hidden = {sae.name for sae in chosen_saes(run, asked.hide)} if asked.hide else set()
     saes = [sae for sae in run.saes if sae.name not in hidden]
     focus, neighbours, place, near = _focus(run, asked.f, asked.minor) if asked.f else (None, [], None, [])
     series_of = {sae.name: sae.record.position for sae in run.saes}
     view = read_view(run, asked.view)
-    hits = find_hits(run, saes, asked.q.strip(), minor=asked.minor) if asked.q.strip() and saes else None
+    hits = find_hits(run, saes, asked.q.strip(), vector, minor=asked.minor) if asked.q.strip() and saes else None
     return ExplorePage(
         run=run_card(run),
         asked=asked,

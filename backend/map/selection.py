@@ -13,7 +13,7 @@ from backend.exceptions import RefusedError
 from backend.map.views import MAX_POINTS, num_reached
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.features import SUMMARY, FeatureSummary, get_summaries, to_summaries
-from backend.published.search import WordSearch, matching_rows
+from backend.published.search import Vector, WordSearch, matching_rows
 from data.published.maps import View
 
 MAX_CORNERS = 100
@@ -34,7 +34,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class Hits:
-    """Live features that have some words: in their label, their promoted tokens, or around their strongest tokens."""
+    """Live features that a search finds, by words or by meaning."""
 
     more: bool
     """Whether there are more, beyond the limit of the search."""
@@ -52,9 +52,13 @@ class Selected:
     """At most MAX_SELECTED, the nearest to the middle first."""
 
 
-def find_hits(run: OpenRun, saes: list[OpenSAE], q: str, *, minor: bool = False) -> Hits:
-    """The live features of some SAEs that have the words of `q`, with their places, or minor ones too. Two reads."""
-    rows = matching_rows(run, WordSearch.model_validate({"q": q, "minor": minor}), saes, MAX_HITS + 1)
+def find_hits(run: OpenRun, saes: list[OpenSAE], q: str, vector: Vector | None, *, minor: bool = False) -> Hits:
+    """The live features of some SAEs that the search finds, with their places, or minor ones too.
+
+    vector: of `q`, see the search.
+    """
+    asked = WordSearch.model_validate({"q": q, "minor": minor})
+    rows = matching_rows(run, asked, saes, MAX_HITS + 1, vector)
     found = run.tables.take("features", rows[:MAX_HITS], [*SUMMARY, "x", "y"])
     places = zip(to_summaries(run, found), found["x"].to_pylist(), found["y"].to_pylist(), strict=True)
     return Hits(len(rows) > MAX_HITS, [Hit(*one) for one in places])

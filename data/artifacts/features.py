@@ -215,6 +215,21 @@ EXPLANATIONS = pa.schema(
     ]
 )
 
+# ---- Artifact of stage `embed`: the vectors of live features, by row; no file where the recipe turns it off
+
+MEANINGS_FILE = "meanings.arrow"
+
+
+def meanings_schema(width: int) -> pa.Schema:
+    """What each live feature is about, as a sentence encoder reads its label and examples; sorted by row."""
+    return pa.schema(
+        [
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("vector", pa.list_(pa.float32(), width), nullable=False),  # norm 1
+        ]
+    )
+
+
 # ---- Artifact of stage `neighbours`: one table over all features of the run, by row
 
 NEIGHBOURS_FILE = "neighbours.arrow"

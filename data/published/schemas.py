@@ -38,9 +38,11 @@ def features_schema(width: int, num_saes: int) -> pa.Schema:
     )
 
 
-def is_feature_row(column: str) -> bool:
-    """Whether the Arrow file of features has this column of the table, see data/published/rows.py."""
-    return column != "vector" and not column.startswith("cosine_")
+def is_row_column(table: str, column: str) -> bool:
+    """Whether the Arrow file of a table has this column of it, see data/published/rows.py."""
+    if table == "search":
+        return column in SEARCH_ROW
+    return table != "features" or (column != "vector" and not column.startswith("cosine_"))
 
 
 def splitting_schema(width: int, num_saes: int) -> pa.Schema:
@@ -119,8 +121,8 @@ MAP_REGIONS = pa.schema(
 
 # ---- Search
 
-SearchField = Literal["label", "promoted", "examples"]
-SEARCH_FIELDS: tuple[SearchField, ...] = ("label", "promoted", "examples")
+SearchField = Literal["label", "peaks", "promoted", "examples"]
+SEARCH_FIELDS: tuple[SearchField, ...] = ("label", "peaks", "promoted", "examples")
 """Fields by which a feature can be found."""
 
 _PACKED = {b"lance-encoding:compression": b"zstd"}
@@ -133,8 +135,27 @@ SEARCH = pa.schema(
         pa.field("alive", pa.bool_(), nullable=False),
         *[pa.field(kind, pa.bool_(), nullable=False) for kind in ("live", "rare", "negligible")],
         pa.field("density", pa.float32(), nullable=False),
+        pa.field("prior", pa.float32(), nullable=False),  # 0 to 1: how often and how strongly it is active
         pa.field("texts", _TEXTS, nullable=False),  # around its strongest tokens, the strongest first
+        pa.field("peak_words", _TEXTS, nullable=False),  # that hold the peak of each top example, the strongest first
+        pa.field("beside_words", _TEXTS, nullable=False),  # and those on either side of each, with a space between
         *[pa.field(name, _TEXTS, nullable=False) for name in SEARCH_FIELDS],  # terms, see data.published.terms
     ]
 )
 """Table `search`: the terms by which every feature is found, with an index on each column that is searched."""
+
+SEARCH_ROW = ("prior", "texts", "peak_words", "beside_words")
+"""Its columns by which what was found is ranked and shown: copied to a file of rows, see data/published/rows.py."""
+
+
+def published_meanings_schema(width: int) -> pa.Schema:
+    """Table `meanings`: the vectors of live features (data.artifacts.features.meanings_schema), by which the search
+    finds what means the same; there is none where the recipe turns it off."""
+    return pa.schema(
+        [
+            pa.field("row", pa.int64(), nullable=False),  # of the feature in table `features`
+            pa.field("sae", pa.string(), nullable=False),
+            pa.field("density", pa.float32(), nullable=False),
+            pa.field("vector", pa.list_(pa.float32(), width), nullable=False),
+        ]
+    )

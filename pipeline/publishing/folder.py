@@ -14,7 +14,7 @@ from data.artifacts.curve import loss_trend
 from data.artifacts.features import CURVE_FILE, METRICS_FILE, STATISTICS_FILE, count_features
 from data.artifacts.responses import RESPONSES_FILE
 from data.manifests import Manifest, hash_folder, write_manifest
-from data.published.lance import index_search
+from data.published.lance import index_meanings, index_search
 from data.published.maps import MAP_FOLDER, write_map
 from data.published.regions import write_regions
 from data.published.state import ROWS_FILE, SAES_FOLDER, SQLRows
@@ -24,14 +24,14 @@ from pipeline.fetching.naming import fetched_counts
 from pipeline.influence.showpieces import find_showpieces
 from pipeline.models.sae import HEADER_FILE, WEIGHTS_FILE, load_header
 from pipeline.models.tokenizer import Tokenizer
-from pipeline.progress import track
+from pipeline.progress import log, track
 from pipeline.publishing.tables import RunTables
 from pipeline.recipe import Recipe
 from pipeline.stage import Work
 
 MAX_CURVE_POINTS = 200
 NUM_SHOWPIECES = 12
-COUNTED_STAGES = ("fetch", "tokenize", "harvest", "examples")
+COUNTED_STAGES = ("fetch", "tokenize", "harvest", "examples", "embed")
 """Stages whose counts are published with the run."""
 
 
@@ -54,6 +54,8 @@ def write_folder(work: Work, folder: Path) -> None:
             for name, table in tables.all().items()
         }
     index_search(partial)
+    if "meanings" in counts and index_meanings(partial):
+        log("search by meaning has an approximate index: it can miss what lies far from what was typed")
     write_map(partial / MAP_FOLDER, tables.map.world(), tables.map.num_points, tables.map.points())
     counts["map"] = tables.map.num_points
     regions = tables.map.regions(tables.corpus, tables.vocabulary)

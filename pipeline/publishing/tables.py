@@ -21,6 +21,7 @@ from data.artifacts.features import (
     EXAMPLE_KINDS,
     EXAMPLES_FILE,
     EXPLANATIONS_FILE,
+    MEANINGS_FILE,
     NEIGHBOURS_FILE,
     STATISTICS_FILE,
     TOP,
@@ -31,14 +32,21 @@ from data.artifacts.features import (
 )
 from data.artifacts.responses import RESPONSES_FILE
 from data.errors import ArtifactError
-from data.published.schemas import PUBLISHED_EXAMPLES, SEARCH, features_schema, splitting_schema
+from data.published.schemas import (
+    PUBLISHED_EXAMPLES,
+    SEARCH,
+    features_schema,
+    published_meanings_schema,
+    splitting_schema,
+)
+from pipeline.examples.texts import ExampleTexts
 from pipeline.geometry.nearest import decoder_rows
 from pipeline.geometry.relatives import best_cosines, count_cosines
 from pipeline.models.sae import load_header
 from pipeline.publishing.columns import TABLE_BATCH_ROWS, RunTable, batch_of, batch_slices, columns_of, fixed_lists
 from pipeline.publishing.corpus_tables import CorpusTables
 from pipeline.publishing.map_tables import MapTables
-from pipeline.publishing.searchable import NUM_TEXTS, ExampleTexts, search_batch
+from pipeline.publishing.searchable import Surroundings, priors, search_batch
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,7 @@ class RunTables:
             **CorpusTables(self.corpus, self.vocabulary).all(),
             "search": RunTable(SEARCH, sum(self.sizes), self._search),
             "splitting": RunTable(splitting_schema(width, len(self.saes)), len(self.saes), self._splitting),
+            **self._meanings(),
         }
 
     def _features(self) -> Iterator[pa.RecordBatch]:
@@ -194,10 +203,10 @@ class RunTables:
     def _search(self) -> Iterator[pa.RecordBatch]:
         texts = ExampleTexts(self.corpus, self.vocabulary)
         for name, size, first_row in zip(self.saes, self.sizes, self.first_rows, strict=True):
-            features, kinds = (
-                self._read("examples", name, STATISTICS_FILE).select(["num_active", "density"]),
-                self.kinds[name],
-            )
+            statistics, kinds = self._read("examples", name, STATISTICS_FILE), self.kinds[name]
+            features = statistics.select(["num_active", "density"])
+            prior_F = priors(statistics["num_active"].to_numpy(), statistics["max"].to_numpy())
+            features = features.append_column("prior", pa.array(prior_F))
             for column, mask_F in (("live", kinds.live_F), ("rare", kinds.rare_F), ("negligible", kinds.negligible_F)):
                 features = features.append_column(column, pa.array(mask_F))
             explanations = self._read("explain", name, EXPLANATIONS_FILE)
@@ -206,11 +215,29 @@ class RunTables:
             examples = self._read("examples", name, EXAMPLES_FILE).select(["document", "position"])
             num_FE = self._num_examples(name, size)
             first_F = np.cumsum(num_FE.sum(1)) - num_FE.sum(1)
-            num_F = np.minimum(num_FE[:, TOP], NUM_TEXTS)
             for rows in batch_slices(size):
                 some = examples.slice(first_F[rows][0], int(num_FE[rows].sum()))
-                found = texts.of_features(some, first_F[rows] - first_F[rows][0], num_F[rows])
+                found = Surroundings(texts, some, first_F[rows] - first_F[rows][0], num_FE[rows, TOP])
                 yield search_batch(name, first_row + rows.start, columns_of(features, rows), found, self.vocabulary)
+
+    def _meanings(self) -> dict[str, RunTable]:
+        """Table `meanings`, unless the recipe turns it off."""
+        file = self.folders["embed"] / MEANINGS_FILE
+        if not file.is_file():
+            return {}
+        found = read_arrow(file)
+        densities = [table["density"].to_numpy() for table in self._per_sae("examples", STATISTICS_FILE)]
+        row_N = found["row"].to_numpy()
+        place_N = np.searchsorted(self.first_rows, row_N, side="right") - 1
+        columns = {
+            "row": found["row"],
+            "sae": pa.array(self.saes).take(pa.array(place_N)),
+            "density": pa.array(np.concatenate(densities)[row_N]),
+            "vector": found["vector"],
+        }
+        schema = published_meanings_schema(found["vector"].type.list_size)
+        table = pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
+        return {"meanings": RunTable(schema, len(table), lambda: table.to_batches(max_chunksize=TABLE_BATCH_ROWS))}
 
     def _per_sae(self, stage: str, file: str) -> list[pa.Table]:
         return [self._read(stage, name, file) for name in self.saes]

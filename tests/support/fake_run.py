@@ -29,6 +29,7 @@ from data.artifacts.features import (
     EXPLANATIONS_FILE,
     MAP,
     MAP_FILE,
+    MEANINGS_FILE,
     METRICS_FILE,
     MINOR_NEIGHBOURS,
     NEIGHBOURS_FILE,
@@ -37,6 +38,7 @@ from data.artifacts.features import (
     bottom_floor,
     feature_kinds,
     histogram_edges,
+    meanings_schema,
     negligible_features,
     neighbours_schema,
 )
@@ -48,7 +50,8 @@ from pipeline.evaluation.losses import DocumentLosses
 from pipeline.examples.bands import bands_of
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE, SAEHeader
-from pipeline.recipe import Recipe, SAEConfig, make_recipe
+from pipeline.models.sentences import SentenceEncoder
+from pipeline.recipe import NO_ENCODER, Recipe, SAEConfig, make_recipe
 from pipeline.stages import publish
 from tests.support.fakes import make_corpus
 from tests.support.responses import make_responses
@@ -73,6 +76,8 @@ is a little above zero on as many tokens as others."""
 RARE_TOKENS = 10
 FAINT = 1e-3
 """Scale of the negligible feature's activations."""
+MEANING, MEANT = 9, "bad weather"
+"""A feature of every SAE, and what it means where the recipe names an encoder."""
 LONGEST_DOCUMENT = 700
 NUM_DOCUMENTS = 24
 HELD_OUT_FRACTION = 0.15
@@ -126,6 +131,7 @@ class FakeRun:
         self._examples_and_explanations()
         self._train_and_evaluate()
         self._responses()
+        self._meanings()
         self._neighbours_and_map()
         publish.run(self.recipe, self.paths)
 
@@ -329,6 +335,18 @@ class FakeRun:
         found = {"shown": shown.as_json(), "best_strengths": best, "measured": []}
         (self._folder("respond") / RESPONSES_FILE).write_text(json.dumps(found))
         self._put("respond", {})
+
+    def _meanings(self) -> None:
+        """None, unless the recipe names an encoder: then one feature of each SAE means MEANT."""
+        if self.recipe.embed.source == NO_ENCODER:
+            self._put("embed", {"encoder": None, "num_features": 0})
+            return
+        encoder = SentenceEncoder.load(Path(self.recipe.embed.source))
+        schema = meanings_schema(encoder.width)
+        first_rows = np.cumsum([0, *(sae.num_features for sae in self.saes[:-1])])
+        rows = [{"row": int(row) + MEANING, "vector": encoder.encode([MEANT])[0].tolist()} for row in first_rows]
+        self._write(self._folder("embed") / MEANINGS_FILE, schema, rows)
+        self._put("embed", {"encoder": self.recipe.embed.source, "width": encoder.width, "num_features": len(rows)})
 
     def _neighbours_and_map(self) -> None:
         W_RD = torch.cat([sae.W_dec_FD for sae in self.saes])

@@ -43,8 +43,8 @@ from data.published.schemas import (
 from data.published.state import ROWS_FILE, SAES_FOLDER, make_visible
 from data.published.tables import write_table
 from data.published.terms import terms
+from pipeline.examples.texts import TOKENS_AROUND
 from pipeline.models.sae import SAE, SAEHeader
-from pipeline.publishing.searchable import TOKENS_AROUND
 from pipeline.recipe import make_recipe
 from tests.support.synthetic_splitting import best_of, splitting_batches
 
@@ -320,6 +320,7 @@ class SyntheticRun:
         words_MW = self.tokens[at_M[:, None] + np.arange(-TOKENS_AROUND, TOKENS_AROUND + 1)]
         bounds = pa.array(np.arange(len(at_M) + 1) * words_MW.shape[1], pa.int32())
         texts_M = pc.binary_join(pa.ListArray.from_arrays(bounds, pa.array(self.words).take(words_MW.reshape(-1))), " ")
+        centre_M = pa.array(self.words).take(pa.array(words_MW[:, TOKENS_AROUND]))
         return {
             "row": pa.array(self.first_rows[block.sae] + block.index),
             "sae": _repeated(self.saes[block.sae], len(block.index)),
@@ -328,8 +329,12 @@ class SyntheticRun:
             "rare": pa.array(np.zeros(len(live_B), bool)),
             "negligible": pa.array(np.zeros(len(live_B), bool)),
             "density": pa.array(block.density.astype(np.float32)),
+            "prior": pa.array((np.log1p(block.num_active) / 20).astype(np.float32)),
             "texts": pa.ListArray.from_arrays(_ends(live_B.astype(np.int64)), texts_M),
+            "peak_words": pa.ListArray.from_arrays(_ends(live_B.astype(np.int64)), centre_M),
+            "beside_words": pa.ListArray.from_arrays(_ends(live_B.astype(np.int64)), texts_M),
             "label": self._terms(block.label_words[live_B], live_B),
+            "peaks": self._terms(words_MW[:, TOKENS_AROUND : TOKENS_AROUND + 1], live_B),
             "promoted": self._terms(block.promoted, np.ones(len(live_B), bool)),
             "examples": self._terms(words_MW, live_B),
         }
