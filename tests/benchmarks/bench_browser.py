@@ -33,6 +33,13 @@ MEASURE = """() => {
   return { load: page.loadEventEnd, last, bytes: sum("transferSize"), files: all.length };
 }"""
 
+LAST_WRITTEN = """() => {
+  const texts = [...document.querySelectorAll("#texts .answer.steered")];
+  const words = [...(texts.at(-1)?.querySelectorAll(".new") ?? [])].map((one) => one.textContent).join("");
+  return /\\w/.test(words) ? `${texts.length} ${words}` : "";
+}"""
+"""The last steered text of the steering page, with its number; empty as long as it has no word."""
+
 
 class Way(NamedTuple):
     """From the first request for Home to a steered text."""
@@ -87,10 +94,10 @@ def _ways(browser: Browser, address: str) -> tuple[Way, Way]:
         clicks += 1
         _most_prominent(page).click()
         page.wait_for_url("**/steer**")
-    known = _steered(page).count()
+    before = page.evaluate(LAST_WRITTEN)
     page.locator("#steer-prompt").fill(MESSAGE)
     _most_prominent(page).click()
-    _steered(page).nth(known).filter(has_text=WORD).wait_for()
+    page.wait_for_function(f"before => {{ const now = ({LAST_WRITTEN})(); return now && now !== before }}", arg=before)
     own = Way(clicks + 1, time.perf_counter() - start)
     page.close()
     return shown, own
