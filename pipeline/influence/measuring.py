@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from data.artifacts.responses import BaselineText, Demonstration, Responses
@@ -112,7 +113,7 @@ class Funnel:
     def _expected(self, follow_TV: Tensor, candidate: Candidate) -> float:
         """Mean closeness of the next token to a candidate's evidence."""
         most = follow_TV.topk(min(PROBED_CHOICES, follow_TV.shape[1]), dim=1)
-        tokens, inverse = most.indices.unique(return_inverse=True)
+        tokens, inverse = torch.unique(most.indices, return_inverse=True)
         close_TK = self._closeness.of_tokens(tokens, candidate.evidence)[inverse]
         return float((most.values * close_TK).sum(1).mean())
 

@@ -39,7 +39,8 @@ def priors(num_active_F: npt.NDArray[np.int64], max_F: npt.NDArray[np.float32]) 
     live = max_F > 0
     typical = float(np.median(max_F[live])) if live.any() else 1.0
     strong_F: npt.NDArray[np.float64] = max_F / (max_F + typical / 2)
-    return often_F * strong_F
+    found_F: npt.NDArray[np.float64] = often_F * strong_F
+    return found_F
 
 
 def search_batch(

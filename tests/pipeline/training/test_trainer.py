@@ -120,7 +120,8 @@ def test_every_epoch_reads_all_rows_in_an_order_of_its_own(paths):
     assert np.array_equal(read_ND, np.concatenate(shuffled)[: len(read_ND)])
     rows = [sorted(map(bytes, values_ND)) for values_ND in shuffled]
     assert rows[0] == rows[1] == rows[2]
-    assert not np.array_equal(shuffled[0], shuffled[1]) and not np.array_equal(shuffled[1], shuffled[2])
+    assert not np.array_equal(shuffled[0], shuffled[1])
+    assert not np.array_equal(shuffled[1], shuffled[2])
     for number in (1, len(batches) // 2, len(batches) - 1):
         rest = list(read_batches(reader, 7, BATCH, batches[number - 1][1], epochs=3))
         assert len(rest) == len(batches) - number
