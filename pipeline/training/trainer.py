@@ -2,7 +2,7 @@
 
 Rows come in the shards' uniform shuffle, are cut into batches across the borders of shards, normalised once, and
 given to every autoencoder; every epoch reads them all in an order of its own. Rows after the last whole batch are left
-out. A checkpoint holds all that a later step depends on, so that a killed run ends with the weights of one that was not.
+out. A checkpoint holds all that a later step depends on, so that a killed run ends with the same weights.
 
 Shapes: N rows, B rows of a batch, D width of the residual stream.
 """
