@@ -11,7 +11,6 @@ from backend.html.formats import count, number, share
 from backend.html.page import Notice, Page
 from backend.html.tokens import visible_text
 from backend.published.cards import (
-    NEGLIGIBLE,
     SAE_METRICS,
     RunCard,
     SAECard,
@@ -77,7 +76,7 @@ class Comparison:
     run: RunCard
     num_features: int
     counts: list[tuple[str, str]]
-    """Name of each SAE, and how many of its features do something, next to nothing, and nothing."""
+    """Name of each SAE, and how many of its features are live, rare, negligible and dead."""
     headings: list[tuple[str, str]]
     """Title and explanation of each column."""
     rows: list[ComparisonRow]
@@ -200,8 +199,8 @@ def _metric(name: str, *, bar: bool = False) -> Column:
     return *SAE_METRICS[name], value
 
 
-def _negligible(sae: OpenSAE) -> tuple[str, float | None]:
-    found = sae.record.metrics.get("num_negligible")
+def _rare(sae: OpenSAE) -> tuple[str, float | None]:
+    found = sae.record.metrics.get("num_rare")
     return ("–" if found is None else count(found)), None
 
 
@@ -217,7 +216,7 @@ COMPARISON_COLUMNS: list[Column] = [
     _metric("recovered_mean", bar=True),
     _metric("l0"),
     _metric("dead_share"),
-    ("Negligible", NEGLIGIBLE, _negligible),
+    ("Rare", "Active on too few tokens to tell what they are about; the number stands below.", _rare),
     ("Tokens seen", "Tokens that it was trained on.", _seen),
 ]
 

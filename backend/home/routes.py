@@ -24,10 +24,14 @@ def home_page(
 
 
 @router.get("/random")
-def random_page(run: RunDep, sae: Annotated[str, Query(description="Name of the SAE to draw from.")] = "") -> Response:
+def random_page(
+    run: RunDep,
+    sae: Annotated[str, Query(description="Name of the SAE to draw from.")] = "",
+    minor: Annotated[bool, Query(description="Rare and negligible features too.")] = False,
+) -> Response:
     """Redirect to a random live feature."""
     chosen = [other for other in run.saes if sae in ("", other.name)]
-    feature = random_feature(chosen) if chosen else None
+    feature = random_feature(chosen, minor=minor) if chosen else None
     if feature is None:
         raise NotFoundError(f"There is no live feature in '{sae or run.name}'.")
     return RedirectResponse(feature.href, 303, {"cache-control": "no-store"})

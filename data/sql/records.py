@@ -45,7 +45,7 @@ class PublishedRunRecord(Base):
     corpus: Mapped[dict[str, Any]] = mapped_column(JSON)
     """Counts of the fetch, tokenize, harvest and examples manifests, by stage name."""
     showpieces: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
-    """Features to begin with: sae, index, label, word and agreement of each, see pipeline/influence/candidates.py."""
+    """Features to begin with: sae, index, label, word and agreement of each, see pipeline/influence/showpieces.py."""
     responses: Mapped[dict[str, Any]] = mapped_column(JSON)
     """What features that are held make the model write, see data.artifacts.responses.Responses."""
     created: Mapped[datetime]

@@ -61,7 +61,7 @@ def test_pages_of_a_list_turn_and_come_back(open_page):
 def test_one_switch_shows_negligible_features_and_stays_in_the_address(open_page, scripts):
     page = open_page(f"{SAE}?per_page=200&sort=max&order=asc&alive=true", java_script_enabled=scripts)
     hidden = page.locator(f"a.label[href='{SAE}/{NEGLIGIBLE}']")
-    switch = page.get_by_label("Show negligible features")
+    switch = page.get_by_label("Show rare, negligible and dead features")
     expect(page.locator("table.features tbody tr").first).to_be_visible()
     expect(hidden).to_have_count(0)
     switch.check()

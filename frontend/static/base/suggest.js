@@ -32,6 +32,7 @@ function option(place, href, className, ...children) {
 /** Where the words are, when they are not in the label. */
 function why(hit) {
   if (hit.found_in.includes("label")) return [];
+  if (!hit.found_in.some((field) => field !== "meaning")) return [element("small", { className: "why", textContent: "means nearly this" })];
   const promoted = hit.promoted.find((token) => token.some((segment) => segment.hit));
   const text = hit.found_in[0] === "promoted" && promoted ? ["promotes ", ...marked(promoted)] : ["… ", ...marked(hit.texts[0] ?? []), " …"];
   return [element("small", { className: "why" }, ...text)];
@@ -68,7 +69,7 @@ function mark(place) {
 }
 
 function show(result, words) {
-  if (!result.hits.length) return say(/\/\d+/.test(words) ? "Enter looks for a feature of this name." : "No feature has these words.");
+  if (!result.hits.length) return say(/\/\d+/.test(words) ? "Enter looks for a feature of this name." : "No feature has these words, or means this.");
   const hits = result.hits.map((hit, i) => {
     const { model, sae, index } = hit.feature;
     const label = element("span", { className: "label" }, ...marked(hit.label));

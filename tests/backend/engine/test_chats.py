@@ -1,46 +1,19 @@
 """Conversations in the engine: each row of a request has a prompt of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing
-from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine as Database
 
 from backend.engine.engine import Engine
-from backend.engine.messages import ChatMessage, Draw, Held, SteerEvent, SteerRequest, SteerRow, Written
+from backend.engine.messages import ChatMessage, Held, SteerRow
 from backend.exceptions import RefusedError
-from backend.published.catalogue import Library, OpenRun
-from backend.settings import Settings
-from data.layout import StorePaths
-from data.sql.database import connect
+from backend.published.catalogue import OpenRun
+from tests.support.engine import DRAW, steer
 from tests.support.models import CHAT_TEMPLATE
-from tests.support.steering import copied_database
 
 BY_ITSELF = "system: Be brief\n" + CHAT_TEMPLATE
-DRAW = Draw(temperature=0.8, top_p=0.95, max_new_tokens=8, seed=3)
 TALK = [ChatMessage("user", "the river"), ChatMessage("assistant", "of Oxford"), ChatMessage("user", "and the war")]
 OTHER = [TALK[0], ChatMessage("assistant", "was music"), TALK[2]]
-
-
-@pytest.fixture
-def database(published_store: StorePaths, tmp_path: Path) -> Iterator[Database]:
-    made = connect(copied_database(published_store, tmp_path))
-    yield made
-    made.dispose()
-
-
-@pytest.fixture
-def run(published_store: StorePaths, database: Database) -> OpenRun:
-    return Library(database, published_store).catalogue().saes["tiny", "1-relu-64"].run
-
-
-@pytest.fixture
-def engine(published_store: StorePaths) -> Iterator[Engine]:
-    made = Engine(Settings(store=published_store.root, max_prompt_tokens=100))
-    yield made
-    made.stop()
 
 
 async def learn_to_chat(engine: Engine, run: OpenRun, template: str = BY_ITSELF) -> None:
@@ -49,31 +22,21 @@ async def learn_to_chat(engine: Engine, run: OpenRun, template: str = BY_ITSELF)
     tokenizer._pretrained.chat_template = template
 
 
-async def texts(engine: Engine, run: OpenRun, rows: Sequence[SteerRow]) -> list[tuple[list[int], list[int]]]:
-    """Prompt and written tokens of each row of one request."""
-    read: list[tuple[list[int], list[int]]] = [([], []) for _ in rows]
-    events: AsyncIterator[SteerEvent] = engine.steer(SteerRequest(run, list(rows), DRAW))
-    async with aclosing(events):  # type: ignore[type-var]
-        async for event in events:
-            if isinstance(event, Written):
-                read[event.row][event.probability is not None].append(event.token)
-    return read
-
-
 def test_rows_with_histories_of_their_own_are_written_as_each_alone(engine: Engine, run: OpenRun) -> None:
     held = [Held(run.saes[0], 3, 4.0)]
     plain = [Held(run.saes[0], 3, None)]
 
-    async def steer() -> None:
+    async def talk() -> None:
         await learn_to_chat(engine, run)
         first, other = await engine.chats(run, [TALK, OTHER], DRAW.max_new_tokens)
         assert first.tokens != other.tokens
         rows = [SteerRow(first.tokens, plain), SteerRow(other.tokens, held)]
-        together = await texts(engine, run, rows)
-        assert [prompt for prompt, _ in together] == [first.tokens, other.tokens]
-        assert together == [(await texts(engine, run, [row]))[0] for row in rows]
+        together = await steer(engine, run, rows)
+        prompts = [[one.token for one in text if one.probability is None] for text in together]
+        assert prompts == [first.tokens, other.tokens]
+        assert together == [(await steer(engine, run, [row]))[0] for row in rows]
 
-    asyncio.run(steer())
+    asyncio.run(talk())
 
 
 def test_tokens_are_of_the_template_or_of_a_message(engine: Engine, run: OpenRun) -> None:

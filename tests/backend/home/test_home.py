@@ -33,7 +33,7 @@ def test_the_comparison_has_the_metrics_of_every_sae(pages, catalogue):
     page = Page(pages.get("/").text)
     titles = [title for title, _ in comparison.headings]
     assert titles == [
-        "Features", "Explained variance", "Loss added", "Recovered", "L0", "Dead", "Negligible", "Tokens seen",
+        "Features", "Explained variance", "Loss added", "Recovered", "L0", "Dead", "Rare", "Tokens seen",
     ]  # fmt: skip
     for row, sae in zip(comparison.rows, catalogue.runs[0].saes, strict=True):
         metrics = sae.record.metrics
@@ -47,7 +47,7 @@ def test_the_comparison_has_the_metrics_of_every_sae(pages, catalogue):
             recovered(metrics, "mean"),
             number(metrics["l0"]),
         ]
-        assert texts[6] == str(metrics["num_negligible"])
+        assert texts[6] == str(metrics["num_rare"])
         assert texts[7] == f"{sae.record.curve[-1]['tokens']:,}"
         assert all(text in page.text for text in texts)
         assert sae.href in page.links()
@@ -55,12 +55,14 @@ def test_the_comparison_has_the_metrics_of_every_sae(pages, catalogue):
     assert comparison.num_features == sum(sae.num_features for sae in catalogue.runs[0].saes)
 
 
-def test_negligible_features_are_counted_beside_the_dead(client, catalogue):
+def test_features_of_every_kind_are_counted(client, catalogue):
     for sae, negligible in zip(catalogue.runs[0].saes, (1, 1, 0), strict=True):
         rows = sae.run.tables.take("features", range(sae.row(0), sae.row(sae.num_features))).to_pylist()
         together = sum(row["squared_share"] for row in rows if row["negligible"])
-        said = f" (together {share(together, 2)} of the squared activation)" if negligible else ""
-        counts = f"{sae.num_features - 1 - negligible} live, {negligible} negligible{said}, 1 dead."
+        said = (
+            f"{negligible} negligible (together {share(together, 2)} of the squared activation), " if negligible else ""
+        )
+        counts = f"{sae.num_features - 2 - negligible} live, 1 rare (active on fewer than 10 tokens), {said}1 dead."
         assert counts in Page(client.get(sae.href).text).text
         assert f"{sae.name}: {counts}" in Page(client.get("/").text).text
 

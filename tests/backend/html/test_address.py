@@ -26,11 +26,13 @@ TEXT = "Who said “a + b = 100%”?\n& why / where\t#1"
 FEATURE = "model/1-relu-64/7"
 UNUSUAL: list[Address] = [
     AttributionState(target=" Paris", minus="#12", position=0, k=20, by="effect", all=True),
-    CompareState(f="", run="a", t=0.25, sae="1-relu-64", other="smaller", order="cosine", page=3),
+    CompareState(f="", run="a", t=0.25, sae="1-relu-64", other="smaller", order="cosine", page=3, minor=True),
     CompareState(f=FEATURE, t=0.0),
     ExampleState(kind="bottom", rank=2, reading="effects"),
-    ExploreState(f=FEATURE, q=TEXT, sel="0,0,1,1,1,0", hide="a,b", view="0,1,0,1", colour="density", run="a"),
-    FeatureState(kind="interval", context="full", example=2, page=3, embed=True),
+    ExploreState(
+        f=FEATURE, q=TEXT, sel="0,0,1,1,1,0", hide="a,b", view="0,1,0,1", colour="density", minor=True, run="a"
+    ),
+    FeatureState(kind="interval", context="full", example=2, page=3, minor=True, embed=True),
     HomeState(demo=FEATURE, strength=1.5),
     NamedRun(run="a"),
     PromptState(text=TEXT, sae=["model/a", "model/b"], chat=True, rank="rare", hide=1.0, f=FEATURE, token=0),
