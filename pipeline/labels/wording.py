@@ -1,11 +1,111 @@
-"""Wording of a label: items that fit its length, and words put together as text."""
+"""Wording of a rule: a label of a few words, with samples of the words it was seen on.
 
-from collections.abc import Iterable
+    University                   a word; was / were: several
+    "of" in "University of"      a word after, or before, one other
+    "," after a year             a word with what stands beside it
+    months: May, June            a class, a kind, an affix, a place, with samples
+    names near war, army         what stands near in a sentence or two
+"""
+
+from collections.abc import Iterable, Sequence
+
+from pipeline.labels.rule import Condition, Rule
+from pipeline.labels.words import SPACE_NAMES
 
 MAX_LENGTH = 48
 """Characters of a label."""
 MOST_ITEMS = 4
 """Words that a label lists."""
+MANY = {
+    "year": "years",
+    "number": "numbers",
+    "name": "names",
+    "text start": "the start of a text",
+    "line start": "the start of a line",
+    "sentence start": "the start of a sentence",
+    "in brackets": "inside brackets",
+    "in quotation marks": "inside quotation marks",
+}
+ONE = {"year": "a year", "number": "a number", "name": "a name"}
+PLACES = {
+    "text start": "at the start of a text",
+    "line start": "at the start of a line",
+    "sentence start": "at the start of a sentence",
+    "in brackets": "inside brackets",
+    "in quotation marks": "inside quotation marks",
+}
+SIDES = {"previous": "after", "next": "before", "near": "near"}
+
+
+def say(rule: Rule, samples: Sequence[str]) -> str:
+    """The label of a rule. samples: words as they are written, on which it holds, the most frequent first."""
+    here = [condition for condition in rule.conditions if condition.at == "here"]
+    around = [condition for condition in rule.conditions if condition.at != "here"]
+    head = next((condition for condition in here if condition.kind != "trait"), here[0] if here else None)
+    places = [condition for condition in here if condition is not head]
+    spelled = {sample.casefold(): sample for sample in reversed(samples)}
+    if phrase := _phrase(head, around, spelled):
+        return phrase
+    start = _head(head, spelled, alone=len(rule.conditions) == 1) if head else ""
+    rest = " ".join([*map(_place, places), *map(_around, around)])
+    text = " ".join(part for part in (start, rest) if part)
+    if head is not None and head.kind == "word":
+        return cut(text)
+    items = [sample for sample in unique(samples) if sample]
+    return fit(f"{text}: ", items) if items and len(text) < MAX_LENGTH - 8 else cut(text)
+
+
+def _head(head: Condition, spelled: dict[str, str], *, alone: bool) -> str:
+    match head.kind:
+        case "word":
+            texts = [spelled.get(word, word) for word in head.words]
+            marked = not alone or any(not text[0].isalnum() for text in texts)
+            return fit("", [quoted(text) if marked else text for text in texts], " / ")
+        case "class":
+            return head.words[0]
+        case "trait":
+            return _place(head) if not alone and head.words[0] in PLACES else MANY[head.words[0]]
+        case "stem":
+            return f"{head.words[0]}-"
+        case "affix":
+            return head.words[0]
+        case "piece":
+            return f"{quoted(head.words[0])} in words"
+
+
+def _phrase(head: Condition | None, around: Sequence[Condition], spelled: dict[str, str]) -> str:
+    """`"of" in "University of"`, when one word stands beside one other; else ""."""
+    single = len(around) == 1 and around[0].kind == "word" and len(around[0].words) == 1 and around[0].at != "near"
+    if head is None or head.kind != "word" or len(head.words) != 1 or not single:
+        return ""
+    word, other = spelled.get(head.words[0], head.words[0]), around[0].words[0]
+    if not (word + other).isprintable() or {word, other} & SPACE_NAMES:
+        return ""
+    phrase = join_words([other, word] if around[0].at == "previous" else [word, other])
+    text = f"{quoted(word)} in {quoted(phrase)}"
+    return text if len(text) <= MAX_LENGTH else ""
+
+
+def _place(condition: Condition) -> str:
+    name = condition.words[0]
+    return PLACES.get(name, f"as {ONE[name]}" if name in ONE else name)
+
+
+def _around(condition: Condition) -> str:
+    side = SIDES[condition.at]
+    if condition.kind == "trait":
+        return f"{side} {ONE[condition.words[0]]}"
+    if condition.kind == "class":
+        return f"{side} {condition.words[0]}"
+    if condition.at == "near":
+        return f"{side} {', '.join(condition.words)}"
+    return f"{side} {' / '.join(map(quoted, condition.words))}"
+
+
+def quoted(text: str) -> str:
+    """A word in quotation marks; white space by its name."""
+    mark = "'" if '"' in text else '"'
+    return text if text in SPACE_NAMES else f"{mark}{text}{mark}"
 
 
 def unique(texts: Iterable[str]) -> list[str]:
@@ -16,17 +116,20 @@ def unique(texts: Iterable[str]) -> list[str]:
     return list(seen.values())
 
 
-def fit(start: str, items: Iterable[str], separator: str = ", ", end: str = "") -> str:
+def fit(start: str, items: Iterable[str], separator: str = ", ") -> str:
     """As many items as MAX_LENGTH takes, at most MOST_ITEMS and at least one, which is cut if need be."""
     items = [item for item in items if item][:MOST_ITEMS]
-    while len(items) > 1 and len(start + separator.join(items) + end) > MAX_LENGTH:
+    while len(items) > 1 and len(start + separator.join(items)) > MAX_LENGTH:
         items.pop()
-    return cut(start + separator.join(items) + end)
+    return cut(start + separator.join(items))
 
 
 def cut(text: str) -> str:
-    """At most MAX_LENGTH characters."""
-    return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 1]}…"
+    """At most MAX_LENGTH characters, whole words where there are several."""
+    if len(text) <= MAX_LENGTH:
+        return text
+    kept = text[:MAX_LENGTH].rsplit(" ", 1)[0] if " " in text[:MAX_LENGTH] else text[:MAX_LENGTH]
+    return kept.rstrip(" ,/:")
 
 
 def join_words(parts: Iterable[str]) -> str:

@@ -1,0 +1,79 @@
+"""Labels from statistics: the candidate rule that tells best, on text it was not made from, where a feature is active.
+
+A feature without such a rule is left unlabelled, with the words it is strongest on beside it.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pipeline.arrays import Ints
+from pipeline.labels.activity import Active
+from pipeline.labels.candidates import CandidateMaker
+from pipeline.labels.evidence import Evidence
+from pipeline.labels.rule import Rule
+from pipeline.labels.scoring import Scorer, Tried
+from pipeline.labels.wording import MOST_ITEMS, say, unique
+
+MIN_SCORE = 0.25
+"""A rule with a lower score is no label."""
+HELD_OUT, TRAINING = "held-out", "training"
+"""Text that a rule was tried on: held-out documents alone, or training documents that it was not made from as well."""
+
+
+class Label(NamedTuple):
+    """What a feature is called, and how far that can be trusted."""
+
+    text: str = ""
+    """"" where no rule tells enough."""
+    words: tuple[str, ...] = ()
+    """Words it is strongest on."""
+    tried: Tried | None = None
+    """The best rule, good enough or not; None where none could be tried."""
+    tested_on: str = ""
+    """HELD_OUT or TRAINING; "" where none could be tried."""
+
+    @property
+    def rule(self) -> Rule | None:
+        return self.tried.rule if self.tried else None
+
+
+class Labeller:
+    """Makes labels from evidence and tries them on text."""
+
+    def __init__(self, maker: CandidateMaker, scorer: Scorer) -> None:
+        self.maker, self.scorer = maker, scorer
+
+    def label(self, evidence: Evidence | None, active: Active, maximum: float, *, rare: bool) -> Label:
+        """The label of a live feature. rare: whether it hardly fires in held-out text, see Scorer."""
+        if evidence is None:
+            return Label()
+        words = tuple(self._samples(evidence.words))
+        candidates = {one.rule: one for one in self.maker.rules(evidence)}
+        tried = self.scorer.best(list(candidates), active, rare, maximum)
+        if tried is None:
+            return Label(words=words)
+        tested_on = TRAINING if rare else HELD_OUT
+        if tried.score.f1 < MIN_SCORE:
+            return Label("", words, tried, tested_on)
+        holds = candidates[tried.rule].holds
+        fitting = evidence.words[holds] if holds.any() else evidence.words
+        return Label(say(tried.rule, self._samples(fitting, len(fitting))), words, tried, tested_on)
+
+    def _samples(self, surfaces: Ints, limit: int = MOST_ITEMS) -> list[str]:
+        """Distinct words as they are most often written, the most frequent first, else the strongest."""
+        texts = [self.maker.words.texts[word] for word in surfaces.tolist()]
+        spelled: dict[str, Counter[str]] = {}
+        for text in texts:
+            spelled.setdefault(text.casefold(), Counter())[text] += 1
+        counts = Counter(text.casefold() for text in texts)
+        return [_usual(spelled[fold]) for fold, _ in counts.most_common(limit) if fold]
+
+
+def _usual(spellings: Counter[str]) -> str:
+    return spellings.most_common(1)[0][0]
+
+
+def described(words: Sequence[str]) -> str:
+    """Top tokens of a feature without a label, as a page names it."""
+    return ", ".join(f'"{word}"' for word in unique(words))

@@ -1,0 +1,98 @@
+"""Scores of rules on text that they were not made from: precision, recall, and recall at each level.
+
+Of a rule that says that a feature is active on some tokens, *precision* is the share of these tokens on which it is
+active, *recall* the share of the sum of its activations that lies on them, and the score is F1, the harmonic mean of
+the two.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from data.artifacts.features import LABEL_LEVELS
+from pipeline.arrays import Ints
+from pipeline.labels.activity import Active
+from pipeline.labels.rule import Rule
+from pipeline.labels.text import RuleText
+
+MIN_SAID = 3
+"""Tokens that a rule must speak of: fewer prove nothing."""
+MIN_ACTIVE = 10
+"""Tokens on which a feature must be active in held-out text to be judged by it alone."""
+LEAST_ACTIVE = 3
+"""Tokens on which a feature must be active in all text that is read for it to be judged at all."""
+MARGIN = 0.01
+"""A rule that comes later must be better than an earlier one by this much."""
+
+
+class Score(NamedTuple):
+    """How well a rule tells where a feature is active."""
+
+    precision: float
+    recall: float
+    """Of the sum of activations."""
+    said: int
+    """Tokens that the rule speaks of."""
+
+    @property
+    def f1(self) -> float:
+        total = self.precision + self.recall
+        return 2 * self.precision * self.recall / total if total else 0.0
+
+
+class Tried(NamedTuple):
+    """The best of some rules for a feature."""
+
+    rule: Rule
+    score: Score
+    levels: list[float]
+    """Share of the active tokens at or above each of LABEL_LEVELS on which the rule speaks; NaN where there are none."""
+
+
+class Scorer:
+    """Tries rules on a text."""
+
+    def __init__(self, text: RuleText) -> None:
+        self.text = text
+        self._value_N = np.zeros(text.num_tokens, np.float32)
+
+    def is_rare(self, active: Active) -> bool:
+        """Whether a feature hardly fires in the held-out part, so that the training part counts too."""
+        return int(np.searchsorted(active.tokens, self.text.num_held_out)) < MIN_ACTIVE
+
+    def best(self, rules: Sequence[Rule], active: Active, rare: bool, maximum: float) -> Tried | None:
+        """The rule of the best score, earlier ones preferred; None where nothing can be said.
+
+        rare: whether the text's training part counts too. maximum: of the feature, for the levels.
+        """
+        limit = self.text.num_tokens if rare else self.text.num_held_out
+        tokens = active.tokens[: np.searchsorted(active.tokens, limit)]
+        values = active.values[: len(tokens)]
+        if len(tokens) < LEAST_ACTIVE:
+            return None
+        self._value_N[tokens] = values
+        total = float(values.sum(dtype=np.float64))
+        best: tuple[Rule, Score] | None = None
+        for rule in rules:
+            score = self._score(rule, limit, total)
+            if score is not None and (best is None or score.f1 > best[1].f1 + MARGIN):
+                best = rule, score
+        levels = self._levels(best[0], active._replace(tokens=tokens, values=values), maximum) if best else []
+        self._value_N[tokens] = 0
+        return Tried(*best, levels) if best else None
+
+    def _score(self, rule: Rule, limit: int, total: float) -> Score | None:
+        values = self._value_N[self._said(rule, limit)]
+        if len(values) < MIN_SAID:
+            return None
+        return Score(np.count_nonzero(values) / len(values), float(values.sum(dtype=np.float64)) / total, len(values))
+
+    def _said(self, rule: Rule, limit: int) -> Ints:
+        tokens = self.text.tokens(rule)
+        return tokens if limit == self.text.num_tokens else tokens[: np.searchsorted(tokens, limit)]
+
+    def _levels(self, rule: Rule, active: Active, maximum: float) -> list[float]:
+        said = np.isin(active.tokens, self.text.tokens(rule), assume_unique=True)
+        above = [active.values >= np.float32(level * maximum) for level in LABEL_LEVELS]
+        return [float(said[some].mean()) if some.any() else float("nan") for some in above]
