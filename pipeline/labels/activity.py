@@ -53,11 +53,11 @@ class Activity:
 
     _narrow: tuple[Ints, SAE] | None = None
 
-    def counts(self) -> Ints:
-        """Tokens on which each feature is active [F]."""
+    def count_above(self, level_F: Floats) -> Ints:
+        """Tokens on which each feature reaches a level of its own [F]."""
         total_F = np.zeros(self._sae.num_features, np.int64)
-        for feature_K, _, _ in self._parts:
-            total_F += np.bincount(feature_K, minlength=len(total_F))
+        for feature_K, _, value_K in self._parts:
+            total_F += np.bincount(feature_K[value_K >= level_F[feature_K]], minlength=len(total_F))
         return total_F
 
     def finish(self) -> "FeatureActivity":

@@ -18,8 +18,8 @@ from pipeline.labels.text import RuleText
 
 MIN_SAID = 3
 """Tokens that a rule must speak of: fewer prove nothing."""
-MIN_ACTIVE = 10
-"""Tokens on which a feature must be active in held-out text to be judged by it alone."""
+STRONG, MIN_STRONG = 0.3, 10
+"""A feature is judged by held-out text alone where at least so many tokens reach this part of its maximum there."""
 LEAST_ACTIVE = 3
 """Tokens on which a feature must be active in all text that is read for it to be judged at all."""
 MARGIN = 0.01
@@ -56,10 +56,6 @@ class Scorer:
     def __init__(self, text: RuleText) -> None:
         self.text = text
         self._value_N = np.zeros(text.num_tokens, np.float32)
-
-    def is_rare(self, active: Active) -> bool:
-        """Whether a feature hardly fires in the held-out part, so that the training part counts too."""
-        return int(np.searchsorted(active.tokens, self.text.num_held_out)) < MIN_ACTIVE
 
     def best(self, rules: Sequence[Rule], active: Active, rare: bool, maximum: float) -> Tried | None:
         """The rule of the best score, earlier ones preferred; None where nothing can be said.

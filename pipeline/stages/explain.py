@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from data.arrow import read_arrow
 from data.artifacts.corpus import TokenizedCorpus
+from data.artifacts.features import STATISTICS_FILE
 from data.errors import CorpusError
 from pipeline.activations.held_out import draw_held_out, held_out_blocks
 from pipeline.activations.residuals import ResidualBlock, load_language_model, residual_blocks
@@ -20,7 +22,7 @@ from pipeline.labels.background import Background
 from pipeline.labels.candidates import CandidateMaker
 from pipeline.labels.files import ORIGIN, Tested, label_features, write_explanations
 from pipeline.labels.labeller import Labeller
-from pipeline.labels.scoring import MIN_ACTIVE, Scorer
+from pipeline.labels.scoring import MIN_STRONG, STRONG, Scorer
 from pipeline.labels.text import RuleText
 from pipeline.labels.words import Words
 from pipeline.models.language_model import LanguageModel
@@ -35,6 +37,8 @@ MAX_HELD_OUT = 40_000
 """Held-out tokens that rules are tried on."""
 RARE_PAIRS = 800_000_000
 """Pairs of a rare feature and a training token that are computed, at most."""
+RESERVED_OF = 3
+"""One training document of so many is reserved for rules of features that hardly fire in held-out text."""
 BLOCK_TOKENS = 2048
 
 
@@ -74,7 +78,7 @@ class _Reader:
         self._activities = {name: Activity(sae, dtype) for name, sae in saes.items()}
         self._rare: dict[str, Ints] = {}
         hashes_D = splitmix64(corpus.document_ids.astype(np.uint64))
-        self._reserved_D = ((hashes_D & np.uint64(1)) == 1) & ~corpus.held_out
+        self._reserved_D = (hashes_D % np.uint64(RESERVED_OF) == 0) & ~corpus.held_out
         self._held_out = draw_held_out(corpus, MAX_HELD_OUT, work.recipe.seed)
         self._training = np.empty(0, np.int64)
         self._first_S = np.full(len(corpus.sequences), -1, np.int64)
@@ -100,14 +104,17 @@ class _Reader:
                 for activity in self._activities.values():
                     activity.add(block.x_ND, token_N)
                 progress.advance(len(token_N))
-        self._rare = {name: np.flatnonzero(a.counts() < MIN_ACTIVE) for name, a in self._activities.items()}
+        for name, activity in self._activities.items():
+            maximum_F = read_arrow(work.input_folder("examples") / name / STATISTICS_FILE)["max"].to_numpy()
+            strong_F = activity.count_above(STRONG * maximum_F)
+            self._rare[name] = np.flatnonzero((strong_F < MIN_STRONG) & (maximum_F > 0))
 
     def read_training(self) -> None:
         """Read reserved training sequences for the features that hardly fire in held-out text."""
         num_rare = sum(map(len, self._rare.values()))
         if num_rare == 0:
             return
-        limit = 2 * RARE_PAIRS // num_rare  # about half of the documents are reserved
+        limit = RESERVED_OF * RARE_PAIRS // num_rare  # of which so many tokens are reserved
         log(f"{num_rare:,} features hardly fire in held-out text: their labels are tried on training text as well")
         recipe, paths = self._work.recipe, self._work.paths
         for block in residual_blocks(recipe, paths, block_tokens=BLOCK_TOKENS, max_tokens=limit):
