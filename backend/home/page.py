@@ -112,7 +112,7 @@ def home_page_of(catalogue: Catalogue, engine: Engine) -> HomePage:
 
 def _starts(worked: WorkedExample) -> list[FeatureSummary]:
     """The showpieces, except the worked example."""
-    return [piece for piece in worked.run.once(showpieces) if piece.name != worked.feature.name]
+    return [piece for piece in showpieces(worked.run) if piece.name != worked.feature.name]
 
 
 def comparison_of(run: OpenRun) -> Comparison:

@@ -5,7 +5,7 @@ weights the same number is another feature, and what was written is then of an e
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,6 +25,11 @@ class Correction:
     """"" for none."""
     changed: datetime | None = None
     """UTC; None when nobody wrote anything."""
+
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.label or self.note)
 
 
 NOTHING = Correction()
@@ -75,8 +80,3 @@ class Corrections:
 def direction_hash(vector_D: npt.NDArray[np.float32]) -> str:
     """A name for a decoder direction: the same after every republish of the same weights."""
     return hashlib.sha256(np.ascontiguousarray(vector_D, "<f4").tobytes()).hexdigest()[:32]
-
-
-def direction_hashes(vectors_ND: Iterable[npt.NDArray[np.float32]]) -> list[str]:
-    """The names of several."""
-    return [direction_hash(vector_D) for vector_D in vectors_ND]

@@ -14,13 +14,15 @@ from backend.html.address import EmptyIsNone, PagedAddress
 from backend.html.formats import as_share
 from backend.html.tokens import token_text, visible_text
 from backend.published.catalogue import OpenRun, OpenSAE
-from backend.published.features import NOT_MINOR, SUMMARY, FeatureSummary, quoted, to_summaries
+from backend.published.features import NOT_MINOR, SUMMARY, FeatureSummary, get_summaries, quoted, to_summaries
 from data.published.schemas import SEARCH_FIELDS, SearchField
 from data.published.terms import query_words, words
 
 MAX_FOUND = 500
 """Features that one search goes through, from the best match on."""
 TEXTS_SHOWN = 2
+OWNER_SCORE = 1000.0
+"""Score of what an owner's label names, above any of BM25."""
 
 
 class WordSearch(PagedAddress):
@@ -114,7 +116,20 @@ def _places(
     """Row and score of what is found, in some SAEs or in all that are asked for."""
     if not asked.words:
         return []
-    return run.tables.search(asked.words, asked.fields, _condition(asked, saes), limit)
+    found = run.tables.search(asked.words, asked.fields, _condition(asked, saes), limit)
+    named = _named(run, asked, saes)
+    return [*named, *(pair for pair in found if pair[0] not in dict(named))][:limit]
+
+
+def _named(run: OpenRun, asked: WordSearch, saes: Sequence[OpenSAE] | None) -> list[tuple[int, float]]:
+    """Row and score of what an owner's label names so, within the filters: these come first."""
+    if asked.within not in (None, "label") or asked.alive == "false":
+        return []
+    chosen = {sae.name: sae for sae in (run.saes if saes is None else saes) if asked.sae in ("", sae.name)}
+    rows = [chosen[sae].row(index) for sae, index in run.corrections.matching(asked.words) if sae in chosen]
+    low, high = asked.min_density or 0.0, 1.0 if asked.max_density is None else asked.max_density
+    found = [f for f in get_summaries(run, rows) if (asked.minor or not f.minor) and low <= f.density <= high]
+    return [(chosen[f.sae].row(f.index), OWNER_SCORE) for f in found if not f.dead]
 
 
 def _condition(asked: WordSearch, saes: Sequence[OpenSAE] | None) -> str | None:
@@ -151,7 +166,7 @@ def _hit(
     feature: FeatureSummary, asked: WordSearch, label: str, tokens: list[bytes], texts: list[str], score: float
 ) -> SearchHit:
     pieces: dict[SearchField, list[str]] = {
-        "label": [label],
+        "label": [label, feature.owner_label],
         "promoted": [token.decode(errors="ignore") for token in tokens],
         "examples": texts,
     }
@@ -161,7 +176,7 @@ def _hit(
         feature=feature,
         score=score,
         found_in=found_in,
-        label=mark(label, marks["label"]) or [Segment(feature.title, False)],
+        label=mark(feature.owner_label or label, marks["label"]) or [Segment(feature.title, False)],
         promoted=[mark(token_text(token), marks["promoted"]) for token in tokens],
         texts=[mark(text, marks["examples"]) for text in _best(texts, marks["examples"])],
     )

@@ -95,7 +95,7 @@ async def _page(
         problem,
         answer.off,
         answer.loaded,
-        await run_in_threadpool(run.once, showpieces),
+        await run_in_threadpool(showpieces, run),
         await run_in_threadpool(run.once, openings),
         run.model_name,
         state.engine.status(),

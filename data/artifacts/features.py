@@ -155,7 +155,7 @@ EXAMPLES = pa.schema(
 )
 """Every token's activation in the window, exactly: the few above zero are listed, the others are zero."""
 
-# ---- Artifact of stage `explain`: {sae}/explanations.arrow
+# ---- Artifact of stage `explain`: {sae}/explanations.arrow and {sae}/held_out.arrow
 
 EXPLANATIONS_FILE = "explanations.arrow"
 LABEL_LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8)
@@ -185,6 +185,10 @@ EXPLANATIONS = pa.schema(
         pa.field("suppressed_logits", pa.list_(pa.float32()), nullable=False),
     ]
 )
+
+HELD_OUT_FILE = "held_out.arrow"
+HELD_OUT = pa.schema([pa.field("tokens", pa.list_(pa.int32()), nullable=False)])
+"""Per feature the held-out tokens on which it is active, ascending numbers that all SAEs of the run share."""
 
 # ---- Artifact of stage `respond`: which features turn a text to their word, see pipeline/influence/responses.py
 

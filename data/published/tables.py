@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TABLES = ("features", "examples", "documents", "chunks", "vocabulary", "search", "splitting")
 """In LanceDB."""
-ROW_TABLES = ("features", "examples", "neighbours")
+ROW_TABLES = ("features", "examples", "neighbours", "activity")
 """In Arrow files: the first two are copies, see data/published/rows.py."""
 CHUNKS_CACHED = 1 << 14
 """Chunks of tokens kept in memory: 16 MB."""
@@ -180,6 +180,12 @@ class PublishedRun:
         return np.array(record["indices"], np.int32).reshape(shape), np.array(record["cosines"], np.float32).reshape(
             shape
         )
+
+    def activity(self, rows: Sequence[int]) -> list[npt.NDArray[np.int32]]:
+        """The held-out tokens on which features are active, by row: ascending numbers that all SAEs share."""
+        lists = self.take("activity", rows)["tokens"].combine_chunks()
+        bounds, flat = lists.offsets.to_numpy(), lists.values.to_numpy()
+        return [flat[bounds[i] : bounds[i + 1]] for i in range(len(rows))]
 
     @cached_property
     def vocabulary(self) -> list[bytes]:

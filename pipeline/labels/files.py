@@ -10,7 +10,7 @@ from torch import Tensor
 
 from data.arrow import read_arrow, write_arrow
 from data.artifacts.corpus import TokenizedCorpus
-from data.artifacts.features import EXAMPLES_FILE, EXPLANATIONS, EXPLANATIONS_FILE, STATISTICS_FILE
+from data.artifacts.features import EXAMPLES_FILE, EXPLANATIONS, EXPLANATIONS_FILE, HELD_OUT, HELD_OUT_FILE, STATISTICS_FILE
 from pipeline.labels.activity import FeatureActivity
 from pipeline.labels.evidence import read_evidence
 from pipeline.labels.labeller import Label, Labeller
@@ -100,6 +100,20 @@ def _columns(labels: Sequence[Label]) -> dict[str, pa.Array]:
         "specificity": [None] * len(labels),
     }
     return {name: pa.array(column, EXPLANATIONS.field(name).type) for name, column in values.items()}
+
+
+def write_held_out(folder: Path, activity: FeatureActivity, num_held_out: int) -> None:
+    """Write held_out.arrow: the held-out tokens on which each feature is active."""
+    size = len(activity.starts_F) - 1
+    kept_K = activity.token_K < num_held_out
+    ends_F = np.concatenate([[0], np.cumsum(kept_K)])[activity.starts_F]
+    tokens = pa.array(activity.token_K[kept_K].astype(np.int32))
+    lists = pa.ListArray.from_arrays(pa.array(ends_F.astype(np.int32)), tokens)
+    assert len(lists) == size
+    rows = (lists.slice(start, FEATURES_PER_BATCH) for start in range(0, size, FEATURES_PER_BATCH))
+    write_arrow(
+        folder / HELD_OUT_FILE, HELD_OUT, (pa.RecordBatch.from_arrays([some], schema=HELD_OUT) for some in rows)
+    )
 
 
 def _lists(values_FK: Tensor, kind: pa.DataType) -> pa.ListArray:

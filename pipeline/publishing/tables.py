@@ -20,6 +20,8 @@ from data.artifacts.features import (
     EXAMPLE_KINDS,
     EXAMPLES_FILE,
     EXPLANATIONS_FILE,
+    HELD_OUT,
+    HELD_OUT_FILE,
     NEIGHBOURS_FILE,
     STATISTICS_FILE,
     TOP,
@@ -85,6 +87,7 @@ class RunTables:
             "neighbours": RunTable(
                 neighbours.schema, len(neighbours), lambda: neighbours.to_batches(max_chunksize=TABLE_BATCH_ROWS)
             ),
+            "activity": RunTable(HELD_OUT, sum(self.sizes), self._activity),
             **CorpusTables(self.corpus, self.vocabulary).all(),
             "search": RunTable(SEARCH, sum(self.sizes), self._search),
             "splitting": RunTable(splitting_schema(width, len(self.saes)), len(self.saes), self._splitting),
@@ -150,6 +153,10 @@ class RunTables:
         """Mask of the notable features of the run [R]."""
         tables = self._per_sae("examples", STATISTICS_FILE)
         return np.concatenate([notable_features(table["sum_squares"].to_numpy()) for table in tables])
+
+    def _activity(self) -> Iterator[pa.RecordBatch]:
+        for table in self._per_sae("explain", HELD_OUT_FILE):
+            yield from table.to_batches(max_chunksize=TABLE_BATCH_ROWS)
 
     def _splitting(self) -> Iterator[pa.RecordBatch]:
         for name in self.saes:

@@ -20,7 +20,7 @@ from pipeline.fetching.local import model_folder
 from pipeline.labels.activity import Activity
 from pipeline.labels.background import Background
 from pipeline.labels.candidates import CandidateMaker
-from pipeline.labels.files import ORIGIN, Tested, label_features, write_explanations
+from pipeline.labels.files import ORIGIN, Tested, label_features, write_explanations, write_held_out
 from pipeline.labels.labeller import Labeller
 from pipeline.labels.scoring import MIN_STRONG, STRONG, Scorer
 from pipeline.labels.text import RuleText
@@ -63,7 +63,9 @@ def explain(work: Work) -> dict[str, Any]:
             folder = work.folder / name
             folder.mkdir(exist_ok=True)
             examples = work.input_folder("examples") / name
-            labels = label_features(examples, recipe.examples.bands, corpus, labeller, reader.tested(name), progress)
+            tested = reader.tested(name)
+            write_held_out(folder, tested.activity, text.num_held_out)
+            labels = label_features(examples, recipe.examples.bands, corpus, labeller, tested, progress)
             counts[name] = write_explanations(folder, labels, promoted, suppressed)
     tokens = {"held_out_tokens": text.num_held_out, "training_tokens": text.num_tokens - text.num_held_out}
     return {"origin": ORIGIN, **tokens, "saes": counts}
