@@ -16,8 +16,10 @@ TOTALS_CACHED = 1000
 RANDOM_DRAWS = 64
 """Features drawn at once in search of one that is alive and not minor."""
 
-Sort = Literal["index", "label", "density", "max", "mean", "label_score", "specificity"]
-Score = Literal["label_score", "specificity"]
+Sort = Literal[
+    "index", "label", "density", "max", "mean", "label_score", "label_precision", "label_recall", "specificity"
+]
+Score = Literal["label_precision", "label_recall", "specificity"]
 """Scores that not every SAE has."""
 Choice = Annotated[Annotated[bool, PlainSerializer(str)] | None, EmptyIsNone]
 """Yes, no, or either; links say True and False."""

@@ -168,7 +168,7 @@ EXPLANATIONS = pa.schema(
         pa.field("label_origin", pa.string(), nullable=False),  # "statistics", or the judge that wrote it
         # Of the feature's best rule on text that it was not made from, see docs/method.md. A label is a rule with a score
         # above a threshold; null, and empty, where the feature is unlabelled.
-        pa.field("label_score", pa.float32()),  # F1 of the next two
+        pa.field("label_score", pa.float32()),  # of precision and recall of squares
         pa.field("label_precision", pa.float32()),  # share of the tokens that it speaks of on which the feature is active
         pa.field("label_recall", pa.float32()),  # share of the sum of activations on these tokens
         pa.field("label_said", pa.int32()),  # tokens that it speaks of

@@ -89,7 +89,7 @@ def _columns(labels: Sequence[Label]) -> dict[str, pa.Array]:
     values: dict[str, list[Any]] = {
         "label": [label.text for label in labels],
         "label_origin": [ORIGIN] * len(labels),
-        "label_score": [one.score.f1 if one else None for one in tried],
+        "label_score": [one.score.value if one else None for one in tried],
         "label_precision": [one.score.precision if one else None for one in tried],
         "label_recall": [one.score.recall if one else None for one in tried],
         "label_said": [one.score.said if one else None for one in tried],

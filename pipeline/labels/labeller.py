@@ -54,7 +54,7 @@ class Labeller:
         if tried is None:
             return Label(words=words)
         tested_on = TRAINING if rare else HELD_OUT
-        if tried.score.f1 < MIN_SCORE:
+        if tried.score.value < MIN_SCORE:
             return Label("", words, tried, tested_on)
         holds = candidates[tried.rule].holds
         fitting = evidence.words[holds] if holds.any() else evidence.words

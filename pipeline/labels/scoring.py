@@ -1,8 +1,9 @@
 """Scores of rules on text that they were not made from: precision, recall, and recall at each level.
 
 Of a rule that says that a feature is active on some tokens, *precision* is the share of these tokens on which it is
-active, *recall* the share of the sum of its activations that lies on them, and the score is F1, the harmonic mean of
-the two.
+active, *recall* the share of the sum of its activations that lies on them. The score is the harmonic mean of precision
+and *strong recall*, the share of the sum of squared activations: what a feature is about is where it is strong, and
+many have a long tail of weak activations that no few words tell.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data.artifacts.features import LABEL_LEVELS
-from pipeline.arrays import Ints
+from pipeline.arrays import Floats, Ints
 from pipeline.labels.activity import Active
 from pipeline.labels.rule import Rule
 from pipeline.labels.text import RuleText
@@ -32,13 +33,16 @@ class Score(NamedTuple):
     precision: float
     recall: float
     """Of the sum of activations."""
+    strong_recall: float
+    """Of the sum of their squares."""
     said: int
     """Tokens that the rule speaks of."""
 
     @property
-    def f1(self) -> float:
-        total = self.precision + self.recall
-        return 2 * self.precision * self.recall / total if total else 0.0
+    def value(self) -> float:
+        """The harmonic mean of precision and strong recall."""
+        total = self.precision + self.strong_recall
+        return 2 * self.precision * self.strong_recall / total if total else 0.0
 
 
 class Tried(NamedTuple):
@@ -68,21 +72,22 @@ class Scorer:
         if len(tokens) < LEAST_ACTIVE:
             return None
         self._value_N[tokens] = values
-        total = float(values.sum(dtype=np.float64))
+        total = _sums(values)
         best: tuple[Rule, Score] | None = None
         for rule in rules:
             score = self._score(rule, limit, total)
-            if score is not None and (best is None or score.f1 > best[1].f1 + MARGIN):
+            if score is not None and (best is None or score.value > best[1].value + MARGIN):
                 best = rule, score
         levels = self._levels(best[0], active._replace(tokens=tokens, values=values), maximum) if best else []
         self._value_N[tokens] = 0
         return Tried(*best, levels) if best else None
 
-    def _score(self, rule: Rule, limit: int, total: float) -> Score | None:
+    def _score(self, rule: Rule, limit: int, total: tuple[float, float]) -> Score | None:
         values = self._value_N[self._said(rule, limit)]
         if len(values) < MIN_SAID:
             return None
-        return Score(np.count_nonzero(values) / len(values), float(values.sum(dtype=np.float64)) / total, len(values))
+        plain, squared = _sums(values)
+        return Score(np.count_nonzero(values) / len(values), plain / total[0], squared / total[1], len(values))
 
     def _said(self, rule: Rule, limit: int) -> Ints:
         tokens = self.text.tokens(rule)
@@ -92,3 +97,8 @@ class Scorer:
         said = np.isin(active.tokens, self.text.tokens(rule), assume_unique=True)
         above = [active.values >= np.float32(level * maximum) for level in LABEL_LEVELS]
         return [float(said[some].mean()) if some.any() else float("nan") for some in above]
+
+
+def _sums(values: Floats) -> tuple[float, float]:
+    """Sums of some activations, and of their squares."""
+    return float(values.sum(dtype=np.float64)), float(np.dot(values, values))
