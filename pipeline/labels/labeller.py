@@ -4,7 +4,6 @@ A feature without such a rule is left unlabelled, with the words it is strongest
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipeline.arrays import Ints
@@ -13,10 +12,12 @@ from pipeline.labels.candidates import CandidateMaker
 from pipeline.labels.evidence import Evidence
 from pipeline.labels.rule import Rule
 from pipeline.labels.scoring import Scorer, Tried
-from pipeline.labels.wording import MOST_ITEMS, say, unique
+from pipeline.labels.wording import MOST_SAMPLES, say
 
-MIN_SCORE = 0.25
-"""A rule with a lower score is no label."""
+MIN_SCORE, MIN_PRECISION = 0.3, 0.3
+"""A rule with a lower score, or right on fewer of its tokens, is no label."""
+COMMON = 0.002
+"""A word with at least this share of the corpus stands in quotation marks, for it would be read as part of a sentence."""
 HELD_OUT, TRAINING = "held-out", "training"
 """Text that a rule was tried on: held-out documents alone, or training documents that it was not made from as well."""
 
@@ -54,13 +55,18 @@ class Labeller:
         if tried is None:
             return Label(words=words)
         tested_on = TRAINING if rare else HELD_OUT
-        if tried.score.value < MIN_SCORE:
+        if tried.score.value < MIN_SCORE or tried.score.precision < MIN_PRECISION:
             return Label("", words, tried, tested_on)
         holds = candidates[tried.rule].holds
-        fitting = evidence.words[holds] if holds.any() else evidence.words
-        return Label(say(tried.rule, self._samples(fitting, len(fitting))), words, tried, tested_on)
+        places = [place for place in range(len(evidence.words)) if holds >> place & 1]
+        fitting = evidence.words[places] if places else evidence.words
+        text = say(tried.rule, self._samples(fitting, len(fitting)), self._is_common)
+        return Label(text, words, tried, tested_on)
 
-    def _samples(self, surfaces: Ints, limit: int = MOST_ITEMS) -> list[str]:
+    def _is_common(self, word: str) -> bool:
+        return self.maker.background.share(self.maker.words.folded_number(word)) >= COMMON
+
+    def _samples(self, surfaces: Ints, limit: int = MOST_SAMPLES) -> list[str]:
         """Distinct words as they are most often written, the most frequent first, else the strongest."""
         texts = [self.maker.words.texts[word] for word in surfaces.tolist()]
         spelled: dict[str, Counter[str]] = {}
@@ -72,8 +78,3 @@ class Labeller:
 
 def _usual(spellings: Counter[str]) -> str:
     return spellings.most_common(1)[0][0]
-
-
-def described(words: Sequence[str]) -> str:
-    """Top tokens of a feature without a label, as a page names it."""
-    return ", ".join(f'"{word}"' for word in unique(words))

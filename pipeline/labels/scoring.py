@@ -19,7 +19,7 @@ from pipeline.labels.text import RuleText
 
 MIN_SAID = 3
 """Tokens that a rule must speak of: fewer prove nothing."""
-STRONG, MIN_STRONG = 0.3, 10
+STRONG, MIN_STRONG = 0.5, 10
 """A feature is judged by held-out text alone where at least so many tokens reach this part of its maximum there."""
 LEAST_ACTIVE = 3
 """Tokens on which a feature must be active in all text that is read for it to be judged at all."""

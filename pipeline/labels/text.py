@@ -6,6 +6,7 @@ out everywhere (attention sinks) have a number and are found by no rule.
 Shapes: N tokens, S sequences, L tokens of the longest, V words by folded number.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
@@ -114,10 +115,14 @@ class RuleText:
             return [self._words.folded_number(name) for name in names]
         if kind == "class":
             return [self._words.folded_number(word) for name in names for word in sorted(CLASSES[name])]
-        texts = enumerate(self._words.folded_texts)
         if kind == "stem":
-            return [fold for fold, text in texts if text.startswith(tuple(names)) and text.isalpha()]
+            return [fold for name in names for fold in self._beginning(name)]
         return [fold for name in names for fold in self._affixes.get(name, ())]
+
+    def _beginning(self, stem: str) -> list[int]:
+        """Words of letters that begin so."""
+        first, last = (bisect_left(self._sorted, (bound, 0)) for bound in (stem, stem + chr(0x10FFFF)))
+        return [fold for text, fold in self._sorted[first:last] if text.isalpha()]
 
     def _near(self, fold: int) -> Ints:
         """Tokens that have a word near, the word's own left out."""
@@ -144,6 +149,10 @@ class RuleText:
         for number in np.unique(self._ids_N).tolist():
             found.setdefault(self._words.piece(number).casefold(), []).append(number)
         return found
+
+    @cached_property
+    def _sorted(self) -> list[tuple[str, int]]:
+        return sorted((text, fold) for fold, text in enumerate(self._words.folded_texts))
 
     @cached_property
     def _affixes(self) -> dict[str, list[int]]:

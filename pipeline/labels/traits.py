@@ -9,7 +9,8 @@ from pipeline.arrays import Ints
 from pipeline.labels.words import NONE, Words
 
 Flags = npt.NDArray[np.bool_]
-KINDS = ("year", "number", "name", "text start", "line start", "sentence start")
+WORD_KINDS = ("year", "number", "name", "acronym")
+KINDS = (*WORD_KINDS, "text start", "line start", "sentence start")
 """Traits that a word has by itself and by the word before it."""
 ENCLOSED = ("in brackets", "in quotation marks")
 TRAITS = (*KINDS, *ENCLOSED)
@@ -25,6 +26,7 @@ class KindTables:
         self._year = np.array([len(t) == 4 and t.isdecimal() and t[0] in "12" for t in texts], bool)
         self._number = np.array([t[:1].isdecimal() for t in texts], bool)
         self._capital = np.array([t[:1].isupper() for t in texts], bool)
+        self._acronym = np.array([len(t) > 1 and t.isupper() and t.isalpha() for t in texts], bool)
         self._ends_line = np.array([t in LINE_ENDS for t in texts], bool)
         self._ends_sentence = np.array([t in LINE_ENDS or t[-1:] in SENTENCE_ENDS for t in texts], bool)
 
@@ -38,6 +40,7 @@ class KindTables:
             "year": self._year[here],
             "number": self._number[here],
             "name": self._capital[here] & ~sentence,
+            "acronym": self._acronym[here],
             "text start": text,
             "line start": line,
             "sentence start": sentence,

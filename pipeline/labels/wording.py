@@ -7,76 +7,90 @@
     names near war, army         what stands near in a sentence or two
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from pipeline.labels.rule import Condition, Rule
 from pipeline.labels.words import SPACE_NAMES
 
 MAX_LENGTH = 48
 """Characters of a label."""
-MOST_ITEMS = 4
-"""Words that a label lists."""
+MOST_ITEMS = 5
+"""Words that a rule names."""
+MOST_SAMPLES = 4
+"""Words that a label shows of those on which its rule holds."""
 MANY = {
     "year": "years",
     "number": "numbers",
     "name": "names",
+    "acronym": "acronyms",
     "text start": "the start of a text",
     "line start": "the start of a line",
     "sentence start": "the start of a sentence",
     "in brackets": "inside brackets",
     "in quotation marks": "inside quotation marks",
 }
-ONE = {"year": "a year", "number": "a number", "name": "a name"}
+ONE = {"year": "a year", "number": "a number", "name": "a name", "acronym": "an acronym"}
 PLACES = {
-    "text start": "at the start of a text",
-    "line start": "at the start of a line",
-    "sentence start": "at the start of a sentence",
+    "text start": "first in a text",
+    "line start": "first in a line",
+    "sentence start": "first in a sentence",
     "in brackets": "inside brackets",
     "in quotation marks": "inside quotation marks",
 }
 SIDES = {"previous": "after", "next": "before", "near": "near"}
 
 
-def say(rule: Rule, samples: Sequence[str]) -> str:
-    """The label of a rule. samples: words as they are written, on which it holds, the most frequent first."""
+def say(rule: Rule, samples: Sequence[str], is_common: Callable[[str], bool]) -> str:
+    """The label of a rule.
+
+    samples: words as they are written, on which it holds, the most frequent first. is_common: whether a word says
+    little by itself, so that it stands in quotation marks.
+    """
     here = [condition for condition in rule.conditions if condition.at == "here"]
     around = [condition for condition in rule.conditions if condition.at != "here"]
     head = next((condition for condition in here if condition.kind != "trait"), here[0] if here else None)
     places = [condition for condition in here if condition is not head]
     spelled = {sample.casefold(): sample for sample in reversed(samples)}
-    if phrase := _phrase(head, around, spelled):
+    if phrase := _phrase(head, around, places, spelled):
         return phrase
-    start = _head(head, spelled, alone=len(rule.conditions) == 1) if head else ""
     rest = " ".join([*map(_place, places), *map(_around, around)])
-    text = " ".join(part for part in (start, rest) if part)
     if head is not None and head.kind == "word":
-        return cut(text)
-    items = [sample for sample in unique(samples) if sample]
+        return _words(head, spelled, rest, is_common)
+    start = _head(head, alone=len(rule.conditions) == 1) if head else ""
+    text = " ".join(part for part in (start, rest) if part)
+    items = unique(samples)[:MOST_SAMPLES]
     return fit(f"{text}: ", items) if items and len(text) < MAX_LENGTH - 8 else cut(text)
 
 
-def _head(head: Condition, spelled: dict[str, str], *, alone: bool) -> str:
+def _words(head: Condition, spelled: dict[str, str], rest: str, is_common: Callable[[str], bool]) -> str:
+    """Words in their usual spelling, with as many of them as there is room for before what stands around them."""
+    texts = [spelled.get(word, word) for word in head.words]
+    marked = bool(rest) or any(not text[0].isalnum() or is_common(text) for text in texts)
+    ending = f" {rest}" if rest else ""
+    items = [quoted(text) if marked else text for text in texts][:MOST_ITEMS]
+    while len(items) > 1 and len(" / ".join(items) + ending) > MAX_LENGTH:
+        items.pop()
+    return cut(" / ".join(items) + ending)
+
+
+def _head(head: Condition, *, alone: bool) -> str:
     match head.kind:
-        case "word":
-            texts = [spelled.get(word, word) for word in head.words]
-            marked = not alone or any(not text[0].isalnum() for text in texts)
-            return fit("", [quoted(text) if marked else text for text in texts], " / ")
-        case "class":
-            return head.words[0]
         case "trait":
             return _place(head) if not alone and head.words[0] in PLACES else MANY[head.words[0]]
         case "stem":
             return f"{head.words[0]}-"
-        case "affix":
-            return head.words[0]
         case "piece":
             return f"{quoted(head.words[0])} in words"
+        case _:
+            return head.words[0]
 
 
-def _phrase(head: Condition | None, around: Sequence[Condition], spelled: dict[str, str]) -> str:
+def _phrase(
+    head: Condition | None, around: Sequence[Condition], places: Sequence[Condition], spelled: dict[str, str]
+) -> str:
     """`"of" in "University of"`, when one word stands beside one other; else ""."""
     single = len(around) == 1 and around[0].kind == "word" and len(around[0].words) == 1 and around[0].at != "near"
-    if head is None or head.kind != "word" or len(head.words) != 1 or not single:
+    if places or head is None or head.kind != "word" or len(head.words) != 1 or not single:
         return ""
     word, other = spelled.get(head.words[0], head.words[0]), around[0].words[0]
     if not (word + other).isprintable() or {word, other} & SPACE_NAMES:

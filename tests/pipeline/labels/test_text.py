@@ -17,7 +17,7 @@ from tests.support.fakes import make_corpus
 
 VOCABULARY = [
     " the", " The", " of", " king", " Kings", "dom", " played", " moved", " in", " 1984", ".", ",", "\n", " (", ")",
-    " June", " may", " player", " a",
+    " June", " may", " player", " a", " NATO",
 ]  # fmt: skip
 HELD_OUT, TRAINING = (1, 3), (0, 2, 4)
 LEFT_OUT = {5, 17, 40}
@@ -73,6 +73,7 @@ class Plain:
                     "year": text == "1984",
                     "number": text[0].isdigit(),
                     "name": text[0].isupper() and not starts,
+                    "acronym": len(text) > 1 and text.isupper() and text.isalpha(),
                     "text start": not before,
                     "line start": starts_line,
                     "sentence start": starts,
@@ -109,6 +110,7 @@ CONDITIONS = [
     Condition("here", "piece", ("dom",)),
     Condition("here", "trait", ("year",)),
     Condition("here", "trait", ("name",)),
+    Condition("here", "trait", ("acronym",)),
     Condition("here", "trait", ("sentence start",)),
     Condition("here", "trait", ("line start",)),
     Condition("here", "trait", ("text start",)),
