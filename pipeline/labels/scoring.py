@@ -14,7 +14,7 @@ import numpy as np
 from data.artifacts.features import LABEL_LEVELS
 from pipeline.arrays import Floats, Ints
 from pipeline.labels.activity import Active
-from pipeline.labels.rule import Rule
+from pipeline.labels.rule import Condition, Rule
 from pipeline.labels.text import RuleText
 
 MIN_SAID = 3
@@ -41,8 +41,12 @@ class Score(NamedTuple):
     @property
     def value(self) -> float:
         """The harmonic mean of precision and strong recall."""
-        total = self.precision + self.strong_recall
-        return 2 * self.precision * self.strong_recall / total if total else 0.0
+        return harmonic_mean(self.precision, self.strong_recall)
+
+
+def harmonic_mean(one: float, other: float) -> float:
+    """Of two shares; 0 when both are 0."""
+    return 2 * one * other / (one + other) if one + other else 0.0
 
 
 class Tried(NamedTuple):
@@ -74,8 +78,15 @@ class Scorer:
         self._value_N[tokens] = values
         total = _sums(values)
         best: tuple[Rule, Score] | None = None
+        reach: dict[Condition, float] = {}
         for rule in rules:
+            # No rule recalls more than any of its conditions alone does.
+            most = min(reach.get(condition, 1.0) for condition in rule.conditions)
+            if best is not None and harmonic_mean(1.0, most) <= best[1].value + MARGIN:
+                continue
             score = self._score(rule, limit, total)
+            if len(rule.conditions) == 1:
+                reach[rule.conditions[0]] = score.strong_recall if score else 0.0
             if score is not None and (best is None or score.value > best[1].value + MARGIN):
                 best = rule, score
         levels = self._levels(best[0], active._replace(tokens=tokens, values=values), maximum) if best else []
@@ -94,7 +105,7 @@ class Scorer:
         return tokens if limit == self.text.num_tokens else tokens[: np.searchsorted(tokens, limit)]
 
     def _levels(self, rule: Rule, active: Active, maximum: float) -> list[float]:
-        said = np.isin(active.tokens, self.text.tokens(rule), assume_unique=True)
+        said = np.isin(active.tokens, self.text.tokens(rule), assume_unique=True, kind="sort")
         above = [active.values >= np.float32(level * maximum) for level in LABEL_LEVELS]
         return [float(said[some].mean()) if some.any() else float("nan") for some in above]
 

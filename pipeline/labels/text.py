@@ -54,9 +54,9 @@ class RuleText:
         found = sorted((self._of(condition) for condition in rule.conditions), key=len)
         tokens = found[0]
         for others in found[1:]:
-            self._marks_N[others] = True
-            tokens = tokens[self._marks_N[tokens]]
-            self._marks_N[others] = False
+            place = np.searchsorted(others, tokens)
+            place[place == len(others)] = 0
+            tokens = tokens[others[place] == tokens] if len(others) else others
         return tokens if rule.part == "any" else tokens[self._parts[rule.part][tokens]]
 
     def _index(self, ids_SL: Ints, found: WordWindows, row_N: Ints, column_N: Ints) -> None:
@@ -103,11 +103,21 @@ class RuleText:
             return np.flatnonzero(np.logical_or.reduce([self._traits[at][name] for name in names]))
         if kind == "piece":
             numbers = [number for name in names for number in self._piece_numbers.get(name, ())]
-            return _join([self._pieces.of(number) for number in numbers])
+            return self._union([self._pieces.of(number) for number in numbers])
         folds = self._folds(kind, names)
         if at != "near":
-            return _join([self._words_at[at].of(fold) for fold in folds])
-        return np.unique(_join([self._near(fold) for fold in folds]))
+            return self._union([self._words_at[at].of(fold) for fold in folds])
+        return self._union([self._near(fold) for fold in folds])
+
+    def _union(self, parts: list[Ints]) -> Ints:
+        """All tokens of some lists, ascending, each once."""
+        if len(parts) == 1:
+            return parts[0]
+        for tokens in parts:
+            self._marks_N[tokens] = True
+        union = np.flatnonzero(self._marks_N)
+        self._marks_N[union] = False
+        return union
 
     def _folds(self, kind: str, names: Sequence[str]) -> list[int]:
         """Folded numbers of the words that a condition names."""
@@ -132,7 +142,7 @@ class RuleText:
         high = np.minimum(starts + BEFORE + 1, self._stops_S[self._sequence_N[starts]])
         near = ranges(low, high - low)
         own = np.repeat(starts, high - low)
-        return np.unique(near[self._first_token_N[near] != own])
+        return self._union([near[self._first_token_N[near] != own], NOTHING])
 
     @cached_property
     def _words_at(self) -> dict[str, "_Postings"]:
@@ -176,13 +186,6 @@ class _Postings:
             return NOTHING
         found: Ints = self._order_N[self._starts_V[value] : self._starts_V[value + 1]]
         return found
-
-
-def _join(parts: list[Ints]) -> Ints:
-    """Tokens of several lists that share none, ascending."""
-    if len(parts) == 1:
-        return parts[0]
-    return np.sort(np.concatenate([NOTHING, *parts]))
 
 
 def _padded(corpus: TokenizedCorpus, sequences: list[int], lengths_S: Ints, outside: int) -> tuple[Ints, Flags]:
