@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from data.artifacts.features import LABEL_LEVELS
-from pipeline.arrays import Floats, Ints
 from pipeline.labels.activity import Active
 from pipeline.labels.rule import Condition, Rule
 from pipeline.labels.text import RuleText
+from pipeline.labels.traits import Flags
 
 MIN_SAID = 3
 """Tokens that a rule must speak of: fewer prove nothing."""
@@ -63,7 +63,6 @@ class Scorer:
 
     def __init__(self, text: RuleText) -> None:
         self.text = text
-        self._value_N = np.zeros(text.num_tokens, np.float32)
 
     def best(self, rules: Sequence[Rule], active: Active, rare: bool, maximum: float) -> Tried | None:
         """The rule of the best score, earlier ones preferred; None where nothing can be said.
@@ -71,45 +70,55 @@ class Scorer:
         rare: whether the text's training part counts too. maximum: of the feature, for the levels.
         """
         limit = self.text.num_tokens if rare else self.text.num_held_out
-        tokens = active.tokens[: np.searchsorted(active.tokens, limit)]
-        values = active.values[: len(tokens)]
-        if len(tokens) < LEAST_ACTIVE:
+        stop = int(np.searchsorted(active.tokens, limit))
+        if stop < LEAST_ACTIVE:
             return None
-        self._value_N[tokens] = values
-        total = _sums(values)
+        trial = _Trial(self.text, Active(active.tokens[:stop], active.values[:stop]), limit)
         best: tuple[Rule, Score] | None = None
-        reach: dict[Condition, float] = {}
         for rule in rules:
-            # No rule recalls more than any of its conditions alone does.
-            most = min(reach.get(condition, 1.0) for condition in rule.conditions)
-            if best is not None and harmonic_mean(1.0, most) <= best[1].value + MARGIN:
-                continue
-            score = self._score(rule, limit, total)
-            if len(rule.conditions) == 1:
-                reach[rule.conditions[0]] = score.strong_recall if score else 0.0
-            if score is not None and (best is None or score.value > best[1].value + MARGIN):
+            score = trial.score(rule, best[1].value + MARGIN if best else 0.0)
+            if score is not None:
                 best = rule, score
-        levels = self._levels(best[0], active._replace(tokens=tokens, values=values), maximum) if best else []
-        self._value_N[tokens] = 0
-        return Tried(*best, levels) if best else None
+        return Tried(*best, trial.levels(best[0], maximum)) if best else None
 
-    def _score(self, rule: Rule, limit: int, total: tuple[float, float]) -> Score | None:
-        values = self._value_N[self._said(rule, limit)]
-        if len(values) < MIN_SAID:
+
+class _Trial:
+    """Rules against the active tokens of one feature.
+
+    What a rule recalls is told by these tokens alone; the tokens that it names are counted only if that is enough.
+    """
+
+    def __init__(self, text: RuleText, active: Active, limit: int) -> None:
+        self._text, self._active, self._limit = text, active, limit
+        self._squares = np.square(active.values, dtype=np.float64)
+        self._sum, self._sum_squares = float(active.values.sum(dtype=np.float64)), float(self._squares.sum())
+        self._holds: dict[Condition, Flags] = {}
+
+    def score(self, rule: Rule, above: float) -> Score | None:
+        """The score of a rule if it is above a value and the rule names enough tokens."""
+        named = self._named(rule)
+        strong = float(self._squares[named].sum()) / self._sum_squares
+        if harmonic_mean(1.0, strong) <= above:
             return None
-        plain, squared = _sums(values)
-        return Score(np.count_nonzero(values) / len(values), plain / total[0], squared / total[1], len(values))
+        tokens = self._text.tokens(rule)
+        said = int(np.searchsorted(tokens, self._limit))
+        if said < MIN_SAID:
+            return None
+        recall = float(self._active.values[named].sum(dtype=np.float64)) / self._sum
+        score = Score(np.count_nonzero(named) / said, recall, strong, said)
+        return score if score.value > above else None
 
-    def _said(self, rule: Rule, limit: int) -> Ints:
-        tokens = self.text.tokens(rule)
-        return tokens if limit == self.text.num_tokens else tokens[: np.searchsorted(tokens, limit)]
+    def levels(self, rule: Rule, maximum: float) -> list[float]:
+        """Recall of active tokens at or above each of LABEL_LEVELS."""
+        named, values = self._named(rule), self._active.values
+        above = [values >= np.float32(level * maximum) for level in LABEL_LEVELS]
+        return [float(named[some].mean()) if some.any() else float("nan") for some in above]
 
-    def _levels(self, rule: Rule, active: Active, maximum: float) -> list[float]:
-        said = np.isin(active.tokens, self.text.tokens(rule), assume_unique=True, kind="sort")
-        above = [active.values >= np.float32(level * maximum) for level in LABEL_LEVELS]
-        return [float(said[some].mean()) if some.any() else float("nan") for some in above]
-
-
-def _sums(values: Floats) -> tuple[float, float]:
-    """Sums of some activations, and of their squares."""
-    return float(values.sum(dtype=np.float64)), float(np.dot(values, values))
+    def _named(self, rule: Rule) -> Flags:
+        """Which of the active tokens a rule names."""
+        named = self._text.are_part(rule.part, self._active.tokens)
+        for condition in rule.conditions:
+            if condition not in self._holds:
+                self._holds[condition] = self._text.holds(condition, self._active.tokens)
+            named = named & self._holds[condition]
+        return named

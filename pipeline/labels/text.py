@@ -16,7 +16,7 @@ from data.artifacts.corpus import TokenizedCorpus
 from pipeline.arrays import Ints, ranges
 from pipeline.labels.background import affixes_of
 from pipeline.labels.classes import CLASSES
-from pipeline.labels.rule import AFTER, BEFORE, Condition, Rule
+from pipeline.labels.rule import AFTER, BEFORE, Condition, Part, Rule
 from pipeline.labels.traits import Flags, KindTables, enclosed
 from pipeline.labels.words import NONE, Words, WordWindows
 
@@ -54,10 +54,16 @@ class RuleText:
         found = sorted((self._of(condition) for condition in rule.conditions), key=len)
         tokens = found[0]
         for others in found[1:]:
-            place = np.searchsorted(others, tokens)
-            place[place == len(others)] = 0
-            tokens = tokens[others[place] == tokens] if len(others) else others
-        return tokens if rule.part == "any" else tokens[self._parts[rule.part][tokens]]
+            tokens = tokens[_among(tokens, others)]
+        return tokens[self.are_part(rule.part, tokens)]
+
+    def holds(self, condition: Condition, tokens: Ints) -> Flags:
+        """Whether a condition holds at each of some counted tokens."""
+        return _among(tokens, self._of(condition))
+
+    def are_part(self, part: Part, tokens: Ints) -> Flags:
+        """Whether each of some tokens is this part of its word."""
+        return np.ones(len(tokens), bool) if part == "any" else self._parts[part][tokens]
 
     def _index(self, ids_SL: Ints, found: WordWindows, row_N: Ints, column_N: Ints) -> None:
         """Words, neighbours and traits of every token."""
@@ -186,6 +192,16 @@ class _Postings:
             return NOTHING
         found: Ints = self._order_N[self._starts_V[value] : self._starts_V[value + 1]]
         return found
+
+
+def _among(tokens: Ints, others: Ints) -> Flags:
+    """Whether each of some tokens is among others, which ascend."""
+    if len(others) == 0:
+        return np.zeros(len(tokens), bool)
+    place = np.searchsorted(others, tokens)
+    place[place == len(others)] = 0
+    found: Flags = others[place] == tokens
+    return found
 
 
 def _padded(corpus: TokenizedCorpus, sequences: list[int], lengths_S: Ints, outside: int) -> tuple[Ints, Flags]:
