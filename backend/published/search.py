@@ -127,6 +127,8 @@ def _named(run: OpenRun, asked: WordSearch, saes: Sequence[OpenSAE] | None) -> l
         return []
     chosen = {sae.name: sae for sae in (run.saes if saes is None else saes) if asked.sae in ("", sae.name)}
     rows = [chosen[sae].row(index) for sae, index in run.corrections.matching(asked.words) if sae in chosen]
+    if not rows:
+        return []
     low, high = asked.min_density or 0.0, 1.0 if asked.max_density is None else asked.max_density
     found = [f for f in get_summaries(run, rows) if (asked.minor or not f.minor) and low <= f.density <= high]
     return [(chosen[f.sae].row(f.index), OWNER_SCORE) for f in found if not f.dead]

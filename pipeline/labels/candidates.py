@@ -70,9 +70,10 @@ class CandidateMaker:
         size = len(evidence.words)
         heads, sides = self._heads(evidence), self._sides(evidence)
         near = self._near(evidence)
-        alone = [found.condition for found in (*heads, *sides) if found.count >= SHARED * size]
-        tried: list[tuple[Condition, ...]] = [(condition,) for condition in (*alone, *near)]
+        tried: list[tuple[Condition, ...]] = [(one.condition,) for one in heads if one.count >= SHARED * size]
         tried += _pairs(heads, sides, TOGETHER * size)
+        tried += [(one.condition,) for one in sides if one.count >= SHARED * size]
+        tried += [(condition,) for condition in near]
         common = [head for head in _best(heads, HEADS) if head.count >= TOGETHER * size]
         tried += [(head.condition, side) for head in common for side in near]
         holds = {one.condition: one.holds for one in (*heads, *sides)}

