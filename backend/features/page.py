@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import ClassVar
 
 from backend.exceptions import NotFoundError
+from backend.features.label_fit import LabelFit, label_fit
 from backend.features.links import (
     KIND_TITLES,
     FeatureState,
@@ -16,7 +17,6 @@ from backend.features.links import (
     step_href,
     tabs,
 )
-from backend.features.label_fit import LabelFit, label_fit
 from backend.features.missing import band_edges, missing_examples
 from backend.features.neighbourhood import NearGroup, near_groups, neighbourhood
 from backend.html.figures import Bars, activation_bars

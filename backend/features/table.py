@@ -11,7 +11,10 @@ from backend.published.selection import FeatureList, Score, Selection, Sort
 
 SORT_COLUMNS: dict[Sort, tuple[str, str]] = {
     "index": ("Index", "Number of the feature in this SAE."),
-    "label": ("Label", "The short rule that tells best, on text it was not made from, where the feature is active; an owner's stands first."),
+    "label": (
+        "Label",
+        "The short rule that tells best, on text it was not made from, where the feature is active; an owner's stands first.",
+    ),
     "density": ("Density", "Share of the tokens on which it is active."),
     "max": ("Maximum", "Highest activation, in units of the residual stream."),
     "mean": ("Mean", "Mean activation over the tokens on which it is active."),

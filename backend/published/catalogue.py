@@ -10,7 +10,8 @@ from pathlib import Path
 from threading import Lock, RLock
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Engine, String, cast as sql_cast, func, literal, select
+from sqlalchemy import Engine, String, func, literal, select
+from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import Session, selectinload
 
 from backend.published.corrections import Correction, Corrections, direction_hash

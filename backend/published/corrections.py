@@ -26,7 +26,6 @@ class Correction:
     changed: datetime | None = None
     """UTC; None when nobody wrote anything."""
 
-
     @property
     def is_empty(self) -> bool:
         return not (self.label or self.note)

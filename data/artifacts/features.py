@@ -169,7 +169,9 @@ EXPLANATIONS = pa.schema(
         # Of the feature's best rule on text that it was not made from, see docs/method.md. A label is a rule with a score
         # above a threshold; null, and empty, where the feature is unlabelled.
         pa.field("label_score", pa.float32()),  # of precision and recall of squares
-        pa.field("label_precision", pa.float32()),  # share of the tokens that it speaks of on which the feature is active
+        pa.field(
+            "label_precision", pa.float32()
+        ),  # share of the tokens that it speaks of on which the feature is active
         pa.field("label_recall", pa.float32()),  # share of the sum of activations on these tokens
         pa.field("label_said", pa.int32()),  # tokens that it speaks of
         # Share of the active tokens at or above each of LABEL_LEVELS, in parts of the maximum, that it speaks of; null
@@ -177,7 +179,9 @@ EXPLANATIONS = pa.schema(
         pa.field("label_levels", pa.list_(pa.float32()), nullable=False),
         pa.field("label_rule", pa.string(), nullable=False),  # JSON, see pipeline/labels/rule.py; "" without one
         pa.field("label_tested", pa.string(), nullable=False),  # on "held-out" text, or also on "training" text
-        pa.field("top_words", pa.list_(pa.string()), nullable=False),  # words it is strongest on; none of a dead feature
+        pa.field(
+            "top_words", pa.list_(pa.string()), nullable=False
+        ),  # words it is strongest on; none of a dead feature
         pa.field("specificity", pa.float32()),  # a judge's score, see docs/method.md; null until one has scored it
         pa.field("promoted", pa.list_(pa.int32()), nullable=False),  # token ids, most promoted first
         pa.field("promoted_logits", pa.list_(pa.float32()), nullable=False),

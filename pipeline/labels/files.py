@@ -10,7 +10,14 @@ from torch import Tensor
 
 from data.arrow import read_arrow, write_arrow
 from data.artifacts.corpus import TokenizedCorpus
-from data.artifacts.features import EXAMPLES_FILE, EXPLANATIONS, EXPLANATIONS_FILE, HELD_OUT, HELD_OUT_FILE, STATISTICS_FILE
+from data.artifacts.features import (
+    EXAMPLES_FILE,
+    EXPLANATIONS,
+    EXPLANATIONS_FILE,
+    HELD_OUT,
+    HELD_OUT_FILE,
+    STATISTICS_FILE,
+)
 from pipeline.labels.activity import FeatureActivity
 from pipeline.labels.evidence import read_evidence
 from pipeline.labels.labeller import Label, Labeller

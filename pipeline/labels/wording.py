@@ -1,10 +1,10 @@
 """Wording of a rule: a label of a few words, with samples of the words it was seen on.
 
-    University                   a word; was / were: several
-    "of" in "University of"      a word after, or before, one other
-    "," after a year             a word with what stands beside it
-    months: May, June            a class, a kind, an affix, a place, with samples
-    names near war, army         what stands near in a sentence or two
+University                   a word; was / were: several
+"of" in "University of"      a word after, or before, one other
+"," after a year             a word with what stands beside it
+months: May, June            a class, a kind, an affix, a place, with samples
+names near war, army         what stands near in a sentence or two
 """
 
 from collections.abc import Callable, Iterable, Sequence

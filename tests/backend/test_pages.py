@@ -141,7 +141,11 @@ def test_policies_allow_no_more_than_pages_need(client):
         ("page=-1", "page must be at least 1, not '-1'."),
         ("page=1.5", "page must be a whole number, not '1.5'."),
         ("max_density=2", "max_density must be at most 1, not '2'."),
-        ("sort=zz", "sort must be index, label, density, max, mean, label_score, label_precision, label_recall or specificity, not 'zz'."),
+        (
+            "sort=zz",
+            "sort must be index, label, density, max, mean, label_score, label_precision, label_recall or specificity, "
+            "not 'zz'.",
+        ),
         ("alive=zz", "alive must be true or false, not 'zz'."),
         ("q=" + "a" * 201, "q has 201 characters; 200 are the most."),
     ],

@@ -73,8 +73,13 @@ def main() -> None:
         labels = read_arrow((asked.explain or asked.run / "explain") / sae / EXPLANATIONS_FILE).to_pylist()
         for number, index in enumerate(draw(asked.run, sae), 1):
             said = labels[index]
-            score = {name: round(said[name], 2) for name in said if name.startswith("label_") and said[name] and name in (
-                "label_score", "label_precision", "label_recall", "label_said")}
+            score = {
+                name: round(said[name], 2)
+                for name in said
+                if name.startswith("label_")
+                and said[name]
+                and name in ("label_score", "label_precision", "label_recall", "label_said")
+            }
             words = "" if said["label"] else ", ".join(said.get("top_words", []))
             print(f"{number:2} {sae}/{index}  {said['label'] or 'unlabelled: ' + words}  {json.dumps(score)}")
             for line in () if asked.short else contexts(asked.run, sae, index, corpus, pieces):

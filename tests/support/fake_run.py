@@ -319,7 +319,7 @@ class FakeRun:
             }  # fmt: skip
 
     def _tried(self, token: int, top: list[int]) -> dict[str, Any]:
-        """As if the label had been tried: it is right as often as the top examples peak on the token, and covers half."""
+        """As if the label had been tried: right as often as top examples peak on the token, it covers half."""
         if not top:
             return {"label_score": None, "label_precision": None, "label_recall": None, "label_said": None,
                     "label_levels": [], "label_rule": "", "label_tested": ""}  # fmt: skip

@@ -160,7 +160,10 @@ def test_precision_and_recall_of_a_label_are_told_with_what_they_mean(pages):
     answer = pages.get(FEATURE)
     feature = answer.context["feature"]
     right, covers = feature.label_precision, feature.label_recall
-    assert f"right on {right:.0%} of the tokens it names, which hold {covers:.0%} of the feature’s activation" in answer.text
+    assert (
+        f"right on {right:.0%} of the tokens it names, which hold {covers:.0%} of the feature’s activation"
+        in answer.text
+    )
     assert "it names 40 tokens there" in answer.text
     assert answer.context["fit"].rule.startswith("As a rule: the word is ")
     assert [covered for _, covered in answer.context["fit"].levels] == ["50%", "60%", "70%", "80%", "–"]

@@ -42,7 +42,10 @@ def store(published_store: StorePaths, tmp_path: Path) -> StorePaths:
 
 @pytest.fixture
 def visitor(store: StorePaths) -> Iterator[httpx.Client]:
-    with serving(create_app(Settings(store=store.root, live=False))) as address, httpx.Client(base_url=address) as client:
+    with (
+        serving(create_app(Settings(store=store.root, live=False))) as address,
+        httpx.Client(base_url=address) as client,
+    ):
         yield client
 
 
@@ -78,8 +81,8 @@ def test_visitors_see_labels_but_no_form(visitor: httpx.Client, owner: httpx.Cli
     page = visitor.get(FEATURE).text
     assert "<h1><bdi>Bridges</bdi></h1>" in page
     assert "seen\non rivers" in page
-    assert "<form class=\"list-form\"" not in page
-    assert "<form class=\"list-form\"" in owner.get(FEATURE).text
+    assert '<form class="list-form"' not in page
+    assert '<form class="list-form"' in owner.get(FEATURE).text
     assert visitor.get(FORM).status_code == visitor.post(FORM, data={"label": "mine"}).status_code == 403
     assert visitor.get(FEATURE + ".json").json()["owner_label"] == "Bridges"
 
@@ -140,7 +143,7 @@ def test_an_owners_label_wins_wherever_a_feature_is_named(visitor: httpx.Client,
         assert "Bridges" in page, address
         assert "Bridges & <b>" not in page
     found = visitor.get("/api/v1/search", params={"q": "bridg"}).json()
-    assert [hit["feature"]["index"] for hit in found["hits"]][0] == 3
+    assert found["hits"][0]["feature"]["index"] == 3
     assert visitor.get("/search?q=bridg&in=promoted").text.count("Bridges") == 0
 
 

@@ -120,7 +120,7 @@ def reads(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
         ("/tiny/{sae}/9?embed=1", 3),
         ("/tiny/{sae}", 2),
         ("/tiny/{sae}?sort=label_score&labelled=true&min_density=0.001", 2),
-        ("/", 1),
+        ("/", 2),
         ("/search?q=a&sae={sae}", 4),
         ("/api/v1/search?q=ri&sae={sae}&in=label&min_density=0.001&per_page=100", 4),
     ],

@@ -83,7 +83,12 @@ class World:
 PLAIN = [*map(other_words, range(12)), "He saw the house of a friend (a House) in the city, and the end of it came."]
 CASES = {
     "University": ["a* University", "the* University", "no* University", "his* university."],
-    '"of" in "University of"': ["the University* of Vienna", "a University* of Arts", "University* of Kent", "end of it"],
+    '"of" in "University of"': [
+        "the University* of Vienna",
+        "a University* of Arts",
+        "University* of Kent",
+        "end of it",
+    ],
     '"York" in "New York"': ["went to New* York once", "in New* York the", "of New* York", "a York in"],
     "song / album": ["a fine* song here", "that old* album now"] * 3,
     '"," after a year': ["In 1984*, he", "By 1776*, all, it", "In 2001*, none", "of 1912*, they, or"],
@@ -91,9 +96,17 @@ CASES = {
     "months: May, June, July, April": ["in* May he", "of* June so", "by* July all", "in* April none", "* March it"],
     "play-: played, playing, plays": ["he* played", "she was* playing", "they* played", "nobody* plays"],
     "-ed: jumped, moved, opened, turned": ["so* jumped", "then* moved", "dogs* opened", "Anna* turned", "up* walked"],
-    "the start of a line: Stone, Paper, Glass, Iron": ["it.\n*Stone falls", "up\n*Paper burns", "so\n*Glass", "or\n*Iron"],
+    "the start of a line: Stone, Paper, Glass, Iron": [
+        "it.\n*Stone falls",
+        "up\n*Paper burns",
+        "so\n*Glass",
+        "or\n*Iron",
+    ],
     "inside brackets: stone, paper, glass, iron": [
-        "it (also* stone here) a", "up (from* paper we) so", "so (in* glass so) in", "or (an* iron or) an"
+        "it (also* stone here) a",
+        "up (from* paper we) so",
+        "so (in* glass so) in",
+        "or (an* iron or) an",
     ],
     'before "of": middle, edge, bottom, size': ["* middle of", "an* edge of", "her* bottom of", "my* size of"],
     "names: Anna, Boris, Carla, Dmitri": ["and* Anna", "so* Boris", "or* Carla", "then* Dmitri", "if* Egon"],
