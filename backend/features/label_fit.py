@@ -13,7 +13,7 @@ from data.published.limits import MAX_LABEL, MAX_NOTE
 
 TESTED = {
     "held-out": "on held-out text, which no SAE was trained on and no label was made from",
-    "training": "on held-out text, and on training text that it was not made from, for in held-out text it hardly fires",
+    "training": "on held-out text, where it hardly fires, and on training text that the label was not made from",
 }
 UNLABELLED = "No short rule tells where it is active: these are the words that it is strongest on."
 KINDS = {
@@ -60,7 +60,8 @@ def label_fit(run: OpenRun, feature: Feature) -> LabelFit:
         "feature’s activation"
     )
     tested = TESTED.get(feature.label_tested, "")
-    about = f"Tried {tested}: it names {count(feature.label_said or 0)} tokens there; on so many of them the feature is active."
+    named = count(feature.label_said or 0)
+    about = f"Tried {tested}: it names {named} tokens there; on so many of them the feature is active."
     return LabelFit(text, about, rule_text(feature.label_rule), _levels(feature), earlier)
 
 
@@ -83,4 +84,5 @@ def _condition(at: str, kind: str, words: list[str]) -> str:
     quoted = " or ".join(f'"{word}"' for word in words)
     if at == "near":
         return f"{quoted} stands near"
-    return f"{WORDS[at]} {KINDS[kind].format(quoted if kind in ('word', 'stem', 'affix', 'piece') else ' or '.join(words))}"
+    named = " or ".join(words) if kind in ("class", "trait") else quoted
+    return f"{WORDS[at]} {KINDS[kind].format(named)}"

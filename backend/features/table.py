@@ -13,7 +13,7 @@ SORT_COLUMNS: dict[Sort, tuple[str, str]] = {
     "index": ("Index", "Number of the feature in this SAE."),
     "label": (
         "Label",
-        "The short rule that tells best, on text it was not made from, where the feature is active; an owner's stands first.",
+        "The short rule that best tells where it is active, on text it was not made from; an owner's stands first.",
     ),
     "density": ("Density", "Share of the tokens on which it is active."),
     "max": ("Maximum", "Highest activation, in units of the residual stream."),

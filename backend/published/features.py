@@ -65,7 +65,7 @@ class FeatureSummary:
     """The label that an owner of this server gave it, which stands first; "" without one."""
     label_origin: str
     label_score: float | None
-    """How well it tells, on text that it was not made from, where the feature is active, see docs/method.md; None without
+    """How well it tells where the feature is active, on text it was not made from, see docs/method.md; None without
     a label, as the next two are."""
     label_precision: float | None
     """Share of the tokens that the label speaks of on which the feature is active."""

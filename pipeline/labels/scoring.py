@@ -55,7 +55,7 @@ class Tried(NamedTuple):
     rule: Rule
     score: Score
     levels: list[float]
-    """Share of the active tokens at or above each of LABEL_LEVELS on which the rule speaks; NaN where there are none."""
+    """Share of the active tokens at or above each of LABEL_LEVELS that the rule names; NaN where there are none."""
 
 
 class Scorer:

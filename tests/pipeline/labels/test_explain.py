@@ -126,7 +126,7 @@ def test_explanations(
     assert [row["label_said"] for row in rows] == [9, None, 5, None, None]
     assert [row["label_tested"] for row in rows] == ["training", "", "training", "", ""]  # fewer than ten are strong
     assert [row["label_levels"] for row in rows] == [[1.0] * 5, [], [pytest.approx(5 / 9)] * 5, [], []]
-    assert [row["top_words"] for row in rows] == [["University"], [], ["line break", "blank line"], [], []]
+    assert [row["top_words"] for row in rows] == [["University"], [], ["line break"], [], []]
     assert Rule.from_json(rows[0]["label_rule"]) == Rule((Condition("here", "word", ("university",)),))
     assert {row["label_origin"] for row in rows} == {"statistics"}
     assert {row["specificity"] for row in rows} == {None}
