@@ -61,7 +61,8 @@ def label_fit(run: OpenRun, feature: Feature) -> LabelFit:
     )
     tested = TESTED.get(feature.label_tested, "")
     named = count(feature.label_said or 0)
-    about = f"Tried {tested}: it names {named} tokens there; on so many of them the feature is active."
+    active = f"the feature is active on {feature.label_precision:.0%} of them"
+    about = f"Tried {tested}: it names {named} tokens there, and {active}."
     return LabelFit(text, about, rule_text(feature.label_rule), _levels(feature), earlier)
 
 

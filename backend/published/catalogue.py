@@ -213,7 +213,8 @@ def _lay_over(run: OpenRun, written: Sequence[FeatureLabelRecord]) -> None:
         return
     rows = [saes[record.sae].row(record.index) for record in own]
     vectors_ND = run.tables.take("features", rows, ["vector"])["vector"].combine_chunks().flatten().to_numpy()
-    current, earlier = {}, {}
+    current: dict[tuple[str, int], Correction] = {}
+    earlier: dict[tuple[str, int], Correction] = {}
     for record, vector_D in zip(own, vectors_ND.reshape(len(own), -1), strict=True):
         found = current if record.direction == direction_hash(vector_D) else earlier
         found[record.sae, record.index] = Correction(record.label, record.note, record.changed)

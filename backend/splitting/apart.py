@@ -14,6 +14,13 @@ NEAR_WORDS = 12
 LEAST_SHARE, LEAST_LEAD = 0.25, 0.2
 """What names a child holds on this share of its examples, and on so much more of them than of any sibling's."""
 MOST_ITEMS = 3
+_LITTLE = (
+    "about after also another been before being both could first from have into more most only other over same some "
+    "such than that their them then there these they this those through under until upon were what when where which "
+    "while who will with would"
+)
+LITTLE = frozenset(_LITTLE.split())
+"""Words that say nothing by standing near."""
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?|\d+|[^\w\s]")
 
 Clue = tuple[str, str]
@@ -54,9 +61,9 @@ def _shares(examples: Sequence[Example]) -> dict[Clue, float]:
 def clues(example: Example) -> set[Clue]:
     """What stands at the peak of an example, beside it and near it."""
     place = example.position - example.start
-    before = "".join(token.text for token in example.tokens[:place])
-    text = before + "".join(token.text for token in example.tokens[place:])
-    end = len(before) + len(example.tokens[place].text.rstrip())
+    texts = [" " if token.mark else token.text for token in example.tokens]
+    before, text = "".join(texts[:place]), "".join(texts)
+    end = len(before) + len(texts[place].rstrip())
     words = list(_WORD.finditer(text))
     at = next((number for number, word in enumerate(words) if word.end() >= end), len(words) - 1)
     if at < 0:
@@ -65,4 +72,5 @@ def clues(example: Example) -> set[Clue]:
     found |= {("after", words[at - 1][0].casefold())} if at else set()
     found |= {("before", words[at + 1][0].casefold())} if at + 1 < len(words) else set()
     near = (*words[max(0, at - NEAR_WORDS) : at], *words[at + 1 : at + 1 + NEAR_WORDS])
-    return found | {("near", word[0].casefold()) for word in near if len(word[0]) > 3 and word[0].isalpha()}
+    telling = {word[0].casefold() for word in near if len(word[0]) > 3 and word[0].isalpha()} - LITTLE
+    return found | {("near", word) for word in telling}

@@ -166,8 +166,8 @@ EXPLANATIONS = pa.schema(
         pa.field("index", pa.int32(), nullable=False),
         pa.field("label", pa.string(), nullable=False),  # "" for a dead feature, and where no rule tells enough
         pa.field("label_origin", pa.string(), nullable=False),  # "statistics", or the judge that wrote it
-        # Of the feature's best rule on text that it was not made from, see docs/method.md. A label is a rule with a score
-        # above a threshold; null, and empty, where the feature is unlabelled.
+        # Of the best rule on text that it was not made from, see docs/method.md. A label is a rule with a score above a
+        # threshold; null, and empty, where the feature is unlabelled.
         pa.field("label_score", pa.float32()),  # of precision and recall of squares
         pa.field(
             "label_precision", pa.float32()

@@ -48,8 +48,8 @@ class Found(NamedTuple):
 
     condition: Condition
     holds: int
-    count: int
-    """Of these examples."""
+    size: int
+    """Number of these examples."""
 
 
 class Candidate(NamedTuple):
@@ -70,11 +70,11 @@ class CandidateMaker:
         size = len(evidence.words)
         heads, sides = self._heads(evidence), self._sides(evidence)
         near = self._near(evidence)
-        tried: list[tuple[Condition, ...]] = [(one.condition,) for one in heads if one.count >= SHARED * size]
+        tried: list[tuple[Condition, ...]] = [(one.condition,) for one in heads if one.size >= SHARED * size]
         tried += _pairs(heads, sides, TOGETHER * size)
-        tried += [(one.condition,) for one in sides if one.count >= SHARED * size]
+        tried += [(one.condition,) for one in sides if one.size >= SHARED * size]
         tried += [(condition,) for condition in near]
-        common = [head for head in _best(heads, HEADS) if head.count >= TOGETHER * size]
+        common = [head for head in _best(heads, HEADS) if head.size >= TOGETHER * size]
         tried += [(head.condition, side) for head in common for side in near]
         holds = {one.condition: one.holds for one in (*heads, *sides)}
         everywhere = (1 << size) - 1
@@ -137,7 +137,7 @@ class CandidateMaker:
         for name, some in members.items():
             found = _found(Condition(at, "class", (name,)), _union(some))
             usual = self.background.classes[name] / max(self.background.num_words, 1)
-            if len(some) > 1 and found.count > LIFT * usual * size:
+            if len(some) > 1 and found.size > LIFT * usual * size:
                 yield found
 
     def _traits(self, at: At, traits: dict[str, Flags], names: Sequence[str]) -> Iterator[Found]:
@@ -214,7 +214,7 @@ def _union(masks: Iterator[int] | Sequence[int]) -> int:
 
 def _best(found: list[Found], limit: int) -> list[Found]:
     """Those that hold on most examples."""
-    return sorted(found, key=lambda one: -one.count)[:limit]
+    return sorted(found, key=lambda one: -one.size)[:limit]
 
 
 def _same(one: Condition, other: Condition) -> bool:

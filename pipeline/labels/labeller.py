@@ -17,7 +17,7 @@ from pipeline.labels.wording import MOST_SAMPLES, say
 MIN_SCORE, MIN_PRECISION = 0.3, 0.3
 """A rule with a lower score, or right on fewer of its tokens, is no label."""
 COMMON = 0.002
-"""A word with at least this share of the corpus stands in quotation marks, for it would be read as part of a sentence."""
+"""A word with at least this share of the corpus stands in quotation marks, else it reads as part of a sentence."""
 HELD_OUT, TRAINING = "held-out", "training"
 """Text that a rule was tried on: held-out documents alone, or training documents that it was not made from as well."""
 

@@ -56,7 +56,11 @@ def say(rule: Rule, samples: Sequence[str], is_common: Callable[[str], bool]) ->
     rest = " ".join([*map(_place, places), *map(_around, around)])
     if head is not None and head.kind == "word":
         return _words(head, spelled, rest, is_common)
-    start = _head(head, alone=len(rule.conditions) == 1) if head else ""
+    if head is not None and head.kind == "piece":
+        start, places = _piece(head.words[0], places)
+        rest = " ".join([*map(_place, places), *map(_around, around)])
+    else:
+        start = _head(head, alone=len(rule.conditions) == 1) if head else ""
     text = " ".join(part for part in (start, rest) if part)
     items = unique(samples)[:MOST_SAMPLES]
     return fit(f"{text}: ", items) if items and len(text) < MAX_LENGTH - 8 else cut(text)
@@ -79,10 +83,16 @@ def _head(head: Condition, *, alone: bool) -> str:
             return _place(head) if not alone and head.words[0] in PLACES else MANY[head.words[0]]
         case "stem":
             return f"{head.words[0]}-"
-        case "piece":
-            return f"{quoted(head.words[0])} in words"
         case _:
             return head.words[0]
+
+
+def _piece(piece: str, places: list[Condition]) -> tuple[str, list[Condition]]:
+    """`"sh" in names`, `space before years`: a token and the words that it is part of; and the other places."""
+    kinds = [condition for condition in places if condition.words[0] in ONE]
+    many = MANY[kinds[0].words[0]] if kinds else "numbers" if piece.isdigit() else "words"
+    text = f"{piece} before {many}" if piece in SPACE_NAMES else f"{quoted(piece)} in {many}"
+    return text, [condition for condition in places if condition not in kinds[:1]]
 
 
 def _phrase(
