@@ -6,6 +6,8 @@ A feature without such a rule is left unlabelled, with the words it is strongest
 from collections import Counter
 from typing import NamedTuple
 
+import numpy as np
+
 from pipeline.arrays import Ints
 from pipeline.labels.activity import Active
 from pipeline.labels.candidates import CandidateMaker
@@ -60,7 +62,8 @@ class Labeller:
         holds = candidates[tried.rule].holds
         places = [place for place in range(len(evidence.words)) if holds >> place & 1]
         fitting = evidence.words[places] if places else evidence.words
-        text = say(tried.rule, self._samples(fitting, len(fitting)), self._is_common)
+        spelled = self._spelled(np.concatenate([fitting, evidence.previous[places], evidence.next[places]]))
+        text = say(tried.rule, self._samples(fitting, len(fitting)), spelled, self._is_common)
         return Label(text, words, tried, tested_on)
 
     def _is_common(self, word: str) -> bool:
@@ -68,13 +71,14 @@ class Labeller:
 
     def _samples(self, surfaces: Ints, limit: int = MOST_SAMPLES) -> list[str]:
         """Distinct words as they are most often written, the most frequent first, else the strongest."""
-        texts = [self.maker.words.texts[word] for word in surfaces.tolist()]
-        spelled: dict[str, Counter[str]] = {}
-        for text in texts:
-            spelled.setdefault(text.casefold(), Counter())[text] += 1
-        counts = Counter(text.casefold() for text in texts)
-        return [_usual(spelled[fold]) for fold, _ in counts.most_common(limit) if fold]
+        texts, spelled = self.maker.words.texts, self._spelled(surfaces)
+        counts = Counter(texts[word].casefold() for word in surfaces.tolist())
+        return [spelled[fold] for fold, _ in counts.most_common(limit) if fold]
 
-
-def _usual(spellings: Counter[str]) -> str:
-    return spellings.most_common(1)[0][0]
+    def _spelled(self, surfaces: Ints) -> dict[str, str]:
+        """The most frequent spelling of each word, by its folded form."""
+        found: dict[str, str] = {}
+        for word, _ in Counter(surfaces.tolist()).most_common():
+            text = self.maker.words.texts[word]
+            found.setdefault(text.casefold(), text)
+        return found

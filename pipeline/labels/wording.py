@@ -7,7 +7,7 @@ months: May, June            a class, a kind, an affix, a place, with samples
 names near war, army         what stands near in a sentence or two
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pipeline.labels.rule import Condition, Rule
 from pipeline.labels.words import SPACE_NAMES
@@ -40,25 +40,24 @@ PLACES = {
 SIDES = {"previous": "after", "next": "before", "near": "near"}
 
 
-def say(rule: Rule, samples: Sequence[str], is_common: Callable[[str], bool]) -> str:
+def say(rule: Rule, samples: Sequence[str], spelled: Mapping[str, str], is_common: Callable[[str], bool]) -> str:
     """The label of a rule.
 
-    samples: words as they are written, on which it holds, the most frequent first. is_common: whether a word says
-    little by itself, so that it stands in quotation marks.
+    samples: words as they are written, on which it holds, the most frequent first. spelled: the usual spelling of words
+    by their folded form. is_common: whether a word says little by itself, so that it stands in quotation marks.
     """
     here = [condition for condition in rule.conditions if condition.at == "here"]
     around = [condition for condition in rule.conditions if condition.at != "here"]
     head = next((condition for condition in here if condition.kind != "trait"), here[0] if here else None)
     places = [condition for condition in here if condition is not head]
-    spelled = {sample.casefold(): sample for sample in reversed(samples)}
     if phrase := _phrase(head, around, places, spelled):
         return phrase
-    rest = " ".join([*map(_place, places), *map(_around, around)])
+    rest = " ".join([*map(_place, places), *(_around(condition, spelled) for condition in around)])
     if head is not None and head.kind == "word":
         return _words(head, spelled, rest, is_common)
     if head is not None and head.kind == "piece":
         start, places = _piece(head.words[0], places)
-        rest = " ".join([*map(_place, places), *map(_around, around)])
+        rest = " ".join([*map(_place, places), *(_around(condition, spelled) for condition in around)])
     else:
         start = _head(head, alone=len(rule.conditions) == 1) if head else ""
     text = " ".join(part for part in (start, rest) if part)
@@ -66,7 +65,7 @@ def say(rule: Rule, samples: Sequence[str], is_common: Callable[[str], bool]) ->
     return fit(f"{text}: ", items) if items and len(text) < MAX_LENGTH - 8 else cut(text)
 
 
-def _words(head: Condition, spelled: dict[str, str], rest: str, is_common: Callable[[str], bool]) -> str:
+def _words(head: Condition, spelled: Mapping[str, str], rest: str, is_common: Callable[[str], bool]) -> str:
     """Words in their usual spelling, with as many of them as there is room for before what stands around them."""
     texts = [spelled.get(word, word) for word in head.words]
     marked = bool(rest) or any(not text[0].isalnum() or is_common(text) for text in texts)
@@ -96,13 +95,13 @@ def _piece(piece: str, places: list[Condition]) -> tuple[str, list[Condition]]:
 
 
 def _phrase(
-    head: Condition | None, around: Sequence[Condition], places: Sequence[Condition], spelled: dict[str, str]
+    head: Condition | None, around: Sequence[Condition], places: Sequence[Condition], spelled: Mapping[str, str]
 ) -> str:
     """`"of" in "University of"`, when one word stands beside one other; else ""."""
     single = len(around) == 1 and around[0].kind == "word" and len(around[0].words) == 1 and around[0].at != "near"
     if places or head is None or head.kind != "word" or len(head.words) != 1 or not single:
         return ""
-    word, other = spelled.get(head.words[0], head.words[0]), around[0].words[0]
+    word, other = (spelled.get(folded, folded) for folded in (head.words[0], around[0].words[0]))
     if not (word + other).isprintable() or {word, other} & SPACE_NAMES:
         return ""
     phrase = join_words([other, word] if around[0].at == "previous" else [word, other])
@@ -115,7 +114,7 @@ def _place(condition: Condition) -> str:
     return PLACES.get(name, f"as {ONE[name]}" if name in ONE else name)
 
 
-def _around(condition: Condition) -> str:
+def _around(condition: Condition, spelled: Mapping[str, str]) -> str:
     side = SIDES[condition.at]
     if condition.kind == "trait":
         return f"{side} {ONE[condition.words[0]]}"
@@ -123,7 +122,7 @@ def _around(condition: Condition) -> str:
         return f"{side} {condition.words[0]}"
     if condition.at == "near":
         return f"{side} {', '.join(condition.words)}"
-    return f"{side} {' / '.join(map(quoted, condition.words))}"
+    return f"{side} {' / '.join(quoted(spelled.get(word, word)) for word in condition.words)}"
 
 
 def quoted(text: str) -> str:

@@ -95,18 +95,18 @@ CASES = {
     "years: 1984, 1776, 2001, 1912": ["In* 1984 he", "By* 1776 all 12", "In* 2001 none 7", "of* 1912 they"],
     "months: May, June, July, April": ["in* May he", "of* June so", "by* July all", "in* April none", "* March it"],
     "play-: played, playing, plays": ["he* played", "she was* playing", "they* played", "nobody* plays"],
-    "-ed: jumped, moved, opened, turned": ["so* jumped", "then* moved", "dogs* opened", "Anna* turned", "up* walked"],
+    "-ity: gravity, dignity, parity, charity": [
+        "so* gravity",
+        "then* dignity",
+        "dogs* parity",
+        "Anna* charity",
+        "up* vanity",
+    ],
     "the start of a line: Stone, Paper, Glass, Iron": [
         "it.\n*Stone falls",
         "up\n*Paper burns",
         "so\n*Glass",
         "or\n*Iron",
-    ],
-    "inside brackets: stone, paper, glass, iron": [
-        "it (also* stone here) a",
-        "up (from* paper we) so",
-        "so (in* glass so) in",
-        "or (an* iron or) an",
     ],
     'before "of": middle, edge, bottom, size': ["* middle of", "an* edge of", "her* bottom of", "my* size of"],
     "names: Anna, Boris, Carla, Dmitri": ["and* Anna", "so* Boris", "or* Carla", "then* Dmitri", "if* Egon"],
@@ -124,7 +124,7 @@ def test_a_planted_feature_is_named(expected: str, tmp_path: Path) -> None:
 
 
 def test_what_no_rule_tells_is_unlabelled_with_its_words(tmp_path: Path) -> None:
-    places = ["and* slowly so", "a* green one", "it* came to", "why* birds ate", "in* night was", "ten* end is"]
+    places = ["and* slowly go", "a* green one", "it* came to", "why* birds ate", "in* night so", "ten* end up"]
     world = World(tmp_path, places)
     label = world.label()
     assert label.text == ""
