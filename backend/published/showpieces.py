@@ -23,10 +23,11 @@ class WorkedExample:
 
 def showpieces(run: OpenRun) -> list[FeatureSummary]:
     """The features chosen when the run was published; where none qualified, some that fire rarely and strongly."""
-    return get_summaries(run, run.once(_rows))
+    return get_summaries(run, run.once(showpiece_rows))
 
 
-def _rows(run: OpenRun) -> list[int]:
+def showpiece_rows(run: OpenRun) -> list[int]:
+    """Rows of the same features: these stay, what owners call them may change."""
     saes = {sae.name: sae for sae in run.saes}
     chosen = [saes[piece["sae"]].row(piece["index"]) for piece in run.record.showpieces[:SHOWPIECES]]
     return chosen or [saes[feature.sae].row(feature.index) for feature in _rare(_middle(run))]
