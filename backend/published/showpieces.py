@@ -8,7 +8,7 @@ from backend.published.features import Feature, FeatureSummary, get_feature, get
 from backend.published.selection import Selection, list_features
 
 SHOWPIECES = 8
-RARE_SELECTION = Selection(sort="max", alive=True, min_density=1e-4, max_density=3e-3, per_page=40)
+SELECTIVE = Selection(sort="max", alive=True, min_density=1e-4, max_density=3e-3, per_page=40)
 EXAMPLES_SHOWN = 3
 
 
@@ -22,7 +22,7 @@ class WorkedExample:
 
 
 def showpieces(run: OpenRun) -> list[FeatureSummary]:
-    """The features chosen when the run was published; where none qualified, some that fire rarely and strongly."""
+    """The features chosen when the run was published; where none qualified, some selective, strong ones."""
     return get_summaries(run, run.once(showpiece_rows))
 
 
@@ -30,11 +30,11 @@ def showpiece_rows(run: OpenRun) -> list[int]:
     """Rows of the same features: these stay, what owners call them may change."""
     saes = {sae.name: sae for sae in run.saes}
     chosen = [saes[piece["sae"]].row(piece["index"]) for piece in run.record.showpieces[:SHOWPIECES]]
-    return chosen or [saes[feature.sae].row(feature.index) for feature in _rare(_middle(run))]
+    return chosen or [saes[feature.sae].row(feature.index) for feature in _selective(_middle(run))]
 
 
-def _rare(sae: OpenSAE) -> list[FeatureSummary]:
-    found = list_features(sae, RARE_SELECTION).features
+def _selective(sae: OpenSAE) -> list[FeatureSummary]:
+    found = list_features(sae, SELECTIVE).features
     return (found or list_features(sae, Selection(alive=True)).features)[:SHOWPIECES]
 
 

@@ -2,6 +2,7 @@
 
     rows/features.arrow      a copy of table `features` but for its vectors and cosines
     rows/examples.arrow      a copy of table `examples`
+    rows/search.arrow        a copy of what table `search` has beside its terms
     rows/neighbours.arrow    the nearest features of every feature: there is no table of them
     rows/activity.arrow      the held-out tokens on which every feature is active
 
