@@ -16,6 +16,7 @@ import backend.features.api
 import backend.features.routes
 import backend.features.try_text
 import backend.home.routes
+import backend.labels.routes
 import backend.lists.api
 import backend.lists.routes
 import backend.map.api
@@ -35,6 +36,7 @@ import backend.web.docs
 import backend.web.health
 from backend.engine.engine import Engine
 from backend.html import assets
+from backend.labels.store import LabelStore
 from backend.lists.store import ListStore
 from backend.prompts.store import StoredPrompts
 from backend.published.catalogue import Library
@@ -75,6 +77,7 @@ ROUTERS = (
     backend.steering.api.router,
     backend.steering.routes.router,
     backend.features.try_text.router,
+    backend.labels.routes.router,
     backend.home.routes.router,
     # Last, for they match everything else below /api, and any path of two or three parts.
     backend.web.docs.router,
@@ -115,6 +118,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     engine = connect(settings.sql_url)
     app.state.library = Library(engine, settings.paths)
     app.state.lists = ListStore(engine, settings.max_lists)
+    app.state.labels = LabelStore(engine, settings.max_labels)
+    app.state.owner_key = settings.find_owner_key()
     app.state.quota = ClientQuota(settings.live_per_address)
     app.state.prompts = StoredPrompts(engine, settings.max_stored_prompts)
     app.state.engine = Engine(settings)

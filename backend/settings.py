@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.layout import StorePaths, default_store
+from data.owner import owner_key
 from data.sql.database import database_url
 
 
@@ -53,6 +54,10 @@ class Settings(BaseSettings):
     """Finished steerings that are kept, in SQL, up to about 1 MB each; with all places taken no more are kept."""
     max_lists: Annotated[int, Field(ge=0)] = 20_000
     """Lists of features that are kept, in SQL."""
+    max_labels: Annotated[int, Field(ge=0)] = 20_000
+    """Labels and notes of owners that are kept, in SQL."""
+    owner_key: str | None = None
+    """Who has it may correct labels; None is the key in the store, which is made at first start."""
     trusted_hosts: str = ""
     """Names, with commas between, under which the server may be asked beside localhost and any network address; "*" is
     any name. A name that somebody else controls could be made to point here, see backend/web/middleware.py."""
@@ -61,6 +66,10 @@ class Settings(BaseSettings):
     def paths(self) -> StorePaths:
         """The store's layout."""
         return StorePaths(self.store)
+
+    def find_owner_key(self) -> str:
+        """The key of this server's owners."""
+        return self.owner_key or owner_key(self.paths)
 
     @property
     def sql_url(self) -> str:

@@ -1,4 +1,4 @@
-"""Content-addressed stores in SQL for what visitors save, with a limit on each.
+"""Content-addressed stores in SQL for what visitors save, with a limit on each; and texts as they can be kept.
 
 Every store has a limit, so that it cannot fill the disk.
 """
@@ -11,7 +11,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from backend.exceptions import StoreFullError
+from backend.exceptions import RefusedError, StoreFullError
 from data.sql.records import Base
 
 R = TypeVar("R", bound=Base)
@@ -59,3 +59,15 @@ def require_room(session: Session, table: type[Base], limit: int, kind: str, set
         raise StoreFullError(
             f"This server keeps at most {limit:,} {kind}, and the limit is reached: its operator can raise {setting}."
         )
+
+
+def clean_text(text: str, limit: int, what: str) -> str:
+    """The text with plain newlines. Raises RefusedError when it is too long or cannot be stored by every database."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if len(text) > limit:
+        raise RefusedError(f"{what} has {limit:,} characters at most; this has {len(text):,}.")
+    if "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
+        raise RefusedError(
+            f"{what} contains a character that is not text (NUL, or half of a surrogate pair): remove it."
+        )
+    return text

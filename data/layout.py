@@ -2,6 +2,7 @@
 
 store/
     monosema.sqlite                    what is published (see data/sql/records.py)
+    owner.key                          who has it may correct labels (see data/owner.py)
     models/{slug}/                     language models in safetensors, with their tokenizer
     corpora/{slug}/                    the files of a fetched corpus
     runs/{run}/{stage}/                one artifact with its manifest.json (see data/manifests.py)
@@ -74,6 +75,10 @@ class StorePaths:
     @property
     def database(self) -> Path:
         return self.root / "monosema.sqlite"
+
+    @property
+    def owner_key(self) -> Path:
+        return self.root / "owner.key"
 
     def run(self, name: str) -> RunPaths:
         return RunPaths(self, name)

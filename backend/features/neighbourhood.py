@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from backend.html.svg import Place, SmallMap, small_map
 from backend.html.tokens import visible_text
 from backend.published.catalogue import OpenSAE
-from backend.published.features import Feature
+from backend.published.features import Feature, unlabelled_title
 from backend.published.neighbours import nearest_rows
 
 NEAREST_SHOWN = 6
@@ -38,15 +38,16 @@ def near_groups(sae: OpenSAE, index: int, *, minor: bool = False) -> list[NearGr
     """The nearest features in each SAE, its own first: two reads."""
     places = nearest_rows(sae, index, NEAREST_SHOWN, minor=minor)
     rows = [row for pairs in places.values() for row, _ in pairs]
-    columns = sae.run.tables.take("features", rows, ["label", "num_active", "x", "y"]).to_pydict()
+    columns = sae.run.tables.take("features", rows, ["label", "top_words", "num_active", "x", "y"]).to_pydict()
     records = iter(zip(*columns.values(), strict=True))
     found = []
     for other in sorted(sae.run.saes, key=lambda other: other.name != sae.name):
         nearest = []
         for row, cosine in places[other.name]:
-            label, num_active, x, y = next(records)
+            label, words, num_active, x, y = next(records)
             at = row - other.row(0)
-            title = visible_text(label) or (f"feature {at}" if num_active else "dead feature")
+            named = sae.run.corrections.of(other.name, at).label or visible_text(label)
+            title = named or unlabelled_title(at, words, dead=num_active == 0)
             nearest.append(Near(f"{cosine:.2f}".replace("-", "−"), at, title, f"{other.href}/{at}", x, y))
         heading = "In this SAE" if other is sae else f"In {other.name}"
         found.append(NearGroup(heading, other.record.position, nearest))

@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import ClassVar
 
 from backend.exceptions import NotFoundError
+from backend.features.label_fit import LabelFit, label_fit
 from backend.features.links import (
     KIND_TITLES,
     FeatureState,
@@ -58,8 +59,9 @@ class FeaturePage(Page):
 
     sae: SAECard
     feature: Feature
-    score: str
-    """A sentence on how well its label fits."""
+    fit: LabelFit
+    owner: bool
+    """Whether the reader is an owner of the server, who may correct the label."""
     num_tokens: int
     """Tokens that statistics and examples were counted on."""
     minor: str
@@ -105,21 +107,12 @@ class EmbedPage(Page):
 
     sae: SAECard
     feature: Feature
-    score: str
+    fit: LabelFit
     num_tokens: int
     about: str
     examples: list[Example]
     link: str
     """The feature's own page."""
-
-
-def score_text(feature: Feature) -> str:
-    """A phrase on how well the label fits; "" for a dead feature."""
-    if feature.dead:
-        return ""
-    if feature.label_score is None:
-        return "not scored"
-    return f"fits {feature.label_score:.0%} of its strongest examples"
 
 
 def feature_metrics(run: OpenRun, feature: Feature) -> list[Metric]:
@@ -140,8 +133,11 @@ def feature_metrics(run: OpenRun, feature: Feature) -> list[Metric]:
     ]
 
 
-def feature_page_of(sae: OpenSAE, index: int, view: FeatureState, base: str, off: str) -> FeaturePage:
-    """The page's context. base: the server's address; off: why a text cannot be tried, "" when it can.
+def feature_page_of(
+    sae: OpenSAE, index: int, view: FeatureState, base: str, off: str, *, owner: bool = False
+) -> FeaturePage:
+    """The page's context. base: the server's address; off: why a text cannot be tried, "" when it can; owner: whether
+    the reader may correct the label.
 
     Raises NotFoundError for a document that does not exist.
     """
@@ -151,7 +147,8 @@ def feature_page_of(sae: OpenSAE, index: int, view: FeatureState, base: str, off
     return FeaturePage(
         sae=sae_card(sae),
         feature=feature,
-        score=score_text(feature),
+        fit=label_fit(sae.run, feature),
+        owner=owner,
         num_tokens=sae.run.num_tokens,
         minor=_minor_text(sae.run, feature),
         view_minor=view.minor,
@@ -188,7 +185,7 @@ def embed_page_of(sae: OpenSAE, index: int, view: FeatureState) -> EmbedPage:
     return EmbedPage(
         sae=sae_card(sae),
         feature=feature,
-        score=score_text(feature),
+        fit=label_fit(sae.run, feature),
         num_tokens=sae.run.num_tokens,
         about=about(sae, view.kind),
         examples=get_examples(sae, feature, view.kind, width)[:EMBEDDED_EXAMPLES],

@@ -9,6 +9,7 @@ from backend.features.page import embed_page_of, feature_page_of
 from backend.html.templates import render
 from backend.published.features import Feature, get_feature
 from backend.web.dependencies import EngineDep, IndexDep, SAEDep
+from backend.web.owners import OwnerDep
 
 router = APIRouter(include_in_schema=False)
 
@@ -21,10 +22,12 @@ def feature_json(sae: SAEDep, index: IndexDep) -> Feature:
 
 @router.get("/{model}/{sae}/{index}")
 def feature_page(
-    request: Request, sae: SAEDep, index: IndexDep, view: Annotated[FeatureState, Query()], engine: EngineDep
-) -> Response:
+    request: Request, sae: SAEDep, index: IndexDep, view: Annotated[FeatureState, Query()], engine: EngineDep,
+    owner: OwnerDep,
+) -> Response:  # fmt: skip
     """Everything about one feature, or with ?embed=1 what fits into a frame."""
     if view.embed:
         return render(request, "features/embed.html", embed_page_of(sae, index, view))
-    page = feature_page_of(sae, index, view, str(request.base_url).rstrip("/"), engine.why_off(sae.run))
+    base = str(request.base_url).rstrip("/")
+    page = feature_page_of(sae, index, view, base, engine.why_off(sae.run), owner=owner)
     return render(request, "features/feature.html", page)

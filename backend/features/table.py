@@ -11,11 +11,18 @@ from backend.published.selection import FeatureList, Score, Selection, Sort
 
 SORT_COLUMNS: dict[Sort, tuple[str, str]] = {
     "index": ("Index", "Number of the feature in this SAE."),
-    "label": ("Label", "A first reading: what its strongest tokens and their contexts share."),
+    "label": (
+        "Label",
+        "The short rule that best tells where it is active, on text it was not made from; an owner's stands first.",
+    ),
     "density": ("Density", "Share of the tokens on which it is active."),
     "max": ("Maximum", "Highest activation, in units of the residual stream."),
     "mean": ("Mean", "Mean activation over the tokens on which it is active."),
-    "label_score": ("Label fits", "Share of the strongest examples that the label fits."),
+    "label_precision": (
+        "Label right",
+        "Share of the tokens that the label names on which the feature is active, on text it was not made from.",
+    ),
+    "label_recall": ("Label covers", "Share of the feature's activation that lies on the tokens that the label names."),
     "specificity": ("Specificity", "How well it keeps to its concept, by a judge: 0 to 1."),
 }
 
@@ -60,14 +67,14 @@ def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
         "Most frequent": every.changed(sort="density"),
         "Rarest": every.changed(sort="density", order="asc", alive=True),
         "By label": every.changed(sort="label", alive=True),
-        "Best label": every.changed(sort="label_score"),
+        "Best label": every.changed(sort="label_score", labelled=True),
         "Dead": every.changed(sort="index", alive=False),
     }
     here = selection.changed(page=1)
     return [
         Link(name, preset.href(), preset == here)
         for name, preset in named.items()
-        if preset.sort in scores or preset.sort not in get_args(Score)
+        if preset.sort != "label_score" or "label_precision" in scores
     ]
 
 

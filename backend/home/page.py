@@ -130,7 +130,7 @@ def _gone(state: HomeState, panel: Panel | None) -> list[Notice]:
 
 def _starts(worked: WorkedExample) -> list[FeatureSummary]:
     """The showpieces, except the worked example."""
-    return [piece for piece in worked.run.once(showpieces) if piece.name != worked.feature.name]
+    return [piece for piece in showpieces(worked.run) if piece.name != worked.feature.name]
 
 
 def comparison_of(run: OpenRun) -> Comparison:

@@ -16,11 +16,11 @@ from backend.lists.entries import (
     MAX_NOTE,
     UNNAMED,
     ListEntry,
-    clean_text,
     make_draft,
 )
 from backend.lists.page import find_entry, look_up
 from backend.lists.store import ListStore, SavedList
+from backend.storage import clean_text
 from backend.web.dependencies import LibraryDep
 
 router = APIRouter(prefix="/api/v1/lists", tags=["lists"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from backend.exceptions import RefusedError
+from backend.storage import clean_text
 
 MAX_ENTRIES = 10_000
 MAX_NAME = 200
@@ -76,15 +77,3 @@ def each_once(entries: Iterable[ListEntry]) -> tuple[ListEntry, ...]:
 def clean_name(name: str) -> str:
     """A name on one line. Raises RefusedError."""
     return " ".join(clean_text(name, MAX_NAME, "the name of a list").split()) or UNNAMED
-
-
-def clean_text(text: str, limit: int, what: str) -> str:
-    """The text with plain newlines. Raises RefusedError when it is too long or cannot be stored by every database."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if len(text) > limit:
-        raise RefusedError(f"{what} has {limit:,} characters at most; this has {len(text):,}.")
-    if "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
-        raise RefusedError(
-            f"{what} contains a character that is not text (NUL, or half of a surrogate pair): remove it."
-        )
-    return text

@@ -16,7 +16,7 @@ from backend.exceptions import NotFoundError, RefusedError
 from backend.html.address import query
 from backend.html.templates import render
 from backend.lists.api import ListsDep, edit_address
-from backend.lists.entries import MAX_LIST_NOTE, MAX_NOTE, Draft, ListEntry, clean_name, clean_text, make_draft
+from backend.lists.entries import MAX_LIST_NOTE, MAX_NOTE, Draft, ListEntry, clean_name, make_draft
 from backend.lists.files import FORMATS, FileRow, read_file
 from backend.lists.page import (
     ENTRIES_PER_PAGE,
@@ -33,6 +33,7 @@ from backend.lists.page import (
 )
 from backend.lists.store import ListStore
 from backend.published.catalogue import Catalogue
+from backend.storage import clean_text
 from backend.web.dependencies import LibraryDep
 
 router = APIRouter(prefix="/lists", include_in_schema=False)

@@ -118,7 +118,7 @@ def explore_page_of(run: OpenRun, asked: ExploreState, vector: Vector | None) ->
         selected=select(run, saes, read_polygon(asked.sel), minor=asked.minor) if asked.sel and saes else None,
         listed=LISTED,
         shown=[sae.name for sae in saes],
-        suggestions=run.once(showpieces),
+        suggestions=showpieces(run),
         kept=asked.changed(q="").pairs(),
         marks=[(series_of[hit.feature.sae], hit.x, hit.y) for hit in hits.hits] if hits else near,
         series_of=series_of,

@@ -3,28 +3,30 @@
 One small query per request checks whether anything changed; the rest is read only then.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from threading import Lock, RLock
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, String, func, literal, select
+from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import Session, selectinload
 
+from backend.published.corrections import Correction, Corrections, direction_hash
 from data import CONTRACT_VERSION
 from data.layout import StorePaths
 from data.published.maps import MAP_FOLDER, PublishedMap
 from data.published.regions import PublishedRegions
 from data.published.state import SAES_FOLDER
 from data.published.tables import PublishedRun
-from data.sql.records import PublishedRunRecord, SAERecord
+from data.sql.records import FeatureLabelRecord, PublishedRunRecord, SAERecord
 
 T = TypeVar("T")
 
 Version = tuple[tuple[str, str], ...]
-"""Name and key of each run."""
+"""Name and key of each run; and with "" for a name, the last change of what owners wrote."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class OpenRun:
     """published/{run}/{key}"""
     cached: dict[Callable[..., Any], Any] = field(default_factory=dict)
     """See `once`, by function."""
+    corrections: Corrections = field(default_factory=Corrections, compare=False)
+    """What owners of this server wrote about its features."""
     _lock: RLock = field(default_factory=RLock, repr=False, compare=False)
     """One function may ask for another."""
 
@@ -168,7 +172,9 @@ class Library:
     def __init__(self, engine: Engine, paths: StorePaths) -> None:
         self._engine, self._paths = engine, paths
         # Compiled once: every request asks.
-        self._versions = str(select(PublishedRunRecord.name, PublishedRunRecord.key).compile(engine))
+        revision = sql_cast(func.coalesce(func.max(FeatureLabelRecord.revision), 0), String)
+        versions = select(PublishedRunRecord.name, PublishedRunRecord.key).union_all(select(literal(""), revision))
+        self._versions = str(versions.compile(engine, compile_kwargs={"literal_binds": True}))
         self._lock = Lock()
         self._catalogue = Catalogue((), ())
 
@@ -187,11 +193,35 @@ class Library:
         statement = select(PublishedRunRecord).options(selectinload(PublishedRunRecord.saes))
         with Session(self._engine) as session:
             records = session.scalars(statement.order_by(PublishedRunRecord.created.desc())).all()
+            written = session.scalars(select(FeatureLabelRecord).order_by(FeatureLabelRecord.revision)).all()
             session.expunge_all()
         fitting = [record for record in records if record.contract == CONTRACT_VERSION]
         runs = [opened.get((record.name, record.key)) or self._open_run(record) for record in fitting]
+        for run in runs:
+            _lay_over(run, written)
         left_out = [LeftOutRun(record) for record in records if record.contract != CONTRACT_VERSION]
         return Catalogue(version, tuple(runs), tuple(left_out))
 
     def _open_run(self, record: PublishedRunRecord) -> OpenRun:
         return OpenRun(record, self._paths.run(record.name).published(record.key))
+
+
+def _lay_over(run: OpenRun, written: Sequence[FeatureLabelRecord]) -> None:
+    """Give a run what owners wrote about its features; what was written of other weights is of an earlier state."""
+    saes = {sae.name: sae for sae in run.saes}
+    own = [
+        record
+        for record in written
+        if record.model == run.record.model and record.sae in saes and record.index < saes[record.sae].num_features
+    ]
+    if not own:
+        run.corrections.replace({}, {})
+        return
+    rows = [saes[record.sae].row(record.index) for record in own]
+    vectors_ND = run.tables.take("features", rows, ["vector"])["vector"].combine_chunks().flatten().to_numpy()
+    current: dict[tuple[str, int], Correction] = {}
+    earlier: dict[tuple[str, int], Correction] = {}
+    for record, vector_D in zip(own, vectors_ND.reshape(len(own), -1), strict=True):
+        found = current if record.direction == direction_hash(vector_D) else earlier
+        found[record.sae, record.index] = Correction(record.label, record.note, record.changed)
+    run.corrections.replace(current, earlier)

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from backend.html.tokens import token_text, visible_text
 from backend.published.catalogue import OpenRun, OpenSAE
+from backend.published.corrections import Correction
 from data.artifacts.features import EXAMPLE_KINDS, ExampleKind, histogram_edges
 
 SUMMARY = [
@@ -15,6 +16,9 @@ SUMMARY = [
     "label",
     "label_origin",
     "label_score",
+    "label_precision",
+    "label_recall",
+    "top_words",
     "specificity",
     "num_active",
     "density",
@@ -28,8 +32,14 @@ SUMMARY = [
 NOT_MINOR = "live"
 """The condition in SQL, on `features` and on `search`, that leaves out what lists, search and random features leave out
 by default, see FeatureSummary.minor."""
+TITLE_WORDS = 3
+"""Words that stand for a feature without a label."""
 DETAILS = [
     *SUMMARY,
+    "label_said",
+    "label_levels",
+    "label_rule",
+    "label_tested",
     "histogram",
     "num_above_floor",
     "band_counts",
@@ -52,10 +62,19 @@ class FeatureSummary:
     sae: str
     index: int
     label: str
-    """"" for a dead feature."""
+    """Ours; "" for a dead feature, and where nothing tells well enough where it is active."""
+    owner_label: str
+    """The label that an owner of this server gave it, which stands first; "" without one."""
     label_origin: str
     label_score: float | None
-    """Share of its strongest examples that the label fits; None when the label says none of them."""
+    """How well it tells where the feature is active, on text it was not made from, see docs/method.md; None without
+    a label, as the next two are."""
+    label_precision: float | None
+    """Share of the tokens that the label speaks of on which the feature is active."""
+    label_recall: float | None
+    """Share of its activation, summed, that lies on these tokens."""
+    top_words: list[str]
+    """Words that it is strongest on; none of a dead feature."""
     specificity: float | None
     """A judge's score of how well it keeps to its concept; None when none has scored it."""
     num_active: int
@@ -102,8 +121,8 @@ class FeatureSummary:
 
     @property
     def title(self) -> str:
-        """Its label, or what to call it without one."""
-        return self.label or ("dead feature" if self.dead else f"feature {self.index}")
+        """Its label, the owner's before ours, or what to call it without one."""
+        return self.owner_label or self.label or unlabelled_title(self.index, self.top_words, dead=self.dead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +143,17 @@ class Feature(FeatureSummary):
     """Tokens in each bin. The first also counts everything below it, the last everything above."""
     histogram_edges: list[float]
     """Of the bins, one more than there are."""
+    label_said: int | None
+    """Tokens that its label speaks of, in the text that the label was tried on."""
+    label_levels: list[float | None]
+    """Share of its active tokens at or above each of LABEL_LEVELS that the label speaks of; None without such."""
+    label_rule: str
+    """The label as a rule, in JSON, see pipeline/labels/rule.py; "" without one."""
+    label_tested: str
+    """"held-out" for text held out of training alone, "training" when also on training text the label was not made
+    from; "" without a label."""
+    owner_note: str
+    """What an owner of this server noted on it; "" without a note."""
     num_above_floor: int
     """Tokens on which it reaches the floor of `bottom`, see data.artifacts.features.bottom_floor."""
     band_counts: list[int]
@@ -137,6 +167,14 @@ class Feature(FeatureSummary):
     x: float | None
     """On the map of the run; None when it is dead."""
     y: float | None
+
+
+def unlabelled_title(index: int, top_words: list[str], *, dead: bool) -> str:
+    """What to call a feature that has no label."""
+    if dead:
+        return "dead feature"
+    words = ", ".join(f'"{word}"' for word in map(visible_text, top_words[:TITLE_WORDS]))
+    return f"unlabelled: tokens {words}" if words else f"feature {index}"
 
 
 def get_feature(sae: OpenSAE, index: int) -> Feature:
@@ -165,6 +203,8 @@ def to_feature(run: OpenRun, record: dict[str, Any]) -> Feature:
     scale = next(sae.record.histogram_scale for sae in run.saes if sae.name == record["sae"])
     return Feature(
         **summary_fields(run, record),
+        **{name: record[name] for name in ("label_said", "label_levels", "label_rule", "label_tested")},
+        owner_note=correction_of(run, record).note,
         histogram=record["histogram"],
         histogram_edges=histogram_edges(scale).tolist(),
         num_above_floor=record["num_above_floor"],
@@ -186,7 +226,14 @@ def quoted(text: str) -> str:
 def summary_fields(run: OpenRun, record: dict[str, Any]) -> dict[str, Any]:
     """The fields of a FeatureSummary from a row with the columns SUMMARY."""
     summary = {name: record[name] for name in SUMMARY}
-    return {**summary, "model": run.record.model, "label": visible_text(summary["label"])}
+    owner_label = correction_of(run, record).label
+    own = {"model": run.record.model, "label": visible_text(summary["label"]), "owner_label": owner_label}
+    return {**summary, **own}
+
+
+def correction_of(run: OpenRun, record: dict[str, Any]) -> Correction:
+    """What an owner wrote about the feature of a row with the columns SUMMARY."""
+    return run.corrections.of(record["sae"], record["index"])
 
 
 def token_weights(run: OpenRun, tokens: list[int], logits: list[float]) -> list[TokenWeight]:

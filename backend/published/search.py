@@ -18,7 +18,7 @@ from backend.html.address import EmptyIsNone, PagedAddress
 from backend.html.formats import as_share
 from backend.html.tokens import token_text, visible_text
 from backend.published.catalogue import OpenRun, OpenSAE
-from backend.published.features import NOT_MINOR, SUMMARY, FeatureSummary, quoted, to_summaries
+from backend.published.features import NOT_MINOR, SUMMARY, FeatureSummary, get_summaries, quoted, to_summaries
 from backend.published.relevance import MEANT, Ranked, rank
 from data.published.schemas import SEARCH_FIELDS, SearchField
 from data.published.terms import query_words, words
@@ -148,7 +148,23 @@ def _ranked(
         condition = " AND ".join(_on_place(asked, saes)) or None
         nearest = run.tables.nearest_meanings(vector, condition, MAX_MEANT)
         meant = {row: cosine for row, cosine in nearest if cosine >= MEANT}
-    return rank(run, asked.words, found[:MAX_FOUND], meant), len(found) > MAX_FOUND
+    named = _named(run, asked, saes)
+    ranked = rank(run, asked.words, [*named, *found[:MAX_FOUND]], meant)
+    # What an owner's label names so comes first.
+    return sorted(ranked, key=lambda one: one.row not in named), len(found) > MAX_FOUND
+
+
+def _named(run: OpenRun, asked: WordSearch, saes: Sequence[OpenSAE] | None) -> set[int]:
+    """Rows of the features that an owner's label names so, within the filters."""
+    if asked.within not in (None, "label") or asked.alive == "false":
+        return set()
+    chosen = {sae.name: sae for sae in (run.saes if saes is None else saes) if asked.sae in ("", sae.name)}
+    rows = [chosen[sae].row(index) for sae, index in run.corrections.matching(asked.words) if sae in chosen]
+    if not rows:
+        return set()
+    low, high = asked.min_density or 0.0, 1.0 if asked.max_density is None else asked.max_density
+    found = [f for f in get_summaries(run, rows) if (asked.minor or not f.minor) and low <= f.density <= high]
+    return {chosen[f.sae].row(f.index) for f in found if not f.dead}
 
 
 def _on_activity(asked: WordSearch) -> list[str]:
@@ -197,7 +213,7 @@ def _hit(
     texts: list[str],
 ) -> SearchHit:
     pieces: dict[SearchField, list[str]] = {
-        "label": [label],
+        "label": [label, feature.owner_label],
         "peaks": peaks,
         "promoted": [token.decode(errors="ignore") for token in tokens],
         "examples": texts,
@@ -210,7 +226,7 @@ def _hit(
         score=ranked.score,
         cosine=ranked.cosine,
         found_in=[*found_in, "meaning"] if ranked.cosine is not None else found_in,
-        label=mark(label, marks["label"]) or [Segment(feature.title, False)],
+        label=mark(feature.owner_label or label, marks["label"]) or [Segment(feature.title, False)],
         promoted=[mark(token_text(token), marks["promoted"]) for token in tokens],
         texts=[mark(text, around) for text in _best(texts, around)],
     )

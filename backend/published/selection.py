@@ -16,8 +16,10 @@ TOTALS_CACHED = 1000
 RANDOM_DRAWS = 64
 """Features drawn at once in search of a live one."""
 
-Sort = Literal["index", "label", "density", "max", "mean", "label_score", "specificity"]
-Score = Literal["label_score", "specificity"]
+Sort = Literal[
+    "index", "label", "density", "max", "mean", "label_score", "label_precision", "label_recall", "specificity"
+]
+Score = Literal["label_precision", "label_recall", "specificity"]
 """Scores that not every SAE has."""
 Choice = Annotated[Annotated[bool, PlainSerializer(str)] | None, EmptyIsNone]
 """Yes, no, or either; links say True and False."""
@@ -118,7 +120,7 @@ def _condition(saes: list[OpenSAE], selection: Selection) -> str:
     if selection.alive is not None:
         parts.append("num_active > 0" if selection.alive else "num_active = 0")
     if selection.labelled is not None:
-        parts.append("label != ''" if selection.labelled else "label = ''")
+        parts.append(_labelled(saes, labelled=selection.labelled))
     if selection.min_density is not None:
         parts.append(f"density >= {selection.min_density!r}")
     if selection.max_density is not None:
@@ -126,5 +128,21 @@ def _condition(saes: list[OpenSAE], selection: Selection) -> str:
     if not selection.minor and selection.alive is not False:
         parts.append(NOT_MINOR)
     if selection.q:
-        parts.append(f"contains(lower(label), {quoted(selection.q.lower())})")
+        own = f"contains(lower(label), {quoted(selection.q.lower())})"
+        parts.append(_or_named(own, saes, saes[0].run.corrections.containing(selection.q)))
     return " AND ".join(parts)
+
+
+def _labelled(saes: list[OpenSAE], *, labelled: bool) -> str:
+    """The condition that a feature has a label, ours or an owner's, or that it has none."""
+    condition = _or_named("label != ''", saes, saes[0].run.corrections.labelled())
+    return condition if labelled else f"NOT ({condition})"
+
+
+def _or_named(condition: str, saes: list[OpenSAE], named: list[tuple[str, int]]) -> str:
+    """A condition, or that a feature is one of those named by SAE and index."""
+    parts = [condition]
+    for sae in saes:
+        if indices := sorted(index for name, index in named if name == sae.name):
+            parts.append(f"(sae = {quoted(sae.name)} AND `index` IN ({', '.join(map(str, indices))}))")
+    return f"({' OR '.join(parts)})"

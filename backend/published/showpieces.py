@@ -23,9 +23,14 @@ class WorkedExample:
 
 def showpieces(run: OpenRun) -> list[FeatureSummary]:
     """The features chosen when the run was published; where none qualified, some selective, strong ones."""
+    return get_summaries(run, run.once(showpiece_rows))
+
+
+def showpiece_rows(run: OpenRun) -> list[int]:
+    """Rows of the same features: these stay, what owners call them may change."""
     saes = {sae.name: sae for sae in run.saes}
-    rows = [saes[piece["sae"]].row(piece["index"]) for piece in run.record.showpieces[:SHOWPIECES]]
-    return get_summaries(run, rows) if rows else _selective(_middle(run))
+    chosen = [saes[piece["sae"]].row(piece["index"]) for piece in run.record.showpieces[:SHOWPIECES]]
+    return chosen or [saes[feature.sae].row(feature.index) for feature in _selective(_middle(run))]
 
 
 def _selective(sae: OpenSAE) -> list[FeatureSummary]:
@@ -35,7 +40,7 @@ def _selective(sae: OpenSAE) -> list[FeatureSummary]:
 
 def worked_example(run: OpenRun) -> WorkedExample | None:
     """The showpiece whose label fits best, with a few of its examples."""
-    best = max(run.once(showpieces), key=lambda piece: piece.label_score or 0, default=None)
+    best = max(showpieces(run), key=lambda piece: piece.label_score or 0, default=None)
     return _work(run, best) if best else None
 
 

@@ -31,6 +31,10 @@ class FamilyMember:
     parent: str | None
     """model/sae/index of its nearest relative in a smaller SAE."""
     parent_cosine: float | None
+    parent_share: float | None
+    """Share of the parent's held-out tokens on which it is active too."""
+    apart: str
+    """What sets it apart from its siblings of the same size: words at, beside or near its strongest tokens."""
     x: float
     """In the plane of the family's two main components, the mean direction of each SAE taken off."""
     y: float
@@ -129,6 +133,8 @@ def _member(member: Relative, names: dict[int, str]) -> FamilyMember:
         cosine=member.cosine,
         parent=names[member.parent] if member.parent is not None else None,
         parent_cosine=member.parent_cosine if has_parent else None,
+        parent_share=member.parent_share,
+        apart=member.apart,
         x=member.x,
         y=member.y,
         examples=member.preview.examples,

@@ -5,16 +5,20 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from backend.published.arrays import Floats
 from backend.published.catalogue import OpenSAE
 from backend.published.examples import FeaturePreview, clip_context, get_previews
 from backend.published.neighbours import nearest_rows
+from backend.splitting.apart import set_apart
 from backend.splitting.sizes import by_size, means, num_counted
 
 RELATIVES_SHOWN = 8
 """Relatives of a feature that are shown of each SAE, at most: the nearest."""
 EXAMPLES_PER_RELATIVE = 2
+EXAMPLES_COMPARED = 12
+"""Of each relative, to tell what sets it apart."""
 RELATIVE_CONTEXT = 9
 """Tokens on either side of an example's strongest."""
 
@@ -45,6 +49,11 @@ class Relative:
     parent: int | None = None
     """Number of its nearest relative in a smaller SAE, None when none is as near as the threshold."""
     parent_cosine: float = 0.0
+    parent_share: float | None = None
+    """Share of the held-out tokens on which its parent is active on which it is active too; None where there are none,
+    or no parent."""
+    apart: str = ""
+    """What sets it apart from the other children of its parent, see backend/splitting/apart.py; "" for nothing."""
 
 
 class Count(NamedTuple):
@@ -81,21 +90,20 @@ class Family:
 
 
 def get_family(sae: OpenSAE, index: int, threshold: float, *, minor: bool = False) -> Family:
-    """The relatives of a feature in every SAE of its run, in five reads however many features there are."""
+    """The relatives of a feature in every SAE of its run, in six reads however many features there are."""
     near = _published_neighbours(sae, index, minor)
     nodes = _nodes(sae, index, near)
     table = sae.run.tables.take("features", [node.row for node in nodes], ["vector"])
     vectors_ND = table["vector"].combine_chunks().flatten().to_numpy().reshape(len(nodes), -1).astype(np.float64)
     places_N2 = lay_out(vectors_ND, [node.sae.record.position for node in nodes], means(sae.run))
     shown = [i for i, node in enumerate(nodes) if node.row == sae.row(index) or node.cosine >= threshold]
-    previews = get_previews(sae.run, [nodes[i].row for i in shown], EXAMPLES_PER_RELATIVE)
+    rows = [nodes[i].row for i in shown]
+    previews = get_previews(sae.run, rows, EXAMPLES_COMPARED)
     members = [
         Relative(
             number=i + 1,
             sae=nodes[i].sae,
-            preview=replace(
-                preview, examples=[clip_context(example, RELATIVE_CONTEXT) for example in preview.examples]
-            ),
+            preview=preview,
             focus=nodes[i].row == sae.row(index),
             cosine=nodes[i].cosine,
             x=float(places_N2[i, 0]),
@@ -104,10 +112,12 @@ def get_family(sae: OpenSAE, index: int, threshold: float, *, minor: bool = Fals
         for i, preview in zip(shown, previews, strict=True)
     ]
     vectors_MD = vectors_ND[shown]
+    members = _with_parents(members, vectors_MD @ vectors_MD.T, threshold)
+    members = _set_apart(_with_shares(members, sae.run.tables.activity(rows)))
     return Family(
         threshold,
         minor,
-        _with_parents(members, vectors_MD @ vectors_MD.T, threshold),
+        [replace(member, preview=_shortened(member.preview)) for member in members],
         {name: _count(found, threshold) for name, found in near.items()},
         max((found.nodes[0] for found in near.values() if found.nodes), key=lambda node: node.cosine, default=None),
     )
@@ -155,6 +165,36 @@ def _with_parents(members: list[Relative], cosines_MM: Floats, threshold: float)
             member = replace(member, parent=members[nearest[1]].number, parent_cosine=nearest[0])
         found.append(member)
     return found
+
+
+def _with_shares(members: list[Relative], tokens: list[npt.NDArray[np.int32]]) -> list[Relative]:
+    """The same, each with its share of its parent's tokens; `tokens`: those on which each member is active."""
+    place = {member.number: i for i, member in enumerate(members)}
+    found = []
+    for member, own in zip(members, tokens, strict=True):
+        parents = tokens[place[member.parent]] if member.parent is not None else own[:0]
+        shared = len(np.intersect1d(own, parents, assume_unique=True))
+        found.append(replace(member, parent_share=shared / len(parents) if len(parents) else None))
+    return found
+
+
+def _set_apart(members: list[Relative]) -> list[Relative]:
+    """The same, each child with what sets it apart from its siblings of the same size."""
+    groups: dict[tuple[int, str], list[Relative]] = {}
+    for member in members:
+        if member.parent is not None:
+            groups.setdefault((member.parent, member.sae.name), []).append(member)
+    names: dict[int, str] = {}
+    for group in groups.values():
+        apart = set_apart([member.preview.examples for member in group])
+        names |= {member.number: name for member, name in zip(group, apart, strict=True)}
+    return [replace(member, apart=names.get(member.number, "")) for member in members]
+
+
+def _shortened(preview: FeaturePreview) -> FeaturePreview:
+    """With the examples that are shown, and as much of each."""
+    examples = preview.examples[:EXAMPLES_PER_RELATIVE]
+    return replace(preview, examples=[clip_context(example, RELATIVE_CONTEXT) for example in examples])
 
 
 def lay_out(vectors_ND: Floats, positions: Sequence[int], means_SD: Floats) -> Floats:

@@ -89,7 +89,7 @@ async def _page(request: Request, opened: OpenForm, status: int, refused: Monose
         opened,
         answer.off,
         answer.loaded,
-        await run_in_threadpool(run.once, showpieces),
+        await run_in_threadpool(showpieces, run),
         await run_in_threadpool(run.once, demonstrations),
         run.model_name,
         state.engine.status(),

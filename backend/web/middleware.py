@@ -1,9 +1,9 @@
 """Middleware that refuses requests before any endpoint sees them: requests for an unknown host, requests from another
 site, and bodies that are too large.
 
-No cookie gives rights (see backend/web/clients.py), so another site cannot act in a visitor's name; it could still
-make a visitor's browser write to a server that only the visitor can reach. Browsers say where a request
-comes from: by Sec-Fetch-Site on safe connections, by Origin on all others. Programs say neither, and pass.
+The visitor's cookie gives no rights (backend/web/clients.py), but an owner's does (backend/web/owners.py), and another
+site could make any browser write to a server that only its user can reach. Browsers say where a request comes from: by
+Sec-Fetch-Site on safe connections, by Origin on all others. Programs say neither, and pass.
 
 A site whose name is made to lead here (DNS rebinding) would be the same origin to a browser, and could read all. So
 only localhost, network addresses, which need no name, and the names that the settings trust are answered.

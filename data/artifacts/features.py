@@ -196,17 +196,33 @@ EXAMPLES = pa.schema(
 )
 """Every token's activation in the window, exactly: the few above zero are listed, the others are zero."""
 
-# ---- Artifact of stage `explain`: {sae}/explanations.arrow
+# ---- Artifact of stage `explain`: {sae}/explanations.arrow and {sae}/held_out.arrow
 
 EXPLANATIONS_FILE = "explanations.arrow"
+LABEL_LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8)
+"""Parts of a feature's maximum at and above which the recall of its label is told."""
 
 EXPLANATIONS = pa.schema(
     [
         pa.field("index", pa.int32(), nullable=False),
-        pa.field("label", pa.string(), nullable=False),  # "" for a dead feature
+        pa.field("label", pa.string(), nullable=False),  # "" for a dead feature, and where no rule tells enough
         pa.field("label_origin", pa.string(), nullable=False),  # "statistics", or the judge that wrote it
-        # Share of the strongest examples that it fits, see docs/method.md; null when it says nothing of them
-        pa.field("label_score", pa.float32()),
+        # Of the best rule on text that it was not made from, see docs/method.md. A label is a rule with a score above a
+        # threshold; null, and empty, where the feature is unlabelled.
+        pa.field("label_score", pa.float32()),  # of precision and recall of squares
+        pa.field(
+            "label_precision", pa.float32()
+        ),  # share of the tokens that it speaks of on which the feature is active
+        pa.field("label_recall", pa.float32()),  # share of the sum of activations on these tokens
+        pa.field("label_said", pa.int32()),  # tokens that it speaks of
+        # Share of the active tokens at or above each of LABEL_LEVELS, in parts of the maximum, that it speaks of; null
+        # where there is no such token
+        pa.field("label_levels", pa.list_(pa.float32()), nullable=False),
+        pa.field("label_rule", pa.string(), nullable=False),  # JSON, see pipeline/labels/rule.py; "" without one
+        pa.field("label_tested", pa.string(), nullable=False),  # on "held-out" text, or also on "training" text
+        pa.field(
+            "top_words", pa.list_(pa.string()), nullable=False
+        ),  # words it is strongest on; none of a dead feature
         pa.field("specificity", pa.float32()),  # a judge's score, see docs/method.md; null until one has scored it
         pa.field("promoted", pa.list_(pa.int32()), nullable=False),  # token ids, most promoted first
         pa.field("promoted_logits", pa.list_(pa.float32()), nullable=False),
@@ -214,6 +230,10 @@ EXPLANATIONS = pa.schema(
         pa.field("suppressed_logits", pa.list_(pa.float32()), nullable=False),
     ]
 )
+
+HELD_OUT_FILE = "held_out.arrow"
+HELD_OUT = pa.schema([pa.field("tokens", pa.list_(pa.int32()), nullable=False)])
+"""Per feature the held-out tokens on which it is active, ascending numbers that all SAEs of the run share."""
 
 # ---- Artifact of stage `embed`: the vectors of live features, by row; no file where the recipe turns it off
 

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 
 TABLES = ("features", "examples", "documents", "chunks", "vocabulary", "search", "splitting", "meanings")
 """In LanceDB; the last is not in every run."""
-ROW_TABLES = ("features", "examples", "neighbours", "search")
-"""In Arrow files: all but the third are copies, see data/published/rows.py."""
+ROW_TABLES = ("features", "examples", "neighbours", "search", "activity")
+"""In Arrow files: the first two and the fourth are copies, see data/published/rows.py."""
 CHUNKS_CACHED = 1 << 14
 """Chunks of tokens kept in memory: 16 MB."""
-SORTS = ("index", "density", "max", "mean", "label", "label_score", "specificity")
+SORTS = (
+    "index", "density", "max", "mean", "label", "label_score", "label_precision", "label_recall", "specificity"
+)  # fmt: skip
 
 
 def write_table(folder: Path, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
@@ -203,6 +205,12 @@ class PublishedRun:
         record: dict[str, Any] = self.take("neighbours", [row], [f"{kind}indices", f"{kind}cosines"]).to_pylist()[0]
         indices, cosines = record[f"{kind}indices"], record[f"{kind}cosines"]
         return np.array(indices, np.int32).reshape(shape), np.array(cosines, np.float32).reshape(shape)
+
+    def activity(self, rows: Sequence[int]) -> list[npt.NDArray[np.int32]]:
+        """The held-out tokens on which features are active, by row: ascending numbers that all SAEs share."""
+        lists = self.take("activity", rows)["tokens"].combine_chunks()
+        bounds, flat = lists.offsets.to_numpy(), lists.values.to_numpy()
+        return [flat[bounds[i] : bounds[i + 1]] for i in range(len(rows))]
 
     @cached_property
     def vocabulary(self) -> list[bytes]:

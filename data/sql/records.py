@@ -1,8 +1,8 @@
 """Records of published runs and of what people keep, in SQL: SQLite in the store by default, any SQLAlchemy URL by
 MONOSEMA_DATABASE_URL.
 
-Only `publish` writes `runs` and `saes`. Lists and prompts are written by the server only, and point at no run, so
-that they survive whatever is published.
+Only `publish` writes `runs` and `saes`. Lists, prompts and owners' labels are written by the server only, and point at
+no run, so that they survive whatever is published.
 Schema changes go through `data/sql/migrations`; `prepare` brings a database up to date.
 """
 
@@ -144,3 +144,25 @@ class SteeringRecord(Base):
     """UTC without a time zone."""
     content: Mapped[dict[str, Any]] = mapped_column(JSON)
     """A `SteeringResult`."""
+
+
+class FeatureLabelRecord(Base):
+    """What an owner of the server wrote about one feature. Written by the server only, and independent of what is
+    published: after a republish with other weights the same index is another feature, which has another direction."""
+
+    __tablename__ = "feature_labels"
+    __table_args__ = (UniqueConstraint("model", "sae", "index", "direction"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(String(64))
+    sae: Mapped[str] = mapped_column(String(64))
+    index: Mapped[int]
+    direction: Mapped[str] = mapped_column(String(32))
+    """Hash of its decoder direction, see backend/published/corrections.py."""
+    label: Mapped[str] = mapped_column(String(200))
+    """"" for none; a row without label and note stays, so that `revision` never falls."""
+    note: Mapped[str] = mapped_column(Text)
+    changed: Mapped[datetime]
+    """UTC without a time zone."""
+    revision: Mapped[int]
+    """Number of the change that wrote it; the highest says whether a server has read all."""

@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+from urllib.parse import quote
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -10,6 +11,7 @@ from sqlalchemy.orm import Session
 from data import CONTRACT_VERSION
 from data.errors import ContractError, ServeError
 from data.layout import STORE_VARIABLE, StorePaths
+from data.owner import owner_key
 from data.sql.database import connect, database_url
 from data.sql.records import PublishedRunRecord
 from pipeline.progress import log
@@ -67,7 +69,9 @@ def serve_store(store: StorePaths, listener: socket.socket) -> None:
     os.environ[STORE_VARIABLE] = str(store.root)
     host, port = listener.getsockname()[:2]
     server = uvicorn.Server(uvicorn.Config(APP, factory=True, log_level="warning", proxy_headers=False))
-    log(f"serving http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C stops)")
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    log(f"serving {address} (Ctrl-C stops)")
+    log(f"to correct labels, open the owner link: {address}/owner?key={quote(owner_key(store))}")
     try:
         server.run(sockets=[listener])
     except KeyboardInterrupt:

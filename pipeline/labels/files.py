@@ -1,7 +1,8 @@
 """Labels for all features of an SAE, from the files of its examples to explanations.arrow (data.artifacts.features)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -9,55 +10,117 @@ from torch import Tensor
 
 from data.arrow import read_arrow, write_arrow
 from data.artifacts.corpus import TokenizedCorpus
-from data.artifacts.features import EXAMPLES_FILE, EXPLANATIONS, EXPLANATIONS_FILE, STATISTICS_FILE
+from data.artifacts.features import (
+    EXAMPLES_FILE,
+    EXPLANATIONS,
+    EXPLANATIONS_FILE,
+    HELD_OUT,
+    HELD_OUT_FILE,
+    STATISTICS_FILE,
+)
+from pipeline.labels.activity import FeatureActivity
 from pipeline.labels.evidence import read_evidence
-from pipeline.labels.rules import Label, Labeller
+from pipeline.labels.labeller import Label, Labeller
 from pipeline.models.promoted import Promoted
 from pipeline.progress import Progress
 
 FEATURES_PER_BATCH = 2048
 ORIGIN = "statistics"
-DEAD = Label("", None)
+DEAD = Label()
+
+
+class Tested(NamedTuple):
+    """What the rules of an SAE's features are tried on."""
+
+    activity: FeatureActivity
+    rare_F: np.ndarray
+    """Features that hardly fire in held-out text: bool [F]."""
+    reserved_D: np.ndarray
+    """Training documents that rules of rare features are tried on, so never made from: bool [D]."""
 
 
 def label_features(
-    folder: Path, num_bands: int, corpus: TokenizedCorpus, labeller: Labeller, promoted: Promoted, progress: Progress
+    folder: Path, num_bands: int, corpus: TokenizedCorpus, labeller: Labeller, tested: Tested, progress: Progress
 ) -> Iterator[list[Label]]:
     """A label for every feature of an SAE, FEATURES_PER_BATCH at a time. folder: its part of the stage `examples`."""
-    live = read_arrow(folder / STATISTICS_FILE)["max"].to_numpy() > 0
+    max_F = read_arrow(folder / STATISTICS_FILE)["max"].to_numpy()
     examples = read_arrow(folder / EXAMPLES_FILE)
     index = examples["index"].to_numpy()
-    for start in range(0, len(live), FEATURES_PER_BATCH):
-        stop = min(start + FEATURES_PER_BATCH, len(live))
+    for start in range(0, len(max_F), FEATURES_PER_BATCH):
+        stop = min(start + FEATURES_PER_BATCH, len(max_F))
         low, high = np.searchsorted(index, (start, stop)).tolist()
-        some = examples.slice(low, high - low)
-        found = dict(read_evidence(some, num_bands, corpus, labeller.words, labeller.background))
-        tokens = promoted.token_FK[start:stop].tolist()
-        yield [labeller.label(found.get(f), tokens[f - start]) if live[f] else DEAD for f in range(start, stop)]
+        some = _usable(examples.slice(low, high - low), tested)
+        found = dict(read_evidence(some, num_bands, corpus, labeller.maker.words, labeller.maker.background))
+        yield [
+            labeller.label(found.get(f), tested.activity.of(f), float(max_F[f]), rare=bool(tested.rare_F[f]))
+            if max_F[f] > 0
+            else DEAD
+            for f in range(start, stop)
+        ]
         progress.advance(stop - start)
 
 
-def write_explanations(folder: Path, labels: Iterator[list[Label]], promoted: Promoted, suppressed: Promoted) -> int:
-    """Write explanations.arrow; returns how many features have a label."""
-    num_labels = 0
+def _usable(examples: pa.Table, tested: Tested) -> pa.Table:
+    """The examples that rules may be made from."""
+    rare_N = tested.rare_F[examples["index"].to_numpy()]
+    return examples.filter(pa.array(~(rare_N & tested.reserved_D[examples["document"].to_numpy()])))
+
+
+def write_explanations(
+    folder: Path, labels: Iterator[list[Label]], promoted: Promoted, suppressed: Promoted
+) -> dict[str, int]:
+    """Write explanations.arrow; returns how many features have a label, and how many labels each text decided."""
+    counts = {"num_labels": 0, "num_unlabelled": 0, "num_untested": 0}
 
     def batches() -> Iterator[pa.RecordBatch]:
-        nonlocal num_labels
         start = 0
         for some in labels:
             rows = slice(start, start + len(some))
-            index = pa.array(np.arange(rows.start, rows.stop), pa.int32())
-            texts, scores = zip(*some, strict=True)
-            columns = [index, pa.array(texts), pa.array([ORIGIN] * len(some))]
-            columns += [pa.array(scores, pa.float32()), pa.nulls(len(some), pa.float32())]
-            for tokens in (promoted, suppressed):
-                columns += [_lists(tokens.token_FK[rows], pa.int32()), _lists(tokens.logit_FK[rows], pa.float32())]
-            yield pa.RecordBatch.from_arrays(columns, schema=EXPLANATIONS)
+            columns = {"index": pa.array(np.arange(rows.start, rows.stop), pa.int32()), **_columns(some)}
+            for name, tokens in (("promoted", promoted), ("suppressed", suppressed)):
+                columns[name] = _lists(tokens.token_FK[rows], pa.int32())
+                columns[f"{name}_logits"] = _lists(tokens.logit_FK[rows], pa.float32())
+            yield pa.RecordBatch.from_arrays([columns[name] for name in EXPLANATIONS.names], schema=EXPLANATIONS)
             start = rows.stop
-            num_labels += sum(label.text != "" for label in some)
+            counts["num_labels"] += sum(label.text != "" for label in some)
+            counts["num_unlabelled"] += sum(label.text == "" and label.words != () for label in some)
+            counts["num_untested"] += sum(label.tried is None and label.words != () for label in some)
 
     write_arrow(folder / EXPLANATIONS_FILE, EXPLANATIONS, batches())
-    return num_labels
+    return counts
+
+
+def _columns(labels: Sequence[Label]) -> dict[str, pa.Array]:
+    """The columns of EXPLANATIONS that speak of labels."""
+    tried = [label.tried if label.text else None for label in labels]
+    values: dict[str, list[Any]] = {
+        "label": [label.text for label in labels],
+        "label_origin": [ORIGIN] * len(labels),
+        "label_score": [one.score.value if one else None for one in tried],
+        "label_precision": [one.score.precision if one else None for one in tried],
+        "label_recall": [one.score.recall if one else None for one in tried],
+        "label_said": [one.score.said if one else None for one in tried],
+        "label_levels": [[None if np.isnan(v) else v for v in one.levels] if one else [] for one in tried],
+        "label_rule": [one.rule.to_json() if one else "" for one in tried],
+        "label_tested": [label.tested_on if label.text else "" for label in labels],
+        "top_words": [list(label.words) for label in labels],
+        "specificity": [None] * len(labels),
+    }
+    return {name: pa.array(column, EXPLANATIONS.field(name).type) for name, column in values.items()}
+
+
+def write_held_out(folder: Path, activity: FeatureActivity, num_held_out: int) -> None:
+    """Write held_out.arrow: the held-out tokens on which each feature is active."""
+    size = len(activity.starts_F) - 1
+    kept_K = activity.token_K < num_held_out
+    ends_F = np.concatenate([[0], np.cumsum(kept_K)])[activity.starts_F]
+    tokens = pa.array(activity.token_K[kept_K].astype(np.int32))
+    lists = pa.ListArray.from_arrays(pa.array(ends_F.astype(np.int32)), tokens)
+    assert len(lists) == size
+    rows = (lists.slice(start, FEATURES_PER_BATCH) for start in range(0, size, FEATURES_PER_BATCH))
+    write_arrow(
+        folder / HELD_OUT_FILE, HELD_OUT, (pa.RecordBatch.from_arrays([some], schema=HELD_OUT) for some in rows)
+    )
 
 
 def _lists(values_FK: Tensor, kind: pa.DataType) -> pa.ListArray:

@@ -53,6 +53,7 @@ class Words:
         self.texts: list[str] = [""]
         self.folded: list[int] = [NONE]
         self.folded_texts: list[str] = [""]
+        self._folded: Ints = np.zeros(0, np.int64)
 
     def windows(self, ids_WL: Ints) -> WordWindows:
         """Find the words of windows of token ids, `outside` where a window has none."""
@@ -66,7 +67,14 @@ class Words:
         next_WL = np.full(ids_WL.shape, L)
         later_WL = np.where(starts_WL, columns, L)[:, 1:]
         next_WL[:, :-1] = np.minimum.accumulate(later_WL[:, ::-1], axis=1)[:, ::-1]
-        return WordWindows(surface_WL, np.array(self.folded)[surface_WL], first_WL, next_WL)
+        return WordWindows(surface_WL, self.folded_of(surface_WL), first_WL, next_WL)
+
+    def folded_of(self, surfaces: Ints) -> Ints:
+        """The folded numbers of words by their surface numbers."""
+        if len(self._folded) < len(self.folded):
+            self._folded = np.array(self.folded)
+        found: Ints = self._folded[surfaces]
+        return found
 
     def piece(self, token: int) -> str:
         """The printable text of one token."""

@@ -21,6 +21,8 @@ from data.artifacts.features import (
     EXAMPLE_KINDS,
     EXAMPLES_FILE,
     EXPLANATIONS_FILE,
+    HELD_OUT,
+    HELD_OUT_FILE,
     MEANINGS_FILE,
     NEIGHBOURS_FILE,
     STATISTICS_FILE,
@@ -102,6 +104,7 @@ class RunTables:
             "neighbours": RunTable(
                 neighbours.schema, len(neighbours), lambda: neighbours.to_batches(max_chunksize=TABLE_BATCH_ROWS)
             ),
+            "activity": RunTable(HELD_OUT, sum(self.sizes), self._activity),
             **CorpusTables(self.corpus, self.vocabulary).all(),
             "search": RunTable(SEARCH, sum(self.sizes), self._search),
             "splitting": RunTable(splitting_schema(width, len(self.saes)), len(self.saes), self._splitting),
@@ -174,6 +177,10 @@ class RunTables:
     @cached_property
     def _responses(self) -> dict[str, Any]:
         return dict(json.loads((self.folders["respond"] / RESPONSES_FILE).read_text()))
+
+    def _activity(self) -> Iterator[pa.RecordBatch]:
+        for table in self._per_sae("explain", HELD_OUT_FILE):
+            yield from table.to_batches(max_chunksize=TABLE_BATCH_ROWS)
 
     def _splitting(self) -> Iterator[pa.RecordBatch]:
         for name in self.saes:

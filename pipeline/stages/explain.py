@@ -1,50 +1,179 @@
-"""Stage `explain`: what a feature says: the tokens it promotes and suppresses, and a first label from its statistics.
+"""Stage `explain`: what a feature says: the tokens it promotes and suppresses, and a label from its statistics.
 
-Labels of other origins (judges) come later; this one is there for every live feature from the start.
+A label is a rule that was tried on text it was not made from: held-out documents; for features that hardly fire there,
+also a part of the training documents, which is then left out of what their rules are made from (docs/method.md).
 """
 
 from typing import Any
 
+import numpy as np
+import torch
+
+from data.arrow import read_arrow
 from data.artifacts.corpus import TokenizedCorpus
-from pipeline.activations.residuals import load_language_model
+from data.artifacts.features import STATISTICS_FILE
+from data.errors import CorpusError
+from pipeline.activations.held_out import draw_held_out, held_out_blocks
+from pipeline.activations.residuals import ResidualBlock, load_language_model, residual_blocks
+from pipeline.arrays import Ints, splitmix64
 from pipeline.fetching.local import model_folder
-from pipeline.labels.evidence import Background
-from pipeline.labels.files import ORIGIN, label_features, write_explanations
-from pipeline.labels.rules import Labeller
+from pipeline.labels.activity import Activity
+from pipeline.labels.background import Background
+from pipeline.labels.candidates import CandidateMaker
+from pipeline.labels.files import ORIGIN, Tested, label_features, write_explanations, write_held_out
+from pipeline.labels.labeller import Labeller
+from pipeline.labels.scoring import MIN_STRONG, STRONG, Scorer
+from pipeline.labels.text import RuleText
 from pipeline.labels.words import Words
+from pipeline.models.language_model import LanguageModel
 from pipeline.models.promoted import promoted_tokens
 from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
-from pipeline.progress import track
+from pipeline.progress import log, track
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage, Work
+
+MAX_HELD_OUT = 40_000
+"""Held-out tokens that rules are tried on."""
+RARE_PAIRS = 800_000_000
+"""Pairs of a rare feature and a training token that are computed, at most."""
+RESERVED_OF = 3
+"""One training document of so many is reserved for rules of features that hardly fire in held-out text."""
+BLOCK_TOKENS = 2048
 
 
 def explain(work: Work) -> dict[str, Any]:
     """Write explanations.arrow for every SAE."""
     recipe = work.recipe
     corpus = TokenizedCorpus(work.input_folder("tokenize"))
-    norm_scale_D, W_U_VD = load_language_model(recipe, work.paths).unembedding()
+    model = load_language_model(recipe, work.paths)
+    norm_scale_D, W_U_VD = model.unembedding()
     tokenizer = Tokenizer.load(model_folder(work.inputs["fetch"], work.paths))
     words = Words(tokenizer.token_bytes(len(W_U_VD)))
-    labeller = Labeller(words, Background(corpus, words))
-    total = sum(sae.num_features for sae in recipe.train.saes)
+    saes = {name: SAE.load(work.input_folder("train") / name, recipe.model.device) for name in recipe.sae_names}
+    reader = _Reader(work, corpus, saes)
+    reader.read_held_out(model)
+    reader.read_training()
+    text = reader.text(words)
+    labeller = Labeller(CandidateMaker(words, Background(corpus, words)), Scorer(text))
     counts = {}
-    with track("explain", total, "features") as progress:
-        for name in recipe.sae_names:
-            sae = SAE.load(work.input_folder("train") / name, recipe.model.device)
+    with track("explain", sum(sae.num_features for sae in saes.values()), "features") as progress:
+        for name, sae in saes.items():
             promoted, suppressed = promoted_tokens(sae.W_dec_FD, norm_scale_D, W_U_VD, recipe.explain.promoted)
             folder = work.folder / name
             folder.mkdir(exist_ok=True)
             examples = work.input_folder("examples") / name
-            labels = label_features(examples, recipe.examples.bands, corpus, labeller, promoted, progress)
-            counts[name] = {"num_labels": write_explanations(folder, labels, promoted, suppressed)}
-    return {"origin": ORIGIN, "saes": counts}
+            tested = reader.tested(name)
+            write_held_out(folder, tested.activity, text.num_held_out)
+            labels = label_features(examples, recipe.examples.bands, corpus, labeller, tested, progress)
+            counts[name] = write_explanations(folder, labels, promoted, suppressed)
+    tokens = {"held_out_tokens": text.num_held_out, "training_tokens": text.num_tokens - text.num_held_out}
+    return {"origin": ORIGIN, **tokens, "saes": counts}
+
+
+class _Reader:
+    """Reads the text that rules are tried on, and what is active there."""
+
+    def __init__(self, work: Work, corpus: TokenizedCorpus, saes: dict[str, SAE]) -> None:
+        self._work, self._corpus = work, corpus
+        dtype = getattr(torch, work.recipe.examples.dtype)
+        self._activities = {name: Activity(sae, dtype) for name, sae in saes.items()}
+        self._rare: dict[str, Ints] = {}
+        hashes_D = splitmix64(corpus.document_ids.astype(np.uint64))
+        self._reserved_D = (hashes_D % np.uint64(RESERVED_OF) == 0) & ~corpus.held_out
+        self._held_out = draw_held_out(corpus, MAX_HELD_OUT, work.recipe.seed)
+        self._training = np.empty(0, np.int64)
+        self._first_S = np.full(len(corpus.sequences), -1, np.int64)
+        """Number of the first token of each sequence that is read."""
+        self._counted: list[Ints] = []
+        if len(self._held_out) == 0:
+            raise CorpusError("no document is held out to try labels on: give more text, or raise held_out_fraction")
+
+    def read_held_out(self, model: LanguageModel) -> None:
+        """Read the held-out sequences for all features."""
+        work = self._work
+        self._number(self._held_out, 0)
+        with track("held-out text", int(self._corpus.sequences["length"][self._held_out].sum())) as progress:
+            for block in held_out_blocks(
+                model,
+                self._corpus,
+                self._held_out,
+                bos_id=work.inputs["tokenize"].counts["bos_id"],
+                sink_norm=work.inputs["harvest"].counts["sink_threshold"],
+                batch_tokens=work.recipe.harvest.batch_tokens,
+            ):
+                token_N = self._numbers(block)
+                for activity in self._activities.values():
+                    activity.add(block.x_ND, token_N)
+                progress.advance(len(token_N))
+        for name, activity in self._activities.items():
+            maximum_F = read_arrow(work.input_folder("examples") / name / STATISTICS_FILE)["max"].to_numpy()
+            strong_F = activity.count_above(STRONG * maximum_F)
+            self._rare[name] = np.flatnonzero((strong_F < MIN_STRONG) & (maximum_F > 0))
+
+    def read_training(self) -> None:
+        """Read reserved training sequences for the features that hardly fire in held-out text."""
+        num_rare = sum(map(len, self._rare.values()))
+        if num_rare == 0:
+            return
+        limit = RESERVED_OF * RARE_PAIRS // num_rare  # of which so many tokens are reserved
+        log(f"{num_rare:,} features hardly fire in held-out text: their labels are tried on training text as well")
+        recipe, paths = self._work.recipe, self._work.paths
+        for block in residual_blocks(recipe, paths, block_tokens=BLOCK_TOKENS, max_tokens=limit):
+            self._add_training(block)
+
+    def _add_training(self, block: ResidualBlock) -> None:
+        documents_N = self._corpus.sequences["document"][block.index_N["sequence"]]
+        kept_N = np.flatnonzero(self._reserved_D[documents_N])
+        if len(kept_N) == 0:
+            return
+        block = ResidualBlock(block.x_ND[kept_N], block.index_N[kept_N])
+        sequences = np.unique(block.index_N["sequence"]).astype(np.int64)
+        read = np.concatenate([self._held_out, self._training])
+        self._number(sequences, int(self._corpus.sequences["length"][read].sum()))
+        self._training = np.concatenate([self._training, sequences])
+        token_N = self._numbers(block)
+        for name, activity in self._activities.items():
+            if len(self._rare[name]):
+                activity.add(block.x_ND, token_N, self._rare[name])
+
+    def text(self, words: Words) -> RuleText:
+        """All that was read, indexed by word."""
+        counted = np.concatenate(self._counted)
+
+        def is_counted(numbers: Ints) -> np.ndarray:
+            return np.isin(numbers, counted)
+
+        return RuleText(self._corpus, words, self._held_out, self._training, is_counted)
+
+    def tested(self, name: str) -> Tested:
+        """What the rules of an SAE are tried on."""
+        activity = self._activities[name].finish()
+        rare_F = np.zeros(len(activity.starts_F) - 1, bool)
+        rare_F[self._rare[name]] = True
+        return Tested(activity, rare_F, self._reserved_D)
+
+    def _number(self, sequences: Ints, first: int) -> None:
+        lengths = self._corpus.sequences["length"][sequences].astype(np.int64)
+        self._first_S[sequences] = first + np.cumsum(lengths) - lengths
+
+    def _numbers(self, block: ResidualBlock) -> Ints:
+        """Numbers of a block's tokens in the text; they are counted there."""
+        sequence_N, position_N = (block.index_N[name].astype(np.int64) for name in ("sequence", "position"))
+        token_N: Ints = self._first_S[sequence_N] + position_N - self._corpus.sequences["start"][sequence_N]
+        self._counted.append(token_N)
+        return token_N
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:
     return {"explain": recipe.explain.model_dump(mode="json")}
 
 
-STAGE = Stage(name="explain", work=explain, config=_config, needs=("fetch", "tokenize", "train", "examples"), version=2)
+STAGE = Stage(
+    name="explain",
+    work=explain,
+    config=_config,
+    needs=("fetch", "tokenize", "harvest", "train", "examples"),
+    version=3,  # labels are rules, tried on text that they were not made from
+)
 run = STAGE.run

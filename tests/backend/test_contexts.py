@@ -14,6 +14,7 @@ from backend.attribution.example_page import ExamplePage
 from backend.features.page import EmbedPage, FeaturePage
 from backend.home.page import HomePage
 from backend.html.page import Page
+from backend.labels.page import LabelPage, OwnerPage
 from backend.lists.page import ListEditPage, ListPage, ListsPage, NewListPage
 from backend.map.page import ExplorePage
 from backend.prompts.page import PromptPage
@@ -69,9 +70,17 @@ PAGES: list[tuple[type[Page], str, Address]] = [
     (NewListPage, "lists/new.html", f"/lists/new?f={FEATURE}"),
     (ListPage, "lists/list.html", lambda client: a_list(client)["href"]),
     (ListEditPage, "lists/edit.html", lambda client: a_list(client)["edit"]),
+    (LabelPage, "labels/edit.html", lambda client: an_owner(client, f"/{FEATURE}/label")),
+    (OwnerPage, "labels/owner.html", "/owner"),
     (DocsPage, "base/docs.html", "/docs"),
     (ErrorPage, "base/error.html", "/none"),
 ]
+
+
+def an_owner(client: TestClient, address: str) -> str:
+    """An address that only owners see, from now on."""
+    client.get("/owner", params={"key": client.app.state.owner_key})
+    return address
 
 
 @pytest.fixture(scope="module")

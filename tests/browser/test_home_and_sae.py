@@ -81,7 +81,7 @@ def test_one_switch_shows_negligible_features_and_stays_in_the_address(open_page
 def test_the_best_labels_first_and_only_what_has_one(open_page):
     page = open_page(SAE)
     page.get_by_role("link", name="Best label").click()
-    cells = page.locator("td.c-label_score").all_inner_texts()
+    cells = page.locator("td.c-label_precision").all_inner_texts()
     shares = [int(text.rstrip("%")) for text in cells]
     assert shares == sorted(shares, reverse=True)
     page.locator("select[name=labelled]").select_option("without")

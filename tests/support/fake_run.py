@@ -27,6 +27,8 @@ from data.artifacts.features import (
     EXAMPLES_FILE,
     EXPLANATIONS,
     EXPLANATIONS_FILE,
+    HELD_OUT,
+    HELD_OUT_FILE,
     MAP,
     MAP_FILE,
     MEANINGS_FILE,
@@ -48,6 +50,7 @@ from data.manifests import Manifest, digest, hash_folder, write_manifest
 from pipeline.evaluation.held_out import Evaluator
 from pipeline.evaluation.losses import DocumentLosses
 from pipeline.examples.bands import bands_of
+from pipeline.labels.rule import Condition, Rule
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE, SAEHeader
 from pipeline.models.sentences import SentenceEncoder
@@ -259,6 +262,7 @@ class FakeRun:
             examples = [row for f in range(sae.num_features) for row in self._examples(f, acts_NF, pre_NF, floor)]
             self._write(folder / EXAMPLES_FILE, EXAMPLES, examples)
             self._write(explained / EXPLANATIONS_FILE, EXPLANATIONS, list(self._explanations(sae, acts_NF, examples)))
+            self._write(explained / HELD_OUT_FILE, HELD_OUT, list(self._held_out(acts_NF)))
             num_dead = int((acts_NF.max(0) == 0).sum())
             counted[sae.header.name] = {
                 "dead_share": num_dead / sae.num_features, "num_dead": num_dead, "num_examples": len(examples),
@@ -321,10 +325,26 @@ class FakeRun:
             label = '<svg onload=alert(6)> "quoted" & more' if f == MARKED else strongest.strip() or "white space"
             yield {
                 "index": f, "label": label if acts_NF[:, f].max() > 0 else "", "label_origin": "statistics",
-                "label_score": top.count(token) / len(top) if top else None, "specificity": None,
+                **self._tried(token, top), "top_words": [strongest.strip()] if top else [], "specificity": None,
                 "promoted": promoted.indices[f].tolist(), "promoted_logits": promoted.values[f].tolist(),
                 "suppressed": suppressed.indices[f].tolist(), "suppressed_logits": (-suppressed.values[f]).tolist(),
             }  # fmt: skip
+
+    def _tried(self, token: int, top: list[int]) -> dict[str, Any]:
+        """As if the label had been tried: right as often as top examples peak on the token, it covers half."""
+        if not top:
+            return {"label_score": None, "label_precision": None, "label_recall": None, "label_said": None,
+                    "label_levels": [], "label_rule": "", "label_tested": ""}  # fmt: skip
+        right, word = top.count(token) / len(top), self.vocabulary[token].decode("utf-8", "replace").strip()
+        rule = Rule((Condition("here", "word", (word.casefold(),)),)).to_json()
+        return {"label_score": 2 * right * 0.5 / (right + 0.5), "label_precision": right, "label_recall": 0.5,
+                "label_said": 40, "label_levels": [0.5, 0.6, 0.7, 0.8, None], "label_rule": rule,
+                "label_tested": "held-out"}  # fmt: skip
+
+    def _held_out(self, acts_NF: np.ndarray) -> Iterator[dict[str, Any]]:
+        """The tokens on which each feature is active, as if the corpus were held out."""
+        for acts_N in acts_NF.T:
+            yield {"tokens": np.flatnonzero(acts_N > 0).tolist()}
 
     def _responses(self) -> None:
         """As if something had been written, of the features from MARKED on."""

@@ -23,7 +23,14 @@ import pyarrow.compute as pc
 import torch
 
 from data import CONTRACT_VERSION
-from data.artifacts.features import EXAMPLE_KINDS, HISTOGRAM_BINS, MINOR_NEIGHBOURS, cosine_column, neighbours_schema
+from data.artifacts.features import (
+    EXAMPLE_KINDS,
+    HELD_OUT,
+    HISTOGRAM_BINS,
+    MINOR_NEIGHBOURS,
+    cosine_column,
+    neighbours_schema,
+)
 from data.artifacts.responses import Responses
 from data.layout import StorePaths
 from data.manifests import digest
@@ -158,6 +165,7 @@ class SyntheticRun:
             "features": (features_schema(WIDTH, len(self.sizes)), self._features),
             "examples": (PUBLISHED_EXAMPLES, self._examples),
             "neighbours": (neighbours_schema(len(self.sizes), NEAREST), self.neighbours_of),
+            "activity": (HELD_OUT, self._activity),
             "search": (SEARCH, self._search),
         }
         found = {table: (schema, self._batches(schema, make)) for table, (schema, make) in made.items()}
@@ -228,7 +236,15 @@ class SyntheticRun:
             "band_counts": _lists(active_B[:, None] // np.array([2, 4, 8, 16, 32])),
             "label": block.labels(),
             "label_origin": _repeated("statistics", size),
-            "label_score": pa.array(block.score.astype(np.float32), mask=~live_B),
+            **{
+                name: pa.array(block.score.astype(np.float32), mask=~live_B)
+                for name in ("label_score", "label_precision", "label_recall")
+            },
+            "label_said": pa.array(np.full(size, 40, np.int32), mask=~live_B),
+            "label_levels": _lists(np.tile(block.score.astype(np.float32)[:, None], 5), live_B),
+            "label_rule": _repeated("", size),
+            "label_tested": _repeated("held-out", size),
+            "top_words": pa.array([[label] if label else [] for label in block.labels().to_pylist()]),
             "specificity": pa.nulls(size, pa.float32()),
             "best_strength": pa.nulls(size, pa.float32()),
             "promoted": _lists(promoted_B.astype(np.int32)),
@@ -279,6 +295,12 @@ class SyntheticRun:
     def _start(index_M: npt.NDArray[np.int64], rank_M: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Start of the window of an example in its document."""
         return (index_M * 31 + rank_M * 97) % (CHUNKS_PER_DOCUMENT * TOKENS_PER_CHUNK - WINDOW)
+
+    @staticmethod
+    def _activity(block: "Block") -> Columns:
+        """Two held-out tokens of every live feature, near those of its cluster."""
+        first_B = (block.u * 20_000).astype(np.int32)
+        return {"tokens": _lists(np.stack([first_B, first_B + 1], 1), block.live)}
 
     def neighbours_of(self, block: "Block") -> Columns:
         """The live features of each SAE around the same u, the own one left out; there are no minor ones."""

@@ -156,11 +156,17 @@ def test_a_dead_feature_embeds_too(client):
     assert "active on 0 of" in client.get(f"/tiny/1-relu-64/{DEAD}?embed=1").text
 
 
-def test_the_score_of_a_label_is_told_with_what_it_means(pages):
+def test_precision_and_recall_of_a_label_are_told_with_what_they_mean(pages):
     answer = pages.get(FEATURE)
-    score = answer.context["feature"].label_score
-    assert f"fits {score:.0%} of its strongest examples" in answer.text
-    assert "Share of its strongest examples that the label is true of" in answer.text
+    feature = answer.context["feature"]
+    right, covers = feature.label_precision, feature.label_recall
+    assert (
+        f"right on {right:.0%} of the tokens it names, which hold {covers:.0%} of the feature’s activation"
+        in answer.text
+    )
+    assert "it names 40 tokens there" in answer.text
+    assert answer.context["fit"].rule.startswith("As a rule: the word is ")
+    assert [covered for _, covered in answer.context["fit"].levels] == ["50%", "60%", "70%", "80%", "–"]
 
 
 def test_near_features_are_those_of_the_api(pages, client):

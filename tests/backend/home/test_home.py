@@ -14,7 +14,7 @@ from backend.published.cards import falling_text, run_card
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.demonstrations import Demonstrations, demonstrations
 from backend.published.selection import Selection, list_features
-from backend.published.showpieces import showpieces
+from backend.published.showpieces import showpiece_rows
 from backend.settings import Settings
 from data.layout import StorePaths
 from data.published.metrics import recovered, with_interval
@@ -155,7 +155,7 @@ def test_the_worked_example_is_a_feature_of_this_run_and_the_starts_are_others(p
 
 def test_other_showpieces_are_to_begin_with(client, catalogue, sae):
     pieces = list_features(sae, Selection(sort="label_score", per_page=3)).features
-    run = replace(catalogue.runs[0], cached={showpieces: pieces})
+    run = replace(catalogue.runs[0], cached={showpiece_rows: [sae.row(piece.index) for piece in pieces]})
     page = home_page.home_page_of(replace(catalogue, runs=(run,)), client.app.state.engine, HomeState())
     assert page.worked.feature.name == pieces[0].name
     assert page.starts == pieces[1:]

@@ -127,7 +127,7 @@ def reads(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
         ("/tiny/{sae}/9?embed=1", 3),
         ("/tiny/{sae}", 2),
         ("/tiny/{sae}?sort=label_score&labelled=true&min_density=0.001", 2),
-        ("/", 1),
+        ("/", 2),
         ("/search?q=a&sae={sae}", 4),
         ("/api/v1/search?q=ri&sae={sae}&in=label&min_density=0.001&per_page=100", 4),
     ],
@@ -154,5 +154,5 @@ def test_features_without_a_score_come_last_either_way(sae, table, order):
 
 
 def test_scores_are_those_that_any_feature_has(sae, table):
-    assert scores_of(sae) == ["label_score"]
+    assert scores_of(sae) == ["label_precision", "label_recall"]
     assert {row["specificity"] for row in table} == {None}

@@ -14,6 +14,7 @@ from data.artifacts.features import (
     EXAMPLES_FILE,
     EXPLANATIONS,
     EXPLANATIONS_FILE,
+    HELD_OUT_FILE,
     HISTOGRAM_BINS,
     STATISTICS,
     STATISTICS_FILE,
@@ -21,6 +22,7 @@ from data.artifacts.features import (
 from data.layout import StorePaths
 from data.manifests import Manifest
 from pipeline.labels import files
+from pipeline.labels.rule import Condition, Rule
 from pipeline.models.sae import SAE, SAEHeader
 from pipeline.recipe import make_recipe
 from pipeline.stage import Work
@@ -28,7 +30,10 @@ from pipeline.stages import explain as stage
 from tests.support.fakes import make_corpus
 
 VOCABULARY = [b" University", b" of", b" the", b"\n", b"!", b" far"]
-NUM_FEATURES, WIDTH = 5, 3
+NUM_FEATURES, WIDTH = 5, 6
+DOCUMENTS = [[2, 0, 1, 5, 3, 2], [1, 0, 5, 2, 3, 3], [5, 0, 4, 2, 3, 1], [2, 0, 2, 1, 3, 0]]
+HELD_OUT = (0, 0, 1, 2, 3, 3, 1)
+"""Held-out documents repeat those of training."""
 
 
 def write(path: Path, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
@@ -55,6 +60,23 @@ def plant_examples(folder: Path) -> None:
     write(folder / EXAMPLES_FILE, EXAMPLES, examples)
 
 
+class Model(SimpleNamespace):
+    """A model whose residual stream is the token itself, one-hot; token 4 is an attention sink."""
+
+    vocab_size, device = len(VOCABULARY), torch.device("cpu")
+
+    def unembedding(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.full((WIDTH,), 2.0), W_U_VD
+
+    def residuals(self, tokens_BL: torch.Tensor) -> torch.Tensor:
+        x_BLD = torch.nn.functional.one_hot(tokens_BL, WIDTH).float()
+        return x_BLD * torch.where(tokens_BL == 4, 100.0, 1.0)[..., None]
+
+
+W_U_VD = torch.zeros(len(VOCABULARY), WIDTH)
+W_U_VD[:, :3] = torch.tensor([[1.0, 0, 0], [2, 0, 0], [0, 1, 0], [0, 2, 1], [-3, 0, 3], [0, -1, 0]])
+
+
 @pytest.mark.parametrize("features_per_batch", [2, 2048])
 def test_explanations(
     features_per_batch: int, store: StorePaths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -69,26 +91,26 @@ def test_explanations(
         }
     )
     name, paths = recipe.sae_names[0], store.run("test")
-    make_corpus(
-        paths.stage("tokenize"), [[2, 0, 1, 5, 3, 2], [1, 0, 5, 2, 3, 3], [5, 0, 4, 2, 3, 1], [2, 0, 2, 1, 3, 0]], 16
-    )
-    W_FD = torch.eye(NUM_FEATURES, WIDTH)
-    W_FD[3:] = torch.tensor([0.0, -1.0, 0.0])
+    documents = [*DOCUMENTS, *(DOCUMENTS[number] for number in HELD_OUT)]
+    held_out = range(len(DOCUMENTS), len(documents))
+    make_corpus(paths.stage("tokenize"), documents, 16, held_out)
+    W_dec_FD = torch.eye(NUM_FEATURES, WIDTH)
+    W_dec_FD[3:] = torch.tensor([0.0, -1.0, 0.0, 0.0, 0.0, 0.0])
+    W_enc_FD = torch.zeros(NUM_FEATURES, WIDTH)
+    W_enc_FD[0, 0] = W_enc_FD[2, 3] = 1.0  # on " University" and on line breaks
     header = SAEHeader(name, "relu", "relu", NUM_FEATURES, WIDTH, "tiny", 1)
-    SAE(header, W_FD, torch.zeros(NUM_FEATURES), W_FD.clone(), torch.zeros(WIDTH), torch.zeros(NUM_FEATURES)).save(
+    bias_F, threshold_F = torch.zeros(2, NUM_FEATURES).unbind(0)
+    SAE(header, W_enc_FD, bias_F.clone(), W_dec_FD, torch.zeros(WIDTH), threshold_F.clone()).save(
         paths.stage("train") / name
     )
     plant_examples(paths.stage("examples") / name)
-    W_U_VD = torch.tensor([[1.0, 0, 0], [2, 0, 0], [0, 1, 0], [0, 2, 1], [-3, 0, 3], [0, -1, 0]])
     monkeypatch.setattr(files, "FEATURES_PER_BATCH", features_per_batch)
-    monkeypatch.setattr(
-        stage,
-        "load_language_model",
-        lambda *_: SimpleNamespace(unembedding=lambda: (torch.full((WIDTH,), 2.0), W_U_VD)),
-    )
+    monkeypatch.setattr(stage, "load_language_model", lambda *_: Model())
+    monkeypatch.setattr(stage, "residual_blocks", lambda *_, **__: iter(()))
     monkeypatch.setattr(stage, "model_folder", lambda *_: tmp_path)
     monkeypatch.setattr(stage.Tokenizer, "load", lambda _: SimpleNamespace(token_bytes=lambda num_ids: VOCABULARY))
-    inputs = {n: Manifest(n, "0" * 16, {}, {}, 0, {}, {}, "", 0.0, "") for n in stage.STAGE.needs}
+    known = {"tokenize": {"bos_id": 5}, "harvest": {"sink_threshold": 10.0}}
+    inputs = {n: Manifest(n, "0" * 16, {}, {}, 0, known.get(n, {}), {}, "", 0.0, "") for n in stage.STAGE.needs}
     folder = tmp_path / "out"
     folder.mkdir()
 
@@ -98,14 +120,20 @@ def test_explanations(
     assert table.schema.equals(EXPLANATIONS)
     rows = table.to_pylist()
     assert [row["index"] for row in rows] == list(range(NUM_FEATURES))
-    assert [row["label"] for row in rows][1::3] == ["", ""]
-    assert "University" in rows[0]["label"]
-    assert "line break" in rows[2]["label"]
-    assert rows[3]["label"] == "→ far, of"
+    assert [row["label"] for row in rows] == ['"University"', "", "line break", "", ""]
+    assert [row["label_score"] for row in rows] == [1.0, None, pytest.approx(10 / 14), None, None]  # not blank lines
+    assert [row["label_precision"] for row in rows] == [1.0, None, 1.0, None, None]
+    assert [row["label_said"] for row in rows] == [9, None, 5, None, None]
+    assert [row["label_tested"] for row in rows] == ["training", "", "training", "", ""]  # fewer than ten are strong
+    assert [row["label_levels"] for row in rows] == [[1.0] * 5, [], [pytest.approx(5 / 9)] * 5, [], []]
+    assert [row["top_words"] for row in rows] == [["University"], [], ["line break"], [], []]
+    assert Rule.from_json(rows[0]["label_rule"]) == Rule((Condition("here", "word", ("university",)),))
     assert {row["label_origin"] for row in rows} == {"statistics"}
-    assert [row["label_score"] for row in rows] == [1.0, None, 0.75, None, None]  # one is a blank line
     assert {row["specificity"] for row in rows} == {None}
-    assert counts["saes"][name]["num_labels"] == 3
+    assert counts["saes"][name] == {"num_labels": 2, "num_unlabelled": 0, "num_untested": 0}
     assert (rows[0]["promoted"], rows[0]["promoted_logits"]) == ([1, 0], [4.0, 2.0])
     assert (rows[0]["suppressed"][0], rows[0]["suppressed_logits"][0]) == (4, -6.0)
     assert rows[3]["promoted"][0] == 5
+    tokens = [token for document in held_out for token in documents[document]]
+    active = read_arrow(folder / name / HELD_OUT_FILE)["tokens"].to_pylist()
+    assert active == [[n for n, token in enumerate(tokens) if token == fires] for fires in (0, -1, 3, -1, -1)]

@@ -1,0 +1,1 @@
+"""Labels and notes that owners of this server write."""

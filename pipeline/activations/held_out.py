@@ -1,0 +1,35 @@
+"""The residual stream of held-out documents, attention sinks left out, as the harvest leaves them out of training."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from data.artifacts.corpus import TokenizedCorpus
+from pipeline.activations.batches import plan_batches
+from pipeline.activations.residuals import ResidualBlock, run_model
+from pipeline.arrays import Ints
+from pipeline.models.language_model import LanguageModel
+from pipeline.models.left_out import are_sinks
+
+
+def draw_held_out(corpus: TokenizedCorpus, max_tokens: int, seed: int) -> Ints:
+    """Numbers of random held-out sequences, of at most `max_tokens` tokens unless the first alone has more."""
+    numbers_S = np.random.default_rng(seed).permutation(corpus.sequence_numbers(held_out=True))
+    reached_S = np.cumsum(corpus.sequences["length"][numbers_S], dtype=np.int64)
+    return np.sort(numbers_S[: max(1, int(np.searchsorted(reached_S, max_tokens, side="right")))])
+
+
+def held_out_blocks(
+    model: LanguageModel,
+    corpus: TokenizedCorpus,
+    numbers_S: Ints,
+    *,
+    bos_id: int,
+    sink_norm: float,
+    batch_tokens: int,
+) -> Iterator[ResidualBlock]:
+    """One block for each batch of the sequences with these numbers."""
+    batches = plan_batches(corpus.sequences["length"][numbers_S], batch_tokens)
+    for block in run_model(model, corpus, [numbers_S[batch] for batch in batches], bos_id):
+        kept_N = np.flatnonzero(~are_sinks(block.x_ND, sink_norm).cpu().numpy())
+        yield ResidualBlock(block.x_ND[kept_N], block.index_N[kept_N])

@@ -1,0 +1,84 @@
+"""Labels from statistics: the candidate rule that tells best, on text it was not made from, where a feature is active.
+
+A feature without such a rule is left unlabelled, with the words it is strongest on beside it.
+"""
+
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.arrays import Ints
+from pipeline.labels.activity import Active
+from pipeline.labels.candidates import CandidateMaker
+from pipeline.labels.evidence import Evidence
+from pipeline.labels.rule import Rule
+from pipeline.labels.scoring import Scorer, Tried
+from pipeline.labels.wording import MOST_SAMPLES, say
+
+MIN_SCORE, MIN_PRECISION = 0.3, 0.3
+"""A rule with a lower score, or right on fewer of its tokens, is no label."""
+COMMON = 0.002
+"""A word with at least this share of the corpus stands in quotation marks, else it reads as part of a sentence."""
+HELD_OUT, TRAINING = "held-out", "training"
+"""Text that a rule was tried on: held-out documents alone, or training documents that it was not made from as well."""
+
+
+class Label(NamedTuple):
+    """What a feature is called, and how far that can be trusted."""
+
+    text: str = ""
+    """"" where no rule tells enough."""
+    words: tuple[str, ...] = ()
+    """Words it is strongest on."""
+    tried: Tried | None = None
+    """The best rule, good enough or not; None where none could be tried."""
+    tested_on: str = ""
+    """HELD_OUT or TRAINING; "" where none could be tried."""
+
+    @property
+    def rule(self) -> Rule | None:
+        return self.tried.rule if self.tried else None
+
+
+class Labeller:
+    """Makes labels from evidence and tries them on text."""
+
+    def __init__(self, maker: CandidateMaker, scorer: Scorer) -> None:
+        self.maker, self.scorer = maker, scorer
+
+    def label(self, evidence: Evidence | None, active: Active, maximum: float, *, rare: bool) -> Label:
+        """The label of a live feature. rare: whether it hardly fires in held-out text, see Scorer."""
+        if evidence is None:
+            return Label()
+        words = tuple(self._samples(evidence.words))
+        candidates = {one.rule: one for one in self.maker.rules(evidence)}
+        tried = self.scorer.best(list(candidates), active, rare, maximum)
+        if tried is None:
+            return Label(words=words)
+        tested_on = TRAINING if rare else HELD_OUT
+        if tried.score.value < MIN_SCORE or tried.score.precision < MIN_PRECISION:
+            return Label("", words, tried, tested_on)
+        holds = candidates[tried.rule].holds
+        places = [place for place in range(len(evidence.words)) if holds >> place & 1]
+        fitting = evidence.words[places] if places else evidence.words
+        spelled = self._spelled(np.concatenate([fitting, evidence.previous[places], evidence.next[places]]))
+        text = say(tried.rule, self._samples(fitting, len(fitting)), spelled, self._is_common)
+        return Label(text, words, tried, tested_on)
+
+    def _is_common(self, word: str) -> bool:
+        return self.maker.background.share(self.maker.words.folded_number(word)) >= COMMON
+
+    def _samples(self, surfaces: Ints, limit: int = MOST_SAMPLES) -> list[str]:
+        """Distinct words as they are most often written, the most frequent first, else the strongest."""
+        texts, spelled = self.maker.words.texts, self._spelled(surfaces)
+        counts = Counter(texts[word].casefold() for word in surfaces.tolist())
+        return [spelled[fold] for fold, _ in counts.most_common(limit) if fold]
+
+    def _spelled(self, surfaces: Ints) -> dict[str, str]:
+        """The most frequent spelling of each word, by its folded form."""
+        found: dict[str, str] = {}
+        for word, _ in Counter(surfaces.tolist()).most_common():
+            text = self.maker.words.texts[word]
+            found.setdefault(text.casefold(), text)
+        return found
