@@ -15,6 +15,9 @@ from data.errors import ConfigError
 
 RECIPES = Path(__file__).parent / "recipes"
 
+SAMPLE_ENCODER, NO_ENCODER = "sample-minilm", "none"
+"""Values of `embed.source` beside folders and Hub ids."""
+
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -160,6 +163,9 @@ class ExamplesConfig(Section):
     """Occurrences of each token, chosen at random, among which contrast examples are sought."""
     max_tokens: Positive | None = None
     """Stop after this many tokens; None reads every training document. Shown wherever examples are."""
+    rare_tokens: Positive = 100
+    """A feature that is active on fewer tokens than this, of those counted, is rare: too little is seen of it to tell
+    what it is about. A number and not a share, whatever the corpus's size: docs/method.md says why."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Precision in which tokens that may be active are sought. Every activation is then computed in float32."""
 
@@ -205,6 +211,15 @@ class RespondConfig(Section):
         return self
 
 
+class EmbedConfig(Section):
+    """Search by meaning: a sentence encoder reads every live feature's label and strongest examples."""
+
+    source: str = NO_ENCODER
+    """"sample-minilm" (all-MiniLM-L6-v2, 83 MB to fetch), a Hugging Face Hub id, or a local folder with an encoder of
+    its kind; "none" turns search by meaning off and fetches nothing."""
+    revision: str | None = None
+
+
 class NeighboursConfig(Section):
     """Nearest features by decoder cosine."""
 
@@ -234,6 +249,7 @@ class Recipe(Section):
     examples: ExamplesConfig = ExamplesConfig()
     explain: ExplainConfig = ExplainConfig()
     respond: RespondConfig = RespondConfig()
+    embed: EmbedConfig = EmbedConfig()
     neighbours: NeighboursConfig = NeighboursConfig()
     project: ProjectConfig = ProjectConfig()
 

@@ -1,5 +1,5 @@
-"""The interface of the live model for endpoints. All work with models happens on one worker thread, never on the
-event loop.
+"""The interface of the live model for endpoints. All work with it happens on one worker thread, never on the event
+loop.
 
     engine.py        the interface, for the event loop
     messages.py      requests and results, as plain values
@@ -10,6 +10,7 @@ event loop.
     steer_jobs.py    generating text with features held
     writing.py       generating text without steering
     attributor.py    attributing outputs to features, and features to tokens
+    sentences.py     the sentence encoder of search by meaning, on the caller's thread
 
 Only this room imports `pipeline.models` and torch, and only inside functions that run on the worker's thread.
 """
@@ -41,6 +42,7 @@ from backend.engine.messages import (
 )
 from backend.engine.models import Models
 from backend.engine.reading import Reader
+from backend.engine.sentences import Sentences
 from backend.engine.steer_jobs import SteerJob, Writer
 from backend.engine.worker import Call, Stepwise, Worker
 from backend.engine.writing import write
@@ -76,6 +78,7 @@ class Engine:
         self.models = Models(settings)
         self.worker = Worker(settings.live_queue, self.models.room_for)
         self.reader = Reader(settings, self.models)
+        self.sentences = Sentences(settings)
         self._attributor = Attributor(self.models, self.reader)
         self._max_rows = settings.live_rows
         self._writer = Writer(self.models, self.worker, settings.live_rows)

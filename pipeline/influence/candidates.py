@@ -1,6 +1,6 @@
 """Candidates: features with telling evidence, which are asked to write.
 
-A feature is one when it is live (active on at least MIN_ACTIVE tokens, and not negligible), active on at most
+A feature is one when it is live (neither dead, rare nor negligible), active on at most
 MAX_DENSITY of all, has a label, and its strongest examples lie in at least MIN_DOCUMENTS documents. They come one SAE
 after the other, each with another word, those first whose words are least likely by chance:
 
@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from data.arrow import read_arrow
 from data.artifacts.corpus import TokenizedCorpus
-from data.artifacts.features import EXAMPLES_FILE, EXPLANATIONS_FILE, STATISTICS_FILE, negligible_features
+from data.artifacts.features import EXAMPLES_FILE, EXPLANATIONS_FILE, STATISTICS_FILE, read_kinds
 from pipeline.arrays import Ints, ranks, sort_order
 from pipeline.influence.evidence import (
     AFTER,
@@ -36,8 +36,8 @@ from pipeline.influence.evidence import (
     words_of,
 )
 from pipeline.influence.showpieces import take_turns
+from pipeline.recipe import ExamplesConfig
 
-MIN_ACTIVE = 100
 MAX_DENSITY = 0.05
 MIN_LETTERS = 4
 MIN_DOCUMENTS = 5
@@ -76,11 +76,16 @@ class Features:
     """The features of a run by its artifacts, before it is published."""
 
     def __init__(
-        self, corpus: TokenizedCorpus, examples: Path, explanations: Path, pieces: Sequence[bytes], num_bands: int
+        self,
+        corpus: TokenizedCorpus,
+        examples: Path,
+        explanations: Path,
+        pieces: Sequence[bytes],
+        config: ExamplesConfig,
     ) -> None:
         """examples, explanations: artifacts of these stages. pieces: the bytes of every token by id."""
         self._corpus, self._examples, self._explanations = corpus, examples, explanations
-        self._pieces, self._num_bands = pieces, num_bands
+        self._pieces, self._num_bands, self._rare_tokens = pieces, config.bands, config.rare_tokens
         texts = [piece.decode("utf-8", "replace") for piece in pieces]
         numbers: dict[str, int] = {}
         self._word_V = np.array([numbers.setdefault(text.strip().casefold(), len(numbers)) for text in texts], np.int64)
@@ -101,10 +106,9 @@ class Features:
     def _of_sae(self, sae: str) -> Iterator[Candidate]:
         """Of one SAE, without evidence, best first."""
         statistics = read_arrow(self._examples / sae / STATISTICS_FILE)
-        active_F, max_F, density_F = (statistics[name].to_numpy() for name in ("num_active", "max", "density"))
+        max_F, density_F = (statistics[name].to_numpy() for name in ("max", "density"))
         labels = read_arrow(self._explanations / sae / EXPLANATIONS_FILE)["label"].combine_chunks()
-        fitting_F = (active_F >= MIN_ACTIVE) & (density_F <= MAX_DENSITY)
-        fitting_F &= ~negligible_features(statistics["sum_squares"].to_numpy())
+        fitting_F = read_kinds(statistics, self._rare_tokens).live_F & (density_F <= MAX_DENSITY)
         fitting_F &= labels.to_numpy(zero_copy_only=False) != ""
         telling_F, word_F = self._telling(read_arrow(self._examples / sae / EXAMPLES_FILE), fitting_F)
         for feature in np.argsort(-telling_F, kind="stable").tolist():

@@ -80,7 +80,7 @@ def find_showpieces(run: PublishedRun, saes: Sequence[str], count: int) -> list[
 
 def _of_sae(run: PublishedRun, sae: str) -> list[Showpiece]:
     """Of one SAE, best first."""
-    where = f"sae = '{sae}' AND label != '' AND NOT negligible"
+    where = f"sae = '{sae}' AND live AND label != ''"
     where += f" AND density >= {MIN_DENSITY} AND density <= {MAX_DENSITY}"
     columns = ["index", "label", "max", "mean", "density", "first_example", "num_examples"]
     table = run.list_features(where, columns, sort="max", descending=True, limit=STRONGEST_FEATURES)

@@ -201,7 +201,7 @@ class _Layer:
         apply = uncut if parts[0].cache.length else _at_once
         joined_NHE = self._queries_keys_values(self._attention_norm(x_ND)).view(len(x_ND), -1, self._width)
         heads = joined_NHE.shape[1] // (self._groups + 2)
-        rotated_NHE = apply(rotate, joined_NHE[:, :-heads], *rope)
+        rotated_NHE = apply(_rotated, joined_NHE[:, :-heads], *rope)
         query_NHE, key_NHE, value_NHE = rotated_NHE[:, :-heads], rotated_NHE[:, -heads:], joined_NHE[:, -heads:]
         x_ND = x_ND + self._attention_out(self._attend(query_NHE, key_NHE, value_NHE, number, parts))
         gate, up = self._gate_up(self._mlp_norm(x_ND)).chunk(2, dim=-1)
@@ -230,6 +230,10 @@ class _Layer:
         mask = None if L == 1 else causal_mask(L, query.dtype, query.device).repeat(self._groups, 1)
         out = F.scaled_dot_product_attention(query, keys_HTE[None], values_HTE[None], mask, scale=self._scaling)
         return out.view(heads, self._groups, L, self._width).permute(2, 0, 1, 3).reshape(L, -1)
+
+
+def _rotated(x_NHE: Tensor, cosine_NE: Tensor, sine_NE: Tensor) -> Tensor:
+    return rotate(x_NHE, (cosine_NE, sine_NE))
 
 
 def _at_once(function: Callable[..., Tensor], *rows: Tensor) -> Tensor:

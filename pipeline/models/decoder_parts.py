@@ -28,12 +28,12 @@ class Rope:
         self._table_TE = self._block(0)
 
     def __call__(self, positions_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Both [N, 1, E]."""
+        """Both [N, E]."""
         while len(self._table_TE[0]) <= int(positions_N.max()):
             further_TE = self._block(len(self._table_TE[0]))
             self._table_TE = tuple(map(torch.cat, zip(self._table_TE, further_TE, strict=True)))
         cosine_TE, sine_TE = self._table_TE
-        return cosine_TE[positions_N, None], sine_TE[positions_N, None]
+        return cosine_TE[positions_N], sine_TE[positions_N]
 
     def _block(self, start: int) -> tuple[Tensor, ...]:
         positions_1T = torch.arange(start, start + ROPE_BLOCK, device=self._like.device)[None]
@@ -94,10 +94,11 @@ def uncut(function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
     return torch.cat([function(*some) for some in zip(*(torch.split(part, step) for part in rows), strict=True)])
 
 
-def rotate(x_NHE: Tensor, cosine_N1E: Tensor, sine_N1E: Tensor) -> Tensor:
-    """Rotary embedding: each half of a head against the other."""
-    first, second = x_NHE.chunk(2, dim=-1)
-    return torch.addcmul(x_NHE * cosine_N1E, torch.cat((-second, first), dim=-1), sine_N1E)
+def rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary embedding of heads [..., H, E] by cosines and sines [..., E]: each half of a head against the other."""
+    cosine, sine = (part.unsqueeze(-2) for part in rope)
+    first, second = x.chunk(2, dim=-1)
+    return torch.addcmul(x * cosine, torch.cat((-second, first), dim=-1), sine)
 
 
 def causal_mask(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:

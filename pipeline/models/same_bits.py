@@ -63,7 +63,8 @@ def group_sizes(products: Sequence[tuple[Product, int]], like: Tensor) -> tuple[
     tried = {size: (results(size, 0), results(size, 1)) for size in SIZES}
     steady = {size: first for size, (first, moved) in tried.items() if _agree(first, moved)}
     classes = [[other for other in steady if _agree(steady[size], steady[other])] for size in steady]
-    return tuple(max(classes, key=_preference))
+    best: list[int] = max(classes, key=_preference)
+    return tuple(best)
 
 
 def _preference(sizes: Sequence[int]) -> tuple[int, int]:

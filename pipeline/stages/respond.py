@@ -41,8 +41,8 @@ def _measure(work: Work, model: LanguageModel) -> Measured:
     recipe, config = work.recipe, work.recipe.respond
     tokenizer = Tokenizer.load(model_folder(work.inputs["fetch"], work.paths))
     corpus = TokenizedCorpus(work.input_folder("tokenize"))
-    pieces, bands = tokenizer.token_bytes(model.vocab_size), recipe.examples.bands
-    features = Features(corpus, work.input_folder("examples"), work.input_folder("explain"), pieces, bands)
+    pieces, examples = tokenizer.token_bytes(model.vocab_size), work.input_folder("examples")
+    features = Features(corpus, examples, work.input_folder("explain"), pieces, recipe.examples)
     candidates = features.candidates(recipe.sae_names, config.candidates)
     names = {candidate.sae for candidate in candidates}
     saes = {name: SAE.load(work.input_folder("train") / name, recipe.model.device) for name in sorted(names)}
@@ -60,7 +60,8 @@ def _openings(config: RespondConfig, tokenizer: Tokenizer) -> list[Opening]:
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:
-    return {"respond": recipe.respond.model_dump(mode="json"), "dtype": recipe.model.dtype, "saes": recipe.sae_names}
+    config = {"respond": recipe.respond.model_dump(mode="json"), "rare_tokens": recipe.examples.rare_tokens}
+    return {**config, "dtype": recipe.model.dtype, "saes": recipe.sae_names}
 
 
 STAGE = Stage(

@@ -5,6 +5,7 @@ that of MONOSEMA_STORE, else the default one; the browser is Chromium (CHROMIUM 
 """
 
 import os
+import re
 import shutil
 import statistics
 import time
@@ -23,6 +24,7 @@ MESSAGE = "Give me some advice"
 CLICKS, SECONDS = 3, 10.0
 """Targets: clicks to a steered text, and seconds to it from the first request on."""
 LONGEST_MS = 120_000
+WORD = re.compile(r"\w")
 MEASURE = """() => {
   const [page] = performance.getEntriesByType("navigation");
   const all = [page, ...performance.getEntriesByType("resource")];
@@ -30,6 +32,13 @@ MEASURE = """() => {
   const last = Math.max(...all.map((one) => one.responseEnd));
   return { load: page.loadEventEnd, last, bytes: sum("transferSize"), files: all.length };
 }"""
+
+LAST_WRITTEN = """() => {
+  const texts = [...document.querySelectorAll("#texts .answer.steered")];
+  const words = [...(texts.at(-1)?.querySelectorAll(".new") ?? [])].map((one) => one.textContent).join("");
+  return /\\w/.test(words) ? `${texts.length} ${words}` : "";
+}"""
+"""The last steered text of the steering page, with its number; empty as long as it has no word."""
 
 
 class Way(NamedTuple):
@@ -85,10 +94,10 @@ def _ways(browser: Browser, address: str) -> tuple[Way, Way]:
         clicks += 1
         _most_prominent(page).click()
         page.wait_for_url("**/steer**")
-    known = _steered(page).count()
+    before = page.evaluate(LAST_WRITTEN)
     page.locator("#steer-prompt").fill(MESSAGE)
     _most_prominent(page).click()
-    _steered(page).nth(known).filter(has_text=" ").wait_for()
+    page.wait_for_function(f"before => {{ const now = ({LAST_WRITTEN})(); return now && now !== before }}", arg=before)
     own = Way(clicks + 1, time.perf_counter() - start)
     page.close()
     return shown, own
@@ -100,7 +109,7 @@ def _most_prominent(page: Page) -> Locator:
 
 def _steered(page: Page) -> Locator:
     """Steered texts with something in them."""
-    return page.locator(".answer.steered .bubble:visible").filter(has_text=" ")
+    return page.locator(".answer.steered .bubble:visible").filter(has_text=WORD)
 
 
 def _load_row(browser: Browser, address: str, name: str) -> Row:

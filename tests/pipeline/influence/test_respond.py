@@ -29,7 +29,7 @@ from tests.support.steering import steering_server
 def run(published_store: StorePaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunPaths:
     """A copy of the fake run before its responses were measured; its features are too dense, and about nothing."""
     for module, limits in {
-        candidates: {"MIN_ACTIVE": 3, "MAX_DENSITY": 1.0, "MAX_SHARE": 1.0, "MIN_LIFT": 0.5, "MIN_LETTERS": 2},
+        candidates: {"MAX_DENSITY": 1.0, "MAX_SHARE": 1.0, "MIN_LIFT": 0.5, "MIN_LETTERS": 2},
         evidence: {"MIN_LOG_ODDS": -9.0, "MAX_SHARE": 1.0},
         responses: {"MIN_MOVED": -1.0, "MIN_DISTINCT": 0.0, "MAX_RUN": 99, "MIN_WORDS": 0, "MAX_RATIO": 1e9},
     }.items():
