@@ -182,7 +182,7 @@ class RespondConfig(Section):
 
     candidates: Annotated[int, Field(ge=0)] = 512
     """Features that are probed; 0 measures nothing."""
-    tried: Positive = 40
+    tried: Positive = 60
     """Of these, so many write short texts after the first opening."""
     tried_strengths: Annotated[tuple[Strength, ...], Field(min_length=1)] = (1.0, 2.0)
     """Of the short texts, the first that of the probe too. Times a feature's highest activation, at most 10."""

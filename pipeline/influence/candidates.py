@@ -148,12 +148,12 @@ class Features:
         kept = (count_P >= MIN_WORD_DOCUMENTS) & (count_P > MIN_LIFT * expected_P) & (total_P >= MIN_DOCUMENTS)
         kept &= self._share_W[word_P] <= MAX_SHARE
         feature_P, word_P = feature_P[kept], word_P[kept]
-        count_P, expected_P = count_P[kept], expected_P[kept]
+        count_P, expected_P, total_P = count_P[kept], expected_P[kept], total_P[kept]
         surprise_P = count_P * np.log(count_P / expected_P) - (count_P - expected_P)
         order = np.lexsort((-surprise_P, feature_P))
         rank_P = ranks(feature_P[order])
         best = order[rank_P < TELLING_WORDS]
-        np.add.at(telling_F, feature_P[best], np.minimum(surprise_P[best] / total_P[kept][best], MAX_TELLING))
+        np.add.at(telling_F, feature_P[best], np.minimum(surprise_P[best] / total_P[best], MAX_TELLING))
         first = order[rank_P == 0]
         word_F[feature_P[first]] = word_P[first]
 
