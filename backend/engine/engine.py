@@ -25,6 +25,8 @@ from typing import TypeVar
 from backend.engine.attributor import Attributor
 from backend.engine.messages import (
     Changed,
+    Chat,
+    ChatMessage,
     Draw,
     Finished,
     Fired,
@@ -151,6 +153,14 @@ class Engine:
         EngineOffError, BusyError, TooSlowError.
         """
         return await self.call(run, lambda: self.reader.tokenize(run, prompt, room))
+
+    async def chats(self, run: OpenRun, conversations: Sequence[Sequence[ChatMessage]], room: int = 0) -> list[Chat]:
+        """Conversations by the model's chat template, each up to where the assistant answers; `room` as in `tokenize`.
+
+        Each ends with a message of the user. Raises as `tokenize` does, and RefusedError when the model has no chat
+        template or its template refuses a conversation.
+        """
+        return await self.call(run, lambda: [self.reader.chat(run, one, room) for one in conversations])
 
     async def activations(self, saes: Sequence[OpenSAE], prompt: Prompt) -> PromptReading:
         """The features that a prompt activates in some SAEs of one run. Raises as `tokenize` does."""

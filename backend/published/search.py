@@ -47,7 +47,7 @@ class WordSearch(PagedAddress):
     alive: Literal["true", "false", "all"] = "true"
     """true: only features that were active; false: only dead ones, which are found by promoted tokens alone."""
     minor: bool = False
-    """Whether negligible features are found too, see the lists of features."""
+    """Whether rare and negligible features are found too, see the lists of features."""
     min_density: float | None = Field(default=None, ge=0, le=1)
     """Share of tokens on which a feature is active, at least."""
     max_density: float | None = Field(default=None, ge=0, le=1)
@@ -154,7 +154,9 @@ def _ranked(
 def _on_activity(asked: WordSearch) -> list[str]:
     """Conditions in SQL on what only table `search` knows: all features with a meaning are live."""
     parts = [] if asked.alive == "all" else [f"alive = {asked.alive}"]
-    return parts if asked.minor else [*parts, NOT_MINOR]
+    if not asked.minor and asked.alive != "false":
+        parts.append(NOT_MINOR if asked.alive == "true" else f"({NOT_MINOR} OR NOT alive)")
+    return parts
 
 
 def _on_place(asked: WordSearch, saes: Sequence[OpenSAE] | None) -> list[str]:

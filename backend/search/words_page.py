@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from backend.html.address import Address
 from backend.html.page import Link, Page, Pager
-from backend.published.cards import NEGLIGIBLE, RunCard, run_card
+from backend.published.cards import RunCard, kinds_text, run_card
 from backend.published.catalogue import OpenRun
 from backend.published.search import MAX_FOUND, FoundBy, SearchHit, SearchResult, Segment, WordSearch
 from backend.search.reading import Lit
@@ -90,8 +90,8 @@ class SearchPage(Page):
     """The fields to search: value and name."""
     narrowed: bool
     """Whether more than words and fields narrow the search down."""
-    negligible: str
-    """What negligible means."""
+    kinds: str
+    """What rare and negligible mean."""
     result: SearchResult | None
     """None when nothing was asked for."""
     meaning_off: str
@@ -128,7 +128,7 @@ def search_page_of(
         asked=asked,
         fields=[(name, title) for name, (title, _) in FIELDS.items()],
         narrowed=(asked.alive, asked.min_density, asked.max_density, asked.minor) != ("true", None, None, False),
-        negligible=NEGLIGIBLE,
+        kinds=kinds_text(run),
         result=result,
         meaning_off=found.meaning_off if found else "",
         reading=_reading(asked, place, answer, series) if result and not answer.off else None,
@@ -174,7 +174,7 @@ def _relax(asked: WordSearch, place: NamedRun) -> list[Link]:
     if (asked.min_density, asked.max_density) != (None, None):
         links.append(Link("take any density", asked.href(place, min_density=None, max_density=None)))
     if not asked.minor:
-        links.append(Link("look among negligible features too", asked.href(place, minor=True)))
+        links.append(Link("look among rare and negligible features too", asked.href(place, minor=True)))
     if asked.alive != "all" and asked.within in (None, "promoted"):  # nothing else is known of dead ones
         links.append(Link("take dead and live features alike", asked.href(place, alive="all")))
     if len(asked.words) > 1:

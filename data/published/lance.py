@@ -74,8 +74,8 @@ def index_search(folder: Path) -> None:
     for name in SEARCH_FIELDS:
         table.create_index(name, config=as_they_stand)
     table.create_index("sae", config=Bitmap())
-    table.create_index("alive", config=Bitmap())
-    table.create_index("negligible", config=Bitmap())
+    for flag in ("alive", "live", "rare", "negligible"):
+        table.create_index(flag, config=Bitmap())
     table.create_index("density", config=BTree())
 
 

@@ -121,7 +121,7 @@ class PublishedRun:
         """Row and score (BM25) of the features that have all terms in one of the fields, the best first.
 
         `terms` are of data.published.terms and hold no white space; `where` is a condition in SQL on `sae`,
-        `alive`, `negligible`, `density`.
+        `alive`, `live`, `rare`, `negligible`, `density`.
         """
         found = self._tables.search(terms, fields, where, limit)
         pairs = zip(found["row"].to_pylist(), found["_score"].to_pylist(), strict=True)
@@ -192,13 +192,17 @@ class PublishedRun:
     def _read_chunks(self) -> Memory[int, npt.NDArray[np.int32]]:
         return Memory(CHUNKS_CACHED)
 
-    def neighbours(self, row: int, num_saes: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-        """Indices and cosines [S, K] of a feature's nearest in every SAE of the run; -1 where there are fewer."""
-        record: dict[str, Any] = self.take("neighbours", [row]).to_pylist()[0]
-        shape = (num_saes, -1)
-        return np.array(record["indices"], np.int32).reshape(shape), np.array(record["cosines"], np.float32).reshape(
-            shape
-        )
+    def neighbours(
+        self, row: int, num_saes: int, *, minor: bool = False
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """Indices and cosines [S, K] of a feature's nearest in every SAE of the run; -1 where there are fewer.
+
+        They are live features; with `minor` those that are rare or negligible, fewer.
+        """
+        kind, shape = "minor_" if minor else "", (num_saes, -1)
+        record: dict[str, Any] = self.take("neighbours", [row], [f"{kind}indices", f"{kind}cosines"]).to_pylist()[0]
+        indices, cosines = record[f"{kind}indices"], record[f"{kind}cosines"]
+        return np.array(indices, np.int32).reshape(shape), np.array(cosines, np.float32).reshape(shape)
 
     @cached_property
     def vocabulary(self) -> list[bytes]:

@@ -51,7 +51,7 @@ def search_batch(
 ) -> pa.RecordBatch:
     """Some rows of data.published.schemas.SEARCH, for features of one SAE that follow one another from `first_row` on.
 
-    `features` has columns num_active, negligible, density, prior, label, promoted.
+    `features` has columns num_active, live, rare, negligible, density, prior, label, promoted.
     """
     size = len(found.texts)
     promoted = [
@@ -63,7 +63,7 @@ def search_batch(
         "row": np.arange(first_row, first_row + size),
         "sae": [sae] * size,
         "alive": features["num_active"].to_numpy() > 0,
-        "negligible": features["negligible"],
+        **{kind: features[kind] for kind in ("live", "rare", "negligible")},
         "density": features["density"],
         "prior": features["prior"],
         "texts": found.texts,

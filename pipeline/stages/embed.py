@@ -17,7 +17,7 @@ from data.artifacts.features import (
     STATISTICS_FILE,
     TOP,
     meanings_schema,
-    notable_features,
+    read_kinds,
 )
 from pipeline.embeddings.descriptions import CONTEXTS, describe
 from pipeline.embeddings.vectors import encode_all
@@ -61,9 +61,7 @@ def _descriptions(work: Work) -> Iterator[tuple[int, str]]:
         labels = read_arrow(work.input_folder("explain") / name / EXPLANATIONS_FILE)["label"]
         examples = read_arrow(work.input_folder("examples") / name / EXAMPLES_FILE)
         top = examples.select(["index", "document", "position"]).filter(pc.equal(examples["kind"], TOP))
-        live_F = np.flatnonzero(
-            notable_features(statistics["sum_squares"].to_numpy()) & (statistics["num_active"].to_numpy() >= 100)
-        )
+        live_F = np.flatnonzero(read_kinds(statistics, work.recipe.examples.rare_tokens).live_F)
         first_F, stop_F = (np.searchsorted(top["index"].to_numpy(), live_F, side) for side in ("left", "right"))
         peaks = of_features(top, first_F, stop_F - first_F, texts.peak)
         contexts = of_features(top, first_F, np.minimum(stop_F - first_F, CONTEXTS), texts.around)
@@ -82,7 +80,8 @@ def _batch(
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:
-    return {"embed": encoder_key(recipe.embed), "saes": recipe.sae_names}
+    rare = recipe.examples.rare_tokens
+    return {"embed": encoder_key(recipe.embed), "saes": recipe.sae_names, "rare_tokens": rare}
 
 
 STAGE = Stage("embed", embed, _config, needs=("fetch", "tokenize", "examples", "explain"))
