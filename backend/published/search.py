@@ -28,7 +28,7 @@ MAX_FOUND = 500
 MAX_MEANT = 60
 """Features near to what was typed that it goes through."""
 TEXTS_SHOWN = 2
-FoundBy = SearchField | Literal["meaning"]
+FoundBy = Literal["label", "peaks", "promoted", "examples", "meaning"]
 """What a feature is found by: the words in one of the fields, or its meaning."""
 Vector = npt.NDArray[np.float32]
 """Of what was typed, by the encoder of the run's meanings."""

@@ -66,8 +66,8 @@ def test_words_come_at_once_and_the_reading_by_a_link_or_with_the_page(live: Tes
     read = live.get("/search" + link)
     assert read.context["reading"].href == ""
     assert [hit.hit for hit in read.context["hits"]] == [hit.hit for hit in page.context["hits"]]
-    assert read.context["reading"].lit
     assert 'id="read-it"' not in read.text
+    assert live.get("/search?q=river+of+music&read=1").context["reading"].lit
 
 
 def test_without_the_model_there_is_no_reading(pages: TestClient) -> None:
