@@ -195,6 +195,23 @@ class RespondConfig(Section):
         return self
 
 
+class EffectsConfig(Section):
+    """Measuring what features change in the model's predictions, by ablation at their strongest examples."""
+
+    features: Annotated[int, Field(ge=0)] = 8192
+    """Features that are measured, the most active of all autoencoders together; 0 measures nothing."""
+    least_active: Annotated[int, Field(ge=1)] = 100
+    """Tokens on which a feature must be active to be measured."""
+    examples: Positive = 3
+    """Examples of each, of which the effect is the mean."""
+    context: Positive = 96
+    """Tokens before an example, at most; a feature whose strong examples all have more is measured at one of them."""
+    tokens: Positive = 8
+    """Next tokens kept of those most raised, and of those most lowered."""
+    readings: Annotated[int, Field(ge=0)] = 8
+    """Features whose three strongest examples are coloured token by token, so that their pages need no model."""
+
+
 class NeighboursConfig(Section):
     """Nearest features by decoder cosine."""
 
@@ -224,6 +241,7 @@ class Recipe(Section):
     examples: ExamplesConfig = ExamplesConfig()
     explain: ExplainConfig = ExplainConfig()
     respond: RespondConfig = RespondConfig()
+    effects: EffectsConfig = EffectsConfig()
     neighbours: NeighboursConfig = NeighboursConfig()
     project: ProjectConfig = ProjectConfig()
 

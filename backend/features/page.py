@@ -26,6 +26,7 @@ from backend.html.svg import SmallMap
 from backend.published.cards import NEGLIGIBLE, Metric, SAECard, sae_card
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.documents import WholeDocument, whole_document
+from backend.published.effects import KnownReading, known_readings, why_not_measured
 from backend.published.examples import Example, get_examples
 from backend.published.features import Feature, get_feature
 from data.artifacts.features import EXAMPLE_KINDS
@@ -66,6 +67,10 @@ class FeaturePage(Page):
     """What it is, when it is negligible; else ""."""
     previous: str | None
     next: str | None
+    why_not_measured: str
+    """The reason why its effects were not measured; "" when they were."""
+    readings: dict[int, KnownReading]
+    """Top examples, by rank, whose readings were published."""
     metrics: list[Metric]
     tabs: list[Tab]
     contexts: list[Link]
@@ -152,6 +157,8 @@ def feature_page_of(sae: OpenSAE, index: int, view: FeatureState, base: str, off
         negligible=NEGLIGIBLE if feature.negligible else "",
         previous=step_href(sae, index - 1, view),
         next=step_href(sae, index + 1, view),
+        why_not_measured=_why_not_measured(sae.run, feature),
+        readings={one.rank: one for one in known_readings(sae.run, feature.first_reading, feature.num_readings)},
         metrics=feature_metrics(sae.run, feature),
         tabs=tabs(sae, feature, view),
         contexts=links,
@@ -168,6 +175,12 @@ def feature_page_of(sae: OpenSAE, index: int, view: FeatureState, base: str, off
         off=off,
         embed_html=embed_html(base + feature.href),
     )
+
+
+def _why_not_measured(run: OpenRun, feature: Feature) -> str:
+    if feature.num_measured:
+        return ""
+    return why_not_measured(run, feature.num_active, negligible=feature.negligible)
 
 
 def embed_page_of(sae: OpenSAE, index: int, view: FeatureState) -> EmbedPage:

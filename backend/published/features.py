@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from backend.html.tokens import token_text, visible_text
 from backend.published.catalogue import OpenRun, OpenSAE
+from backend.published.effects import EFFECT_COLUMNS, TokenChange, effect_fields
 from data.artifacts.features import EXAMPLE_KINDS, ExampleKind, histogram_edges
 
 SUMMARY = [
@@ -22,6 +23,7 @@ SUMMARY = [
     "mean",
     "squared_share",
     "negligible",
+    *EFFECT_COLUMNS,
 ]
 NOT_MINOR = "NOT negligible"
 """The condition in SQL, on `features` and on `search`, that leaves out what lists, search and random features leave out
@@ -37,6 +39,8 @@ DETAILS = [
     "suppressed_logits",
     "first_example",
     "num_examples",
+    "first_reading",
+    "num_readings",
     "x",
     "y",
 ]
@@ -68,6 +72,11 @@ class FeatureSummary:
     """Its share of the sum of its SAE's squared activations."""
     negligible: bool
     """Live, and next to nothing of that sum: see data.artifacts.features.NEGLIGIBLE_SHARE."""
+    raised: list[TokenChange]
+    """Tokens that it makes more likely to come next, the most first, measured by ablation; none where not measured."""
+    lowered: list[TokenChange]
+    num_measured: int
+    """Examples that these are the mean over; 0 where it was not measured."""
 
     @property
     def href(self) -> str:
@@ -122,6 +131,10 @@ class Feature(FeatureSummary):
     num_examples: dict[ExampleKind, int]
     first_example: int
     """Row of its first example."""
+    first_reading: int
+    """Row of its first reading, if it has any."""
+    num_readings: int
+    """Examples of which the run published what it changed there."""
     x: float | None
     """On the map of the run; None when it is dead or negligible."""
     y: float | None
@@ -161,6 +174,8 @@ def to_feature(run: OpenRun, record: dict[str, Any]) -> Feature:
         suppressed=token_weights(run, record["suppressed"], record["suppressed_logits"]),
         num_examples=dict(zip(EXAMPLE_KINDS, record["num_examples"], strict=True)),
         first_example=record["first_example"],
+        first_reading=record["first_reading"],
+        num_readings=record["num_readings"],
         x=record["x"],
         y=record["y"],
     )
@@ -173,7 +188,7 @@ def quoted(text: str) -> str:
 
 def summary_fields(run: OpenRun, record: dict[str, Any]) -> dict[str, Any]:
     """The fields of a FeatureSummary from a row with the columns SUMMARY."""
-    summary = {name: record[name] for name in SUMMARY}
+    summary = {name: record[name] for name in SUMMARY if name not in EFFECT_COLUMNS} | effect_fields(run, record)
     return {**summary, "model": run.record.model, "label": visible_text(summary["label"])}
 
 

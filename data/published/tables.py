@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TABLES = ("features", "examples", "documents", "chunks", "vocabulary", "search", "splitting")
 """In LanceDB."""
-ROW_TABLES = ("features", "examples", "neighbours")
+ROW_TABLES = ("features", "examples", "neighbours", "readings")
 """In Arrow files: the first two are copies, see data/published/rows.py."""
 CHUNKS_CACHED = 1 << 14
 """Chunks of tokens kept in memory: 16 MB."""

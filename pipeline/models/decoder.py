@@ -151,7 +151,7 @@ class _Layer:
         B, L, _ = h_BLD.shape
         heads, width, groups = keys.shape[2], self._head_width, self._groups
         joined = self._queries_keys_values(h_BLD).view(B, L, -1, width)
-        rotated, value_BLHE = _rotate(joined[:, :, :-heads], rope), joined[:, :, -heads:]
+        rotated, value_BLHE = rotate(joined[:, :, :-heads], rope), joined[:, :, -heads:]
         query, key_BLHE = rotated[:, :, :-heads], rotated[:, :, -heads:]
         row_B1 = torch.arange(B, device=h_BLD.device)[:, None]
         keys[row_B1, positions_BL] = key_BLHE
@@ -209,7 +209,7 @@ def _widened(rows: Tensor, places: int) -> Tensor:
     return F.pad(rows, (0, 0, 0, 0, 0, places - rows.shape[2]))
 
 
-def _rotate(x_BLHE: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+def rotate(x_BLHE: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
     """Rotary embedding: each half of a head against the other."""
     cosine, sine = (part.unsqueeze(2) for part in rope)
     first, second = x_BLHE.chunk(2, dim=-1)

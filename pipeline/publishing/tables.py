@@ -17,10 +17,12 @@ from data.arrow import read_arrow
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import (
     COSINE_BINS,
+    EFFECTS_FILE,
     EXAMPLE_KINDS,
     EXAMPLES_FILE,
     EXPLANATIONS_FILE,
     NEIGHBOURS_FILE,
+    READINGS_FILE,
     STATISTICS_FILE,
     TOP,
     cosine_column,
@@ -29,7 +31,13 @@ from data.artifacts.features import (
     squared_shares,
 )
 from data.errors import ArtifactError
-from data.published.schemas import PUBLISHED_EXAMPLES, SEARCH, features_schema, splitting_schema
+from data.published.schemas import (
+    PUBLISHED_EXAMPLES,
+    PUBLISHED_READINGS,
+    SEARCH,
+    features_schema,
+    splitting_schema,
+)
 from pipeline.geometry.nearest import decoder_rows
 from pipeline.geometry.relatives import best_cosines, count_cosines
 from pipeline.models.sae import load_header
@@ -85,18 +93,25 @@ class RunTables:
             "neighbours": RunTable(
                 neighbours.schema, len(neighbours), lambda: neighbours.to_batches(max_chunksize=TABLE_BATCH_ROWS)
             ),
+            "readings": RunTable(
+                PUBLISHED_READINGS, sum(map(len, self._per_sae("effects", READINGS_FILE))), self._readings
+            ),
             **CorpusTables(self.corpus, self.vocabulary).all(),
             "search": RunTable(SEARCH, sum(self.sizes), self._search),
             "splitting": RunTable(splitting_schema(width, len(self.saes)), len(self.saes), self._splitting),
         }
 
     def _features(self) -> Iterator[pa.RecordBatch]:
-        first_example = 0
+        first_example = first_reading = 0
         for name, size in zip(self.saes, self.sizes, strict=True):
             statistics = self._read("examples", name, STATISTICS_FILE)
             explanations = self._read("explain", name, EXPLANATIONS_FILE)
-            for table in (statistics, explanations):
+            effects = self._read("effects", name, EFFECTS_FILE)
+            for table in (statistics, explanations, effects):
                 self._check_rows(name, len(table), size)
+            readings_F = effects["num_readings"].to_numpy().astype(np.int64)
+            reading_F = first_reading + np.cumsum(readings_F) - readings_F
+            first_reading += int(readings_F.sum())
             num_FE = self._num_examples(name, size)
             first_F = first_example + np.cumsum(num_FE.sum(1)) - num_FE.sum(1)
             first_example += int(num_FE.sum())
@@ -110,6 +125,8 @@ class RunTables:
                     "squared_share": pa.array(share_F[rows]),
                     "negligible": pa.array(negligible_F[rows]),
                     **columns_of(explanations, rows),
+                    **columns_of(effects, rows),
+                    "first_reading": pa.array(reading_F[rows], pa.int64()),
                     "first_example": pa.array(first_F[rows], pa.int64()),
                     "num_examples": fixed_lists(num_FE[rows].astype(np.int16)),
                     **self.map.places(first_row + rows.start, first_row + rows.stop),
@@ -119,11 +136,18 @@ class RunTables:
                 yield batch_of(features_schema(columns["vector"].type.list_size, len(self.saes)), columns)
 
     def _examples(self) -> Iterator[pa.RecordBatch]:
-        for first_row, table in zip(self.first_rows, self._per_sae("examples", EXAMPLES_FILE), strict=True):
+        yield from self._by_row(PUBLISHED_EXAMPLES, self._per_sae("examples", EXAMPLES_FILE))
+
+    def _readings(self) -> Iterator[pa.RecordBatch]:
+        yield from self._by_row(PUBLISHED_READINGS, self._per_sae("effects", READINGS_FILE))
+
+    def _by_row(self, schema: pa.Schema, tables: list[pa.Table]) -> Iterator[pa.RecordBatch]:
+        """Tables of the SAEs that name features by index, with rows in its place."""
+        for first_row, table in zip(self.first_rows, tables, strict=True):
             for rows in batch_slices(len(table)):
                 columns = columns_of(table, rows)
                 row_M = first_row + columns["index"].to_numpy().astype(np.int64)
-                yield batch_of(PUBLISHED_EXAMPLES, {**columns, "row": pa.array(row_M)})
+                yield batch_of(schema, {**columns, "row": pa.array(row_M)})
 
     def _num_examples(self, name: str, size: int) -> npt.NDArray[np.int64]:
         """Number of examples of each kind that every feature has [F, kinds]; they must be sorted by both."""

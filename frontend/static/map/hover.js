@@ -36,10 +36,19 @@ async function ask(address) {
   return known.get(address);
 }
 
+/** What it changes, measured, or where that is not known what its direction promotes. */
+function says(feature) {
+  const changes = feature.raised.length ? feature.raised : feature.lowered;
+  if (!changes.length) return [element("span", "Promotes "), ...feature.promoted.slice(0, 5).map((token) => element("span", token.text, "piece"))];
+  const points = ({ change }) => ` ${change > 0 ? "+" : "−"}${Math.abs(100 * change).toFixed(1)} `;
+  const shown = changes.slice(0, 4).flatMap((token) => [element("span", token.text, "piece"), element("span", points(token), "num")]);
+  return [element("span", changes === feature.raised ? "Raises " : "Lowers "), ...shown];
+}
+
 function describe(feature) {
   const share = (100 * feature.density).toPrecision(2);
   const tokens = element("p", "", "promoted");
-  tokens.append(element("span", "Promotes "), ...feature.promoted.slice(0, 5).map((token) => element("span", token.text, "piece")));
+  tokens.append(...says(feature));
   const title = feature.label || `feature ${feature.index}`;
   card.replaceChildren(element("strong", title), element("p", `${feature.sae} / ${feature.index}, active on ${share}% of tokens`), tokens);
   card.dataset.feature = `${feature.sae}/${feature.index}`;

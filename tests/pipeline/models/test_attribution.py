@@ -236,10 +236,11 @@ def test_raised_and_lowered_tokens_are_those_of_a_full_search() -> None:
     sae = tiny_sae()
     feature = int(sae.encode(x_LD[5][None].float())[0].argmax())
     plain = language_model.logits(TOKENS[None])[0, 5].log_softmax(0)
-    without = hooked_logits(language_model, sae, feature, COUNTED)[5].log_softmax(0)
+    without = hooked_logits(language_model, sae, feature, [5])[5].log_softmax(0)
     likely = [v for v in range(300) if max(float(plain[v].exp()), float(without[v].exp())) >= LEAST_PROBABILITY]
     by_change = sorted(likely, key=lambda v: -float(plain[v] - without[v]))
-    raised, lowered = moved(model, sae, feature, x_LD, LEFT_OUT, 5, 6)
+    kl, raised, lowered = moved(model, sae, feature, x_LD, LEFT_OUT, 5, 6)
+    assert kl == pytest.approx(float((plain.exp() * (plain - without)).sum()), abs=1e-6)
     assert [one.token for one in raised] == [v for v in by_change if plain[v] > without[v]][:6]
     assert [one.token for one in lowered] == [v for v in reversed(by_change) if plain[v] < without[v]][:6]
     for one in [*raised, *lowered]:

@@ -1,0 +1,67 @@
+"""Measured effects of features on the next token, as the run published them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from backend.html.formats import count
+from backend.html.tokens import token_text
+from backend.published.catalogue import OpenRun
+
+EFFECT_COLUMNS = ["raised", "raised_change", "lowered", "lowered_change", "num_measured"]
+LEAST_CHANGE = 0.0005
+"""A smaller change reads as 0.0 points, and is not shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChange:
+    """A token that a feature makes more or less likely to come next."""
+
+    token: int
+    text: str
+    change: float
+    """Of its probability, by the feature: the mean over the examples that were measured."""
+
+
+def effect_fields(run: OpenRun, record: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a FeatureSummary from the columns EFFECT_COLUMNS."""
+    changes = {name: token_changes(run, record[name], record[f"{name}_change"]) for name in ("raised", "lowered")}
+    return {**changes, "num_measured": record["num_measured"]}
+
+
+def token_changes(run: OpenRun, tokens: list[int], changes: list[float]) -> list[TokenChange]:
+    """Tokens with the changes of their probability, those that are large enough to be shown."""
+    vocabulary = run.tables.vocabulary
+    pairs = zip(tokens, changes, strict=True)
+    return [TokenChange(t, token_text(vocabulary[t]), change) for t, change in pairs if abs(change) >= LEAST_CHANGE]
+
+
+def why_not_measured(run: OpenRun, num_active: int, *, negligible: bool) -> str:
+    """The reason why a live feature's effects were not measured."""
+    config = run.record.recipe.get("effects", {})
+    if why_none := run.record.corpus.get("effects", {}).get("why_none", ""):
+        return str(why_none)
+    least, most = config.get("least_active", 0), config.get("features", 0)
+    if num_active < least:
+        return f"It is active on {count(num_active)} tokens; effects are measured from {count(least)} tokens on."
+    if negligible:
+        return "It is negligible, and effects are measured of features that are not."
+    return f"It is not among the {count(most)} most active features, which were measured."
+
+
+@dataclass(frozen=True, slots=True)
+class KnownReading:
+    """An example of which the run published what the feature changed there."""
+
+    rank: int
+    """Among the top examples."""
+    measured: bool
+    """Whether the feature's effects are the mean over it and others."""
+    causes: bool
+    """Whether it is known too what made the feature fire."""
+
+
+def known_readings(run: OpenRun, first: int, count: int) -> list[KnownReading]:
+    """Of a feature, by row and number of its readings."""
+    columns = ["rank", "measured", "activation"]
+    rows = run.tables.take("readings", range(first, first + count), columns).to_pylist() if count else []
+    return [KnownReading(row["rank"], row["measured"], row["activation"] is not None) for row in rows]

@@ -1,0 +1,98 @@
+"""Examples at which the effects of features are measured.
+
+Of every live feature up to `examples` of its top examples: of those that are at least half as strong as its strongest,
+the ones with the fewest tokens before them in their sequence, at most `context`. What precedes an example is what
+measuring it costs. A feature that has none so near to the start is measured at the nearest.
+
+Shapes: F features of one SAE, M examples or cases, S sequences.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from data.artifacts.features import TOP, notable_features
+from pipeline.arrays import Ints, Mask, pack_tokens, ranks, sort_order
+from pipeline.recipe import EffectsConfig
+
+LEAST_SHARE = 0.5
+"""Of the feature's highest activation, that an example must have."""
+
+
+class Cases(NamedTuple):
+    """Features at tokens, sorted by SAE, feature and rank; all [M]."""
+
+    sae_M: Ints
+    """Number of the SAE in the recipe."""
+    index_M: Ints
+    """Of the feature in its SAE."""
+    rank_M: Ints
+    """Of the example among its feature's top ones."""
+    sequence_M: Ints
+    """Number of the sequence."""
+    position_M: Ints
+    """In the sequence as the model reads it: 0 is the opening token."""
+    activation_M: npt.NDArray[np.float32]
+
+    @property
+    def feature_M(self) -> Ints:
+        """A number for each case's feature, ascending without gaps from 0."""
+        changed_M = (np.diff(self.sae_M, prepend=-1) != 0) | (np.diff(self.index_M, prepend=-1) != 0)
+        return np.cumsum(changed_M) - 1
+
+    def some(self, rows: npt.NDArray[np.generic] | slice) -> "Cases":
+        """Some of the cases."""
+        return Cases._make(column[rows] for column in self)
+
+
+def choose_features(statistics: Sequence[pa.Table], config: EffectsConfig) -> tuple[list[Mask], list[Mask]]:
+    """The live features of every SAE [F], and those that are measured: the most active where there are too many."""
+    squares = [table["sum_squares"].to_numpy() for table in statistics]
+    live = [
+        notable_features(squares_F) & (table["num_active"].to_numpy() >= config.least_active)
+        for squares_F, table in zip(squares, statistics, strict=True)
+    ]
+    every = np.sort(np.concatenate([squares_F[live_F] for squares_F, live_F in zip(squares, live, strict=True)]))
+    if len(every) <= config.features:
+        return live, live
+    least = every[-config.features] if config.features else np.inf
+    return live, [live_F & (squares_F >= least) for squares_F, live_F in zip(squares, live, strict=True)]
+
+
+def choose_cases(
+    examples: Sequence[pa.Table], chosen: Sequence[Mask], sequences: np.ndarray, config: EffectsConfig
+) -> Cases:
+    """The cases of every chosen feature. sequences: of SEQUENCE, in corpus order."""
+    starts_S = pack_tokens(sequences["document"], sequences["start"])
+    parts = [
+        _of_sae(number, *one, starts_S, sequences, config)
+        for number, one in enumerate(zip(examples, chosen, strict=True))
+    ]
+    return Cases._make(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
+def _of_sae(
+    sae: int, examples: pa.Table, chosen_F: Mask, starts_S: Ints, sequences: np.ndarray, config: EffectsConfig
+) -> Cases:
+    index_M, rank_M, activation_M = (examples[name].to_numpy() for name in ("index", "rank", "activation"))
+    first_F = np.zeros(len(chosen_F), np.float32)
+    top_M = examples["kind"].to_numpy() == TOP
+    first_F[index_M[top_M & (rank_M == 0)]] = activation_M[top_M & (rank_M == 0)]
+    rows = np.flatnonzero(top_M & chosen_F[index_M] & (activation_M >= LEAST_SHARE * first_F[index_M]))
+    document_M, place_M = (examples[name].to_numpy()[rows].astype(np.int64) for name in ("document", "position"))
+    sequence_M = np.searchsorted(starts_S, pack_tokens(document_M, place_M), side="right") - 1
+    cases = Cases(
+        sae_M=np.full(len(rows), sae, np.int64),
+        index_M=index_M[rows].astype(np.int64),
+        rank_M=rank_M[rows].astype(np.int64),
+        sequence_M=sequence_M,
+        position_M=place_M - sequences["start"][sequence_M] + 1,
+        activation_M=activation_M[rows],
+    )
+    order = sort_order(cases.index_M, cases.position_M)
+    nearest_M = ranks(cases.index_M[order])
+    fitting_M = (nearest_M < config.examples) & (cases.position_M[order] <= config.context)
+    return cases.some(np.sort(order[fitting_M | (nearest_M == 0)]))
