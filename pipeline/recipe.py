@@ -198,8 +198,9 @@ class RespondConfig(Section):
 class EffectsConfig(Section):
     """Measuring what features change in the model's predictions, by ablation at their strongest examples."""
 
-    features: Annotated[int, Field(ge=0)] = 8192
-    """Features that are measured, the most active of all autoencoders together; 0 measures nothing."""
+    features: Annotated[int, Field(ge=0)] = 5120
+    """Features that are measured: those with the most squared activation for the size of their autoencoder; 0 measures
+    nothing."""
     least_active: Annotated[int, Field(ge=1)] = 100
     """Tokens on which a feature must be active to be measured."""
     examples: Positive = 3
@@ -208,7 +209,7 @@ class EffectsConfig(Section):
     """Tokens before an example, at most; a feature whose strong examples all have more is measured at one of them."""
     tokens: Positive = 8
     """Next tokens kept of those most raised, and of those most lowered."""
-    readings: Annotated[int, Field(ge=0)] = 8
+    readings: Annotated[int, Field(ge=0)] = 3
     """Features whose three strongest examples are coloured token by token, so that their pages need no model."""
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data.artifacts.features import TOP, notable_features
+from data.artifacts.features import TOP, notable_features, squared_shares
 from pipeline.arrays import Ints, Mask, pack_tokens, ranks, sort_order
 from pipeline.recipe import EffectsConfig
 
@@ -51,15 +51,16 @@ class Cases(NamedTuple):
 def choose_features(statistics: Sequence[pa.Table], config: EffectsConfig) -> tuple[list[Mask], list[Mask]]:
     """The live features of every SAE [F], and those that are measured: the most active where there are too many."""
     squares = [table["sum_squares"].to_numpy() for table in statistics]
+    parts = [squared_shares(squares_F) * len(squares_F) for squares_F in squares]  # of an equal share
     live = [
         notable_features(squares_F) & (table["num_active"].to_numpy() >= config.least_active)
         for squares_F, table in zip(squares, statistics, strict=True)
     ]
-    every = np.sort(np.concatenate([squares_F[live_F] for squares_F, live_F in zip(squares, live, strict=True)]))
+    every = np.sort(np.concatenate([part_F[live_F] for part_F, live_F in zip(parts, live, strict=True)]))
     if len(every) <= config.features:
         return live, live
     least = every[-config.features] if config.features else np.inf
-    return live, [live_F & (squares_F >= least) for squares_F, live_F in zip(squares, live, strict=True)]
+    return live, [live_F & (part_F >= least) for part_F, live_F in zip(parts, live, strict=True)]
 
 
 def choose_cases(

@@ -20,6 +20,7 @@ from pipeline.influence.effect_cases import Cases
 from pipeline.models.attribution import MovedTokens, moved_tokens
 from pipeline.models.effects import LaterLayers, Places
 from pipeline.models.exact import ExactModel
+from pipeline.models.promoted import highest
 from pipeline.models.sae import SAE
 from pipeline.progress import Progress
 
@@ -90,7 +91,7 @@ def measure_effects(model: ExactModel, ends: Ends, feature_M: Ints, number: int)
     """The effects of all features, a chunk at a time. feature_M: of each case, from 0 up; number: tokens kept."""
     size = max(1, LOGITS_AT_ONCE // (3 * model.vocab_size))
     starts_N = np.flatnonzero(np.diff(feature_M, prepend=-1))
-    cuts = np.unique(np.searchsorted(starts_N, np.arange(0, len(feature_M), size)))
+    cuts = np.unique(np.searchsorted(starts_N, np.arange(0, starts_N[-1] + 1, size)))
     for first, stop in zip(cuts.tolist(), [*cuts[1:].tolist(), len(starts_N)], strict=True):
         end = int(starts_N[stop]) if stop < len(starts_N) else len(feature_M)
         chunk = slice(int(starts_N[first]), end)
@@ -139,9 +140,9 @@ def _effects(model: ExactModel, ends: Ends, chunk: slice, feature_C: Tensor, num
     change_NV = p_CV.new_zeros(len(counts_N), p_CV.shape[1])
     change_NV.index_add_(0, (feature_C - first).to(p_CV.device), p_CV.sub_(without_CV.exp_()))
     change_NV /= counts_N[:, None]
-    number = min(number, model.vocab_size)
-    highest, lowest = change_NV.topk(number, dim=1), change_NV.topk(number, dim=1, largest=False)
-    return Effects(first, highest.indices, highest.values, lowest.indices, lowest.values, kl_C, raised, lowered)
+    raised_NK, raised_change_NK = highest(change_NV, number)
+    lowered_NK, lowered_change_NK = highest(change_NV.neg_(), number)
+    return Effects(first, raised_NK, raised_change_NK, lowered_NK, lowered_change_NK.neg_(), kl_C, raised, lowered)
 
 
 def _tokens_of(cases: Cases) -> tuple[Ints, Ints]:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from pipeline.models.errors import ModelError
 from pipeline.models.exact import ExactModel
+from pipeline.models.promoted import highest
 from pipeline.models.sae import SAE, SparseActivations
 
 TOKENS_AT_ONCE = 1024
@@ -238,7 +239,7 @@ def moved_tokens(log_NV: Tensor, without_NV: Tensor, number: int) -> tuple[Moved
 
 
 def _most_changed(change_NV: Tensor, log_NV: Tensor, without_NV: Tensor, number: int) -> MovedTokens:
-    change_NK, token_NK = change_NV.topk(min(number, change_NV.shape[1]), dim=1)
+    token_NK, change_NK = highest(change_NV, number)
     values = (log_NV.gather(1, token_NK), without_NV.gather(1, token_NK))
     return MovedTokens(token_NK.masked_fill(change_NK <= 0, NO_TOKEN), *values)
 

@@ -40,8 +40,8 @@ async function ask(address) {
 function says(feature) {
   const changes = feature.raised.length ? feature.raised : feature.lowered;
   if (!changes.length) return [element("span", "Promotes "), ...feature.promoted.slice(0, 5).map((token) => element("span", token.text, "piece"))];
-  const points = ({ change }) => ` ${change > 0 ? "+" : "−"}${Math.abs(100 * change).toFixed(1)} `;
-  const shown = changes.slice(0, 4).flatMap((token) => [element("span", token.text, "piece"), element("span", points(token), "num")]);
+  const points = (change, place) => ` ${change > 0 ? "+" : "−"}${Math.abs(100 * change).toFixed(1)}${place ? "" : " points"} `;
+  const shown = changes.slice(0, 4).flatMap(({ text, change }, place) => [element("span", text, "piece"), element("span", points(change, place), "num")]);
   return [element("span", changes === feature.raised ? "Raises " : "Lowers "), ...shown];
 }
 

@@ -113,16 +113,18 @@ def test_live_features_alone_are_measured_and_the_others_are_empty(run: RunPaths
     assert manifest.counts["why_none"] == ""
 
 
-def test_a_budget_takes_the_most_active(run: RunPaths) -> None:
+def test_a_budget_takes_the_most_active_for_their_size(run: RunPaths) -> None:
     effects.run(asked(features=10), run)
-    squares, chosen = [], []
+    parts, chosen = [], []
     for name in fake_recipe().sae_names:
         statistics = read_arrow(run.stage("examples") / name / STATISTICS_FILE)
         rows = rows_of(run, EFFECTS_FILE, name)
         live_F = notable_features(statistics["sum_squares"].to_numpy()) & (statistics["num_active"].to_numpy() >= 20)
-        squares += statistics["sum_squares"].to_numpy()[live_F].tolist()
-        chosen += [s for s, row in zip(statistics["sum_squares"].to_pylist(), rows, strict=True) if row["num_measured"]]
-    assert sorted(chosen) == sorted(squares)[-10:]
+        squares_F = statistics["sum_squares"].to_numpy()
+        part_F = squares_F * len(squares_F) / squares_F.sum()
+        parts += part_F[live_F].tolist()
+        chosen += [part for part, row in zip(part_F.tolist(), rows, strict=True) if row["num_measured"]]
+    assert sorted(chosen) == pytest.approx(sorted(parts)[-10:])
 
 
 def test_none_are_measured_where_the_recipe_asks_for_none(run: RunPaths) -> None:
