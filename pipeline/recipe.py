@@ -129,6 +129,8 @@ class TrainConfig(Section):
     saes: Annotated[tuple[SAEConfig, ...], Field(min_length=1)]
     batch_size: Positive = 4096
     """Tokens in one step."""
+    epochs: Positive = 1
+    """Readings of all activations, each in an order of its own."""
     warmup_fraction: Fraction = 0.05
     """Share of the steps over which the L1 coefficient rises linearly from 0."""
     decay_fraction: Fraction = 0.2

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from data.artifacts.shards import ShardReader
+from data.artifacts.shards import ShardReader, ShardRows
 from data.layout import RunPaths
 from data.manifests import require_stage
 
@@ -33,23 +33,41 @@ class ShufflePosition(NamedTuple):
     """Number of leading shards read to their end."""
     row: int = 0
     """Rows read of the next one."""
+    epoch: int = 0
+    """Readings of all rows that are over."""
 
 
 def read_batches(
-    reader: ShardReader, seed: int, batch_size: int, start: ShufflePosition
+    reader: ShardReader, seed: int, batch_size: int, start: ShufflePosition, epochs: int = 1
 ) -> Iterator[tuple[npt.NDArray[Any], ShufflePosition]]:
-    """Stored values of one batch after the other [B, D], across shard borders, and how far was read with each.
+    """Stored values of one batch after the other [B, D], and how far was read with each.
 
-    Starts at `start`; rows after the last whole batch are left out.
+    Starts at `start`. Every epoch reads all rows in an order of its own; batches go across the borders of shards and
+    epochs, and rows after the last whole batch are left out.
     """
     pieces: list[npt.NDArray[Any]] = []
     missing, row = batch_size, start.row
-    for shard, rows in enumerate(reader.shuffled(seed, skip=start.shard), start.shard):
+    for epoch, shard, rows in _shuffled_shards(reader, seed, start, epochs):
         while row < len(rows.values_ND):
             pieces.append(rows.values_ND[row : row + missing])
             row += len(pieces[-1])
             missing -= len(pieces[-1])
             if missing == 0:
-                yield np.concatenate(pieces), ShufflePosition(shard, row)
+                yield np.concatenate(pieces), ShufflePosition(shard, row, epoch)
                 pieces, missing = [], batch_size
         row = 0
+
+
+def _shuffled_shards(
+    reader: ShardReader, seed: int, start: ShufflePosition, epochs: int
+) -> Iterator[tuple[int, int, ShardRows]]:
+    """The shards of every epoch that are not read to their end: number of the epoch, place in its order, rows."""
+    for epoch in range(start.epoch, epochs):
+        skip = start.shard if epoch == start.epoch else 0
+        for shard, rows in enumerate(reader.shuffled(seed_of_epoch(seed, epoch), skip=skip), skip):
+            yield epoch, shard, rows
+
+
+def seed_of_epoch(seed: int, epoch: int) -> int:
+    """The seed of an epoch's shuffle; the first has the run's own."""
+    return seed if epoch == 0 else int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])

@@ -51,7 +51,8 @@ def _work(work: Work) -> dict[str, Any]:
     return {
         "num_steps": trainer.num_steps,
         "num_tokens": num_tokens,
-        "num_rows_left_over": len(reader) - num_tokens,
+        "num_epochs": config.epochs,
+        "num_rows_left_over": config.epochs * len(reader) - num_tokens,
         "saes": saes,
     }
 
@@ -68,6 +69,7 @@ def make_training(recipe: Recipe) -> Training:
     config = recipe.train
     return Training(
         batch_size=config.batch_size,
+        epochs=config.epochs,
         warmup_fraction=config.warmup_fraction,
         decay_fraction=config.decay_fraction,
         checkpoint_seconds=config.checkpoint_seconds,

@@ -1,8 +1,9 @@
 """Training: several autoencoders side by side from one reading of the activation shards, resumable to the bit.
 
 Rows come in the shards' uniform shuffle, are cut into batches across the borders of shards, normalised once, and
-given to every autoencoder. One epoch; rows after the last whole batch are left out. A checkpoint holds all that a later
-step depends on, so that a run that was killed ends with the same weights as one that was not.
+given to every autoencoder; every epoch reads them all in an order of its own. Rows after the last whole batch are left
+out. A checkpoint holds all that a later step depends on, so that a run that was killed ends with the same weights as one
+that was not.
 
 Shapes: N rows, B rows of a batch, D width of the residual stream.
 """
@@ -38,7 +39,7 @@ BLOCK_BATCHES = 8
 SIDE_BY_SIDE = 2
 """Autoencoders trained at the same time: one's steps fill the gaps in which another's use one core."""
 AUXILIARY_SHARE = 0.1
-"""A feature that was inactive for this share of the epoch (at most DEAD_TOKENS) is revived by the auxiliary loss."""
+"""A feature that was inactive for this share of an epoch (at most DEAD_TOKENS) is revived by the auxiliary loss."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Training:
 
     batch_size: int
     """Tokens in one step."""
+    epochs: int
+    """Readings of all rows."""
     warmup_fraction: float
     """Share of the steps over which the L1 coefficient rises linearly from 0."""
     decay_fraction: float
@@ -89,8 +92,8 @@ class Trainer:
     ) -> None:
         """autoencoders: by name, which names their files too."""
         self.config, self.reader, self.normalisation, self.folder = config, reader, normalisation, folder
-        self.num_steps = len(reader) // config.batch_size
-        if self.num_steps == 0:
+        self.num_steps = config.epochs * len(reader) // config.batch_size
+        if len(reader) < config.batch_size:
             raise CorpusError(
                 f"the harvest has {len(reader):,} rows, fewer than one batch of {config.batch_size:,}: use more "
                 "text, or lower train.batch_size"
@@ -116,7 +119,9 @@ class Trainer:
     def run(self, report: Callable[[int], None]) -> None:
         """Train to the end; `report` is told after every block how many steps were made since."""
         saved = time.monotonic()
-        batches = read_batches(self.reader, self.config.seed, self.config.batch_size, self.position)
+        batches = read_batches(
+            self.reader, self.config.seed, self.config.batch_size, self.position, self.config.epochs
+        )
         # The largest first, so that the others fill in beside it.
         queue = sorted(self.trainees.values(), key=lambda trainee: -trainee.model.num_features)
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
@@ -150,7 +155,7 @@ class Trainer:
             (self.folder / name / CURVE_FILE).write_text(json.dumps(trainee.curve.points) + "\n")
 
     def _make(self, name: str, make: Make) -> Architecture:
-        dead_window = min(DEAD_TOKENS, int(AUXILIARY_SHARE * self.num_steps * self.config.batch_size))
+        dead_window = min(DEAD_TOKENS, int(AUXILIARY_SHARE * len(self.reader)))
         seed = seed_of(self.config.seed, name)
         return make(self.reader.width, dead_window=dead_window, seed=seed, device=self.config.device)
 

@@ -14,7 +14,7 @@ from data.errors import ConfigError, CorpusError
 from data.layout import RunPaths, StorePaths
 from data.manifests import load_manifest
 from pipeline.activations.residuals import MOMENTS_FILE
-from pipeline.activations.rows import ShufflePosition, read_batches
+from pipeline.activations.rows import ShufflePosition, read_batches, seed_of_epoch
 from pipeline.models.sae import SAE
 from pipeline.recipe import Recipe, make_recipe
 from pipeline.stages import train
@@ -111,6 +111,22 @@ def test_reading_goes_on_from_any_batch(paths):
         assert all(np.array_equal(a, b) for (a, _), (b, _) in zip(rest, batches[number:], strict=True))
 
 
+def test_every_epoch_reads_all_rows_in_an_order_of_its_own(paths):
+    reader = reader_of(paths)
+    batches = list(read_batches(reader, 7, BATCH, ShufflePosition(), epochs=3))
+    assert len(batches) == 3 * NUM_ROWS // BATCH
+    read_ND = np.concatenate([values_BD for values_BD, _ in batches])
+    shuffled = [np.concatenate([r.values_ND for r in reader.shuffled(seed_of_epoch(7, epoch))]) for epoch in range(3)]
+    assert np.array_equal(read_ND, np.concatenate(shuffled)[: len(read_ND)])
+    rows = [sorted(map(bytes, values_ND)) for values_ND in shuffled]
+    assert rows[0] == rows[1] == rows[2]
+    assert not np.array_equal(shuffled[0], shuffled[1]) and not np.array_equal(shuffled[1], shuffled[2])
+    for number in (1, len(batches) // 2, len(batches) - 1):
+        rest = list(read_batches(reader, 7, BATCH, batches[number - 1][1], epochs=3))
+        assert len(rest) == len(batches) - number
+        assert all(np.array_equal(a, b) for (a, _), (b, _) in zip(rest, batches[number:], strict=True))
+
+
 def test_normalised_rows_have_mean_zero_and_squared_norm_d(paths, rows_ND):
     x_ND = normalisation_of(paths).apply(rows_ND)
     assert x_ND.mean(0).abs().max() < 1e-4
@@ -143,13 +159,14 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, num_checkpoints: int) -> Callabl
     return lambda: monkeypatch.setattr(Trainer, "checkpoint", original)
 
 
-def test_a_killed_run_ends_with_the_same_weights(paths, store, monkeypatch):
-    recipe = recipe_with()
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_killed_run_ends_with_the_same_weights(paths, store, monkeypatch, epochs):
+    recipe = recipe_with(epochs=epochs)
     train.run(recipe, paths)
     whole = weights_of(paths, recipe)
     curves = [json.loads((paths.stage("train") / name / "curve.json").read_text()) for name in recipe.sae_names]
     (paths.stage("train") / "manifest.json").unlink()
-    for num_checkpoints in (1, 2):
+    for num_checkpoints in (1, 2 * epochs):
         revive = kill_after(monkeypatch, num_checkpoints)
         with pytest.raises(Killed):
             train.run(recipe, paths)
@@ -193,6 +210,13 @@ def test_the_manifest_and_curve_say_what_was_reached(paths):
         assert curve[-1]["loss"] < curve[0]["loss"]
         assert manifest.counts["saes"][name]["loss"] == curve[-1]["loss"]
         assert SAE.load(paths.stage("train") / name).header.activation_scale == normalisation_of(paths).rms
+
+
+def test_several_epochs_take_as_many_steps_more(paths):
+    manifest = train.run(recipe_with(epochs=3), paths)
+    assert manifest.counts["num_steps"] == 3 * NUM_ROWS // BATCH
+    assert manifest.counts["num_epochs"] == 3
+    assert manifest.counts["num_rows_left_over"] == 3 * NUM_ROWS % BATCH
 
 
 def test_a_long_curve_has_at_most_200_points(paths, monkeypatch):
