@@ -81,7 +81,7 @@ class MovedText:
     without: float
     """Its probability with the feature ablated."""
     change: float
-    """Of its log-probability, by the feature."""
+    """Of its probability, by the feature."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,5 @@ def _present(run: OpenRun, example: StoredExample, record: dict[str, Any]) -> St
 def _moved(run: OpenRun, record: dict[str, Any], name: str) -> list[MovedText]:
     vocabulary = run.tables.vocabulary
     columns = zip(record[name], record[f"{name}_with"], record[f"{name}_without"], strict=True)
-    return [
-        MovedText(token, token_text(vocabulary[token]), math.exp(log), math.exp(without), log - without)
-        for token, log, without in columns
-    ]
+    pairs = [(token, math.exp(log), math.exp(without)) for token, log, without in columns]
+    return [MovedText(token, token_text(vocabulary[token]), p, q, p - q) for token, p, q in pairs]

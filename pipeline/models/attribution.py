@@ -30,8 +30,8 @@ PAIRS_AT_ONCE = 65_536
 """Pairs whose directions are gathered at once."""
 LOGITS_AT_ONCE = 1 << 24
 """Log-probabilities in memory at once."""
-LEAST_PROBABILITY = 1e-3
-"""A next token is listed as raised or lowered when it is as probable as this with the feature or without it."""
+LEAST_CHANGE = 5e-4
+"""A next token is listed as raised or lowered when its probability changes by this, a twentieth of a point."""
 NO_TOKEN = -1
 """Stands where there is no further token to list."""
 
@@ -95,8 +95,8 @@ class Moved(NamedTuple):
 
     @property
     def change(self) -> float:
-        """Change of the log-probability by the feature."""
-        return self.log_probability - self.without
+        """Change of the probability by the feature."""
+        return math.exp(self.log_probability) - math.exp(self.without)
 
 
 class MovedTokens(NamedTuple):
@@ -228,12 +228,11 @@ def moved(
 
 
 def moved_tokens(log_NV: Tensor, without_NV: Tensor, number: int) -> tuple[MovedTokens, MovedTokens]:
-    """The next tokens most raised and most lowered, by log-probabilities with and without a feature.
+    """The next tokens whose probability is most raised and most lowered, by LEAST_CHANGE at least.
 
-    Of those that have LEAST_PROBABILITY with the feature or without it.
+    log_NV, without_NV: log-probabilities with a feature and without it.
     """
-    likely_NV = torch.maximum(log_NV, without_NV) >= math.log(LEAST_PROBABILITY)
-    change_NV = (log_NV - without_NV).masked_fill_(~likely_NV, 0.0)
+    change_NV = log_NV.exp() - without_NV.exp()
     raised_NV = _most_changed(change_NV, log_NV, without_NV, number)
     return raised_NV, _most_changed(change_NV.neg_(), log_NV, without_NV, number)
 
@@ -241,7 +240,7 @@ def moved_tokens(log_NV: Tensor, without_NV: Tensor, number: int) -> tuple[Moved
 def _most_changed(change_NV: Tensor, log_NV: Tensor, without_NV: Tensor, number: int) -> MovedTokens:
     token_NK, change_NK = highest(change_NV, number)
     values = (log_NV.gather(1, token_NK), without_NV.gather(1, token_NK))
-    return MovedTokens(token_NK.masked_fill(change_NK <= 0, NO_TOKEN), *values)
+    return MovedTokens(token_NK.masked_fill(change_NK < LEAST_CHANGE, NO_TOKEN), *values)
 
 
 def _with_and_without(
