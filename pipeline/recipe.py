@@ -200,8 +200,8 @@ class RespondConfig(Section):
 class EffectsConfig(Section):
     """Measuring what features change in the model's predictions, by ablation at their strongest examples."""
 
-    features: Annotated[int, Field(ge=0)] = 5120
-    """Features that are measured: those with the most squared activation for the size of their autoencoder; 0 measures
+    features: Annotated[int, Field(ge=0)] = 4096
+    """Features that are measured at most: the most active of every autoencoder, the same share of each; 0 measures
     nothing."""
     least_active: Annotated[int, Field(ge=1)] = 100
     """Tokens on which a feature must be active to be measured."""

@@ -45,7 +45,7 @@ def why_not_measured(run: OpenRun, num_active: int, *, negligible: bool) -> str:
         return f"It is active on {count(num_active)} tokens; effects are measured from {count(least)} tokens on."
     if negligible:
         return "It is negligible, and effects are measured of features that are not."
-    return f"It is not among the {count(most)} features measured, the most active ones of this run."
+    return f"It is not among the {count(most)} features measured, the most active of each SAE."
 
 
 @dataclass(frozen=True, slots=True)

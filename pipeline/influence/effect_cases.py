@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data.artifacts.features import TOP, notable_features, squared_shares
+from data.artifacts.features import TOP, notable_features
 from pipeline.arrays import Ints, Mask, pack_tokens, ranks, sort_order
 from pipeline.recipe import EffectsConfig
 
@@ -49,18 +49,24 @@ class Cases(NamedTuple):
 
 
 def choose_features(statistics: Sequence[pa.Table], config: EffectsConfig) -> tuple[list[Mask], list[Mask]]:
-    """The live features of every SAE [F], and those that are measured: the most active where there are too many."""
+    """The live features of every SAE [F], and those measured: if there are too many, the same share of each."""
     squares = [table["sum_squares"].to_numpy() for table in statistics]
-    parts = [squared_shares(squares_F) * len(squares_F) for squares_F in squares]  # of an equal share
     live = [
         notable_features(squares_F) & (table["num_active"].to_numpy() >= config.least_active)
         for squares_F, table in zip(squares, statistics, strict=True)
     ]
-    every = np.sort(np.concatenate([part_F[live_F] for part_F, live_F in zip(parts, live, strict=True)]))
-    if len(every) <= config.features:
-        return live, live
-    least = every[-config.features] if config.features else np.inf
-    return live, [live_F & (part_F >= least) for part_F, live_F in zip(parts, live, strict=True)]
+    total = sum(int(live_F.sum()) for live_F in live)
+    share = min(1.0, config.features / max(total, 1))
+    return live, [_most_active(*one, share) for one in zip(squares, live, strict=True)]
+
+
+def _most_active(squares_F: npt.NDArray[np.float64], live_F: Mask, share: float) -> Mask:
+    """A share of the live features of an SAE, those with the largest sums of squared activations."""
+    index_N = np.flatnonzero(live_F)
+    index_N = index_N[np.argsort(-squares_F[index_N], kind="stable")][: int(share * len(index_N))]
+    chosen_F = np.zeros_like(live_F)
+    chosen_F[index_N] = True
+    return chosen_F
 
 
 def choose_cases(

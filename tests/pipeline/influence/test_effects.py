@@ -113,18 +113,20 @@ def test_live_features_alone_are_measured_and_the_others_are_empty(run: RunPaths
     assert manifest.counts["why_none"] == ""
 
 
-def test_a_budget_takes_the_most_active_for_their_size(run: RunPaths) -> None:
-    effects.run(asked(features=10), run)
-    parts, chosen = [], []
+def test_a_budget_takes_the_same_share_of_the_most_active_of_each_sae(run: RunPaths) -> None:
+    effects.run(asked(features=30), run)
+    squares, live = {}, {}
     for name in fake_recipe().sae_names:
         statistics = read_arrow(run.stage("examples") / name / STATISTICS_FILE)
+        squares[name] = statistics["sum_squares"].to_numpy()
+        live[name] = notable_features(squares[name]) & (statistics["num_active"].to_numpy() >= 20)
+    total = sum(int(live_F.sum()) for live_F in live.values())
+    for name, squares_F in squares.items():
         rows = rows_of(run, EFFECTS_FILE, name)
-        live_F = notable_features(statistics["sum_squares"].to_numpy()) & (statistics["num_active"].to_numpy() >= 20)
-        squares_F = statistics["sum_squares"].to_numpy()
-        part_F = squares_F * len(squares_F) / squares_F.sum()
-        parts += part_F[live_F].tolist()
-        chosen += [part for part, row in zip(part_F.tolist(), rows, strict=True) if row["num_measured"]]
-    assert sorted(chosen) == pytest.approx(sorted(parts)[-10:])
+        found = sorted(s for s, row in zip(squares_F.tolist(), rows, strict=True) if row["num_measured"])
+        count = 30 * int(live[name].sum()) // total
+        assert found == sorted(squares_F[live[name]].tolist())[-count:]
+        assert count > 2
 
 
 def test_none_are_measured_where_the_recipe_asks_for_none(run: RunPaths) -> None:
