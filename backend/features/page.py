@@ -23,7 +23,7 @@ from backend.html.formats import count, number, share
 from backend.html.page import Link, Page
 from backend.html.policies import EMBEDDED
 from backend.html.svg import SmallMap
-from backend.published.cards import NEGLIGIBLE, Metric, SAECard, sae_card
+from backend.published.cards import NEGLIGIBLE, Metric, SAECard, rare_text, sae_card
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.documents import WholeDocument, whole_document
 from backend.published.effects import KnownReading, known_readings, why_not_measured
@@ -63,8 +63,12 @@ class FeaturePage(Page):
     """A sentence on how well its label fits."""
     num_tokens: int
     """Tokens that statistics and examples were counted on."""
-    negligible: str
-    """What it is, when it is negligible; else ""."""
+    minor: str
+    """What rare, or negligible, means, when it is that; else ""."""
+    view_minor: bool
+    """Whether rare and negligible neighbours are listed too."""
+    switch: str
+    """The address at which they are, or no longer are."""
     previous: str | None
     next: str | None
     why_not_measured: str
@@ -147,14 +151,16 @@ def feature_page_of(sae: OpenSAE, index: int, view: FeatureState, base: str, off
     Raises NotFoundError for a document that does not exist.
     """
     feature, examples, document = _texts(sae, index, view)
-    near, links = near_groups(sae, index), context_links(feature, view)
+    near, links = near_groups(sae, index, minor=view.minor), context_links(feature, view)
     place = [link.current for link in links].index(True)
     return FeaturePage(
         sae=sae_card(sae),
         feature=feature,
         score=score_text(feature),
         num_tokens=sae.run.num_tokens,
-        negligible=NEGLIGIBLE if feature.negligible else "",
+        minor=_minor_text(sae.run, feature),
+        view_minor=view.minor,
+        switch=feature.href + view.query(minor=not view.minor) + "#near",
         previous=step_href(sae, index - 1, view),
         next=step_href(sae, index + 1, view),
         why_not_measured=_why_not_measured(sae.run, feature),
@@ -178,9 +184,12 @@ def feature_page_of(sae: OpenSAE, index: int, view: FeatureState, base: str, off
 
 
 def _why_not_measured(run: OpenRun, feature: Feature) -> str:
-    if feature.num_measured:
-        return ""
-    return why_not_measured(run, feature.num_active, negligible=feature.negligible)
+    return "" if feature.num_measured else why_not_measured(run, feature.kind)
+
+
+def _minor_text(run: OpenRun, feature: Feature) -> str:
+    """What keeps a feature out of lists, as a sentence; "" for a live one, and for a dead one, which its page says."""
+    return {"rare": rare_text(run), "negligible": NEGLIGIBLE}.get(feature.kind, "")
 
 
 def embed_page_of(sae: OpenSAE, index: int, view: FeatureState) -> EmbedPage:

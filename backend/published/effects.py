@@ -35,16 +35,13 @@ def token_changes(run: OpenRun, tokens: list[int], changes: list[float]) -> list
     return [TokenChange(t, token_text(vocabulary[t]), change) for t, change in pairs if abs(change) >= LEAST_CHANGE]
 
 
-def why_not_measured(run: OpenRun, num_active: int, *, negligible: bool) -> str:
-    """The reason why a live feature's effects were not measured."""
-    config = run.record.recipe.get("effects", {})
+def why_not_measured(run: OpenRun, kind: str) -> str:
+    """The reason why a feature's effects were not measured. kind: rare or negligible; "" for a live one."""
     if why_none := run.record.corpus.get("effects", {}).get("why_none", ""):
         return str(why_none)
-    least, most = config.get("least_active", 0), config.get("features", 0)
-    if num_active < least:
-        return f"It is active on {count(num_active)} tokens; effects are measured from {count(least)} tokens on."
-    if negligible:
-        return "It is negligible, and effects are measured of features that are not."
+    if kind:
+        return f"It is {kind}, and effects are measured of live features."
+    most = run.record.recipe.get("effects", {}).get("features", 0)
     return f"It is not among the {count(most)} features measured, the most active of each SAE."
 
 

@@ -22,10 +22,12 @@ SUMMARY = [
     "max",
     "mean",
     "squared_share",
+    "rare",
     "negligible",
+    "best_strength",
     *EFFECT_COLUMNS,
 ]
-NOT_MINOR = "NOT negligible"
+NOT_MINOR = "live"
 """The condition in SQL, on `features` and on `search`, that leaves out what lists, search and random features leave out
 by default, see FeatureSummary.minor."""
 DETAILS = [
@@ -70,13 +72,18 @@ class FeatureSummary:
     """Over the tokens on which it is active."""
     squared_share: float
     """Its share of the sum of its SAE's squared activations."""
+    rare: bool
+    """Active on fewer tokens than the recipe's `examples.rare_tokens`, and on some."""
     negligible: bool
-    """Live, and next to nothing of that sum: see data.artifacts.features.NEGLIGIBLE_SHARE."""
+    """Active, and next to nothing of that sum: see data.artifacts.features.NEGLIGIBLE_SHARE."""
     raised: list[TokenChange]
     """Tokens that it makes more likely to come next, the most first, measured by ablation; none where not measured."""
     lowered: list[TokenChange]
     num_measured: int
     """Examples that these are the mean over; 0 where it was not measured."""
+    best_strength: float | None
+    """Times its highest activation: where a text of the run moved most to what it is about; None where none did, or
+    none was written."""
 
     @property
     def href(self) -> str:
@@ -94,8 +101,13 @@ class FeatureSummary:
 
     @property
     def minor(self) -> bool:
-        """Whether lists, search and random features leave it out unless they are asked not to."""
-        return self.negligible
+        """Whether it is not live: lists, the map, search, neighbours and random features leave it out unless asked."""
+        return self.dead or self.rare or self.negligible
+
+    @property
+    def kind(self) -> str:
+        """What it is called where it is minor: dead, rare or negligible; "" for a live one."""
+        return "dead" if self.dead else "rare" if self.rare else "negligible" if self.negligible else ""
 
     @property
     def title(self) -> str:
@@ -136,7 +148,7 @@ class Feature(FeatureSummary):
     num_readings: int
     """Examples of which the run published what it changed there."""
     x: float | None
-    """On the map of the run; None when it is dead or negligible."""
+    """On the map of the run; None when it is dead."""
     y: float | None
 
 

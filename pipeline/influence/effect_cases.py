@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data.artifacts.features import TOP, notable_features
+from data.artifacts.features import TOP, read_kinds
 from pipeline.arrays import Ints, Mask, pack_tokens, ranks, sort_order
 from pipeline.recipe import EffectsConfig
 
@@ -48,15 +48,12 @@ class Cases(NamedTuple):
         return Cases._make(column[rows] for column in self)
 
 
-def choose_features(statistics: Sequence[pa.Table], config: EffectsConfig) -> tuple[list[Mask], list[Mask]]:
-    """The live features of every SAE [F], and those measured: if there are too many, the same share of each."""
+def choose_features(statistics: Sequence[pa.Table], rare_tokens: int, most: int) -> tuple[list[Mask], list[Mask]]:
+    """The live features of every SAE [F], and those measured: if there are more than `most`, the same share of each."""
     squares = [table["sum_squares"].to_numpy() for table in statistics]
-    live = [
-        notable_features(squares_F) & (table["num_active"].to_numpy() >= config.least_active)
-        for squares_F, table in zip(squares, statistics, strict=True)
-    ]
+    live = [read_kinds(table, rare_tokens).live_F for table in statistics]
     total = sum(int(live_F.sum()) for live_F in live)
-    share = min(1.0, config.features / max(total, 1))
+    share = min(1.0, most / max(total, 1))
     return live, [_most_active(*one, share) for one in zip(squares, live, strict=True)]
 
 

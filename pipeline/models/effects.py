@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.models.decoder import rotate
+from pipeline.models.decoder_parts import rotate
 from pipeline.models.errors import ModelError
 from pipeline.models.fused import attend
 from pipeline.models.language_model import LanguageModel

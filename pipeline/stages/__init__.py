@@ -10,6 +10,7 @@ STAGES = (
     "explain",
     "respond",
     "effects",
+    "embed",
     "neighbours",
     "project",
     "publish",

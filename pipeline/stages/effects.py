@@ -40,7 +40,7 @@ def _work(work: Work) -> dict[str, Any]:
     recipe, config = work.recipe, work.recipe.effects
     statistics = [read_arrow(work.input_folder("examples") / name / STATISTICS_FILE) for name in recipe.sae_names]
     examples = [read_arrow(work.input_folder("examples") / name / EXAMPLES_FILE) for name in recipe.sae_names]
-    live, chosen = choose_features(statistics, config)
+    live, chosen = choose_features(statistics, recipe.examples.rare_tokens, config.features)
     cases = choose_cases(examples, chosen, TokenizedCorpus(work.input_folder("tokenize")).sequences, config)
     model = load_language_model(recipe, work.paths) if config.features else None
     why_none = "The recipe measures none (effects.features=0)." if model is None else effects_obstacle(model.model)
@@ -106,7 +106,12 @@ def _colour(work: Work, model: LanguageModel, saes: list[SAE], cases: Cases, fou
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:
-    return {"effects": recipe.effects.model_dump(mode="json"), "dtype": recipe.model.dtype, "saes": recipe.sae_names}
+    return {
+        "effects": recipe.effects.model_dump(mode="json"),
+        "rare_tokens": recipe.examples.rare_tokens,
+        "dtype": recipe.model.dtype,
+        "saes": recipe.sae_names,
+    }
 
 
 STAGE = Stage("effects", _work, _config, needs=("fetch", "tokenize", "harvest", "train", "examples"))

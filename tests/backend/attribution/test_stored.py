@@ -97,9 +97,8 @@ def _links(readings: dict[int, KnownReading], feature: Feature) -> list[tuple[Kn
 
 
 def test_a_feature_that_was_not_measured_says_why(pages: TestClient) -> None:
-    rare = pages.get(f"/tiny/1-relu-64/{RARE}")
-    active = rare.context["feature"].num_active
-    assert f"Not measured. It is active on {active} tokens; effects are measured from 100 tokens on." in rare.text
+    rare = pages.get(f"/tiny/1-relu-64/{RARE}").text
+    assert "Not measured. It is rare, and effects are measured of live features." in rare
     assert "Not measured." in pages.get(f"/tiny/1-relu-64/{NEGLIGIBLE}").text
     assert "What it changes, measured" not in pages.get(f"/tiny/1-relu-64/{DEAD}").text
 

@@ -19,7 +19,7 @@ from data.artifacts.features import (
     READINGS_FILE,
     STATISTICS_FILE,
     TOP,
-    notable_features,
+    read_kinds,
 )
 from data.layout import RunPaths, StorePaths
 from pipeline.activations.beginnings import read_beginnings
@@ -52,7 +52,7 @@ def plain(published_store: StorePaths) -> LanguageModel:
 
 
 def asked(**changes: Any) -> Recipe:
-    return fake_recipe(effects={"least_active": 20, "examples": 2, "tokens": 4, "readings": 2, **changes})
+    return fake_recipe(effects={"examples": 2, "tokens": 4, "readings": 2, **changes})
 
 
 def rows_of(paths: RunPaths, file: str, sae: str = SAE_NAME) -> list[dict[str, Any]]:
@@ -101,7 +101,7 @@ def test_effects_are_means_of_ablations_at_the_nearest_strong_examples(run: RunP
 def test_live_features_alone_are_measured_and_the_others_are_empty(run: RunPaths) -> None:
     manifest = effects.run(asked(), run)
     statistics = read_arrow(run.stage("examples") / SAE_NAME / STATISTICS_FILE)
-    live_F = notable_features(statistics["sum_squares"].to_numpy()) & (statistics["num_active"].to_numpy() >= 20)
+    live_F = read_kinds(statistics, fake_recipe().examples.rare_tokens).live_F
     rows = rows_of(run, EFFECTS_FILE)
     assert [row["num_measured"] > 0 for row in rows] == live_F.tolist()
     assert not live_F[[DEAD, RARE, NEGLIGIBLE]].any()
@@ -119,7 +119,7 @@ def test_a_budget_takes_the_same_share_of_the_most_active_of_each_sae(run: RunPa
     for name in fake_recipe().sae_names:
         statistics = read_arrow(run.stage("examples") / name / STATISTICS_FILE)
         squares[name] = statistics["sum_squares"].to_numpy()
-        live[name] = notable_features(squares[name]) & (statistics["num_active"].to_numpy() >= 20)
+        live[name] = read_kinds(statistics, fake_recipe().examples.rare_tokens).live_F
     total = sum(int(live_F.sum()) for live_F in live.values())
     for name, squares_F in squares.items():
         rows = rows_of(run, EFFECTS_FILE, name)
