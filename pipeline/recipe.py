@@ -211,6 +211,22 @@ class RespondConfig(Section):
         return self
 
 
+class EffectsConfig(Section):
+    """Measuring what features change in the model's predictions, by ablation at their strongest examples."""
+
+    features: Annotated[int, Field(ge=0)] = 4096
+    """Features that are measured at most: the most active of every autoencoder, the same share of each; 0 measures
+    nothing."""
+    examples: Positive = 3
+    """Examples of each, of which the effect is the mean."""
+    context: Positive = 96
+    """Tokens before an example, at most; a feature whose strong examples all have more is measured at one of them."""
+    tokens: Positive = 8
+    """Next tokens kept of those most raised, and of those most lowered."""
+    readings: Annotated[int, Field(ge=0)] = 3
+    """Features whose three strongest examples are coloured token by token, so that their pages need no model."""
+
+
 class EmbedConfig(Section):
     """Search by meaning: a sentence encoder reads every live feature's label and strongest examples."""
 
@@ -249,6 +265,7 @@ class Recipe(Section):
     examples: ExamplesConfig = ExamplesConfig()
     explain: ExplainConfig = ExplainConfig()
     respond: RespondConfig = RespondConfig()
+    effects: EffectsConfig = EffectsConfig()
     embed: EmbedConfig = EmbedConfig()
     neighbours: NeighboursConfig = NeighboursConfig()
     project: ProjectConfig = ProjectConfig()

@@ -26,6 +26,8 @@ class ExampleState(Address):
     kind: ExampleKind = "top"
     rank: int = Field(0, ge=0)
     reading: ExampleReading = "causes"
+    live: bool = False
+    """Whether the model is asked even where the run published the reading."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class ExamplePage(Page):
     """The reason why this could not be computed; "" when it was."""
     causes: Causes | None
     effects: Effects | None
+    coloured_href: str
+    """The address of the same with every token coloured by the model; "" where it is, or the model is not available."""
     steps: int
     """Steps of the colour scale in each direction."""
 
@@ -57,14 +61,17 @@ def example_page_of(
     """The page's context."""
     state = ExampleState(kind=example.kind, rank=example.rank)
     links = {one: f"{feature.href}/example{state.query(reading=one)}" for one in READING_TITLES}
+    effects = answer.result if isinstance(answer.result, Effects) else None
+    uncoloured = effects is not None and not effects.coloured and not answer.off
     return ExamplePage(
         feature=feature,
         sae=sae,
         example=example,
         readings=[Link(title, links[one], one == reading) for one, title in READING_TITLES.items()],
-        off=answer.off,
+        off="" if answer.result else answer.off,
         problem=str(answer.error or ""),
         causes=answer.result if isinstance(answer.result, Causes) else None,
-        effects=answer.result if isinstance(answer.result, Effects) else None,
+        effects=effects,
+        coloured_href=links[reading] + "&live=true" if uncoloured else "",
         steps=STEPS,
     )

@@ -1,5 +1,5 @@
-"""Two further readings of a stored example, computed on request: which tokens made the feature fire, and which next
-tokens it changes.
+"""Two further readings of a stored example: which tokens made the feature fire, and which next tokens it changes.
+Computed on request, unless the run published them (stored.py).
 
 The model reads the example as the harvest did: its sequence from the start, after one opening token (BOS). Where that
 is longer than the server accepts, only the last part is read, and the page says so.
@@ -81,7 +81,7 @@ class MovedText:
     without: float
     """Its probability with the feature ablated."""
     change: float
-    """Of its log-probability, by the feature."""
+    """Of its probability, by the feature."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,16 @@ class Effects:
     """The next tokens that a feature changes: its effect on each token's log-probability, given those before it."""
 
     tokens: list[SignedToken]
+    """By the feature at all tokens."""
     scale: float
     """Size at the ends of the colours: the largest of the stretch."""
+    coloured: bool
+    """Whether the change of each token is known: the run publishes those of some features alone."""
     kl: float
-    """After the token that made the example, in nats: of the distribution as it is from that without the feature."""
+    """After the token that made the example, in nats: of the distribution as it is from that without the feature at
+    this token."""
     raised: list[MovedText]
-    """Next tokens there, the most raised first."""
+    """Next tokens there, the most raised first, by the feature at this token."""
     lowered: list[MovedText]
     num_unread: int
     """As in Causes."""
@@ -155,24 +159,25 @@ def _stored_example(sae: OpenSAE, feature: Feature, kind: ExampleKind, rank: int
 def present_causes(example: StoredExample, fired: Fired) -> Causes:
     """Format causes for pages and the API."""
     opening, *effects = fired.effects
-    shown = effects[len(example.before) :]
-    tokens = _coloured(example, [*shown, *[None] * (len(example.stretch) - len(shown))])
-    return Causes(
-        tokens=tokens,
-        scale=_scale(tokens),
-        activation=fired.activation,
-        before=sum(effects[: len(example.before)]),
-        opening=opening,
-        num_unread=example.num_unread,
-    )
+    before = sum(effects[: len(example.before)])
+    return colour_causes(example, fired.activation, opening, before, effects[len(example.before) :])
+
+
+def colour_causes(
+    example: StoredExample, activation: float, opening: float, before: float, shown: Sequence[float]
+) -> Causes:
+    """Causes as pages show them. shown: of the tokens of the stretch, up to the one that fired."""
+    tokens, scale = colour_tokens(example, [*shown, *[None] * (len(example.stretch) - len(shown))])
+    return Causes(tokens, scale, activation, before, opening, example.num_unread)
 
 
 def present_effects(example: StoredExample, changed: Changed) -> Effects:
     """Format effects for pages and the API."""
-    tokens = _coloured(example, changed.changes[len(example.before) :])
+    tokens, scale = colour_tokens(example, changed.changes[len(example.before) :])
     return Effects(
         tokens=tokens,
-        scale=_scale(tokens),
+        scale=scale,
+        coloured=True,
         kl=changed.kl,
         raised=[_moved(one) for one in changed.raised],
         lowered=[_moved(one) for one in changed.lowered],
@@ -196,17 +201,15 @@ def signed_step(value: float, scale: float) -> int:
     return max(-STEPS, min(STEPS, round(STEPS * value / scale))) if scale > 0 else 0
 
 
-def _coloured(example: StoredExample, values: Sequence[float | None]) -> list[SignedToken]:
+def colour_tokens(example: StoredExample, values: Sequence[float | None]) -> tuple[list[SignedToken], float]:
+    """The tokens of the stretch with their values, and the largest of these by size."""
     scale = max((abs(value) for value in values if value is not None), default=0.0)
     shown = zip(token_texts(example.pieces), values, strict=True)
-    return [
+    tokens = [
         SignedToken(one.text, one.mark, value, signed_step(value or 0.0, scale), number == example.place)
         for number, (one, value) in enumerate(shown)
     ]
-
-
-def _scale(tokens: Sequence[SignedToken]) -> float:
-    return max((abs(token.value) for token in tokens if token.value is not None), default=0.0)
+    return tokens, scale
 
 
 def _moved(one: MovedToken) -> MovedText:

@@ -77,7 +77,7 @@ class Attributor:
         yield Fired(found.activation, found.effect_L.tolist())
 
     def changed(self, sae: OpenSAE, index: int, tokens: Sequence[int], place: int) -> Iterator[Changed | None]:
-        """A feature's effect on every next token, and those it raises and lowers after the token at `place`."""
+        """A feature's effect on every next token, and what it changes by the token at `place` alone."""
         import torch
 
         from pipeline.models.attribution import changes, moved
@@ -92,12 +92,12 @@ class Attributor:
             yield None
             found = changes(model, weights, index, read.x_LD, read.left_out_L, tokens_L, range(last + 1))
             yield None
-            raised, lowered = moved(model, weights, index, read.x_LD, read.left_out_L, place + 1, MOVED)
+            after = moved(model, weights, index, read.x_LD, read.left_out_L, place + 1, MOVED)
         yield Changed(
             changes=found.next_N[:last].tolist(),
-            kl=float(found.kl_N[place + 1]),
-            raised=[_moved(loaded, one) for one in raised],
-            lowered=[_moved(loaded, one) for one in lowered],
+            kl=after.kl,
+            raised=[_moved(loaded, one) for one in after.raised],
+            lowered=[_moved(loaded, one) for one in after.lowered],
         )
 
     def _explain(

@@ -3,6 +3,7 @@
 Shapes: L tokens of a prompt, K activations above zero.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -251,8 +252,8 @@ class MovedToken:
 
     @property
     def change(self) -> float:
-        """The feature's effect on its log-probability."""
-        return self.log_probability - self.without
+        """The feature's effect on its probability."""
+        return math.exp(self.log_probability) - math.exp(self.without)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from backend.html.svg import SmallMap
 from backend.published.cards import NEGLIGIBLE, Metric, SAECard, rare_text, sae_card
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.documents import WholeDocument, whole_document
+from backend.published.effects import KnownReading, known_readings, why_not_measured
 from backend.published.examples import Example, get_examples
 from backend.published.features import Feature, get_feature
 from data.artifacts.features import EXAMPLE_KINDS
@@ -72,6 +73,10 @@ class FeaturePage(Page):
     """The address at which they are, or no longer are."""
     previous: str | None
     next: str | None
+    why_not_measured: str
+    """The reason why its effects were not measured; "" when they were."""
+    readings: dict[int, KnownReading]
+    """Top examples, by rank, whose readings were published."""
     metrics: list[Metric]
     tabs: list[Tab]
     contexts: list[Link]
@@ -155,6 +160,8 @@ def feature_page_of(
         switch=feature.href + view.query(minor=not view.minor) + "#near",
         previous=step_href(sae, index - 1, view),
         next=step_href(sae, index + 1, view),
+        why_not_measured=_why_not_measured(sae.run, feature),
+        readings={one.rank: one for one in known_readings(sae.run, feature.first_reading, feature.num_readings)},
         metrics=feature_metrics(sae.run, feature),
         tabs=tabs(sae, feature, view),
         contexts=links,
@@ -171,6 +178,10 @@ def feature_page_of(
         off=off,
         embed_html=embed_html(base + feature.href),
     )
+
+
+def _why_not_measured(run: OpenRun, feature: Feature) -> str:
+    return "" if feature.num_measured else why_not_measured(run, feature.kind)
 
 
 def _minor_text(run: OpenRun, feature: Feature) -> str:

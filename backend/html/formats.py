@@ -16,6 +16,11 @@ def signed(value: float, digits: int = 2) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
+def points(change: float) -> str:
+    """A change of a probability in percentage points, with its sign: +3.2, −0.4."""
+    return signed(100 * change, 1)
+
+
 def count(value: int) -> str:
     """A whole number with separators: 12,345."""
     return f"{value:,}"

@@ -14,7 +14,7 @@ from starlette.templating import Jinja2Templates
 
 from backend.html.address import query
 from backend.html.assets import FRONTEND, PLOTLY, plotly_style_ids
-from backend.html.formats import count, number, share, signed, size
+from backend.html.formats import count, number, points, share, signed, size
 from backend.html.page import Page
 from backend.html.spans import tokens_direction, tokens_html
 from backend.html.svg import bars_html, map_html
@@ -53,6 +53,7 @@ def _templates() -> Jinja2Templates:
         "count": count,
         "share": share,
         "signed": signed,
+        "points": points,
         "log10": math.log10,
         "size": size,
     }

@@ -8,6 +8,7 @@ import pyarrow as pa
 from backend.html.tokens import token_text, visible_text
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.corrections import Correction
+from backend.published.effects import EFFECT_COLUMNS, TokenChange, effect_fields
 from data.artifacts.features import EXAMPLE_KINDS, ExampleKind, histogram_edges
 
 SUMMARY = [
@@ -28,6 +29,7 @@ SUMMARY = [
     "rare",
     "negligible",
     "best_strength",
+    *EFFECT_COLUMNS,
 ]
 NOT_MINOR = "live"
 """The condition in SQL, on `features` and on `search`, that leaves out what lists, search and random features leave out
@@ -49,6 +51,8 @@ DETAILS = [
     "suppressed_logits",
     "first_example",
     "num_examples",
+    "first_reading",
+    "num_readings",
     "x",
     "y",
 ]
@@ -91,6 +95,11 @@ class FeatureSummary:
     """Active on fewer tokens than the recipe's `examples.rare_tokens`, and on some."""
     negligible: bool
     """Active, and next to nothing of that sum: see data.artifacts.features.NEGLIGIBLE_SHARE."""
+    raised: list[TokenChange]
+    """Tokens that it makes more likely to come next, the most first, measured by ablation; none where not measured."""
+    lowered: list[TokenChange]
+    num_measured: int
+    """Examples that these are the mean over; 0 where it was not measured."""
     best_strength: float | None
     """Times its highest activation: where a text of the run moved most to what it is about; None where none did, or
     none was written."""
@@ -164,6 +173,10 @@ class Feature(FeatureSummary):
     num_examples: dict[ExampleKind, int]
     first_example: int
     """Row of its first example."""
+    first_reading: int
+    """Row of its first reading, if it has any."""
+    num_readings: int
+    """Examples of which the run published what it changed there."""
     x: float | None
     """On the map of the run; None when it is dead."""
     y: float | None
@@ -213,6 +226,8 @@ def to_feature(run: OpenRun, record: dict[str, Any]) -> Feature:
         suppressed=token_weights(run, record["suppressed"], record["suppressed_logits"]),
         num_examples=dict(zip(EXAMPLE_KINDS, record["num_examples"], strict=True)),
         first_example=record["first_example"],
+        first_reading=record["first_reading"],
+        num_readings=record["num_readings"],
         x=record["x"],
         y=record["y"],
     )
@@ -225,7 +240,7 @@ def quoted(text: str) -> str:
 
 def summary_fields(run: OpenRun, record: dict[str, Any]) -> dict[str, Any]:
     """The fields of a FeatureSummary from a row with the columns SUMMARY."""
-    summary = {name: record[name] for name in SUMMARY}
+    summary = {name: record[name] for name in SUMMARY if name not in EFFECT_COLUMNS} | effect_fields(run, record)
     owner_label = correction_of(run, record).label
     own = {"model": run.record.model, "label": visible_text(summary["label"]), "owner_label": owner_label}
     return {**summary, **own}

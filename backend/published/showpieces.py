@@ -39,9 +39,15 @@ def _selective(sae: OpenSAE) -> list[FeatureSummary]:
 
 
 def worked_example(run: OpenRun) -> WorkedExample | None:
-    """The showpiece whose label fits best, with a few of its examples."""
-    best = max(showpieces(run), key=lambda piece: piece.label_score or 0, default=None)
+    """The showpiece that says most about itself, with a few of its examples."""
+    best = max(showpieces(run), key=_telling, default=None)
     return _work(run, best) if best else None
+
+
+def _telling(piece: FeatureSummary) -> tuple[float, float]:
+    """How well its label fits times the most that it raises a token; by its label where nothing was measured."""
+    fit = piece.label_score or 0.0
+    return fit * max((token.change for token in piece.raised), default=0.0), fit
 
 
 def _work(run: OpenRun, piece: FeatureSummary) -> WorkedExample:

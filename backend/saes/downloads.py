@@ -15,7 +15,8 @@ from backend.published.catalogue import OpenSAE
 from backend.published.features import DETAILS
 from data import CONTRACT_VERSION
 
-PARQUET_COLUMNS = tuple(name for name in DETAILS if name not in {"first_example", "x", "y"})
+NOT_DOWNLOADED = {"first_example", "first_reading", "num_readings", "x", "y"}
+PARQUET_COLUMNS = tuple(name for name in DETAILS if name not in NOT_DOWNLOADED)
 """Columns of the published features, except those that only the tables and the map need; `vector`, the decoder
 direction, on request."""
 VALUES_PER_BATCH = 1 << 21
@@ -45,7 +46,12 @@ def downloads(sae: OpenSAE) -> list[Download]:
     return [
         Download("Weights", "safetensors", f"{address}/sae.safetensors", sizes["sae.safetensors"]),
         Download("Configuration of the weights", "JSON", f"{address}/cfg.json", sizes["cfg.json"]),
-        Download("Features", "parquet: labels, statistics, promoted tokens", f"{address}/features.parquet", None),
+        Download(
+            "Features",
+            "parquet: labels, statistics, effects, promoted tokens",
+            f"{address}/features.parquet",
+            None,
+        ),
         Download(
             "Features with directions",
             f"parquet: the same and {width:,} numbers each, the decoder direction",

@@ -5,6 +5,7 @@
     rows/search.arrow        a copy of what table `search` has beside its terms
     rows/neighbours.arrow    the nearest features of every feature: there is no table of them
     rows/activity.arrow      the held-out tokens on which every feature is active
+    rows/readings.arrow      what features change at single examples, and what made them fire there: no table either
 
 A row costs microseconds, where LanceDB takes milliseconds of several threads. The copies take about 0.8 KB a feature
 and 50 bytes an example with 6 more for each of its tokens above zero; what is large, the vectors, has none.

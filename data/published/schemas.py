@@ -4,7 +4,16 @@ from typing import Literal
 
 import pyarrow as pa
 
-from data.artifacts.features import COSINE_BINS, EXAMPLE_KINDS, EXAMPLES, EXPLANATIONS, STATISTICS, cosine_column
+from data.artifacts.features import (
+    COSINE_BINS,
+    EFFECTS,
+    EXAMPLE_KINDS,
+    EXAMPLES,
+    EXPLANATIONS,
+    READINGS,
+    STATISTICS,
+    cosine_column,
+)
 
 TOKENS_PER_CHUNK = 256
 """Documents are published in chunks of this many tokens, so that a window costs one or two rows."""
@@ -26,6 +35,8 @@ def features_schema(width: int, num_saes: int) -> pa.Schema:
             pa.field("negligible", pa.bool_(), nullable=False),  # see data.artifacts.features.NEGLIGIBLE_SHARE
             *[STATISTICS.field(name) for name in ("histogram", "num_above_floor", "band_counts")],
             *[f for f in EXPLANATIONS if f.name != "index"],
+            *[f for f in EFFECTS if f.name != "index"],
+            pa.field("first_reading", pa.int64(), nullable=False),  # row in the file of readings
             # Times its maximum: that of its best text that responds; null where none does, or none was written.
             pa.field("best_strength", pa.float32()),
             pa.field("first_example", pa.int64(), nullable=False),  # row in table `examples`
@@ -67,6 +78,14 @@ PUBLISHED_EXAMPLES = pa.schema(
     ]
 )
 """Table `examples`, sorted as the features are, then by kind and rank."""
+
+PUBLISHED_READINGS = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),  # of the feature in table `features`
+        *[field for field in READINGS if field.name != "index"],
+    ]
+)
+"""File `readings`, sorted as the features are, then by rank."""
 
 PUBLISHED_DOCUMENTS = pa.schema(
     [

@@ -40,6 +40,8 @@ def _rows(recipe: Recipe, width: int | None, tokens: int | None) -> list[tuple[s
         rows.append(("disk for activations", gigabytes(stored * row_bytes)))
         rows.append(("memory for one shard", gigabytes(stored * row_bytes / recipe.harvest.num_shards)))
         rows.append(("training steps", f"{stored // recipe.train.batch_size:,} of {recipe.train.batch_size:,} tokens"))
+    effects = recipe.effects
+    rows.append(("effects measured", f"of at most {effects.features:,} features, at {effects.examples} examples each"))
     total = 0
     for sae in recipe.train.saes:
         parameters = 2 * width * sae.num_features + 2 * sae.num_features + width

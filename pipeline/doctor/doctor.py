@@ -28,6 +28,7 @@ from pipeline.activations.batches import pad, plan_batches
 from pipeline.arrays import Ints, pack_tokens
 from pipeline.doctor import checks
 from pipeline.doctor.checks import Check, Example, Recomputed
+from pipeline.doctor.effects import check_effects
 from pipeline.doctor.extremes import Extremes, Stored
 from pipeline.evaluation.held_out import Evaluator
 from pipeline.evaluation.losses import DocumentLosses
@@ -99,7 +100,13 @@ class Doctor:
         found.append(checks.check_rows(self.published))
         for record, sae in zip(self.record.saes, self.saes, strict=True):
             found += [checks.check_norms(record.name, sae), checks.check_vectors(record, sae, self.run)]
-        return [*found, *self._check_examples(), *self._check_extremes(), *self._check_metrics()]
+        return [
+            *found,
+            *self._check_examples(),
+            *self._check_extremes(),
+            *self._check_effects(),
+            *self._check_metrics(),
+        ]
 
     def _check_examples(self) -> Iterator[Check]:
         examples = self._sample()
@@ -169,6 +176,13 @@ class Doctor:
                 ].float()
                 progress.advance(int(length_M[batch].sum()))
         return x_MD
+
+    def _check_effects(self) -> Iterator[Check]:
+        saes = dict(zip([sae.name for sae in self.record.saes], self.saes, strict=True))
+        found = check_effects(self.run, self.model, saes, self.bos_id, self.context_length - 1)
+        if found is None:
+            log("effects are not compared: none were measured")
+        yield from filter(None, [found])
 
     def _check_metrics(self) -> Iterator[Check]:
         """Reconstruction of all held-out documents, and losses on a few of their sequences."""

@@ -11,6 +11,7 @@ Shapes: L positions, D width, V vocabulary, K active (token, feature) pairs, A f
 positions looked at.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from pipeline.models.errors import ModelError
 from pipeline.models.exact import ExactModel
+from pipeline.models.promoted import highest
 from pipeline.models.sae import SAE, SparseActivations
 
 TOKENS_AT_ONCE = 1024
@@ -28,8 +30,10 @@ PAIRS_AT_ONCE = 65_536
 """Pairs whose directions are gathered at once."""
 LOGITS_AT_ONCE = 1 << 24
 """Log-probabilities in memory at once."""
-LEAST_PROBABILITY = 1e-3
-"""A next token is listed as raised or lowered when it is as probable as this with the feature or without it."""
+LEAST_CHANGE = 5e-4
+"""A next token is listed as raised or lowered when its probability changes by this, a twentieth of a point."""
+NO_TOKEN = -1
+"""Stands where there is no further token to list."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,32 @@ class Moved(NamedTuple):
 
     @property
     def change(self) -> float:
-        """Change of the log-probability by the feature."""
-        return self.log_probability - self.without
+        """Change of the probability by the feature."""
+        return math.exp(self.log_probability) - math.exp(self.without)
+
+
+class MovedTokens(NamedTuple):
+    """The next tokens that features raise most, or lower most, after N positions, each [N, K]."""
+
+    token_NK: Tensor
+    """NO_TOKEN behind the last where there are fewer than K."""
+    log_probability_NK: Tensor
+    without_NK: Tensor
+
+    def of(self, row: int) -> list[Moved]:
+        """Those after one of the positions."""
+        columns = (column_NK[row].tolist() for column_NK in self)
+        return [Moved(*one) for one in zip(*columns, strict=True) if one[0] != NO_TOKEN]
+
+
+class MovedAfter(NamedTuple):
+    """The effect of a feature at one token on the next one."""
+
+    kl: float
+    """Of the distribution as it is from that without the feature, nats."""
+    raised: list[Moved]
+    """Most raised first."""
+    lowered: list[Moved]
 
 
 class Changes(NamedTuple):
@@ -191,28 +219,37 @@ def changes(
 @torch.no_grad()
 def moved(
     model: ExactModel, sae: SAE, feature: int, x_LD: Tensor, left_out_L: Tensor, position: int, number: int
-) -> tuple[list[Moved], list[Moved]]:
-    """The next tokens after a position that a feature, at all counted positions up to it, raises most and lowers most.
+) -> MovedAfter:
+    """The effect of a feature at one position alone on the next token there; at most `number` tokens each way."""
+    hidden_2LD = _with_and_without(model, sae, feature, x_LD[: position + 1], left_out_L[: position + 1], position)
+    log_1V, without_1V = (model.log_probabilities(hidden_LD[-1:]) for hidden_LD in hidden_2LD)
+    raised, lowered = (found.of(0) for found in moved_tokens(log_1V, without_1V, number))
+    return MovedAfter(float((log_1V.exp() * (log_1V - without_1V)).sum().clamp_min(0)), raised, lowered)
 
-    Of those that have LEAST_PROBABILITY with the feature or without it; at most `number` each.
+
+def moved_tokens(log_NV: Tensor, without_NV: Tensor, number: int) -> tuple[MovedTokens, MovedTokens]:
+    """The next tokens whose probability is most raised and most lowered, by LEAST_CHANGE at least.
+
+    log_NV, without_NV: log-probabilities with a feature and without it.
     """
-    hidden_2LD = _with_and_without(model, sae, feature, x_LD[: position + 1], left_out_L[: position + 1])
-    log_V, without_V = model.log_probabilities(hidden_2LD[:, -1])
-    token_N = torch.nonzero(torch.maximum(log_V, without_V).exp() >= LEAST_PROBABILITY)[:, 0]
-    token_N = token_N[(log_V - without_V)[token_N].argsort(descending=True)]
-    found = [
-        Moved(*one) for one in zip(*(t.tolist() for t in (token_N, log_V[token_N], without_V[token_N])), strict=True)
-    ]
-    raised = [one for one in found if one.change > 0]
-    lowered = [one for one in reversed(found) if one.change < 0]
-    return raised[:number], lowered[:number]
+    change_NV = log_NV.exp() - without_NV.exp()
+    raised_NV = _most_changed(change_NV, log_NV, without_NV, number)
+    return raised_NV, _most_changed(change_NV.neg_(), log_NV, without_NV, number)
 
 
-def _with_and_without(model: ExactModel, sae: SAE, feature: int, x_LD: Tensor, left_out_L: Tensor) -> Tensor:
-    """Input of the head [2, L, D]: as it is, and with the feature ablated."""
+def _most_changed(change_NV: Tensor, log_NV: Tensor, without_NV: Tensor, number: int) -> MovedTokens:
+    token_NK, change_NK = highest(change_NV, number)
+    values = (log_NV.gather(1, token_NK), without_NV.gather(1, token_NK))
+    return MovedTokens(token_NK.masked_fill(change_NK < LEAST_CHANGE, NO_TOKEN), *values)
+
+
+def _with_and_without(
+    model: ExactModel, sae: SAE, feature: int, x_LD: Tensor, left_out_L: Tensor, at: int | None = None
+) -> Tensor:
+    """Input of the head [2, L, D]: as it is, and with the feature ablated, at one position or at all counted ones."""
     _check_features(sae, [feature])
     x_LD = x_LD.to(model.dtype)
-    return model.hidden_from(torch.cat([x_LD[None], _without(x_LD, left_out_L, sae, [feature], None)]))
+    return model.hidden_from(torch.cat([x_LD[None], _without(x_LD, left_out_L, sae, [feature], at)]))
 
 
 def _without(x_LD: Tensor, left_out_L: Tensor, sae: SAE, features: Sequence[int], at: int | None) -> Tensor:

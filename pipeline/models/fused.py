@@ -124,7 +124,7 @@ def attend(query_BLHE: Tensor, key_BLKE: Tensor, value_BLKE: Tensor) -> Tensor:
     out_BLHE = torch.empty_like(query_BLHE)
     out_BKGLE = out_BLHE.view(B, L, K, H // K, E).permute(0, 2, 3, 1, 4)
     block = _block_length(L, B * H * L)
-    hidden_NN = torch.full((block, block), float("-inf"), dtype=query_BLHE.dtype).triu_(1)
+    hidden_NN = torch.full((block, block), float("-inf"), dtype=query_BLHE.dtype, device=query_BLHE.device).triu_(1)
     for start in range(0, L, block):
         stop = min(start + block, L)
         N = stop - start

@@ -29,15 +29,15 @@ def promoted_tokens(W_dec_FD: Tensor, norm_scale_D: Tensor, W_U_VD: Tensor, k: i
     for start in range(0, len(W_dec_FD), PROMOTED_TILE_FEATURES):
         directions_TD = W_dec_FD[start : start + PROMOTED_TILE_FEATURES].float() * norm_scale_D.float()
         logits_TV = directions_TD @ W_U_VD.T
-        parts[0].append(_highest(logits_TV, k))
-        tokens_TK, negative_TK = _highest(logits_TV.neg_(), k)
+        parts[0].append(highest(logits_TV, k))
+        tokens_TK, negative_TK = highest(logits_TV.neg_(), k)
         parts[1].append((tokens_TK, -negative_TK))
     promoted, suppressed = (Promoted(*(torch.cat(column).cpu() for column in zip(*p, strict=True))) for p in parts)
     return promoted, suppressed
 
 
-def _highest(logits_TV: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Ids and values of the k highest, sought in the k groups of tokens with the highest maxima: one fast reading."""
+def highest(logits_TV: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Ids and values [T, k] of the k highest, sought in the k groups of tokens with the highest maxima: one reading."""
     T, V = logits_TV.shape
     k = min(k, V)
     if 2 * k * GROUP > V:

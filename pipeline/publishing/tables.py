@@ -18,6 +18,7 @@ from data.arrow import read_arrow
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import (
     COSINE_BINS,
+    EFFECTS_FILE,
     EXAMPLE_KINDS,
     EXAMPLES_FILE,
     EXPLANATIONS_FILE,
@@ -25,6 +26,7 @@ from data.artifacts.features import (
     HELD_OUT_FILE,
     MEANINGS_FILE,
     NEIGHBOURS_FILE,
+    READINGS_FILE,
     STATISTICS_FILE,
     TOP,
     FeatureKinds,
@@ -36,6 +38,7 @@ from data.artifacts.responses import RESPONSES_FILE
 from data.errors import ArtifactError
 from data.published.schemas import (
     PUBLISHED_EXAMPLES,
+    PUBLISHED_READINGS,
     SEARCH,
     features_schema,
     published_meanings_schema,
@@ -105,6 +108,9 @@ class RunTables:
                 neighbours.schema, len(neighbours), lambda: neighbours.to_batches(max_chunksize=TABLE_BATCH_ROWS)
             ),
             "activity": RunTable(HELD_OUT, sum(self.sizes), self._activity),
+            "readings": RunTable(
+                PUBLISHED_READINGS, sum(map(len, self._per_sae("effects", READINGS_FILE))), self._readings
+            ),
             **CorpusTables(self.corpus, self.vocabulary).all(),
             "search": RunTable(SEARCH, sum(self.sizes), self._search),
             "splitting": RunTable(splitting_schema(width, len(self.saes)), len(self.saes), self._splitting),
@@ -112,12 +118,16 @@ class RunTables:
         }
 
     def _features(self) -> Iterator[pa.RecordBatch]:
-        first_example = 0
+        first_example = first_reading = 0
         for name, size in zip(self.saes, self.sizes, strict=True):
             statistics = self._read("examples", name, STATISTICS_FILE)
             explanations = self._read("explain", name, EXPLANATIONS_FILE)
-            for table in (statistics, explanations):
+            effects = self._read("effects", name, EFFECTS_FILE)
+            for table in (statistics, explanations, effects):
                 self._check_rows(name, len(table), size)
+            readings_F = effects["num_readings"].to_numpy().astype(np.int64)
+            reading_F = first_reading + np.cumsum(readings_F) - readings_F
+            first_reading += int(readings_F.sum())
             num_FE = self._num_examples(name, size)
             first_F = first_example + np.cumsum(num_FE.sum(1)) - num_FE.sum(1)
             first_example += int(num_FE.sum())
@@ -133,6 +143,8 @@ class RunTables:
                     "rare": pa.array(kinds.rare_F[rows]),
                     "negligible": pa.array(kinds.negligible_F[rows]),
                     **columns_of(explanations, rows),
+                    **columns_of(effects, rows),
+                    "first_reading": pa.array(reading_F[rows], pa.int64()),
                     "best_strength": self._best_strengths(name, rows),
                     "first_example": pa.array(first_F[rows], pa.int64()),
                     "num_examples": fixed_lists(num_FE[rows].astype(np.int16)),
@@ -143,11 +155,18 @@ class RunTables:
                 yield batch_of(features_schema(columns["vector"].type.list_size, len(self.saes)), columns)
 
     def _examples(self) -> Iterator[pa.RecordBatch]:
-        for first_row, table in zip(self.first_rows, self._per_sae("examples", EXAMPLES_FILE), strict=True):
+        yield from self._by_row(PUBLISHED_EXAMPLES, self._per_sae("examples", EXAMPLES_FILE))
+
+    def _readings(self) -> Iterator[pa.RecordBatch]:
+        yield from self._by_row(PUBLISHED_READINGS, self._per_sae("effects", READINGS_FILE))
+
+    def _by_row(self, schema: pa.Schema, tables: list[pa.Table]) -> Iterator[pa.RecordBatch]:
+        """Tables of the SAEs that name features by index, with rows in its place."""
+        for first_row, table in zip(self.first_rows, tables, strict=True):
             for rows in batch_slices(len(table)):
                 columns = columns_of(table, rows)
                 row_M = first_row + columns["index"].to_numpy().astype(np.int64)
-                yield batch_of(PUBLISHED_EXAMPLES, {**columns, "row": pa.array(row_M)})
+                yield batch_of(schema, {**columns, "row": pa.array(row_M)})
 
     def _num_examples(self, name: str, size: int) -> npt.NDArray[np.int64]:
         """Number of examples of each kind that every feature has [F, kinds]; they must be sorted by both."""

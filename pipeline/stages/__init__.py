@@ -9,6 +9,7 @@ STAGES = (
     "evaluate",
     "explain",
     "respond",
+    "effects",
     "embed",
     "neighbours",
     "project",

@@ -13,6 +13,18 @@ FEATURE = "/tiny/1-relu-256/3"
 PROMPT = "/prompt?text=the+river+of+a+University&target=%2370&k=20"
 
 
+def test_an_open_reading_is_in_the_address(open_page: Open) -> None:
+    page = open_page(FEATURE)
+    page.locator(".example").nth(1).get_by_role("link", name="what it changed").click()
+    expect(page).to_have_url(re.compile("#top-1-effects$"))
+    again = open_page(f"{FEATURE}#top-1-effects")
+    shown = again.locator(".example").nth(1).locator(".example-reading:not([aria-busy]) .tokens")
+    expect(shown).to_have_count(1)
+    expect(again.locator(".example-reading")).to_have_count(1)
+    again.locator(".example").nth(1).get_by_role("link", name="what it changed").click()
+    expect(again).to_have_url(re.compile(f"{FEATURE}$"))
+
+
 @pytest.mark.parametrize(("link", "reading"), [("why it fired", "causes"), ("what it changed", "effects")])
 def test_an_example_is_read_further_in_place_as_on_its_own_page(open_page: Open, link: str, reading: str) -> None:
     page = open_page(FEATURE)

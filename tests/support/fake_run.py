@@ -55,7 +55,7 @@ from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE, SAEHeader
 from pipeline.models.sentences import SentenceEncoder
 from pipeline.recipe import NO_ENCODER, Recipe, SAEConfig, make_recipe
-from pipeline.stages import publish
+from pipeline.stages import effects, publish
 from tests.support.fakes import make_corpus
 from tests.support.responses import make_responses
 
@@ -129,11 +129,13 @@ class FakeRun:
         sequences = self.corpus.sequences[training]
         self.position_N = np.concatenate([np.arange(s, s + n) for _, s, n in sequences.tolist()])
         counts = {"num_rows": len(self.x_ND), "width": WIDTH, "num_left_out": 0, "bos_id": 0, "sink_threshold": 1e3}
-        self._put("harvest", counts)
+        counts["storage"] = "bfloat16"
+        self._put("harvest", counts, {"harvest": {"keep_fraction": 0.5}})
         self.saes = [self._sae(config) for config in self.recipe.train.saes]
         self._examples_and_explanations()
         self._train_and_evaluate()
         self._responses()
+        effects.run(self.recipe, self.paths)
         self._meanings()
         self._neighbours_and_map()
         publish.run(self.recipe, self.paths)
@@ -410,12 +412,12 @@ class FakeRun:
     def _write(self, path: Path, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
         write_arrow(path, schema, pa.Table.from_pylist(rows, schema).to_batches())
 
-    def _put(self, stage: str, counts: dict[str, Any]) -> None:
+    def _put(self, stage: str, counts: dict[str, Any], config: dict[str, Any] | None = None) -> None:
         folder = self._folder(stage)
         key = digest({"stage": stage, "recipe": self.recipe.model_dump(mode="json")})
         manifest = Manifest(
-            stage=stage, key=key, config={}, inputs={}, seed=self.recipe.seed, counts=counts, files=hash_folder(folder),
-            code_version="fake", seconds=0.0, created="2026-01-01T00:00:00+00:00",
+            stage=stage, key=key, config=config or {}, inputs={}, seed=self.recipe.seed, counts=counts,
+            files=hash_folder(folder), code_version="fake", seconds=0.0, created="2026-01-01T00:00:00+00:00",
         )  # fmt: skip
         write_manifest(folder, manifest)
 

@@ -41,6 +41,7 @@ from data.published.schemas import (
     CHUNKS,
     PUBLISHED_DOCUMENTS,
     PUBLISHED_EXAMPLES,
+    PUBLISHED_READINGS,
     SEARCH,
     TOKENS_PER_CHUNK,
     VOCABULARY,
@@ -170,6 +171,7 @@ class SyntheticRun:
         }
         found = {table: (schema, self._batches(schema, make)) for table, (schema, make) in made.items()}
         found["splitting"] = (splitting_schema(WIDTH, len(self.sizes)), splitting_batches(self, self._blocks()))
+        found["readings"] = (PUBLISHED_READINGS, iter([]))
         found["documents"] = (PUBLISHED_DOCUMENTS, iter([_batch(PUBLISHED_DOCUMENTS, self._documents())]))
         found["chunks"] = (CHUNKS, iter([_batch(CHUNKS, self._chunks())]))
         found["vocabulary"] = (VOCABULARY, iter([_batch(VOCABULARY, {"text": pa.array(self._pieces())})]))
@@ -251,6 +253,13 @@ class SyntheticRun:
             "promoted_logits": _lists(logits_B),
             "suppressed": _lists(((promoted_B + 2048) % NUM_WORDS).astype(np.int32)),
             "suppressed_logits": _lists(-logits_B),
+            "raised": _lists(promoted_B[:, :4].astype(np.int32)),
+            "raised_change": _lists(np.tile(np.float32([0.12, 0.03, 0.01, 0.002]), (size, 1))),
+            "lowered": _lists(promoted_B[:, 4:5].astype(np.int32)),
+            "lowered_change": _lists(np.full((size, 1), -0.04, np.float32)),
+            "num_measured": pa.array((3 * live_B).astype(np.int16)),
+            "num_readings": pa.array(np.zeros(size, np.int16)),
+            "first_reading": pa.array(np.zeros(size, np.int64)),
             "first_example": pa.array(block.live_rank() * self.examples_per_feature),
             "num_examples": _fixed(live_B[:, None] * self.num_examples),
             **{

@@ -1,4 +1,4 @@
-// Further readings of an example, worked out by the model on request and shown below it. The link leads to the same page.
+// Further readings of an example, shown below it. The link leads to the same page. The one that is open is in the address.
 import { watchTokens } from "../base/tokens.js";
 
 const HERE = "a[data-reading]";
@@ -27,13 +27,17 @@ function say(box, text) {
   box.replaceChildren(line);
 }
 
+function keep(name) {
+  history.replaceState(history.state, "", name ? `#${name}` : location.pathname + location.search);
+}
+
 async function read(link) {
   const box = place(link);
   box.running?.abort();
   const mine = (box.running = new AbortController());
   press(link, true);
   box.setAttribute("aria-busy", "true");
-  say(box, "The model is reading this example…");
+  say(box, "Reading this example…");
   try {
     const answer = await fetch(link.href, { signal: mine.signal });
     const found = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("signed");
@@ -59,6 +63,11 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest(HERE);
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
   event.preventDefault();
-  if (link.getAttribute("aria-current")) close(link);
-  else read(link);
+  const open = !link.getAttribute("aria-current");
+  keep(open ? link.dataset.reading : "");
+  if (open) read(link);
+  else close(link);
 });
+
+const asked = document.querySelector(`[data-reading="${CSS.escape(location.hash.slice(1))}"]`);
+if (asked && location.hash) read(asked).then(() => asked.closest(".example").scrollIntoView({ block: "center" }));

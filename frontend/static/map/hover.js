@@ -38,6 +38,15 @@ async function ask(address) {
   return known.get(address);
 }
 
+/** What it changes, measured, or where that is not known what its direction promotes. */
+function says(feature) {
+  const changes = feature.raised.length ? feature.raised : feature.lowered;
+  if (!changes.length) return [element("span", "Promotes "), ...feature.promoted.slice(0, 5).map((token) => element("span", token.text, "piece"))];
+  const points = (change, place) => ` ${change > 0 ? "+" : "−"}${Math.abs(100 * change).toFixed(1)}${place ? "" : " points"} `;
+  const shown = changes.slice(0, 4).flatMap(({ text, change }, place) => [element("span", text, "piece"), element("span", points(change, place), "num")]);
+  return [element("span", changes === feature.raised ? "Raises " : "Lowers "), ...shown];
+}
+
 /** A piece of the example that it is strongest on, the strongest token marked. */
 function excerpt(example) {
   const line = element("p", "… ", "excerpt");
@@ -49,7 +58,7 @@ function excerpt(example) {
 function describe(feature, examples) {
   const share = (100 * feature.density).toPrecision(2);
   const tokens = element("p", "", "promoted");
-  tokens.append(element("span", "Promotes "), ...feature.promoted.slice(0, 5).map((token) => element("span", token.text, "piece")));
+  tokens.append(...says(feature));
   const title = feature.label || `feature ${feature.index}`;
   const about = element("p", `${feature.sae} / ${feature.index}, active on ${share}% of tokens${feature.rare ? ", rare" : ""}`);
   card.replaceChildren(element("strong", title), ...examples.map(excerpt), about, tokens);

@@ -56,6 +56,7 @@ def test_effects_are_changes_of_log_probabilities(live: TestClient, plain: Langu
     shown = [token["value"] for token in found["tokens"]]
     assert shown == pytest.approx(change[len(example.before) :].tolist(), abs=2e-4)
     place = 1 + len(example.before) + example.place
+    without = ablated_logits(plain, sae, index, tokens, slice(place, place + 1)).log_softmax(1)
     assert found["kl"] == pytest.approx(float((with_it.exp() * (with_it - without)).sum(1)[place]), abs=1e-5)
     for one in [*found["raised"], *found["lowered"]]:
         assert one["probability"] == pytest.approx(float(with_it[place, one["token"]].exp()), abs=1e-4)

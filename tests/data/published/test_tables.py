@@ -51,6 +51,8 @@ def make_features() -> Columns:
         **{name: [""] * NUM_FEATURES for name in ("label_rule", "label_tested")},
         **{name: [[]] * NUM_FEATURES for name in ("label_levels", "top_words")},
         **{name: [[]] * NUM_FEATURES for name in ("promoted", "promoted_logits", "suppressed", "suppressed_logits")},
+        **{name: [[]] * NUM_FEATURES for name in ("raised", "raised_change", "lowered", "lowered_change")},
+        **{name: [0] * NUM_FEATURES for name in ("num_measured", "num_readings", "first_reading")},
         "first_example": [0] * NUM_FEATURES,
         "num_examples": [[2, 1, 0, 2]] * NUM_FEATURES,
         **{f"cosine_{position}": rng.random(NUM_FEATURES).tolist() for position in range(2)},

@@ -11,7 +11,7 @@ from data.layout import StorePaths
 from pipeline.fetching.local import model_folder
 from pipeline.models import attribution
 from pipeline.models.attribution import (
-    LEAST_PROBABILITY,
+    LEAST_CHANGE,
     Target,
     Trace,
     ablate,
@@ -236,15 +236,17 @@ def test_raised_and_lowered_tokens_are_those_of_a_full_search() -> None:
     sae = tiny_sae()
     feature = int(sae.encode(x_LD[5][None].float())[0].argmax())
     plain = language_model.logits(TOKENS[None])[0, 5].log_softmax(0)
-    without = hooked_logits(language_model, sae, feature, COUNTED)[5].log_softmax(0)
-    likely = [v for v in range(300) if max(float(plain[v].exp()), float(without[v].exp())) >= LEAST_PROBABILITY]
-    by_change = sorted(likely, key=lambda v: -float(plain[v] - without[v]))
-    raised, lowered = moved(model, sae, feature, x_LD, LEFT_OUT, 5, 6)
-    assert [one.token for one in raised] == [v for v in by_change if plain[v] > without[v]][:6]
-    assert [one.token for one in lowered] == [v for v in reversed(by_change) if plain[v] < without[v]][:6]
+    without = hooked_logits(language_model, sae, feature, [5])[5].log_softmax(0)
+    change = plain.exp() - without.exp()
+    changed = [v for v in range(300) if abs(float(change[v])) >= LEAST_CHANGE]
+    by_change = sorted(changed, key=lambda v: -float(change[v]))
+    kl, raised, lowered = moved(model, sae, feature, x_LD, LEFT_OUT, 5, 6)
+    assert kl == pytest.approx(float((plain.exp() * (plain - without)).sum()), abs=1e-6)
+    assert [one.token for one in raised] == [v for v in by_change if change[v] > 0][:6]
+    assert [one.token for one in lowered] == [v for v in reversed(by_change) if change[v] < 0][:6]
     for one in [*raised, *lowered]:
         assert one.log_probability == pytest.approx(float(plain[one.token]), abs=1e-6)
-        assert one.change == pytest.approx(float((plain - without)[one.token]), abs=1e-5)
+        assert one.change == pytest.approx(float(change[one.token]), abs=1e-6)
 
 
 def test_what_is_not_there_is_refused() -> None:

@@ -1,0 +1,72 @@
+"""Check by `monosema doctor` of measured effects: some are computed anew, by whole passes through the layers after N.
+
+Shapes: L positions, D width, V vocabulary.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from data.published.tables import PublishedRun
+from pipeline.doctor.checks import Check, some
+from pipeline.models.exact import ExactModel
+from pipeline.models.language_model import LanguageModel
+from pipeline.models.sae import SAE
+from pipeline.progress import track
+
+NUM_READINGS = 24
+EFFECT_TOLERANCE = {"bfloat16": 0.1, "float16": 0.02, "float32": 0.001}
+"""Allowed deviation, in nats, of the change of a log-probability below one nat, by the model's dtype; of a larger
+change in proportion. The keys and values that a case looks back at are rounded in it."""
+
+
+def check_effects(
+    run: PublishedRun, model: LanguageModel, saes: dict[str, SAE], bos_id: int, piece: int
+) -> Check | None:
+    """What features changed at some published examples comes out again. None where no effect was measured.
+
+    piece: tokens of the longest sequence, without the opening one.
+    """
+    rows = some(run.count("readings"), NUM_READINGS)
+    if len(rows) == 0:
+        return None
+    exact, agree, worst = ExactModel(model), 0, 0.0
+    tolerance = EFFECT_TOLERANCE[str(model.dtype).removeprefix("torch.")]
+    readings = run.take("readings", rows.tolist()).to_pylist()
+    with track("doctor: effects", len(readings), "examples") as progress:
+        for reading in readings:
+            deviation = _deviation(run, exact, model, saes, reading, bos_id, piece)
+            agree, worst = agree + (deviation <= tolerance), max(worst, deviation)
+            progress.advance()
+    return Check("effects", agree, len(readings), f"± {tolerance:g} nats a nat", f"max {worst:.2g}")
+
+
+@torch.no_grad()
+def _deviation(
+    run: PublishedRun,
+    exact: ExactModel,
+    model: LanguageModel,
+    saes: dict[str, SAE],
+    reading: dict[str, Any],
+    bos_id: int,
+    piece: int,
+) -> float:
+    """The largest deviation of a published change from the one computed now."""
+    feature = run.take("features", [reading["row"]], ["sae", "index", "first_example"]).to_pylist()[0]
+    columns = ["document", "position", "activation"]
+    example = run.take("examples", [feature["first_example"] + reading["rank"]], columns).to_pylist()[0]
+    start = example["position"] // piece * piece
+    tokens = run.windows([example["document"]], [start], [example["position"] - start + 1])[0]
+    x_LD = model.residuals(torch.tensor([[bos_id, *tokens]]))[0].to(exact.dtype)
+    without_LD = x_LD.clone()
+    without_LD[-1] -= example["activation"] * saes[feature["sae"]].W_dec_FD[feature["index"]]
+    hidden_2D = exact.hidden_from(torch.stack([x_LD, without_LD]))[:, -1]
+    with_V, without_V = exact.log_probabilities(hidden_2D).cpu().numpy()
+    names = ("raised", "lowered")
+    token_K = np.array([token for name in names for token in reading[name]], np.int64)
+    published_K = np.concatenate(
+        [np.subtract(reading[f"{name}_with"], reading[f"{name}_without"], dtype=np.float64) for name in names]
+    )
+    change_K = with_V[token_K] - without_V[token_K]
+    return float((np.abs(change_K - published_K) / np.maximum(1.0, np.abs(change_K))).max(initial=0.0))

@@ -1,0 +1,102 @@
+"""Examples at which the effects of features are measured.
+
+Of every live feature up to `examples` of its top examples: of those that are at least half as strong as its strongest,
+the ones with the fewest tokens before them in their sequence, at most `context`. What precedes an example is what
+measuring it costs. A feature that has none so near to the start is measured at the nearest.
+
+Shapes: F features of one SAE, M examples or cases, S sequences.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from data.artifacts.features import TOP, read_kinds
+from pipeline.arrays import Ints, Mask, pack_tokens, ranks, sort_order
+from pipeline.recipe import EffectsConfig
+
+LEAST_SHARE = 0.5
+"""Of the feature's highest activation, that an example must have."""
+
+
+class Cases(NamedTuple):
+    """Features at tokens, sorted by SAE, feature and rank; all [M]."""
+
+    sae_M: Ints
+    """Number of the SAE in the recipe."""
+    index_M: Ints
+    """Of the feature in its SAE."""
+    rank_M: Ints
+    """Of the example among its feature's top ones."""
+    sequence_M: Ints
+    """Number of the sequence."""
+    position_M: Ints
+    """In the sequence as the model reads it: 0 is the opening token."""
+    activation_M: npt.NDArray[np.float32]
+
+    @property
+    def feature_M(self) -> Ints:
+        """A number for each case's feature, ascending without gaps from 0."""
+        changed_M = (np.diff(self.sae_M, prepend=-1) != 0) | (np.diff(self.index_M, prepend=-1) != 0)
+        return np.cumsum(changed_M) - 1
+
+    def some(self, rows: npt.NDArray[np.generic] | slice) -> "Cases":
+        """Some of the cases."""
+        return Cases._make(column[rows] for column in self)
+
+
+def choose_features(statistics: Sequence[pa.Table], rare_tokens: int, most: int) -> tuple[list[Mask], list[Mask]]:
+    """The live features of every SAE [F], and those measured: if there are more than `most`, the same share of each."""
+    squares = [table["sum_squares"].to_numpy() for table in statistics]
+    live = [read_kinds(table, rare_tokens).live_F for table in statistics]
+    total = sum(int(live_F.sum()) for live_F in live)
+    share = min(1.0, most / max(total, 1))
+    return live, [_most_active(*one, share) for one in zip(squares, live, strict=True)]
+
+
+def _most_active(squares_F: npt.NDArray[np.float64], live_F: Mask, share: float) -> Mask:
+    """A share of the live features of an SAE, those with the largest sums of squared activations."""
+    index_N = np.flatnonzero(live_F)
+    index_N = index_N[np.argsort(-squares_F[index_N], kind="stable")][: int(share * len(index_N))]
+    chosen_F = np.zeros_like(live_F)
+    chosen_F[index_N] = True
+    return chosen_F
+
+
+def choose_cases(
+    examples: Sequence[pa.Table], chosen: Sequence[Mask], sequences: np.ndarray, config: EffectsConfig
+) -> Cases:
+    """The cases of every chosen feature. sequences: of SEQUENCE, in corpus order."""
+    starts_S = pack_tokens(sequences["document"], sequences["start"])
+    parts = [
+        _of_sae(number, *one, starts_S, sequences, config)
+        for number, one in enumerate(zip(examples, chosen, strict=True))
+    ]
+    return Cases._make(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
+def _of_sae(
+    sae: int, examples: pa.Table, chosen_F: Mask, starts_S: Ints, sequences: np.ndarray, config: EffectsConfig
+) -> Cases:
+    index_M, rank_M, activation_M = (examples[name].to_numpy() for name in ("index", "rank", "activation"))
+    first_F = np.zeros(len(chosen_F), np.float32)
+    top_M = examples["kind"].to_numpy() == TOP
+    first_F[index_M[top_M & (rank_M == 0)]] = activation_M[top_M & (rank_M == 0)]
+    rows = np.flatnonzero(top_M & chosen_F[index_M] & (activation_M >= LEAST_SHARE * first_F[index_M]))
+    document_M, place_M = (examples[name].to_numpy()[rows].astype(np.int64) for name in ("document", "position"))
+    sequence_M = np.searchsorted(starts_S, pack_tokens(document_M, place_M), side="right") - 1
+    cases = Cases(
+        sae_M=np.full(len(rows), sae, np.int64),
+        index_M=index_M[rows].astype(np.int64),
+        rank_M=rank_M[rows].astype(np.int64),
+        sequence_M=sequence_M,
+        position_M=place_M - sequences["start"][sequence_M] + 1,
+        activation_M=activation_M[rows],
+    )
+    order = sort_order(cases.index_M, cases.position_M)
+    nearest_M = ranks(cases.index_M[order])
+    fitting_M = (nearest_M < config.examples) & (cases.position_M[order] <= config.context)
+    return cases.some(np.sort(order[fitting_M | (nearest_M == 0)]))

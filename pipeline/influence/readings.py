@@ -1,0 +1,100 @@
+"""Readings of single examples, coloured token by token: what made a feature fire, and what it changes in the text.
+
+Both are what the server computes on request (pipeline/models/attribution.py), kept for the examples of a few features
+so that their pages need no model.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from data.artifacts.corpus import TokenizedCorpus
+from data.artifacts.features import TOP
+from pipeline.arrays import Ints
+from pipeline.influence.effect_cases import Cases
+from pipeline.influence.effect_files import EffectArrays, Reading, moved_lists
+from pipeline.influence.effects import MOVED
+from pipeline.models.attribution import changes, fire, moved
+from pipeline.models.exact import ExactModel
+from pipeline.models.language_model import LanguageModel
+from pipeline.models.left_out import left_out, own_of_prompt
+from pipeline.models.sae import SAE
+
+EXAMPLES_READ = 3
+"""Of each feature, its strongest."""
+
+
+class Chosen(NamedTuple):
+    """A feature whose examples are coloured."""
+
+    sae: int
+    feature: int
+
+
+def choose_coloured(cases: Cases, found: EffectArrays, num_saes: int, count: int) -> list[Chosen]:
+    """Features that change the prediction most, one of each SAE in turn, each raising another token most."""
+    first_M = np.flatnonzero(np.diff(cases.feature_M, prepend=-1))
+    order = np.argsort(-found.raised_change_NK[:, 0], kind="stable")
+    by_sae = [iter(order[cases.sae_M[first_M[order]] == sae].tolist()) for sae in range(num_saes)]
+    seen: set[int] = set()
+    chosen: list[Chosen] = []
+    while by_sae and len(chosen) < count:
+        for numbers in list(by_sae):
+            feature = next((n for n in numbers if int(found.raised_NK[n, 0]) not in seen), None)
+            if feature is None:
+                by_sae.remove(numbers)
+                continue
+            seen.add(int(found.raised_NK[feature, 0]))
+            row = first_M[feature]
+            chosen.append(Chosen(int(cases.sae_M[row]), int(cases.index_M[row])))
+    return chosen[:count]
+
+
+class ExampleReader:
+    """Reads examples with the whole model, one by one."""
+
+    def __init__(
+        self, model: LanguageModel, corpus: TokenizedCorpus, bos_id: int, sink_norm: float, piece: int
+    ) -> None:
+        """piece: tokens of the longest sequence, without the opening one."""
+        self._model, self._exact, self._corpus = model, ExactModel(model), corpus
+        self._bos_id, self._sink_norm, self._piece = bos_id, sink_norm, piece
+
+    def read(self, sae: SAE, index: int, examples: pa.Table) -> Iterator[Reading]:
+        """The readings of a feature's strongest examples. examples: the artifact's, of the SAE."""
+        rows = _strongest(examples, index)
+        for example in examples.take(pa.array(rows)).to_pylist():
+            opening = example["start"] // self._piece * self._piece  # where its sequence starts
+            stop = example["start"] + example["length"]
+            tokens = self._corpus.stretch(example["document"], opening, stop - opening)
+            tokens_L = torch.from_numpy(np.concatenate([[self._bos_id], tokens]).astype(np.int64))
+            position, first = example["position"] - opening + 1, example["start"] - opening + 1
+            yield {"index": index, "rank": example["rank"], **self._read(sae, index, tokens_L, position, first)}
+
+    def _read(self, sae: SAE, index: int, tokens_L: torch.Tensor, position: int, first: int) -> Reading:
+        x_LD = self._model.residuals(tokens_L[None])[0]
+        left_out_L = left_out(x_LD, own_of_prompt(len(tokens_L)), self._sink_norm)
+        fired = fire(self._exact, sae, index, tokens_L, position)
+        changed = changes(self._exact, sae, index, x_LD, left_out_L, tokens_L, range(first - 1, len(tokens_L) - 1))
+        after = moved(self._exact, sae, index, x_LD, left_out_L, position, MOVED)
+        return {
+            "kl": after.kl,
+            **moved_lists({"raised": after.raised, "lowered": after.lowered}),
+            "activation": fired.activation,
+            "opening": float(fired.effect_L[0]),
+            "before": float(fired.effect_L[1:first].sum()),
+            "causes": fired.effect_L[first:].tolist(),
+            "changes": changed.next_N.tolist(),
+        }
+
+
+def _strongest(examples: pa.Table, index: int) -> Ints:
+    """Rows of a feature's strongest examples; tables are sorted by index, kind and rank."""
+    index_M = examples["index"].to_numpy()
+    start, stop = np.searchsorted(index_M, [index, index + 1]).tolist()
+    kinds = examples["kind"].slice(start, stop - start).to_numpy()
+    rows: Ints = start + np.flatnonzero(kinds == TOP)[:EXAMPLES_READ]
+    return rows

@@ -1,0 +1,78 @@
+"""Effects at single tokens against transformers, whole, with a hook that takes the feature out."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pipeline.models.effects import LaterLayers, Places, effects_obstacle
+from pipeline.models.errors import ModelError
+from pipeline.models.language_model import LanguageModel
+from pipeline.models.sae import SAE
+from tests.support.architectures import qwen
+from tests.support.models import tiny_language_model, tiny_llama, tiny_sae
+
+TEXTS = [[256, 11, 42, 7, 99, 3, 42, 8], [256, 5, 17, 230], [256, 1, 2, 3, 4, 5, 6]]
+CASES = [(0, 7, 3), (0, 7, 5), (0, 4, 3), (0, 1, 9), (1, 3, 3), (1, 0, 2), (2, 2, 11), (2, 2, None)]
+"""Text, position, and the feature that is taken out there; None: none."""
+TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 0.02}
+"""Of log-probabilities, in nats. In bfloat16 the reference runs the layers after N in float32, from the same stream."""
+
+
+def hooked(model: LanguageModel, sae: SAE, text: Sequence[int], position: int, feature: int | None) -> Tensor:
+    """Log-probabilities of what follows a position, by transformers in the dtype of the model."""
+
+    def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        if feature is None:
+            return output
+        changed = output.clone()
+        x_D = output[0, position].float()
+        changed[0, position] = (x_D - sae.encode(x_D[None])[0, feature] * sae.W_dec_FD[feature]).to(output.dtype)
+        return changed
+
+    handle = model.layers[1].register_forward_hook(hook)
+    try:
+        return model.logits(torch.tensor([list(text)]))[0, position].float().log_softmax(0)
+    finally:
+        handle.remove()
+
+
+def measured(model: LanguageModel, sae: SAE) -> Tensor:
+    padded = torch.tensor([[*text, *[256] * (8 - len(text))] for text in TEXTS])
+    x_BLD = model.residuals(padded)
+    places = Places(*(torch.tensor([case[column] for case in CASES]) for column in (0, 1)))
+    x_CD = x_BLD[places.text_C, places.position_C].float()
+    for row, (_, _, feature) in enumerate(CASES):
+        if feature is not None:
+            x_CD[row] -= sae.encode(x_CD[row][None])[0, feature] * sae.W_dec_FD[feature]
+    hidden_CD = LaterLayers(model).hidden(x_BLD, places, x_CD)
+    return (hidden_CD @ model.model.lm_head.weight.float().T).log_softmax(1)
+
+
+def test_cases_equal_a_hook_on_transformers_in_float32() -> None:
+    model, sae = tiny_language_model(), tiny_sae()
+    found_CV = measured(model, sae)
+    expected_CV = torch.stack([hooked(model, sae, TEXTS[text], *rest) for text, *rest in CASES])
+    torch.testing.assert_close(found_CV, expected_CV, atol=TOLERANCE[torch.float32], rtol=0)
+    plain_CV = torch.stack([hooked(model, sae, TEXTS[text], position, None) for text, position, _ in CASES])
+    changed_C = (expected_CV - plain_CV).abs().amax(1)
+    assert (changed_C > 0.01).sum() >= 3, "features matter"
+    assert changed_C[-1] == 0
+
+
+def test_cases_in_bfloat16_equal_float32_from_the_same_stream() -> None:
+    model, sae = tiny_language_model(dtype=torch.bfloat16), tiny_sae()
+    streams = {len(text): model.residuals(torch.tensor([text])).float() for text in TEXTS}
+    wide = tiny_language_model()
+    for parameter, narrow in zip(wide.model.parameters(), model.model.parameters(), strict=True):
+        parameter.data = narrow.data.float()
+    wide.layers[1].register_forward_hook(lambda module, inputs, output: streams[output.shape[1]])
+    expected_CV = torch.stack([hooked(wide, sae, TEXTS[text], *rest) for text, *rest in CASES])
+    torch.testing.assert_close(measured(model, sae), expected_CV, atol=TOLERANCE[torch.bfloat16], rtol=0)
+
+
+def test_other_models_are_refused_by_name() -> None:
+    assert effects_obstacle(tiny_llama()) == ""
+    with pytest.raises(ModelError, match="LlamaForCausalLM alone so far, this is Qwen2ForCausalLM"):
+        LaterLayers(LanguageModel(qwen(), layer=0))
