@@ -17,6 +17,11 @@ SORT_COLUMNS: dict[Sort, tuple[str, str]] = {
     "mean": ("Mean", "Mean activation over the tokens on which it is active."),
     "label_score": ("Label fits", "Share of the strongest examples that the label fits."),
     "specificity": ("Specificity", "How well it keeps to its concept, by a judge: 0 to 1."),
+    "interest": (
+        "Interest",
+        "How well the label fits × maximum × the share of its top examples on words of four letters or more that are "
+        "none of the most frequent × the share of them that do not stand at the start of a text.",
+    ),
 }
 
 
@@ -56,7 +61,8 @@ def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
     """Links to common selections."""
     every = Selection(minor=selection.minor)
     named = {
-        "Strongest": every,
+        "Most interesting": every,
+        "Strongest": every.changed(sort="max"),
         "Most frequent": every.changed(sort="density"),
         "Rarest": every.changed(sort="density", order="asc", alive=True),
         "By label": every.changed(sort="label", alive=True),

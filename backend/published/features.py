@@ -22,6 +22,7 @@ SUMMARY = [
     "mean",
     "squared_share",
     "negligible",
+    "interest",
 ]
 NOT_MINOR = "NOT negligible"
 """The condition in SQL, on `features` and on `search`, that leaves out what lists, search and random features leave out
@@ -68,6 +69,9 @@ class FeatureSummary:
     """Its share of the sum of its SAE's squared activations."""
     negligible: bool
     """Live, and next to nothing of that sum: see data.artifacts.features.NEGLIGIBLE_SHARE."""
+    interest: float | None
+    """label_score x max x the share of its top examples on words that tell something x the share of them beyond the
+    start of texts, see pipeline/publishing/interest.py; None when its label has no score."""
 
     @property
     def href(self) -> str:

@@ -16,8 +16,8 @@ TOTALS_CACHED = 1000
 RANDOM_DRAWS = 64
 """Features drawn at once in search of one that is alive and not minor."""
 
-Sort = Literal["index", "label", "density", "max", "mean", "label_score", "specificity"]
-Score = Literal["label_score", "specificity"]
+Sort = Literal["interest", "index", "label", "density", "max", "mean", "label_score", "specificity"]
+Score = Literal["label_score", "specificity", "interest"]
 """Scores that not every SAE has."""
 Choice = Annotated[Annotated[bool, PlainSerializer(str)] | None, EmptyIsNone]
 """Yes, no, or either; links say True and False."""
@@ -26,7 +26,7 @@ Choice = Annotated[Annotated[bool, PlainSerializer(str)] | None, EmptyIsNone]
 class Selection(PagedAddress):
     """The query string of a list of features: filters, order and page."""
 
-    sort: Sort = "max"
+    sort: Sort = "interest"
     """Ties come by index."""
     order: Annotated[Literal["asc", "desc"] | None, EmptyIsNone] = None
     """None is the natural one: labels and indices ascend, numbers descend."""

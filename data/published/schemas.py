@@ -24,6 +24,8 @@ def features_schema(width: int, num_saes: int) -> pa.Schema:
             pa.field("negligible", pa.bool_(), nullable=False),  # see data.artifacts.features.NEGLIGIBLE_SHARE
             *[STATISTICS.field(name) for name in ("histogram", "num_above_floor", "band_counts")],
             *[f for f in EXPLANATIONS if f.name != "index"],
+            pa.field("interest", pa.float32()),  # see pipeline/publishing/interest.py; null without a label's score
+            pa.field("at_start", pa.float32(), nullable=False),  # share of its top examples at the start of a sequence
             pa.field("first_example", pa.int64(), nullable=False),  # row in table `examples`
             pa.field("num_examples", pa.list_(pa.int16(), len(EXAMPLE_KINDS)), nullable=False),  # by kind
             *[pa.field(axis, pa.float32()) for axis in ("x", "y")],  # its place on the map; null unless it is notable

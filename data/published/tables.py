@@ -29,7 +29,7 @@ ROW_TABLES = ("features", "examples", "neighbours")
 """In Arrow files: the first two are copies, see data/published/rows.py."""
 CHUNKS_CACHED = 1 << 14
 """Chunks of tokens kept in memory: 16 MB."""
-SORTS = ("index", "density", "max", "mean", "label", "label_score", "specificity")
+SORTS = ("index", "density", "max", "mean", "label", "label_score", "specificity", "interest")
 
 
 def write_table(folder: Path, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:

@@ -29,12 +29,14 @@ from data.artifacts.features import (
     squared_shares,
 )
 from data.errors import ArtifactError
+from data.manifests import load_manifest
 from data.published.schemas import PUBLISHED_EXAMPLES, SEARCH, features_schema, splitting_schema
 from pipeline.geometry.nearest import decoder_rows
 from pipeline.geometry.relatives import best_cosines, count_cosines
 from pipeline.models.sae import load_header
 from pipeline.publishing.columns import TABLE_BATCH_ROWS, RunTable, batch_of, batch_slices, columns_of, fixed_lists
 from pipeline.publishing.corpus_tables import CorpusTables
+from pipeline.publishing.interest import Floats, interest_of, start_shares, telling_shares, telling_tokens
 from pipeline.publishing.map_tables import MapTables
 from pipeline.publishing.searchable import NUM_TEXTS, ExampleTexts, search_batch
 
@@ -103,6 +105,9 @@ class RunTables:
             first_row = self.first_rows[self.saes.index(name)]
             squares_F = statistics["sum_squares"].to_numpy()
             share_F, negligible_F = squared_shares(squares_F), negligible_features(squares_F)
+            score_F, max_F = (t.to_numpy() for t in (explanations["label_score"], statistics["max"]))
+            at_start_F, telling_F = self._evidence(name, size)
+            interest_F = interest_of(score_F, max_F, telling_F, at_start_F)
             for rows in batch_slices(size):
                 columns = {
                     "sae": pa.array([name] * len(range(*rows.indices(size)))),
@@ -110,6 +115,8 @@ class RunTables:
                     "squared_share": pa.array(share_F[rows]),
                     "negligible": pa.array(negligible_F[rows]),
                     **columns_of(explanations, rows),
+                    "interest": interest_F[rows],
+                    "at_start": pa.array(at_start_F[rows].astype(np.float32)),
                     "first_example": pa.array(first_F[rows], pa.int64()),
                     "num_examples": fixed_lists(num_FE[rows].astype(np.int16)),
                     **self.map.places(first_row + rows.start, first_row + rows.stop),
@@ -117,6 +124,18 @@ class RunTables:
                     "vector": fixed_lists(decoder_rows(self.folders["train"] / name, rows)),
                 }
                 yield batch_of(features_schema(columns["vector"].type.list_size, len(self.saes)), columns)
+
+    def _evidence(self, name: str, size: int) -> tuple[Floats, Floats]:
+        """Shares of the top examples of an SAE's features at the start of texts, and on words that tell something."""
+        examples = self._read("examples", name, EXAMPLES_FILE).select(["index", "kind", "document", "position"])
+        context_length = load_manifest(self.folders["tokenize"]).counts["context_length"]
+        telling_F = telling_shares(examples, size, self.corpus, self._telling)
+        return start_shares(examples, size, context_length), telling_F
+
+    @cached_property
+    def _telling(self) -> npt.NDArray[np.bool_]:
+        """Mask of the tokens that tell something [V]."""
+        return telling_tokens(self.vocabulary, self.corpus)
 
     def _examples(self) -> Iterator[pa.RecordBatch]:
         for first_row, table in zip(self.first_rows, self._per_sae("examples", EXAMPLES_FILE), strict=True):

@@ -41,7 +41,7 @@ def _work(work: Work) -> dict[str, Any]:
 
 STAGE = PublishStage(
     name="publish",
-    version=3,
+    version=4,
     work=_work,
     config=publish_config,
     needs=STAGES[:-1],

@@ -229,6 +229,8 @@ class SyntheticRun:
             "promoted_logits": _lists(logits_B),
             "suppressed": _lists(((promoted_B + 2048) % NUM_WORDS).astype(np.int32)),
             "suppressed_logits": _lists(-logits_B),
+            "interest": pa.array(block.score.astype(np.float32), mask=~live_B),
+            "at_start": pa.array(np.zeros(size, np.float32)),
             "first_example": pa.array(block.live_rank() * self.examples_per_feature),
             "num_examples": _fixed(live_B[:, None] * self.num_examples),
             **{
