@@ -141,7 +141,7 @@ def test_policies_allow_no_more_than_pages_need(client):
         ("page=-1", "page must be at least 1, not '-1'."),
         ("page=1.5", "page must be a whole number, not '1.5'."),
         ("max_density=2", "max_density must be at most 1, not '2'."),
-        ("sort=zz", "sort must be index, label, density, max, mean, label_score or specificity, not 'zz'."),
+        ("sort=zz", "sort must be interest, index, label, density, max, mean, label_score or specificity, not 'zz'."),
         ("alive=zz", "alive must be true or false, not 'zz'."),
         ("q=" + "a" * 201, "q has 201 characters; 200 are the most."),
     ],
@@ -225,7 +225,7 @@ def test_pages_come_compressed_and_small(client):
 def test_a_column_of_scores_is_shown_only_where_there_are_some(pages):
     answer = pages.get("/tiny/1-relu-64?sort=label_score&labelled=true")
     shown = [column.title for column in answer.context["columns"]]
-    assert shown == ["Index", "Label", "Density", "Maximum", "Mean", "Label fits"]
+    assert shown == ["Index", "Label", "Density", "Maximum", "Mean", "Label fits", "Interest"]
     feature = answer.context["result"].features[0]
     assert f"{100 * feature.label_score:.0f}%" in Page(answer.text).text
     assert "Best label" in [link.text for link in answer.context["presets"]]
