@@ -36,8 +36,9 @@ def feature_vectors(sae: OpenSAE, index: int) -> bytes:
             f"The weights of '{sae.name}' are not on this machine: publish the run '{sae.run.name}' again."
         )
     header, start = _header(path)
+    rows: dict[str, Any] = {name: _row(path, header[tensor], start, index) for name, tensor in TENSORS.items()}
     made = io.BytesIO()
-    np.savez(made, **{name: _row(path, header[tensor], start, index) for name, tensor in TENSORS.items()})
+    np.savez(made, **rows)
     return made.getvalue()
 
 

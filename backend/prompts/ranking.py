@@ -86,7 +86,8 @@ class Activity:
     @cached_property
     def common_U(self) -> Booleans:
         """Features that say little of a text, see Common."""
-        return self.frequent_U | (self.records_U["at_start"].to_numpy() > MOSTLY)
+        at_start_U: Booleans = self.records_U["at_start"].to_numpy() > MOSTLY
+        return self.frequent_U | at_start_U
 
     def common(self, place: int) -> Common:
         """The reason why a feature says little; "" when it may say something."""
