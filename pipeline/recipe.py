@@ -15,6 +15,9 @@ from data.errors import ConfigError
 
 RECIPES = Path(__file__).parent / "recipes"
 
+SAMPLE_ENCODER, NO_ENCODER = "sample-minilm", "none"
+"""Values of `embed.source` beside folders and Hub ids."""
+
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -160,6 +163,9 @@ class ExamplesConfig(Section):
     """Occurrences of each token, chosen at random, among which contrast examples are sought."""
     max_tokens: Positive | None = None
     """Stop after this many tokens; None reads every training document. Shown wherever examples are."""
+    rare_tokens: Positive = 100
+    """A feature that is active on fewer tokens than this, of those counted, is rare: too little is seen of it to tell
+    what it is about. A number and not a share, whatever the corpus's size: docs/method.md says why."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Precision in which tokens that may be active are sought. Every activation is then computed in float32."""
 
@@ -172,29 +178,46 @@ class ExplainConfig(Section):
 
 
 class RespondConfig(Section):
-    """Search for features that turn the text to their word when they are held while the model writes."""
+    """Search for features that move what the model writes toward what they are about, when they are held meanwhile."""
 
-    candidates: Annotated[int, Field(ge=0)] = 256
-    """Features that are probed after each opening; 0 measures nothing."""
-    written: Positive = 20
-    """Of these, after each opening, so many write a text at each strength."""
-    openings: Annotated[tuple[Opening, ...], Field(min_length=1)] = (
-        "I am a",
-        "She is the",
-        "This is the",
-    )
-    """Openings that the model continues."""
-    strengths: Annotated[tuple[Strength, ...], Field(min_length=1)] = (1.5, 3.0)
-    """Times a feature's highest activation on the corpus, at most 10."""
-    new_tokens: Annotated[int, Field(ge=2)] = 24
+    candidates: Annotated[int, Field(ge=0)] = 512
+    """Features that are probed; 0 measures nothing."""
+    tried: Positive = 40
+    """Of these, so many write short texts after the first opening."""
+    tried_strengths: Annotated[tuple[Strength, ...], Field(min_length=1)] = (1.0, 2.0)
+    """Of the short texts, the first that of the probe too. Times a feature's highest activation, at most 10."""
+    tried_tokens: Annotated[int, Field(ge=2)] = 16
+    """Length of a short text."""
+    written: Positive = 10
+    """Of these, so many write after every chat, and half as many after every opening."""
+    chats: tuple[Opening, ...] = ("Who are you?", "Tell me about yourself.", "Give me some advice.")
+    """Messages that the model answers, where its tokenizer has a chat template."""
+    openings: tuple[Opening, ...] = ("I am a", "She is the", "This is the")
+    """Texts that the model continues."""
+    strengths: Annotated[tuple[Strength, ...], Field(min_length=1)] = (0.5, 1.0, 1.5, 2.0, 3.0)
+    """Of the texts, ascending."""
+    new_tokens: Annotated[int, Field(ge=2)] = 48
     """Length of a text."""
 
     @model_validator(mode="after")
-    def _check_once(self) -> Self:
-        for name, values in (("openings", self.openings), ("strengths", self.strengths)):
+    def _check_lists(self) -> Self:
+        for name, values in (("chats", self.chats), ("openings", self.openings)):
             if len(set(values)) < len(values):
                 raise ValueError(f"one of the {name} is named twice")
+        if list(self.strengths) != sorted(set(self.strengths)):
+            raise ValueError("the strengths must ascend, each named once")
+        if self.candidates and not self.openings:
+            raise ValueError("name at least one opening: a model without a chat template has nothing else to continue")
         return self
+
+
+class EmbedConfig(Section):
+    """Search by meaning: a sentence encoder reads every live feature's label and strongest examples."""
+
+    source: str = NO_ENCODER
+    """"sample-minilm" (all-MiniLM-L6-v2, 83 MB to fetch), a Hugging Face Hub id, or a local folder with an encoder of
+    its kind; "none" turns search by meaning off and fetches nothing."""
+    revision: str | None = None
 
 
 class NeighboursConfig(Section):
@@ -226,6 +249,7 @@ class Recipe(Section):
     examples: ExamplesConfig = ExamplesConfig()
     explain: ExplainConfig = ExplainConfig()
     respond: RespondConfig = RespondConfig()
+    embed: EmbedConfig = EmbedConfig()
     neighbours: NeighboursConfig = NeighboursConfig()
     project: ProjectConfig = ProjectConfig()
 

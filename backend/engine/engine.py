@@ -1,5 +1,5 @@
-"""The interface of the live model for endpoints. All work with models happens on one worker thread, never on the
-event loop.
+"""The interface of the live model for endpoints. All work with it happens on one worker thread, never on the event
+loop.
 
     engine.py        the interface, for the event loop
     messages.py      requests and results, as plain values
@@ -10,6 +10,7 @@ event loop.
     steer_jobs.py    generating text with features held
     writing.py       generating text without steering
     attributor.py    attributing outputs to features, and features to tokens
+    sentences.py     the sentence encoder of search by meaning, on the caller's thread
 
 Only this room imports `pipeline.models` and torch, and only inside functions that run on the worker's thread.
 """
@@ -24,6 +25,8 @@ from typing import TypeVar
 from backend.engine.attributor import Attributor
 from backend.engine.messages import (
     Changed,
+    Chat,
+    ChatMessage,
     Draw,
     Finished,
     Fired,
@@ -39,6 +42,7 @@ from backend.engine.messages import (
 )
 from backend.engine.models import Models
 from backend.engine.reading import Reader
+from backend.engine.sentences import Sentences
 from backend.engine.steer_jobs import SteerJob, Writer
 from backend.engine.worker import Call, Stepwise, Worker
 from backend.engine.writing import write
@@ -74,6 +78,7 @@ class Engine:
         self.models = Models(settings)
         self.worker = Worker(settings.live_queue, self.models.room_for)
         self.reader = Reader(settings, self.models)
+        self.sentences = Sentences(settings)
         self._attributor = Attributor(self.models, self.reader)
         self._max_rows = settings.live_rows
         self._writer = Writer(self.models, self.worker, settings.live_rows)
@@ -148,6 +153,14 @@ class Engine:
         EngineOffError, BusyError, TooSlowError.
         """
         return await self.call(run, lambda: self.reader.tokenize(run, prompt, room))
+
+    async def chats(self, run: OpenRun, conversations: Sequence[Sequence[ChatMessage]], room: int = 0) -> list[Chat]:
+        """Conversations by the model's chat template, each up to where the assistant answers; `room` as in `tokenize`.
+
+        Each ends with a message of the user. Raises as `tokenize` does, and RefusedError when the model has no chat
+        template or its template refuses a conversation.
+        """
+        return await self.call(run, lambda: [self.reader.chat(run, one, room) for one in conversations])
 
     async def activations(self, saes: Sequence[OpenSAE], prompt: Prompt) -> PromptReading:
         """The features that a prompt activates in some SAEs of one run. Raises as `tokenize` does."""

@@ -27,6 +27,30 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class ChatMessage:
+    """One message of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+Role = Literal["template", "system", "user", "assistant"]
+"""Whose a token of a chat is; "template": what the chat template says around the messages, never shown raw."""
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A conversation as the model reads it, up to where the assistant answers."""
+
+    tokens: list[int]
+    """The model's exact tokens, one opening token (BOS) first."""
+    pieces: list[bytes]
+    """The bytes that each stands for."""
+    roles: list[Role]
+    """Of each token. A system message that the template puts in by itself is "system"."""
+
+
+@dataclass(frozen=True)
 class Active:
     """Activations above zero of one SAE on a prompt, sorted by token, then feature. Left-out tokens have none."""
 
@@ -71,13 +95,20 @@ class Draw:
 
 
 @dataclass(frozen=True)
+class SteerRow:
+    """One text to write."""
+
+    tokens: list[int]
+    """Of its own prompt, see `Engine.tokenize` and `Engine.chats`."""
+    held: list[Held]
+
+
+@dataclass(frozen=True)
 class SteerRequest:
-    """Rows that are written from one prompt."""
+    """Rows that are written together, each from its own prompt."""
 
     run: OpenRun
-    tokens: list[int]
-    """Of the prompt, see `Engine.tokenize`."""
-    rows: list[list[Held]]
+    rows: list[SteerRow]
     draw: Draw
     scope: Scope = "all"
     client: str = ""
@@ -86,7 +117,7 @@ class SteerRequest:
     @property
     def saes(self) -> list[OpenSAE]:
         """The SAEs of its features, each once."""
-        return list({held.sae.folder: held.sae for row in self.rows for held in row}.values())
+        return list({held.sae.folder: held.sae for row in self.rows for held in row.held}.values())
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
-from backend.engine.messages import Active, Prompt, PromptReading
+from backend.engine.messages import Active, Chat, ChatMessage, Prompt, PromptReading
 from backend.engine.models import Loaded, ModelKey, Models, models_errors, sink_norm
 from backend.exceptions import RefusedError
 from backend.published.catalogue import OpenRun, OpenSAE
@@ -75,10 +75,25 @@ class Reader:
         else:
             tokens = [tokenizer.bos_id, *tokenizer.encode(prompt.text)]
             own = range(1, len(tokens))
+        self._check_length("The prompt", tokens, loaded, room)
+        return tokens, own
+
+    def _check_length(self, what: str, tokens: Sequence[int], loaded: Loaded, room: int) -> None:
         limit = min(self._settings.max_prompt_tokens, loaded.model.context_length - room)
         if len(tokens) > limit:
-            raise RefusedError(f"The prompt has {len(tokens):,} tokens, at most {limit:,} fit here: shorten it.")
-        return tokens, own
+            raise RefusedError(f"{what} has {len(tokens):,} tokens, at most {limit:,} fit here: shorten it.")
+
+    def chat(self, run: OpenRun, messages: Sequence[ChatMessage], room: int) -> Chat:
+        """A conversation by the model's chat template, see `Engine.chats`."""
+        from pipeline.models.chat_template import Message
+
+        if not messages or messages[-1].role != "user" or not messages[-1].content.strip():
+            raise RefusedError("There is nothing to answer: end the conversation with a message of the user.")
+        loaded = self.models.load(run)
+        said = [Message(message.role, message.content) for message in messages]
+        tokens, roles = models_errors(lambda: loaded.tokenizer.chat(said), RefusedError)
+        self._check_length("The conversation", tokens, loaded, room)
+        return Chat(tokens, [loaded.pieces[token] for token in tokens], roles)
 
     def _compute(self, loaded: Loaded, saes: Sequence[OpenSAE], prompt: Prompt) -> PromptReading:
         read = stream(loaded, saes[0].run, *self.own_tokens(loaded, prompt))

@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backend.engine.messages import Ended, Finished, Held, Queued, Started, SteerEvent, SteerRequest, Written
+from backend.engine.messages import Ended, Finished, Queued, Started, SteerEvent, SteerRequest, SteerRow, Written
 from backend.engine.models import Loaded, Models, Needs, models_errors, sink_norm
 from backend.engine.worker import Job, Worker
 from backend.exceptions import RefusedError
@@ -108,19 +108,19 @@ class Writer:
     def _rows(self, job: "SteerJob") -> "list[Row]":
         """The rows of a request; none when it cannot be written, which it is told and the others of a batch are not."""
         try:
-            return models_errors(lambda: [self._row(job.request, held) for held in job.request.rows], RefusedError)
+            return models_errors(lambda: [self._row(job.request, row) for row in job.request.rows], RefusedError)
         except Exception as error:  # memory that is not there, too: it must not end what is being written
             job.failed(error)
             return []
 
-    def _row(self, request: SteerRequest, held: Sequence[Held]) -> "Row":
+    def _row(self, request: SteerRequest, row: SteerRow) -> "Row":
         from pipeline.models.generate import Row, Sampling
         from pipeline.models.steering import Clamp
 
         draw = request.draw
         sampling = Sampling(draw.temperature, draw.top_p, draw.max_new_tokens, draw.seed)
-        clamps = [Clamp(self._models.sae(one.sae), one.index, one.value, one.mode) for one in held]
-        return Row(request.tokens, clamps, sampling, request.scope)
+        clamps = [Clamp(self._models.sae(one.sae), one.index, one.value, one.mode) for one in row.held]
+        return Row(row.tokens, clamps, sampling, request.scope)
 
 
 class _FairShare:

@@ -41,9 +41,17 @@ def get_feature_vectors(sae: SAEDep, index: IndexDep) -> Response:
 
 
 @router.get("/{model}/{sae}/{index}/examples")
-def get_feature_examples(sae: SAEDep, index: IndexDep, kind: ExampleKind = "top") -> list[Example]:
+def get_feature_examples(
+    sae: SAEDep,
+    index: IndexDep,
+    kind: ExampleKind = "top",
+    limit: Annotated[int | None, Query(ge=1, le=100, description="The first so many; all by default.")] = None,
+    context: Annotated[
+        int | None, Query(ge=0, le=1000, description="Tokens on either side; all that are published by default.")
+    ] = None,
+) -> list[Example]:
     """Its examples of one kind, with the activation on every token."""
-    return get_examples(sae, get_feature(sae, index), kind)
+    return get_examples(sae, get_feature(sae, index), kind, context)[:limit]
 
 
 @router.get("/{model}/{sae}/{index}/neighbours")
@@ -52,11 +60,13 @@ def get_feature_neighbours(
     index: IndexDep,
     k: Annotated[int, Query(ge=1, le=100, description="How many in each SAE.")] = 10,
     other: Annotated[str | None, Query(alias="sae", description="Name of the only SAE to look in.")] = None,
+    minor: Annotated[bool, Query(description="Rare and negligible ones too, see the lists of features.")] = False,
 ) -> list[Neighbours]:
     """Its nearest features by decoder cosine, exact, in each SAE of the run: its own first.
 
-    Dead and negligible features have neighbours, and are none.
+    Features that are not live have neighbours too. With `minor` the lists may end earlier: fewer rare and negligible
+    neighbours are published than live ones. Dead features are nobody's neighbours.
     """
     if other is not None and other not in {found.name for found in sae.run.saes}:
         raise NotFoundError(f"There is no SAE '{other}' in run '{sae.run.name}'.")
-    return get_neighbours(sae, index, k, other)
+    return get_neighbours(sae, index, k, other, minor=minor)

@@ -41,6 +41,8 @@ class FeatureState(Address):
     """With context=full: number of the example whose document is shown."""
     page: int | None = Field(default=None, ge=1, le=1_000_000)
     """With context=full: page of the document; the one with the example by default."""
+    minor: bool = False
+    """Whether rare and negligible neighbours are listed too."""
     embed: bool = False
 
 

@@ -34,9 +34,9 @@ class NearGroup:
     nearest: list[Near]
 
 
-def near_groups(sae: OpenSAE, index: int) -> list[NearGroup]:
+def near_groups(sae: OpenSAE, index: int, *, minor: bool = False) -> list[NearGroup]:
     """The nearest features in each SAE, its own first: two reads."""
-    places = nearest_rows(sae, index, NEAREST_SHOWN)
+    places = nearest_rows(sae, index, NEAREST_SHOWN, minor=minor)
     rows = [row for pairs in places.values() for row, _ in pairs]
     columns = sae.run.tables.take("features", rows, ["label", "num_active", "x", "y"]).to_pydict()
     records = iter(zip(*columns.values(), strict=True))

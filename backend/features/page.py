@@ -24,7 +24,7 @@ from backend.html.formats import count, number, share
 from backend.html.page import Link, Page
 from backend.html.policies import EMBEDDED
 from backend.html.svg import SmallMap
-from backend.published.cards import NEGLIGIBLE, Metric, SAECard, sae_card
+from backend.published.cards import NEGLIGIBLE, Metric, SAECard, rare_text, sae_card
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.documents import WholeDocument
 from backend.published.examples import Example, get_examples
@@ -63,8 +63,12 @@ class FeaturePage(Page):
     """A sentence on how well its label fits."""
     num_tokens: int
     """Tokens that statistics and examples were counted on."""
-    negligible: str
-    """What it is, when it is negligible; else ""."""
+    minor: str
+    """What rare, or negligible, means, when it is that; else ""."""
+    view_minor: bool
+    """Whether rare and negligible neighbours are listed too."""
+    switch: str
+    """The address at which they are, or no longer are."""
     previous: str | None
     next: str | None
     metrics: list[Metric]
@@ -151,14 +155,16 @@ def feature_page_of(
     feature = get_feature(sae, index)
     examples = [] if view.context == "full" else get_examples(sae, feature, view.kind, int(view.context))
     document = shown.document if shown else None
-    near, links = near_groups(sae, index), context_links(feature, view)
+    near, links = near_groups(sae, index, minor=view.minor), context_links(feature, view)
     place = [link.current for link in links].index(True)
     return FeaturePage(
         sae=sae_card(sae),
         feature=feature,
         score=score_text(feature),
         num_tokens=sae.run.num_tokens,
-        negligible=NEGLIGIBLE if feature.negligible else "",
+        minor=_minor_text(sae.run, feature),
+        view_minor=view.minor,
+        switch=feature.href + view.query(minor=not view.minor) + "#near",
         previous=step_href(sae, index - 1, view),
         next=step_href(sae, index + 1, view),
         metrics=feature_metrics(sae.run, feature),
@@ -179,6 +185,11 @@ def feature_page_of(
         max_characters=MAX_PROMPT_CHARACTERS,
         embed_html=embed_html(base + feature.href),
     )
+
+
+def _minor_text(run: OpenRun, feature: Feature) -> str:
+    """What keeps a feature out of lists, as a sentence; "" for a live one, and for a dead one, which its page says."""
+    return {"rare": rare_text(run), "negligible": NEGLIGIBLE}.get(feature.kind, "")
 
 
 def embed_page_of(sae: OpenSAE, index: int, view: FeatureState) -> EmbedPage:

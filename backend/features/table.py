@@ -78,7 +78,7 @@ def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
 
 
 def density_link(selection: Selection, low: float, high: float) -> str:
-    """The address of all live features in a range of densities, negligible ones too: those that a bar counts."""
+    """The address of all live features in a range of densities, all that were active: those that a bar counts."""
     return selection.href(min_density=low, max_density=min(high, 1.0), minor=True) + "#features"
 
 

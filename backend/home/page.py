@@ -1,15 +1,16 @@
-"""The home page: one feature explained step by step, and the SAEs of each run side by side."""
+"""The home page: one question answered twice, one feature explained step by step, and the SAEs of each run."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from backend.engine.engine import Engine
+from backend.home.panel import HomeState, Panel, description_of, panel_of
 from backend.html.figures import Tick
 from backend.html.formats import count, number, share
 from backend.html.page import Notice, Page
+from backend.html.tokens import visible_text
 from backend.published.cards import (
-    NEGLIGIBLE,
     SAE_METRICS,
     RunCard,
     SAECard,
@@ -75,7 +76,7 @@ class Comparison:
     run: RunCard
     num_features: int
     counts: list[tuple[str, str]]
-    """Name of each SAE, and how many of its features do something, next to nothing, and nothing."""
+    """Name of each SAE, and how many of its features are live, rare, negligible and dead."""
     headings: list[tuple[str, str]]
     """Title and explanation of each column."""
     rows: list[ComparisonRow]
@@ -87,8 +88,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class HomePage(Page):
-    """home/home.html: an introduction with an example, and the published SAEs."""
+    """home/home.html: one question answered twice, an introduction with an example, and the published SAEs."""
 
+    panel: Panel | None
+    """None where no run has a demonstration."""
+    description: str
+    """For those who share the page."""
     comparisons: list[Comparison]
     """One for each run, the newest first."""
     worked: WorkedExample | None
@@ -98,16 +103,29 @@ class HomePage(Page):
     """Things that cannot be shown or used, and remedies."""
 
 
-def home_page_of(catalogue: Catalogue, engine: Engine) -> HomePage:
+DESCRIPTION = "What a language model keeps in mind: its features, what makes them fire, and what they make it say."
+
+
+def home_page_of(catalogue: Catalogue, engine: Engine, state: HomeState) -> HomePage:
     """The page's context."""
     newest = catalogue.runs[0] if catalogue.runs else None
     worked = newest.once(worked_example) if newest else None
+    panel = panel_of(catalogue, state)
     return HomePage(
+        panel=panel,
+        description=description_of(panel) if panel else DESCRIPTION,
         comparisons=[run.once(comparison_of) for run in catalogue.runs],
         worked=worked,
         starts=_starts(worked) if worked else [],
-        notices=_notices(catalogue, engine),
+        notices=[*_gone(state, panel), *_notices(catalogue, engine)],
     )
+
+
+def _gone(state: HomeState, panel: Panel | None) -> list[Notice]:
+    """A note that the demonstration of the address is not there, if it is not."""
+    if not state.demo or (panel and panel.demo.feature.name == state.demo):
+        return []
+    return [Notice("That demonstration is not here", f"No texts of {visible_text(state.demo)} are stored in this run.")]
 
 
 def _starts(worked: WorkedExample) -> list[FeatureSummary]:
@@ -181,8 +199,8 @@ def _metric(name: str, *, bar: bool = False) -> Column:
     return *SAE_METRICS[name], value
 
 
-def _negligible(sae: OpenSAE) -> tuple[str, float | None]:
-    found = sae.record.metrics.get("num_negligible")
+def _rare(sae: OpenSAE) -> tuple[str, float | None]:
+    found = sae.record.metrics.get("num_rare")
     return ("–" if found is None else count(found)), None
 
 
@@ -198,7 +216,7 @@ COMPARISON_COLUMNS: list[Column] = [
     _metric("recovered_mean", bar=True),
     _metric("l0"),
     _metric("dead_share"),
-    ("Negligible", NEGLIGIBLE, _negligible),
+    ("Rare", "Active on too few tokens to tell what they are about; the number stands below.", _rare),
     ("Tokens seen", "Tokens that it was trained on.", _seen),
 ]
 

@@ -7,6 +7,7 @@ from fastapi.responses import RedirectResponse
 
 from backend.exceptions import NotFoundError
 from backend.home.page import home_page_of
+from backend.home.panel import HomeState
 from backend.html.templates import render
 from backend.published.selection import random_feature
 from backend.web.dependencies import EngineDep, LibraryDep, RunDep
@@ -15,16 +16,22 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
-def home_page(request: Request, library: LibraryDep, engine: EngineDep) -> Response:
-    """The home page: an introduction, and the published SAEs."""
-    return render(request, "home/home.html", home_page_of(library.catalogue(), engine))
+def home_page(
+    request: Request, state: Annotated[HomeState, Query()], library: LibraryDep, engine: EngineDep
+) -> Response:
+    """The home page: one question answered twice, an introduction, and the published SAEs."""
+    return render(request, "home/home.html", home_page_of(library.catalogue(), engine, state))
 
 
 @router.get("/random")
-def random_page(run: RunDep, sae: Annotated[str, Query(description="Name of the SAE to draw from.")] = "") -> Response:
+def random_page(
+    run: RunDep,
+    sae: Annotated[str, Query(description="Name of the SAE to draw from.")] = "",
+    minor: Annotated[bool, Query(description="Rare and negligible features too.")] = False,
+) -> Response:
     """Redirect to a random live feature."""
     chosen = [other for other in run.saes if sae in ("", other.name)]
-    feature = random_feature(chosen) if chosen else None
+    feature = random_feature(chosen, minor=minor) if chosen else None
     if feature is None:
         raise NotFoundError(f"There is no live feature in '{sae or run.name}'.")
     return RedirectResponse(feature.href, 303, {"cache-control": "no-store"})

@@ -6,19 +6,18 @@ Nothing is loaded from anywhere else, and no inline script or style runs. Some p
   the empty string: an inline style that says anything is still refused. Plotly also draws text and images from blob and
   data addresses.
 - EMBEDDED: other pages may show it in a frame.
-- MAP: as PLOTS, and `unsafe-eval`: Plotly's WebGL traces compile their draw calls with `Function()` (regl).
 """
 
 EMPTY_STYLE = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
 
 
-def _policy(script: str = "", style: str = "", img: str = "", worker: str = "", ancestors: str = "'self'") -> str:
+def _policy(style: str = "", img: str = "", ancestors: str = "'self'") -> str:
     parts = {
         "default-src": "'self'",
-        "script-src": f"'self' {script}",
+        "script-src": "'self'",
         "style-src": f"'self' {style}",
         "img-src": f"'self' {img}",
-        "worker-src": f"'self' {worker}",
+        "worker-src": "'self'",
         "object-src": "'none'",
         "base-uri": "'none'",
         "form-action": "'self'",
@@ -30,4 +29,3 @@ def _policy(script: str = "", style: str = "", img: str = "", worker: str = "", 
 STRICT = _policy()
 PLOTS = _policy(style=EMPTY_STYLE, img="data: blob:")
 EMBEDDED = _policy(ancestors="*")
-MAP = _policy(script="'unsafe-eval'", style=EMPTY_STYLE, img="data: blob:", worker="blob:")

@@ -1,7 +1,7 @@
 """Lists as files: JSON, CSV and Parquet, written so that each can be read back exactly.
 
-Only the feature's name and the note are imported. Label, density and maximum are there for the reader. No file holds
-a list's secret.
+Only the feature's name and the note are imported. Label, kind, density and maximum are there for the reader. No file
+holds a list's secret.
 """
 
 import csv
@@ -21,7 +21,7 @@ from backend.published.features import FeatureSummary
 
 VERSION = 1
 """Of the JSON format, under the name `monosema_list`."""
-CSV_COLUMNS = ("model", "sae", "index", "note", "label", "density", "max", "list", "list_note")
+CSV_COLUMNS = ("model", "sae", "index", "note", "label", "kind", "density", "max", "list", "list_note")
 """Of CSV. `list` and `list_note`, name and note of the list, stand in its first row only."""
 REQUIRED_COLUMNS = ("model", "sae", "index")
 PARQUET_SCHEMA = pa.schema(
@@ -31,6 +31,7 @@ PARQUET_SCHEMA = pa.schema(
         pa.field("index", pa.int32(), nullable=False),
         pa.field("note", pa.string(), nullable=False),
         pa.field("label", pa.string()),  # null when the feature is not published any more
+        pa.field("kind", pa.string()),  # live, rare, negligible or dead
         pa.field("density", pa.float32()),
         pa.field("max", pa.float32()),
     ]
@@ -75,6 +76,12 @@ def unguard(cell: str) -> str:
     return cell[1:] if _GUARDED.match(cell) else cell
 
 
+def _known(feature: FeatureSummary) -> dict[str, object]:
+    """What a file says of a feature that is published."""
+    kind = feature.kind or "live"
+    return {"label": feature.label, "kind": kind, "density": feature.density, "max": feature.max}
+
+
 def write_csv(name: str, note: str, rows: Sequence[FileRow]) -> bytes:
     """UTF-8 with a line of headings, see CSV_COLUMNS."""
     text = io.StringIO(newline="")
@@ -82,7 +89,7 @@ def write_csv(name: str, note: str, rows: Sequence[FileRow]) -> bytes:
     writer.writerow(CSV_COLUMNS)
     for number, row in enumerate(rows):
         e, f = row.entry, row.feature
-        known = (guard(f.label), f.density, f.max) if f else ("", "", "")
+        known = (guard(f.label), f.kind or "live", f.density, f.max) if f else ("", "", "", "")
         own = (guard(name), guard(note)) if number == 0 else ("", "")
         writer.writerow([e.model, e.sae, e.index, guard(e.note), *known, *own])
     return text.getvalue().encode()
@@ -114,7 +121,7 @@ def write_json(name: str, note: str, rows: Sequence[FileRow]) -> bytes:
 
 
 def _json_row(row: FileRow) -> dict[str, Any]:
-    known = {"label": row.feature.label, "density": row.feature.density, "max": row.feature.max} if row.feature else {}
+    known = _known(row.feature) if row.feature else {}
     return {"feature": row.entry.feature, "note": row.entry.note, **known}
 
 
@@ -142,7 +149,7 @@ def write_parquet(name: str, note: str, rows: Sequence[FileRow]) -> bytes:
             "sae": row.entry.sae,
             "index": row.entry.index,
             "note": row.entry.note,
-            **({name: getattr(row.feature, name) for name in ("label", "density", "max")} if row.feature else {}),
+            **(_known(row.feature) if row.feature else {}),
         }
         for row in rows
     ]

@@ -6,7 +6,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from backend.html.assets import IMMUTABLE
-from backend.map.views import MapQuery, make_view
+from backend.map.regions import NamedPlace, named_places
+from backend.map.views import MapQuery, RegionQuery, ViewQuery, asked_view, make_view
+from backend.published.catalogue import OpenRun
 from backend.web.dependencies import RunDep
 
 router = APIRouter(tags=["map"])
@@ -30,12 +32,26 @@ def map_view(request: Request, run: RunDep, asked: Annotated[MapQuery, Query()])
     squares. Both have `value` (float32) for other colours than `sae`. With `key`, which the explorer names, it can be
     kept for good.
     """
-    etag = _etag(run.record.key, request.url.query)
-    headers = {"etag": etag, "cache-control": IMMUTABLE if asked.key == run.record.key else "no-cache"}
-    if request.headers.get("if-none-match") == etag:
+    headers = _headers(request, run, asked)
+    if request.headers.get("if-none-match") == headers["etag"]:
         return Response(status_code=304, headers=headers)
     return Response(make_view(run, asked), media_type=BINARY, headers=headers)
 
 
-def _etag(key: str, query: str) -> str:
-    return f'"{key}-{hashlib.sha256(query.encode()).hexdigest()[:16]}"'
+@router.get("/api/v1/map/regions")
+def map_regions(
+    request: Request, response: Response, run: RunDep, asked: Annotated[RegionQuery, Query()]
+) -> list[NamedPlace]:
+    """The names of places in a rectangle of the map, those of the largest places first.
+
+    A name that comes before another has the place where both would overlap on the screen.
+    """
+    response.headers.update(_headers(request, run, asked))
+    return named_places(run, asked_view(run, asked), asked.side)
+
+
+def _headers(request: Request, run: OpenRun, asked: ViewQuery) -> dict[str, str]:
+    """By which a browser keeps an answer."""
+    query = hashlib.sha256(request.url.query.encode()).hexdigest()[:16]
+    kept = IMMUTABLE if asked.key == run.record.key else "no-cache"
+    return {"etag": f'"{run.record.key}-{query}"', "cache-control": kept}

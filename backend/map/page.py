@@ -2,20 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 
 from backend.exceptions import NotFoundError
 from backend.html.address import Address, query
 from backend.html.page import Page
-from backend.html.policies import MAP
+from backend.map.regions import NamedPlace, named_places, read_view, side_at
 from backend.map.selection import Hits, Selected, find_hits, read_polygon, select
 from backend.map.views import MAX_POINTS, MapColour, chosen_saes
-from backend.published.cards import NEGLIGIBLE, RunCard, run_card
+from backend.published.cards import RunCard, kinds_text, run_card
 from backend.published.catalogue import OpenRun
 from backend.published.features import FeatureSummary, get_places
 from backend.published.neighbours import NeighbourGroup, get_surroundings, neighbour_groups
+from backend.published.search import Vector
 from backend.published.showpieces import showpieces
 from data.published.maps import View
 
@@ -23,6 +24,7 @@ Mark = tuple[int, float, float]
 """Position of an SAE in its run, and x and y on the map."""
 
 NEIGHBOURS_SHOWN = 8
+PLACES_LISTED = 24
 LISTED = 50
 """Features of a search or a shape that stand beside the map."""
 
@@ -41,8 +43,10 @@ class ExploreState(Address):
     hide: str = Field("", max_length=2000)
     """Names of SAEs that are not shown, with commas between."""
     view: str = Field("", max_length=200)
-    """x0,x1,y0,y1 of the visible rectangle; read by the script alone."""
+    """x0,x1,y0,y1 of the visible rectangle."""
     colour: MapColour = "sae"
+    minor: bool = False
+    """Whether rare and negligible features are shown too."""
     run: str = Field("", max_length=64)
     """Name of the run; the newest by default."""
 
@@ -51,13 +55,16 @@ class ExploreState(Address):
 class ExplorePage(Page):
     """map/explore.html: the joint map of a run."""
 
-    policy: ClassVar[str] = MAP
-
     run: RunCard
     asked: ExploreState
     num_points: int
-    negligible: str
-    """What negligible means."""
+    """Features on the map."""
+    num_minor: int
+    """Rare and negligible ones, which are shown when asked for."""
+    kinds: str
+    """What rare and negligible mean."""
+    places: list[NamedPlace]
+    """Named places in view."""
     figure: dict[str, Any]
     """The data that the script starts with, see explore_figure."""
     colours: list[tuple[MapColour, str]]
@@ -85,24 +92,30 @@ class ExplorePage(Page):
     """Features that a shape may hold."""
 
 
-def explore_page_of(run: OpenRun, asked: ExploreState) -> ExplorePage:
-    """The page's context. Raises NotFoundError for an unknown feature or SAE, RefusedError for an invalid shape."""
+def explore_page_of(run: OpenRun, asked: ExploreState, vector: Vector | None) -> ExplorePage:
+    """The page's context. vector: of what is searched for, see the search.
+
+    Raises NotFoundError for an unknown feature or SAE, RefusedError for an invalid shape.
+    """
     hidden = {sae.name for sae in chosen_saes(run, asked.hide)} if asked.hide else set()
     saes = [sae for sae in run.saes if sae.name not in hidden]
-    focus, neighbours, place, near = _focus(run, asked.f) if asked.f else (None, [], None, [])
+    focus, neighbours, place, near = _focus(run, asked.f, asked.minor) if asked.f else (None, [], None, [])
     series_of = {sae.name: sae.record.position for sae in run.saes}
-    hits = find_hits(run, saes, asked.q.strip()) if asked.q.strip() and saes else None
+    view = read_view(run, asked.view)
+    hits = find_hits(run, saes, asked.q.strip(), vector, minor=asked.minor) if asked.q.strip() and saes else None
     return ExplorePage(
         run=run_card(run),
         asked=asked,
         num_points=run.map.num_points,
-        negligible=NEGLIGIBLE,
-        figure=explore_figure(run, place, near),
+        num_minor=run.map.num_minor,
+        kinds=kinds_text(run),
+        places=named_places(run, view, side_at(run, view), PLACES_LISTED),
+        figure=explore_figure(run, asked.minor, place, near),
         colours=_colours(run),
         focus=focus,
         neighbours=neighbours,
         hits=hits,
-        selected=select(run, saes, read_polygon(asked.sel)) if asked.sel and saes else None,
+        selected=select(run, saes, read_polygon(asked.sel), minor=asked.minor) if asked.sel and saes else None,
         listed=LISTED,
         shown=[sae.name for sae in saes],
         suggestions=run.once(showpieces),
@@ -113,11 +126,14 @@ def explore_page_of(run: OpenRun, asked: ExploreState) -> ExplorePage:
     )
 
 
-def explore_figure(run: OpenRun, place: tuple[float, float] | None, near: Sequence[Mark]) -> dict[str, Any]:
+def explore_figure(
+    run: OpenRun, minor: bool, place: tuple[float, float] | None, near: Sequence[Mark]
+) -> dict[str, Any]:
     """The data that the script starts with: addresses, the world, SAEs by name, the place in focus, the first view."""
     state = {"run": run.name, "key": run.record.key}
     return {
-        "views": f"/api/v1/map{query(**state)}",
+        "views": f"/api/v1/map{query(**state, minor=minor or None)}",
+        "names": f"/api/v1/map/regions{query(**state)}",
         "features": f"/api/v1/features/{run.record.model}",
         "pages": f"/{run.record.model}",
         "world": list(run.map.world.view),
@@ -141,14 +157,14 @@ def _colours(run: OpenRun) -> list[tuple[MapColour, str]]:
 
 
 def _focus(
-    run: OpenRun, name: str
+    run: OpenRun, name: str, minor: bool
 ) -> tuple[FeatureSummary, list[NeighbourGroup], tuple[float, float] | None, list[Mark]]:
     """The feature that model/sae/index names, its neighbours, its place where it has one, and theirs."""
     address, _, index = name.rpartition("/")
     sae = next((sae for sae in run.saes if sae.href == f"/{address}"), None)
     if sae is None or not sae.has(index):
         raise NotFoundError(f"There is no feature '{name}' in run '{run.name}'.")
-    feature, neighbours = get_surroundings(sae, int(index), NEIGHBOURS_SHOWN)
+    feature, neighbours = get_surroundings(sae, int(index), NEIGHBOURS_SHOWN, minor=minor)
     saes = {other.name: other for other in run.saes}
     others = [(saes[group.sae], one.feature.index) for group in neighbours for one in group.nearest]
     own, *places = get_places(run, [sae.row(int(index)), *(other.row(at) for other, at in others)])

@@ -13,7 +13,7 @@ from backend.exceptions import RefusedError
 from backend.map.views import MAX_POINTS, num_reached
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.features import SUMMARY, FeatureSummary, get_summaries, to_summaries
-from backend.published.search import WordSearch, matching_rows
+from backend.published.search import Vector, WordSearch, matching_rows
 from data.published.maps import View
 
 MAX_CORNERS = 100
@@ -34,7 +34,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class Hits:
-    """Live features that have some words: in their label, their promoted tokens, or around their strongest tokens."""
+    """Live features that a search finds, by words or by meaning."""
 
     more: bool
     """Whether there are more, beyond the limit of the search."""
@@ -52,9 +52,13 @@ class Selected:
     """At most MAX_SELECTED, the nearest to the middle first."""
 
 
-def find_hits(run: OpenRun, saes: list[OpenSAE], q: str) -> Hits:
-    """The live features of some SAEs that have the words of `q`, with their places. Two reads."""
-    rows = matching_rows(run, WordSearch.model_validate({"q": q}), saes, MAX_HITS + 1)
+def find_hits(run: OpenRun, saes: list[OpenSAE], q: str, vector: Vector | None, *, minor: bool = False) -> Hits:
+    """The live features of some SAEs that the search finds, with their places, or minor ones too.
+
+    vector: of `q`, see the search.
+    """
+    asked = WordSearch.model_validate({"q": q, "minor": minor})
+    rows = matching_rows(run, asked, saes, MAX_HITS + 1, vector)
     found = run.tables.take("features", rows[:MAX_HITS], [*SUMMARY, "x", "y"])
     places = zip(to_summaries(run, found), found["x"].to_pylist(), found["y"].to_pylist(), strict=True)
     return Hits(len(rows) > MAX_HITS, [Hit(*one) for one in places])
@@ -71,15 +75,15 @@ def read_polygon(text: str) -> npt.NDArray[np.float64]:
     return corners.reshape(-1, 2)
 
 
-def select(run: OpenRun, saes: list[OpenSAE], corners_V2: npt.NDArray[np.float64]) -> Selected:
+def select(run: OpenRun, saes: list[OpenSAE], corners_V2: npt.NDArray[np.float64], *, minor: bool = False) -> Selected:
     """The features of some SAEs inside a polygon."""
     (x0, y0), (x1, y1) = corners_V2.min(0).tolist(), corners_V2.max(0).tolist()
     view = View(x0, x1, y0, y1)
-    if num_reached(run, view, [sae.record.position for sae in saes]) > MAX_POINTS:
+    if num_reached(run, view, [sae.record.position for sae in saes], minor=minor) > MAX_POINTS:
         return Selected(None, [])
     rows, distances = [], []
     for sae in saes:
-        points = run.map.points(view, sae.record.position)
+        points = run.map.points(view, sae.record.position, minor=minor)
         xy_N2 = np.stack([points["x"], points["y"]], 1).astype(np.float64)
         inside_N = contains(corners_V2, xy_N2)
         rows.append(sae.record.first_row + points["index"][inside_N].astype(np.int64))

@@ -36,7 +36,7 @@ VALUES: dict[MapColour, str | None] = {"sae": None, "density": "log_density", "s
 Coordinate = Annotated[float | None, Field(allow_inf_nan=False)]
 
 
-class MapQuery(BaseModel):
+class ViewQuery(BaseModel):
     """The query string of a view. Without an edge, the view reaches to the edge of the map."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
@@ -49,12 +49,26 @@ class MapQuery(BaseModel):
     """Lower edge."""
     y1: Coordinate = None
     """Upper edge."""
-    saes: str = Field("", max_length=2000)
-    """Names of the SAEs shown, with commas between; all by default."""
-    colour: MapColour = "sae"
-    """The meaning of `value`: nothing, log10 of the density, or the score of the label."""
     key: str = Field("", max_length=64)
     """Key of the published state. With it the answer never changes, and may be kept for good."""
+
+
+class RegionQuery(ViewQuery):
+    """The query string of the names in a view."""
+
+    side: float = Field(640.0, gt=0, le=1e9)
+    """Pixels of the whole map's side on the screen: names that have no room there are left out."""
+
+
+class MapQuery(ViewQuery):
+    """The query string of the points or cells in a view."""
+
+    saes: str = Field("", max_length=2000)
+    """Names of the SAEs shown, with commas between; all by default."""
+    minor: bool = False
+    """Whether rare and negligible features are shown too."""
+    colour: MapColour = "sae"
+    """The meaning of `value`: nothing, log10 of the density, or the score of the label."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +107,7 @@ def chosen_saes(run: OpenRun, names: str) -> list[OpenSAE]:
     return [sae for sae in run.saes if not wanted or sae.name in wanted]
 
 
-def asked_view(run: OpenRun, asked: MapQuery) -> View:
+def asked_view(run: OpenRun, asked: ViewQuery) -> View:
     """The rectangle of a query. Raises RefusedError when it is inverted."""
     whole = run.map.world.view
     edges = (asked.x0, asked.x1, asked.y0, asked.y1)
@@ -107,8 +121,13 @@ def make_view(run: OpenRun, asked: MapQuery) -> bytes:
     """The answer to a view: its points where they are few enough, or else the cells of the finest level that fits."""
     view, saes = asked_view(run, asked), chosen_saes(run, asked.saes)
     positions = [sae.record.position for sae in saes]
-    level = None if num_reached(run, view, positions) <= MAX_POINTS else finest_level(run, view, positions)
-    parts = [run.map.points(view, p) if level is None else run.map.cells(view, p, level) for p in positions]
+    minor, map_ = asked.minor, run.map
+    few = num_reached(run, view, positions, minor=minor) <= MAX_POINTS
+    level = None if few else finest_level(run, view, positions, minor=minor)
+    parts = [
+        map_.points(view, p, minor=minor) if level is None else map_.cells(view, p, level, minor=minor)
+        for p in positions
+    ]
     arrays = _point_arrays(parts, asked.colour) if level is None else _cell_arrays(parts, asked.colour)
     header = MapHeader(
         kind="points" if level is None else "cells",
@@ -121,20 +140,20 @@ def make_view(run: OpenRun, asked: MapQuery) -> bytes:
     return encode(header, arrays.values())
 
 
-def num_reached(run: OpenRun, view: View, positions: Iterable[int]) -> int:
+def num_reached(run: OpenRun, view: View, positions: Iterable[int], *, minor: bool = False) -> int:
     """Points that must be read for a view."""
-    return sum(run.map.reach(view, position) for position in positions)
+    return sum(run.map.reach(view, position, minor=minor) for position in positions)
 
 
-def finest_level(run: OpenRun, view: View, positions: Sequence[int]) -> int:
+def finest_level(run: OpenRun, view: View, positions: Sequence[int], *, minor: bool = False) -> int:
     """The deepest level at which a view has no more cells than a response or a screen can hold."""
     side = max(view.x1 - view.x0, view.y1 - view.y0) / run.map.world.size
     coarse = (level for level in range(run.map.levels - 1, 0, -1) if side * 2**level <= CELLS_ACROSS)
-    return next((level for level in coarse if _num_cells(run, view, positions, level) <= MAX_CELLS), 0)
+    return next((level for level in coarse if _num_cells(run, view, positions, level, minor) <= MAX_CELLS), 0)
 
 
-def _num_cells(run: OpenRun, view: View, positions: Iterable[int], level: int) -> int:
-    return sum(run.map.num_cells(view, position, level) for position in positions)
+def _num_cells(run: OpenRun, view: View, positions: Iterable[int], level: int, minor: bool) -> int:
+    return sum(run.map.num_cells(view, position, level, minor=minor) for position in positions)
 
 
 def encode(header: MapHeader, arrays: Iterable[npt.NDArray[Any]]) -> bytes:

@@ -43,6 +43,9 @@ NEGLIGIBLE = (
     "A feature is negligible when its squared activations, summed over all tokens, are less than a thousandth of an "
     "equal share of its SAE's: it is above zero somewhere, and adds next to nothing."
 )
+RARE = (
+    "A feature is rare when it is active on fewer than {tokens} tokens: too little is seen of it to tell its meaning."
+)
 ON_A_SAMPLE = {"loss_added", "recovered_mean", "recovered_zero", "kl"}
 """Measured on a sample of the held-out documents, which the explanation names."""
 
@@ -144,15 +147,34 @@ def falling_text(sae: OpenSAE) -> str:
 
 
 def counts_text(sae: OpenSAE) -> str:
-    """How many features of an SAE do something, next to nothing, and nothing, as a sentence; "" when not published."""
+    """How many features of an SAE are live, rare, negligible and dead, as a sentence; "" when not published."""
     counts = sae.record.metrics
-    if "num_negligible" not in counts:
+    if "num_rare" not in counts:
         return ""
-    together = f" (together {share(counts['negligible_share'], 2)} of the squared activation)"
-    return (
-        f"{count(counts['num_notable'])} live, {count(counts['num_negligible'])} negligible"
-        f"{together if counts['num_negligible'] else ''}, {count(counts['num_dead'])} dead."
-    )
+    parts = [
+        f"{count(counts['num_live'])} live",
+        f"{count(counts['num_rare'])} rare (active on fewer than {count(counts['rare_tokens'])} tokens)",
+        f"{count(counts['num_dead'])} dead",
+    ]
+    if counts["num_negligible"]:
+        together = f"together {share(counts['negligible_share'], 2)} of the squared activation"
+        parts.insert(2, f"{count(counts['num_negligible'])} negligible ({together})")
+    return f"{', '.join(parts)}."
+
+
+def rare_tokens(run: OpenRun) -> int:
+    """A rare feature of a run is active on fewer tokens than this."""
+    return int(run.record.recipe["examples"]["rare_tokens"])
+
+
+def rare_text(run: OpenRun) -> str:
+    """What rare means in a run."""
+    return RARE.format(tokens=count(rare_tokens(run)))
+
+
+def kinds_text(run: OpenRun) -> str:
+    """What rare and negligible mean in a run."""
+    return f"{rare_text(run)} {NEGLIGIBLE}"
 
 
 def dead_text(dead_share: float) -> str:

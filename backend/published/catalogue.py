@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, selectinload
 from data import CONTRACT_VERSION
 from data.layout import StorePaths
 from data.published.maps import MAP_FOLDER, PublishedMap
+from data.published.regions import PublishedRegions
 from data.published.state import SAES_FOLDER
 from data.published.tables import PublishedRun
 from data.sql.records import PublishedRunRecord, SAERecord
@@ -94,6 +95,11 @@ class OpenRun:
     def map(self) -> PublishedMap:
         """Its map, memory-mapped."""
         return PublishedMap(self.folder / MAP_FOLDER)
+
+    @cached_property
+    def regions(self) -> PublishedRegions:
+        """The names of places on its map."""
+        return PublishedRegions(self.folder / MAP_FOLDER)
 
     @cached_property
     def saes(self) -> tuple[OpenSAE, ...]:

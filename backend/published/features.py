@@ -21,10 +21,12 @@ SUMMARY = [
     "max",
     "mean",
     "squared_share",
+    "rare",
     "negligible",
     "interest",
+    "best_strength",
 ]
-NOT_MINOR = "NOT negligible"
+NOT_MINOR = "live"
 """The condition in SQL, on `features` and on `search`, that leaves out what lists, search and random features leave out
 by default, see FeatureSummary.minor."""
 DETAILS = [
@@ -67,8 +69,13 @@ class FeatureSummary:
     """Over the tokens on which it is active."""
     squared_share: float
     """Its share of the sum of its SAE's squared activations."""
+    rare: bool
+    """Active on fewer tokens than the recipe's `examples.rare_tokens`, and on some."""
     negligible: bool
-    """Live, and next to nothing of that sum: see data.artifacts.features.NEGLIGIBLE_SHARE."""
+    """Active, and next to nothing of that sum: see data.artifacts.features.NEGLIGIBLE_SHARE."""
+    best_strength: float | None
+    """Times its highest activation: where a text of the run moved most to what it is about; None where none did, or
+    none was written."""
     interest: float | None
     """label_score x max x the share of its top examples on words that tell something x the share of them beyond the
     start of texts, see pipeline/publishing/interest.py; None when its label has no score."""
@@ -89,8 +96,13 @@ class FeatureSummary:
 
     @property
     def minor(self) -> bool:
-        """Whether lists, search and random features leave it out unless they are asked not to."""
-        return self.negligible
+        """Whether it is not live: lists, the map, search, neighbours and random features leave it out unless asked."""
+        return self.dead or self.rare or self.negligible
+
+    @property
+    def kind(self) -> str:
+        """What it is called where it is minor: dead, rare or negligible; "" for a live one."""
+        return "dead" if self.dead else "rare" if self.rare else "negligible" if self.negligible else ""
 
     @property
     def title(self) -> str:
@@ -127,7 +139,7 @@ class Feature(FeatureSummary):
     first_example: int
     """Row of its first example."""
     x: float | None
-    """On the map of the run; None when it is dead or negligible."""
+    """On the map of the run; None when it is dead."""
     y: float | None
 
 

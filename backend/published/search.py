@@ -1,13 +1,17 @@
-"""Search by words: features whose label, promoted tokens or example texts have all the words of a query.
+"""The search: features that have all the words of a query, and features that mean the same.
 
-Every word is found by its beginning, see data/published/terms.py. A search costs a fixed number of reads and ends
-at MAX_FOUND features: further matches are not counted.
+Words are looked for in labels, at the peaks of examples, among promoted tokens and around the peaks; every word is
+found by its beginning, see data/published/terms.py. What means the same is near by the cosine of a sentence encoder's
+vectors. Both are ranked together, see relevance.py. A search costs a fixed number of reads and goes through MAX_FOUND
+features that have the words, and MAX_MEANT that are near: further ones are not counted.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field, field_validator
 
 from backend.html.address import EmptyIsNone, PagedAddress
@@ -15,12 +19,19 @@ from backend.html.formats import as_share
 from backend.html.tokens import token_text, visible_text
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.features import NOT_MINOR, SUMMARY, FeatureSummary, quoted, to_summaries
+from backend.published.relevance import MEANT, Ranked, rank
 from data.published.schemas import SEARCH_FIELDS, SearchField
 from data.published.terms import query_words, words
 
 MAX_FOUND = 500
-"""Features that one search goes through, from the best match on."""
+"""Features with the words that one search goes through, from the best match on."""
+MAX_MEANT = 60
+"""Features near to what was typed that it goes through."""
 TEXTS_SHOWN = 2
+FoundBy = SearchField | Literal["meaning"]
+"""What a feature is found by: the words in one of the fields, or its meaning."""
+Vector = npt.NDArray[np.float32]
+"""Of what was typed, by the encoder of the run's meanings."""
 
 
 class WordSearch(PagedAddress):
@@ -28,14 +39,15 @@ class WordSearch(PagedAddress):
 
     q: str = Field(default="", max_length=200)
     """Words. Each is found by its beginning; a feature must have all of them in one place."""
-    within: Annotated[SearchField | None, EmptyIsNone] = Field(default=None, alias="in")
-    """The field to search: labels, promoted tokens, or the words around the strongest tokens; all three by default."""
+    within: Annotated[FoundBy | None, EmptyIsNone] = Field(default=None, alias="in")
+    """The field to search: labels, the words where a feature is strongest, promoted tokens, the words around the
+    strongest tokens, or the meaning of all; every one by default."""
     sae: str = Field(default="", max_length=200)
     """Name of the only SAE to look in."""
     alive: Literal["true", "false", "all"] = "true"
     """true: only features that were active; false: only dead ones, which are found by promoted tokens alone."""
     minor: bool = False
-    """Whether negligible features are found too, see the lists of features."""
+    """Whether rare and negligible features are found too, see the lists of features."""
     min_density: float | None = Field(default=None, ge=0, le=1)
     """Share of tokens on which a feature is active, at least."""
     max_density: float | None = Field(default=None, ge=0, le=1)
@@ -52,8 +64,15 @@ class WordSearch(PagedAddress):
 
     @property
     def fields(self) -> tuple[SearchField, ...]:
-        """The fields to search."""
+        """The fields in which words are looked for."""
+        if self.within == "meaning":
+            return ()
         return (self.within,) if self.within else SEARCH_FIELDS
+
+    @property
+    def by_meaning(self) -> bool:
+        """Whether features are looked for that mean the same: of dead ones nothing is known that could."""
+        return self.within in (None, "meaning") and self.alive == "true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +90,10 @@ class SearchHit:
 
     feature: FeatureSummary
     score: float
-    """Sum of BM25 over the fields by weight, see docs/method.md."""
-    found_in: list[SearchField]
+    """The value that it is ranked by, see docs/method.md."""
+    cosine: float | None
+    """Of its meaning to that of what was typed; None unless they are near."""
+    found_in: list[FoundBy]
     label: list[Segment]
     promoted: list[list[Segment]]
     """The tokens that it promotes, most promoted first."""
@@ -88,82 +109,110 @@ class SearchResult:
     """The words of the search, as they are compared."""
     total: int
     more: bool
-    """Whether there are more than `total`, beyond the limit of the search."""
+    """Whether more have the words, beyond the limit of the search."""
     page: int
     per_page: int
     hits: list[SearchHit]
 
 
-def search(run: OpenRun, asked: WordSearch) -> SearchResult:
-    """The features of a run that have the words, the best match first. The SAE must be one of the run or ""."""
-    places = _places(run, asked, MAX_FOUND + 1)
-    total, more = min(len(places), MAX_FOUND), len(places) > MAX_FOUND
+def search(run: OpenRun, asked: WordSearch, vector: Vector | None = None) -> SearchResult:
+    """The features of a run that have the words or mean the same, the best first. The SAE must be one of the run or "".
+
+    vector: of what was typed; without it, words alone are searched.
+    """
+    ranked, more = _ranked(run, asked, vector, None)
     first = (asked.page - 1) * asked.per_page
-    hits = _hits(run, asked, places[:MAX_FOUND][first : first + asked.per_page])
-    return SearchResult(asked.words, total, more, asked.page, asked.per_page, hits)
+    hits = _hits(run, asked, ranked[first : first + asked.per_page])
+    return SearchResult(asked.words, len(ranked), more, asked.page, asked.per_page, hits)
 
 
-def matching_rows(run: OpenRun, asked: WordSearch, saes: Sequence[OpenSAE], limit: int) -> list[int]:
-    """Rows of at most `limit` features of some SAEs that have the words, the best match first. One read."""
-    return [row for row, _ in _places(run, asked, limit, saes)]
+def matching_rows(
+    run: OpenRun, asked: WordSearch, saes: Sequence[OpenSAE], limit: int, vector: Vector | None = None
+) -> list[int]:
+    """Rows of the first `limit` features that the same search finds in some SAEs."""
+    return [one.row for one in _ranked(run, asked, vector, saes)[0][:limit]]
 
 
-def _places(
-    run: OpenRun, asked: WordSearch, limit: int, saes: Sequence[OpenSAE] | None = None
-) -> list[tuple[int, float]]:
-    """Row and score of what is found, in some SAEs or in all that are asked for."""
+def _ranked(
+    run: OpenRun, asked: WordSearch, vector: Vector | None, saes: Sequence[OpenSAE] | None
+) -> tuple[list[Ranked], bool]:
+    """What is found, in some SAEs or in all that are asked for, and whether more have the words."""
     if not asked.words:
-        return []
-    return run.tables.search(asked.words, asked.fields, _condition(asked, saes), limit)
+        return [], False
+    found: list[int] = []
+    if asked.fields:
+        condition = " AND ".join([*_on_activity(asked), *_on_place(asked, saes)]) or None
+        found = [row for row, _ in run.tables.search(asked.words, asked.fields, condition, MAX_FOUND + 1)]
+    meant: dict[int, float] = {}
+    if vector is not None and asked.by_meaning and run.tables.meaning_width:
+        condition = " AND ".join(_on_place(asked, saes)) or None
+        nearest = run.tables.nearest_meanings(vector, condition, MAX_MEANT)
+        meant = {row: cosine for row, cosine in nearest if cosine >= MEANT}
+    return rank(run, asked.words, found[:MAX_FOUND], meant), len(found) > MAX_FOUND
 
 
-def _condition(asked: WordSearch, saes: Sequence[OpenSAE] | None) -> str | None:
+def _on_activity(asked: WordSearch) -> list[str]:
+    """Conditions in SQL on what only table `search` knows: all features with a meaning are live."""
+    parts = [] if asked.alive == "all" else [f"alive = {asked.alive}"]
+    if not asked.minor and asked.alive != "false":
+        parts.append(NOT_MINOR if asked.alive == "true" else f"({NOT_MINOR} OR NOT alive)")
+    return parts
+
+
+def _on_place(asked: WordSearch, saes: Sequence[OpenSAE] | None) -> list[str]:
+    """Conditions in SQL on SAE and density."""
     parts = []
     if saes is not None:
         parts.append(f"sae IN ({', '.join(quoted(sae.name) for sae in saes)})")
     if asked.sae:
         parts.append(f"sae = {quoted(asked.sae)}")
-    if asked.alive != "all":
-        parts.append(f"alive = {asked.alive}")
-    if not asked.minor:
-        parts.append(NOT_MINOR)
     if asked.min_density is not None:
         parts.append(f"density >= {asked.min_density!r}")
     if asked.max_density is not None:
         parts.append(f"density <= {asked.max_density!r}")
-    return " AND ".join(parts) or None
+    return parts
 
 
-def _hits(run: OpenRun, asked: WordSearch, places: Sequence[tuple[int, float]]) -> list[SearchHit]:
-    rows = [row for row, _ in places]
+def _hits(run: OpenRun, asked: WordSearch, ranked: Sequence[Ranked]) -> list[SearchHit]:
+    rows = [one.row for one in ranked]
     records = run.tables.take("features", rows, [*SUMMARY, "promoted"])
-    texts = run.tables.take("search", rows, ["texts"])["texts"].to_pylist()
+    found = run.tables.take("search", rows, ["texts", "peak_words"]).to_pylist()
     labels, promoted = records["label"].to_pylist(), records["promoted"].to_pylist()
+    tokens = [[run.tables.vocabulary[token] for token in some] for some in promoted]
     return [
-        _hit(feature, asked, label, [run.tables.vocabulary[token] for token in tokens], some, score)
-        for feature, label, tokens, some, (_, score) in zip(
-            to_summaries(run, records), labels, promoted, texts, places, strict=True
+        _hit(feature, asked, one, label, pieces, record["peak_words"], record["texts"])
+        for feature, one, label, pieces, record in zip(
+            to_summaries(run, records), ranked, labels, tokens, found, strict=True
         )
     ]
 
 
 def _hit(
-    feature: FeatureSummary, asked: WordSearch, label: str, tokens: list[bytes], texts: list[str], score: float
+    feature: FeatureSummary,
+    asked: WordSearch,
+    ranked: Ranked,
+    label: str,
+    tokens: list[bytes],
+    peaks: list[str],
+    texts: list[str],
 ) -> SearchHit:
     pieces: dict[SearchField, list[str]] = {
         "label": [label],
+        "peaks": peaks,
         "promoted": [token.decode(errors="ignore") for token in tokens],
         "examples": texts,
     }
-    found_in = [name for name in asked.fields if _has_all(pieces[name], asked.words)]
+    found_in: list[FoundBy] = [name for name in asked.fields if _has_all(pieces[name], asked.words)]
     marks = {name: asked.words if name in found_in else [] for name in SEARCH_FIELDS}
+    around = marks["examples"] or marks["peaks"]
     return SearchHit(
         feature=feature,
-        score=score,
-        found_in=found_in,
+        score=ranked.score,
+        cosine=ranked.cosine,
+        found_in=[*found_in, "meaning"] if ranked.cosine is not None else found_in,
         label=mark(label, marks["label"]) or [Segment(feature.title, False)],
         promoted=[mark(token_text(token), marks["promoted"]) for token in tokens],
-        texts=[mark(text, marks["examples"]) for text in _best(texts, marks["examples"])],
+        texts=[mark(text, around) for text in _best(texts, around)],
     )
 
 
@@ -191,4 +240,5 @@ def _best(texts: Sequence[str], wanted: Sequence[str]) -> list[str]:
     if not wanted:
         return list(texts[:1])
     counts = {text: sum(_has_all([text], [word]) for word in wanted) for text in dict.fromkeys(texts)}
-    return sorted((text for text in counts if counts[text]), key=lambda text: -counts[text])[:TEXTS_SHOWN]
+    best = sorted((text for text in counts if counts[text]), key=lambda text: -counts[text])
+    return best[:TEXTS_SHOWN] or list(texts[:1])

@@ -14,7 +14,7 @@ from data.published.memory import Memory
 
 TOTALS_CACHED = 1000
 RANDOM_DRAWS = 64
-"""Features drawn at once in search of one that is alive and not minor."""
+"""Features drawn at once in search of a live one."""
 
 Sort = Literal["interest", "index", "label", "density", "max", "mean", "label_score", "specificity"]
 Score = Literal["label_score", "specificity", "interest"]
@@ -41,8 +41,9 @@ class Selection(PagedAddress):
     max_density: float | None = Field(default=None, ge=0, le=1)
     """At most."""
     minor: bool = False
-    """Whether negligible features are listed too: those whose squared activations, summed, are less than a thousandth
-    of an equal share of their SAE's."""
+    """Whether features that are not live are listed too: dead, rare (active on fewer tokens than the recipe's
+    `examples.rare_tokens`) and negligible ones (whose squared activations, summed, are less than a thousandth of an
+    equal share of their SAE's). With alive=false dead ones are listed in any case."""
     q: str = Field(default="", max_length=200)
     """Part of the label, in any case."""
 
@@ -78,13 +79,14 @@ def scores_of(sae: OpenSAE) -> list[Score]:
     ]
 
 
-def random_feature(saes: list[OpenSAE], seed: int | None = None) -> FeatureSummary | None:
-    """A random feature that is alive and not minor, or None when there is hardly any. All SAEs are of one run."""
+def random_feature(saes: list[OpenSAE], seed: int | None = None, *, minor: bool = False) -> FeatureSummary | None:
+    """A random live feature, or with `minor` any that was active; None when there is hardly any. All SAEs are of one
+    run."""
     rng = np.random.default_rng(seed)
     sae = saes[int(rng.integers(len(saes)))]
     indices = rng.integers(sae.num_features, size=RANDOM_DRAWS)
     drawn = get_summaries(sae.run, [sae.row(int(index)) for index in indices])
-    return next((feature for feature in drawn if not feature.dead and not feature.minor), None)
+    return next((feature for feature in drawn if not feature.dead and (minor or not feature.minor)), None)
 
 
 def _list(run: OpenRun, condition: str, selection: Selection) -> FeatureList:
@@ -121,7 +123,7 @@ def _condition(saes: list[OpenSAE], selection: Selection) -> str:
         parts.append(f"density >= {selection.min_density!r}")
     if selection.max_density is not None:
         parts.append(f"density <= {selection.max_density!r}")
-    if not selection.minor:
+    if not selection.minor and selection.alive is not False:
         parts.append(NOT_MINOR)
     if selection.q:
         parts.append(f"contains(lower(label), {quoted(selection.q.lower())})")

@@ -8,7 +8,7 @@ from backend.published.features import Feature, FeatureSummary, get_feature, get
 from backend.published.selection import Selection, list_features
 
 SHOWPIECES = 8
-RARE_SELECTION = Selection(sort="max", alive=True, min_density=1e-4, max_density=3e-3, per_page=40)
+SELECTIVE = Selection(sort="max", alive=True, min_density=1e-4, max_density=3e-3, per_page=40)
 EXAMPLES_SHOWN = 3
 
 
@@ -22,14 +22,14 @@ class WorkedExample:
 
 
 def showpieces(run: OpenRun) -> list[FeatureSummary]:
-    """The features chosen when the run was published; where none qualified, some that fire rarely and strongly."""
+    """The features chosen when the run was published; where none qualified, some selective, strong ones."""
     saes = {sae.name: sae for sae in run.saes}
     rows = [saes[piece["sae"]].row(piece["index"]) for piece in run.record.showpieces[:SHOWPIECES]]
-    return get_summaries(run, rows) if rows else _rare(_middle(run))
+    return get_summaries(run, rows) if rows else _selective(_middle(run))
 
 
-def _rare(sae: OpenSAE) -> list[FeatureSummary]:
-    found = list_features(sae, RARE_SELECTION).features
+def _selective(sae: OpenSAE) -> list[FeatureSummary]:
+    found = list_features(sae, SELECTIVE).features
     return (found or list_features(sae, Selection(alive=True)).features)[:SHOWPIECES]
 
 

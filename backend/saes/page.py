@@ -8,11 +8,11 @@ from backend.html.figures import Bars, curve_figures, density_bars
 from backend.html.page import Link, Page, Pager
 from backend.html.policies import PLOTS
 from backend.published.cards import (
-    NEGLIGIBLE,
     RunCard,
     SAECard,
     counts_text,
     falling_text,
+    kinds_text,
     recipe_lines,
     run_card,
     sae_card,
@@ -34,9 +34,9 @@ class SAEPage(Page):
     tokens_seen: int | None
     """Tokens that it was trained on; None when its curve does not say."""
     counts: str
-    """How many of its features do something, next to nothing, and nothing; "" when not published."""
-    negligible: str
-    """What negligible means."""
+    """How many of its features are live, rare, negligible and dead; "" when not published."""
+    kinds: str
+    """What rare and negligible mean."""
     falling: str
     """That it was still learning when its training ended; "" when it was not."""
     kept_per_token: float | None
@@ -67,7 +67,7 @@ def sae_page_of(sae: OpenSAE, selection: Selection) -> SAEPage:
         sae=sae_card(sae),
         tokens_seen=tokens_seen(sae),
         counts=counts_text(sae),
-        negligible=NEGLIGIBLE,
+        kinds=kinds_text(sae.run),
         falling=falling_text(sae),
         kept_per_token=sae.record.metrics.get("l0") if sae.record.config.get("k") else None,
         siblings=[Link(other.name, other.href, other is sae) for other in sae.run.saes],

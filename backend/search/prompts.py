@@ -116,14 +116,14 @@ def tabulate(
     *,
     minor: bool = False,
 ) -> Table:
-    """Put readings of some SAEs of one run together, with one read of its tables. minor: negligible features too."""
+    """Put readings of some SAEs of one run together, with one read of its tables. minor: features not live too."""
     peaks = [_peaks(saes, reading) for reading in (*positive, *negative)]
     row_U = np.unique(np.concatenate([row_A for row_A, _ in peaks[: len(positive)]]))
     run = saes[0].run
     records_U = run.tables.take("features", row_U.tolist(), SUMMARY)
     if not minor:
-        notable_U = ~records_U["negligible"].to_numpy()
-        records_U, row_U = records_U.filter(pa.array(notable_U)), row_U[notable_U]
+        live_U = ~_minor(records_U)
+        records_U, row_U = records_U.filter(pa.array(live_U)), row_U[live_U]
     max_U = np.asarray(records_U["max"].to_numpy(), np.float64)
     density_U = np.asarray(records_U["density"].to_numpy(), np.float64)
     shares_U = [shares(_spread(row_U, *one), max_U) for one in peaks]
@@ -152,6 +152,13 @@ def find(saes: Sequence[OpenSAE], table: Table, criteria: Criteria, order: Match
     ]
     steps = _steps(hit_PU[:, shown_U], clear_NU[:, shown_U])
     return Found(total, matches, int((fits_U & ~shown_U).sum()), steps, [] if total else _relax(table, criteria))
+
+
+def _minor(records_U: pa.Table) -> Booleans:
+    """Features that are rare, negligible or, in the corpus, dead."""
+    rare_U, negligible_U = (records_U[name].to_numpy() for name in ("rare", "negligible"))
+    minor_U: Booleans = rare_U | negligible_U | (records_U["num_active"].to_numpy() == 0)
+    return minor_U
 
 
 def _peaks(saes: Sequence[OpenSAE], reading: PromptReading) -> tuple[Integers, Floats]:

@@ -34,7 +34,7 @@ class SearchBody(BaseModel):
         Criteria.at_most, ge=0, le=1, description="Share of the feature's max that it may have in a negative prompt."
     )
     hide_density: float = Field(1.0, ge=0, le=1, description="Leave out features active on more of the corpus.")
-    minor: bool = Field(False, description="Find negligible features too, see the lists of features.")
+    minor: bool = Field(False, description="Find rare and negligible features too, see the lists of features.")
     order: MatchOrder = Field(
         "rare", description="; ".join(f"{name}: {about}" for name, (_, about) in MATCH_ORDERS.items())
     )

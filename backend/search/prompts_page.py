@@ -48,7 +48,7 @@ class SearchForm(Address):
     at_most: ShortFloat = Field(Criteria.at_most, ge=0, le=1)
     hide: ShortFloat = Field(Criteria.hide, ge=0, le=1)
     minor: bool = False
-    """Negligible features too."""
+    """Rare and negligible features too."""
     order: MatchOrder = "rare"
     chat: bool = False
     topic: str = Field("", max_length=MAX_TOPIC)

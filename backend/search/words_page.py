@@ -1,33 +1,64 @@
 """The search page: its modes and its context."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from backend.html.address import Address
 from backend.html.page import Link, Page, Pager
-from backend.published.cards import NEGLIGIBLE, RunCard
+from backend.published.cards import RunCard, kinds_text, run_card
 from backend.published.catalogue import OpenRun
-from backend.published.search import MAX_FOUND, SearchHit, SearchResult, Segment, WordSearch
-from data.published.schemas import SearchField
+from backend.published.search import MAX_FOUND, FoundBy, SearchHit, SearchResult, Segment, WordSearch
+from backend.search.reading import Lit
+from backend.web.live import Answer, Problem
 
 SearchMode = Literal["words", "prompts"]
 """The mode of a search: `by` in the address."""
 SEARCH_MODES: dict[SearchMode, str] = {"words": "By words", "prompts": "By prompts"}
 """Titles of the tabs, in their order."""
-FIELDS: dict[SearchField, tuple[str, str]] = {
+FIELDS: dict[FoundBy, tuple[str, str]] = {
     "label": ("Labels", "label"),
+    "peaks": ("Strongest words", "strongest words"),
     "promoted": ("Promoted tokens", "promoted tokens"),
     "examples": ("Example texts", "examples"),
+    "meaning": ("Meaning", "meaning"),
 }
 """The fields of a search: their names in the form, and in a result."""
 PROMOTED_PER_HIT = 6
-SUGGESTIONS_TO_START = ("university", "river", "war", "music", "because", "(")
+SUGGESTIONS_TO_START = ("hurricane", "bad weather", "royalty", "music", "because", "(")
 
 
 class NamedRun(Address):
     """The run, where an address names one: without it the newest is searched."""
 
     run: str = ""
+
+
+class ReadToo(Address):
+    """Whether the model reads what was typed, too."""
+
+    read: bool = False
+
+
+class Found(NamedTuple):
+    """What a search found."""
+
+    result: SearchResult
+    meaning_off: str
+    """The reason why features are not found by meaning; "" when they are."""
+
+
+@dataclass(frozen=True)
+class ReadingView:
+    """What lights up when the model reads what was typed."""
+
+    href: str
+    """The address that makes the model read it; "" when it has."""
+    loaded: bool
+    """Whether the model is in memory."""
+    lit: list[Lit]
+    series_of: dict[str, int]
+    """Colours of the SAEs by name."""
+    problem: Problem | None
 
 
 @dataclass(frozen=True)
@@ -38,7 +69,9 @@ class HitView:
     series: int
     """Colour of its SAE."""
     found_in: str
-    """The names of the fields that have the words."""
+    """The names of the fields that have the words; "" when none has them."""
+    by_meaning: str
+    """How near its meaning is, in words; "" when it is not near."""
     promoted: list[list[Segment]]
     """Some of the tokens that it promotes, those that were searched for in any case."""
 
@@ -57,10 +90,14 @@ class SearchPage(Page):
     """The fields to search: value and name."""
     narrowed: bool
     """Whether more than words and fields narrow the search down."""
-    negligible: str
-    """What negligible means."""
+    kinds: str
+    """What rare and negligible mean."""
     result: SearchResult | None
     """None when nothing was asked for."""
+    meaning_off: str
+    """The reason why features are not found by meaning; "" when they are."""
+    reading: ReadingView | None
+    """None when nothing was asked for, or the model is not available."""
     hits: list[HitView]
     summary: str
     """The number of results, in words."""
@@ -79,20 +116,22 @@ def mode_tabs(mode: SearchMode) -> list[Link]:
 
 
 def search_page_of(
-    run: OpenRun, card: RunCard, named: bool, asked: WordSearch, result: SearchResult | None
+    run: OpenRun, place: NamedRun, asked: WordSearch, found: Found | None, answer: Answer[list[Lit]]
 ) -> SearchPage:
-    """The page of a search. `named`: whether the address names the run; `result`: None when nothing was searched."""
-    place = NamedRun(run=run.name if named else "")
+    """The page of a search. found: None when nothing was searched; answer: the model's, if it was asked."""
     series = {sae.name: sae.record.position for sae in run.saes}
+    result = found.result if found else None
     return SearchPage(
         tabs=mode_tabs("words"),
-        run=card,
+        run=run_card(run),
         run_name=place.run,
         asked=asked,
         fields=[(name, title) for name, (title, _) in FIELDS.items()],
         narrowed=(asked.alive, asked.min_density, asked.max_density, asked.minor) != ("true", None, None, False),
-        negligible=NEGLIGIBLE,
+        kinds=kinds_text(run),
         result=result,
+        meaning_off=found.meaning_off if found else "",
+        reading=_reading(asked, place, answer, series) if result and not answer.off else None,
         hits=[_view(hit, series) for hit in result.hits] if result else [],
         summary=_summary(result) if result else "",
         pager=_pager(result, asked, place) if result else None,
@@ -101,10 +140,17 @@ def search_page_of(
     )
 
 
+def _reading(asked: WordSearch, place: NamedRun, answer: Answer[list[Lit]], series: dict[str, int]) -> ReadingView:
+    address = asked.href(place, ReadToo(read=True), page=asked.page) + "#reading"
+    waits = answer.result is None and answer.error is None
+    return ReadingView(address if waits else "", answer.loaded, answer.result or [], series, answer.problem(address))
+
+
 def _view(hit: SearchHit, series: dict[str, int]) -> HitView:
-    places = [FIELDS[name][1] for name in hit.found_in]
+    places = [FIELDS[name][1] for name in hit.found_in if name != "meaning"]
+    near = "" if hit.cosine is None else f"means nearly this ({hit.cosine:.2f})"
     shown = [token for i, token in enumerate(hit.promoted) if i < PROMOTED_PER_HIT or any(s.hit for s in token)]
-    return HitView(hit, series[hit.feature.sae], ", ".join(places), shown)
+    return HitView(hit, series[hit.feature.sae], ", ".join(places), near, shown)
 
 
 def _summary(result: SearchResult) -> str:
@@ -122,13 +168,13 @@ def _relax(asked: WordSearch, place: NamedRun) -> list[Link]:
     """Links to wider searches, each without one of the filters."""
     links = []
     if asked.within:
-        links.append(Link("look in labels, promoted tokens and examples", asked.href(place, within=None)))
+        links.append(Link("look everywhere, by meaning too", asked.href(place, within=None)))
     if asked.sae:
         links.append(Link("look in all SAEs", asked.href(place, sae="")))
     if (asked.min_density, asked.max_density) != (None, None):
         links.append(Link("take any density", asked.href(place, min_density=None, max_density=None)))
     if not asked.minor:
-        links.append(Link("look among negligible features too", asked.href(place, minor=True)))
+        links.append(Link("look among rare and negligible features too", asked.href(place, minor=True)))
     if asked.alive != "all" and asked.within in (None, "promoted"):  # nothing else is known of dead ones
         links.append(Link("take dead and live features alike", asked.href(place, alive="all")))
     if len(asked.words) > 1:

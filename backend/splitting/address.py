@@ -22,10 +22,12 @@ class CompareState(PagedAddress):
     safe = "/"
 
     f: str = ""
-    """model/sae/index of the feature whose family is shown; all else but `t` is for the sizes alone."""
+    """model/sae/index of the feature whose family is shown; all else but `t` and `minor` is for the sizes alone."""
     run: str | None = None
     """Name of the run; the newest by default."""
     t: Threshold = DEFAULT_THRESHOLD
+    minor: bool = False
+    """Whether rare and negligible features count too."""
     sae: str = ""
     """Name of the SAE whose new features are listed."""
     other: str = ""
@@ -34,4 +36,4 @@ class CompareState(PagedAddress):
     page: NewFeaturesPageNumber = 1
 
     def pairs(self) -> list[tuple[str, str]]:
-        return [pair for pair in super().pairs() if not self.f or pair[0] in ("f", "t")]
+        return [pair for pair in super().pairs() if not self.f or pair[0] in ("f", "t", "minor")]

@@ -10,7 +10,7 @@ from backend.published.features import FeatureSummary
 from backend.splitting.address import DEFAULT_THRESHOLD, NewFeaturesPageNumber, Threshold
 from backend.splitting.family import Relative, get_family
 from backend.splitting.lookup import named_feature, named_sae, smaller_saes
-from backend.splitting.sizes import NewFeatureOrder, NewFeatures, by_size, count_new, new_features, num_notable
+from backend.splitting.sizes import NewFeatureOrder, NewFeatures, by_size, count_new, new_features, num_counted
 from backend.splitting.sizes_page import ALL_SMALLER
 from backend.web.dependencies import LibraryDep, RunDep
 
@@ -64,10 +64,10 @@ class NewCount:
 
     sae: str
     other: str
-    num_notable: int
-    """Features that are neither dead nor negligible."""
+    num_counted: int
+    """Its features that are compared: live ones, and with `minor` rare and negligible ones too."""
     num_new: int
-    """Its notable features without a relative in the other."""
+    """Those of them without a relative in the other."""
 
 
 ThresholdQuery = Annotated[
@@ -75,24 +75,30 @@ ThresholdQuery = Annotated[
 ]
 
 
+MinorQuery = Annotated[bool, Query(description="Rare and negligible features too, see the lists of features.")]
+
+
 @router.get("/api/v1/compare")
 def get_relatives(
-    library: LibraryDep, f: Annotated[str, Query(description="model/sae/index")], t: ThresholdQuery = DEFAULT_THRESHOLD
+    library: LibraryDep,
+    f: Annotated[str, Query(description="model/sae/index")],
+    t: ThresholdQuery = DEFAULT_THRESHOLD,
+    minor: MinorQuery = False,
 ) -> FamilyAnswer:
     """The relatives of a feature in every SAE of its run: the nearest eight of each, and how many there are."""
-    family = get_family(*named_feature(library, f), t)
+    family = get_family(*named_feature(library, f), t, minor=minor)
     names = {member.number: member.preview.feature.name for member in family.members}
     counts = [RelativeCount(sae, *count) for sae, count in family.counts.items()]
     return FamilyAnswer(t, [_member(member, names) for member in family.members], counts)
 
 
 @router.get("/api/v1/compare/counts")
-def get_counts(run: RunDep, t: ThresholdQuery = DEFAULT_THRESHOLD) -> list[NewCount]:
-    """For each SAE of a run and each other one, the features that have no relative there; only notable ones count."""
-    counts_SS, notable = count_new(run, t).tolist(), num_notable(run)
+def get_counts(run: RunDep, t: ThresholdQuery = DEFAULT_THRESHOLD, minor: MinorQuery = False) -> list[NewCount]:
+    """For each SAE of a run and each other one, the features that have no relative there: no live feature as near."""
+    counts_SS, counted = count_new(run, t, minor=minor).tolist(), num_counted(run, minor=minor)
     pairs = [(sae, other) for sae in by_size(run) for other in by_size(run) if sae is not other]
     places = [(sae, other, sae.record.position, other.record.position) for sae, other in pairs]
-    return [NewCount(sae.name, other.name, notable[s], counts_SS[s][o]) for sae, other, s, o in places]
+    return [NewCount(sae.name, other.name, counted[s], counts_SS[s][o]) for sae, other, s, o in places]
 
 
 @router.get("/api/v1/compare/new")
@@ -108,10 +114,11 @@ def get_new(
     ] = "max",
     page: NewFeaturesPageNumber = 1,
     per_page: Annotated[int, Query(ge=1, le=200)] = NEW_FEATURES_PER_PAGE,
+    minor: MinorQuery = False,
 ) -> NewFeatures:
     """The features of an SAE that have no relative in another one, or in any smaller one."""
     found = named_sae(run, sae)
-    return new_features(found, smaller_saes(found, other), t, page, per_page, order)
+    return new_features(found, smaller_saes(found, other), t, page, per_page, order, minor=minor)
 
 
 def _member(member: Relative, names: dict[int, str]) -> FamilyMember:

@@ -10,7 +10,7 @@ from backend.published.arrays import Floats
 from backend.published.catalogue import OpenSAE
 from backend.published.examples import FeaturePreview, clip_context, get_previews
 from backend.published.neighbours import nearest_rows
-from backend.splitting.sizes import by_size, means, num_notable
+from backend.splitting.sizes import by_size, means, num_counted
 
 RELATIVES_SHOWN = 8
 """Relatives of a feature that are shown of each SAE, at most: the nearest."""
@@ -60,12 +60,14 @@ class Family:
     """A feature and its relatives, those of the smallest SAE first."""
 
     threshold: float
+    minor: bool
+    """Whether rare and negligible relatives are among them."""
     members: list[Relative]
     """The nearest at or above the threshold, at most RELATIVES_SHOWN of each SAE, and the focus."""
     counts: dict[str, Count]
     """Of all relatives, shown or not, by the name of the SAE."""
     nearest: Node | None
-    """The nearest notable feature of any SAE, near enough or not."""
+    """The nearest feature of any SAE, near enough or not."""
 
     @property
     def focus(self) -> Relative:
@@ -78,9 +80,9 @@ class Family:
         return Count(sum(numbers), all(complete))
 
 
-def get_family(sae: OpenSAE, index: int, threshold: float) -> Family:
+def get_family(sae: OpenSAE, index: int, threshold: float, *, minor: bool = False) -> Family:
     """The relatives of a feature in every SAE of its run, in five reads however many features there are."""
-    near = _published_neighbours(sae, index)
+    near = _published_neighbours(sae, index, minor)
     nodes = _nodes(sae, index, near)
     table = sae.run.tables.take("features", [node.row for node in nodes], ["vector"])
     vectors_ND = table["vector"].combine_chunks().flatten().to_numpy().reshape(len(nodes), -1).astype(np.float64)
@@ -104,6 +106,7 @@ def get_family(sae: OpenSAE, index: int, threshold: float) -> Family:
     vectors_MD = vectors_ND[shown]
     return Family(
         threshold,
+        minor,
         _with_parents(members, vectors_MD @ vectors_MD.T, threshold),
         {name: _count(found, threshold) for name, found in near.items()},
         max((found.nodes[0] for found in near.values() if found.nodes), key=lambda node: node.cosine, default=None),
@@ -116,15 +119,15 @@ class _Found(NamedTuple):
     nodes: list[Node]
     """The nearest first."""
     end: float
-    """Cosine of the last one; below it nothing is known. -1 when all notable features of the SAE are there."""
+    """Cosine of the last one; below it nothing is known. -1 when all of the SAE are there."""
 
 
-def _published_neighbours(sae: OpenSAE, index: int) -> dict[str, _Found]:
+def _published_neighbours(sae: OpenSAE, index: int, minor: bool) -> dict[str, _Found]:
     """The published neighbours of a feature, by the name of the SAE."""
     saes, found = {other.name: other for other in sae.run.saes}, {}
-    for name, pairs in nearest_rows(sae, index).items():
+    for name, pairs in nearest_rows(sae, index, minor=minor).items():
         other = saes[name]
-        whole = len(pairs) >= num_notable(sae.run)[other.record.position] - (other is sae)
+        whole = len(pairs) >= num_counted(sae.run, minor=minor)[other.record.position] - (other is sae)
         found[name] = _Found([Node(other, *pair) for pair in pairs], -1.0 if whole else pairs[-1][1])
     return found
 

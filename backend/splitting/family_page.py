@@ -98,6 +98,8 @@ class FamilyPage(Page):
     family: Family
     summary: str
     """The numbers of relatives and of those shown; "" without any."""
+    switch: str
+    """The address at which rare and negligible relatives are shown, or no longer are."""
     nearest: Nearest | None
     """In place of relatives, when there are none but near ones."""
     panels: list[Panel]
@@ -109,9 +111,9 @@ class FamilyPage(Page):
     """Width and height of a panel."""
 
 
-def family_href(name: str, threshold: float) -> str:
-    """Address of a feature's family."""
-    return CompareState(f=name, t=threshold).href()
+def family_href(name: str, family: Family, threshold: float | None = None) -> str:
+    """Address of another feature's family, seen as this one is, or at another threshold."""
+    return CompareState(f=name, t=family.threshold if threshold is None else threshold, minor=family.minor).href()
 
 
 def family_page_of(sae: OpenSAE, family: Family) -> FamilyPage:
@@ -125,6 +127,7 @@ def family_page_of(sae: OpenSAE, family: Family) -> FamilyPage:
         feature=family.focus.preview.feature,
         family=family,
         summary=_summary(family),
+        switch=CompareState(f=family.focus.preview.feature.name, t=family.threshold, minor=not family.minor).href(),
         nearest=_nearest(family),
         panels=[_panel(other, cards, family) for other in by_size(sae.run)],
         roots=[branches[member.number] for member in members if member.parent is None],
@@ -141,8 +144,7 @@ def family_page_of(sae: OpenSAE, family: Family) -> FamilyPage:
 
 def _branches(family: Family, cards: dict[str, SAECard]) -> dict[int, Branch]:
     found = {
-        m.number: Branch(m, cards[m.sae.name], family_href(m.preview.feature.name, family.threshold), [])
-        for m in family.members
+        m.number: Branch(m, cards[m.sae.name], family_href(m.preview.feature.name, family), []) for m in family.members
     }
     for member in family.members:
         if member.parent is not None:
@@ -179,7 +181,7 @@ def _nearest(family: Family) -> Nearest | None:
         return None
     lower = max(0.0, math.floor(100 * node.cosine) / 100)
     where = f"{node.sae.name} / {node.row - node.sae.row(0)}"
-    return Nearest(f"{where}, at {node.cosine:.3f}", family_href(family.focus.preview.feature.name, lower))
+    return Nearest(f"{where}, at {node.cosine:.3f}", family_href(family.focus.preview.feature.name, family, lower))
 
 
 def _panel(sae: OpenSAE, cards: dict[str, SAECard], family: Family) -> Panel:
@@ -187,7 +189,7 @@ def _panel(sae: OpenSAE, cards: dict[str, SAECard], family: Family) -> Panel:
     dots = [
         PanelDot(
             *place, member.sae is sae, member.focus, member.sae.record.position, _title(member),
-            family_href(member.preview.feature.name, family.threshold),
+            family_href(member.preview.feature.name, family),
         )
         for member, place in zip(family.members, places, strict=True)
     ]  # fmt: skip

@@ -25,14 +25,16 @@ def compare_page(request: Request, library: LibraryDep, asked: Annotated[Compare
     """With a feature its family; without one, the counts of a run."""
     if asked.f.strip():
         found, index = named_feature(library, asked.f)
-        return render(request, "splitting/family.html", family_page_of(found, get_family(found, index, asked.t)))
+        family = get_family(found, index, asked.t, minor=asked.minor)
+        return render(request, "splitting/family.html", family_page_of(found, family))
     runs = library.catalogue().runs
     run = next((one for one in runs if asked.run in (None, "", one.name)), None)
     if run is None:
         require_runs(library.catalogue())
         raise NotFoundError(f"There is no run '{asked.run}' here.")
     sae, other = _chosen(run, asked)
-    result = new_features(sae, smaller_saes(sae, other), asked.t, asked.page, NEW_FEATURES_PER_PAGE, asked.order)
+    others, per_page = smaller_saes(sae, other), NEW_FEATURES_PER_PAGE
+    result = new_features(sae, others, asked.t, asked.page, per_page, asked.order, minor=asked.minor)
     state = asked.changed(f="", run=run.name, sae=sae.name, other=other)
     return render(request, "splitting/sizes.html", sizes_page_of(sae, state, result, runs))
 

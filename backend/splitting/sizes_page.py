@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from backend.html.address import query
 from backend.html.page import Link, Page, Pager
-from backend.published.cards import NEGLIGIBLE, RunCard, SAECard, run_card, sae_card
+from backend.published.cards import RunCard, SAECard, kinds_text, run_card, sae_card
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.splitting.address import CompareState
 from backend.splitting.sizes import (
@@ -15,7 +15,7 @@ from backend.splitting.sizes import (
     count_new,
     count_new_in_none,
     distributions,
-    num_notable,
+    num_counted,
     smaller_than,
 )
 from data.artifacts.features import COSINE_BINS
@@ -41,7 +41,7 @@ class SizeCell:
     count: int
     """Features without a relative there."""
     share: float
-    """Of the notable ones."""
+    """Of those counted."""
     href: str
     """Lists them."""
     current: bool
@@ -57,7 +57,7 @@ class SizeRow:
     """One SAE and how its features relate to those of all others."""
 
     card: SAECard
-    num_notable: int
+    num_counted: int
     cells: list[SizeCell | None]
     """In the order of the columns; None for itself."""
     new: SizeCell | None
@@ -72,8 +72,12 @@ class SizesPage(Page):
     threshold: float
     columns: list[SAECard]
     rows: list[SizeRow]
-    negligible: str
-    """What negligible means."""
+    minor: bool
+    """Whether rare and negligible features count too."""
+    switch: str
+    """The address at which they do, or no longer do."""
+    kinds: str
+    """What rare and negligible mean."""
     chart: tuple[int, int]
     """Width and height of a distribution."""
     sae: SAECard
@@ -98,7 +102,9 @@ def sizes_page_of(sae: OpenSAE, state: CompareState, result: NewFeatures, runs: 
         threshold=state.t,
         columns=[sae_card(other) for other in ordered],
         rows=[_row(one, ordered, state) for one in ordered],
-        negligible=NEGLIGIBLE,
+        minor=state.minor,
+        switch=state.href(minor=not state.minor),
+        kinds=kinds_text(run),
         chart=(CHART_WIDTH, CHART_HEIGHT),
         sae=sae_card(sae),
         other=state.other,
@@ -117,29 +123,31 @@ def sizes_page_of(sae: OpenSAE, state: CompareState, result: NewFeatures, runs: 
 
 
 def _row(sae: OpenSAE, ordered: Sequence[OpenSAE], state: CompareState) -> SizeRow:
-    notable, place = num_notable(sae.run)[sae.record.position], sae.record.position
-    counts_SS, counts_SSC = count_new(sae.run, state.t), distributions(sae.run)
+    place, minor = sae.record.position, state.minor
+    counted = num_counted(sae.run, minor=minor)[place]
+    counts_SS = count_new(sae.run, state.t, minor=minor)
+    counts_SSC = distributions(sae.run, minor=minor)
     cells: list[SizeCell | None] = []
     for other in ordered:
         to = other.record.position
         charts = _chart(counts_SSC[place, to].tolist(), state.t)
-        cells.append(None if other is sae else _cell(sae, other, int(counts_SS[place, to]), notable, charts, state))
+        cells.append(None if other is sae else _cell(sae, other, int(counts_SS[place, to]), counted, charts, state))
     smaller = smaller_than(sae)
     new = None
     if smaller:
-        count = count_new_in_none(sae, smaller, state.t)
-        new = _cell(sae, None, count, notable, ("", ""), state)
-    return SizeRow(sae_card(sae), notable, cells, new)
+        count = count_new_in_none(sae, smaller, state.t, minor=minor)
+        new = _cell(sae, None, count, counted, ("", ""), state)
+    return SizeRow(sae_card(sae), counted, cells, new)
 
 
 def _cell(
-    sae: OpenSAE, other: OpenSAE | None, count: int, notable: int, charts: tuple[str, str], state: CompareState
+    sae: OpenSAE, other: OpenSAE | None, count: int, counted: int, charts: tuple[str, str], state: CompareState
 ) -> SizeCell:
     named = other.name if other else ALL_SMALLER
     return SizeCell(
         heading=named,
         count=count,
-        share=count / max(notable, 1),
+        share=count / max(counted, 1),
         href=state.href(sae=sae.name, other=named) + "#new",
         current=(sae.name, named) == (state.sae, state.other),
         below=charts[0],

@@ -56,9 +56,10 @@ SteerRunDep = Annotated[SteerRun, Depends(get_steer_run)]
 async def steer(
     body: SteerBody, client: ClientDep, runs: RunsDep, library: LibraryDep, settings: SettingsDep
 ) -> Response:
-    """Write baseline (row 0) and steered text (row 1, or one row for each strength of a sweep) from the same seed.
+    """Write plain text (row 0) and steered text (row 1, or one row for each strength of a sweep) from the same seed.
 
-    Streams server-sent events: `run` with the run's id and the address of its result, `queued` with the requests ahead,
+    Streams server-sent events: `run` with the run's id and the address of its result, `chat` with the system prompt of
+    a chat, `queued` with the requests ahead,
     `started`, `token` for every token that a row has read (the prompt's first, with probability null), `end` of a row,
     then `done`, `error` or `cancelled`. After a lost connection, the run's own address continues the stream.
     """

@@ -1,87 +1,46 @@
-"""The steering page and the page of a result: the form, and the contexts."""
+"""The contexts of the steering page and of the page of a result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-from pydantic import Field
+from typing import Any
 
 from backend.engine.engine import EngineStatus
-from backend.engine.limits import MAX_FEATURES, MAX_PROMPT_CHARACTERS
+from backend.engine.limits import MAX_FEATURES
 from backend.engine.messages import Scope, SteeringMode
-from backend.exceptions import RefusedError
-from backend.html.address import Address
 from backend.html.page import Page
-from backend.html.tokens import level, written_text
-from backend.published.catalogue import Library
+from backend.html.tokens import visible_text
+from backend.published.demonstrations import Demonstrations, StoredDemonstration
 from backend.published.features import FeatureSummary
-from backend.steering.openings import Opening, Openings
-from backend.steering.plan import Chip, SteerBody, SteeredFeature, parse_argument, parse_strength
-from backend.steering.results import ENDINGS, RowResult, SteeredFeatureResult, SteeringResult, TokenResult
+from backend.steering.form import SteerForm
+from backend.steering.plan import Chip, default_strength, times
+from backend.steering.results import SteeringResult
+from backend.steering.stored import OpenForm, demonstration_of
+from backend.steering.views import Conversation, TokenColour, conversation_of
 
-DEFAULT_STRENGTH = 2.0
-"""Strength of a feature that was just added."""
-DEFAULT_PROMPT = "I am a"
-"""Prompt of an address that names none."""
-
-TokenColour = Literal["activation", "probability", "none"]
-TOKEN_COLOURS: dict[TokenColour, str] = {"activation": "Activation", "probability": "Probability", "none": "None"}
+TOKEN_COLOURS: dict[TokenColour, str] = {"none": "None", "activation": "Activation", "probability": "Probability"}
 STEERING_MODES: dict[SteeringMode, str] = {
-    "clamp": "Clamp: hold at strength × max",
-    "add": "Add strength × max",
-    "ablate": "Ablate: take it out",
+    "clamp": "Hold at strength × its highest",
+    "add": "Add strength × its highest",
+    "ablate": "Take it out",
 }
 SCOPES: dict[Scope, str] = {"all": "Every token", "written": "Written tokens only"}
-
-
-class SteerForm(Address):
-    """The form of the steering page, and its query string."""
-
-    path = "/steer"
-    always = ("prompt",)
-
-    f: list[str] = Field(default=[], max_length=32, description="model/sae/index:strength; an empty one is ignored")
-    s: list[str] = Field(default=[], max_length=32, description="strengths of the features in `f`, when changed")
-    without: str = Field(default="", max_length=200, description="model/sae/index of a feature in `f` to take out")
-    prompt: str = Field(default="", max_length=MAX_PROMPT_CHARACTERS)
-    mode: SteeringMode = "clamp"
-    scope: Scope = "all"
-    sweep: bool = False
-    chat: bool = False
-    temperature: float = Field(default=0.7, ge=0, le=2, allow_inf_nan=False)
-    top_p: float = Field(default=0.9, gt=0, le=1, allow_inf_nan=False)
-    new_tokens: int = Field(default=48, ge=1)
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    colour: TokenColour = "activation"
+CHIPS_SHOWN = 8
+SHARED_CHARACTERS = 200
+"""Of each text, in what other sites show of a link to a result."""
 
 
 @dataclass(frozen=True)
-class SteerToken:
-    """A token of a text that was written."""
+class StoredStrength:
+    """A strength of which a text is stored."""
 
     text: str
-    activation: int
-    """Step of the highlight by activation: the most active of the features, as a share of its highest; -1 for none."""
-    probability: int
-    """Step of the highlight by probability; -1 in the prompt."""
-    title: str
-    """Probability and activations, in words."""
-
-
-@dataclass(frozen=True)
-class SteerColumn:
-    """One text."""
-
-    title: str
-    prompt: list[SteerToken]
-    written: list[SteerToken]
-    ending: str
-    """The reason why it ended; "" when it has the requested length."""
+    href: str
+    current: bool
 
 
 @dataclass(frozen=True)
 class SteerPage(Page):
-    """steering/steer.html: features with strengths, a prompt, and the place for baseline and steered text."""
+    """steering/steer.html: features with strengths, the conversation, and the message to send."""
 
     off: str
     """The reason why the model is not available; "" when it is."""
@@ -93,12 +52,21 @@ class SteerPage(Page):
     loaded: bool
     """Whether the model is in memory: otherwise the first answer waits for it to load."""
     chips: list[Chip]
+    words: str
+    """What was typed to look for a feature; "" for nothing."""
     suggestions: list[Chip]
-    """Features to start with, each as it would be added."""
-    openings: list[tuple[Opening, str]]
-    """Whole examples, and the address of each, with which the same is written again."""
+    """Features to add, each as it would be added: those with these words, else those that respond."""
+    conversation: Conversation
+    state: dict[str, Any]
+    """What the script needs to know of it, see `_state`."""
+    strengths: list[StoredStrength]
+    """Those of which a text of this feature and message is stored."""
+    others: list[StoredDemonstration]
+    """Demonstrations but the one that is shown."""
     found: str
-    """A sentence on how the examples were found, or why there are none."""
+    """A sentence on how they were found, or why there are none."""
+    description: str
+    """Of the page, for those who share it."""
     status: EngineStatus
     max_features: int
     max_new_tokens: int
@@ -112,9 +80,17 @@ class ResultPage(Page):
     """steering/result.html: one finished steering, with all its settings."""
 
     result: SteeringResult
-    columns: list[SteerColumn]
+    conversation: Conversation
+    title: str
+    """The prompt, and with what it was steered, shortened."""
+    held: str
+    """The features and their strengths, in words."""
+    description: str
+    """The plain and the steered text, for those who share the page."""
     again: str
-    """The form with the same settings."""
+    """The form with the same settings and message."""
+    go_on: str
+    """The form with which the chat goes on; "" where there are no two answers to go on from."""
     published: bool
     """Whether the run is still published as it was."""
     mode: str
@@ -124,29 +100,36 @@ class ResultPage(Page):
 
 
 def steer_page_of(
-    form: SteerForm,
-    chips: list[Chip],
-    problem: str,
+    opened: OpenForm,
     off: str,
     loaded: bool,
-    suggestions: Sequence[FeatureSummary],
-    openings: Openings,
+    to_begin: Sequence[FeatureSummary],
+    found: Demonstrations,
     model_name: str,
     status: EngineStatus,
     max_new_tokens: int,
 ) -> SteerPage:
     """The page's context."""
+    form, chips, conversation = opened.form, opened.chips, opened.conversation
     named = {chip.feature.name for chip in chips}
+    stored = demonstration_of(form, chips, conversation, found)
+    offered = opened.matches if form.words else [*(one.feature for one in found.all), *to_begin]
+    added = {feature.name: feature for feature in offered}
     return SteerPage(
         off=off,
-        problem=problem,
+        problem=opened.problem,
         model_name=model_name,
         form=form,
         loaded=loaded,
         chips=chips,
-        suggestions=[Chip(s, DEFAULT_STRENGTH) for s in suggestions if s.name not in named],
-        openings=[(one, _opening_href(one)) for one in openings.examples],
-        found=openings.found,
+        words=form.words,
+        suggestions=[Chip(f, default_strength(f)) for name, f in added.items() if name not in named][:CHIPS_SHOWN],
+        conversation=conversation,
+        state=_state(conversation, stored),
+        strengths=_strengths(stored, chips),
+        others=[one for one in found.all if one is not stored][:CHIPS_SHOWN],
+        found=found.found,
+        description=_description_of_stored(found.lead),
         status=status,
         max_features=MAX_FEATURES,
         max_new_tokens=max_new_tokens,
@@ -158,10 +141,16 @@ def steer_page_of(
 
 def result_page_of(result: SteeringResult, published: bool, colour: TokenColour) -> ResultPage:
     """The context of a result's page."""
+    form = _form_of(result)
+    before = result.id if result.history else ""
     return ResultPage(
         result=result,
-        columns=[_column(row, result.features) for row in result.rows],
-        again=_again(result),
+        conversation=conversation_of(result),
+        title=f"“{visible_text(_shortened(result.prompt, 60))}” with {_shortened(held_text(result), 80)}",
+        held=held_text(result),
+        description=_description(result),
+        again=form.changed(prompt=result.prompt, after=before).href(),
+        go_on=form.changed(after=result.id, prompt="").href() if result.turn() else "",
         published=published,
         mode=STEERING_MODES[result.mode],
         scope=SCOPES[result.scope],
@@ -170,77 +159,71 @@ def result_page_of(result: SteeringResult, published: bool, colour: TokenColour)
     )
 
 
-def read_chips(library: Library, form: SteerForm) -> tuple[list[Chip], str]:
-    """The features of a form, and a message that names those that cannot be read."""
-    chips: list[Chip] = []
-    problems: list[str] = []
-    for place, argument in enumerate(form.f):
-        if not argument.strip():
-            continue
-        try:
-            chip = parse_argument(library, argument, DEFAULT_STRENGTH)
-            if chip.feature.name == form.without:
-                continue
-            chips.append(chip)  # stays when what was typed is no strength
-            if place < len(form.s):
-                chips[-1] = Chip(chip.feature, parse_strength(form.s[place]))
-        except RefusedError as error:
-            problems.append(str(error))
-    if len(chips) > MAX_FEATURES:
-        problems.append(f"At most {MAX_FEATURES} features are steered at once; the first {MAX_FEATURES} are kept.")
-    return chips[:MAX_FEATURES], " ".join(problems)
+def held_text(result: SteeringResult) -> str:
+    """The features of a result and their strengths, in words."""
+    return ", ".join(f"{one.label} {_strength_text(one.strength, result)}" for one in result.features)
 
 
-def to_body(form: SteerForm, chips: Sequence[Chip]) -> SteerBody:
-    """The form as a request to the API."""
-    return SteerBody(
-        features=[SteeredFeature(feature=chip.feature.name, strength=chip.strength) for chip in chips],
-        mode=form.mode,
-        scope=form.scope,
-        sweep=form.sweep,
-        prompt=form.prompt,
-        chat=form.chat,
-        temperature=form.temperature,
-        top_p=form.top_p,
-        max_new_tokens=form.new_tokens,
-        seed=form.seed,
-    )
+def _strength_text(strength: float | None, result: SteeringResult) -> str:
+    if strength is None:
+        return "off"
+    if result.mode == "ablate":
+        return "taken out"
+    if result.sweep:
+        return "at " + ", ".join(times(row.strength) for row in result.rows if row.strength is not None)
+    return f"at {times(strength)}"
 
 
-def _opening_href(one: Opening) -> str:
-    return SteerForm(f=[one.chip.argument], prompt=one.prompt, temperature=0, new_tokens=one.new_tokens).href()
+def _description(result: SteeringResult) -> str:
+    """The plain and the steered text, shortened."""
+    plain, *steered = (visible_text(_shortened(row.written)) for row in result.rows)
+    return f"Steered: {' / '.join(steered)} — Plain: {plain}"
 
 
-def _again(result: SteeringResult) -> str:
+def _description_of_stored(one: StoredDemonstration | None) -> str:
+    if one is None:
+        return "Turn a feature of a language model up, and read what it writes beside what it writes by itself."
+    texts = [visible_text(_shortened(text)) for text in (one.opening, one.best.text, one.baseline)]
+    held = f"{one.feature.title} at {times(one.best.strength)}"
+    return f"{texts[0]} With {held}: {texts[1]} — By itself: {texts[2]}"
+
+
+def _shortened(text: str, limit: int = SHARED_CHARACTERS) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= limit else words[: limit - 1] + "…"
+
+
+def _strengths(stored: StoredDemonstration | None, chips: Sequence[Chip]) -> list[StoredStrength]:
+    texts = stored.texts if stored else []
+    return [StoredStrength(times(one.strength), one.href, one.strength == chips[0].strength) for one in texts]
+
+
+def _state(conversation: Conversation, stored: StoredDemonstration | None) -> dict[str, Any]:
+    """turns: exact, as a request names them. stored: the demonstration that the page shows, with its texts."""
+    return {
+        "turns": [turn.model_dump() for turn in conversation.turns],
+        "stored": stored and {
+            "feature": stored.feature.name,
+            "prompt": stored.opening,
+            "chat": stored.chat,
+            "new_tokens": stored.new_tokens,
+            "baseline": {"text": stored.baseline, "passages": stored.baseline_passages},
+            "texts": {f"{one.strength:g}": {"text": one.text, "passages": one.passages} for one in stored.texts},
+        },
+    }  # fmt: skip
+
+
+def _form_of(result: SteeringResult) -> SteerForm:
+    strengths = [row.strength for row in result.rows if row.strength is not None]
     form = SteerForm(
         f=[f"{one.name}:{'off' if one.strength is None else f'{one.strength:g}'}" for one in result.features],
         mode=result.mode,
         scope=result.scope,
         sweep=result.sweep,
-        prompt=result.prompt,
         chat=result.chat,
-        temperature=result.temperature,
-        top_p=result.top_p,
-        new_tokens=result.max_new_tokens,
-        seed=result.seed,
+        temperature=f"{result.temperature:g}",
+        top_p=f"{result.top_p:g}",
+        new_tokens=str(result.max_new_tokens),
+        seed=str(result.seed),
     )
-    return form.href()
-
-
-def _column(row: RowResult, features: Sequence[SteeredFeatureResult]) -> SteerColumn:
-    """A text as the page shows it: all but its opening token (BOS)."""
-    shown = [(token.probability is None, _token(token, features)) for token in row.tokens[1:]]
-    prompt, written = ([token for in_prompt, token in shown if in_prompt is wanted] for wanted in (True, False))
-    return SteerColumn(row.title, prompt, written, ENDINGS[row.ending])
-
-
-def _token(token: TokenResult, features: Sequence[SteeredFeatureResult]) -> SteerToken:
-    values = [value or 0.0 for value in token.activations]
-    words = [f"{feature.label}: {value:.3g}" for feature, value in zip(features, values, strict=True)]
-    title = "left out" if token.left_out else " · ".join(words)
-    shares = [value / feature.max for feature, value in zip(features, values, strict=True)]
-    probability = -1
-    if token.probability is not None:
-        title = f"p {token.probability:.2g} · {title}"
-        probability = level(token.probability, 1.0)
-    return SteerToken(written_text(token.text), level(max(shares, default=0.0), 1.0), probability, title)
+    return form.changed(strengths=", ".join(f"{one:g}" for one in strengths)) if result.sweep else form

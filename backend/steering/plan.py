@@ -8,15 +8,20 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from backend.engine.limits import MAX_FEATURES, MAX_PROMPT_CHARACTERS
-from backend.engine.messages import Draw, Held, Prompt, Scope, SteeringMode
+from backend.engine.messages import ChatMessage, Draw, Held, Prompt, Scope, SteeringMode
 from backend.exceptions import RefusedError
 from backend.published.catalogue import Library, OpenRun, OpenSAE
 from backend.published.features import FeatureSummary, get_summaries
 from backend.published.lookup import find_feature
 
 MAX_STRENGTH = 10.0
-SWEEP = (-10.0, -5.0, -2.0, 0.0, 2.0, 5.0, 10.0)
-"""Strengths of a sweep."""
+MAX_STRENGTHS = 7
+"""Of a sweep, which writes the plain text beside them."""
+STRENGTHS = (0.5, 1.0, 1.5, 2.0, 3.0)
+"""Those of a sweep that names none: where features were measured to turn texts without breaking them."""
+MAX_TURNS = 64
+DEFAULT_STRENGTH = 2.0
+"""Strength of a feature that was just added and has none that was measured to be best."""
 
 
 class SteeredFeature(BaseModel):
@@ -26,6 +31,19 @@ class SteeredFeature(BaseModel):
     strength: float | None = Field(
         None, description="Times the feature's highest activation, -10 to 10; null only measures it."
     )
+
+
+class Turn(BaseModel):
+    """A message of a chat, and the two answers that it had. Each text goes on from its own."""
+
+    message: str = Field(max_length=MAX_PROMPT_CHARACTERS)
+    baseline: str = Field(max_length=MAX_PROMPT_CHARACTERS, description="The answer without steering.")
+    steered: str = Field(max_length=MAX_PROMPT_CHARACTERS, description="The answer with it.")
+
+    def messages(self, *, steered: bool) -> list[ChatMessage]:
+        """The message, and one of the answers."""
+        answer = self.steered if steered else self.baseline
+        return [ChatMessage("user", self.message), ChatMessage("assistant", answer)]
 
 
 class SteerBody(BaseModel):
@@ -39,10 +57,16 @@ class SteerBody(BaseModel):
     scope: Scope = Field(default="all", description="Steer at every token, or only at those written after the prompt.")
     sweep: bool = Field(
         default=False,
-        description="Write a text for each of the strengths -10, -5, -2, 0, 2, 5, 10 instead.",
+        description="Write a text for each of `strengths`, which all features that are not off then have.",
+    )
+    strengths: list[float] = Field(
+        default=list(STRENGTHS), description=f"Of a sweep: 1 to {MAX_STRENGTHS} different ones, -10 to 10."
     )
     prompt: Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
     chat: bool = Field(False, description="Put the prompt into the model's chat template.")
+    history: list[Turn] = Field(
+        default=[], max_length=MAX_TURNS, description="What was said before in a chat, the first turn first."
+    )
     temperature: float = Field(
         0.0, ge=0, le=2, allow_inf_nan=False, description="0 always takes the most probable token."
     )
@@ -87,8 +111,8 @@ class PlannedRow:
     def title(self) -> str:
         """The heading of the text."""
         if all(held.value is None for held in self.held):
-            return "Baseline"
-        return "Steered" if self.strength is None else f"{self.strength:g} × max".replace("-", "−")
+            return "Plain"
+        return "Steered" if self.strength is None else times(self.strength)
 
 
 @dataclass(frozen=True)
@@ -103,7 +127,19 @@ class Plan:
     draw: Draw
     mode: SteeringMode
     scope: Scope
-    sweep: bool
+    strengths: list[float]
+    """Of a sweep; none where there is no sweep."""
+    history: list[Turn]
+
+    def conversation(self, *, steered: bool) -> list[ChatMessage]:
+        """All messages of a chat up to the prompt, with the answers of either side."""
+        before = [message for turn in self.history for message in turn.messages(steered=steered)]
+        return [*before, ChatMessage("user", self.prompt.text)]
+
+
+def times(strength: float) -> str:
+    """A strength as it is shown."""
+    return f"{strength:g}×".replace("-", "−")
 
 
 def make_plan(library: Library, body: SteerBody, max_new_tokens: int) -> Plan:
@@ -111,7 +147,10 @@ def make_plan(library: Library, body: SteerBody, max_new_tokens: int) -> Plan:
     if not 1 <= len(body.features) <= MAX_FEATURES:
         raise RefusedError(f"Name 1 to {MAX_FEATURES} features to steer with; there are {len(body.features)}.")
     if not body.prompt:
-        raise RefusedError("The prompt is empty: write something for the model to continue.")
+        asked = "a message for the model to answer" if body.chat else "something for the model to continue"
+        raise RefusedError(f"The prompt is empty: write {asked}.")
+    if body.history and not body.chat:
+        raise RefusedError("Only a chat has turns: ask for a chat, or leave out the history.")
     if body.max_new_tokens > max_new_tokens:
         raise RefusedError(f"At most {max_new_tokens} new tokens are written at once; ask for fewer.")
     places = [find_feature(library, one.feature) for one in body.features]
@@ -124,17 +163,25 @@ def make_plan(library: Library, body: SteerBody, max_new_tokens: int) -> Plan:
     for chip in chips:
         _check(chip)
     draw = Draw(body.temperature, body.top_p, body.max_new_tokens, body.seed)
-    rows = _rows(places, chips, body.mode, body.sweep)
-    return Plan(run, chips, rows, Prompt(body.prompt, body.chat), draw, body.mode, body.scope, body.sweep)
+    strengths = _sweep(body, chips)
+    rows = _rows(places, chips, body.mode, strengths)
+    prompt = Prompt(body.prompt, body.chat)
+    return Plan(run, chips, rows, prompt, draw, body.mode, body.scope, strengths, body.history)
 
 
-def parse_argument(library: Library, argument: str, strength: float) -> Chip:
-    """A chip from `model/sae/index:strength`; `strength` when the argument has none. Raises RefusedError."""
+def parse_argument(library: Library, argument: str) -> Chip:
+    """A chip from `model/sae/index:strength`; its default strength when the argument has none. Raises RefusedError."""
     name, _, text = argument.strip().rpartition(":")
     if "/" in text or not name:  # the colon of a whole address, or none at all
         name, text = argument, ""
     sae, index = find_feature(library, name)
-    return _chips(sae.run, [(sae, index)], [parse_strength(text) if text else strength])[0]
+    (chip,) = _chips(sae.run, [(sae, index)], [None])
+    return Chip(chip.feature, parse_strength(text) if text else default_strength(chip.feature))
+
+
+def default_strength(feature: FeatureSummary) -> float:
+    """Strength of a feature that was just added: the one that was measured to be best, if any."""
+    return DEFAULT_STRENGTH if feature.best_strength is None else feature.best_strength
 
 
 def parse_strength(text: str) -> float | None:
@@ -150,14 +197,34 @@ def parse_strength(text: str) -> float | None:
     return strength
 
 
-def _rows(
-    places: Sequence[tuple[OpenSAE, int]], chips: Sequence[Chip], mode: SteeringMode, sweep: bool
-) -> list[PlannedRow]:
-    if sweep and mode == "ablate":
-        raise RefusedError("A sweep has strengths and ablating has none: choose clamp or add.")
-    if sweep and all(chip.strength is None for chip in chips):
-        raise RefusedError("Every feature is off, so there is nothing to sweep: give one a strength.")
+def parse_strengths(text: str) -> list[float]:
+    """The strengths of a sweep, from a text with commas or blanks between them. Raises RefusedError."""
+    found = [parse_strength(part) for part in text.replace(",", " ").split()]
+    if None in found:
+        raise RefusedError("The strengths to compare are numbers from -10 to 10: “off” is none of them.")
+    return [strength for strength in found if strength is not None]
 
+
+def _sweep(body: SteerBody, chips: Sequence[Chip]) -> list[float]:
+    """The strengths of a sweep, checked; none where there is no sweep."""
+    if not body.sweep:
+        return []
+    if body.mode == "ablate":
+        raise RefusedError("Several strengths cannot be compared where features are taken out: choose clamp or add.")
+    if all(chip.strength is None for chip in chips):
+        raise RefusedError("Every feature is off, so there is no strength to compare: give one a strength.")
+    if not 1 <= len(body.strengths) <= MAX_STRENGTHS:
+        raise RefusedError(f"Name 1 to {MAX_STRENGTHS} strengths to compare; there are {len(body.strengths)}.")
+    if len(set(body.strengths)) < len(body.strengths):
+        raise RefusedError("A strength to compare is named twice: name each once.")
+    for strength in body.strengths:
+        _check_strength(strength)
+    return body.strengths
+
+
+def _rows(
+    places: Sequence[tuple[OpenSAE, int]], chips: Sequence[Chip], mode: SteeringMode, strengths: Sequence[float]
+) -> list[PlannedRow]:
     def row(strength: float | None) -> PlannedRow:
         return PlannedRow(
             strength,
@@ -168,7 +235,7 @@ def _rows(
         )
 
     baseline = PlannedRow(None, [Held(*place, None) for place in places])
-    return [baseline, *(map(row, SWEEP) if sweep else [row(None)])]
+    return [baseline, *(map(row, strengths) if strengths else [row(None)])]
 
 
 def steered_value(chip: Chip, strength: float | None, mode: SteeringMode) -> float | None:
@@ -190,5 +257,10 @@ def _check(chip: Chip) -> None:
         raise RefusedError(
             f"{chip.feature.name} was never active on the corpus, so it has no strength to multiply: choose another."
         )
-    if chip.strength is not None and not (math.isfinite(chip.strength) and abs(chip.strength) <= MAX_STRENGTH):
-        raise RefusedError(f"A strength is a number from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}, not {chip.strength}.")
+    if chip.strength is not None:
+        _check_strength(chip.strength)
+
+
+def _check_strength(strength: float) -> None:
+    if not (math.isfinite(strength) and abs(strength) <= MAX_STRENGTH):
+        raise RefusedError(f"A strength is a number from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}, not {strength}.")

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from backend.engine.messages import Ended, Finished, Reason, Scope, SteerEvent, SteeringMode, Written
 from backend.published.catalogue import OpenRun
-from backend.steering.plan import Plan, steered_value
+from backend.steering.plan import Plan, Turn, steered_value
 from backend.storage import ContentStore, content_id
 from data.sql.records import SteeringRecord
 
@@ -64,11 +64,17 @@ class RowResult(BaseModel):
     ending: Reason
     tokens: list[TokenResult]
 
+    @property
+    def written(self) -> str:
+        """The text, exactly as it was written."""
+        return "".join(token.text for token in self.tokens if token.probability is not None)
+
 
 class SteeringResult(BaseModel):
     """Everything about one steering."""
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
+    """2: chats have turns and a system prompt, and comparisons the strengths that were asked for."""
     id: str
     created: datetime
     """UTC"""
@@ -86,6 +92,10 @@ class SteeringResult(BaseModel):
     sweep: bool
     prompt: str
     chat: bool
+    history: list[Turn] = []
+    """What was said before the prompt, in a chat."""
+    system: str = ""
+    """What the chat template says to the model before the first message."""
     temperature: float
     top_p: float
     max_new_tokens: int
@@ -99,6 +109,13 @@ class SteeringResult(BaseModel):
         """Its address."""
         return f"/r/{self.id}"
 
+    def turn(self) -> Turn | None:
+        """The prompt of a chat and the answers to it, as others go on from them; None where there is no such pair."""
+        if not self.chat or len(self.rows) != 2:
+            return None
+        baseline, steered = (row.written for row in self.rows)
+        return Turn(message=self.prompt, baseline=baseline, steered=steered)
+
     def is_of(self, runs: Sequence[OpenRun]) -> bool:
         """Whether the run is still published as it was."""
         return any((run.name, run.record.key) == (self.run, self.key) for run in runs)
@@ -107,8 +124,9 @@ class SteeringResult(BaseModel):
 class Collector:
     """Builds a result from the events of a request."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, system: str = "") -> None:
+        """system: what the chat template says before the first message."""
+        self._plan, self._system = plan, system
         self._tokens: list[list[TokenResult]] = [[] for _ in plan.rows]
         self._endings: dict[int, Reason] = {}
 
@@ -138,7 +156,8 @@ class Collector:
         return SteeringResult(
             id=result_id(plan), created=datetime.now(UTC), run=plan.run.name, key=plan.run.record.key,
             model=plan.run.record.model, model_name=plan.run.model_name, layer=plan.run.record.layer, features=features,
-            mode=plan.mode, scope=plan.scope, sweep=plan.sweep, prompt=plan.prompt.text, chat=plan.prompt.chat,
+            mode=plan.mode, scope=plan.scope, sweep=bool(plan.strengths), prompt=plan.prompt.text,
+            chat=plan.prompt.chat, history=plan.history, system=self._system,
             temperature=draw.temperature, top_p=draw.top_p, max_new_tokens=draw.max_new_tokens, seed=draw.seed,
             rows=rows, seconds=round(finished.seconds, 3), num_tokens=finished.num_tokens,
         )  # fmt: skip
@@ -179,7 +198,7 @@ def _rounded(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-FORMAT = 1
+FORMAT = 2
 """Version of the content; part of the id."""
 RESULT_ID_LENGTH = 20
 
@@ -189,7 +208,8 @@ def result_id(plan: Plan) -> str:
     draw = plan.draw
     settings = [
         FORMAT, plan.run.name, plan.run.record.key, [[chip.feature.name, chip.strength] for chip in plan.chips],
-        plan.mode, plan.scope, plan.sweep, plan.prompt.text, plan.prompt.chat,
+        plan.mode, plan.scope, plan.strengths, plan.prompt.text, plan.prompt.chat,
+        [[turn.message, turn.baseline, turn.steered] for turn in plan.history],
         draw.temperature, draw.top_p, draw.max_new_tokens, draw.seed,
     ]  # fmt: skip
     return content_id(json.dumps(settings, allow_nan=False).encode(), RESULT_ID_LENGTH)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from starlette.concurrency import run_in_threadpool
 
 from backend.engine.engine import Engine
-from backend.engine.messages import Ended, Finished, Queued, Started, SteerEvent, SteerRequest, Written
+from backend.engine.messages import Ended, Finished, Queued, Started, SteerEvent, SteerRequest, SteerRow, Written
 from backend.exceptions import StoreFullError, TooManyError
 from backend.html.tokens import written_text
 from backend.settings import Settings
@@ -42,7 +42,7 @@ class RunEvent:
     number: int
     """From 1: the id of the event in the stream."""
     name: str
-    """run, queued, started, token, end; then done, error or cancelled, which is the last."""
+    """run, chat, queued, started, token, end; then done, error or cancelled, which is the last."""
     data: dict[str, Any]
 
 
@@ -168,13 +168,27 @@ class Runs:
         return None if result is None else _replay(result)
 
     async def _start(self, run: SteerRun, plan: Plan, client: Client) -> None:
-        tokens = await self._engine.tokenize(plan.run, plan.prompt, plan.draw.max_new_tokens)
-        rows = [row.held for row in plan.rows]
-        request = SteerRequest(plan.run, tokens, rows, plan.draw, plan.scope, client.name)
+        plain, steered, system = await self._prompts(plan)
+        rows = [SteerRow(steered if place else plain, row.held) for place, row in enumerate(plan.rows)]
+        request = SteerRequest(plan.run, rows, plan.draw, plan.scope, client.name)
         events = self._engine.steer(request)
-        run.add(*event_payload(await anext(events)))
-        run.task = asyncio.create_task(self._drive(run, Collector(plan), events))
+        first = await anext(events)
+        if plan.prompt.chat:
+            run.add("chat", {"system": system})
+        run.add(*event_payload(first))
+        run.task = asyncio.create_task(self._drive(run, Collector(plan, system), events))
         run.expect_listener(FIRST_LISTENER_SECONDS)
+
+    async def _prompts(self, plan: Plan) -> tuple[list[int], list[int], str]:
+        """The tokens that the plain text and those that the steered ones go on from, and a chat's system prompt."""
+        room = plan.draw.max_new_tokens
+        if not plan.prompt.chat:
+            tokens = await self._engine.tokenize(plan.run, plan.prompt, room)
+            return tokens, tokens, ""
+        conversations = [plan.conversation(steered=steered) for steered in (False, True)]
+        plain, steered = await self._engine.chats(plan.run, conversations, room)
+        said = [piece for piece, role in zip(plain.pieces, plain.roles, strict=True) if role == "system"]
+        return plain.tokens, steered.tokens, b"".join(said).decode("utf-8", "replace").strip()
 
     async def stop(self) -> None:
         """End all runs, because the server shuts down."""
@@ -227,6 +241,8 @@ class Runs:
 def _replay(result: SteeringResult) -> SteerRun:
     """The run of a stored result."""
     run = SteerRun(result.id, [row.title for row in result.rows], id_=result.id)
+    if result.chat:
+        run.add("chat", {"system": result.system})
     for number, row in enumerate(result.rows):
         for token in row.tokens:
             run.add("token", {"row": number, **token.model_dump(), "shown": written_text(token.text)})

@@ -29,13 +29,16 @@ FLOOR_BIN = (FLOOR_OCTAVE - HISTOGRAM_LOWEST_OCTAVE) * HISTOGRAM_STEPS_PER_OCTAV
 """The histogram's first bin that lies above the floor."""
 
 NEGLIGIBLE_SHARE = 1 / 1000
-"""A live feature is negligible when its squared activations, summed over all tokens counted, are less than this part of
-an equal share: below NEGLIGIBLE_SHARE / num_features of the sum over all features of its SAE."""
+"""A feature that is active is negligible when its squared activations, summed over all tokens counted, are less than
+this part of an equal share: below NEGLIGIBLE_SHARE / num_features of the sum over all features of its SAE."""
+
+MINOR_NEIGHBOURS = 20
+"""Neighbours that are rare or negligible are kept up to this number in each SAE, beside the live ones."""
 
 COSINE_BINS = 200
 """Of the distributions of highest cosines, from -1 to 1: a hundredth each."""
 NO_RELATIVE = -1.0
-"""Stands for the highest cosine of a feature that has no notable neighbour in an SAE."""
+"""Stands for the highest cosine of a feature that has no live neighbour in an SAE."""
 
 
 def histogram_edges(scale: float) -> npt.NDArray[np.float64]:
@@ -64,35 +67,73 @@ def squared_shares(sum_squares_F: npt.NDArray[np.float64]) -> npt.NDArray[np.flo
 
 
 def negligible_features(sum_squares_F: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Which features of an SAE are live and do next to nothing, see NEGLIGIBLE_SHARE [F]."""
+    """Which features of an SAE are active and do next to nothing, see NEGLIGIBLE_SHARE [F]."""
     small_F = squared_shares(sum_squares_F) < NEGLIGIBLE_SHARE / len(sum_squares_F)
     return small_F & (sum_squares_F > 0)
 
 
-def notable_features(sum_squares_F: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Which features of an SAE are neither dead nor negligible [F].
+class FeatureKinds(NamedTuple):
+    """Masks of the features of an SAE that lists leave out unless they are asked for them, each [F].
 
-    These alone have a place on the map, are neighbours of others, and count where sizes are compared.
+    A feature that is none of these is live. The live ones alone are laid out on the map, are neighbours and relatives
+    by default, and count where sizes are compared.
     """
-    return (sum_squares_F > 0) & ~negligible_features(sum_squares_F)
+
+    dead_F: npt.NDArray[np.bool_]
+    """Active on no token."""
+    rare_F: npt.NDArray[np.bool_]
+    """Active on some tokens, on fewer than the recipe's `examples.rare_tokens`: too few to tell what it is about."""
+    negligible_F: npt.NDArray[np.bool_]
+    """See NEGLIGIBLE_SHARE. One may be rare too."""
+
+    @property
+    def live_F(self) -> npt.NDArray[np.bool_]:
+        return ~(self.dead_F | self.rare_F | self.negligible_F)
+
+    @property
+    def minor_F(self) -> npt.NDArray[np.bool_]:
+        """Rare or negligible: what the switch `minor` brings back where a feature must have been active."""
+        return (self.rare_F | self.negligible_F) & ~self.dead_F
+
+
+def feature_kinds(
+    num_active_F: npt.NDArray[np.int64], sum_squares_F: npt.NDArray[np.float64], rare_tokens: int
+) -> FeatureKinds:
+    """The features of an SAE by how much they say: tokens on which each is active, and its squared activations."""
+    dead_F = num_active_F == 0
+    return FeatureKinds(dead_F, ~dead_F & (num_active_F < rare_tokens), negligible_features(sum_squares_F))
+
+
+def read_kinds(statistics: pa.Table, rare_tokens: int) -> FeatureKinds:
+    """The same from an artifact of stage `examples`, see STATISTICS."""
+    return feature_kinds(statistics["num_active"].to_numpy(), statistics["sum_squares"].to_numpy(), rare_tokens)
 
 
 class FeatureCounts(NamedTuple):
-    """How many features of an SAE do something, next to nothing, or nothing."""
+    """How many features of an SAE are of each kind; together all. One that is rare and negligible counts as rare."""
 
-    num_notable: int
+    num_live: int
+    num_rare: int
     num_negligible: int
     num_dead: int
     negligible_share: float
-    """Of the sum of squared activations, by all negligible features together."""
+    """Of the sum of squared activations, by those counted as negligible together."""
+    rare_tokens: int
+    """A rare feature is active on fewer tokens than this."""
 
 
-def count_features(sum_squares_F: npt.NDArray[np.float64]) -> FeatureCounts:
-    """The counts of an SAE."""
-    negligible_F = negligible_features(sum_squares_F)
-    num_negligible, num_dead = int(negligible_F.sum()), int((sum_squares_F <= 0).sum())
-    share = float(squared_shares(sum_squares_F)[negligible_F].sum())
-    return FeatureCounts(len(sum_squares_F) - num_negligible - num_dead, num_negligible, num_dead, share)
+def count_features(statistics: pa.Table, rare_tokens: int) -> FeatureCounts:
+    """The counts of an SAE from its statistics, see STATISTICS."""
+    kinds, squares_F = read_kinds(statistics, rare_tokens), statistics["sum_squares"].to_numpy()
+    negligible_F = kinds.negligible_F & ~kinds.rare_F
+    return FeatureCounts(
+        num_live=int(kinds.live_F.sum()),
+        num_rare=int(kinds.rare_F.sum()),
+        num_negligible=int(negligible_F.sum()),
+        num_dead=int(kinds.dead_F.sum()),
+        negligible_share=float(squared_shares(squares_F)[negligible_F].sum()),
+        rare_tokens=rare_tokens,
+    )
 
 
 def cosine_edges() -> npt.NDArray[np.float32]:
@@ -101,7 +142,7 @@ def cosine_edges() -> npt.NDArray[np.float32]:
 
 
 def cosine_column(position: int) -> str:
-    """Column of `features` with the highest cosine to a notable feature of the SAE at `position`."""
+    """Column of `features` with the highest cosine to a live feature of the SAE at `position`."""
     return f"cosine_{position}"
 
 
@@ -174,11 +215,20 @@ EXPLANATIONS = pa.schema(
     ]
 )
 
-# ---- Artifact of stage `respond`: which features turn a text to their word, see pipeline/influence/responses.py
+# ---- Artifact of stage `embed`: the vectors of live features, by row; no file where the recipe turns it off
 
-RESPONSES_FILE = "responses.json"
-"""why_none: why nothing was measured, "" when it was; probed: probability of a feature's word after an opening;
-written: all texts that were written (fields of `Response`); best: those of them that pages show, confirmed."""
+MEANINGS_FILE = "meanings.arrow"
+
+
+def meanings_schema(width: int) -> pa.Schema:
+    """What each live feature is about, as a sentence encoder reads its label and examples; sorted by row."""
+    return pa.schema(
+        [
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("vector", pa.list_(pa.float32(), width), nullable=False),  # norm 1
+        ]
+    )
+
 
 # ---- Artifact of stage `neighbours`: one table over all features of the run, by row
 
@@ -186,16 +236,19 @@ NEIGHBOURS_FILE = "neighbours.arrow"
 
 
 def neighbours_schema(num_saes: int, k: int) -> pa.Schema:
-    """Nearest notable features by decoder cosine in each SAE, its own included (itself left out), laid out [S, K].
+    """Nearest features by decoder cosine in each SAE, its own included (itself left out): live ones, laid out [S, K],
+    and apart from them those that are rare or negligible [S, min(K, MINOR_NEIGHBOURS)]. Dead ones are nobody's.
 
-    `indices` are feature indices in the other SAE, -1 where it has fewer than K notable ones.
+    `indices` are feature indices in the other SAE, -1 where it has fewer.
     """
-    return pa.schema(
-        [
-            pa.field("indices", pa.list_(pa.int32(), num_saes * k), nullable=False),
-            pa.field("cosines", pa.list_(pa.float32(), num_saes * k), nullable=False),
-        ]
-    )
+    few = min(k, MINOR_NEIGHBOURS)
+    columns = [
+        ("indices", pa.int32(), k),
+        ("cosines", pa.float32(), k),
+        ("minor_indices", pa.int32(), few),
+        ("minor_cosines", pa.float32(), few),
+    ]
+    return pa.schema([pa.field(name, pa.list_(type_, num_saes * n), nullable=False) for name, type_, n in columns])
 
 
 # ---- Artifact of stage `project`
@@ -204,7 +257,7 @@ MAP_FILE = "map.arrow"
 
 MAP = pa.schema(
     [
-        pa.field("row", pa.int64(), nullable=False),  # of the feature, see above; only notable ones are on the map
+        pa.field("row", pa.int64(), nullable=False),  # of the feature, see above; all but the dead ones
         pa.field("x", pa.float32(), nullable=False),
         pa.field("y", pa.float32(), nullable=False),
     ]

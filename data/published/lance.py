@@ -13,16 +13,22 @@ os.environ.setdefault("LANCEDB_LOG", "error")  # read on import; it warns of eve
 
 import lancedb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-from lancedb.index import FTS, Bitmap, BTree
+from lancedb.index import FTS, Bitmap, BTree, IvfFlat
 from lancedb.query import ColumnOrdering, FullTextOperator, MatchQuery, MultiMatchQuery
 from lancedb.table import Table
 
 from data.published.schemas import SEARCH_FIELDS, SearchField
 
 LANCE_FOLDER = "lance"
-SEARCH_WEIGHTS: dict[SearchField, float] = {"label": 4.0, "promoted": 2.0, "examples": 1.0}
-"""Weight of a match in each field."""
+Vector = npt.NDArray[np.float32]
+SEARCH_WEIGHTS: dict[SearchField, float] = {"label": 4.0, "peaks": 4.0, "promoted": 2.0, "examples": 1.0}
+"""Weight of a match in each field, for the choice of those that are ranked."""
+EXACT_MEANINGS = 50_000
+"""So many vectors are compared one by one, in milliseconds; more have an index."""
+PROBED_SHARE = 1 / 8
+"""Of the index's cells, nearest first."""
 
 
 def create_table(folder: Path, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
@@ -68,9 +74,24 @@ def index_search(folder: Path) -> None:
     for name in SEARCH_FIELDS:
         table.create_index(name, config=as_they_stand)
     table.create_index("sae", config=Bitmap())
-    table.create_index("alive", config=Bitmap())
-    table.create_index("negligible", config=Bitmap())
+    for flag in ("alive", "live", "rare", "negligible"):
+        table.create_index(flag, config=Bitmap())
     table.create_index("density", config=BTree())
+
+
+def index_meanings(folder: Path) -> bool:
+    """Index table `meanings` of a published folder where it is large; returns whether it is.
+
+    Vectors are kept as they are, in about as many cells as the root of their number; a search reads PROBED_SHARE of
+    them, so it can miss what lies far from the cells that are near, and what it finds has exact cosines.
+    """
+    table = lancedb.connect(str(folder / LANCE_FOLDER)).open_table("meanings")
+    table.create_index("sae", config=Bitmap())
+    table.create_index("density", config=BTree())
+    large = table.count_rows() > EXACT_MEANINGS
+    if large:
+        table.create_index("vector", config=IvfFlat(distance_type="cosine"))
+    return bool(large)
 
 
 class LanceTables(dict[str, Table]):
@@ -78,6 +99,7 @@ class LanceTables(dict[str, Table]):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
+        self._folder = folder / LANCE_FOLDER
         self._connection = lancedb.connect(str(folder / LANCE_FOLDER))
 
     def __missing__(self, name: str) -> Table:
@@ -96,6 +118,17 @@ class LanceTables(dict[str, Table]):
             return found
         order = np.argsort(offset_N)
         return found.take(pa.array(order[np.searchsorted(offset_N[order], row_N)]))
+
+    def holds(self, name: str) -> bool:
+        """Whether there is such a table."""
+        return name in self or (self._folder / f"{name}.lance").is_dir()
+
+    def nearest(self, name: str, vector: Vector, where: str | None, limit: int) -> pa.Table:
+        """`row` and `_distance` (1 less the cosine) of the rows of a table whose vectors are nearest."""
+        cells = max(1, int(PROBED_SHARE * self[name].count_rows() ** 0.5))
+        query = self[name].search(vector, vector_column_name="vector").distance_type("cosine").nprobes(cells)
+        query = query.select(["row", "_distance"]).limit(limit)
+        return (query.where(where, prefilter=True) if where else query).to_arrow()
 
     def sorted_features(
         self, where: str, columns: Sequence[str], sort: str, descending: bool, limit: int, offset: int

@@ -1,7 +1,10 @@
 """The published map: its points so sorted that a view is a few ranges of them, and counts for views of too many.
 
-    map/points.arrow   one batch per SAE in their order, sorted by code: MAP_POINTS
-    map/cells.arrow    one batch per level of each SAE, sorted by code: MAP_CELLS
+    map/points.arrow   two batches per SAE in their order, live and minor points, sorted by code: MAP_POINTS
+    map/regions.arrow  the names of places on it, see data/published/regions.py
+    map/cells.arrow    one batch per level of each SAE's live points, then of all its points, sorted by code: MAP_CELLS
+
+Minor points are rare or negligible features, which a view holds only when it is asked for them.
 
 The world is a square that holds all points. At level z it is cut into 2^z x 2^z cells. A cell's code interleaves the
 bits of its column and row (Morton or Z order), so that code >> 2 is the cell of the level above, and all points of a
@@ -19,13 +22,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from data.arrow import read_arrow, write_arrow
+from data.published.morton import Codes, interleave, separate
 from data.published.schemas import MAP_CELLS, MAP_POINTS
 
 MAP_FOLDER = "map"
@@ -39,7 +43,6 @@ MARGIN = 0.01
 MAP_METADATA_KEY = b"map"
 """Key of the schema's metadata: a JSON object with the world and the number of levels."""
 
-Codes = npt.NDArray[np.uint32]
 Columns = Mapping[str, npt.NDArray[Any]]
 
 
@@ -87,18 +90,9 @@ def world_of(x_N: npt.NDArray[np.float32], y_N: npt.NDArray[np.float32]) -> Worl
     return World(x0, y0, size)
 
 
-def interleave(column: npt.NDArray[Any], row: npt.NDArray[Any]) -> Codes:
-    """Codes of cells."""
-    return cast(Codes, _spread(column) | _spread(row) << np.uint32(1))
-
-
-def separate(code: Codes) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
-    """Columns and rows of cells by code."""
-    return _gather(code), _gather(code >> np.uint32(1))
-
-
 def write_map(folder: Path, world: World, num_points: int, saes: Iterable[Columns]) -> None:
-    """Write the map from the points of each SAE: `index`, `x`, `y`, `density`, `label_score`; `num_points` in all.
+    """Write the map from the points of each SAE: `index`, `x`, `y`, `density`, `label_score`, and `live`, which says
+    of each whether it is; `num_points` in all.
 
     Sorts one SAE at a time in memory: about 50 bytes a point.
     """
@@ -106,14 +100,30 @@ def write_map(folder: Path, world: World, num_points: int, saes: Iterable[Column
     folder.mkdir(parents=True)
     header = {MAP_METADATA_KEY: json.dumps({"world": world._asdict(), "levels": levels})}
     schemas = [schema.with_metadata(header) for schema in (MAP_POINTS, MAP_CELLS)]
-    sorted_points = (sort_points(world, points) for points in saes)
+    sorted_points = (sort_points(world, points) for both in saes for points in _by_kind(both))
     write_arrow(folder / POINTS_FILE, schemas[0], (_batch(schemas[0], points) for points in sorted_points))
+    written = read_points(folder / POINTS_FILE)
     cells = (
         _batch(schemas[1], count_cells(points, level))
-        for points in read_points(folder / POINTS_FILE)
+        for live, minor in zip(written, written, strict=True)  # in pairs
+        for points in (live, _merged(live, minor))
         for level in range(levels)
     )
     write_arrow(folder / CELLS_FILE, schemas[1], cells)
+
+
+def _by_kind(points: Columns) -> tuple[Columns, Columns]:
+    """Live points and minor ones."""
+    live_N, columns = points["live"], {name: values for name, values in points.items() if name != "live"}
+    kinds = ({name: values[chosen_N] for name, values in columns.items()} for chosen_N in (live_N, ~live_N))
+    return next(kinds), next(kinds)
+
+
+def _merged(*parts: Columns) -> Columns:
+    """Points of several batches, sorted by code."""
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    order_N = np.argsort(joined["code"], kind="stable")
+    return {name: values[order_N] for name, values in joined.items()}
 
 
 def num_levels(num_points: int) -> int:
@@ -143,7 +153,7 @@ def count_cells(points: Columns, level: int) -> Columns:
 
 
 def read_points(path: Path) -> Iterator[Columns]:
-    """The points of every SAE, memory-mapped."""
+    """The live and the minor points of every SAE, memory-mapped."""
     table = read_arrow(path)
     for number in range(table.column("code").num_chunks):
         yield _columns(table, number)
@@ -178,35 +188,48 @@ class PublishedMap:
 
     @property
     def num_points(self) -> int:
-        return len(self._points)
+        """Live features on the map."""
+        return len(self._points) - self.num_minor
+
+    @cached_property
+    def num_minor(self) -> int:
+        """Rare and negligible features on the map."""
+        return sum(len(chunk) for chunk in self._points.column("code").chunks[1::2])
 
     @property
     def has_scores(self) -> bool:
         """Whether any label of the run has a score."""
-        wholes = range(0, self._cells.column("code").num_chunks, self.levels)
+        wholes = range(0, self._cells.column("code").num_chunks, 2 * self.levels)
         return any(np.isfinite(_columns(self._cells, sae)["label_score"]).any() for sae in wholes)
 
-    def reach(self, view: View, sae: int) -> int:
-        """Number of points that must be read for a view: those in it and some around it."""
-        code_N = _columns(self._points, sae, ("code",))["code"]
-        return sum(stop - start for start, stop in _places(code_N, self._cover(view, DEPTH)))
+    def reach(self, view: View, sae: int, *, minor: bool = False) -> int:
+        """Number of points that must be read for a view: those in it and some around it. minor: with minor ones."""
+        cover = self._cover(view, DEPTH)
+        codes = (_columns(self._points, batch, ("code",))["code"] for batch in _point_batches(sae, minor))
+        return sum(stop - start for code_N in codes for start, stop in _places(code_N, cover))
 
-    def points(self, view: View, sae: int) -> Columns:
-        """The points in a view, sorted by code."""
-        columns = _columns(self._points, sae)
-        near = _read(columns, _places(columns["code"], self._cover(view, DEPTH)))
-        x_N, y_N = near["x"], near["y"]
-        inside_N = (x_N >= view.x0) & (x_N <= view.x1) & (y_N >= view.y0) & (y_N <= view.y1)
-        return {name: values[inside_N] for name, values in near.items()}
+    def points(self, view: View, sae: int, *, minor: bool = False) -> Columns:
+        """The points in a view, sorted by code; with minor ones after the live ones."""
+        cover, parts = self._cover(view, DEPTH), []
+        for batch in _point_batches(sae, minor):
+            columns = _columns(self._points, batch)
+            near = _read(columns, _places(columns["code"], cover))
+            x_N, y_N = near["x"], near["y"]
+            inside_N = (x_N >= view.x0) & (x_N <= view.x1) & (y_N >= view.y0) & (y_N <= view.y1)
+            parts.append({name: values[inside_N] for name, values in near.items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def num_cells(self, view: View, sae: int, level: int) -> int:
+    def num_cells(self, view: View, sae: int, level: int, *, minor: bool = False) -> int:
         """Number of cells of a level that must be read for a view."""
-        code_C = _columns(self._cells, sae * self.levels + level, ("code",))["code"]
+        code_C = _columns(self._cells, self._cell_batch(sae, level, minor), ("code",))["code"]
         return sum(stop - start for start, stop in _places(code_C, self._cover(view, level)))
 
-    def cells(self, view: View, sae: int, level: int) -> Columns:
+    def _cell_batch(self, sae: int, level: int, minor: bool) -> int:
+        return (2 * sae + minor) * self.levels + level
+
+    def cells(self, view: View, sae: int, level: int, *, minor: bool = False) -> Columns:
         """The cells of a level that have points and touch a view: MAP_CELLS with `column` and `row`."""
-        columns = _columns(self._cells, sae * self.levels + level)
+        columns = _columns(self._cells, self._cell_batch(sae, level, minor))
         near = _read(columns, _places(columns["code"], self._cover(view, level)))
         column_C, row_C = separate(near["code"])
         (c0, c1), (r0, r1) = self._bounds(view, level)
@@ -233,6 +256,10 @@ class PublishedMap:
         code_R = np.sort(interleave(column_R.ravel(), row_R.ravel()))
         shift = np.uint32(2 * (level - coarse))
         return Ranges(code_R << shift, (code_R + np.uint32(1)) << shift)
+
+
+def _point_batches(sae: int, minor: bool) -> range:
+    return range(2 * sae, 2 * sae + 1 + minor)
 
 
 def _places(code_N: Codes, ranges: Ranges) -> list[tuple[int, int]]:
@@ -271,19 +298,3 @@ def _means(values_N: npt.NDArray[np.float64], first_C: npt.NDArray[np.int64]) ->
     sums_C = np.add.reduceat(np.where(known_N, values_N, 0), first_C)
     counts_C = np.add.reduceat(known_N.astype(np.int64), first_C)
     return np.asarray(np.where(counts_C > 0, sums_C / np.maximum(counts_C, 1), np.nan), np.float32)
-
-
-def _spread(number: npt.NDArray[Any]) -> Codes:
-    """Bits of 16 to every other place of 32."""
-    bits = number.astype(np.uint32)
-    for shift, mask in ((8, 0x00FF00FF), (4, 0x0F0F0F0F), (2, 0x33333333), (1, 0x55555555)):
-        bits = (bits | bits << np.uint32(shift)) & np.uint32(mask)
-    return bits
-
-
-def _gather(code: Codes) -> npt.NDArray[np.uint16]:
-    """Every other bit of 32, from the lowest."""
-    bits = code & np.uint32(0x55555555)
-    for shift, mask in ((1, 0x33333333), (2, 0x0F0F0F0F), (4, 0x00FF00FF), (8, 0x0000FFFF)):
-        bits = (bits | bits >> np.uint32(shift)) & np.uint32(mask)
-    return bits.astype(np.uint16)

@@ -2,6 +2,7 @@
 
     rows/features.arrow      a copy of table `features` but for its vectors and cosines
     rows/examples.arrow      a copy of table `examples`
+    rows/search.arrow        a copy of what table `search` has beside its terms
     rows/neighbours.arrow    the nearest features of every feature: there is no table of them
 
 A row costs microseconds, where LanceDB takes milliseconds of several threads. The copies take about 0.8 KB a feature

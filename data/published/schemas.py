@@ -21,35 +21,43 @@ def features_schema(width: int, num_saes: int) -> pa.Schema:
             pa.field("index", pa.int32(), nullable=False),
             *[STATISTICS.field(name) for name in ("num_active", "density", "max", "mean")],
             pa.field("squared_share", pa.float64(), nullable=False),  # of its SAE's squared activations, summed
+            pa.field("live", pa.bool_(), nullable=False),  # neither dead, rare nor negligible, see FeatureKinds
+            pa.field("rare", pa.bool_(), nullable=False),  # active, on fewer tokens than the recipe's rare_tokens
             pa.field("negligible", pa.bool_(), nullable=False),  # see data.artifacts.features.NEGLIGIBLE_SHARE
             *[STATISTICS.field(name) for name in ("histogram", "num_above_floor", "band_counts")],
             *[f for f in EXPLANATIONS if f.name != "index"],
             pa.field("interest", pa.float32()),  # see pipeline/publishing/interest.py; null without a label's score
             pa.field("at_start", pa.float32(), nullable=False),  # share of its top examples at the start of a sequence
+            # Times its maximum: that of its best text that responds; null where none does, or none was written.
+            pa.field("best_strength", pa.float32()),
             pa.field("first_example", pa.int64(), nullable=False),  # row in table `examples`
             pa.field("num_examples", pa.list_(pa.int16(), len(EXAMPLE_KINDS)), nullable=False),  # by kind
-            *[pa.field(axis, pa.float32()) for axis in ("x", "y")],  # its place on the map; null unless it is notable
-            # Highest cosine with a notable feature of each SAE (its own: another feature), or NO_RELATIVE.
+            *[pa.field(axis, pa.float32()) for axis in ("x", "y")],  # its place on the map; null when it is dead
+            # Highest cosine with a live feature of each SAE (its own: another feature), or NO_RELATIVE.
             *[pa.field(cosine_column(position), pa.float32(), nullable=False) for position in range(num_saes)],
             pa.field("vector", pa.list_(pa.float32(), width), nullable=False),  # decoder direction, norm 1
         ]
     )
 
 
-def is_feature_row(column: str) -> bool:
-    """Whether the Arrow file of features has this column of the table, see data/published/rows.py."""
-    return column != "vector" and not column.startswith("cosine_")
+def is_row_column(table: str, column: str) -> bool:
+    """Whether the Arrow file of a table has this column of it, see data/published/rows.py."""
+    if table == "search":
+        return column in SEARCH_ROW
+    return table != "features" or (column != "vector" and not column.startswith("cosine_"))
 
 
 def splitting_schema(width: int, num_saes: int) -> pa.Schema:
-    """Table `splitting`: one row per SAE of the run, in their order: what its notable features have in common."""
+    """Table `splitting`: one row per SAE of the run, in their order: what its live features have in common."""
     return pa.schema(
         [
             pa.field("sae", pa.string(), nullable=False),
-            pa.field("num_notable", pa.int64(), nullable=False),
+            pa.field("num_live", pa.int64(), nullable=False),
+            pa.field("num_minor", pa.int64(), nullable=False),  # rare or negligible
             pa.field("mean", pa.list_(pa.float32(), width), nullable=False),  # of their decoder directions
-            # Their highest cosines with the notable features of each SAE, counted in bins: [S, COSINE_BINS].
+            # Their highest cosines with the live features of each SAE, counted in bins: [S, COSINE_BINS].
             pa.field("counts", pa.list_(pa.int64(), num_saes * COSINE_BINS), nullable=False),
+            pa.field("minor_counts", pa.list_(pa.int64(), num_saes * COSINE_BINS), nullable=False),  # of minor ones
         ]
     )
 
@@ -103,10 +111,20 @@ MAP_CELLS = pa.schema(
     ]
 )
 
+MAP_REGIONS = pa.schema(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("x", pa.float32(), nullable=False),  # of its middle
+        pa.field("y", pa.float32(), nullable=False),
+        pa.field("side", pa.float32(), nullable=False),  # pixels of the world's side from which on it has room
+        pa.field("num_features", pa.int32(), nullable=False),  # that have its first word there
+    ]
+)
+
 # ---- Search
 
-SearchField = Literal["label", "promoted", "examples"]
-SEARCH_FIELDS: tuple[SearchField, ...] = ("label", "promoted", "examples")
+SearchField = Literal["label", "peaks", "promoted", "examples"]
+SEARCH_FIELDS: tuple[SearchField, ...] = ("label", "peaks", "promoted", "examples")
 """Fields by which a feature can be found."""
 
 _PACKED = {b"lance-encoding:compression": b"zstd"}
@@ -117,10 +135,29 @@ SEARCH = pa.schema(
         pa.field("row", pa.int64(), nullable=False),  # of the feature in table `features`, and here
         pa.field("sae", pa.string(), nullable=False),
         pa.field("alive", pa.bool_(), nullable=False),
-        pa.field("negligible", pa.bool_(), nullable=False),
+        *[pa.field(kind, pa.bool_(), nullable=False) for kind in ("live", "rare", "negligible")],
         pa.field("density", pa.float32(), nullable=False),
+        pa.field("prior", pa.float32(), nullable=False),  # 0 to 1: how often and how strongly it is active
         pa.field("texts", _TEXTS, nullable=False),  # around its strongest tokens, the strongest first
+        pa.field("peak_words", _TEXTS, nullable=False),  # that hold the peak of each top example, the strongest first
+        pa.field("beside_words", _TEXTS, nullable=False),  # and those on either side of each, with a space between
         *[pa.field(name, _TEXTS, nullable=False) for name in SEARCH_FIELDS],  # terms, see data.published.terms
     ]
 )
 """Table `search`: the terms by which every feature is found, with an index on each column that is searched."""
+
+SEARCH_ROW = ("prior", "texts", "peak_words", "beside_words")
+"""Its columns by which what was found is ranked and shown: copied to a file of rows, see data/published/rows.py."""
+
+
+def published_meanings_schema(width: int) -> pa.Schema:
+    """Table `meanings`: the vectors of live features (data.artifacts.features.meanings_schema), by which the search
+    finds what means the same; there is none where the recipe turns it off."""
+    return pa.schema(
+        [
+            pa.field("row", pa.int64(), nullable=False),  # of the feature in table `features`
+            pa.field("sae", pa.string(), nullable=False),
+            pa.field("density", pa.float32(), nullable=False),
+            pa.field("vector", pa.list_(pa.float32(), width), nullable=False),
+        ]
+    )

@@ -18,15 +18,15 @@ import pyarrow as pa
 from data.artifacts.features import EXAMPLE_KINDS
 from data.published.memory import Memory
 from data.published.rows import RowFile, copying, row_file_path
-from data.published.schemas import TOKENS_PER_CHUNK, SearchField, is_feature_row
+from data.published.schemas import TOKENS_PER_CHUNK, SearchField, is_row_column
 
 if TYPE_CHECKING:
     from data.published.lance import LanceTables
 
-TABLES = ("features", "examples", "documents", "chunks", "vocabulary", "search", "splitting")
-"""In LanceDB."""
-ROW_TABLES = ("features", "examples", "neighbours")
-"""In Arrow files: the first two are copies, see data/published/rows.py."""
+TABLES = ("features", "examples", "documents", "chunks", "vocabulary", "search", "splitting", "meanings")
+"""In LanceDB; the last is not in every run."""
+ROW_TABLES = ("features", "examples", "neighbours", "search")
+"""In Arrow files: all but the third are copies, see data/published/rows.py."""
 CHUNKS_CACHED = 1 << 14
 """Chunks of tokens kept in memory: 16 MB."""
 SORTS = ("index", "density", "max", "mean", "label", "label_score", "specificity", "interest")
@@ -39,7 +39,7 @@ def write_table(folder: Path, name: str, schema: pa.Schema, batches: Iterable[pa
     """
     assert name in TABLES + ROW_TABLES, f"{name} is not a published table"
     if name in ROW_TABLES:
-        kept = [column for column in schema.names if name != "features" or is_feature_row(column)]
+        kept = [column for column in schema.names if is_row_column(name, column)]
         batches = copying(row_file_path(folder, name), schema, kept, batches)
     if name not in TABLES:
         return sum(map(len, batches))
@@ -121,10 +121,29 @@ class PublishedRun:
         """Row and score (BM25) of the features that have all terms in one of the fields, the best first.
 
         `terms` are of data.published.terms and hold no white space; `where` is a condition in SQL on `sae`,
-        `alive`, `negligible`, `density`.
+        `alive`, `live`, `rare`, `negligible`, `density`.
         """
         found = self._tables.search(terms, fields, where, limit)
         pairs = zip(found["row"].to_pylist(), found["_score"].to_pylist(), strict=True)
+        return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
+
+    @cached_property
+    def meaning_width(self) -> int:
+        """Numbers in the vectors of table `meanings`; 0 where the run has none."""
+        if not self._tables.holds("meanings"):
+            return 0
+        return int(self._tables["meanings"].schema.field("vector").type.list_size)
+
+    def nearest_meanings(
+        self, vector: npt.NDArray[np.float32], where: str | None, limit: int
+    ) -> list[tuple[int, float]]:
+        """Row and cosine of the features whose meaning is nearest to a vector, the nearest first.
+
+        `where` is a condition in SQL on `sae` and `density`. The run must have meanings. Approximate where there are
+        many, see data.published.lance.index_meanings.
+        """
+        found = self._tables.nearest("meanings", vector, where, limit)
+        pairs = zip(found["row"].to_pylist(), (1 - found["_distance"].to_numpy()).tolist(), strict=True)
         return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
 
     def examples(
@@ -173,13 +192,17 @@ class PublishedRun:
     def _read_chunks(self) -> Memory[int, npt.NDArray[np.int32]]:
         return Memory(CHUNKS_CACHED)
 
-    def neighbours(self, row: int, num_saes: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-        """Indices and cosines [S, K] of a feature's nearest in every SAE of the run; -1 where there are fewer."""
-        record: dict[str, Any] = self.take("neighbours", [row]).to_pylist()[0]
-        shape = (num_saes, -1)
-        return np.array(record["indices"], np.int32).reshape(shape), np.array(record["cosines"], np.float32).reshape(
-            shape
-        )
+    def neighbours(
+        self, row: int, num_saes: int, *, minor: bool = False
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """Indices and cosines [S, K] of a feature's nearest in every SAE of the run; -1 where there are fewer.
+
+        They are live features; with `minor` those that are rare or negligible, fewer.
+        """
+        kind, shape = "minor_" if minor else "", (num_saes, -1)
+        record: dict[str, Any] = self.take("neighbours", [row], [f"{kind}indices", f"{kind}cosines"]).to_pylist()[0]
+        indices, cosines = record[f"{kind}indices"], record[f"{kind}cosines"]
+        return np.array(indices, np.int32).reshape(shape), np.array(cosines, np.float32).reshape(shape)
 
     @cached_property
     def vocabulary(self) -> list[bytes]:

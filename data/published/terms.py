@@ -52,7 +52,7 @@ def terms(texts: Iterable[str]) -> list[str]:
 
     So a whole word ranks above a word that only begins with it, and a word of many texts above that of one.
     """
-    wholes = [form for text in texts for form in _forms(text)]
+    wholes = [form for text in texts for form in forms(text)]
     beginnings: dict[str, None] = {}
     for form in dict.fromkeys(wholes):
         beginnings |= _beginnings(form)
@@ -74,7 +74,7 @@ def fold(word: str) -> str:
 
 
 @lru_cache(1 << 17)
-def _forms(text: str) -> tuple[str, ...]:
+def forms(text: str) -> tuple[str, ...]:
     """The words of a text as they are compared, each once."""
     if text.isascii():  # the same as below, in a fourth of the time
         return tuple(dict.fromkeys(form[:MAX_WORD] for form in _ASCII.findall(text.lower())))

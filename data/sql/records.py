@@ -45,10 +45,9 @@ class PublishedRunRecord(Base):
     corpus: Mapped[dict[str, Any]] = mapped_column(JSON)
     """Counts of the fetch, tokenize, harvest and examples manifests, by stage name."""
     showpieces: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
-    """Features to begin with: sae, index, label, word and agreement of each, see pipeline/influence/candidates.py."""
+    """Features to begin with: sae, index, label, word and agreement of each, see pipeline/influence/showpieces.py."""
     responses: Mapped[dict[str, Any]] = mapped_column(JSON)
-    """Results of stage `respond`: why_none, the numbers of features probed and of texts written and responding, and
-    the best of these, see data.artifacts.features.RESPONSES_FILE."""
+    """What features that are held make the model write, see data.artifacts.responses.Responses."""
     created: Mapped[datetime]
     """Time of publication, UTC without a time zone."""
     saes: Mapped[list["SAERecord"]] = relationship(

@@ -1,7 +1,6 @@
 """Summary at the end of a run: the metrics of each SAE, and a few features to begin with."""
 
 import sys
-from typing import Any
 from urllib.parse import urlencode
 
 from rich.console import Console
@@ -9,6 +8,7 @@ from rich.table import Table
 
 from data.artifacts.corpus import describe_limits
 from data.artifacts.curve import describe_falling
+from data.artifacts.responses import Demonstration, Responses
 from data.layout import StorePaths
 from data.published.metrics import loss_sample, recovered, with_interval
 from data.published.state import Published, open_published
@@ -38,11 +38,14 @@ def print_summary(store: StorePaths, run: str, address: str, *, num_features: in
         link = f"{address}/{published.record.model}/{piece['sae']}/{piece['index']}"
         why = f"{piece['word']!r} in {piece['agreement']:.0%} of its top examples"
         console.print(f"  {link}  {_one_line(piece['label'])}  ({why})", markup=False, soft_wrap=True)
-    if responses := published.record.responses["best"][:NUM_RESPONSES]:
-        console.print("Features that turn a text to their word when they are held:")
+    measured = Responses.from_json(published.record.responses)
+    responses = (*measured.chats, *measured.openings)[:NUM_RESPONSES]
+    if responses:
+        console.print("What it writes while a feature is held:")
     for one in responses:
-        written = _one_line(f"{one['opening']}{one['steered']}")
-        console.print(f"  {address}{_steering(published, one)}  {written}", markup=False, soft_wrap=True)
+        console.print(f"  {address}{_steering(published, one)}", markup=False, soft_wrap=True)
+        for line in _compared(one):
+            console.print(f"    {line}", markup=False, soft_wrap=True)
 
 
 def _one_line(text: str) -> str:
@@ -50,13 +53,23 @@ def _one_line(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
 
 
-def _steering(published: Published, response: dict[str, Any]) -> str:
+def _compared(one: Demonstration) -> tuple[str, str]:
+    """The best text and the baseline, a line each."""
+    opening = f"{one.opening} → " if one.chat else one.opening
+    return (
+        _one_line(f"{one.label} at {one.best_strength:g} × max: {opening}{one.best.text}"),
+        _one_line(f"by itself: {opening}{one.baseline.text}"),
+    )
+
+
+def _steering(published: Published, one: Demonstration) -> str:
     """Address of the steering page that writes a response again."""
     asked = {
-        "f": f"{published.record.model}/{response['sae']}/{response['index']}:{response['strength']:g}",
-        "prompt": response["opening"],
+        "f": f"{published.record.model}/{one.sae}/{one.index}:{one.best_strength:g}",
+        "prompt": one.opening,
+        **({"chat": 1} if one.chat else {}),
         "temperature": 0,
-        "new_tokens": published.record.recipe["respond"]["new_tokens"],
+        "new_tokens": one.new_tokens,
     }
     return f"/steer?{urlencode(asked, safe='/:')}"
 

@@ -25,23 +25,22 @@ from pipeline.recipe import CorpusConfig, ModelConfig
 def ensure_model(config: ModelConfig, store: StorePaths) -> Path:
     """The local folder of the model, fetched or converted unless it is there. Raises ModelError or ConfigError."""
     if config.source == "sample":
-        return _once(store.models / SAMPLE_MODEL, _make_sample_model)
+        return fetch_once(store.models / SAMPLE_MODEL, _make_sample_model)
     local = local_model(config)
     if local is None:
-        slug = re.sub(r"[^a-z0-9._-]+", "--", config.source.lower())
-        folder = store.models / (f"{slug}@{config.revision}" if config.revision else slug)
-        return _once(folder, lambda partial: _download(config, partial))
+        folder = store.models / folder_name(config.source, config.revision)
+        return fetch_once(folder, lambda partial: _download(config, partial))
     gguf = gguf_alone(local)
     if gguf is None:
         return local
     name = f"{gguf.stem.lower()}-{fingerprint([gguf], local)}"
-    return _once(store.models / name, lambda partial: _convert(gguf, partial))
+    return fetch_once(store.models / name, lambda partial: _convert(gguf, partial))
 
 
 def ensure_corpus(config: CorpusConfig, store: StorePaths) -> dict[str, Any]:
     """A description of the corpus; the sample is fetched unless it is there. Raises CorpusError when there is none."""
     if config.source == "sample":
-        folder = _once(sample_corpus_folder(store), _make_sample_corpus)
+        folder = fetch_once(sample_corpus_folder(store), _make_sample_corpus)
         return {"source": "sample", "bytes": sum(file.stat().st_size for file in folder.iterdir())}
     files = corpus_files(config)
     if config.source == "huggingface" and not files:
@@ -49,7 +48,13 @@ def ensure_corpus(config: CorpusConfig, store: StorePaths) -> dict[str, Any]:
     return {"source": config.source, "files": len(files), "bytes": sum(file.stat().st_size for file in files)}
 
 
-def _once(folder: Path, make: Callable[[Path], None]) -> Path:
+def folder_name(source: str, revision: str | None) -> str:
+    """The name in the store of what a Hub id names."""
+    slug = re.sub(r"[^a-z0-9._-]+", "--", source.lower())
+    return f"{slug}@{revision}" if revision else slug
+
+
+def fetch_once(folder: Path, make: Callable[[Path], None]) -> Path:
     """A folder of the store, made whole or not at all. What an interrupted attempt left is there for `make`."""
     if folder.is_dir():
         return folder

@@ -56,12 +56,16 @@ ANY_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 def local_model(config: ModelConfig) -> Path | None:
     """The folder that `model.source` names, if it is one, and not an id of the Hub."""
-    path = Path(config.source).expanduser()
+    return local_folder(config.source, "model.source")
+
+
+def local_folder(source: str, field: str) -> Path | None:
+    """The folder that a field of the recipe names, if it is one, and not an id of the Hub. Raises ConfigError."""
+    path = Path(source).expanduser()
     if path.is_dir():
         return path.resolve()
-    looks_like_a_path = config.source.startswith((".", "/", "~")) or config.source.count("/") > 1
-    if looks_like_a_path and config.source != "sample":
-        raise ConfigError(f"model.source: there is no folder {path}: give a local folder, a Hub id, or 'sample'")
+    if source.startswith((".", "/", "~")) or source.count("/") > 1:
+        raise ConfigError(f"{field}: there is no folder {path}: give a local folder, a Hub id, or 'sample'")
     return None
 
 

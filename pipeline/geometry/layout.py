@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.geometry.nearest import cosine_tiles, nearest, unit
+from pipeline.geometry.nearest import TILE_ELEMENTS, cosine_tiles, nearest, unit
 from pipeline.progress import log, track
 from pipeline.recipe import ProjectConfig
 
@@ -28,16 +28,20 @@ class Graph(NamedTuple):
     distances_PK: npt.NDArray[np.float32]
 
 
-def notable_directions(directions: Sequence[Tensor], notable: Sequence[npt.NDArray[np.bool_]]) -> Tensor:
-    """Decoder directions of the notable features of all SAEs together [P, D], centred for each SAE."""
-    pairs = zip(directions, notable, strict=True)
-    return torch.cat([centred(W_FD, torch.from_numpy(notable_F)) for W_FD, notable_F in pairs])
+Masks = Sequence[npt.NDArray[np.bool_]]
 
 
-def centred(W_FD: Tensor, chosen_F: Tensor) -> Tensor:
-    """Directions of some features of one SAE, their mean taken off, norm 1."""
-    chosen_FD = W_FD[chosen_F.to(W_FD.device)]
-    return unit(chosen_FD - chosen_FD.mean(0)) if len(chosen_FD) else chosen_FD
+def centred_directions(directions: Sequence[Tensor], live: Masks, chosen: Masks) -> Tensor:
+    """Decoder directions of the chosen features of all SAEs together [P, D], centred for each SAE on its live ones."""
+    triples = zip(directions, live, chosen, strict=True)
+    return torch.cat([centred(W_FD, *(torch.from_numpy(mask_F) for mask_F in masks)) for W_FD, *masks in triples])
+
+
+def centred(W_FD: Tensor, live_F: Tensor, chosen_F: Tensor) -> Tensor:
+    """Directions of some features of one SAE, the mean of its live ones taken off, norm 1."""
+    live_F, chosen_F = live_F.to(W_FD.device), chosen_F.to(W_FD.device)
+    mean_D = W_FD[live_F].mean(0) if live_F.any() else torch.zeros_like(W_FD[0])
+    return unit(W_FD[chosen_F] - mean_D)
 
 
 def lay_out(x_PD: Tensor, config: ProjectConfig, seed: int) -> npt.NDArray[np.float32]:
@@ -51,6 +55,22 @@ def lay_out(x_PD: Tensor, config: ProjectConfig, seed: int) -> npt.NDArray[np.fl
     if num_neighbours < config.num_neighbours:
         log(f"project: {num_points} features have {num_neighbours} neighbours each, not {config.num_neighbours}")
     return umap_layout(neighbour_graph(x_PD, num_neighbours), start_P2, config, seed)
+
+
+def put_beside(x_MD: Tensor, x_PD: Tensor, xy_P2: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:
+    """Places [M, 2] for further points on a map of others: each beside that with the highest cosine.
+
+    Beside is as far as points of the map are apart on average, in a seeded random direction. On an empty map all are
+    in the middle.
+    """
+    if len(x_PD) == 0:
+        return np.zeros((len(x_MD), 2), np.float32)
+    step = max(1, TILE_ELEMENTS // len(x_PD))
+    nearest_M = [(x_MD[start : start + step] @ x_PD.T).argmax(1).cpu() for start in range(0, len(x_MD), step)]
+    place_M = torch.cat(nearest_M).numpy() if nearest_M else np.zeros(0, np.int64)
+    apart = np.ptp(xy_P2, axis=0) / np.sqrt(len(xy_P2))
+    away_M2 = np.random.default_rng(seed).standard_normal((len(x_MD), 2)) * apart
+    return np.asarray(xy_P2[place_M] + away_M2, np.float32)
 
 
 def main_plane(x_PD: Tensor, seed: int) -> npt.NDArray[np.float32]:

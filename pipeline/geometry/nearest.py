@@ -15,7 +15,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from data.arrow import read_arrow
-from data.artifacts.features import notable_features
+from data.artifacts.features import MINOR_NEIGHBOURS, STATISTICS_FILE, FeatureKinds, read_kinds
 from pipeline.models.sae import WEIGHTS_FILE
 from pipeline.progress import track
 
@@ -72,26 +72,34 @@ def nearest(cosines_TF: Tensor, k: int) -> Nearest:
     )
 
 
-def read_notable(statistics: Path) -> npt.NDArray[np.bool_]:
-    """Which features of an SAE are neither dead nor negligible [F]."""
-    return notable_features(read_arrow(statistics)["sum_squares"].to_numpy())
+def kinds_of(examples: Path, saes: Sequence[str], rare_tokens: int) -> list[FeatureKinds]:
+    """The live, rare, negligible and dead features of each SAE. examples: the artifact of that stage."""
+    return [read_kinds(read_arrow(examples / name / STATISTICS_FILE), rare_tokens) for name in saes]
 
 
 def neighbour_batches(
-    directions: list[Tensor], notable: Sequence[npt.NDArray[np.bool_]], k: int, schema: pa.Schema
+    directions: list[Tensor], kinds: Sequence[FeatureKinds], k: int, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
     """The table of data.artifacts.features.neighbours_schema, one batch a tile.
 
-    directions: norm-1 rows [F, D] of each SAE. notable: which of them [F] may be neighbours.
+    directions: norm-1 rows [F, D] of each SAE.
     """
     sizes = [len(W_FD) for W_FD in directions]
     W_RD = torch.cat(directions)
-    left_out_R = ~torch.from_numpy(np.concatenate(notable)).to(W_RD.device)
+    wanted = [
+        (k, torch.from_numpy(np.concatenate([kind.live_F for kind in kinds])).to(W_RD.device)),
+        (min(k, MINOR_NEIGHBOURS), torch.from_numpy(np.concatenate([kind.minor_F for kind in kinds])).to(W_RD.device)),
+    ]
     with track("neighbours", len(W_RD), "features") as progress:
         for rows, cosines_TR in cosine_tiles(W_RD):
-            cosines_TR.masked_fill_(left_out_R, -torch.inf)
-            found = [nearest(cosines_TF, k) for cosines_TF in torch.split(cosines_TR, sizes, dim=1)]
-            columns = [torch.cat(parts, dim=1) for parts in zip(*found, strict=True)]
-            lists = [pa.FixedSizeListArray.from_arrays(c.cpu().numpy().reshape(-1), len(sizes) * k) for c in columns]
-            yield pa.RecordBatch.from_arrays(lists, schema=schema)
+            columns = [c for count, among_R in wanted for c in _nearest_of_each(cosines_TR, among_R, sizes, count)]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
             progress.advance(rows.stop - rows.start)
+
+
+def _nearest_of_each(cosines_TR: Tensor, among_R: Tensor, sizes: list[int], k: int) -> list[pa.Array]:
+    """Indices and cosines of the k nearest in each SAE, among some features alone."""
+    cosines_TR = cosines_TR.masked_fill(~among_R, -torch.inf)
+    found = [nearest(cosines_TF, k) for cosines_TF in torch.split(cosines_TR, sizes, dim=1)]
+    columns = [torch.cat(parts, dim=1).cpu().numpy() for parts in zip(*found, strict=True)]
+    return [pa.FixedSizeListArray.from_arrays(column.reshape(-1), len(sizes) * k) for column in columns]

@@ -1,12 +1,11 @@
 """Relatives of the features of one SAE in another: the highest cosine of each, and the distribution of these.
 
-Only notable features count: the direction of one that does nothing says nothing. Where an SAE has none, a feature has
+Only live features count: the direction of one that does nothing says nothing. Where an SAE has none, a feature has
 no relative there, and its cosine is NO_RELATIVE.
 
-Shapes: B rows of a batch, R features of all SAEs, S SAEs, K neighbours.
+Shapes: B rows of a batch, S SAEs, K neighbours.
 """
 
-from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -17,15 +16,13 @@ from data.artifacts.features import COSINE_BINS, NO_RELATIVE, cosine_edges
 from pipeline.arrays import Floats
 
 
-def best_cosines(neighbours: pa.Table, notable_R: npt.NDArray[np.bool_], first_rows: Sequence[int]) -> Floats:
-    """The highest cosine of each feature with a notable one of each SAE [B, S], from some rows of `neighbours`."""
-    shape = (len(neighbours), len(first_rows), -1)
+def best_cosines(neighbours: pa.Table, num_saes: int) -> Floats:
+    """The highest cosine of each feature with a live one of each SAE [B, S], from some rows of `neighbours`."""
+    shape = (len(neighbours), num_saes, -1)
     indices_BSK, cosines_BSK = (
         neighbours[name].combine_chunks().flatten().to_numpy().reshape(shape) for name in ("indices", "cosines")
     )
-    row_BSK = np.asarray(first_rows)[None, :, None] + indices_BSK
-    counts_BSK = (indices_BSK >= 0) & notable_R[np.where(indices_BSK >= 0, row_BSK, 0)]
-    best_BS = np.where(counts_BSK, cosines_BSK, NO_RELATIVE).max(2, initial=NO_RELATIVE)
+    best_BS = np.where(indices_BSK >= 0, cosines_BSK, NO_RELATIVE).max(2, initial=NO_RELATIVE)
     return cast(Floats, best_BS.astype(np.float32))
 
 

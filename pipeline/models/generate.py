@@ -1,6 +1,6 @@
 """Writing text with a model whose features are steered: a batch of rows, each with its own prompt, clamps, sampling.
 
-Shapes: B rows, L prompt tokens, V vocabulary, K distinct features of the batch.
+Shapes: B rows, L tokens of one row, V vocabulary, K features of one row.
 """
 
 import codecs
@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.models.decoder import Decoder
+from pipeline.models.decoder import Cache, Decoder
 from pipeline.models.errors import ModelError
 from pipeline.models.steering import Clamp, Scope, Steered, Steering
 
@@ -79,137 +79,117 @@ def generate(
     joining: asked before each step, with the number of rows that are being written, for rows that join them; their
     numbers go on from the last.
 
-    A token comes out when it has been read, so with its activations. Rows with the same seed draw the same numbers, so
-    that a baseline and a steered row differ by the clamps alone. `cancelled` is asked at each token for each row.
+    A token comes out when it has been read, so with its activations. What a row writes is the same alone and among any
+    others, to the bit (see `decoder.py`): a baseline and a steered row of one seed, which draws the same numbers for
+    both, differ by the clamps alone. `cancelled` is asked at each token for each row.
     Raises ModelError when a prompt is empty or too long, or the clamps cannot be applied.
     """
-    batch = _Batch(decoder, rows, sink_norm)
+    batch = _Batch(decoder, sink_norm)
+    read = batch.join(rows)
     del rows  # what has ended must not be kept for as long as others join
-    yield batch.read_prompts()
-    while batch.writing:
+    yield read
+    while batch.texts:
         if ended := batch.end(cancelled):
             yield [*ended]
-        if batch.writing and (joined := joining(len(batch.writing))):
+        if batch.texts and (joined := joining(len(batch.texts))):
             yield batch.join(joined)
             del joined
-        elif batch.writing:
+        elif batch.texts:
             yield batch.step()
 
 
+class _Text:
+    """A row that is being written, with all that is its own."""
+
+    def __init__(self, number: int, row: Row, cache: Cache, sink_norm: float | None) -> None:
+        self.number, self.row, self.cache = number, row, cache
+        start = len(row.prompt) if row.scope == "written" else 0
+        self.steering = Steering([row.clamps], sink_norm=sink_norm, starts=[start])
+        self.generator = torch.Generator().manual_seed(row.sampling.seed)
+        self.num_written = 0
+        self.next: tuple[int, float] | None = None
+        """Token and probability that come next; None where the output was not finite."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the token that was drawn is the last one."""
+        return self.num_written + 1 >= self.row.sampling.max_new_tokens
+
+
 class _Batch:
-    """The rows that are still being written."""
+    """The rows that are being written."""
 
-    def __init__(self, decoder: Decoder, rows: Sequence[Row], sink_norm: float | None) -> None:
-        if not rows or any(len(row.prompt) == 0 for row in rows):
-            raise ModelError("there is nothing to continue: a prompt is empty")
-        places = max(len(row.prompt) + row.sampling.max_new_tokens for row in rows)
+    def __init__(self, decoder: Decoder, sink_norm: float | None) -> None:
         self._decoder, self._sink_norm = decoder, sink_norm
-        self._rows = dict(enumerate(rows))
-        self._num_rows = len(rows)
-        """All that ever were in the batch; the rest is about those that are written."""
-        self._cache = decoder.cache(len(rows), places)
-        self.writing = list(range(len(rows)))
-        """Numbers of the rows in the batch, in its order."""
-        self._steering = self._clamped()
-        self._generators = {n: torch.Generator().manual_seed(row.sampling.seed) for n, row in self._rows.items()}
-        self._written = dict.fromkeys(self._rows, 0)
-        self._next: list[tuple[int, float] | None] = []
-        """Token and probability that come next in each row of the batch; None where the output was not finite."""
-
-    def read_prompts(self) -> list[ReadToken | End]:
-        """Read all prompts and draw the first tokens."""
-        prompts = [list(self._rows[row].prompt) for row in self.writing]
-        steered = self._read(prompts, head=True)
-        return [
-            self._read_token(place, at, token, None, steered)
-            for place, prompt in enumerate(prompts)
-            for at, token in enumerate(prompt)
-        ]
+        self._num_rows = 0
+        """All that ever were in the batch."""
+        self.texts: list[_Text] = []
 
     def join(self, rows: Sequence[Row]) -> list[ReadToken | End]:
-        """Read the prompts of further rows, which are written with these from now on."""
-        others, first = _Batch(self._decoder, rows, self._sink_norm), self._num_rows
-        read = others.read_prompts()
-        self._cache.join(others._cache)
-        self._num_rows += others._num_rows
-        for row in others.writing:
-            self._rows[first + row] = others._rows[row]
-            self._generators[first + row] = others._generators[row]
-            self._written[first + row] = 0
-        self._next += others._next
-        self.writing += [first + row for row in others.writing]
-        self._steering = self._clamped()
-        return [token._replace(row=first + token.row) for token in read]
+        """Read the prompts of further rows and draw their first tokens; they are written with the others after."""
+        if not rows or any(len(row.prompt) == 0 for row in rows):
+            raise ModelError("there is nothing to continue: a prompt is empty")
+        caches = [self._decoder.cache(len(row.prompt) + row.sampling.max_new_tokens) for row in rows]
+        numbered = enumerate(zip(rows, caches, strict=True), start=self._num_rows)
+        joining = [_Text(number, row, cache, self._sink_norm) for number, (row, cache) in numbered]
+        self._num_rows += len(joining)
+        steered = self._read(joining, [text.row.prompt for text in joining], head=True)
+        self.texts += joining
+        return [
+            _read_token(text, at, token, None, of_text)
+            for text, of_text in zip(joining, steered, strict=True)
+            for at, token in enumerate(text.row.prompt)
+        ]
 
     def step(self) -> list[ReadToken | End]:
         """Read the tokens that were drawn, and draw the next."""
-        drawn = [following for following in self._next if following is not None]
-        lasting = any(self._written[row] + 1 < self._rows[row].sampling.max_new_tokens for row in self.writing)
-        steered = self._read([[token] for token, _ in drawn], head=lasting)
-        for row in self.writing:
-            self._written[row] += 1
+        drawn = [text.next for text in self.texts if text.next is not None]
+        lasting = not all(text.is_last for text in self.texts)
+        steered = self._read(self.texts, [[token] for token, _ in drawn], head=lasting)
+        for text in self.texts:
+            text.num_written += 1
         return [
-            self._read_token(place, 0, token, probability, steered) for place, (token, probability) in enumerate(drawn)
+            _read_token(text, 0, token, probability, of_text)
+            for text, (token, probability), of_text in zip(self.texts, drawn, steered, strict=True)
         ]
-
-    def _clamped(self) -> Steering:
-        rows = [self._rows[row] for row in self.writing]
-        starts = [len(row.prompt) if row.scope == "written" else 0 for row in rows]
-        return Steering([row.clamps for row in rows], sink_norm=self._sink_norm, starts=starts)
 
     def end(self, cancelled: Callable[[int], bool]) -> list[End]:
         """Take the rows that are done out of the batch."""
-        reasons = [self._reason(place, row, cancelled) for place, row in enumerate(self.writing)]
-        ended = [End(row, reason) for row, reason in zip(self.writing, reasons, strict=True) if reason]
-        kept = [place for place, reason in enumerate(reasons) if reason is None]
-        self.writing = [self.writing[place] for place in kept]
-        self._next = [self._next[place] for place in kept if self._next]
-        for end in ended:
-            del self._rows[end.row], self._generators[end.row], self._written[end.row]
-        if ended and kept:
-            self._cache.keep(kept)
-            self._steering = self._clamped()
-        return ended
+        reasons = [(text, self._reason(text, cancelled)) for text in self.texts]
+        self.texts = [text for text, reason in reasons if reason is None]
+        return [End(text.number, reason) for text, reason in reasons if reason]
 
-    def _reason(self, place: int, row: int, cancelled: Callable[[int], bool]) -> Reason | None:
-        if cancelled(row):
+    def _reason(self, text: _Text, cancelled: Callable[[int], bool]) -> Reason | None:
+        if cancelled(text.number):
             return "cancelled"
-        if self._written[row] >= self._rows[row].sampling.max_new_tokens:
+        if text.num_written >= text.row.sampling.max_new_tokens:
             return "length"
-        following = self._next[place]
-        if following is None:
+        if text.next is None:
             return "broken"
-        return "stop" if following[0] in self._decoder.stop_ids else None
+        return "stop" if text.next[0] in self._decoder.stop_ids else None
 
-    def _read(self, tokens: Sequence[Sequence[int]], *, head: bool) -> Steered:
-        """Read the next tokens of every row, clamped; with the head, draw what follows."""
-        counts_B = torch.tensor([len(row) for row in tokens])
-        tokens_BL = torch.zeros(len(tokens), int(counts_B.max()), dtype=torch.long)
-        for place, row in enumerate(tokens):
-            tokens_BL[place, : len(row)] = torch.tensor(row)
-        applied: list[Steered] = []
+    def _read(self, texts: Sequence[_Text], tokens: Sequence[Sequence[int]], *, head: bool) -> list[Steered]:
+        """Read the next tokens of some rows, clamped; with the head, draw what follows."""
+        applied: dict[int, Steered] = {}
 
-        def edit(x_BLD: Tensor, positions_BL: Tensor) -> Tensor:
-            applied.append(self._steering.apply(x_BLD, positions_BL))
-            return applied[0].x_BLD
+        def edit(row: int, x_LD: Tensor, positions_L: Tensor) -> Tensor:
+            applied[row] = texts[row].steering.apply(x_LD[None], positions_L[None])
+            return applied[row].x_BLD[0]
 
-        logits_BV = self._decoder.read(tokens_BL, counts_B, self._cache, edit, head=head)
+        logits_BV = self._decoder.read(tokens, [text.cache for text in texts], edit, head=head)
         # What was not applied must never be shown as if it had been.
-        assert len(applied) == 1, "the clamps were not applied"
-        self._next = [] if logits_BV is None else self._draw(logits_BV)
-        return applied[0]
+        assert len(applied) == len(texts), "the clamps were not applied"
+        if logits_BV is not None:
+            finite_B = torch.isfinite(logits_BV).all(dim=1).tolist()
+            for text, logits_V, finite in zip(texts, logits_BV.cpu(), finite_B, strict=True):
+                text.next = draw(logits_V, text.row.sampling, text.generator) if finite else None
+        return [applied[row] for row in range(len(texts))]
 
-    def _draw(self, logits_BV: Tensor) -> list[tuple[int, float] | None]:
-        finite_B = torch.isfinite(logits_BV).all(dim=1).tolist()
-        return [
-            draw(logits_V, self._rows[row].sampling, self._generators[row]) if finite else None
-            for logits_V, row, finite in zip(logits_BV.cpu(), self.writing, finite_B, strict=True)
-        ]
 
-    def _read_token(self, place: int, at: int, token: int, probability: float | None, steered: Steered) -> ReadToken:
-        values_K = steered.activations_BLK[place, at].tolist()
-        activations = tuple(values_K[slot] for slot in self._steering.slots[place])
-        return ReadToken(self.writing[place], token, probability, activations, bool(steered.left_out_BL[place, at]))
+def _read_token(text: _Text, at: int, token: int, probability: float | None, steered: Steered) -> ReadToken:
+    values_K = steered.activations_BLK[0, at].tolist()
+    activations = tuple(values_K[slot] for slot in text.steering.slots[0])
+    return ReadToken(text.number, token, probability, activations, bool(steered.left_out_BL[0, at]))
 
 
 def draw(logits_V: Tensor, sampling: Sampling, generator: torch.Generator) -> tuple[int, float]:

@@ -13,13 +13,11 @@ from typing import Any, Self
 
 import transformers
 
+from pipeline.models.chat_template import HIDDEN, Conversation, Filled, Message, Role, Span, fill_template
 from pipeline.models.errors import ModelError
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 """A folder needs one of them."""
-
-PROBES = ("0", "~")
-"""Messages that neither begin nor end alike."""
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 _SPACE_MARK = "▁"
@@ -99,41 +97,53 @@ class Tokenizer:
         """Whether `chat` can be asked for."""
         return bool(self._pretrained.chat_template)
 
-    def chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
-        """Token ids of a conversation up to where the assistant answers, with exactly one BOS, which stands first.
+    def chat(self, messages: Sequence[Message]) -> Conversation:
+        """A conversation up to where the assistant answers, by the model's chat template.
 
-        messages: `role` and `content` each. A content that holds the name of a special token stays plain text.
-        Raises ModelError when the model has no chat template or its template refuses the messages.
+        A message that holds the name of a special token stays plain text. Raises ModelError when the model has no chat
+        template, or its template refuses the messages or does not show each of them as it is.
         """
         if not self.has_chat_template:
             raise ModelError("this model has no chat template: it is no chat model, give it plain text")
-        guard = _Guard([token.content for token in self._plain.get_added_tokens_decoder().values()])
-        guarded = [{**message, "content": guard.hide(message["content"])} for message in messages]
-        try:
-            text = self._pretrained.apply_chat_template(guarded, tokenize=False, add_generation_prompt=True)
-        except Exception as error:  # whatever the template's own code raises
-            raise ModelError(f"the model's chat template refuses these messages: {error}") from error
-        ids: list[int] = []
-        for part, hidden in guard.split(text):
-            ids += self.encode(part) if hidden else self._encode_with_specials(part)
-        while ids and ids[0] == self.bos_id:
-            ids.pop(0)
-        return [self.bos_id, *ids]
+        if not messages:
+            raise ModelError("there is no message to answer: begin with one of the user")
+        names = [token.content for token in self._plain.get_added_tokens_decoder().values()]
+        filled = fill_template(self._fill, messages, names)
+        ids, roles = self._encode_filled(filled)
+        opening = next((place for place, token in enumerate(ids) if token != self.bos_id), len(ids))
+        return Conversation([self.bos_id, *ids[opening:]], ["template", *roles[opening:]])
 
     def ask(self, content: str) -> tuple[list[int], range]:
         """Token ids of `chat` with one message of the user, and the positions of the message's own tokens.
 
-        The others are what the template says around any message, found by comparison with two that have nothing in
-        common. Raises as `chat` does.
+        Raises as `chat` does.
         """
-        asked, *probes = (self.chat([{"role": "user", "content": text}]) for text in (content, *PROBES))
-        start = min(_num_common(asked, probe) for probe in probes)
-        end = min(_num_common(asked[::-1], probe[::-1]) for probe in probes)
-        return asked, range(start, max(start, len(asked) - end))
+        tokens, roles = self.chat([Message("user", content)])
+        own = [position for position, role in enumerate(roles) if role == "user"]
+        return tokens, range(own[0], own[-1] + 1) if own else range(len(tokens), len(tokens))
 
-    def _encode_with_specials(self, text: str) -> list[int]:
-        encoding = self._pretrained.backend_tokenizer.encode(_SURROGATES.sub("\ufffd", text), add_special_tokens=False)
-        return list(encoding.ids)
+    def _fill(self, messages: list[dict[str, str]]) -> str:
+        return str(self._pretrained.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+    def _encode_filled(self, filled: Filled) -> tuple[list[int], list[Role]]:
+        """Tokens of a filled template, and whose each is."""
+        ids: list[int] = []
+        roles: list[Role] = []
+        first, *others = filled.text.split(HIDDEN)
+        start = 0
+        for name, part in zip(["", *filled.hidden], [first, *others], strict=True):
+            if name:
+                tokens = self.encode(name)
+                ids += tokens
+                roles += [_role(start, start + len(HIDDEN), filled.spans)] * len(tokens)
+                start += len(HIDDEN)
+            encoding = self._pretrained.backend_tokenizer.encode(
+                _SURROGATES.sub("\ufffd", part), add_special_tokens=False
+            )
+            ids += encoding.ids
+            roles += [_role(start + a, start + b, filled.spans) for a, b in _covered(encoding.offsets)]
+            start += len(part)
+        return ids, roles
 
     @cached_property
     def _bytes(self) -> list[bytes]:
@@ -146,35 +156,19 @@ class Tokenizer:
         return pieces
 
 
-class _Guard:
-    """Keeps names of special tokens in what a person wrote from being read as such.
+def _covered(offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Characters that each token covers. Blanks that a tokenizer leaves out of a token's place are of that token."""
+    covered: list[tuple[int, int]] = []
+    last = 0
+    for start, stop in offsets:
+        covered.append((min(start, last), stop))
+        last = stop
+    return covered
 
-    Each is hidden behind a private character while the template is filled in, and encoded as plain text afterwards.
-    """
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = re.compile("|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)) or r"\b\B")
-        self._mark = "\U0010fffd"
-        self._hidden: list[str] = []
-
-    def hide(self, content: str) -> str:
-        def put_away(match: re.Match[str]) -> str:
-            self._hidden.append(match[0])
-            return self._mark
-
-        return self._names.sub(put_away, content.replace(self._mark, "\ufffd"))
-
-    def split(self, text: str) -> list[tuple[str, bool]]:
-        """Parts of the filled template; True marks what was hidden."""
-        first, *rest = text.split(self._mark)
-        if len(rest) != len(self._hidden):
-            raise ModelError(
-                "the chat template leaves out or repeats a message that holds a special token's name: reword it"
-            )
-        parts = [(first, False)]
-        for name, after in zip(self._hidden, rest, strict=True):
-            parts += [(name, True), (after, False)]
-        return parts
+def _role(start: int, stop: int, spans: Sequence[Span]) -> Role:
+    """The role of characters from `start` to `stop`."""
+    return next((span.role for span in spans if span.start < stop and start < span.stop), "template")
 
 
 def _scheme(description: dict[str, Any]) -> Callable[[str], bytes]:
@@ -220,10 +214,3 @@ def _byte_characters() -> dict[str, int]:
 
 
 _BYTES_OF_CHARACTERS = _byte_characters()
-
-
-def _num_common(first: Sequence[int], second: Sequence[int]) -> int:
-    """Number of tokens that two sequences have in common before they part."""
-    return next(
-        (n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
-    )

@@ -11,25 +11,27 @@ from typing import Any
 from data import CONTRACT_VERSION, __version__
 from data.arrow import read_arrow
 from data.artifacts.curve import loss_trend
-from data.artifacts.features import CURVE_FILE, METRICS_FILE, RESPONSES_FILE, STATISTICS_FILE, count_features
+from data.artifacts.features import CURVE_FILE, METRICS_FILE, STATISTICS_FILE, count_features
+from data.artifacts.responses import RESPONSES_FILE
 from data.manifests import Manifest, hash_folder, write_manifest
-from data.published.lance import index_search
+from data.published.lance import index_meanings, index_search
 from data.published.maps import MAP_FOLDER, write_map
+from data.published.regions import write_regions
 from data.published.state import ROWS_FILE, SAES_FOLDER, SQLRows
 from data.published.tables import PublishedRun, write_table
 from pipeline.fetching.local import model_folder
 from pipeline.fetching.naming import fetched_counts
-from pipeline.influence.candidates import find_showpieces
+from pipeline.influence.showpieces import find_showpieces
 from pipeline.models.sae import HEADER_FILE, WEIGHTS_FILE, load_header
 from pipeline.models.tokenizer import Tokenizer
-from pipeline.progress import track
+from pipeline.progress import log, track
 from pipeline.publishing.tables import RunTables
 from pipeline.recipe import Recipe
 from pipeline.stage import Work
 
 MAX_CURVE_POINTS = 200
 NUM_SHOWPIECES = 12
-COUNTED_STAGES = ("fetch", "tokenize", "harvest", "examples")
+COUNTED_STAGES = ("fetch", "tokenize", "harvest", "examples", "embed")
 """Stages whose counts are published with the run."""
 
 
@@ -41,7 +43,10 @@ def write_folder(work: Work, folder: Path) -> None:
     partial.mkdir(parents=True)
     folders = {name: work.input_folder(name) for name in work.inputs}
     tables = RunTables(
-        folders, tuple(work.recipe.sae_names), _vocabulary(model_folder(work.inputs["fetch"], work.paths))
+        folders,
+        tuple(work.recipe.sae_names),
+        _vocabulary(model_folder(work.inputs["fetch"], work.paths)),
+        work.recipe.examples.rare_tokens,
     )
     with track("publish", tables.num_rows, "rows") as progress:
         counts = {
@@ -49,8 +54,13 @@ def write_folder(work: Work, folder: Path) -> None:
             for name, table in tables.all().items()
         }
     index_search(partial)
+    if "meanings" in counts and index_meanings(partial):
+        log("search by meaning has an approximate index: it can miss what lies far from what was typed")
     write_map(partial / MAP_FOLDER, tables.map.world(), tables.map.num_points, tables.map.points())
     counts["map"] = tables.map.num_points
+    regions = tables.map.regions(tables.corpus, tables.vocabulary)
+    write_regions(partial / MAP_FOLDER, regions)
+    counts["regions"] = len(regions)
     for name in work.recipe.sae_names:
         _copy_sae(work.input_folder("train") / name, partial / SAES_FOLDER / name)
     rows = _rows(work, tables.first_rows, PublishedRun(partial))
@@ -124,27 +134,20 @@ def _counts(work: Work) -> dict[str, dict[str, Any]]:
 
 
 def _responses(folder: Path) -> dict[str, Any]:
-    """The best of what was measured, and how much that was."""
-    found = json.loads((folder / RESPONSES_FILE).read_text())
-    return {
-        "why_none": found["why_none"],
-        "probed": len(found["probed"]),
-        "written": len(found["written"]),
-        "responded": sum(one["responds"] for one in found["written"]),
-        "best": found["best"],
-    }
+    """The best of what was measured, and how much that was: the JSON of data.artifacts.responses.Responses."""
+    return dict(json.loads((folder / RESPONSES_FILE).read_text())["shown"])
 
 
 def _trained(work: Work, name: str, measured: dict[str, Any]) -> dict[str, Any]:
     """Facts about a trained SAE from its folders, and its metrics."""
     folder = work.input_folder("train") / name
-    squares_F = read_arrow(work.input_folder("examples") / name / STATISTICS_FILE)["sum_squares"].to_numpy()
+    statistics = read_arrow(work.input_folder("examples") / name / STATISTICS_FILE)
     header, curve = load_header(folder), json.loads((folder / CURVE_FILE).read_text())
     trend = loss_trend(curve)
     return {
         "metrics": {
             **measured,
-            **count_features(squares_F)._asdict(),
+            **count_features(statistics, work.recipe.examples.rare_tokens)._asdict(),
             "loss_trend": trend.as_json() if trend else None,
         },
         "name": header.name,

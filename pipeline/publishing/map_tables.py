@@ -3,7 +3,7 @@
 Shapes: N points of one SAE.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data.arrow import read_arrow
-from data.artifacts.features import EXPLANATIONS_FILE, MAP, MAP_FILE, STATISTICS_FILE
+from data.artifacts.corpus import TokenizedCorpus
+from data.artifacts.features import EXAMPLES_FILE, EXPLANATIONS_FILE, MAP, MAP_FILE, STATISTICS_FILE, FeatureKinds
 from data.published.maps import World, world_of
+from data.published.regions import Region
+from pipeline.geometry.regions import name_regions
+from pipeline.publishing.region_words import RegionWords
 
 AXES = ("x", "y")
 
@@ -32,10 +36,12 @@ class MapTables:
     """Features of every SAE."""
     first_rows: list[int]
     """Row of feature 0 of every SAE."""
+    kinds: dict[str, FeatureKinds]
+    """The live, rare, negligible and dead features of every SAE."""
 
     @property
     def num_points(self) -> int:
-        """Features on the map."""
+        """Features on the map, minor ones too."""
         return len(self._points["row"])
 
     def world(self) -> World:
@@ -54,7 +60,20 @@ class MapTables:
                 **{axis: self._points[axis][some] for axis in AXES},
                 "density": statistics["density"].to_numpy()[index_N],
                 "label_score": explanations["label_score"].to_numpy()[index_N],
+                "live": self.kinds[name].live_F[index_N],
             }
+
+    def regions(self, corpus: TokenizedCorpus, vocabulary: Sequence[bytes]) -> list[Region]:
+        """The names of places on it, from live features alone."""
+        found, places = RegionWords(corpus, vocabulary), []
+        for name, first, size in zip(self.saes, self.first_rows, self.sizes, strict=True):
+            some = self._between(first, first + size)
+            index_N = self._points["row"][some] - first
+            live_N = self.kinds[name].live_F[index_N]
+            labels = read_arrow(self.folders["explain"] / name / EXPLANATIONS_FILE)["label"].combine_chunks()
+            found.add(labels, read_arrow(self.folders["examples"] / name / EXAMPLES_FILE), index_N[live_N])
+            places.append(np.stack([self._points[axis][some][live_N] for axis in AXES], 1))
+        return name_regions(self.world(), np.concatenate(places), *found.finish())
 
     def places(self, start: int, stop: int) -> dict[str, pa.Array]:
         """Places of the features of some rows; null for those that are not on the map."""

@@ -3,11 +3,12 @@
 Shapes: F features of one SAE, R features of all SAEs in the order of the recipe, D width, B features of a batch.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +21,26 @@ from data.artifacts.features import (
     EXAMPLE_KINDS,
     EXAMPLES_FILE,
     EXPLANATIONS_FILE,
+    MEANINGS_FILE,
     NEIGHBOURS_FILE,
     STATISTICS_FILE,
     TOP,
+    FeatureKinds,
     cosine_column,
-    negligible_features,
-    notable_features,
+    read_kinds,
     squared_shares,
 )
+from data.artifacts.responses import RESPONSES_FILE
 from data.errors import ArtifactError
 from data.manifests import load_manifest
-from data.published.schemas import PUBLISHED_EXAMPLES, SEARCH, features_schema, splitting_schema
+from data.published.schemas import (
+    PUBLISHED_EXAMPLES,
+    SEARCH,
+    features_schema,
+    published_meanings_schema,
+    splitting_schema,
+)
+from pipeline.examples.texts import ExampleTexts
 from pipeline.geometry.nearest import decoder_rows
 from pipeline.geometry.relatives import best_cosines, count_cosines
 from pipeline.models.sae import load_header
@@ -38,7 +48,7 @@ from pipeline.publishing.columns import TABLE_BATCH_ROWS, RunTable, batch_of, ba
 from pipeline.publishing.corpus_tables import CorpusTables
 from pipeline.publishing.interest import Floats, interest_of, start_shares, telling_shares, telling_tokens
 from pipeline.publishing.map_tables import MapTables
-from pipeline.publishing.searchable import NUM_TEXTS, ExampleTexts, search_batch
+from pipeline.publishing.searchable import Surroundings, priors, search_batch
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,8 @@ class RunTables:
     """Names in the order of the recipe."""
     vocabulary: list[bytes]
     """The bytes of every token by id."""
+    rare_tokens: int
+    """A rare feature is active on fewer tokens than this."""
 
     @cached_property
     def corpus(self) -> TokenizedCorpus:
@@ -68,7 +80,12 @@ class RunTables:
 
     @cached_property
     def map(self) -> MapTables:
-        return MapTables(self.folders, self.saes, self.sizes, self.first_rows)
+        return MapTables(self.folders, self.saes, self.sizes, self.first_rows, self.kinds)
+
+    @cached_property
+    def kinds(self) -> dict[str, FeatureKinds]:
+        """The live, rare, negligible and dead features of every SAE."""
+        return {name: read_kinds(self._read("examples", name, STATISTICS_FILE), self.rare_tokens) for name in self.saes}
 
     @property
     def num_rows(self) -> int:
@@ -90,6 +107,7 @@ class RunTables:
             **CorpusTables(self.corpus, self.vocabulary).all(),
             "search": RunTable(SEARCH, sum(self.sizes), self._search),
             "splitting": RunTable(splitting_schema(width, len(self.saes)), len(self.saes), self._splitting),
+            **self._meanings(),
         }
 
     def _features(self) -> Iterator[pa.RecordBatch]:
@@ -104,7 +122,7 @@ class RunTables:
             first_example += int(num_FE.sum())
             first_row = self.first_rows[self.saes.index(name)]
             squares_F = statistics["sum_squares"].to_numpy()
-            share_F, negligible_F = squared_shares(squares_F), negligible_features(squares_F)
+            share_F, kinds = squared_shares(squares_F), self.kinds[name]
             score_F, max_F = (t.to_numpy() for t in (explanations["label_score"], statistics["max"]))
             at_start_F, telling_F = self._evidence(name, size)
             interest_F = interest_of(score_F, max_F, telling_F, at_start_F)
@@ -113,10 +131,13 @@ class RunTables:
                     "sae": pa.array([name] * len(range(*rows.indices(size)))),
                     **columns_of(statistics, rows),
                     "squared_share": pa.array(share_F[rows]),
-                    "negligible": pa.array(negligible_F[rows]),
+                    "live": pa.array(kinds.live_F[rows]),
+                    "rare": pa.array(kinds.rare_F[rows]),
+                    "negligible": pa.array(kinds.negligible_F[rows]),
                     **columns_of(explanations, rows),
                     "interest": interest_F[rows],
                     "at_start": pa.array(at_start_F[rows].astype(np.float32)),
+                    "best_strength": self._best_strengths(name, rows),
                     "first_example": pa.array(first_F[rows], pa.int64()),
                     "num_examples": fixed_lists(num_FE[rows].astype(np.int16)),
                     **self.map.places(first_row + rows.start, first_row + rows.stop),
@@ -158,63 +179,84 @@ class RunTables:
         return {cosine_column(s): pa.array(best_B) for s, best_B in enumerate(self._best(start, stop).T)}
 
     def _best(self, start: int, stop: int) -> npt.NDArray[np.float32]:
-        return best_cosines(self._neighbours.slice(start, stop - start), self._notable, self.first_rows)
+        return best_cosines(self._neighbours.slice(start, stop - start), len(self.saes))
 
     @cached_property
     def _neighbours(self) -> pa.Table:
         return read_arrow(self.folders["neighbours"] / NEIGHBOURS_FILE)
 
+    def _best_strengths(self, name: str, rows: slice) -> pa.Array:
+        """The best strengths of the features of some rows of an SAE, null where none was measured."""
+        found = self._responses["best_strengths"].get(name, {})
+        return pa.array([found.get(str(index)) for index in range(rows.start, rows.stop)], pa.float32())
+
     @cached_property
-    def _notable(self) -> npt.NDArray[np.bool_]:
-        """Mask of the notable features of the run [R]."""
-        tables = self._per_sae("examples", STATISTICS_FILE)
-        return np.concatenate([notable_features(table["sum_squares"].to_numpy()) for table in tables])
+    def _responses(self) -> dict[str, Any]:
+        return dict(json.loads((self.folders["respond"] / RESPONSES_FILE).read_text()))
 
     def _splitting(self) -> Iterator[pa.RecordBatch]:
         for name in self.saes:
-            num_notable, sum_D, counts = self._summed(name)
+            kinds, (sum_D, counts, minor_counts) = self.kinds[name], self._summed(name)
+            num_live = int(kinds.live_F.sum())
             columns = {
                 "sae": pa.array([name]),
-                "num_notable": pa.array([num_notable]),
-                "mean": fixed_lists((sum_D / max(num_notable, 1)).astype(np.float32)[None]),
+                "num_live": pa.array([num_live]),
+                "num_minor": pa.array([int(kinds.minor_F.sum())]),
+                "mean": fixed_lists((sum_D / max(num_live, 1)).astype(np.float32)[None]),
                 "counts": fixed_lists(counts.reshape(1, -1)),
+                "minor_counts": fixed_lists(minor_counts.reshape(1, -1)),
             }
             yield batch_of(splitting_schema(len(sum_D), len(self.saes)), columns)
 
-    def _summed(self, name: str) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """Notable features of an SAE: how many, the sum of their directions [D], and the counts of their cosines."""
-        place, folder = self.saes.index(name), self.folders["train"] / name
+    def _summed(self, name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The sum of an SAE's live directions [D], and the counts of cosines of its live and its minor features."""
+        place, folder, kinds = self.saes.index(name), self.folders["train"] / name, self.kinds[name]
         first_row, size = self.first_rows[place], self.sizes[place]
-        num_notable, total = 0, np.zeros(1)
-        counts = np.zeros((len(self.saes), COSINE_BINS), np.int64)
+        total, counts = np.zeros(1), np.zeros((2, len(self.saes), COSINE_BINS), np.int64)
         for rows in batch_slices(size):
-            start, stop = first_row + rows.start, first_row + rows.stop
-            notable_B = self._notable[start:stop]
-            num_notable += int(notable_B.sum())
-            total = total + decoder_rows(folder, rows)[notable_B].sum(0, dtype=np.float64)
-            counts += count_cosines(self._best(start, stop)[notable_B])
-        return num_notable, total, counts
+            best_BS = self._best(first_row + rows.start, first_row + rows.stop)
+            total = total + decoder_rows(folder, rows)[kinds.live_F[rows]].sum(0, dtype=np.float64)
+            counts += np.stack([count_cosines(best_BS[mask_F[rows]]) for mask_F in (kinds.live_F, kinds.minor_F)])
+        return total, counts[0], counts[1]
 
     def _search(self) -> Iterator[pa.RecordBatch]:
         texts = ExampleTexts(self.corpus, self.vocabulary)
         for name, size, first_row in zip(self.saes, self.sizes, self.first_rows, strict=True):
-            statistics = self._read("examples", name, STATISTICS_FILE)
-            features = pa.Table.from_arrays(
-                [
-                    *statistics.select(["num_active", "density"]),
-                    pa.chunked_array([pa.array(negligible_features(statistics["sum_squares"].to_numpy()))]),
-                    *self._read("explain", name, EXPLANATIONS_FILE).select(["label", "promoted"]),
-                ],
-                ["num_active", "density", "negligible", "label", "promoted"],
-            )
+            statistics, kinds = self._read("examples", name, STATISTICS_FILE), self.kinds[name]
+            features = statistics.select(["num_active", "density"])
+            prior_F = priors(statistics["num_active"].to_numpy(), statistics["max"].to_numpy())
+            features = features.append_column("prior", pa.array(prior_F))
+            for column, mask_F in (("live", kinds.live_F), ("rare", kinds.rare_F), ("negligible", kinds.negligible_F)):
+                features = features.append_column(column, pa.array(mask_F))
+            explanations = self._read("explain", name, EXPLANATIONS_FILE)
+            for column in ("label", "promoted"):
+                features = features.append_column(column, explanations[column])
             examples = self._read("examples", name, EXAMPLES_FILE).select(["document", "position"])
             num_FE = self._num_examples(name, size)
             first_F = np.cumsum(num_FE.sum(1)) - num_FE.sum(1)
-            num_F = np.minimum(num_FE[:, TOP], NUM_TEXTS)
             for rows in batch_slices(size):
                 some = examples.slice(first_F[rows][0], int(num_FE[rows].sum()))
-                found = texts.of_features(some, first_F[rows] - first_F[rows][0], num_F[rows])
+                found = Surroundings(texts, some, first_F[rows] - first_F[rows][0], num_FE[rows, TOP])
                 yield search_batch(name, first_row + rows.start, columns_of(features, rows), found, self.vocabulary)
+
+    def _meanings(self) -> dict[str, RunTable]:
+        """Table `meanings`, unless the recipe turns it off."""
+        file = self.folders["embed"] / MEANINGS_FILE
+        if not file.is_file():
+            return {}
+        found = read_arrow(file)
+        densities = [table["density"].to_numpy() for table in self._per_sae("examples", STATISTICS_FILE)]
+        row_N = found["row"].to_numpy()
+        place_N = np.searchsorted(self.first_rows, row_N, side="right") - 1
+        columns = {
+            "row": found["row"],
+            "sae": pa.array(self.saes).take(pa.array(place_N)),
+            "density": pa.array(np.concatenate(densities)[row_N]),
+            "vector": found["vector"],
+        }
+        schema = published_meanings_schema(found["vector"].type.list_size)
+        table = pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
+        return {"meanings": RunTable(schema, len(table), lambda: table.to_batches(max_chunksize=TABLE_BATCH_ROWS))}
 
     def _per_sae(self, stage: str, file: str) -> list[pa.Table]:
         return [self._read(stage, name, file) for name in self.saes]

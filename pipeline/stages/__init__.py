@@ -9,6 +9,7 @@ STAGES = (
     "evaluate",
     "explain",
     "respond",
+    "embed",
     "neighbours",
     "project",
     "publish",

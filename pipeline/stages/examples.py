@@ -57,7 +57,7 @@ def _blocks(work: Work, title: str) -> Iterator[tuple[Tensor, Ints]]:
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:
-    return {"examples": recipe.examples.model_dump(mode="json")}
+    return {"examples": recipe.examples.model_dump(mode="json", exclude={"rare_tokens"})}
 
 
 STAGE = Stage(

@@ -1,6 +1,7 @@
 """Fetch: the language model and the corpus as local files, and the checks that need nothing but them.
 
-    models/{slug}/      a model of the Hub, or one converted from GGUF; a local folder of safetensors is used in place
+    models/{slug}/      a model of the Hub, or one converted from GGUF; a local folder of safetensors is used in place;
+                        the sentence encoder of stage `embed`
     corpora/{slug}/     the sample corpus; other corpora are used in place or streamed
 
 Each of these folders is made under a hidden name and takes its own when it is whole, so it can be shared by runs. The
@@ -11,6 +12,7 @@ from typing import Any
 
 from data.layout import RunPaths
 from data.manifests import Manifest, load_manifest
+from pipeline.fetching.encoders import encoder_is_there, ensure_encoder
 from pipeline.fetching.ensure import ensure_corpus, ensure_model
 from pipeline.fetching.keys import corpus_key, model_key
 from pipeline.fetching.local import (
@@ -31,7 +33,9 @@ def is_current(recipe: Recipe, paths: RunPaths, key: str) -> bool:
     if STAGE.key(recipe, {}) != key:
         return False
     folder = model_folder(load_manifest(paths.stage("fetch")), paths)
-    return folder.is_dir() and (recipe.corpus.source != "sample" or sample_corpus_folder(paths.store).is_dir())
+    if not (folder.is_dir() and encoder_is_there(recipe.embed, paths.store)):
+        return False
+    return recipe.corpus.source != "sample" or sample_corpus_folder(paths.store).is_dir()
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:
@@ -64,5 +68,6 @@ def run(recipe: Recipe, paths: RunPaths) -> Manifest:
     manifest = STAGE.run(recipe, paths)
     ensure_model(recipe.model, paths.store)
     ensure_corpus(recipe.corpus, paths.store)
+    ensure_encoder(recipe.embed, paths.store)  # read at the end, but what is wrong with it is better said now
     check_model_fits(recipe, model_folder(manifest, paths))
     return manifest

@@ -1,7 +1,9 @@
 import re
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
@@ -9,6 +11,8 @@ from playwright.sync_api import Page, expect
 from backend.map import selection as map_selection
 from backend.map import views as map_views
 from data.layout import StorePaths
+from data.published.maps import PublishedMap
+from data.published.regions import PublishedRegions, Region, write_regions
 from data.published.state import open_published
 from data.published.tables import PublishedRun
 from tests.support.fake_run import MARKED
@@ -32,17 +36,21 @@ COUNT_PIXELS = """async (bytes) => {
     return count;
 }"""
 PLACE = """([x, y]) => {
-    const target = document.querySelector(".map-target");
-    const { xaxis, yaxis } = target._fullLayout, box = target.getBoundingClientRect();
-    return [box.x + xaxis.l2p(x) + xaxis._offset, box.y + yaxis.l2p(y) + yaxis._offset];
+    const map = document.querySelector("#map"), box = document.querySelector(".map-target").getBoundingClientRect();
+    const [x0, x1, y0, y1] = map.dataset.view.split(",").map(Number);
+    return [box.x + (x - x0) / (x1 - x0) * box.width, box.y + (y1 - y) / (y1 - y0) * box.height];
 }"""
-ZOOM = """([x0, x1, y0, y1]) => Plotly.relayout(document.querySelector(".map-target"), {
-    "xaxis.range": [x0, x1], "yaxis.range": [y0, y1],
+ZOOM = """(view) => {
+    const state = new URLSearchParams(location.search);
+    state.set("view", view.join(","));
+    history.replaceState(null, "", `?${state}`);
+    dispatchEvent(new PopStateEvent("popstate"));
+}"""
+RANGES = """() => document.querySelector("#map").dataset.view.split(",").map(Number)"""
+BOXES = """() => [...document.querySelectorAll(".map-names .place")].filter((one) => !one.hidden).map((one) => {
+    const { left, right, top, bottom } = one.getBoundingClientRect();
+    return [one.textContent, left, right, top, bottom];
 })"""
-RANGES = """() => {
-    const { xaxis, yaxis } = document.querySelector(".map-target")._fullLayout;
-    return [...xaxis.range, ...yaxis.range];
-}"""
 
 
 @pytest.fixture
@@ -69,8 +77,8 @@ def places(published_store: StorePaths) -> dict[str, tuple[float, float]]:
     tables, found = PublishedRun(folder), {}
     for sae in record.saes:
         rows = range(sae.first_row, sae.first_row + sae.num_features)
-        for index, feature in enumerate(tables.take("features", rows, ["x", "y"]).to_pylist()):
-            if feature["x"] is not None:
+        for index, feature in enumerate(tables.take("features", rows, ["x", "y", "live"]).to_pylist()):
+            if feature["live"]:
                 found[f"{sae.model}/{sae.name}/{index}"] = (feature["x"], feature["y"])
     return found
 
@@ -114,6 +122,9 @@ def test_points_are_drawn_said_and_opened(open_page, places):
     expect(hover).to_contain_text("of tokens")
     feature = page.request.get(page.url.replace("/explore", f"/api/v1/features/{name}")).json()
     expect(hover.locator("strong")).to_have_text(feature["label"])
+    examples = page.request.get(page.url.replace("/explore", f"/api/v1/features/{name}/examples?limit=1")).json()
+    peak = next(token["text"] for token in examples[0]["tokens"] if token["centre"])
+    assert hover.locator(".excerpt mark").first.text_content() == peak
     assert hover.locator(".piece").all_inner_texts() == [token["text"] for token in feature["promoted"][:5]]
     page.mouse.click(x, y)
     expect(page).to_have_url(re.compile(f"/{name}$"))
@@ -166,9 +177,10 @@ def test_the_view_is_in_the_address_and_comes_back(open_page):
     page.get_by_role("button", name="1-relu-64").click()
     page.get_by_label("Colour").select_option("score")
     page.get_by_label("Highlight features on the map").fill("oxford")
-    page.evaluate(ZOOM, [-0.01, 0.01, -0.01, 0.01])
-    page.wait_for_url(re.compile("view=.*"))
     page.wait_for_url(re.compile("q=oxford"))
+    page.locator("#map").focus()
+    page.keyboard.press("+")
+    page.wait_for_url(re.compile("view=.*"))
     page.wait_for_selector("[data-hits]")
     assert page.evaluate("history.length") == entries
     before, hits = page.evaluate(RANGES), page.locator("[data-hits] h2").inner_text()
@@ -180,7 +192,7 @@ def test_the_view_is_in_the_address_and_comes_back(open_page):
     expect(again.get_by_label("Highlight features on the map")).to_have_value("oxford")
     expect(again.locator("[data-hits] h2")).to_have_text(hits)
     again.get_by_role("button", name="Reset view").click()
-    again.wait_for_function("() => document.querySelector('.map-target')._fullLayout.xaxis.range[0] < -0.1")
+    again.wait_for_function(f"() => document.querySelector('#map').dataset.view.split(',')[0] < {before[0]}")
 
 
 @pytest.mark.parametrize("tool", ["Box", "Lasso"])
@@ -211,7 +223,7 @@ def test_a_drawn_shape_selects_what_lies_in_it(open_page, places, tool, far, req
         page.reload()
         page.wait_for_selector(READY, timeout=60_000)
         assert int(page.locator("[data-selected]").get_attribute("data-selected")) == total
-        assert page.locator(".map-target .shapelayer path").count() == 2
+        assert page.locator(".map-shapes path").count() == 1
         page.go_back()
         expect(page.locator("[data-selected]")).to_have_count(0)
         assert "sel" not in state(page)
@@ -219,14 +231,13 @@ def test_a_drawn_shape_selects_what_lies_in_it(open_page, places, tool, far, req
         expect(page.locator("[data-selected]")).to_have_count(1)
         page.get_by_role("link", name="Clear selection").click()
         expect(page.locator("[data-selected]")).to_have_count(0)
-        expect(page.locator(".map-target .shapelayer path")).to_have_count(0)
+        expect(page.locator(".map-shapes path")).to_have_count(0)
 
 
 @pytest.mark.usefixtures("cells")
 def test_far_out_counts_are_drawn_and_near_in_points(open_page, places):
     page = explore(open_page)
     expect(page.locator(".map-count")).to_contain_text("drawn as density")
-    assert page.locator(".map-target image").count() == 1
     assert pixels(page) > 500
     name, x, y = alone(page, places)
     page.mouse.move(x - 1, y)
@@ -235,7 +246,6 @@ def test_far_out_counts_are_drawn_and_near_in_points(open_page, places):
     x, y = places[name]
     page.evaluate(ZOOM, [x - 0.01, x + 0.01, y - 0.01, y + 0.01])
     page.wait_for_selector("#map[data-kind=points]")
-    assert page.locator(".map-target image").count() == 0
     x, y = page.evaluate(PLACE, [x, y])
     page.mouse.move(x - 1, y)
     page.mouse.move(x, y)
@@ -265,7 +275,7 @@ def test_keys_move_the_map(open_page):
     right = page.evaluate(RANGES)
     assert right[0] > first[0]
     page.keyboard.press("+")
-    page.wait_for_function(f"() => document.querySelector('.map-target')._fullLayout.xaxis.range[0] > {right[0]}")
+    page.wait_for_function(f"() => document.querySelector('#map').dataset.view.split(',')[0] > {right[0]}")
     near = page.evaluate(RANGES)
     assert near[1] - near[0] == pytest.approx((right[1] - right[0]) / 1.6, rel=0.01)
 
@@ -286,14 +296,77 @@ def test_a_late_answer_does_not_replace_a_newer_one(open_page):
     expect(page.locator(".map-legend")).to_be_visible()
 
 
-def test_without_webgl_the_lists_are_there_and_the_page_says_why(open_page):
-    page = open_page("/none")
-    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null;")
-    page.goto(page.url.replace("/none", f"/explore?f={FEATURE}&q=oxford&sel=-1,-1,1,-1,1,1"))
-    expect(page.locator(".map-note")).to_contain_text("does not support WebGL")
-    expect(page.locator(".near tbody tr").first).to_be_visible()
-    expect(page.locator("[data-hits] .found a").first).to_be_visible()
-    expect(page.locator("[data-selected] .found a").first).to_be_visible()
+@pytest.fixture
+def names(published_store: StorePaths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Region]:
+    """Sixty names on the map, of which many would overlap if all were shown."""
+    map_ = PublishedMap(open_published(published_store).folder / "map")
+    x0, y0, size = map_.world
+    rng = np.random.default_rng(0)
+    sides = np.sort(320 * 2 ** rng.integers(0, 4, 60))
+    made = [
+        Region(f"place {'x' * int(rng.integers(9))} {i}", x0 + rng.random() * size, y0 + rng.random() * size, side, 5)
+        for i, side in enumerate(sides.tolist())
+    ]
+    write_regions(tmp_path, made)
+    planted, within = PublishedRegions(tmp_path), PublishedRegions.within
+    monkeypatch.setattr(PublishedRegions, "within", lambda _, *asked: within(planted, *asked))
+    return made
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_two_names_overlap_however_near_one_comes(open_page, names, width):
+    page = explore(open_page, width=width)
+    page.wait_for_function("() => document.querySelector('.map-names .place:not([hidden])')")
+    page.locator("#map").focus()
+    counts = []
+    for _ in range(5):
+        boxes = page.evaluate(BOXES)
+        counts.append(len(boxes))
+        for i, (_, x0, x1, y0, y1) in enumerate(boxes):
+            assert all(x1 <= a or b <= x0 or y1 <= c or d <= y0 for _, a, b, c, d in boxes[:i])
+        before = page.evaluate(RANGES)
+        page.keyboard.press("+")
+        page.wait_for_function(f"() => document.querySelector('#map').dataset.view.split(',')[0] > {before[0]}")
+        page.wait_for_selector("#map:not([data-moving])")
+    assert max(counts) > 3
+
+
+def test_the_names_in_view_are_a_list_of_links_for_those_who_do_not_see_the_map(open_page, names):
+    page = explore(open_page)
+    page.wait_for_function("() => document.querySelector('.map-names .place:not([hidden])')")
+    expect(page.locator("[data-places] a").first).to_have_text(page.evaluate(BOXES)[0][0])
+    before = page.evaluate(RANGES)
+    first = page.locator("[data-places] a").first.text_content()
+    page.locator("[data-places] a").first.click()
+    page.wait_for_selector(READY)
+    after = page.evaluate(RANGES)
+    assert after[1] - after[0] < before[1] - before[0]
+    x, y = next((one.x, one.y) for one in names if one.name == first)
+    assert after[0] < x < after[1]
+    assert after[2] < y < after[3]
+
+
+def test_the_first_load_is_small(open_page):
+    page, sizes = open_page("/none"), []
+    page.on("requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"]))
+    page.goto(page.url.replace("/none", "/explore"))
+    page.wait_for_selector(READY)
+    assert 10_000 < sum(sizes) < 200_000
+
+
+def test_the_wheel_zooms_about_the_pointer_and_a_drag_moves(open_page, places):
+    page = explore(open_page)
+    name, x, y = alone(page, places)
+    page.mouse.move(x, y)
+    before = page.evaluate(RANGES)
+    page.mouse.wheel(0, -240)
+    page.wait_for_function(f"() => document.querySelector('#map').dataset.view.split(',')[0] > {before[0]}")
+    after = page.evaluate(RANGES)
+    assert after[1] - after[0] == pytest.approx((before[1] - before[0]) / 2, rel=0.01)
+    assert page.evaluate(PLACE, list(places[name])) == pytest.approx([x, y], abs=1.5)
+    draw(page, [(x, y), (x + 60, y + 30)])
+    page.wait_for_selector("#map:not([data-moving])")
+    assert page.evaluate(PLACE, list(places[name])) == pytest.approx([x + 60, y + 30], abs=2)
 
 
 def test_without_scripts_the_search_works(open_page):

@@ -61,7 +61,7 @@ def test_pages_of_a_list_turn_and_come_back(open_page):
 def test_one_switch_shows_negligible_features_and_stays_in_the_address(open_page, scripts):
     page = open_page(f"{SAE}?per_page=200&sort=max&order=asc&alive=true", java_script_enabled=scripts)
     hidden = page.locator(f"a.label[href='{SAE}/{NEGLIGIBLE}']")
-    switch = page.get_by_label("Show negligible features")
+    switch = page.get_by_label("Show rare, negligible and dead features")
     expect(page.locator("table.features tbody tr").first).to_be_visible()
     expect(hidden).to_have_count(0)
     switch.check()
@@ -125,3 +125,30 @@ def test_the_matrix_of_sizes_fits_a_narrow_screen(open_page):
         assert 0 <= box["x"] < box["x"] + box["width"] <= 390
     assert page.locator(".sizes td[data-title='in any smaller']").count() == 1
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_home_answers_one_question_twice_and_the_slider_changes_it(open_page, width):
+    page = open_page("/", width=width, height=844)
+    plain, steered = page.locator(".answer.plain"), page.locator(".answer.steered .bubble:visible")
+    expect(plain).to_be_in_viewport()
+    expect(page.locator(".answer.steered [data-strength='2']")).to_be_visible()
+    page.get_by_role("slider").press("ArrowLeft")
+    expect(page.locator(".answer.steered [data-strength='1.5']")).to_be_visible()
+    expect(page.locator(".answer.steered [data-strength='2']")).to_be_hidden()
+    expect(steered).to_have_count(1)
+    assert page.url.endswith("strength=1.5")
+    page.locator(".stops a").first.click()
+    expect(page.locator("#strength")).to_have_text("0.5×")
+    page.reload()
+    expect(page.locator("#strength")).to_have_text("0.5×")
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_the_first_click_on_home_leads_to_a_steered_text(open_page, scripts):
+    page = open_page("/", java_script_enabled=scripts)
+    page.locator(".stops a", has_text="1.5×").click()
+    expect(page.locator(".answer.steered [data-strength='1.5']")).to_be_visible()
+    page.get_by_role("link", name="Go on chatting").click()
+    expect(page.locator(".bubble.said")).to_have_text("Who are you?")
+    expect(page.locator('[data-row="1"]')).to_contain_text("wide and old")

@@ -44,7 +44,11 @@ def _forget(server: Server, proxy: Proxy) -> None:
 
 
 def steer(page: Page) -> None:
-    page.get_by_role("button", name="Steer", exact=True).click()
+    page.locator("#go").click()
+
+
+def open_settings(page: Page) -> None:
+    page.locator(".options summary").click()
 
 
 def written(page: Page, row: int) -> str:
@@ -56,7 +60,7 @@ def expect_a_message(page: Page, words: str | re.Pattern[str], again: bool = Fal
     alert = page.get_by_role("alert")
     expect(alert).to_contain_text(words, timeout=PATIENCE)
     expect(alert.get_by_role("button", name="Try again")).to_have_count(int(again))
-    expect(page.get_by_role("button", name="Steer", exact=True)).to_be_enabled()
+    expect(page.locator("#go")).to_be_enabled()
     expect(page.get_by_role("button", name="Stop")).to_be_hidden()
     expect(page.locator("#progress")).to_be_empty()
     for column in page.locator("#texts .text").all():
@@ -73,7 +77,6 @@ def expect_it_goes_on(page: Page, button: str = "Try again") -> None:
 def test_baseline_and_steered_stream_side_by_side_and_are_kept(open_page: OpenPage) -> None:
     page = open_page(ASKED.replace(":4", ":2"))
     page.locator('input[name="s"]').fill("4")
-    expect(page.locator(".held-one output")).to_contain_text("=")
     steer(page)
     expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
     for row in range(2):
@@ -84,12 +87,14 @@ def test_baseline_and_steered_stream_side_by_side_and_are_kept(open_page: OpenPa
     texts = [written(page, row) for row in range(2)]
     page.locator('[data-row="1"] .new').first.hover()
     expect(page.locator(".tip")).to_contain_text("p 0.")
+    open_settings(page)
     page.get_by_label("Probability").check()
     assert "colour=probability" in page.url
     page.get_by_role("link", name="Link to this result").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("the river")
     assert [written(page, row) for row in range(2)] == texts
     page.get_by_role("link", name="Steer again").click()
+    assert [written(page, row) for row in range(2)] == texts, "what is stored is shown at once"
     steer(page)
     expect(page.locator("#progress")).to_contain_text("Written before", timeout=PATIENCE)
     assert [written(page, row) for row in range(2)] == texts
@@ -122,15 +127,21 @@ def test_two_people_steer_at_once(open_page: OpenPage) -> None:
     assert written(pages[0], 1) != written(pages[1], 1)
 
 
-def test_a_sweep_fills_a_grid(open_page: OpenPage) -> None:
+def test_strengths_are_compared_in_a_grid(open_page: OpenPage) -> None:
     page = open_page(ASKED)
-    page.get_by_label("Sweep").check()
+    strengths = page.get_by_label("Strengths to compare")
+    expect(strengths).to_be_hidden()
+    page.get_by_label("Compare strengths", exact=True).check()
+    expect(strengths).to_have_value("0.5, 1, 1.5, 2, 3")
+    strengths.fill("-2, 0.5 10")
     steer(page)
-    expect(page.locator("#progress")).to_contain_text("96 tokens in", timeout=PATIENCE)
-    assert page.locator("#texts h2").all_inner_texts() == [
-        "Baseline", "−10 × max", "−5 × max", "−2 × max", "0 × max", "2 × max", "5 × max", "10 × max"
-    ]  # fmt: skip
-    assert [page.locator(f'[data-row="{row}"] .new').count() for row in range(8)] == [12] * 8
+    expect(page.locator("#progress")).to_contain_text("48 tokens in", timeout=PATIENCE)
+    assert page.locator("#texts h2").all_inner_texts() == ["Plain", "−2×", "0.5×", "10×"]
+    assert [page.locator(f'[data-row="{row}"] .new').count() for row in range(4)] == [12] * 4
+    assert "strengths=-2%2C+0.5+10" in page.url
+    strengths.fill("1, much")
+    steer(page)
+    expect_a_message(page, "The strengths to compare are numbers")
 
 
 def test_a_body_that_is_too_large_says_so(open_page: OpenPage) -> None:
@@ -141,16 +152,16 @@ def test_a_body_that_is_too_large_says_so(open_page: OpenPage) -> None:
     steer(page)
     expect_a_message(page, "MiB at most")
     page.evaluate("document.querySelector('textarea').value = 'the river'")
-    expect_it_goes_on(page, "Steer")
+    expect_it_goes_on(page, "Write")
 
 
 def test_what_does_not_fit_is_said_in_place(open_page: OpenPage) -> None:
     page = open_page(ASKED)
-    page.get_by_label("Prompt", exact=True).fill("a" * 300)
+    page.get_by_label("Text to continue", exact=True).fill("a" * 300)
     steer(page)
     expect_a_message(page, "at most 100 fit here: shorten it")
-    page.get_by_label("Prompt", exact=True).fill("the river")
-    expect_it_goes_on(page, "Steer")
+    page.get_by_label("Text to continue", exact=True).fill("the river")
+    expect_it_goes_on(page, "Write")
 
 
 @pytest.mark.parametrize("strength", ["1e999", "11", "much"])
@@ -159,7 +170,6 @@ def test_a_strength_that_is_none_is_refused_and_old_texts_go(open_page: OpenPage
     steer(page)
     expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
     page.locator('input[name="s"]').fill(strength)
-    expect(page.locator(".held-one output")).not_to_contain_text("Infinity")
     steer(page)
     expect_a_message(page, "A strength is a number from -10 to 10, or off")
     expect(page.get_by_role("alert")).to_be_in_viewport()
@@ -176,35 +186,71 @@ def test_a_model_that_is_not_in_memory_is_said_to_be_loaded(open_page: OpenPage)
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_texts_that_begin_come_into_view_and_push_nothing_down(
+def test_strength_texts_and_the_way_on_share_the_screen(
     open_page: OpenPage, monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     page = open_page(f"{ASKED}&f=tiny/1-relu-64/9:3", width=width, reduced_motion="reduce")
     with brake(monkeypatch, at=1) as held:
         steer(page)
-        expect(page.locator("#texts")).to_be_in_viewport(timeout=PATIENCE)
-        expect(page.get_by_role("button", name="Stop")).to_be_in_viewport()
-        expect(page.locator("#openings")).to_be_hidden()
+        expect(page.locator("#texts .turn").last).to_be_in_viewport(timeout=PATIENCE)
+        for shown in (page.locator('input[name="s"]').first, page.locator("#stop"), page.locator("#go")):
+            expect(shown).to_be_in_viewport()
         held.let_go.set()
-        expect(page.locator("#openings")).to_be_visible(timeout=PATIENCE)
+        expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
 
 
-def test_an_example_is_written_at_one_click_and_never_by_its_address(open_page: OpenPage) -> None:
+def test_another_strength_shows_its_stored_text_without_asking(open_page: OpenPage) -> None:
     page = open_page("/steer")
-    card = page.locator("#openings a.card").first
-    expect(card).to_contain_text("Steered")
-    address = card.get_attribute("href")
-    card.click()
-    expect(page.locator("#progress")).to_contain_text("tokens in", timeout=PATIENCE)
-    assert page.locator('[data-row="1"] .new').count() > 0
-    page = open_page(address)
-    expect(page.locator(".held-one")).to_have_count(1)
-    expect(page.locator("#progress")).to_be_empty()
-    page.goto(page.url + "&seed=1")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    steered = page.locator('[data-row="1"]')
+    expect(steered).to_contain_text("I am the river and the sea.")
+    expect(page.locator(".bubble.said")).to_have_text("Who are you?")
+    slider = page.locator('.held-one input[type="range"]')
+    slider.fill("1.5")
+    expect(steered).to_contain_text("wide and old")
+    expect(steered).to_contain_text("Steered, 1.5×")
+    assert "7%3A1.5" in page.url
+    page.locator("#stored a", has_text="0.5×").click()
+    expect(steered).to_contain_text("I am an assistant of the river.")
+    expect(slider).to_have_value("0.5")
+    assert asked == []
+    page.reload()
+    expect(steered).to_contain_text("I am an assistant of the river.")
+
+
+def test_a_chip_leads_to_another_demonstration(open_page: OpenPage) -> None:
+    page = open_page("/steer")
+    page.locator("#openings a.card").last.click()
+    expect(page.locator(".bubble.said")).to_have_text("Give me some advice.")
+    expect(page.locator('[data-row="1"] .new').first).to_be_visible()
     expect(page.locator("#progress")).to_be_empty()
 
 
-def test_a_reload_goes_on_with_the_texts(open_page: OpenPage, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_feature_is_added_by_its_label(open_page: OpenPage) -> None:
+    page = open_page(ASKED)
+    steer(page)
+    expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
+    page.get_by_label("Add a feature").fill("river")
+    option = page.locator("#add [role=option]").first
+    expect(option).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator(".held-one")).to_have_count(2)
+    expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
+    expect(page.locator('[data-row="1"] .new')).to_have_count(12)
+
+
+def test_without_scripts_words_find_features_to_add(open_page: OpenPage) -> None:
+    page = open_page(f"/steer?f={FEATURE}", java_script_enabled=False)
+    page.get_by_label("Add a feature").fill("river")
+    page.get_by_role("button", name="Add", exact=True).last.click()
+    expect(page.get_by_text("Features with “river”")).to_be_visible()
+    page.locator(".add .chip").first.click()
+    expect(page.locator(".held-one")).to_have_count(2)
+
+
+def test_a_reload_goes_on_with_the_texts(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
     page = open_page(ASKED)
     with brake(monkeypatch, at=3) as held:
         steer(page)
@@ -213,12 +259,9 @@ def test_a_reload_goes_on_with_the_texts(open_page: OpenPage, server: Server, mo
         expect(page.locator('[data-row="1"] .new')).to_have_count(2, timeout=PATIENCE)
         held.let_go.set()
         expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
-    server.app.state.runs._runs.clear()
     page.reload()
-    expect(page.locator("#progress")).to_contain_text("Written before", timeout=PATIENCE)
-    server.forget()
-    page.reload()
-    expect_a_message(page, "not written to their end")
+    expect(page.locator('[data-row="1"] .new')).to_have_count(12)
+    expect(page.locator("#progress")).to_be_empty()
 
 
 def test_another_form_ends_what_was_written_for_the_first(
@@ -229,27 +272,30 @@ def test_another_form_ends_what_was_written_for_the_first(
         steer(page)
         assert held.reached.wait(SECONDS)
         job = server.app.state.engine.worker._running[0]
-        page.locator(".starters button").first.click()
+        page.locator(".add .chip").first.click()
         expect(page.locator(".held-one")).to_have_count(2)
         assert job._cancelled.wait(SECONDS)
+        held.let_go.set()
+        expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
 
 
 def test_what_was_typed_stays_when_features_come_and_go(open_page: OpenPage) -> None:
     page = open_page(f"{ASKED}&f=tiny/1-relu-64/9:3")
-    page.get_by_label("Prompt", exact=True).fill("the war")
+    page.get_by_label("Text to continue", exact=True).fill("the war")
     page.locator('input[name="s"]').nth(1).fill("-1.5")
-    page.locator(".starters button").first.click()
+    page.locator(".add .chip").first.click()
     expect(page.locator(".held-one")).to_have_count(3)
     page.locator(".held-remove").first.click()
     expect(page.locator(".held-one")).to_have_count(2)
-    expect(page.get_by_label("Prompt", exact=True)).to_have_value("the war")
+    expect(page.get_by_label("Text to continue", exact=True)).to_have_value("the war")
     expect(page.locator('input[name="s"]').first).to_have_value("-1.5")
 
 
 def test_strengths_that_say_nothing_are_hidden_with_a_reason(open_page: OpenPage) -> None:
     page = open_page(f"{ASKED}&f=tiny/1-relu-64/9:off")
     strengths = page.locator('input[name="s"]')
-    mode, sweep = page.get_by_label("Mode"), page.get_by_label("Sweep")
+    open_settings(page)
+    mode, sweep = page.get_by_label("Mode"), page.get_by_label("Compare strengths", exact=True)
 
     def expect_hidden(why: str) -> None:
         expect(strengths.first).to_be_hidden()
@@ -261,14 +307,12 @@ def test_strengths_that_say_nothing_are_hidden_with_a_reason(open_page: OpenPage
     mode.select_option("clamp")
     expect(strengths.first).to_be_visible()
     sweep.check()
-    expect_hidden("swept")
+    expect_hidden("at each of the strengths")
 
 
 def test_the_rows_of_a_phone_do_not_overlap(open_page: OpenPage) -> None:
     page = open_page("/steer?f=tiny/1-relu-64/9:0.001&f=tiny/1-relu-64/3:off", width=390)
     for one in page.locator(".held-one").all():
-        strength, value = one.locator(".held-strength").bounding_box(), one.locator("output").bounding_box()
-        assert strength["x"] + strength["width"] <= value["x"]
         assert one.locator(".held-strength").evaluate("one => one.scrollWidth <= one.clientWidth")
     assert len({one.bounding_box()["x"] for one in page.locator(".held-remove").all()}) == 1
 
@@ -308,7 +352,7 @@ def test_a_failure_in_mid_stream_says_so(open_page: OpenPage, monkeypatch: pytes
         held.let_go.set()
         expect_a_message(page, "The server failed to answer")
         expect(page.locator('[data-row="1"] .ending')).to_have_text("Not finished.")
-    expect_it_goes_on(page, "Steer")
+    expect_it_goes_on(page, "Write")
 
 
 def test_a_lost_connection_is_taken_up_again(
@@ -353,22 +397,25 @@ def test_stopping_frees_the_button_and_the_worker(
         expect(page.locator("#texts")).to_be_visible()
         page.get_by_role("button", name="Stop").click()
         expect(page.locator("#progress")).to_have_text("Stopped.")
-        expect(page.get_by_role("button", name="Steer", exact=True)).to_be_enabled()
+        expect(page.locator("#go")).to_be_enabled()
         expect(page.locator('[data-row="1"] .ending')).to_contain_text("Stopped.")
         assert job._cancelled.wait(SECONDS)
 
 
 def test_the_form_works_without_javascript(open_page: OpenPage) -> None:
     page = open_page(f"/steer?f={FEATURE}", java_script_enabled=False)
+    page.get_by_label("As a chat").uncheck()
     page.get_by_label("Add a feature").fill("tiny/1-relu-256/7")
-    page.get_by_role("button", name="Add").click()
+    page.get_by_role("button", name="Add", exact=True).last.click()
     expect(page.locator(".held-one")).to_have_count(2)
+    open_settings(page)
     page.get_by_label("New tokens").fill("8")
     page.get_by_label("Mode").select_option("add")
     steer(page)
     expect(page.locator('[data-row="1"] .new')).to_have_count(8)
     assert "/r/" in page.url
     page.get_by_role("link", name="Steer again").click()
+    open_settings(page)
     expect(page.get_by_label("Mode")).to_have_value("add")
     page.locator(".held-remove").first.click()
     expect(page.locator(".held-one")).to_have_count(1)
@@ -387,8 +434,9 @@ def test_probabilities_can_be_seen_and_the_text_on_them_read(open_page: OpenPage
     page = open_page(ASKED, color_scheme=scheme)
     steer(page)
     expect(page.locator("#progress")).to_contain_text("24 tokens", timeout=PATIENCE)
+    open_settings(page)
     page.get_by_label("Probability").check()
-    token, card = page.locator('[data-row="1"] .new').first, page.locator('[data-row="1"]')
+    token, card = page.locator('[data-row="1"] .new').first, page.locator('[data-row="1"] .bubble')
     token.evaluate("token => { token.dataset.p = 11; }")
 
     def contrast(one: float, other: float) -> float:
@@ -406,7 +454,11 @@ def test_pages_are_accessible_and_nothing_runs_over_the_edge(
 ) -> None:
     features = [{"feature": f"tiny/1-relu-64/{index}", "strength": 3} for index in (3, 7)]
     result = server.steer(features=features, sweep=sweep, prompt="the <script>alert(1)</script> river " + "a" * 60)
-    for path in (f"/steer?f={FEATURE}:2&f=tiny/1-relu-64/7:-3", result[-1][2]["result"] + "?colour=probability"):
+    for path in (
+        "/steer",
+        f"/steer?f={FEATURE}:2&f=tiny/1-relu-64/7:-3",
+        result[-1][2]["result"] + "?colour=probability",
+    ):
         page = open_page(path, width=width)
         found = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()

@@ -8,7 +8,6 @@ Shapes: N training tokens, F features, D width, V vocabulary.
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,28 +29,32 @@ from data.artifacts.features import (
     EXPLANATIONS_FILE,
     MAP,
     MAP_FILE,
+    MEANINGS_FILE,
     METRICS_FILE,
+    MINOR_NEIGHBOURS,
     NEIGHBOURS_FILE,
-    RESPONSES_FILE,
     STATISTICS,
     STATISTICS_FILE,
     bottom_floor,
+    feature_kinds,
     histogram_edges,
+    meanings_schema,
     negligible_features,
     neighbours_schema,
-    notable_features,
 )
+from data.artifacts.responses import RESPONSES_FILE
 from data.layout import RunPaths, StorePaths
 from data.manifests import Manifest, digest, hash_folder, write_manifest
 from pipeline.evaluation.held_out import Evaluator
 from pipeline.evaluation.losses import DocumentLosses
 from pipeline.examples.bands import bands_of
-from pipeline.influence.responses import Response
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE, SAEHeader
-from pipeline.recipe import Recipe, SAEConfig, make_recipe
+from pipeline.models.sentences import SentenceEncoder
+from pipeline.recipe import NO_ENCODER, Recipe, SAEConfig, make_recipe
 from pipeline.stages import publish
 from tests.support.fakes import make_corpus
+from tests.support.responses import make_responses
 
 WORDS = [" the", " of", " and", " in", " a", " river", " University", " Oxford", " war", " music", " engine", " was"]
 HOSTILE = [
@@ -69,7 +72,12 @@ LAYER, WIDTH, CONTEXT_LENGTH, NEAREST, WINDOW = 1, 32, 64, 20, 40
 MODEL_NAME = "made-up/Tiny-Llama"
 DEAD, RARE, MARKED, NEGLIGIBLE = 5, 6, 7, 60
 """Features of every SAE: one never active, one active on two tokens, one whose label is markup, and (of ReLU) one that
-is a little above zero on one token."""
+is a little above zero on as many tokens as others."""
+RARE_TOKENS = 10
+FAINT = 1e-3
+"""Scale of the negligible feature's activations."""
+MEANING, MEANT = 9, "bad weather"
+"""A feature of every SAE, and what it means where the recipe names an encoder."""
 LONGEST_DOCUMENT = 700
 NUM_DOCUMENTS = 24
 HELD_OUT_FRACTION = 0.15
@@ -86,6 +94,7 @@ def fake_recipe(name: str = "fake", model: str = "tiny", seed: int = 0, **sectio
             "tokenize": {"context_length": CONTEXT_LENGTH},
             "train": {"saes": SAES},
             "neighbours": {"k": NEAREST},
+            "examples": {"rare_tokens": RARE_TOKENS},
             **sections,
         }
     )
@@ -122,6 +131,7 @@ class FakeRun:
         self._examples_and_explanations()
         self._train_and_evaluate()
         self._responses()
+        self._meanings()
         self._neighbours_and_map()
         publish.run(self.recipe, self.paths)
 
@@ -177,17 +187,19 @@ class FakeRun:
         pre_NF = (self.x_ND - mean_D) @ W_FD.T
         cut_F = pre_NF.quantile(0.95, dim=0)
         cut_F[RARE] = pre_NF[:, RARE].topk(3).values[2]
-        cut_F[NEGLIGIBLE] = pre_NF[:, NEGLIGIBLE].max() - 1e-3
         cut_F[DEAD] = 2 * pre_NF.abs().max()
         jump = config.architecture == "batchtopk"
-        offset_F = -W_FD @ mean_D
+        scale_F = torch.ones(config.num_features)
+        scale_F[NEGLIGIBLE] = 1 if jump else FAINT
+        W_enc_FD, cut_F = W_FD * scale_F[:, None], cut_F * scale_F
+        offset_F = -W_enc_FD @ mean_D
         header = SAEHeader(
             self.recipe.sae_name(config), config.architecture, "jumprelu" if jump else "relu", config.num_features,
             WIDTH, self.recipe.model.name, LAYER,
             activation_scale=float((self.x_ND - mean_D).square().sum(1).mean().sqrt()),
         )  # fmt: skip
         threshold_F = cut_F if jump else torch.zeros_like(cut_F)
-        return SAE(header, W_FD.clone(), offset_F if jump else offset_F - cut_F, W_FD, mean_D, threshold_F)
+        return SAE(header, W_enc_FD, offset_F if jump else offset_F - cut_F, W_FD, mean_D, threshold_F)
 
     def _directions(self, config: SAEConfig) -> Tensor:
         """Decoder directions [F, D] of an SAE, norm 1."""
@@ -315,40 +327,41 @@ class FakeRun:
             }  # fmt: skip
 
     def _responses(self) -> None:
-        """As if something had been written: a good text, a hostile one, and one that does not respond."""
+        """As if something had been written, of the features from MARKED on."""
         sae, openings = self.saes[0].header.name, self.recipe.respond.openings
-        common = {
-            "label": "river",
-            "probability": 0.5,
-            "baseline": " the war",
-            "baseline_count": 0,
-            "longest_run": 1,
-            "ending": "length",
-        }
-        good = [
-            Response(sae=sae, index=MARKED + place, opening=opening, word=word, strength=1.5, steered=text,
-                     steered_count=count, distinct=1.0, **common)
-            for place, (opening, word, text, count) in enumerate(zip(
-                openings, ["river", "<b>music</b>", "war"],
-                [" river of a river", f" <b>music</b>{HOSTILE[0]}\u202e\x00 <b>music</b>", " war war war"], [2, 2, 3],
-                strict=True,
-            ))
-        ]  # fmt: skip
-        none = replace(good[0], steered=" the river", steered_count=1)
-        found = {"why_none": "", "probed": [], "written": [one.as_json() for one in [*good, none]],
-                 "best": [one.as_json() for one in good]}  # fmt: skip
+        hostile = f" <b>music</b>{HOSTILE[0]}\u202e\x00 <b>music</b>"
+        shown = make_responses(sae, hostile, first=MARKED, openings=openings[:2])
+        best = {sae: {str(one.index): one.best_strength for one in (*shown.chats, *shown.openings)}}
+        found = {"shown": shown.as_json(), "best_strengths": best, "measured": []}
         (self._folder("respond") / RESPONSES_FILE).write_text(json.dumps(found))
         self._put("respond", {})
+
+    def _meanings(self) -> None:
+        """None, unless the recipe names an encoder: then one feature of each SAE means MEANT."""
+        if self.recipe.embed.source == NO_ENCODER:
+            self._put("embed", {"encoder": None, "num_features": 0})
+            return
+        encoder = SentenceEncoder.load(Path(self.recipe.embed.source))
+        schema = meanings_schema(encoder.width)
+        first_rows = np.cumsum([0, *(sae.num_features for sae in self.saes[:-1])])
+        rows = [{"row": int(row) + MEANING, "vector": encoder.encode([MEANT])[0].tolist()} for row in first_rows]
+        self._write(self._folder("embed") / MEANINGS_FILE, schema, rows)
+        self._put("embed", {"encoder": self.recipe.embed.source, "width": encoder.width, "num_features": len(rows)})
 
     def _neighbours_and_map(self) -> None:
         W_RD = torch.cat([sae.W_dec_FD for sae in self.saes])
         sizes = [sae.num_features for sae in self.saes]
-        squares = [np.square(sae.encode(self.x_ND).double().numpy()).sum(0) for sae in self.saes]
-        notable_R = np.concatenate([notable_features(squares_F) for squares_F in squares])
+        acts = [sae.encode(self.x_ND).double().numpy() for sae in self.saes]
+        kinds = [feature_kinds((a_NF > 0).sum(0), np.square(a_NF).sum(0), RARE_TOKENS) for a_NF in acts]
+        live_R, minor_R = (np.concatenate(masks) for masks in zip(*((k.live_F, k.minor_F) for k in kinds), strict=True))
         cosines_RR = (W_RD @ W_RD.T).fill_diagonal_(-2)
-        cosines_RR[:, torch.from_numpy(~notable_R)] = -2
-        parts = [part.topk(NEAREST, dim=1) for part in cosines_RR.split(sizes, dim=1)]
-        rows = {"indices": torch.cat([p.indices for p in parts], 1), "cosines": torch.cat([p.values for p in parts], 1)}
+        rows = {}
+        for kind, among_R, count in (("", live_R, NEAREST), ("minor_", minor_R, min(NEAREST, MINOR_NEIGHBOURS))):
+            among_RR = cosines_RR.masked_fill(torch.from_numpy(~among_R), -2)
+            parts = [part.topk(count, dim=1) for part in among_RR.split(sizes, dim=1)]
+            cosines, indices = torch.cat([p.values for p in parts], 1), torch.cat([p.indices for p in parts], 1)
+            rows[f"{kind}indices"] = indices.masked_fill(cosines == -2, -1)
+            rows[f"{kind}cosines"] = cosines.masked_fill(cosines == -2, 0)
         schema = neighbours_schema(len(sizes), NEAREST)
         self._folder("neighbours")
         write_arrow(
@@ -363,7 +376,7 @@ class FakeRun:
         places_RD = torch.pca_lowrank(W_RD, q=2)[0].numpy()
         points = [
             {"row": r, "x": float(places_RD[r, 0]), "y": float(places_RD[r, 1])}
-            for r in np.flatnonzero(notable_R).tolist()
+            for r in np.flatnonzero(live_R | minor_R).tolist()
         ]
         self._write(self._folder("project") / MAP_FILE, MAP, points)
         self._put("neighbours", {})

@@ -20,6 +20,7 @@ from backend.settings import Settings
 from data.layout import StorePaths
 from data.sql.database import connect
 from data.sql.records import SteeringRecord
+from tests.support.models import CHAT_TEMPLATE
 from tests.support.serving import serving
 
 FEATURE = "tiny/1-relu-64/3"
@@ -64,6 +65,24 @@ def copied_database(store: StorePaths, folder: Path) -> str:
     """URL of a copy of a store's database: results of one module's tests do not reach another's."""
     shutil.copyfile(store.database, folder / "copy.sqlite")
     return f"sqlite:///{folder / 'copy.sqlite'}"
+
+
+BRIEF = "{% if messages[0].role != 'system' %}system: Be brief\n{% endif %}" + CHAT_TEMPLATE
+"""A chat template with a system prompt of its own."""
+
+
+def chatting_store(store: StorePaths, folder: Path) -> StorePaths:
+    """A store's run with a model that has the chat template BRIEF, and a database of its own."""
+    made = StorePaths(folder / "store")
+    made.root.mkdir()
+    for path in store.root.iterdir():
+        if path.name not in (store.models.name, store.database.name):
+            (made.root / path.name).symlink_to(path)
+    shutil.copy(store.database, made.database)
+    shutil.copytree(store.models, made.models)
+    config = made.models / "tiny" / "tokenizer_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "chat_template": BRIEF}))
+    return made
 
 
 @contextmanager

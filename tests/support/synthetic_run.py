@@ -23,11 +23,13 @@ import pyarrow.compute as pc
 import torch
 
 from data import CONTRACT_VERSION
-from data.artifacts.features import EXAMPLE_KINDS, HISTOGRAM_BINS, cosine_column, neighbours_schema
+from data.artifacts.features import EXAMPLE_KINDS, HISTOGRAM_BINS, MINOR_NEIGHBOURS, cosine_column, neighbours_schema
+from data.artifacts.responses import Responses
 from data.layout import StorePaths
 from data.manifests import digest
 from data.published.lance import index_search
 from data.published.maps import MAP_FOLDER, world_of, write_map
+from data.published.regions import write_regions
 from data.published.schemas import (
     CHUNKS,
     PUBLISHED_DOCUMENTS,
@@ -41,12 +43,12 @@ from data.published.schemas import (
 from data.published.state import ROWS_FILE, SAES_FOLDER, make_visible
 from data.published.tables import write_table
 from data.published.terms import terms
+from pipeline.examples.texts import TOKENS_AROUND
 from pipeline.models.sae import SAE, SAEHeader
-from pipeline.publishing.searchable import TOKENS_AROUND
 from pipeline.recipe import make_recipe
 from tests.support.synthetic_splitting import best_of, splitting_batches
 
-NO_RESPONSES = {"why_none": "There is no model.", "probed": 0, "written": 0, "responded": 0, "best": []}
+NO_RESPONSES = Responses("There is no model.").as_json()
 
 ROWS_PER_BATCH = 1 << 15
 MODEL, LAYER, WIDTH, NEAREST = "synthetic", 1, 8, 10
@@ -79,6 +81,7 @@ def publish_synthetic_run(
     points = list(run.points())
     world = world_of(*(np.concatenate([part[axis] for part in points]) for axis in "xy"))
     write_map(folder / MAP_FOLDER, world, sum(len(part["x"]) for part in points), points)
+    write_regions(folder / MAP_FOLDER, [])
     for sae in run.trained():
         sae.save(folder / SAES_FOLDER / sae.header.name)
     (folder / ROWS_FILE).write_text(json.dumps(run.rows()))
@@ -217,6 +220,8 @@ class SyntheticRun:
             "max": pa.array(np.where(live_B, block.maximum, 0).astype(np.float32)),
             "mean": pa.array(np.where(live_B, 0.4 * block.maximum, 0).astype(np.float32)),
             "squared_share": pa.array(live_B / max(int(self.live.sum()), 1)),
+            "live": pa.array(live_B),
+            "rare": pa.array(np.zeros(size, bool)),
             "negligible": pa.array(np.zeros(size, bool)),
             "histogram": _fixed(_histograms(active_B)),
             "num_above_floor": pa.array(active_B),
@@ -225,6 +230,7 @@ class SyntheticRun:
             "label_origin": _repeated("statistics", size),
             "label_score": pa.array(block.score.astype(np.float32), mask=~live_B),
             "specificity": pa.nulls(size, pa.float32()),
+            "best_strength": pa.nulls(size, pa.float32()),
             "promoted": _lists(promoted_B.astype(np.int32)),
             "promoted_logits": _lists(logits_B),
             "suppressed": _lists(((promoted_B + 2048) % NUM_WORDS).astype(np.int32)),
@@ -277,7 +283,7 @@ class SyntheticRun:
         return (index_M * 31 + rank_M * 97) % (CHUNKS_PER_DOCUMENT * TOKENS_PER_CHUNK - WINDOW)
 
     def neighbours_of(self, block: "Block") -> Columns:
-        """The features of each SAE around the same u, the own one left out."""
+        """The live features of each SAE around the same u, the own one left out; there are no minor ones."""
         parts = []
         for size in self.sizes:
             centre_B = (block.u * size).astype(np.int64)
@@ -285,11 +291,14 @@ class SyntheticRun:
             near_BK = first_B[:, None] + np.arange(NEAREST)
             own = size == self.sizes[block.sae]
             near_BK += own & (near_BK >= block.index[:, None])
-            parts.append(np.where(near_BK < size, near_BK, -1))
+            near_BK = np.where((near_BK < size) & (near_BK % DEAD_EVERY < DEAD_EVERY - 1), near_BK, -1)
+            parts.append(np.take_along_axis(near_BK, np.argsort(near_BK < 0, axis=1, kind="stable"), 1))
         cosines_K = np.linspace(0.9, 0.4, NEAREST, dtype=np.float32)
         indices = np.concatenate(parts, 1).astype(np.int32)
         cosines = np.where(indices >= 0, np.tile(cosines_K, len(parts)), 0).astype(np.float32)
-        return {"indices": _fixed(indices), "cosines": _fixed(cosines)}
+        none = np.zeros((len(indices), len(parts) * min(NEAREST, MINOR_NEIGHBOURS)))
+        minor = {"minor_indices": _fixed((none - 1).astype(np.int32)), "minor_cosines": _fixed(none.astype(np.float32))}
+        return {"indices": _fixed(indices), "cosines": _fixed(cosines), **minor}
 
     def points(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
         """Points of each SAE on the map."""
@@ -301,6 +310,7 @@ class SyntheticRun:
                 **{axis: values_F[live].astype(np.float32) for axis, values_F in zip("xy", xy_F2.T, strict=True)},
                 "density": (block.num_active[live] / NUM_TOKENS).astype(np.float32),
                 "label_score": block.score[live].astype(np.float32),
+                "live": np.ones(int(live.sum()), bool),
             }
 
     def _search(self, block: "Block") -> Columns:
@@ -312,14 +322,21 @@ class SyntheticRun:
         words_MW = self.tokens[at_M[:, None] + np.arange(-TOKENS_AROUND, TOKENS_AROUND + 1)]
         bounds = pa.array(np.arange(len(at_M) + 1) * words_MW.shape[1], pa.int32())
         texts_M = pc.binary_join(pa.ListArray.from_arrays(bounds, pa.array(self.words).take(words_MW.reshape(-1))), " ")
+        centre_M = pa.array(self.words).take(pa.array(words_MW[:, TOKENS_AROUND]))
         return {
             "row": pa.array(self.first_rows[block.sae] + block.index),
             "sae": _repeated(self.saes[block.sae], len(block.index)),
             "alive": pa.array(live_B),
+            "live": pa.array(live_B),
+            "rare": pa.array(np.zeros(len(live_B), bool)),
             "negligible": pa.array(np.zeros(len(live_B), bool)),
             "density": pa.array(block.density.astype(np.float32)),
+            "prior": pa.array((np.log1p(block.num_active) / 20).astype(np.float32)),
             "texts": pa.ListArray.from_arrays(_ends(live_B.astype(np.int64)), texts_M),
+            "peak_words": pa.ListArray.from_arrays(_ends(live_B.astype(np.int64)), centre_M),
+            "beside_words": pa.ListArray.from_arrays(_ends(live_B.astype(np.int64)), texts_M),
             "label": self._terms(block.label_words[live_B], live_B),
+            "peaks": self._terms(words_MW[:, TOKENS_AROUND : TOKENS_AROUND + 1], live_B),
             "promoted": self._terms(block.promoted, np.ones(len(live_B), bool)),
             "examples": self._terms(words_MW, live_B),
         }

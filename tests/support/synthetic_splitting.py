@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data.artifacts.features import neighbours_schema
 from data.published.schemas import splitting_schema
 from pipeline.geometry.relatives import best_cosines, count_cosines
 
@@ -22,9 +21,7 @@ if TYPE_CHECKING:
 def best_of(run: "SyntheticRun", block: "Block") -> npt.NDArray[np.float32]:
     """The highest cosine of each feature of a block with a live one of each SAE [B, S]."""
     columns = run.neighbours_of(block)
-    schema = neighbours_schema(len(run.sizes), columns["indices"].type.list_size // len(run.sizes))
-    table = pa.table([columns[name] for name in schema.names], schema=schema)
-    return best_cosines(table, run.live, run.first_rows)
+    return best_cosines(pa.table(columns), len(run.sizes))
 
 
 def splitting_batches(run: "SyntheticRun", blocks: "Iterable[Block]") -> Iterator[pa.RecordBatch]:
@@ -38,8 +35,10 @@ def splitting_batches(run: "SyntheticRun", blocks: "Iterable[Block]") -> Iterato
         mean_D = total / num_live
         row = {
             "sae": [run.saes[sae]],
-            "num_notable": [num_live],
+            "num_live": [num_live],
+            "num_minor": [0],
             "mean": [mean_D.tolist()],
             "counts": [counts.reshape(-1).tolist()],
+            "minor_counts": [[0] * counts.size],
         }
         yield pa.RecordBatch.from_pydict(row, splitting_schema(len(mean_D), len(run.sizes)))

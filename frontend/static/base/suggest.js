@@ -1,9 +1,10 @@
-// Features that fit what is typed into the search box at the top of every page, as a list under it (an ARIA combobox).
+// Features that fit what is typed into a box, as a list under it (an ARIA combobox). One box is in use at a time.
 const PAUSE = 120;
 const MAX_HITS = 7;
 let list;
 let note;
 let input;
+let choose;
 let timer;
 let running;
 let active = -1;
@@ -21,7 +22,7 @@ function marked(segments) {
 }
 
 function option(place, href, className, ...children) {
-  const made = element("li", { id: `suggestion-${place}`, className }, ...children);
+  const made = element("li", { id: `${list.id}-${place}`, className }, ...children);
   made.setAttribute("role", "option");
   made.setAttribute("aria-selected", "false");
   made.dataset.href = href;
@@ -31,6 +32,7 @@ function option(place, href, className, ...children) {
 /** Where the words are, when they are not in the label. */
 function why(hit) {
   if (hit.found_in.includes("label")) return [];
+  if (!hit.found_in.some((field) => field !== "meaning")) return [element("small", { className: "why", textContent: "means nearly this" })];
   const promoted = hit.promoted.find((token) => token.some((segment) => segment.hit));
   const text = hit.found_in[0] === "promoted" && promoted ? ["promotes ", ...marked(promoted)] : ["… ", ...marked(hit.texts[0] ?? []), " …"];
   return [element("small", { className: "why" }, ...text)];
@@ -54,7 +56,7 @@ function open(children) {
   input.setAttribute("aria-expanded", "true");
 }
 
-function choose(place) {
+function mark(place) {
   const all = options();
   active = (place + all.length + 1) % (all.length + 1);
   if (active === all.length) active = -1;
@@ -67,7 +69,7 @@ function choose(place) {
 }
 
 function show(result, words) {
-  if (!result.hits.length) return say(/\/\d+/.test(words) ? "Enter looks for a feature of this name." : "No feature has these words.");
+  if (!result.hits.length) return say(/\/\d+/.test(words) ? "Enter looks for a feature of this name." : "No feature has these words, or means this.");
   const hits = result.hits.map((hit, i) => {
     const { model, sae, index } = hit.feature;
     const label = element("span", { className: "label" }, ...marked(hit.label));
@@ -103,23 +105,33 @@ function press(event) {
   const opened = !list.hidden;
   if (event.key === "Escape" && !note.hidden) close();
   else if (event.key === "ArrowDown" && !opened) ask();
-  else if (event.key === "ArrowDown") choose(active + 1);
-  else if (event.key === "ArrowUp" && opened) choose(active < 0 ? options().length - 1 : active - 1);
+  else if (event.key === "ArrowDown") mark(active + 1);
+  else if (event.key === "ArrowUp" && opened) mark(active < 0 ? options().length - 1 : active - 1);
   else if (event.key === "Escape" && opened) close();
   else if (event.key === "Escape") input.blur();
-  else if (event.key === "Enter" && opened && active >= 0) location.assign(options()[active].dataset.href);
+  else if (event.key === "Enter" && opened && active >= 0) pick(options()[active]);
   else return;
   event.preventDefault();
 }
 
-/** Make the search box of `form` suggest. */
-export function suggest(form) {
-  input = form.querySelector("input");
-  list = element("ul", { className: "suggestions", id: "suggestions", hidden: true });
+function pick({ classList, dataset }) {
+  if (classList.contains("all")) location.assign(dataset.href);
+  else choose(dataset.href);
+}
+
+/** Make the box in `form` suggest. chosen: called with the address of a feature that is chosen; opens it by default. */
+export function suggest(form, chosen = (href) => location.assign(href)) {
+  const box = {
+    input: form.querySelector("input"),
+    list: element("ul", { className: "suggestions", id: `${form.id}suggestions`, hidden: true }),
+    note: element("p", { className: "suggestions note", hidden: true }),
+    choose: chosen,
+  };
+  ({ input, list, note, choose } = box);
+  input.addEventListener("focus", () => { ({ input, list, note, choose } = box); });
   list.setAttribute("role", "listbox");
   list.setAttribute("aria-label", "Features");
-  for (const [name, value] of Object.entries({ role: "combobox", "aria-expanded": "false", "aria-controls": "suggestions", "aria-autocomplete": "list" })) input.setAttribute(name, value);
-  note = element("p", { className: "suggestions note", hidden: true });
+  for (const [name, value] of Object.entries({ role: "combobox", "aria-expanded": "false", "aria-controls": list.id, "aria-autocomplete": "list" })) input.setAttribute(name, value);
   note.setAttribute("role", "status");
   form.append(list, note);
   input.addEventListener("input", () => {
@@ -134,10 +146,10 @@ export function suggest(form) {
     const chosen = event.target.closest('[role="option"]');
     if (!chosen) return;
     if (event.ctrlKey || event.metaKey) window.open(chosen.dataset.href);
-    else location.assign(chosen.dataset.href);
+    else pick(chosen);
   });
   list.addEventListener("pointermove", (event) => {
     const place = options().indexOf(event.target.closest('[role="option"]'));
-    if (place >= 0 && place !== active) choose(place);
+    if (place >= 0 && place !== active) mark(place);
   });
 }

@@ -62,6 +62,16 @@ export function cellAt({ arrays, parts, total, world, level }, x, y, reach) {
   });
 }
 
+/** The number of the point nearest to a place, no farther than `reach`; undefined where there is none. */
+export function pointAt({ arrays, total }, x, y, reach) {
+  let nearest, least = reach ** 2;
+  for (let i = 0; i < total; i++) {
+    const away = (arrays.x[i] - x) ** 2 + (arrays.y[i] - y) ** 2;
+    if (away <= least) [nearest, least] = [i, away];
+  }
+  return nearest;
+}
+
 let controller;
 
 /** Abort the request that is under way. */

@@ -1,10 +1,10 @@
 // The explorer: asks for what is in view, draws it, and keeps the lists beside it up to date.
-import { plotly, themed } from "../base/plots.js";
 import { countIn, covers, fetchView, snap, abortFetch } from "./data.js";
 import { goTo, listenToMap } from "./gestures.js";
-import { cellImage, legend, markTraces, pointTraces } from "./paint.js";
-import { shapeLayout, shapeText } from "./shape.js";
-import { current, figure, hidden, map, readAddress, readView, remember, rememberView, state, unit, visible, wantedView } from "./state.js";
+import { listPlaces, lookForNames, nameLayer, placeNames } from "./names.js";
+import { legend, paintMap } from "./paint.js";
+import { boxOf, cornersOf, drawShapes, shapeLayer, shapeText } from "./shape.js";
+import { current, figure, fit, hidden, map, readAddress, remember, rememberView, state, unit, visible, wantedView } from "./state.js";
 
 const note = map.querySelector("[data-note]");
 const find = document.querySelector(".map-find input");
@@ -12,38 +12,28 @@ const colourBy = document.querySelector(".map-colour select");
 const chips = [...document.querySelectorAll("[data-series]")];
 const tools = [...document.querySelectorAll("[data-tool]")];
 const PAUSE = 180;
-const LOOK = { displayModeBar: false, responsive: true, scrollZoom: true, doubleClick: false };
-let Plotly;
+const canvas = document.createElement("canvas");
+const shapes = shapeLayer();
+let draft = [];
 
 const wait = (action) => { let timer; return (...given) => { clearTimeout(timer); timer = setTimeout(() => action(...given), PAUSE); }; };
 
-function layout() {
-  const { answer, marks, tool, view } = current;
-  const axis = { visible: false, fixedrange: false, autorange: false };
-  return {
-    ...themed({}),
-    xaxis: { ...axis, range: view.slice(0, 2) },
-    yaxis: { ...axis, range: view.slice(2), scaleanchor: "x" },
-    margin: { l: 0, r: 0, t: 0, b: 0 },
-    dragmode: tool,
-    hovermode: "closest",
-    showlegend: false,
-    images: answer?.kind === "cells" && answer.total ? [cellImage(answer, colourBy.value, figure.saes, marks.length > 0)] : [],
-    shapes: shapeLayout(state.get("sel") ?? ""),
-    selections: [],
-    selectionrevision: String(Math.random()),
-  };
-}
+let planned;
 
-function traces() {
-  const { answer, marks } = current;
-  const points = answer?.kind === "points" ? pointTraces(answer, colourBy.value, figure.saes, marks.length > 0) : [];
-  return [...points, ...markTraces(marks, figure.place)];
-}
-
-async function draw() {
-  await Plotly.react(current.target, traces(), layout(), LOOK);
+function paint() {
+  planned = undefined;
+  paintMap(canvas, colourBy.value, figure.saes, figure.place);
+  drawShapes(shapes, [cornersOf(state.get("sel") ?? ""), draft]);
+  const shown = placeNames();
+  map.dataset.view = current.view.join(",");
+  if (!("moving" in map.dataset)) listPlaces(shown);
   showCounts();
+}
+
+/** Draw once before the next picture, however often it is asked for; done when it is drawn. */
+function draw() {
+  planned ??= new Promise((done) => requestAnimationFrame(() => { paint(); done(); }));
+  return planned;
 }
 
 const number = (value) => value.toLocaleString("en");
@@ -116,18 +106,26 @@ function readMarks() {
   current.marks = found ? JSON.parse(found.textContent) : [];
 }
 
-/** Another rectangle is seen. */
-function keepView() {
-  readView();
+const settle = wait(async () => {
+  delete map.dataset.moving;
   rememberView();
   look();
+  lookForNames(draw).catch(fail);
+  await draw();
+});
+
+/** Another rectangle is seen. */
+function keepView() {
+  map.dataset.moving = "";
+  draw();
+  settle();
 }
 
 /** Select all that is in view, and go on to its list. */
 async function listView() {
   const [x0, x1, y0, y1] = current.view;
   const [dx, dy] = [0.01 * (x1 - x0), 0.01 * (y1 - y0)];
-  remember("sel", shapeText({ range: { x: [x0 + dx, x1 - dx], y: [y0 + dy, y1 - dy] } }, unit()), true);
+  remember("sel", shapeText(boxOf([x0 + dx, y0 + dy], [x1 - dx, y1 - dy]), unit()), true);
   await refreshBeside();
   document.querySelector("#beside a")?.focus();
 }
@@ -140,7 +138,7 @@ function choose(text) {
 function use(name) {
   current.tool = name;
   for (const button of tools) button.setAttribute("aria-pressed", String(button.dataset.tool === name));
-  Plotly.relayout(current.target, { dragmode: name });
+  current.target.dataset.tool = name;
 }
 
 function toggle(chip) {
@@ -186,35 +184,25 @@ function restore() {
 async function back() {
   readAddress();
   restore();
-  current.view = wantedView();
+  current.view = fit(wantedView());
   await refreshBeside().catch(fail);
-  readView();
   look();
-}
-
-function hasWebGL() {
-  const canvas = document.createElement("canvas");
-  return Boolean(canvas.getContext("webgl2") ?? canvas.getContext("webgl"));
+  lookForNames(draw).catch(fail);
 }
 
 async function start() {
-  if (!hasWebGL()) {
-    note.textContent = "This browser does not support WebGL, which the map needs. The lists beside it, search and neighbours, work without it.";
-    return;
-  }
   note.textContent = "Loading the map …";
   try {
-    Plotly = await plotly();
     current.target = map.appendChild(Object.assign(document.createElement("div"), { className: "map-target" }));
+    current.target.append(canvas, shapes, nameLayer());
     restore();
     readMarks();
-    current.view = wantedView();
-    await Plotly.newPlot(current.target, traces(), layout(), LOOK);
-    readView();
-    listenToMap({ onView: keepView, onShape: choose });
+    current.view = fit(wantedView());
+    listenToMap({ onView: keepView, onShape: choose, onDraft: (corners) => { draft = corners; draw(); } });
     listenToControls();
+    new ResizeObserver(() => { current.view = fit(current.view); draw(); }).observe(current.target);
     for (const control of document.querySelectorAll(".map-bar :disabled")) control.disabled = false;
-    await look();
+    await Promise.all([look(), lookForNames(draw)]);
     if (current.answer || !visible().length) note.parentElement.hidden = true;
     document.querySelector("[data-how]").hidden = false;
   } catch (error) {

@@ -2,6 +2,8 @@
 const card = document.querySelector(".map-hover");
 const known = new Map();
 const MAX_KNOWN = 500;
+const EXAMPLES = 2;
+const CONTEXT = 8; // tokens on either side
 const AWAY = 28; // pixels between the card and what it is about
 let current = "";
 let at = [0, 0];
@@ -36,12 +38,21 @@ async function ask(address) {
   return known.get(address);
 }
 
-function describe(feature) {
+/** A piece of the example that it is strongest on, the strongest token marked. */
+function excerpt(example) {
+  const line = element("p", "… ", "excerpt");
+  line.dir = "auto";
+  line.append(...example.tokens.map((token) => (token.centre ? element("mark", token.text) : token.text)), " …");
+  return line;
+}
+
+function describe(feature, examples) {
   const share = (100 * feature.density).toPrecision(2);
   const tokens = element("p", "", "promoted");
   tokens.append(element("span", "Promotes "), ...feature.promoted.slice(0, 5).map((token) => element("span", token.text, "piece")));
   const title = feature.label || `feature ${feature.index}`;
-  card.replaceChildren(element("strong", title), element("p", `${feature.sae} / ${feature.index}, active on ${share}% of tokens`), tokens);
+  const about = element("p", `${feature.sae} / ${feature.index}, active on ${share}% of tokens${feature.rare ? ", rare" : ""}`);
+  card.replaceChildren(element("strong", title), ...examples.map(excerpt), about, tokens);
   card.dataset.feature = `${feature.sae}/${feature.index}`;
   put();
 }
@@ -57,8 +68,8 @@ export async function showFeature(address, place) {
   }
   put();
   try {
-    const feature = await ask(address);
-    if (current === address) describe(feature);
+    const both = await Promise.all([ask(address), ask(`${address}/examples?kind=top&limit=${EXAMPLES}&context=${CONTEXT}`)]);
+    if (current === address) describe(...both);
   } catch (error) {
     if (current === address) card.replaceChildren(element("p", `${sae} / ${index}: ${error.message || "no answer"}`));
   }

@@ -1,9 +1,9 @@
-// What the map looks like: points as WebGL traces, cells as an image under them.
+// What the map looks like: points, or cells as an image, and above them what is marked.
 import { colour } from "../base/plots.js";
+import { current, toPixel, unit } from "./state.js";
 
 const VIRIDIS = ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"];
-const SCALE = VIRIDIS.map((value, place) => [place / (VIRIDIS.length - 1), value]);
-export const RANGES = { density: [-5, -1], score: [0, 1] };
+const RANGES = { density: [-5, -1], score: [0, 1] };
 const LEGENDS = { density: ["0.001%", "10% of tokens"], score: ["0", "1"] };
 const FAINT = 0.12;
 
@@ -17,31 +17,99 @@ function ramp(share) {
 }
 
 /** The colour of an SAE by its place in the run. */
-export const series = (number) => colour(`series-${number % 6}`);
+const series = (number) => colour(`series-${number % 6}`);
 
 /** Legend of a colour: its two ends, or null where the names of the SAEs are the legend. */
 export const legend = (tone) => LEGENDS[tone] ?? null;
 
-/** One trace for each SAE of an answer. */
-export function pointTraces(answer, tone, names, faint) {
-  const [cmin, cmax] = RANGES[tone] ?? [];
-  const size = answer.total > 15000 ? 3 : answer.total > 4000 ? 4 : answer.total > 800 ? 5.5 : 7;
-  return answer.parts.map(({ sae, start, stop }) => {
-    const one = (name) => answer.arrays[name].subarray(start, stop);
-    const marker = { size, opacity: faint ? FAINT : 0.75, line: { width: 0 }, color: series(names.indexOf(sae)) };
-    if (cmin !== undefined) Object.assign(marker, { color: one("value"), colorscale: SCALE, cmin, cmax, showscale: false });
-    return { type: "scattergl", mode: "markers", name: sae, x: one("x"), y: one("y"), marker, hoverinfo: "none" };
-  });
+const pointSize = (total) => (total > 15000 ? 3 : total > 4000 ? 4 : total > 800 ? 5.5 : 7);
+const STEPS = 32;
+
+/** The points of an answer by colour: a colour, and the numbers of those that have it. */
+function groups(answer, tone, names) {
+  const { arrays, parts, total } = answer;
+  if (tone === "sae") return parts.map(({ sae, start, stop }) => [series(names.indexOf(sae)), Array.from({ length: stop - start }, (_, i) => start + i)]);
+  const [low, high] = RANGES[tone];
+  const found = Array.from({ length: STEPS + 1 }, (_, step) => [step < STEPS ? `rgb(${ramp(step / (STEPS - 1)).map(Math.round)})` : "rgb(128,128,128)", []]);
+  for (let i = 0; i < total; i++) {
+    const share = Math.min(Math.max((arrays.value[i] - low) / (high - low), 0), 1);
+    found[Number.isNaN(share) ? STEPS : Math.round(share * (STEPS - 1))][1].push(i);
+  }
+  return found;
+}
+
+const dot = (context, x, y, radius) => { context.moveTo(x + radius, y); context.arc(x, y, radius, 0, 2 * Math.PI); };
+
+function paintPoints(context, answer, coloured, faint, [width, height]) {
+  const size = pointSize(answer.total), { x, y } = answer.arrays;
+  const [pixel, x0, y1] = [1 / unit(), current.view[0], current.view[3]];
+  context.globalAlpha = faint ? FAINT : 0.75;
+  for (const [fill, numbers] of coloured) {
+    context.fillStyle = fill;
+    context.beginPath();
+    for (const i of numbers) {
+      const [left, top] = [(x[i] - x0) * pixel, (y1 - y[i]) * pixel];
+      if (left < -size || top < -size || left > width + size || top > height + size) continue;
+      if (size < 5) context.rect(left - size / 2, top - size / 2, size, size);
+      else dot(context, left, top, size / 2);
+    }
+    context.fill();
+  }
+  context.globalAlpha = 1;
 }
 
 /** Places marked above everything: those found, and that in focus. */
-export function markTraces(marks, place) {
-  const trace = (x, y, marker) => ({ type: "scattergl", mode: "markers", x, y, marker, hoverinfo: "skip" });
-  const found = trace(marks.map((mark) => mark[1]), marks.map((mark) => mark[2]), {
-    size: marks.length > 100 ? 7 : 10, color: marks.map((mark) => series(mark[0])), line: { width: 1, color: colour("surface") },
-  });
-  const ring = trace(place ? [place[0]] : [], place ? [place[1]] : [], { size: 20, color: "rgba(0,0,0,0)", line: { width: 3, color: colour("ink") } });
-  return [found, ring];
+function paintMarks(context, marks, place) {
+  const radius = marks.length > 100 ? 3.5 : 5, tones = [0, 1, 2, 3, 4, 5].map(series);
+  context.lineWidth = 1;
+  context.strokeStyle = colour("surface");
+  for (const [number, x, y] of marks) {
+    context.fillStyle = tones[number % tones.length];
+    context.beginPath();
+    dot(context, ...toPixel(x, y), radius);
+    context.fill();
+    context.stroke();
+  }
+  if (!place) return;
+  context.lineWidth = 3;
+  context.strokeStyle = colour("ink");
+  context.beginPath();
+  dot(context, ...toPixel(...place), 10);
+  context.stroke();
+}
+
+function paintCells(context, image, faint) {
+  const [left, top] = toPixel(image.x, image.y);
+  context.globalAlpha = faint ? 0.3 : 1;
+  context.drawImage(image.canvas, left, top, image.width / unit(), image.height / unit());
+  context.globalAlpha = 1;
+}
+
+let prepared = {};
+
+/** What of an answer stays the same while the map moves. */
+function prepare(answer, tone, names) {
+  const look = `${tone}|${colour("surface")}`;
+  if (prepared.answer !== answer || prepared.look !== look) {
+    const made = !answer?.total ? null : answer.kind === "cells" ? cellImage(answer, tone, names) : groups(answer, tone, names);
+    prepared = { answer, look, made };
+  }
+  return prepared.made;
+}
+
+/** Draw the answer and what is marked. */
+export function paintMap(canvas, tone, names, place) {
+  const { answer, marks } = current;
+  const size = [canvas.clientWidth, canvas.clientHeight];
+  const [width, height] = size.map((side) => Math.round(side * devicePixelRatio));
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  const context = canvas.getContext("2d");
+  context.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
+  context.clearRect(0, 0, ...size);
+  const made = prepare(answer, tone, names), faint = marks.length > 0;
+  if (made && answer.kind === "cells") paintCells(context, made, faint);
+  else if (made) paintPoints(context, answer, made, faint, size);
+  paintMarks(context, marks, place);
 }
 
 /** Weight, colour and value of each cell of an answer, SAEs together. */
@@ -84,8 +152,8 @@ function extent(numbers) {
   return [low, high];
 }
 
-/** The cells of an answer as an image of the layout: the more features in a cell, the less it lets through. */
-export function cellImage(answer, tone, names, faint) {
+/** The cells of an answer as an image, and its place: the more features in a cell, the less it lets through. */
+function cellImage(answer, tone, names) {
   const [left, right] = extent(answer.arrays.column);
   const [bottom, top] = extent(answer.arrays.row);
   // One empty cell around, so that smoothing fades out.
@@ -103,8 +171,6 @@ export function cellImage(answer, tone, names, faint) {
   }
   context.putImageData(image, 0, 0);
   const size = answer.world.size / 2 ** answer.level;
-  return {
-    source: canvas.toDataURL(), xref: "x", yref: "y", layer: "below", sizing: "stretch", opacity: faint ? 0.3 : 1,
-    x: answer.world.x0 + first.column * size, y: answer.world.y0 + (first.row + 1) * size, sizex: width * size, sizey: height * size,
-  };
+  const [x, y] = [answer.world.x0 + first.column * size, answer.world.y0 + (first.row + 1) * size];
+  return { canvas, x, y, width: width * size, height: height * size };
 }

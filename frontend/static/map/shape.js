@@ -1,7 +1,8 @@
 // Shapes drawn on the map, as they are in the address: x,y,x,y,...
-import { colour } from "../base/plots.js";
+import { toPixel } from "./state.js";
 
 const MAX_CORNERS = 60;
+const SVG = "http://www.w3.org/2000/svg";
 
 function distance([x, y], [ax, ay], [bx, by]) {
   const length = Math.hypot(bx - ax, by - ay);
@@ -21,29 +22,38 @@ function simplify(corners, tolerance) {
   return [...simplify(corners.slice(0, far + 1), tolerance).slice(0, -1), ...simplify(corners.slice(far), tolerance)];
 }
 
-/** The corners of a box or lasso drawn in Plotly, as text; "" when it encloses nothing. `unit` is the width of a pixel. */
-export function shapeText(event, unit) {
-  let corners;
-  if (event?.lassoPoints) corners = event.lassoPoints.x.map((x, place) => [x, event.lassoPoints.y[place]]);
-  else if (event?.range) {
-    const [[x0, x1], [y0, y1]] = [event.range.x, event.range.y];
-    corners = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]];
-  } else return "";
-  let tolerance = unit;
-  if (event.lassoPoints) for (; corners.length > MAX_CORNERS; tolerance *= 1.5) corners = simplify(corners, tolerance);
-  if (corners.length < 3) return "";
+/** The corners of the rectangle between two. */
+export const boxOf = ([x0, y0], [x1, y1]) => [[x0, y0], [x1, y0], [x1, y1], [x0, y1]];
+
+/** The corners of a shape as text; "" when it encloses nothing. `unit` is the width of a pixel. */
+export function shapeText(corners, unit) {
+  let kept = corners;
+  for (let tolerance = unit; kept.length > MAX_CORNERS; tolerance *= 1.5) kept = simplify(kept, tolerance);
+  if (kept.length < 3) return "";
   const digits = Math.max(0, Math.ceil(-Math.log10(unit)));
-  return corners.flat().map((value) => String(Number(value.toFixed(digits)))).join(",");
+  return kept.flat().map((value) => String(Number(value.toFixed(digits)))).join(",");
 }
 
-/** The shape of a text, drawn in the layout. */
-export function shapeLayout(text) {
+/** The corners that a text names; none when it is no shape. */
+export function cornersOf(text) {
   const numbers = text.split(",").map(Number);
   if (numbers.length < 6 || !numbers.every(Number.isFinite)) return [];
-  const path = numbers.map((value, place) => (place % 2 ? `,${value}` : `${place ? "L" : "M"}${value}`)).join("");
-  const shape = { type: "path", path: `${path}Z` };
-  return [
-    { ...shape, line: { width: 0 }, fillcolor: colour("accent"), opacity: 0.12 },
-    { ...shape, line: { color: colour("accent"), width: 2 }, fillcolor: "rgba(0,0,0,0)" },
-  ];
+  return numbers.flatMap((value, place) => (place % 2 ? [] : [[value, numbers[place + 1]]]));
+}
+
+/** An element to draw shapes in. */
+export function shapeLayer() {
+  const layer = document.createElementNS(SVG, "svg");
+  layer.setAttribute("class", "map-shapes");
+  layer.setAttribute("aria-hidden", "true");
+  return layer;
+}
+
+/** Draw shapes, each of corners on the map, in place of those before. */
+export function drawShapes(layer, shapes) {
+  layer.replaceChildren(...shapes.filter((corners) => corners.length > 1).map((corners) => {
+    const path = document.createElementNS(SVG, "path");
+    path.setAttribute("d", `M${corners.map((corner) => toPixel(...corner).join(" ")).join("L")}Z`);
+    return path;
+  }));
 }

@@ -3,14 +3,53 @@ const form = document.getElementById("search");
 const results = document.getElementById("results");
 const status = document.getElementById("search-status");
 const PAUSE = 150;
+const READING_PAUSE = 500; // the model is asked once nobody types any more
 const DEFAULTS = { alive: "true" };
 let timer;
 let running;
+let reading;
 
 function address() {
   const given = [...new FormData(form)].filter(([name, value]) => value !== "" && value !== DEFAULTS[name]);
   const query = new URLSearchParams(given).toString();
   return query ? `${form.getAttribute("action")}?${query}` : form.getAttribute("action");
+}
+
+async function fetchPage(href, signal) {
+  const answer = await fetch(href, { signal });
+  return { answer, page: new DOMParser().parseFromString(await answer.text(), "text/html") };
+}
+
+/** What the model reads comes behind what has the words: the page shows those at once. */
+function readSoon(pause) {
+  clearTimeout(reading?.timer);
+  reading?.abort();
+  const link = document.getElementById("read-it");
+  if (!link) return;
+  const mine = (reading = new AbortController());
+  mine.timer = setTimeout(() => readNow(link, mine.signal), pause);
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    clearTimeout(mine.timer);
+    readNow(link, mine.signal);
+  });
+}
+
+async function readNow(link, signal) {
+  const place = document.getElementById("reading");
+  place.setAttribute("aria-busy", "true");
+  place.querySelector('[role="status"]').textContent = link.dataset.waits;
+  link.parentElement.hidden = true;
+  try {
+    const next = (await fetchPage(link.href, signal)).page.getElementById("reading");
+    if (!next) throw new TypeError("no answer");
+    place.replaceChildren(...next.childNodes);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    place.querySelector('[role="status"]').textContent = "The server cannot be reached.";
+    link.parentElement.hidden = false;
+  }
+  place.removeAttribute("aria-busy");
 }
 
 async function load(href) {
@@ -19,14 +58,14 @@ async function load(href) {
   const mine = (running = new AbortController());
   results.setAttribute("aria-busy", "true");
   try {
-    const answer = await fetch(href, { signal: mine.signal });
+    const { answer, page } = await fetchPage(href, mine.signal);
     if (answer.redirected) return name(answer.url);
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const next = page.getElementById("results");
     if (!next) throw new Error(page.querySelector(".lede")?.textContent ?? `The server answered ${answer.status}.`);
     history.replaceState(null, "", href);
     document.title = page.title;
     results.replaceChildren(...next.childNodes);
+    readSoon(READING_PAUSE);
     status.textContent = next.dataset.summary || results.querySelector(".empty :is(h2, p)")?.textContent || "";
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -72,3 +111,4 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   load(address());
 });
+readSoon(0);

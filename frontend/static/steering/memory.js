@@ -4,13 +4,14 @@ const STORAGE_KEY = "steering";
 function stateOf(search) {
   const values = new URLSearchParams(search);
   values.delete("colour");
-  return String(values);
+  return String(values).replaceAll("%0D%0A", "%0A");
 }
 
-/** Keep for the form at an address: `start` when it is to steer at once, else the ids under which its run may be found. */
-export function keep(search, { start = false, runs = [] }) {
+/** Keep for the form at an address: `start` when it is to steer at once, else its run: the ids under which it may be
+    found, the message, and the number of turns before that. */
+export function keep(search, found) {
   try {
-    sessionStorage.setItem(STORAGE_KEY, JSON.stringify({ state: stateOf(search), start, runs }));
+    sessionStorage.setItem(STORAGE_KEY, JSON.stringify({ state: stateOf(search), ...found }));
   } catch {
     // A browser that stores nothing begins anew.
   }

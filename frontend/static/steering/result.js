@@ -1,4 +1,4 @@
 // The page of a result.
 import { watchColours } from "./texts.js";
 
-watchColours(document.querySelector(".steered-texts"));
+watchColours(document.getElementById("texts"));

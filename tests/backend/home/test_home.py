@@ -8,9 +8,11 @@ from fastapi.testclient import TestClient
 
 from backend.app import create_app
 from backend.home import page as home_page
+from backend.home.panel import HomeState
 from backend.html.formats import number, share, size
 from backend.published.cards import falling_text, run_card
 from backend.published.catalogue import OpenRun, OpenSAE
+from backend.published.demonstrations import Demonstrations, demonstrations
 from backend.published.selection import Selection, list_features
 from backend.published.showpieces import showpieces
 from backend.settings import Settings
@@ -31,7 +33,7 @@ def test_the_comparison_has_the_metrics_of_every_sae(pages, catalogue):
     page = Page(pages.get("/").text)
     titles = [title for title, _ in comparison.headings]
     assert titles == [
-        "Features", "Explained variance", "Loss added", "Recovered", "L0", "Dead", "Negligible", "Tokens seen",
+        "Features", "Explained variance", "Loss added", "Recovered", "L0", "Dead", "Rare", "Tokens seen",
     ]  # fmt: skip
     for row, sae in zip(comparison.rows, catalogue.runs[0].saes, strict=True):
         metrics = sae.record.metrics
@@ -45,7 +47,7 @@ def test_the_comparison_has_the_metrics_of_every_sae(pages, catalogue):
             recovered(metrics, "mean"),
             number(metrics["l0"]),
         ]
-        assert texts[6] == str(metrics["num_negligible"])
+        assert texts[6] == str(metrics["num_rare"])
         assert texts[7] == f"{sae.record.curve[-1]['tokens']:,}"
         assert all(text in page.text for text in texts)
         assert sae.href in page.links()
@@ -53,12 +55,14 @@ def test_the_comparison_has_the_metrics_of_every_sae(pages, catalogue):
     assert comparison.num_features == sum(sae.num_features for sae in catalogue.runs[0].saes)
 
 
-def test_negligible_features_are_counted_beside_the_dead(client, catalogue):
+def test_features_of_every_kind_are_counted(client, catalogue):
     for sae, negligible in zip(catalogue.runs[0].saes, (1, 1, 0), strict=True):
         rows = sae.run.tables.take("features", range(sae.row(0), sae.row(sae.num_features))).to_pylist()
         together = sum(row["squared_share"] for row in rows if row["negligible"])
-        said = f" (together {share(together, 2)} of the squared activation)" if negligible else ""
-        counts = f"{sae.num_features - 1 - negligible} live, {negligible} negligible{said}, 1 dead."
+        said = (
+            f"{negligible} negligible (together {share(together, 2)} of the squared activation), " if negligible else ""
+        )
+        counts = f"{sae.num_features - 2 - negligible} live, 1 rare (active on fewer than 10 tokens), {said}1 dead."
         assert counts in Page(client.get(sae.href).text).text
         assert f"{sae.name}: {counts}" in Page(client.get("/").text).text
 
@@ -152,7 +156,7 @@ def test_the_worked_example_is_a_feature_of_this_run_and_the_starts_are_others(p
 def test_other_showpieces_are_to_begin_with(client, catalogue, sae):
     pieces = list_features(sae, Selection(sort="label_score", per_page=3)).features
     run = replace(catalogue.runs[0], cached={showpieces: pieces})
-    page = home_page.home_page_of(replace(catalogue, runs=(run,)), client.app.state.engine)
+    page = home_page.home_page_of(replace(catalogue, runs=(run,)), client.app.state.engine, HomeState())
     assert page.worked.feature.name == pieces[0].name
     assert page.starts == pieces[1:]
 
@@ -178,3 +182,51 @@ def test_nothing_published_is_designed(tmp_path):
 )
 def test_sizes(value: int, text: str):
     assert size(value) == text
+
+
+# ---- one question answered twice
+
+
+def test_home_leads_with_the_best_chat_answered_twice(pages, catalogue):
+    answer = pages.get("/")
+    panel, page = answer.context["panel"], Page(answer.text)
+    assert panel.demo == catalogue.runs[0].once(demonstrations).chats[0]
+    for text in ("Who are you?", "How can I help?", "I am the river and the sea."):
+        assert text in page.text
+    assert panel.shown.strength == 2
+    assert panel.shown.href in page.links()
+    assert "f=tiny%2F1-relu-64%2F7%3A2&after=tiny%2F1-relu-64%2F7%3A2&chat=1" in panel.shown.href
+    assert answer.text.count('<mark class="told">') >= 2
+    assert pages.get(panel.shown.href).status_code == 200
+
+
+def test_each_strength_is_a_link_that_shows_its_text_without_scripts(pages):
+    stops = pages.get("/").context["panel"].stops
+    assert [stop.stored.strength for stop in stops] == [0.5, 1, 1.5, 2, 3]
+    for stop in stops:
+        page = pages.get(stop.href)
+        shown = page.context["panel"].shown
+        assert shown.strength == stop.stored.strength
+        assert page.text.count("data-off") == len(stops) - 1
+        assert f'aria-current="true">{shown.strength:g}×' in page.text
+
+
+def test_other_demonstrations_are_chips_and_stay_in_the_address(pages):
+    others = pages.get("/").context["panel"].others
+    assert [link.href for link in others] == ["/?demo=tiny%2F1-relu-64%2F8", "/?demo=tiny%2F1-relu-64%2F9"]
+    page = pages.get(others[1].href)
+    assert page.context["panel"].demo.opening == "Give me some advice."
+    assert page.context["panel"].stops[0].href == "/?demo=tiny%2F1-relu-64%2F9&strength=0.5"
+
+
+def test_a_demonstration_that_is_gone_says_so_and_the_best_is_shown(pages):
+    page = pages.get("/?demo=tiny/1-relu-64/3&strength=2")
+    assert "That demonstration is not here" in page.text
+    assert page.context["panel"].demo.feature.index == 7
+
+
+def test_without_any_demonstration_home_is_as_it_was(client, catalogue):
+    run = replace(catalogue.runs[0], cached={demonstrations: Demonstrations([], [], "There is no model.")})
+    page = home_page.home_page_of(replace(catalogue, runs=(run,)), client.app.state.engine, HomeState())
+    assert page.panel is None
+    assert page.worked is not None

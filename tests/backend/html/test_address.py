@@ -11,6 +11,7 @@ from pydantic import Field
 from backend.attribution.example_page import ExampleState
 from backend.attribution.section import AttributionState
 from backend.features.links import FeatureState
+from backend.home.panel import HomeState
 from backend.html.address import Address, EmptyIsNone, PagedAddress, ShortFloat, query
 from backend.map.page import ExploreState
 from backend.prompts.page import PromptState
@@ -19,17 +20,20 @@ from backend.published.selection import Selection
 from backend.search.prompts_page import SearchForm
 from backend.search.words_page import NamedRun
 from backend.splitting.address import CompareState
-from backend.steering.page import SteerForm
+from backend.steering.form import SteerForm
 
 TEXT = "Who said “a + b = 100%”?\n& why / where\t#1"
 FEATURE = "model/1-relu-64/7"
 UNUSUAL: list[Address] = [
     AttributionState(target=" Paris", minus="#12", position=0, k=20, by="effect", all=True),
-    CompareState(f="", run="a", t=0.25, sae="1-relu-64", other="smaller", order="cosine", page=3),
+    CompareState(f="", run="a", t=0.25, sae="1-relu-64", other="smaller", order="cosine", page=3, minor=True),
     CompareState(f=FEATURE, t=0.0),
     ExampleState(kind="bottom", rank=2, reading="effects"),
-    ExploreState(f=FEATURE, q=TEXT, sel="0,0,1,1,1,0", hide="a,b", view="0,1,0,1", colour="density", run="a"),
-    FeatureState(kind="interval", context="full", example=2, page=3, embed=True),
+    ExploreState(
+        f=FEATURE, q=TEXT, sel="0,0,1,1,1,0", hide="a,b", view="0,1,0,1", colour="density", minor=True, run="a"
+    ),
+    FeatureState(kind="interval", context="full", example=2, page=3, minor=True, embed=True),
+    HomeState(demo=FEATURE, strength=1.5),
     NamedRun(run="a"),
     PromptState(text=TEXT, sae=["m/a", "m/b"], chat=True, rank="rare", hide=0.2, mixed=True, f=FEATURE, token=0),
     PromptState(p="0" * 24),
@@ -42,8 +46,9 @@ UNUSUAL: list[Address] = [
         max_density=0.123456789, minor=True, q=TEXT,
     ),
     SteerForm(
-        f=[f"{FEATURE}:2", f"{FEATURE}:off"], s=["1"], without=FEATURE, prompt=TEXT, mode="add", scope="written",
-        sweep=True, chat=True, temperature=0.0, top_p=0.123456789, new_tokens=5, seed=2**63 - 1, colour="none",
+        f=[f"{FEATURE}:2", f"{FEATURE}:off"], s=["1"], without=FEATURE, after=f"{FEATURE}:1.5", fresh=True, prompt=TEXT,
+        mode="add", scope="written", sweep=True, strengths="1, much", chat=True, temperature="warm", top_p="0.1234567",
+        new_tokens="", seed="-1", colour="activation",
     ),
     WordSearch.model_validate(
         {"q": TEXT, "in": "label", "sae": "a", "alive": "all", "minor": True, "min_density": "1%", "max_density": 0.5,

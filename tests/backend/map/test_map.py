@@ -21,9 +21,9 @@ def run(client: TestClient) -> OpenRun:
 @pytest.fixture
 def features(run: OpenRun) -> list[dict]:
     """Every live feature, read plainly."""
-    columns = ["sae", "index", "x", "y", "density", "label", "label_score"]
+    columns = ["sae", "index", "x", "y", "density", "label", "label_score", "live"]
     rows = run.tables.take("features", range(run.tables.count("features")), columns).to_pylist()
-    return [row for row in rows if row["x"] is not None]
+    return [row for row in rows if row["live"]]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from backend.published.catalogue import OpenSAE
 from backend.published.features import get_feature
 from backend.published.selection import Selection, list_features, random_feature, scores_of
 from data.published.rows import RowFile
-from tests.support.fake_run import DEAD, NEGLIGIBLE
+from tests.support.fake_run import DEAD, NEGLIGIBLE, RARE
 
 
 @pytest.fixture
@@ -60,13 +60,17 @@ def test_pages_follow_one_another_without_gap_or_overlap(sae):
     assert sorted(indices) == list(range(sae.num_features))
 
 
-def test_negligible_features_are_listed_when_they_are_asked_for(sae, table):
-    negligible = {row["index"] for row in table if row["negligible"]}
-    assert NEGLIGIBLE in negligible
+def test_features_that_are_not_live_are_listed_when_they_are_asked_for(sae, table):
+    kinds = {DEAD: "dead", RARE: "rare", NEGLIGIBLE: "negligible"}
     every, usual = (list_features(sae, Selection(per_page=200, minor=minor)) for minor in (True, False))
-    assert {f.index for f in every.features} - {f.index for f in usual.features} == negligible
-    assert usual.total == sae.num_features - len(negligible)
-    assert all(f.minor == f.negligible == (f.index in negligible) for f in every.features)
+    assert {f.index for f in every.features} - {f.index for f in usual.features} == set(kinds)
+    assert usual.total == sae.num_features - len(kinds)
+    assert all(f.minor == (f.index in kinds) and f.kind == kinds.get(f.index, "") for f in every.features)
+    assert [row["live"] for row in table] == [row["index"] not in kinds for row in table]
+
+
+def test_dead_features_are_listed_by_their_own_filter_too(sae):
+    assert [f.index for f in list_features(sae, Selection(alive=False)).features] == [DEAD]
 
 
 def test_a_page_beyond_the_end_is_empty(sae):
@@ -79,11 +83,14 @@ def test_random_features_are_alive_and_differ(catalogue):
     assert not any(name.endswith(f"/{DEAD}") for name in drawn)
 
 
-def test_no_random_feature_is_negligible(sae, monkeypatch):
+def test_no_random_feature_is_rare_or_negligible_unless_asked(sae, monkeypatch):
     monkeypatch.setattr(selection, "RANDOM_DRAWS", 1)
     drawn = [random_feature([sae], seed) for seed in range(400)]
     assert None in drawn
-    assert not any(feature.negligible or feature.dead for feature in drawn if feature)
+    assert not any(feature.minor for feature in drawn if feature)
+    every = {f.index for seed in range(400) if (f := random_feature([sae], seed, minor=True))}
+    assert {RARE, NEGLIGIBLE} <= every
+    assert DEAD not in every
 
 
 def test_a_feature_reads_as_it_was_published(sae, table):

@@ -24,11 +24,12 @@ def published(client):
     run = client.app.state.library.catalogue().runs[0]
     rows = range(run.tables.count("features"))
     features = run.tables.take("features", rows).to_pylist()
-    texts = run.tables.take("search", rows, ["texts"])["texts"].to_pylist()
+    found = run.tables.take("search", rows, ["texts", "peak_words"])
+    texts, peaks = found["texts"].to_pylist(), found["peak_words"].to_pylist()
     vocabulary = run.tables.vocabulary
-    for feature, around in zip(features, texts, strict=True):
+    for feature, around, at_peak in zip(features, texts, peaks, strict=True):
         promoted = [vocabulary[token].decode(errors="ignore") for token in feature["promoted"]]
-        places = {"label": [feature["label"]], "promoted": promoted, "examples": around}
+        places = {"label": [feature["label"]], "peaks": at_peak, "promoted": promoted, "examples": around}
         feature["forms"] = {name: {w.form for text in some for w in words(text)} for name, some in places.items()}
     return features
 
@@ -68,7 +69,7 @@ def test_what_is_found_is_what_a_scan_finds(run, published, q, filters, monkeypa
         for f in published
         if fields_of(f, query_words(q), asked.fields)
         and (f["num_active"] > 0) in ALIVE[asked.alive]
-        and (asked.minor or not f["negligible"])
+        and (asked.minor or not (f["rare"] or f["negligible"]))
         and asked.sae in ("", f["sae"])
         and f["density"] >= (asked.min_density or 0)
         and f["density"] <= (asked.max_density or 1)
@@ -82,7 +83,7 @@ def test_what_is_found_is_what_a_scan_finds(run, published, q, filters, monkeypa
 
 @pytest.mark.parametrize("field", SEARCH_FIELDS)
 def test_a_word_in_one_field_alone_is_found_there_and_marked_there(run, published, field):
-    alive = [(f, w) for f in published if f["num_active"] for w in sorted(f["forms"][field])]
+    alive = [(f, w) for f in published if f["live"] for w in sorted(f["forms"][field])]
     feature, word = next((f, w) for f, w in alive if w.isalpha() and fields_of(f, [w]) == [field])
     hits = search(run, WordSearch(q=word, sae=feature["sae"], per_page=100)).hits
     hit = next(h for h in hits if h.feature.index == feature["index"])
@@ -92,8 +93,9 @@ def test_a_word_in_one_field_alone_is_found_there_and_marked_there(run, publishe
         "promoted": [s.text for token in hit.promoted for s in token if s.hit],
         "examples": [s.text for text in hit.texts for s in text if s.hit],
     }
-    assert marked[field]
-    assert all(query_words(text)[0].startswith(word) for text in marked[field])
+    if field != "peaks":  # these are shown within the texts, if at all
+        assert marked[field]
+        assert all(query_words(text)[0].startswith(word) for text in marked[field])
     assert not any(found for name, found in marked.items() if name != field)
     others = [name for name in SEARCH_FIELDS if name != field]
     for other in others:
@@ -113,8 +115,9 @@ def test_dead_features_are_found_only_when_asked_for(run, published):
     assert (hit.label[0].text, hit.texts) == ("dead feature", [])
 
 
-def test_negligible_features_are_found_only_when_asked_for(client, run, published):
-    hidden = next(f for f in published if f["negligible"])
+@pytest.mark.parametrize("kind", ["rare", "negligible"])
+def test_minor_features_are_found_only_when_asked_for(client, run, published, kind):
+    hidden = next(f for f in published if f[kind])
     word = next(w for w in sorted(hidden["forms"]["promoted"]) if w.isalnum())
     place = (hidden["sae"], hidden["index"])
     usual, every = (WordSearch(q=word, sae=hidden["sae"], per_page=100, minor=minor) for minor in (False, True))

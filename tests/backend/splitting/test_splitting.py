@@ -10,12 +10,12 @@ from backend.published.catalogue import OpenRun
 from backend.settings import Settings
 from backend.splitting import family_page, sizes_page
 from backend.splitting.family import RELATIVES_SHOWN, get_family, lay_out
-from backend.splitting.sizes import by_size, count_new, distributions, means, num_notable
+from backend.splitting.sizes import by_size, count_new, distributions, means, num_counted
 from data.artifacts.features import COSINE_BINS
 from data.layout import StorePaths
 from data.published.tables import PublishedRun
 from pipeline.recipe import SAEConfig
-from tests.support.fake_run import DEAD, MARKED, NEGLIGIBLE, WIDTH, FakeRun, fake_recipe
+from tests.support.fake_run import DEAD, MARKED, NEGLIGIBLE, RARE, WIDTH, FakeRun, fake_recipe
 from tests.support.pages import Page, app_with_contexts
 
 API = "/api/v1/compare"
@@ -58,35 +58,40 @@ def run(client: TestClient) -> OpenRun:
 
 
 def dense(run: OpenRun) -> tuple[np.ndarray, np.ndarray, list[slice]]:
-    """All vectors, which features are notable, and where each SAE's stand."""
+    """All vectors, which features are live, and where each SAE's stand."""
     table = run.tables.take("features", range(run.tables.count("features")))
     vectors = np.array(table["vector"].to_pylist())
-    notable = (table["num_active"].to_numpy() > 0) & ~table["negligible"].to_numpy()
-    assert not notable[NEGLIGIBLE]
-    return vectors, notable, [slice(s.row(0), s.row(0) + s.num_features) for s in run.saes]
+    minor = table["rare"].to_numpy() | table["negligible"].to_numpy()
+    live = (table["num_active"].to_numpy() > 0) & ~minor
+    assert not live[[NEGLIGIBLE, RARE]].any()
+    return vectors, live, [slice(s.row(0), s.row(0) + s.num_features) for s in run.saes]
 
 
-def test_the_highest_cosines_are_those_of_all_pairs_of_notable_features(run: OpenRun):
-    vectors, notable, places = dense(run)
+def test_the_highest_cosines_are_those_of_all_pairs_of_live_features(run: OpenRun):
+    vectors, live, places = dense(run)
     cosines = vectors @ vectors.T
     np.fill_diagonal(cosines, -2)
-    cosines[:, ~notable] = -2
+    cosines[:, ~live] = -2
     table = run.tables.take("features", range(len(vectors)))
     for position, place in enumerate(places):
         expected = cosines[:, place].max(1)
         np.testing.assert_allclose(table[f"cosine_{position}"].to_numpy(), expected, atol=1e-5)
 
 
-def test_distributions_and_means_are_those_of_notable_features(run: OpenRun):
-    vectors, notable, places = dense(run)
+def test_distributions_and_means_are_those_of_live_features(run: OpenRun):
+    vectors, live, places = dense(run)
     table = run.tables.take("features", range(len(vectors)))
     counts = distributions(run)
     for s, place in enumerate(places):
-        assert num_notable(run)[s] == notable[place].sum()
-        np.testing.assert_allclose(means(run)[s], vectors[place][notable[place]].mean(0), atol=1e-6)
+        assert num_counted(run)[s] == live[place].sum()
+        np.testing.assert_allclose(means(run)[s], vectors[place][live[place]].mean(0), atol=1e-6)
         for o in range(len(places)):
-            best = table[f"cosine_{o}"].to_numpy()[place][notable[place]]
+            best = table[f"cosine_{o}"].to_numpy()[place][live[place]]
             assert counts[s, o].sum() == len(best)
+            alive = table["num_active"].to_numpy()[place] > 0
+            every = table[f"cosine_{o}"].to_numpy()[place][alive]
+            assert num_counted(run, minor=True)[s] == len(every) > len(best)
+            assert count_new(run, 0.31, minor=True)[s, o] == (every < np.float32(0.31)).sum()
             for threshold in (0.0, 0.31, 0.5, 0.7, 0.97, 1.0):
                 assert count_new(run, threshold)[s, o] == (best < np.float32(threshold)).sum()
 
@@ -132,14 +137,14 @@ def test_sizes_are_compared_by_their_number_of_features(run: OpenRun):
 @pytest.mark.parametrize("threshold", [0.0, 0.2])
 def test_relatives_that_are_not_shown_are_counted(client, run: OpenRun, threshold):
     """Against all pairs: exact where the published neighbours reach, and said to be a part where they do not."""
-    vectors, notable, places = dense(run)
+    vectors, live, places = dense(run)
     sae, capped = run.saes[0], 0
     for index in range(0, 64, 5):
         family = get_family(sae, index, threshold)
         cosines = vectors @ vectors[sae.row(index)]
         cosines[sae.row(index)] = -2
         for other, place in zip(run.saes, places, strict=True):
-            expected = (notable[place] & (cosines[place] >= threshold)).sum()
+            expected = (live[place] & (cosines[place] >= threshold)).sum()
             count = family.counts[other.name]
             assert count.number == expected if count.complete else count.number <= expected
             shown = sum(m.sae is other and not m.focus for m in family.members)
@@ -215,13 +220,13 @@ def test_a_layout_is_the_plane_of_most_variance():
 def test_the_list_of_new_features_is_what_is_counted(client, run: OpenRun, threshold, other):
     asked = {"sae": "1-relu-256", "other": other, "t": threshold, "per_page": 200}
     answer = client.get(f"{API}/new", params=asked).json()
-    vectors, notable, places = dense(run)
+    vectors, live, places = dense(run)
     table = run.tables.take("features", range(len(vectors)))
     positions = [
         s.record.position for s in run.saes if s.name == other or (other == "smaller" and s.num_features == 64)
     ]
     best = np.max([table[f"cosine_{position}"].to_numpy() for position in positions], 0)[places[1]]
-    expected = np.flatnonzero(notable[places[1]] & (best < np.float32(threshold)))
+    expected = np.flatnonzero(live[places[1]] & (best < np.float32(threshold)))
     assert answer["total"] == len(expected)
     more = client.get(f"{API}/new", params={**asked, "page": 2}).json()["features"]
     found = [*answer["features"], *more]

@@ -79,7 +79,7 @@ def test_a_clamp_holds_its_value_and_the_baseline_only_measures(
     assert {round(data["activations"][0], 3) for data in steered[1:]} == {round(4 * maximum, 3)}
     assert [number for number, _, _ in events] == list(range(1, len(events) + 1))
     assert (events[0][1], events[-1][1]) == ("run", "done")
-    assert events[0][2]["rows"] == ["Baseline", "Steered"]
+    assert events[0][2]["rows"] == ["Plain", "Steered"]
     assert events[-1][2]["num_tokens"] == sum(data["probability"] is not None for data in baseline + steered)
 
 
@@ -106,14 +106,18 @@ def test_only_what_is_written_is_steered_when_asked(server: Server, maximum: flo
 
 
 def test_a_sweep_writes_what_each_strength_writes_alone(server: Server) -> None:
-    sweep = server.steer(sweep=True, max_new_tokens=5)
-    assert sweep[0][2]["rows"] == [
-        "Baseline", "−10 × max", "−5 × max", "−2 × max", "0 × max", "2 × max", "5 × max", "10 × max"
-    ]  # fmt: skip
-    for row, strength in enumerate((-10, -5, -2, 0, 2, 5, 10), start=1):
+    strengths = [-2, 0.5, 10]
+    sweep = server.steer(sweep=True, strengths=strengths, max_new_tokens=5)
+    assert sweep[0][2]["rows"] == ["Plain", "−2×", "0.5×", "10×"]
+    for row, strength in enumerate(strengths, start=1):
         alone = server.steer(features=[{"feature": FEATURE, "strength": strength}], max_new_tokens=5)
         assert ids(sweep, row) == ids(alone, 1)
         assert ids(sweep, 0) == ids(alone, 0)
+
+
+def test_a_sweep_has_the_strengths_that_work_by_default(server: Server) -> None:
+    rows = server.steer(sweep=True, max_new_tokens=1)[0][2]["rows"]
+    assert rows == ["Plain", "0.5×", "1×", "1.5×", "2×", "3×"]
 
 
 # ---- others at the same time
@@ -181,7 +185,13 @@ def test_a_failure_in_mid_stream_tells_everybody_in_the_batch(server: Server, mo
         ({"features": [{"feature": "tiny/1-relu-64/64", "strength": 1}]}, "0 to 63"),
         ({"features": [{"feature": "nonsense", "strength": 1}]}, "model/sae/index"),
         ({"features": [{"feature": FEATURE, "strength": None}], "sweep": True}, "off"),
-        ({"sweep": True, "mode": "ablate"}, "ablating has none"),
+        ({"sweep": True, "strengths": []}, "1 to 7 strengths"),
+        ({"sweep": True, "strengths": [1, 2, 3, 4, 5, 6, 7, 8]}, "1 to 7 strengths"),
+        ({"sweep": True, "strengths": [1, 1]}, "named twice"),
+        ({"sweep": True, "strengths": [11]}, "-10 to 10"),
+        ({"history": [{"message": "a", "baseline": "b", "steered": "c"}]}, "Only a chat has turns"),
+        ({"chat": True}, "no chat template"),
+        ({"sweep": True, "mode": "ablate"}, "taken out"),
         ({"mode": "multiply"}, "mode"),
         ({"prompt": ""}, "empty"),
         ({"prompt": "a" * 105}, "shorten"),

@@ -9,12 +9,11 @@ from data.published.maps import (
     PublishedMap,
     View,
     World,
-    interleave,
     num_levels,
-    separate,
     world_of,
     write_map,
 )
+from data.published.morton import interleave, separate
 
 COUNTS = (900, 0, 4000)
 VIEWS = [
@@ -34,7 +33,8 @@ def make_points(count: int, seed: int) -> dict[str, np.ndarray]:
     score = np.where(rng.random(count) < 0.3, np.nan, rng.random(count)).astype(np.float32)
     density = (10 ** rng.uniform(-6, 0, count)).astype(np.float32)
     index = rng.permutation(2 * count)[:count].astype(np.int32)
-    return {"index": index, "x": xy[:, 0].copy(), "y": xy[:, 1].copy(), "density": density, "label_score": score}
+    places = {"x": xy[:, 0].copy(), "y": xy[:, 1].copy()}
+    return {"index": index, **places, "density": density, "label_score": score, "live": np.ones(count, bool)}
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +114,24 @@ def test_cells_count_the_points_in_them(
             assert mean == pytest.approx(np.log10(part["density"][places]).mean(), abs=1e-4)
             known = part["label_score"][places][~np.isnan(part["label_score"][places])]
             assert np.isnan(score) if len(known) == 0 else score == pytest.approx(known.mean(), abs=1e-5)
+
+
+def test_minor_points_are_there_when_they_are_asked_for(tmp_path: Path) -> None:
+    part = make_points(500, 7) | {"live": np.arange(500) % 3 > 0}
+    world = world_of(part["x"], part["y"])
+    write_map(tmp_path / "map", world, 500, [part, make_points(40, 8)])
+    map_ = PublishedMap(tmp_path / "map")
+    assert (map_.num_points, map_.num_minor) == (part["live"].sum() + 40, (~part["live"]).sum())
+    live, both = (map_.points(world.view, 0, minor=minor)["index"] for minor in (False, True))
+    assert sorted(live.tolist()) == sorted(part["index"][part["live"]].tolist())
+    assert sorted(both.tolist()) == sorted(part["index"].tolist())
+    for level in range(map_.levels):
+        counts = [map_.cells(world.view, 0, level, minor=minor)["count"].sum() for minor in (False, True)]
+        assert counts == [part["live"].sum(), 500]
+        assert len(np.unique(map_.cells(world.view, 0, level, minor=True)["code"])) == map_.num_cells(
+            world.view, 0, level, minor=True
+        )
+    assert len(map_.points(world.view, 1, minor=True)["x"]) == 40
 
 
 def test_the_smallest_view_that_numbers_can_say_is_covered(map_: PublishedMap) -> None:

@@ -36,7 +36,10 @@ def make_features() -> Columns:
         "density": densities.tolist(),
         "max": rng.random(NUM_FEATURES).tolist(),
         "mean": [0.0] * NUM_FEATURES,
+        "best_strength": [None] * NUM_FEATURES,
         "squared_share": [1 / NUM_FEATURES] * NUM_FEATURES,
+        "live": [True] * NUM_FEATURES,
+        "rare": [False] * NUM_FEATURES,
         "negligible": [False] * NUM_FEATURES,
         "num_above_floor": [0] * NUM_FEATURES,
         "band_counts": [[0] * 5] * NUM_FEATURES,
@@ -93,6 +96,8 @@ def make_search() -> Columns:
     return {
         "row": list(range(size)),
         "sae": ["a"] * 4 + ["b's"] * (size - 4),
+        "live": [row != 4 for row in range(size)],
+        "rare": [False] * size,
         "negligible": [False] * size,
         "alive": [row != 4 for row in range(size)],
         "density": [row / 10 for row in range(size)],
@@ -117,6 +122,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> PublishedRun:
     neighbours = {
         "indices": [[row, -1, 2, 3, 4, 5] for row in range(NUM_FEATURES)],
         "cosines": [[0.5, 0.0, 0.25, 0.125, 0.1, 0.0]] * NUM_FEATURES,
+        "minor_indices": [[row + 1, -1, -1, -1, -1, -1] for row in range(NUM_FEATURES)],
+        "minor_cosines": [[0.75, 0.0, 0.0, 0.0, 0.0, 0.0]] * NUM_FEATURES,
     }
     write(folder, "neighbours", neighbours_schema(NUM_SAES, K), neighbours)
     write(folder, "documents", PUBLISHED_DOCUMENTS, documents)
@@ -126,9 +133,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> PublishedRun:
     index_search(folder)
     splitting = {
         "sae": ["a", "b"],
-        "num_notable": [1, 1],
+        "num_live": [1, 1],
+        "num_minor": [0, 0],
         "mean": [[0.0] * 4] * 2,
         "counts": [[0] * 2 * COSINE_BINS] * 2,
+        "minor_counts": [[0] * 2 * COSINE_BINS] * 2,
     }
     write(folder, "splitting", splitting_schema(4, 2), splitting)
     return PublishedRun(folder)
@@ -239,6 +248,8 @@ def test_neighbours_are_laid_out_by_sae(run: PublishedRun) -> None:
     indices, cosines = run.neighbours(260, NUM_SAES)
     assert indices.tolist() == [[260, -1, 2], [3, 4, 5]]
     assert cosines.shape == (NUM_SAES, K)
+    indices, cosines = run.neighbours(260, NUM_SAES, minor=True)
+    assert (indices.tolist()[0], cosines.tolist()[0]) == ([261, -1, -1], [0.75, 0, 0])
 
 
 def test_the_vocabulary_is_bytes(run: PublishedRun) -> None:

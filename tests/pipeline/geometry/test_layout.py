@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from data.arrow import read_arrow
-from data.artifacts.features import MAP_FILE, STATISTICS_FILE
+from data.artifacts.features import MAP_FILE
 from data.layout import StorePaths
-from pipeline.geometry.layout import centred, lay_out, main_plane, neighbour_graph
-from pipeline.geometry.nearest import read_notable, unit
+from pipeline.geometry.layout import centred, lay_out, main_plane, neighbour_graph, put_beside
+from pipeline.geometry.nearest import kinds_of, unit
 from pipeline.recipe import ProjectConfig
 from pipeline.stages import project
 from tests.support.fake_run import fake_recipe
@@ -70,7 +70,9 @@ def test_centring_takes_off_what_live_features_share() -> None:
     shared[0] = 3.0
     live_F = torch.ones(60, dtype=torch.bool)
     live_F[-1] = False
-    x_PD = centred(unit(make_points(1)[:, torch.randperm(WIDTH)] + shared), live_F)
+    W_FD = unit(make_points(1)[:, torch.randperm(WIDTH)] + shared)
+    x_PD = centred(W_FD, live_F, live_F)
+    torch.testing.assert_close(centred(W_FD, live_F, ~live_F), unit(W_FD[-1:] - W_FD[:-1].mean(0)))
     assert x_PD.shape == (59, WIDTH)
     assert x_PD[:, 0].abs().max() < 0.5
     torch.testing.assert_close(x_PD.norm(dim=1), torch.ones(59))
@@ -84,11 +86,24 @@ def test_the_main_plane_is_that_of_the_largest_spread() -> None:
     np.testing.assert_allclose(correlations, np.eye(2), atol=0.1)
 
 
-def test_the_stage_maps_notable_features_alone(store: StorePaths) -> None:
+def test_further_points_are_put_beside_the_nearest_and_move_none() -> None:
+    x_PD = make_points()
+    xy_P2 = np.random.default_rng(1).normal(size=(len(x_PD), 2)).astype(np.float32) * 100
+    some = [3, 40, 7]
+    xy_M2 = put_beside(x_PD[some], x_PD, xy_P2, seed=0)
+    apart = np.ptp(xy_P2, axis=0) / np.sqrt(len(xy_P2))
+    assert (np.abs(xy_M2 - xy_P2[some]) < 5 * apart).all()
+    assert (xy_M2 == put_beside(x_PD[some], x_PD, xy_P2, seed=0)).all()
+    assert put_beside(x_PD[:0], x_PD, xy_P2, seed=0).shape == (0, 2)
+    assert put_beside(x_PD, x_PD[:0], xy_P2[:0], seed=0).shape == (len(x_PD), 2)
+
+
+def test_the_stage_maps_all_but_dead_features(store: StorePaths) -> None:
     publish_fake_run(store)
     paths, recipe = store.run("fake"), fake_recipe(project={"num_epochs": 5})
     manifest = project.run(recipe, paths)
     points: pa.Table = read_arrow(paths.stage("project") / MAP_FILE)
-    notable = [read_notable(paths.stage("examples") / name / STATISTICS_FILE) for name in recipe.sae_names]
-    assert points["row"].to_pylist() == np.flatnonzero(np.concatenate(notable)).tolist()
-    assert manifest.counts == {"num_points": 379, "num_left_out": 5}
+    kinds = kinds_of(paths.stage("examples"), recipe.sae_names, recipe.examples.rare_tokens)
+    live, minor = (np.flatnonzero(np.concatenate(m)) for m in zip(*((k.live_F, k.minor_F) for k in kinds), strict=True))
+    assert points["row"].to_pylist() == [*live, *minor]
+    assert manifest.counts == {"num_points": 376, "num_minor": 5, "num_left_out": 3}

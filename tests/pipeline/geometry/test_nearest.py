@@ -4,14 +4,15 @@ import torch
 from torch import Tensor
 
 from data.arrow import read_arrow
-from data.artifacts.features import NEIGHBOURS_FILE, neighbours_schema
+from data.artifacts.features import NEIGHBOURS_FILE, FeatureKinds, neighbours_schema
 from data.layout import StorePaths
 from pipeline.geometry import nearest as decoders
 from pipeline.geometry.nearest import unit
 from pipeline.stages import neighbours
-from tests.support.fake_run import DEAD, NEGLIGIBLE, fake_recipe
+from tests.support.fake_run import DEAD, NEGLIGIBLE, RARE, fake_recipe
 from tests.support.fakes import publish_fake_run
 
+Features = frozenset[tuple[int, int]]
 SIZES = [7, 40, 25]
 WIDTH, K = 12, 10
 
@@ -29,23 +30,40 @@ def make_directions() -> list[Tensor]:
 
 
 def find(
-    directions: list[Tensor], k: int, left_out: set[tuple[int, int]] | None = None
+    directions: list[Tensor],
+    k: int,
+    dead: Features = frozenset(),
+    rare: Features = frozenset(),
+    kind: str = "",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices and cosines [R, S, k]. left_out: SAE and index of features that may be nobody's neighbour."""
-    notable = [
-        np.array([(sae, index) not in (left_out or set()) for index in range(len(W_FD))])
-        for sae, W_FD in enumerate(directions)
-    ]
-    batches = list(decoders.neighbour_batches(directions, notable, k, neighbours_schema(len(directions), k)))
+    """Indices and cosines [R, S, k], of live neighbours or of minor ones. dead, rare: SAE and index of features."""
+    sizes = [len(W_FD) for W_FD in directions]
+    masks = [[np.array([(s, i) in some for i in range(n)]) for some in (dead, rare)] for s, n in enumerate(sizes)]
+    kinds = [FeatureKinds(dead_F, rare_F, np.zeros_like(dead_F)) for dead_F, rare_F in masks]
+    batches = list(decoders.neighbour_batches(directions, kinds, k, neighbours_schema(len(directions), k)))
     rows = [row for batch in batches for row in batch.to_pylist()]
-    shape = (len(rows), len(directions), k)
-    return tuple(np.array([row[n] for row in rows]).reshape(shape) for n in ("indices", "cosines"))  # type: ignore[return-value]
+    shape = (len(rows), len(directions), -1)
+    indices, cosines = (np.array([row[kind + n] for row in rows]).reshape(shape) for n in ("indices", "cosines"))
+    return indices, cosines
 
 
-@pytest.mark.parametrize("left_out", [set(), {(0, 3), (1, 0), (1, 7), (2, 24)}])
-def test_neighbours_agree_with_a_naive_search(tile_elements: int, left_out: set[tuple[int, int]]) -> None:
+DEAD_ONES, RARE_ONES = frozenset({(0, 3), (1, 0)}), frozenset({(0, 4), (1, 7), (1, 8), (2, 24)})
+ALL = frozenset((sae, index) for sae, size in enumerate(SIZES) for index in range(size))
+
+
+@pytest.mark.parametrize(
+    ("dead", "rare", "kind", "left_out"),
+    [
+        (frozenset(), frozenset(), "", frozenset()),
+        (DEAD_ONES, RARE_ONES, "", DEAD_ONES | RARE_ONES),
+        (DEAD_ONES, RARE_ONES, "minor_", ALL - RARE_ONES),
+    ],
+)
+def test_neighbours_agree_with_a_naive_search(
+    tile_elements: int, dead: Features, rare: Features, kind: str, left_out: Features
+) -> None:
     directions = make_directions()
-    indices, cosines = find(directions, K, left_out)
+    indices, cosines = find(directions, K, dead, rare, kind)
     row = 0
     for own, W_FD in enumerate(directions):
         for index, w_D in enumerate(W_FD):
@@ -85,13 +103,14 @@ def test_the_stage_writes_one_row_for_each_feature(store: StorePaths) -> None:
     np.testing.assert_allclose(table["cosines"].to_pylist(), [row["cosines"] for row in before], atol=1e-5)
 
 
-def test_no_list_holds_a_dead_or_a_negligible_feature(store: StorePaths) -> None:
+def test_lists_hold_live_features_and_apart_from_them_minor_ones(store: StorePaths) -> None:
     publish_fake_run(store)
     paths = store.run("fake")
     neighbours.run(fake_recipe(), paths)
-    listed = np.array(read_arrow(paths.stage("neighbours") / NEIGHBOURS_FILE)["indices"].to_pylist()).reshape(
-        384, 3, 20
-    )
-    assert not (listed == DEAD).any()
+    table = read_arrow(paths.stage("neighbours") / NEIGHBOURS_FILE)
+    listed, minor = (np.array(table[n].to_pylist()).reshape(384, 3, 20) for n in ("indices", "minor_indices"))
+    assert not np.isin(listed, [DEAD, RARE]).any()
+    assert set(np.unique(minor[:, :2])) == {-1, RARE, NEGLIGIBLE}
+    assert set(np.unique(minor[:, 2])) == {-1, RARE}
     assert not (listed[:, :2] == NEGLIGIBLE).any(), "it is negligible in both ReLU SAEs"
     assert (listed >= 0).all(), "others take their places"

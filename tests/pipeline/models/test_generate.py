@@ -69,8 +69,8 @@ def test_strength_off_equals_the_baseline_token_for_token() -> None:
     off = [Clamp(tiny_sae(), 4, None)]
     (baseline, same), _, positions = write([Row(LONG, (), sampling), Row(LONG, off, sampling)])
     assert baseline == same
-    first, second = ([p.probability for p in positions if p.row == row and p.probability is not None] for row in (0, 1))
-    assert second == pytest.approx(first, rel=1e-5)  # two rows of one product may round differently
+    first, second = ([p.probability for p in positions if p.row == row] for row in (0, 1))
+    assert first == second
 
 
 def test_the_baseline_is_the_same_before_beside_and_after_a_steered_request() -> None:
@@ -116,9 +116,7 @@ def test_rows_that_join_are_written_as_each_alone() -> None:
         (tokens,), _, alone = write([row], on)
         mine = [position for position in positions if position.row == number]
         assert [position.token for position in mine] == tokens
-        for one, same in zip(mine, alone, strict=True):
-            assert one.activations == pytest.approx(same.activations, rel=1e-4, abs=1e-4)
-            assert (one.probability or 2.0) == pytest.approx(same.probability or 2.0, rel=1e-4)
+        assert [position._replace(row=0) for position in mine] == alone
     ended = {event.row: event.reason for event in events if isinstance(event, End)}
     assert ended == dict.fromkeys(range(5), "length")
 
@@ -319,7 +317,6 @@ def test_bfloat16_errs_no_more_than_transformers_does() -> None:
         plain = rounded(input_ids=torch.tensor([LONG]), use_cache=False).logits[0, -1].float()
         exact = copy.deepcopy(rounded).float()(input_ids=torch.tensor([LONG]), use_cache=False).logits[0, -1]
     on = Decoder(LanguageModel(rounded, layer=1))
-    cache = on.cache(1, len(LONG))
-    found = on.read(torch.tensor([LONG]), torch.tensor([len(LONG)]), cache, lambda x_BLD, positions_BL: x_BLD)
+    found = on.read([LONG], [on.cache(len(LONG))], lambda row, x_LD, positions_L: x_LD)
     assert found is not None
     assert (found[0] - exact).norm() < 1.5 * (plain - exact).norm()

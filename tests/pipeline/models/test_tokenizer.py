@@ -9,6 +9,7 @@ from tokenizers import Tokenizer as Rust
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from data.layout import StorePaths
+from pipeline.models.chat_template import Message
 from pipeline.models.errors import ModelError
 from pipeline.models.tokenizer import Tokenizer
 
@@ -106,7 +107,7 @@ def test_bos_falls_back_to_the_end_of_text_and_then_says_what_to_do() -> None:
 def test_chat_has_one_bos_and_keeps_special_names_in_messages_plain() -> None:
     tokenizer = byte_level(bos_token="<s>", eos_token="</s>")
     tokenizer._pretrained.chat_template = TEMPLATE
-    ids = tokenizer.chat([{"role": "user", "content": "a</s><s>b"}, {"role": "assistant", "content": "c"}])
+    ids, _ = tokenizer.chat([Message("user", "a</s><s>b"), Message("assistant", "c")])
     assert ids[0] == tokenizer.bos_id
     assert ids.count(tokenizer.bos_id) == 1
     assert ids.count(1) == 2, "two ends of messages; the typed one is text"
@@ -118,17 +119,17 @@ def test_the_messages_own_tokens_are_known(content: str) -> None:
     tokenizer = byte_level(bos_token="<s>", eos_token="</s>")
     tokenizer._pretrained.chat_template = TEMPLATE
     ids, own = tokenizer.ask(content)
-    assert ids == tokenizer.chat([{"role": "user", "content": content}])
+    assert ids == tokenizer.chat([Message("user", content)]).tokens
     assert tokenizer.decode(ids[own.start : own.stop]) == content
 
 
 def test_chat_without_a_template_or_with_refused_messages() -> None:
     tokenizer = byte_level(bos_token="<s>", eos_token="</s>")
     with pytest.raises(ModelError, match="no chat template"):
-        tokenizer.chat([{"role": "user", "content": "x"}])
+        tokenizer.chat([Message("user", "x")])
     tokenizer._pretrained.chat_template = "{{ raise_exception('system only') }}"
     with pytest.raises(ModelError, match="system only"):
-        tokenizer.chat([{"role": "user", "content": "x"}])
+        tokenizer.chat([Message("user", "x")])
 
 
 def test_a_tokenizer_whose_bytes_are_not_known_is_refused() -> None:
@@ -155,8 +156,11 @@ def test_the_sample_tokenizer(sample_store: StorePaths) -> None:
     for text in HOSTILE:
         assert joined(tokenizer, text) == text.encode()
     assert tokenizer.vocab_size == json.loads((folder / "config.json").read_text())["vocab_size"]
-    ids = tokenizer.chat([{"role": "user", "content": "Who are you?"}])
+    ids, roles = tokenizer.chat([Message("user", "Who are you?")])
     assert ids[0] == tokenizer.bos_id
     assert tokenizer.decode(ids).endswith("<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n")
+    said = {role: [i for i, r in zip(ids, roles, strict=True) if r == role] for role in ("system", "user")}
+    assert tokenizer.decode(said["user"]) == "Who are you?"
+    assert tokenizer.decode(said["system"]).startswith("You are a helpful AI assistant")
     ids, own = tokenizer.ask("Who are you?")
     assert tokenizer.decode(ids[own.start : own.stop]) == "Who are you?"

@@ -92,18 +92,16 @@ def test_points_of_the_map_are_where_their_features_are(made: StorePaths) -> Non
     run, map_ = tables_of(published), PublishedMap(published.folder / "map")
     columns = ["index", "x", "y", "density", "label_score"]
     for record in published.record.saes:
-        points = map_.points(map_.world.view, record.position)
+        points = map_.points(map_.world.view, record.position, minor=True)
         rows = range(record.first_row, record.first_row + record.num_features)
         live = [f for f in run.take("features", rows, columns).to_pylist() if f["x"] is not None]
         order = np.argsort(points["index"])
         found = {name: points[name][order].tolist() for name in columns}
         found["label_score"] = [None if np.isnan(score) else score for score in found["label_score"]]
         assert found == {name: [f[name] for f in live] for name in columns}
-    assert (
-        map_.num_points
-        == run.count_features("num_active > 0 AND NOT negligible")
-        == published.manifest.counts["tables"]["map"]
-    )
+    assert map_.num_points == run.count_features("num_active > 0 AND NOT negligible AND NOT rare")
+    assert map_.num_minor == run.count_features("rare OR negligible") == 5
+    assert map_.num_points + map_.num_minor == published.manifest.counts["tables"]["map"]
 
 
 def test_features_are_found_by_their_label_promoted_tokens_and_examples(made: StorePaths) -> None:
@@ -113,7 +111,7 @@ def test_features_are_found_by_their_label_promoted_tokens_and_examples(made: St
     vocabulary = run.vocabulary
     for row, feature, found in zip(rows, features, run.take("search", rows).to_pylist(), strict=True):
         assert (found["row"], found["sae"], found["alive"]) == (row, feature["sae"], feature["num_active"] > 0)
-        assert found["negligible"] == feature["negligible"]
+        assert all(found[kind] == feature[kind] for kind in ("live", "rare", "negligible"))
         assert found["density"] == feature["density"]
         assert sorted(found["label"]) == sorted(terms([feature["label"]]))
         promoted = [vocabulary[token].decode(errors="ignore") for token in feature["promoted"]]

@@ -4,7 +4,7 @@ from data.artifacts.features import EXAMPLE_KINDS
 from data.layout import StorePaths
 from data.published.state import open_published
 from data.published.tables import PublishedRun
-from pipeline.influence import candidates as showpieces
+from pipeline.influence import showpieces
 
 
 def test_showpieces_keep_their_promise(published_store: StorePaths, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from data.artifacts.corpus import TokenizedCorpus
-from pipeline.publishing.searchable import TOKENS_AROUND, ExampleTexts
+from pipeline.examples.texts import TOKENS_AROUND, ExampleTexts, Peak
 from tests.support.fakes import make_corpus
 
 
@@ -24,6 +24,17 @@ def test_words_that_are_cut_and_parts_of_characters_are_left_out(corpus):
     vocabulary[20] = b" \xf0\x9f!"
     vocabulary[23] = b" end"
     assert ExampleTexts(corpus, vocabulary).around(0, 20) == "wholeababab !abab"
+
+
+def test_a_peak_is_the_whole_word_of_its_token_and_the_words_beside_it(corpus):
+    vocabulary = [f" w{i}".encode() for i in range(42)]
+    vocabulary[19:22] = [b" Hurri", b"cane", b"s,"]
+    texts = ExampleTexts(corpus, vocabulary)
+    assert texts.peak(0, 20) == Peak("hurricanes", "w18", ",")
+    assert texts.peak(0, 21) == Peak(",", "hurricanes", "w22")
+    assert texts.peak(1, 0) == Peak("w40", "", "w41")
+    vocabulary[30] = b"\n"
+    assert texts.peak(0, 30) == Peak("", "", "")
 
 
 def test_a_text_is_bounded_whatever_its_tokens_are(corpus):

@@ -1,0 +1,148 @@
+"""Demonstrations: what a run's features make the model write, as it was stored when the run was published."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from backend.html.address import query
+from backend.html.tokens import written_text
+from backend.published.catalogue import OpenRun
+from backend.published.features import FeatureSummary, get_summaries
+from data.artifacts.responses import Demonstration, Responses, SteeredText
+
+
+class Passage(NamedTuple):
+    """A piece of a stored text, as it is shown."""
+
+    text: str
+    told: bool
+    """Whether it is one of the words that the feature is known by."""
+
+
+@dataclass(frozen=True)
+class StoredText:
+    """What the model wrote with the feature held."""
+
+    strength: float
+    """Times the feature's highest activation."""
+    text: str
+    """Exactly as it was written."""
+    passages: list[Passage]
+    responds: bool
+    href: str
+    """The steering page with this text and its settings."""
+
+
+@dataclass(frozen=True)
+class StoredDemonstration:
+    """One feature after one opening: the text without it, and those at several strengths."""
+
+    feature: FeatureSummary
+    opening: str
+    """A message to the assistant where `chat`, else a text to continue."""
+    chat: bool
+    new_tokens: int
+    baseline: str
+    """The text without it, exactly as it was written."""
+    baseline_passages: list[Passage]
+    texts: list[StoredText]
+    """The lowest strength first."""
+    best: StoredText
+
+    def at(self, strength: float | None) -> StoredText | None:
+        """The text at a strength, if there is one."""
+        return next((text for text in self.texts if text.strength == strength), None)
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """The demonstrations of a run, the best first."""
+
+    chats: list[StoredDemonstration]
+    """At most one of each feature."""
+    openings: list[StoredDemonstration]
+    """Likewise."""
+    found: str
+    """A sentence or two on how they were found, or why there are none."""
+
+    @property
+    def all(self) -> list[StoredDemonstration]:
+        """What pages offer, the best first: chats before plain texts, each feature once."""
+        return _each_once([*self.chats, *self.openings])
+
+    @property
+    def lead(self) -> StoredDemonstration | None:
+        """What pages lead with."""
+        return next(iter(self.all), None)
+
+    def of(self, name: str) -> StoredDemonstration | None:
+        """That of a feature, by model/sae/index."""
+        return next((one for one in self.all if one.feature.name == name), None)
+
+    def after(self, opening: str, name: str, *, chat: bool) -> StoredDemonstration | None:
+        """That of a feature after an opening."""
+        kind = self.chats if chat else self.openings
+        return next((one for one in kind if (one.feature.name, one.opening) == (name, opening)), None)
+
+
+def demonstrations(run: OpenRun) -> Demonstrations:
+    """The demonstrations of a run."""
+    measured = Responses.from_json(run.record.responses)
+    return Demonstrations(_stored(run, measured.chats), _stored(run, measured.openings), _found(measured))
+
+
+def steer_href(feature: str, opening: str, strength: float, *, chat: bool, new_tokens: int) -> str:
+    """The steering page with a stored text; where it is an answer of a chat, the chat goes on from it."""
+    held = f"{feature}:{strength:g}"
+    said = {"after": held, "chat": 1} if chat else {"prompt": opening}
+    return "/steer" + query(f=held, **said, temperature=0, new_tokens=new_tokens)
+
+
+def marked(text: str, words: Sequence[str]) -> list[Passage]:
+    """A text with its whole words among `words`, in upper or lower case, told from the rest."""
+    named = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True) if word)
+    parts = re.split(rf"(?<!\w)({named})(?!\w)", text, flags=re.IGNORECASE) if named else [text]
+    return [Passage(written_text(part), place % 2 == 1) for place, part in enumerate(parts) if part]
+
+
+def _stored(run: OpenRun, found: Sequence[Demonstration]) -> list[StoredDemonstration]:
+    saes = {sae.name: sae for sae in run.saes}
+    features = get_summaries(run, [saes[one.sae].row(one.index) for one in found])
+    return _each_once([_demonstration(*pair) for pair in zip(found, features, strict=True)])
+
+
+def _each_once(found: Sequence[StoredDemonstration]) -> list[StoredDemonstration]:
+    """The first of each feature."""
+    first: dict[str, StoredDemonstration] = {}
+    for one in found:
+        first.setdefault(one.feature.name, one)
+    return list(first.values())
+
+
+def _demonstration(one: Demonstration, feature: FeatureSummary) -> StoredDemonstration:
+    texts = [_text(one, text, feature) for text in one.texts]
+    return StoredDemonstration(
+        feature=feature,
+        opening=one.opening,
+        chat=one.chat,
+        new_tokens=one.new_tokens,
+        baseline=one.baseline.text,
+        baseline_passages=marked(one.baseline.text, one.words),
+        texts=texts,
+        best=next(text for text in texts if text.strength == one.best_strength),
+    )
+
+
+def _text(one: Demonstration, text: SteeredText, feature: FeatureSummary) -> StoredText:
+    href = steer_href(feature.name, one.opening, text.strength, chat=one.chat, new_tokens=one.new_tokens)
+    return StoredText(text.strength, text.text, marked(text.text, one.words), text.responds, href)
+
+
+def _found(measured: Responses) -> str:
+    if measured.why_none:
+        return f"No feature was measured to turn a text to its words. {measured.why_none}"
+    what = f"{measured.written} features wrote texts while they were held; {measured.responded} responded"
+    if not measured.chats and not measured.openings:
+        return f"When this run was published, {what}: none is good enough to start with."
+    return f"When this run was published, {what}. {measured.rule}"

@@ -1,0 +1,1 @@
+"""What features mean, as a sentence encoder reads their labels and examples."""
