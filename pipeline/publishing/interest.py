@@ -16,10 +16,15 @@ import pyarrow as pa
 
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import TOP
-from pipeline.influence.candidates import MAX_WORD_SHARE, SAMPLE_TOKENS, is_long
 
 START_TOKENS = 4
 """A token stands at the start when it is among the first so many of the sequence that the model reads."""
+
+MIN_LETTERS = 4
+MAX_WORD_SHARE = 5e-4
+"""Of a word that tells something: its letters, and the share of the corpus's tokens that it makes up at most."""
+SAMPLE_TOKENS = 4_000_000
+"""The first tokens of the corpus, in which words are counted."""
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
@@ -54,7 +59,7 @@ def telling_tokens(vocabulary: Sequence[bytes], corpus: TokenizedCorpus) -> Bool
     word_V = np.array([numbers.setdefault(text, len(numbers)) for text in texts])
     counts_V = np.bincount(corpus.tokens[:SAMPLE_TOKENS], minlength=len(texts))
     counts_W = np.bincount(word_V, counts_V)
-    long_V = np.array([is_long(text) for text in texts])
+    long_V = np.array([sum(map(str.isalpha, text)) >= MIN_LETTERS for text in texts])
     return np.asarray(long_V & (counts_W[word_V] <= MAX_WORD_SHARE * counts_V.sum()))
 
 
