@@ -45,7 +45,7 @@ from backend.steering.results import Results
 from backend.steering.runs import Runs
 from backend.web import problems
 from backend.web.clients import ClientQuota
-from backend.web.middleware import BodyLimit, KnownHost, SameOrigin, SecurityHeaders
+from backend.web.middleware import BodyLimit, HeadAsGet, KnownHost, SameOrigin, SecurityHeaders
 from data import __version__
 from data.sql.database import connect
 
@@ -105,6 +105,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(KnownHost, trusted=app.state.settings.trusted_hosts)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=COMPRESSION_LEVEL)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(HeadAsGet)
     # Here and not in uvicorn's own configuration, so that it holds however the app is served.
     app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=app.state.settings.trusted_proxies)
     for router in ROUTERS:

@@ -148,7 +148,7 @@ class SectionBuilder:
         positions = [Link(f"{n} {text}", str(n), n == state.position) for n, text in enumerate(names)]
         return AttributionSection(
             open_href=self._href(AttributionState(target="")),
-            close_href=self._base.href(),
+            close_href=self._base.href() + "#attribution",
             state=state,
             hidden=self._base.pairs(),
             positions=[Link("the last", "", state.position is None), *positions],
@@ -170,7 +170,8 @@ class SectionBuilder:
         return LikelyTarget(token_text(one.piece), one.probability, href, state.target == name)
 
     def _href(self, state: AttributionState) -> str:
-        return self._base.href(state) + "#attribution"
+        """The address of the section in a state: of its answer, where something is asked."""
+        return self._base.href(state) + ("#answer" if state.target else "#attribution")
 
 
 async def explain(

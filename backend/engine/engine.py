@@ -166,6 +166,13 @@ class Engine:
         """The features that a prompt activates in some SAEs of one run. Raises as `tokenize` does."""
         return await self.call(saes[0].run, lambda: self.reader.read(saes, prompt), saes)
 
+    async def values(self, sae: OpenSAE, index: int, tokens: Sequence[int]) -> list[float]:
+        """One feature's activation on every token of a text, as the harvest reads it: 0 where a token is left out.
+
+        tokens: without BOS. Raises as `call` does.
+        """
+        return await self.call(sae.run, lambda: self.reader.values(sae, index, tokens), [sae])
+
     async def likely(self, run: OpenRun, prompt: Prompt, position: int | None, limit: int) -> list[LikelyToken]:
         """The most probable tokens after a position of a prompt, None for the last. Raises as `tokenize` does."""
         return await self.call(run, lambda: self._attributor.likely(run, prompt, position, limit))

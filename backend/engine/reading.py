@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 READINGS_CACHED = 16
 """Prompts whose activations are kept, so that looking at another token of one costs nothing."""
+VALUES_CACHED = 64
+"""Pieces of documents whose values of one feature are kept."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Reader:
     def __init__(self, settings: Settings, models: Models) -> None:
         self._settings, self.models = settings, models
         self._readings: LRUCache[tuple[ModelKey, Prompt, tuple[Path, ...]], PromptReading] = LRUCache(READINGS_CACHED)
+        self._values: LRUCache[tuple[ModelKey, Path, int, tuple[int, ...]], list[float]] = LRUCache(VALUES_CACHED)
 
     def tokenize(self, run: OpenRun, prompt: Prompt, room: int) -> list[int]:
         """The model's exact tokens, one BOS first, see `Engine.tokenize`."""
@@ -53,6 +56,14 @@ class Reader:
         if key not in self._readings:
             self._readings[key] = self._compute(loaded, saes, prompt)
         return self._readings[key]
+
+    def values(self, sae: OpenSAE, index: int, tokens: Sequence[int]) -> list[float]:
+        """One feature's activation on every token of a text of the corpus, see `Engine.values`."""
+        loaded = self.models.load(sae.run)
+        key = (loaded.key, sae.folder, index, tuple(tokens))
+        if key not in self._values:
+            self._values[key] = self._compute_values(loaded, sae, index, tokens)
+        return self._values[key]
 
     def own_tokens(self, loaded: Loaded, prompt: Prompt, room: int = 0) -> tuple[list[int], range]:
         """The tokens, and the positions of those that are the text's own: not BOS, nor what the chat template says."""
@@ -95,6 +106,15 @@ class Reader:
         return PromptReading(
             read.tokens, [loaded.pieces[token] for token in read.tokens], read.left_out_L.tolist(), active
         )
+
+    def _compute_values(self, loaded: Loaded, sae: OpenSAE, index: int, tokens: Sequence[int]) -> list[float]:
+        import torch
+
+        weights = self.models.sae(sae)
+        read = stream(loaded, sae.run, [loaded.tokenizer.bos_id, *tokens])
+        values_L = weights.encode(read.x_LD, torch.tensor([index], device=weights.device))[:, 0]
+        kept: list[float] = values_L.masked_fill(read.left_out_L, 0.0)[1:].tolist()
+        return kept
 
 
 def stream(loaded: Loaded, run: OpenRun, tokens: list[int], own: range | None = None) -> Stream:

@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from backend.exceptions import NotFoundError
 from backend.features.table import SelectionQuery
+from backend.features.vectors import MEDIA_TYPE, feature_vectors, file_name
 from backend.published.examples import Example, get_examples
 from backend.published.features import Feature, get_feature
 from backend.published.neighbours import Neighbours, get_neighbours
@@ -26,6 +27,17 @@ def get_features(sae: SAEDep, selection: SelectionQuery) -> FeatureList:
 def get_one_feature(sae: SAEDep, index: IndexDep) -> Feature:
     """One feature: label, statistics, histogram, promoted and suppressed tokens."""
     return get_feature(sae, index)
+
+
+@router.get(
+    "/{model}/{sae}/{index}/vectors.npz",
+    response_class=Response,
+    responses={200: {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}},
+)
+def get_feature_vectors(sae: SAEDep, index: IndexDep) -> Response:
+    """Its decoder and encoder directions, bias and threshold as one file, for `numpy.load`."""
+    headers = {"content-disposition": f'attachment; filename="{file_name(sae, index)}"'}
+    return Response(feature_vectors(sae, index), media_type=MEDIA_TYPE, headers=headers)
 
 
 @router.get("/{model}/{sae}/{index}/examples")

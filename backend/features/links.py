@@ -19,12 +19,13 @@ KIND_TITLES: dict[ExampleKind, tuple[str, str]] = {
     "top": ("Top", "Where it is strongest, at most one example per document."),
     "bottom": (
         "Bottom",
-        "Where it is lowest, among the tokens on which it reaches {floor}: a thousandth of the stream's norm.",
+        "Where it is lowest, among the tokens on which it reaches {floor}, a thousandth of the usual length of the "
+        "model's vectors: what is less is rounding.",
     ),
     "contrast": (
         "Contrast",
         "The same tokens as in the top examples, where it stays lowest: same words, other meaning. "
-        "Ordered by the value before the nonlinearity, which is the number beside each.",
+        "The number beside each is what it would be if a value below the feature's threshold were not set to zero.",
     ),
     "interval": ("Intervals", "Examples from five equal bands between zero and its maximum, the highest band first."),
 }

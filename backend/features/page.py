@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import ClassVar
 
-from backend.exceptions import NotFoundError
+from backend.engine.limits import MAX_PROMPT_CHARACTERS
+from backend.features.document import ShownDocument
 from backend.features.label_fit import LabelFit, label_fit
 from backend.features.links import (
     KIND_TITLES,
@@ -26,7 +27,7 @@ from backend.html.policies import EMBEDDED
 from backend.html.svg import SmallMap
 from backend.published.cards import NEGLIGIBLE, Metric, SAECard, rare_text, sae_card
 from backend.published.catalogue import OpenRun, OpenSAE
-from backend.published.documents import WholeDocument, whole_document
+from backend.published.documents import WholeDocument
 from backend.published.effects import KnownReading, known_readings, why_not_measured
 from backend.published.examples import Example, get_examples
 from backend.published.features import Feature, get_feature
@@ -89,6 +90,8 @@ class FeaturePage(Page):
     groups: list[ExampleGroup]
     document: WholeDocument | None
     """Shown in place of the examples."""
+    unread: str
+    """The reason why the model has not read the document, so that only what is stored is shown; "" when it has."""
     steps: dict[str, str]
     """Addresses beside a whole document: previous and next example and page, those that are there."""
     in_full: str
@@ -100,6 +103,8 @@ class FeaturePage(Page):
     """None when it is not on the map."""
     off: str
     """The reason why a text cannot be tried; "" when it can."""
+    max_characters: int
+    """Of a text that is tried."""
     embed_html: str
     """The HTML with which other sites embed the feature."""
 
@@ -139,14 +144,23 @@ def feature_metrics(run: OpenRun, feature: Feature) -> list[Metric]:
 
 
 def feature_page_of(
-    sae: OpenSAE, index: int, view: FeatureState, base: str, off: str, *, owner: bool = False
+    sae: OpenSAE,
+    index: int,
+    view: FeatureState,
+    base: str,
+    off: str,
+    shown: ShownDocument | None = None,
+    *,
+    owner: bool = False,
 ) -> FeaturePage:
     """The page's context. base: the server's address; off: why a text cannot be tried, "" when it can; owner: whether
     the reader may correct the label.
 
-    Raises NotFoundError for a document that does not exist.
+    shown: the document in place of the examples.
     """
-    feature, examples, document = _texts(sae, index, view)
+    feature = get_feature(sae, index)
+    examples = [] if view.context == "full" else get_examples(sae, feature, view.kind, int(view.context))
+    document = shown.document if shown else None
     near, links = near_groups(sae, index, minor=view.minor), context_links(feature, view)
     place = [link.current for link in links].index(True)
     return FeaturePage(
@@ -170,12 +184,14 @@ def feature_page_of(
         missing_examples=missing_examples(sae, feature, view.kind),
         groups=groups(sae, feature, examples),
         document=document,
+        unread=shown.unread if shown else "",
         steps=document_steps(feature, view, document) if document else {},
         in_full=feature.href + view.query(context="full", example=0, page=None),
         bars=activation_bars(feature.histogram, feature.histogram_edges, feature.max),
         near=near,
         map=neighbourhood(sae, feature, near),
         off=off,
+        max_characters=MAX_PROMPT_CHARACTERS,
         embed_html=embed_html(base + feature.href),
     )
 
@@ -202,16 +218,3 @@ def embed_page_of(sae: OpenSAE, index: int, view: FeatureState) -> EmbedPage:
         examples=get_examples(sae, feature, view.kind, width)[:EMBEDDED_EXAMPLES],
         link=feature.href + view.query(embed=False),
     )
-
-
-def _texts(sae: OpenSAE, index: int, view: FeatureState) -> tuple[Feature, list[Example], WholeDocument | None]:
-    """The feature with its examples, or with the document of one of them."""
-    feature = get_feature(sae, index)
-    if view.context != "full":
-        return feature, get_examples(sae, feature, view.kind, int(view.context)), None
-    document = whole_document(sae, feature, view.kind, view.example, view.page)
-    if document is None and (view.example or view.page):
-        raise NotFoundError(
-            f"This feature has no such example, or its document no such page: {feature.href} has them all."
-        )
-    return feature, [], document

@@ -3,12 +3,18 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
+from backend.engine.engine import Engine
+from backend.features.document import ShownDocument, find_document, read_document, show_document
 from backend.features.links import FeatureState
 from backend.features.page import embed_page_of, feature_page_of
 from backend.html.templates import render
+from backend.published.catalogue import OpenSAE
 from backend.published.features import Feature, get_feature
+from backend.web.clients import set_visitor_cookie
 from backend.web.dependencies import EngineDep, IndexDep, SAEDep
+from backend.web.live import Answer, ask_for_page
 from backend.web.owners import OwnerDep
 
 router = APIRouter(include_in_schema=False)
@@ -21,13 +27,37 @@ def feature_json(sae: SAEDep, index: IndexDep) -> Feature:
 
 
 @router.get("/{model}/{sae}/{index}")
-def feature_page(
+async def feature_page(
     request: Request, sae: SAEDep, index: IndexDep, view: Annotated[FeatureState, Query()], engine: EngineDep,
     owner: OwnerDep,
 ) -> Response:  # fmt: skip
     """Everything about one feature, or with ?embed=1 what fits into a frame."""
     if view.embed:
-        return render(request, "features/embed.html", embed_page_of(sae, index, view))
-    base = str(request.base_url).rstrip("/")
-    page = feature_page_of(sae, index, view, base, engine.why_off(sae.run), owner=owner)
-    return render(request, "features/feature.html", page)
+        return await run_in_threadpool(_embedded, request, sae, index, view)
+    shown = await _document(request, engine, sae, index, view) if view.context == "full" else None
+
+    def answer() -> Response:
+        base, off = str(request.base_url).rstrip("/"), engine.why_off(sae.run)
+        page = feature_page_of(sae, index, view, base, off, shown, owner=owner)
+        return render(request, "features/feature.html", page)
+
+    response = await run_in_threadpool(answer)
+    return set_visitor_cookie(request, response) if shown else response
+
+
+def _embedded(request: Request, sae: OpenSAE, index: int, view: FeatureState) -> Response:
+    return render(request, "features/embed.html", embed_page_of(sae, index, view))
+
+
+async def _document(
+    request: Request, engine: Engine, sae: OpenSAE, index: int, view: FeatureState
+) -> ShownDocument | None:
+    """The document of an example, read by the model where that is possible."""
+    found = await run_in_threadpool(find_document, sae, index, view)
+    if found is None:
+        return None
+    answer: Answer[list[float]] = await ask_for_page(
+        request, engine, sae.run, lambda: read_document(engine, sae, found)
+    )
+    unread = answer.off or str(answer.error or "")
+    return await run_in_threadpool(show_document, sae, found, answer.result, unread)

@@ -24,6 +24,11 @@ SORT_COLUMNS: dict[Sort, tuple[str, str]] = {
     ),
     "label_recall": ("Label covers", "Share of the feature's activation that lies on the tokens that the label names."),
     "specificity": ("Specificity", "How well it keeps to its concept, by a judge: 0 to 1."),
+    "interest": (
+        "Interest",
+        "How well the label fits × maximum × the share of its top examples on words of four letters or more that are "
+        "none of the most frequent × the share of them that do not stand at the start of a text.",
+    ),
 }
 
 
@@ -63,7 +68,8 @@ def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
     """Links to common selections."""
     every = Selection(minor=selection.minor)
     named = {
-        "Strongest": every,
+        "Most interesting": every,
+        "Strongest": every.changed(sort="max"),
         "Most frequent": every.changed(sort="density"),
         "Rarest": every.changed(sort="density", order="asc", alive=True),
         "By label": every.changed(sort="label", alive=True),

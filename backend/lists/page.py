@@ -93,9 +93,11 @@ class ListPage(Page):
 
 @dataclass(frozen=True)
 class ListEditPage(Page):
-    """lists/edit.html: a list, to change."""
+    """lists/edit.html: a list, to change. What a refused form held stands in its fields again."""
 
     saved: SavedList
+    name: str
+    note: str
     key: str
     """The secret."""
     action: str
@@ -103,6 +105,8 @@ class ListEditPage(Page):
     secret_link: str
     entries: list[EntryView]
     pager: Pager
+    features: str
+    """To add: one a line."""
     limits: Limits
     problem: str
     status: str

@@ -4,6 +4,7 @@ The edit address carries the list's secret. Its page is never stored by the brow
 and asks not to be indexed.
 """
 
+from dataclasses import replace
 from typing import Annotated, Literal
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from backend.exceptions import NotFoundError, RefusedError
+from backend.exceptions import NotFoundError, RefusedError, StoreFullError
 from backend.html.address import query
 from backend.html.templates import render
 from backend.lists.api import ListsDep, edit_address
@@ -35,6 +36,8 @@ from backend.lists.store import ListStore
 from backend.published.catalogue import Catalogue
 from backend.storage import clean_text
 from backend.web.dependencies import LibraryDep
+from backend.web.problems import status_of
+from data.errors import MonosemaError
 
 router = APIRouter(prefix="/lists", include_in_schema=False)
 
@@ -106,9 +109,10 @@ def create_list_form(
     """Make a list, and lead to its secret edit address."""
     try:
         draft = _copy(lists, form.copy_of) if form.copy_of else _draft(library.catalogue(), form)
-    except RefusedError as error:
-        return _new_page(request, library.catalogue(), form, str(error))
-    return _to_edit(*lists.create(draft), done="made")
+        made = lists.create(draft)
+    except (RefusedError, StoreFullError) as error:
+        return _new_page(request, library.catalogue(), form, error)
+    return _to_edit(*made, done="made")
 
 
 @router.post("/import")
@@ -117,9 +121,10 @@ async def import_list(request: Request, file: UploadFile, lists: ListsDep) -> Re
     data = await file.read()
     try:
         draft = await run_in_threadpool(read_file, file.filename or "", data)
-    except RefusedError as error:
-        return render(request, "lists/lists.html", ListsPage(Limits(), str(error)), 422)
-    return _to_edit(*await run_in_threadpool(lists.create, draft), done="made")
+        made = await run_in_threadpool(lists.create, draft)
+    except (RefusedError, StoreFullError) as error:
+        return render(request, "lists/lists.html", ListsPage(Limits(), str(error)), status_of(error))
+    return _to_edit(*made, done="made")
 
 
 @router.get("/{list_id}.{ending}")
@@ -168,7 +173,7 @@ def edit_list(
     try:
         done, place = _apply(library.catalogue(), lists, list_id, key, form)
     except RefusedError as error:
-        return _edit_page(request, library.catalogue(), lists, list_id, key, page, problem=str(error))
+        return _edit_page(request, library.catalogue(), lists, list_id, key, page, problem=str(error), form=form)
     return _to_edit(list_id, key, done, page if place is None else place // ENTRIES_PER_PAGE + 1, place)
 
 
@@ -216,13 +221,13 @@ def _published(catalogue: Catalogue, names: list[str]) -> list[ListEntry]:
     return entries
 
 
-def _new_page(request: Request, catalogue: Catalogue, form: ListForm, problem: str = "") -> Response:
+def _new_page(request: Request, catalogue: Catalogue, form: ListForm, refused: MonosemaError | None = None) -> Response:
     preview: list[ListEntry] = []
-    if not problem:
+    if not refused:
         try:
             preview = _published(catalogue, form.names)
         except RefusedError as error:
-            problem = str(error)
+            refused = error
     found = look_up(catalogue, preview[:PREVIEW_SHOWN])
     page = NewListPage(
         limits=Limits(),
@@ -231,18 +236,25 @@ def _new_page(request: Request, catalogue: Catalogue, form: ListForm, problem: s
         features="\n".join(form.names),
         preview=[feature for feature in found if feature],
         num_features=len(preview),
-        problem=problem,
+        problem=str(refused or ""),
     )
-    return render(request, "lists/new.html", page, 422 if problem else 200)
+    return render(request, "lists/new.html", page, status_of(refused) if refused else 200)
 
 
 def _edit_page(
     request: Request, catalogue: Catalogue, lists: ListStore, list_id: str, key: str, page: int, *, problem: str = "",
-    status: str = "",
+    status: str = "", form: EditForm | None = None,
 ) -> Response:  # fmt: skip
+    """The page that changes a list. form: the one that was refused."""
     saved, entries = lists.find(list_id), lists.entries(list_id, first_shown(page), ENTRIES_PER_PAGE)
+    described = form is not None and form.do == "describe"
+    if form is not None and form.do == "save":
+        entries = [replace(one, note=form.note) if one.feature == form.feature else one for one in entries]
     context = ListEditPage(
         saved=saved,
+        name=form.name if form and described else saved.name,
+        note=form.list_note if form and described else saved.note,
+        features=form.features if form else "",
         key=key,
         action=f"{saved.href}/edit{query(key=key, page=page)}",
         secret_link=edit_address(list_id, key),

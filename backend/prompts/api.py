@@ -27,11 +27,19 @@ class ActivationsBody(BaseModel):
     """A text to read."""
 
     text: Text
-    saes: list[str] = Field([], max_length=MAX_SAES, description="model/name each, all of one run; one by default")
+    saes: list[str] = Field(
+        [],
+        max_length=MAX_SAES,
+        description="model/name each, all of one run; by default the one that explains most variance",
+    )
     chat: bool = Field(False, description="Put the text into the model's chat template.")
     rank: Rank = Field("max", description="; ".join(f"{name}: {about}" for name, (_, about) in RANKS.items()))
     hide_density: float = Field(
         1.0, ge=0, le=1, description="Leave out features active on a larger share of the corpus."
+    )
+    common_last: bool = Field(
+        False,
+        description="List features on more than 5% of tokens, or mostly at the start of a text, after all others.",
     )
     limit: int = Field(40, ge=1, le=1000, description="Features overall, of each SAE.")
     per_token: int = Field(12, ge=0, le=100, description="Features of each token, of each SAE.")
@@ -66,7 +74,10 @@ async def read_activations(
 
     def describe() -> list[SAEActivations]:
         activity = gather(saes, reading)
-        ranked = [(sae.href[1:], rank(activity, body.rank, body.hide_density, sae)) for sae in saes]
+        ranked = [
+            (sae.href[1:], rank(activity, body.rank, body.hide_density, sae, common_last=body.common_last))
+            for sae in saes
+        ]
         return [
             SAEActivations(name, r.total, r.hidden, r.overall(body.limit), r.by_token(body.per_token))
             for name, r in ranked

@@ -18,8 +18,10 @@ from backend.html.page import Link, Page
 from backend.html.tokens import level, token_texts
 from backend.prompts.ranking import RANKS, ActiveFeature, Rank, gather, rank
 from backend.prompts.store import is_long
+from backend.published.cards import metric_text
 from backend.published.catalogue import OpenSAE
 from backend.published.features import FeatureSummary
+from backend.published.lookup import best_reading
 from backend.web.live import Answer, Problem
 
 MAX_SAES = 8
@@ -40,7 +42,7 @@ class PromptState(Address):
     path = "/prompt"
     always = ("hide",)
 
-    text: str = Field(default="", max_length=10 * MAX_PROMPT_CHARACTERS)
+    text: str = ""
     """Not in the address when it is stored."""
     p: str = ""
     """Id of the text, where it is stored."""
@@ -48,11 +50,13 @@ class PromptState(Address):
     """model/name each."""
     chat: bool = False
     rank: Rank = "max"
-    hide: ShortFloat = Field(default=0.2, ge=0, le=1)
+    hide: ShortFloat = Field(default=1.0, ge=0, le=1)
+    mixed: bool = False
+    """Whether features that say little are ranked like the others; otherwise they come last."""
     f: str = ""
     """model/sae/index of the feature whose activations colour the tokens."""
     token: int | None = Field(default=None, ge=0)
-    """Number of the token whose features are listed."""
+    """Number of the token whose features are listed; the last that counts by default."""
 
     @property
     def long(self) -> bool:
@@ -96,7 +100,11 @@ class PromptResult:
     total: int
     """Distinct active features, hidden ones left out."""
     hidden: int
-    token: PromptToken | None
+    num_common: int
+    """Of those shown, the ones that are active too often or at the start of texts to say much."""
+    switch: str
+    """The address that ranks these like the others, or last again."""
+    token: PromptToken
     """The chosen token."""
     token_features: list[ActiveFeature]
     token_total: int
@@ -114,6 +122,8 @@ class SAEChoice:
     name: str
     series: int
     chosen: bool
+    best: str
+    """The explained variance, of the SAE of the run that has the highest; else ""."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +150,8 @@ class PromptPage(Page):
     hides: list[Link]
     """Choices of `hide`, likewise."""
     max_tokens: int
+    max_characters: int
+    """Of a text."""
     focus: FeatureSummary | None
     """The chosen feature."""
     result: PromptResult | None
@@ -177,6 +189,7 @@ def prompt_page_of(
         rank_about=RANKS[state.rank][1],
         hides=hide_links(state.hide),
         max_tokens=max_tokens,
+        max_characters=MAX_PROMPT_CHARACTERS,
         focus=focus,
         result=result,
         attribution=attribution,
@@ -188,7 +201,8 @@ def prompt_result_of(
     state: PromptState, saes: Sequence[OpenSAE], reading: PromptReading, focus: Focus | None
 ) -> PromptResult:
     """A reading as the page shows it."""
-    ranking = rank(gather(saes, reading), state.rank, state.hide)
+    ranking = rank(gather(saes, reading), state.rank, state.hide, common_last=not state.mixed)
+    current = _current(state.token, reading.left_out)
     strongest_L = [features[0] if features else None for features in ranking.by_token(1)]
     if focus:
         values = values_of(focus[0], reading, focus[1].index)
@@ -204,15 +218,14 @@ def prompt_result_of(
             level=step,
             caption=caption,
             about=f"token {place}, id {reading.tokens[place]}: {'left out' if reading.left_out[place] else about}",
-            href=state.href(token=None if place == state.token else place),
-            current=place == state.token,
+            href=state.href(token=place),
+            current=place == current,
         )
         for place, (shown, (step, caption, about)) in enumerate(
             zip(token_texts(reading.pieces), highlights, strict=True)
         )
     ]
-    chosen = tokens[state.token] if state.token is not None and state.token < len(tokens) else None
-    listed, total = ranking.of_token(chosen.number, SHOWN_OF_TOKEN) if chosen else ([], 0)
+    listed, total = ranking.of_token(current, SHOWN_OF_TOKEN)
     return PromptResult(
         tokens=tokens,
         num_counted=reading.left_out.count(False),
@@ -220,11 +233,20 @@ def prompt_result_of(
         overall=ranking.overall(SHOWN_OVERALL),
         total=ranking.total,
         hidden=ranking.hidden,
-        token=chosen,
+        num_common=ranking.num_common,
+        switch=state.href(mixed=not state.mixed),
+        token=tokens[current],
         token_features=listed,
         token_total=total,
         series_of={sae.name: sae.record.position for sae in saes},
     )
+
+
+def _current(asked: int | None, left_out: Sequence[bool]) -> int:
+    """The number of the token whose features are listed: the last that counts unless another is asked for."""
+    if asked is not None and asked < len(left_out):
+        return asked
+    return max((number for number, out in enumerate(left_out) if not out), default=len(left_out) - 1)
 
 
 def _highlight_by_focus(focus: FeatureSummary, value: float) -> tuple[int, str, str]:
@@ -244,8 +266,18 @@ def _highlight_by_strongest(strongest: ActiveFeature | None) -> tuple[int, str, 
 
 def sae_choices(chosen: Sequence[OpenSAE]) -> list[SAEChoice]:
     """The SAEs of the run, for a row of boxes."""
-    names = {sae.name for sae in chosen}
-    return [SAEChoice(s.href[1:], s.name, s.record.position, s.name in names) for s in chosen[0].run.saes]
+    names, run = {sae.name for sae in chosen}, chosen[0].run
+    best = metric_text(best_reading(run), "explained_variance") if len(run.saes) > 1 else None
+    return [
+        SAEChoice(
+            value=sae.href[1:],
+            name=sae.name,
+            series=sae.record.position,
+            chosen=sae.name in names,
+            best=best or "" if sae is best_reading(run) else "",
+        )
+        for sae in run.saes
+    ]
 
 
 def rank_links(chosen: Rank) -> list[Link]:

@@ -18,7 +18,7 @@ from backend.published.features import SUMMARY, FeatureSummary, to_summaries
 
 Rank = Literal["max", "mean", "last", "rare"]
 RANKS: dict[Rank, tuple[str, str]] = {
-    "max": ("Highest", "By the highest activation on any token that counts."),
+    "max": ("Strength", "By the highest activation on any token that counts."),
     "mean": ("Mean", "By the mean activation over all tokens that count, those where it is 0 included."),
     "last": ("Last token", "By the activation on the last token that counts."),
     "rare": (
@@ -27,6 +27,13 @@ RANKS: dict[Rank, tuple[str, str]] = {
     ),
 }
 """Title and explanation of each way to rank."""
+
+Common = Literal["", "frequent", "start"]
+"""The reason why a feature says little of a text: active on more than FREQUENT of tokens, or mostly at the start."""
+FREQUENT = 0.05
+MOSTLY = 0.5
+"""Share of a feature's top examples that lie at the start of what the model read, see `at_start` of the features."""
+COLUMNS = [*SUMMARY, "at_start"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,7 @@ class ActiveFeature:
     """Number of the token: the one it is listed for, or the one where it is strongest."""
     score: float
     """The value that it is ranked by: see RANKS."""
+    common: Common
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class Activity:
     row_U: Integers
     """Rows of the active features in the run's tables, ascending."""
     records_U: pa.Table
-    """Columns SUMMARY."""
+    """Columns COLUMNS."""
     place_K: Integers
     """Place of each activation's feature in U."""
     token_K: Integers
@@ -70,6 +78,20 @@ class Activity:
     def share_K(self) -> Floats:
         """Of the feature's highest activation in the corpus, see `shares`."""
         return shares(self.value_K, self.records_U["max"].to_numpy()[self.place_K])
+
+    @cached_property
+    def frequent_U(self) -> Booleans:
+        return self.density_U > FREQUENT
+
+    @cached_property
+    def common_U(self) -> Booleans:
+        """Features that say little of a text, see Common."""
+        at_start_U: Booleans = self.records_U["at_start"].to_numpy() > MOSTLY
+        return self.frequent_U | at_start_U
+
+    def common(self, place: int) -> Common:
+        """The reason why a feature says little; "" when it may say something."""
+        return "frequent" if self.frequent_U[place] else "start" if self.common_U[place] else ""
 
     def of(self, sae: OpenSAE) -> Booleans:
         """A mask of the features in U that belong to one SAE."""
@@ -95,7 +117,7 @@ def gather(saes: Sequence[OpenSAE], reading: PromptReading) -> Activity:
         run=run,
         counted_L=~np.array(reading.left_out),
         row_U=row_U,
-        records_U=run.tables.take("features", row_U.tolist(), SUMMARY),
+        records_U=run.tables.take("features", row_U.tolist(), COLUMNS),
         place_K=place_K,
         token_K=np.concatenate([active.token_K for _, active in found]),
         value_K=np.concatenate([active.value_K for _, active in found]).astype(np.float64),
@@ -120,6 +142,8 @@ class Ranking:
     """Distinct active features, hidden ones left out."""
     hidden: int
     """Features that are hidden because they are active too often."""
+    num_common: int
+    """Of those in `total`, those that say little, see Common."""
 
     def overall(self, limit: int) -> list[ActiveFeature]:
         """The first features of the whole prompt."""
@@ -146,7 +170,7 @@ class Ranking:
         """Activations in words; a score of their own by default."""
         activity = self.activity
         places, inverse = np.unique(activity.place_K[chosen_K], return_inverse=True)
-        features = activity.summaries(places)
+        features, common = activity.summaries(places), list(map(activity.common, places.tolist()))
         values = zip(
             activity.value_K[chosen_K].tolist(),
             activity.share_K[chosen_K].tolist(),
@@ -154,19 +178,25 @@ class Ranking:
             (self.weight_K[chosen_K] if score is None else score).tolist(),
             strict=True,
         )
-        return [ActiveFeature(features[i], *value) for i, value in zip(inverse.tolist(), values, strict=True)]
+        return [
+            ActiveFeature(features[i], *value, common[i]) for i, value in zip(inverse.tolist(), values, strict=True)
+        ]
 
 
-def rank(activity: Activity, by: Rank, hide: float, only: OpenSAE | None = None) -> Ranking:
-    """Order what is active; features on more than the share `hide` of the corpus are left out. Ties come by row."""
+def rank(activity: Activity, by: Rank, hide: float, only: OpenSAE | None = None, *, common_last: bool) -> Ranking:
+    """Order what is active; features on more than the share `hide` of the corpus are left out. Ties come by row.
+
+    common_last: whether features that say little, see Common, come after all others.
+    """
     density_U = activity.density_U
     asked_U = np.ones(len(density_U), bool) if only is None else activity.of(only)
     shown_U = asked_U & (density_U <= hide)
     weight_K = activity.share_K * -np.log(density_U)[activity.place_K] if by == "rare" else activity.value_K
-    sorted_K = np.lexsort((activity.row_U[activity.place_K], -weight_K, activity.token_K))
+    late_U = activity.common_U & common_last
+    sorted_K = np.lexsort((activity.row_U[activity.place_K], -weight_K, late_U[activity.place_K], activity.token_K))
     sorted_K = sorted_K[shown_U[activity.place_K[sorted_K]]]
     score_U, peak_U = _scores(activity, by, weight_K)
-    best_U = np.lexsort((activity.row_U, -score_U))
+    best_U = np.lexsort((activity.row_U, -score_U, late_U))
     place_S = best_U[(shown_U & (score_U > 0))[best_U]]
     return Ranking(
         activity=activity,
@@ -177,6 +207,7 @@ def rank(activity: Activity, by: Rank, hide: float, only: OpenSAE | None = None)
         sorted_K=sorted_K,
         total=int(shown_U.sum()),
         hidden=int((asked_U & ~shown_U).sum()),
+        num_common=int((shown_U & activity.common_U).sum()),
     )
 
 

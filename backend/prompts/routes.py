@@ -18,7 +18,7 @@ from backend.prompts.page import Focus, PromptResult, PromptState, prompt_page_o
 from backend.prompts.store import is_long, unix_lines
 from backend.published.catalogue import Library, OpenSAE
 from backend.published.features import get_summaries
-from backend.published.lookup import find_feature, named_saes
+from backend.published.lookup import best_reading, find_feature, named_saes
 from backend.settings import Settings
 from backend.web.dependencies import EngineDep, LibraryDep, SettingsDep
 from backend.web.live import ask_for_page, respond
@@ -131,4 +131,4 @@ def _prompt_target(library: Library, asked: PromptState) -> tuple[list[OpenSAE],
 
 def _other_runs(library: Library, current: str, state: PromptState) -> list[Link]:
     runs = [run for run in library.catalogue().runs if run.name != current]
-    return [Link(run.name, state.href(sae=[run.saes[0].href[1:]], f="", token=None)) for run in runs]
+    return [Link(run.name, state.href(sae=[best_reading(run).href[1:]], f="", token=None)) for run in runs]

@@ -14,7 +14,8 @@ METHODS = {"relu": "ReLU with L1", "topk": "TopK", "batchtopk": "BatchTopK"}
 SAE_METRICS = {
     "explained_variance": (
         "Explained variance",
-        "Share of the variance of the residual stream that the reconstruction keeps, on held-out documents.",
+        "Share of the variance of the residual stream that the reconstruction keeps, on held-out documents: those that "
+        "training never saw.",
     ),
     "l0": ("L0", "Features above zero per token, on average, on held-out documents."),
     "loss_added": (

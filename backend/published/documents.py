@@ -1,6 +1,7 @@
-"""A whole document with the stored activations of a feature on it.
+"""A whole document with the activations of a feature on it: those of all its tokens, where the model has read them,
+or those that are stored.
 
-Only the windows of the feature's examples are stored. What lies between them is shown as plain text and marked as
+Only the windows of the feature's examples are stored. What lies between them is then shown as plain text and marked as
 unknown. A long document is cut into pages of PAGE_TOKENS.
 """
 
@@ -20,12 +21,12 @@ PAGE_TOKENS = 1024
 
 @dataclass(frozen=True)
 class Stretch:
-    """Tokens one after the other, all of which are stored or none."""
+    """Tokens one after the other, the activations of all of which are known or of none."""
 
     tokens: list[TokenView]
-    """Empty when their activations are not stored."""
+    """Empty when their activations are not known."""
     text: str
-    """Of those that are not stored."""
+    """Of those whose activations are not."""
     num_tokens: int
 
     @property
@@ -54,8 +55,10 @@ class WholeDocument:
     page: int
     """From 1."""
     num_pages: int
-    num_stored: int
-    """Tokens of this page whose activation is stored."""
+    num_known: int
+    """Tokens of this page whose activation is known: all that the model has read, or those that are stored."""
+    num_active: int
+    """Of these, those on which the feature is active."""
     stretches: list[Stretch]
 
     @property
@@ -73,10 +76,31 @@ class WholeDocument:
         return sum(stretch.num_tokens for stretch in self.stretches)
 
 
-def whole_document(
-    sae: OpenSAE, feature: Feature, kind: ExampleKind, example: int, page: int | None
-) -> WholeDocument | None:
-    """The document of an example, on the page that holds it or on another; None when either is not there."""
+@dataclass(frozen=True)
+class DocumentPage:
+    """One page of a document, as it is published."""
+
+    feature: Feature
+    record: dict[str, Any]
+    """Of the document."""
+    chosen: dict[str, Any]
+    """The example that led here."""
+    example: int
+    page: int
+    """From 1."""
+    num_pages: int
+    tokens: list[int]
+    stored: list[float | None]
+    """The feature's activation on every token; None where it is not stored."""
+
+    @property
+    def start(self) -> int:
+        """Position of the first token."""
+        return (self.page - 1) * PAGE_TOKENS
+
+
+def find_page(sae: OpenSAE, feature: Feature, kind: ExampleKind, example: int, page: int | None) -> DocumentPage | None:
+    """The page of a document that holds an example, or another page of it; None when either is not there."""
     tables, counts = sae.run.tables, list(feature.num_examples.values())
     if example >= feature.num_examples[kind]:
         return None
@@ -90,20 +114,42 @@ def whole_document(
     start = (page - 1) * PAGE_TOKENS
     length = min(PAGE_TOKENS, record["num_tokens"] - start)
     tokens = tables.windows_from([record["first_chunk"]], [start], [length])[0]
-    values = _stored([row for row in found if row["document"] == chosen["document"]], start, length)
-    pieces = [tables.vocabulary[token] for token in tokens]
+    stored = _stored([row for row in found if row["document"] == chosen["document"]], start, length)
+    return DocumentPage(feature, record, chosen, example, page, num_pages, tokens, stored)
+
+
+def sequences_of(sae: OpenSAE, page: DocumentPage) -> list[tuple[int, list[int]]]:
+    """The texts that the model reads for a page, as the harvest read them: the tokens of each, without BOS, and the
+    position of the first.
+
+    A document is read in pieces, each after its own BOS. The first may begin before the page; the last ends with it.
+    """
+    piece = int(sae.run.record.recipe["tokenize"]["context_length"]) - 1
+    stop = page.start + len(page.tokens)
+    starts = list(range(page.start // piece * piece, stop, piece))
+    lengths = [min(piece, stop - start) for start in starts]
+    windows = sae.run.tables.windows_from([page.record["first_chunk"]] * len(starts), starts, lengths)
+    return list(zip(starts, windows, strict=True))
+
+
+def whole_document(sae: OpenSAE, found: DocumentPage, values: Sequence[float] | None = None) -> WholeDocument:
+    """A page of a document as it is shown. values: the activation on each of its tokens; what is stored by default."""
+    record, chosen = found.record, found.chosen
+    known: Sequence[float | None] = found.stored if values is None else values
+    pieces = [sae.run.tables.vocabulary[token] for token in found.tokens]
     return WholeDocument(
         source=visible_text(record["source"]),
         **_described(record["meta"]),
         num_tokens=record["num_tokens"],
-        kind=kind,
-        example=example,
+        kind=EXAMPLE_KINDS[chosen["kind"]],
+        example=found.example,
         position=chosen["position"],
         activation=chosen["activation"],
-        page=page,
-        num_pages=num_pages,
-        num_stored=sum(value is not None for value in values),
-        stretches=_stretches(pieces, values, feature.max, chosen["position"] - start),
+        page=found.page,
+        num_pages=found.num_pages,
+        num_known=sum(value is not None for value in known),
+        num_active=sum(value is not None and value > 0 for value in known),
+        stretches=_stretches(pieces, known, found, chosen["position"] - found.start),
     )
 
 
@@ -120,15 +166,18 @@ def _stored(examples: Sequence[dict[str, Any]], start: int, length: int) -> list
     return values
 
 
-def _stretches(pieces: Sequence[bytes], values: Sequence[float | None], scale: float, centre: int) -> list[Stretch]:
-    """The tokens of a page in runs that are stored and runs that are not."""
-    shown = highlight(pieces, [value or 0.0 for value in values], scale, centre)
+def _stretches(
+    pieces: Sequence[bytes], values: Sequence[float | None], found: DocumentPage, centre: int
+) -> list[Stretch]:
+    """The tokens of a page in runs that are known and runs that are not; what is stored is a run of its own."""
+    shown = highlight(pieces, [value or 0.0 for value in values], found.feature.max, centre)
     stretches = []
-    for stored, numbers in groupby(range(len(values)), key=lambda number: values[number] is not None):
+    kinds = [(value is not None, stored is not None) for value, stored in zip(values, found.stored, strict=True)]
+    for (known, _), numbers in groupby(range(len(values)), key=kinds.__getitem__):
         run = list(numbers)
         some = slice(run[0], run[-1] + 1)
         text = visible_text(b"".join(pieces[some]).decode(errors="backslashreplace"))
-        stretches.append(Stretch(shown[some] if stored else [], "" if stored else text, len(run)))
+        stretches.append(Stretch(shown[some] if known else [], "" if known else text, len(run)))
     return stretches
 
 

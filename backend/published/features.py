@@ -28,6 +28,7 @@ SUMMARY = [
     "squared_share",
     "rare",
     "negligible",
+    "interest",
     "best_strength",
     *EFFECT_COLUMNS,
 ]
@@ -103,6 +104,9 @@ class FeatureSummary:
     best_strength: float | None
     """Times its highest activation: where a text of the run moved most to what it is about; None where none did, or
     none was written."""
+    interest: float | None
+    """label_score x max x the share of its top examples on words that tell something x the share of them beyond the
+    start of texts, see pipeline/publishing/interest.py; None when its label has no score."""
 
     @property
     def href(self) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from backend.exceptions import NotFoundError, RefusedError, UnavailableError
-from backend.published.catalogue import Catalogue, LeftOutRun, Library, OpenSAE
+from backend.published.catalogue import Catalogue, LeftOutRun, Library, OpenRun, OpenSAE
 
 
 def find_feature(library: Library, name: str) -> tuple[OpenSAE, int]:
@@ -21,14 +21,14 @@ def find_feature(library: Library, name: str) -> tuple[OpenSAE, int]:
 
 
 def named_saes(library: Library, names: list[str]) -> list[OpenSAE]:
-    """SAEs of one run by model/name, each once; the first of the newest run when none is named.
+    """SAEs of one run by model/name, each once; the one that reads best in the newest run when none is named.
 
     Raises NotFoundError for an unknown name, RefusedError when they are of several runs.
     """
     catalogue = library.catalogue()
     require_runs(catalogue)
     found = []
-    for name in dict.fromkeys(names or [catalogue.runs[0].saes[0].href[1:]]):
+    for name in dict.fromkeys(names or [best_reading(catalogue.runs[0]).href[1:]]):
         model, _, sae = name.partition("/")
         if (model, sae) not in catalogue.saes:
             raise NotFoundError(f"There is no SAE '{name}' here. The home page lists those that are.")
@@ -36,6 +36,11 @@ def named_saes(library: Library, names: list[str]) -> list[OpenSAE]:
     if any(sae.run is not found[0].run for sae in found):
         raise RefusedError("All SAEs must be of one run, for they read one layer of one model.")
     return found
+
+
+def best_reading(run: OpenRun) -> OpenSAE:
+    """The SAE of a run that explains most of the variance of held-out text; the first where that was not measured."""
+    return max(run.saes, key=lambda sae: sae.record.metrics.get("explained_variance") or 0.0)
 
 
 def require_runs(catalogue: Catalogue) -> None:

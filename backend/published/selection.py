@@ -17,9 +17,18 @@ RANDOM_DRAWS = 64
 """Features drawn at once in search of a live one."""
 
 Sort = Literal[
-    "index", "label", "density", "max", "mean", "label_score", "label_precision", "label_recall", "specificity"
+    "interest",
+    "index",
+    "label",
+    "density",
+    "max",
+    "mean",
+    "label_score",
+    "label_precision",
+    "label_recall",
+    "specificity",
 ]
-Score = Literal["label_precision", "label_recall", "specificity"]
+Score = Literal["label_precision", "label_recall", "specificity", "interest"]
 """Scores that not every SAE has."""
 Choice = Annotated[Annotated[bool, PlainSerializer(str)] | None, EmptyIsNone]
 """Yes, no, or either; links say True and False."""
@@ -28,7 +37,7 @@ Choice = Annotated[Annotated[bool, PlainSerializer(str)] | None, EmptyIsNone]
 class Selection(PagedAddress):
     """The query string of a list of features: filters, order and page."""
 
-    sort: Sort = "max"
+    sort: Sort = "interest"
     """Ties come by index."""
     order: Annotated[Literal["asc", "desc"] | None, EmptyIsNone] = None
     """None is the natural one: labels and indices ascend, numbers descend."""

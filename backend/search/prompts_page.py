@@ -176,6 +176,10 @@ class PromptSearchPage(Page):
     note: str
     """A note on prompts that the model wrote."""
     state: SearchState
+    max_characters: int
+    """Of a prompt."""
+    max_topic: int
+    """Of a topic, in characters."""
     saes: list[SAEChoice]
     at_least: list[Link]
     """Choices of `at_least`: `text` is shown, `href` is the value."""

@@ -33,7 +33,7 @@ from backend.search.prompts_page import (
     prompt_search_result_of,
     share_links,
 )
-from backend.search.topics import missing_prompts, write_prompts
+from backend.search.topics import MAX_TOPIC, missing_prompts, write_prompts
 from backend.search.words_page import mode_tabs
 from backend.web.dependencies import EngineDep, LibraryDep
 from backend.web.live import ask, ask_for_page, respond
@@ -123,6 +123,8 @@ async def _page(
         ),
         note=_note(state) if form.edit and not answer.error else "",
         state=state,
+        max_characters=MAX_PROMPT_CHARACTERS,
+        max_topic=MAX_TOPIC,
         saes=sae_choices(saes),
         at_least=share_links(form.at_least, zero=False),
         at_most=share_links(form.at_most, zero=True),

@@ -1,5 +1,5 @@
-"""Middleware that refuses requests before any endpoint sees them: requests for an unknown host, requests from another
-site, and bodies that are too large.
+"""Middleware for every request: what is refused before any endpoint sees it (an unknown host, another site, a body that
+is too large), the headers that every response has, and HEAD.
 
 The visitor's cookie gives no rights (backend/web/clients.py), but an owner's does (backend/web/owners.py), and another
 site could make any browser write to a server that only its user can reach. Browsers say where a request comes from: by
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.html.policies import STRICT
@@ -141,3 +141,39 @@ class SecurityHeaders:
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
+
+
+class HeadAsGet:
+    """ASGI middleware: HEAD is answered wherever GET is, with the same status and headers, and without the body.
+
+    What makes the body ends with the first part of it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+        answered = False
+
+        async def send_headers(message: Message) -> None:
+            nonlocal answered
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b""})
+                answered = True
+            elif message["type"] != "http.response.body":
+                await send(message)
+            elif message.get("more_body"):
+                raise OSError("the headers are all that was asked for")
+
+        async def receive_until_answered() -> Message:
+            return {"type": "http.disconnect"} if answered else await receive()
+
+        try:
+            await self.app({**scope, "method": "GET"}, receive_until_answered, send_headers)
+        except (OSError, ClientDisconnect):
+            if not answered:
+                raise

@@ -4,6 +4,7 @@ The message of every error of backend/exceptions.py and data/errors.py says what
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -12,6 +13,7 @@ from urllib.parse import quote
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from backend.exceptions import BusyError, ForbiddenError, NotFoundError, TooManyError, TooSlowError
@@ -82,14 +84,23 @@ def status_of(error: Exception) -> int:
     return next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), 500)
 
 
-def answer(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """An error response: a page, or problem details, by the path of the request."""
+def answer(
+    request: Request,
+    status: int,
+    detail: str,
+    headers: dict[str, str] | None = None,
+    form: "RefusedForm | None" = None,
+) -> Response:
+    """An error response: a page, or problem details, by the path of the request.
+
+    form: the form that was refused, which the page offers for correction.
+    """
     title = _phrase(status)
     if request.url.path.startswith(API_PREFIXES) or request.url.path.endswith(".json"):
         body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
         return JSONResponse(body, status, headers, PROBLEM)
     plain = quote(request.url.path) if status == 422 and request.method == "GET" and request.url.query else ""
-    page = ErrorPage(status=status, title=ERROR_TITLES.get(status, title), detail=detail, plain=plain)
+    page = ErrorPage(status=status, title=ERROR_TITLES.get(status, title), detail=detail, plain=plain, form=form)
     return render(request, "base/error.html", page, status, headers)
 
 
@@ -107,7 +118,28 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return answer(request, 422, " ".join(_field_error(one) for one in error.errors()))
+    errors = error.errors()
+    return answer(request, 422, " ".join(map(_field_error, errors)), form=_refused_form(request, errors, error.body))
+
+
+def _refused_form(request: Request, errors: Sequence[dict[str, Any]], body: object) -> "RefusedForm | None":
+    """What was typed into the form that made an invalid request; None where no form did."""
+    places = [error["loc"] for error in errors]
+    wrong = dict.fromkeys(str(place[1]) for place in places if len(place) > 1 and place[0] in ("query", "body"))
+    if isinstance(body, FormData):
+        sent = [(name, text) for name, text in body.multi_items() if isinstance(text, str)]
+    else:
+        sent = request.query_params.multi_items() if request.method == "GET" else []
+    if not wrong or not sent:
+        return None
+    missing = [(name, "") for name in wrong if name not in dict(sent)]
+    address = request.url.path + (f"?{request.url.query}" if request.method != "GET" and request.url.query else "")
+    return RefusedForm(
+        action=address,
+        method=request.method.lower(),
+        wrong=[pair for pair in sent if pair[0] in wrong] + missing,
+        kept=[pair for pair in sent if pair[0] not in wrong],
+    )
 
 
 def _field_error(error: dict[str, Any]) -> str:
@@ -145,6 +177,18 @@ def _unexpected(request: Request, error: Exception) -> Response:
 
 
 @dataclass(frozen=True)
+class RefusedForm:
+    """A form that was refused, with what was typed, to be corrected and sent again."""
+
+    action: str
+    method: str
+    wrong: list[tuple[str, str]]
+    """Name and text of the fields that do not fit."""
+    kept: list[tuple[str, str]]
+    """Of all others."""
+
+
+@dataclass(frozen=True)
 class ErrorPage(Page):
     """base/error.html: the error, and links to go on."""
 
@@ -154,3 +198,4 @@ class ErrorPage(Page):
     """A sentence on the error and its remedy."""
     plain: str
     """Address of the same page without its query, where the query is invalid; else ""."""
+    form: RefusedForm | None

@@ -35,6 +35,8 @@ def features_schema(width: int, num_saes: int) -> pa.Schema:
             pa.field("negligible", pa.bool_(), nullable=False),  # see data.artifacts.features.NEGLIGIBLE_SHARE
             *[STATISTICS.field(name) for name in ("histogram", "num_above_floor", "band_counts")],
             *[f for f in EXPLANATIONS if f.name != "index"],
+            pa.field("interest", pa.float32()),  # see pipeline/publishing/interest.py; null without a label's score
+            pa.field("at_start", pa.float32(), nullable=False),  # share of its top examples at the start of a sequence
             *[f for f in EFFECTS if f.name != "index"],
             pa.field("first_reading", pa.int64(), nullable=False),  # row in the file of readings
             # Times its maximum: that of its best text that responds; null where none does, or none was written.

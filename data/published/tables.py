@@ -30,8 +30,17 @@ ROW_TABLES = ("features", "examples", "neighbours", "search", "activity", "readi
 CHUNKS_CACHED = 1 << 14
 """Chunks of tokens kept in memory: 16 MB."""
 SORTS = (
-    "index", "density", "max", "mean", "label", "label_score", "label_precision", "label_recall", "specificity"
-)  # fmt: skip
+    "interest",
+    "index",
+    "label",
+    "density",
+    "max",
+    "mean",
+    "label_score",
+    "label_precision",
+    "label_recall",
+    "specificity",
+)
 
 
 def write_table(folder: Path, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:

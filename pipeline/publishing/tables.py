@@ -36,6 +36,7 @@ from data.artifacts.features import (
 )
 from data.artifacts.responses import RESPONSES_FILE
 from data.errors import ArtifactError
+from data.manifests import load_manifest
 from data.published.schemas import (
     PUBLISHED_EXAMPLES,
     PUBLISHED_READINGS,
@@ -50,6 +51,7 @@ from pipeline.geometry.relatives import best_cosines, count_cosines
 from pipeline.models.sae import load_header
 from pipeline.publishing.columns import TABLE_BATCH_ROWS, RunTable, batch_of, batch_slices, columns_of, fixed_lists
 from pipeline.publishing.corpus_tables import CorpusTables
+from pipeline.publishing.interest import Floats, interest_of, start_shares, telling_shares, telling_tokens
 from pipeline.publishing.map_tables import MapTables
 from pipeline.publishing.searchable import Surroundings, priors, search_batch
 
@@ -134,6 +136,9 @@ class RunTables:
             first_row = self.first_rows[self.saes.index(name)]
             squares_F = statistics["sum_squares"].to_numpy()
             share_F, kinds = squared_shares(squares_F), self.kinds[name]
+            score_F, max_F = (t.to_numpy() for t in (explanations["label_score"], statistics["max"]))
+            at_start_F, telling_F = self._evidence(name, size)
+            interest_F = interest_of(score_F, max_F, telling_F, at_start_F)
             for rows in batch_slices(size):
                 columns = {
                     "sae": pa.array([name] * len(range(*rows.indices(size)))),
@@ -145,6 +150,8 @@ class RunTables:
                     **columns_of(explanations, rows),
                     **columns_of(effects, rows),
                     "first_reading": pa.array(reading_F[rows], pa.int64()),
+                    "interest": interest_F[rows],
+                    "at_start": pa.array(at_start_F[rows].astype(np.float32)),
                     "best_strength": self._best_strengths(name, rows),
                     "first_example": pa.array(first_F[rows], pa.int64()),
                     "num_examples": fixed_lists(num_FE[rows].astype(np.int16)),
@@ -153,6 +160,18 @@ class RunTables:
                     "vector": fixed_lists(decoder_rows(self.folders["train"] / name, rows)),
                 }
                 yield batch_of(features_schema(columns["vector"].type.list_size, len(self.saes)), columns)
+
+    def _evidence(self, name: str, size: int) -> tuple[Floats, Floats]:
+        """Shares of the top examples of an SAE's features at the start of texts, and on words that tell something."""
+        examples = self._read("examples", name, EXAMPLES_FILE).select(["index", "kind", "document", "position"])
+        context_length = load_manifest(self.folders["tokenize"]).counts["context_length"]
+        telling_F = telling_shares(examples, size, self.corpus, self._telling)
+        return start_shares(examples, size, context_length), telling_F
+
+    @cached_property
+    def _telling(self) -> npt.NDArray[np.bool_]:
+        """Mask of the tokens that tell something [V]."""
+        return telling_tokens(self.vocabulary, self.corpus)
 
     def _examples(self) -> Iterator[pa.RecordBatch]:
         yield from self._by_row(PUBLISHED_EXAMPLES, self._per_sae("examples", EXAMPLES_FILE))

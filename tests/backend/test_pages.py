@@ -143,8 +143,8 @@ def test_policies_allow_no_more_than_pages_need(client):
         ("max_density=2", "max_density must be at most 1, not '2'."),
         (
             "sort=zz",
-            "sort must be index, label, density, max, mean, label_score, label_precision, label_recall or specificity, "
-            "not 'zz'.",
+            "sort must be interest, index, label, density, max, mean, label_score, label_precision, label_recall or "
+            "specificity, not 'zz'.",
         ),
         ("alive=zz", "alive must be true or false, not 'zz'."),
         ("q=" + "a" * 201, "q has 201 characters; 200 are the most."),
@@ -229,7 +229,7 @@ def test_pages_come_compressed_and_small(client):
 def test_a_column_of_scores_is_shown_only_where_there_are_some(pages):
     answer = pages.get("/tiny/1-relu-64?sort=label_score&labelled=true")
     shown = [column.title for column in answer.context["columns"]]
-    assert shown == ["Index", "Label", "Density", "Maximum", "Mean", "Label right", "Label covers"]
+    assert shown == ["Index", "Label", "Density", "Maximum", "Mean", "Label right", "Label covers", "Interest"]
     feature = answer.context["result"].features[0]
     assert f"{100 * feature.label_recall:.0f}%" in Page(answer.text).text
     assert "Best label" in [link.text for link in answer.context["presets"]]

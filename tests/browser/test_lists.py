@@ -155,8 +155,31 @@ def test_the_picker_adds_a_feature_to_a_known_list(open_page: Open):
     expect(page.locator(".entry .label")).to_have_count(4)
 
 
-def test_without_a_known_list_the_link_leads_to_a_new_one(open_page: Open):
-    page = open_page("/compare?f=tiny/1-relu-64/12")
+@pytest.mark.parametrize("path", ["/tiny/1-relu-64/12", "/compare?f=tiny/1-relu-64/12"])
+def test_the_first_list_is_made_in_the_dialog(open_page: Open, path: str):
+    page = open_page(path, width=390)
+    page.locator("a[data-list-add]").click()
+    dialog = page.get_by_role("dialog")
+    name = dialog.get_by_label("Name of a new list")
+    expect(name).to_be_focused()
+    name.fill("  ")
+    page.route("**/api/v1/lists", lambda route: route.fulfill(status=503, json={"detail": "No room on purpose."}))
+    name.fill("First")
+    name.press("Enter")
+    expect(dialog.get_by_role("status")).to_have_text("No room on purpose.")
+    expect(name).to_have_value("First")
+    page.unroute("**/api/v1/lists")
+    name.press("Enter")
+    expect(dialog.get_by_role("status")).to_contain_text("Added")
+    expect(dialog.get_by_role("button", name="First")).to_be_visible()
+    assert page.url.endswith(path)
+    dialog.get_by_role("link", name="Open the list").click()
+    expect(page.locator(".entry .label")).to_have_count(1)
+    expect(page.locator("input[name=name]")).to_have_value("First")
+
+
+def test_without_a_script_the_link_leads_to_a_new_list(open_page: Open):
+    page = open_page("/compare?f=tiny/1-relu-64/12", java_script_enabled=False)
     page.locator("a[data-list-add]").click()
     expect(page.get_by_label("Features, one a line")).to_have_value("tiny/1-relu-64/12")
 

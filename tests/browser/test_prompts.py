@@ -38,16 +38,18 @@ def test_the_prompt_page_reads_as_one_types(open_page: OpenPage) -> None:
 
 
 def test_steps_are_undone_by_going_back(open_page: OpenPage) -> None:
-    page = open_page("/prompt?text=the+river")
+    page = open_page("/prompt?text=the+river+of+war")
+    last = page.locator(".cell").last.get_attribute("id")
+    expect(page.locator(".cell[aria-current]")).to_have_id(last)
     page.locator("#t2").click()
     expect(page.locator("#t2")).to_have_attribute("aria-current", "true")
     page.get_by_label("Rank by").select_option("rare")
     expect(page.locator("#all-title + span")).to_have_text("by rare and strong")
     page.go_back()
-    expect(page.locator("#all-title + span")).to_have_text("by highest")
+    expect(page.locator("#all-title + span")).to_have_text("by strength")
     expect(page.get_by_label("Rank by")).to_have_value("max")
     page.go_back()
-    expect(page.locator(".cell[aria-current]")).to_have_count(0)
+    expect(page.locator(".cell[aria-current]")).to_have_id(last)
 
 
 def test_another_rank_and_another_sae_change_what_is_listed(open_page: OpenPage) -> None:
@@ -67,9 +69,33 @@ def test_another_rank_and_another_sae_change_what_is_listed(open_page: OpenPage)
     expect(page.get_by_role("checkbox", name="1-relu-256")).to_be_checked()
 
 
+def test_options_are_folded_on_a_phone_and_open_where_there_is_room(open_page: OpenPage) -> None:
+    for scripts in (True, False):
+        wide = open_page("/prompt?text=the+river", java_script_enabled=scripts)
+        expect(wide.get_by_label("Rank by")).to_be_visible()
+        expect(wide.get_by_text("Options")).to_be_hidden()
+        narrow = open_page("/prompt?text=the+river", width=390, java_script_enabled=scripts)
+        expect(narrow.get_by_label("Rank by")).to_be_hidden()
+        narrow.get_by_text("Options").click()
+        narrow.get_by_label("Rank by").select_option("mean")
+        if not scripts:
+            narrow.get_by_role("button", name="Read").click()
+        expect(narrow.locator("#options-chosen")).to_contain_text("by mean")
+
+
+def test_common_features_come_last_until_one_switches(open_page: OpenPage) -> None:
+    page = open_page("/prompt?text=the+river+of+University")
+    page.locator("#switch-common").click()
+    expect(page.get_by_role("checkbox", name="Rank common features like the rest")).to_be_checked()
+    expect(page.locator("#switch-common")).to_have_text("Put them last")
+    expect(page.locator("#switch-common")).to_be_focused()
+    page.get_by_role("checkbox", name="Rank common features like the rest").uncheck()
+    expect(page.locator("#switch-common")).to_have_text("Rank them like the rest")
+
+
 def test_a_token_tells_its_id_on_hover_and_focus_without_a_script_too(open_page: OpenPage) -> None:
     for scripts in (True, False):
-        page = open_page("/prompt?text=the+river", java_script_enabled=scripts)
+        page = open_page("/prompt?text=the+river&token=0", java_script_enabled=scripts)
         about = page.locator("#t2 .about")
         expect(about).to_be_hidden()
         page.locator("#t2").hover()

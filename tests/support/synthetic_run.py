@@ -260,6 +260,8 @@ class SyntheticRun:
             "num_measured": pa.array((3 * live_B).astype(np.int16)),
             "num_readings": pa.array(np.zeros(size, np.int16)),
             "first_reading": pa.array(np.zeros(size, np.int64)),
+            "interest": pa.array(block.score.astype(np.float32), mask=~live_B),
+            "at_start": pa.array(np.zeros(size, np.float32)),
             "first_example": pa.array(block.live_rank() * self.examples_per_feature),
             "num_examples": _fixed(live_B[:, None] * self.num_examples),
             **{

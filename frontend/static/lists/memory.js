@@ -25,6 +25,9 @@ export const remember = (list) => keep([list, ...known().filter((other) => other
 /** Forget a list that is gone. */
 export const forget = (id) => keep(known().filter((other) => other.id !== id));
 
+const UNEXPECTED = "The server gave an unexpected answer. Reload the page.";
+const reason = async (answer) => new Error((await answer.json().catch(() => null))?.detail ?? UNEXPECTED);
+
 /** Ask the API to change a list. */
 export async function change(list, method, path, body) {
   const answer = await fetch(`/api/v1/lists/${encodeURIComponent(list.id)}${path}`, {
@@ -34,5 +37,16 @@ export async function change(list, method, path, body) {
   });
   if (answer.ok) return;
   if (answer.status === 404 && !path) forget(list.id);
-  throw new Error((await answer.json().catch(() => null))?.detail ?? "The server gave an unexpected answer. Reload the page.");
+  throw await reason(answer);
+}
+
+/** Ask the API to make a list of some features, and keep it. */
+export async function create(name, features) {
+  const body = { ...(name.trim() ? { name } : {}), entries: features.map((feature) => ({ feature })) };
+  const answer = await fetch("/api/v1/lists", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  if (!answer.ok) throw await reason(answer);
+  const made = await answer.json();
+  const list = { id: made.id, key: made.secret, name: name.trim() || "Untitled list" };
+  remember(list);
+  return list;
 }

@@ -27,8 +27,9 @@ function wait() {
   status.textContent = status.dataset.loading || "The model is reading…";
 }
 
-// Put the answer to a request in place. step: whether it is one that the Back button should undo.
-async function load([address, options], { step = false, focusOn = "", history: keep = true } = {}) {
+// Put the answer to a request in place. step: whether it is one that the Back button should undo. focusOn, goTo: ids of what is then focused,
+// and of what is moved into view as well.
+async function load([address, options], { step = false, focusOn = "", goTo = "", history: keep = true } = {}) {
   clearTimeout(timer);
   running?.abort();
   const mine = (running = new AbortController());
@@ -42,6 +43,7 @@ async function load([address, options], { step = false, focusOn = "", history: k
     else if (keep && !options.method) remember(new URL(address, location.href).href, step);
     take(page, !keep);
     if (focusOn) document.getElementById(focusOn)?.focus();
+    if (goTo) lead(document.getElementById(goTo));
   } catch (error) {
     if (error.name === "AbortError") return;
     fail(error instanceof TypeError ? "The server cannot be reached." : error.message, [address, options]);
@@ -51,6 +53,11 @@ async function load([address, options], { step = false, focusOn = "", history: k
   if (running !== mine) return;
   status.textContent = "";
   reading.removeAttribute("aria-busy");
+}
+
+function lead(place) {
+  place?.focus({ preventScroll: true });
+  place?.scrollIntoView({ block: "start" });
 }
 
 function remember(address, step) {
@@ -63,7 +70,7 @@ function remember(address, step) {
 function take(page, withText) {
   const focused = document.activeElement?.closest("#options") ? document.activeElement.id : "";
   reading.replaceChildren(...page.getElementById("reading").childNodes);
-  document.getElementById("options").replaceChildren(...page.getElementById("options").childNodes);
+  for (const id of ["options", "options-chosen"]) document.getElementById(id).replaceChildren(...page.getElementById(id).childNodes);
   if (focused) document.getElementById(focused)?.focus();
   if (withText) text.value = page.getElementById("text").value;
   status.dataset.loading = page.getElementById("status").dataset.loading;
@@ -113,7 +120,15 @@ reading.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-swap]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  load([link.href, {}], { step: true, focusOn: link.id });
+  load([link.href, {}], { step: true, focusOn: link.id, goTo: link.hash.slice(1) });
+});
+// What is asked about an output is answered below its form, and that is where one is led.
+reading.addEventListener("submit", (event) => {
+  const address = new URL(event.target.action);
+  if (address.pathname !== form.getAttribute("action")) return;
+  event.preventDefault();
+  address.search = new URLSearchParams(new FormData(event.target));
+  load([address.href, {}], { step: true, goTo: address.hash.slice(1) });
 });
 reading.addEventListener("keydown", (event) => {
   const cell = event.target.closest(".cell");

@@ -2,22 +2,31 @@
 
 import re
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from fastapi.testclient import TestClient
 
+from backend.exceptions import BusyError
 from backend.features.links import about, embed_html, floor_text
 from backend.features.missing import missing_examples
 from backend.html.policies import EMBEDDED
 from backend.html.spans import tokens_html
 from backend.html.svg import MAP_HEIGHT, MAP_MARGIN, MAP_WIDTH, Place, small_map
 from backend.html.tokens import TokenView, text_direction
-from backend.published.documents import PAGE_TOKENS, whole_document
+from backend.published.catalogue import OpenSAE
+from backend.published.documents import PAGE_TOKENS, WholeDocument, find_page, sequences_of, whole_document
 from backend.published.examples import get_examples
 from backend.published.features import get_feature
+from backend.settings import Settings
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import EXAMPLE_KINDS
+from pipeline.models.language_model import LanguageModel
+from pipeline.models.sae import SAE
 from tests.support.fake_run import DEAD, MARKED, WINDOW
-from tests.support.pages import Page
+from tests.support.pages import Page, app_with_contexts
 
 FEATURE = "/tiny/1-relu-64/3"
 
@@ -75,13 +84,19 @@ def test_context_is_a_query_that_links_keep(pages):
     assert pages.get(FEATURE + "?context=17").status_code == 422
 
 
+def stored_document(sae: OpenSAE, number: int, page: int | None = None) -> WholeDocument | None:
+    """The document of a top example of feature 3, with what is stored."""
+    found = find_page(sae, get_feature(sae, 3), "top", number, page)
+    return whole_document(sae, found) if found else None
+
+
 def test_a_whole_document_shows_what_is_stored_and_no_more(sae, published_store):
     """Against the artifacts: every example of the feature in the document, and nothing between."""
     corpus = TokenizedCorpus(published_store.run("fake").stage("tokenize"))
     feature = get_feature(sae, 3)
     found = [e for kind in EXAMPLE_KINDS for e in get_examples(sae, feature, kind)]
     for number, example in enumerate(get_examples(sae, feature, "top")):
-        document = whole_document(sae, feature, "top", number, None)
+        document = stored_document(sae, number)
         assert document.position == example.position
         ids = {str(i): row for row, i in enumerate(corpus.document_ids.tolist())}
         values: dict[int, float] = {}
@@ -93,7 +108,7 @@ def test_a_whole_document_shows_what_is_stored_and_no_more(sae, published_store)
             shown |= {position + i: token.value for i, token in enumerate(stretch.tokens)}
             position += stretch.num_tokens
         assert shown == values
-        assert document.num_stored == len(values)
+        assert document.num_known == len(values)
         assert position == document.num_tokens
         assert len(ids) == len(corpus.documents)
 
@@ -102,13 +117,75 @@ def test_a_long_document_is_cut_into_pages(sae, monkeypatch):
     monkeypatch.setattr("backend.published.documents.PAGE_TOKENS", 50)
     feature = get_feature(sae, 3)
     example = get_examples(sae, feature, "top")[0]
-    first = whole_document(sae, feature, "top", 0, None)
+    first = stored_document(sae, 0)
     assert first.page == example.position // 50 + 1
-    pages = [whole_document(sae, feature, "top", 0, page) for page in range(1, first.num_pages + 1)]
+    pages = [stored_document(sae, 0, page) for page in range(1, first.num_pages + 1)]
     assert sum(page.num_shown for page in pages) == first.num_tokens
     assert all(page.num_shown == 50 for page in pages[:-1])
     assert sum(stretch.holds_example for page in pages for stretch in page.stretches) == 1
-    assert whole_document(sae, feature, "top", 0, first.num_pages + 1) is None
+    assert stored_document(sae, 0, first.num_pages + 1) is None
+
+
+@pytest.mark.parametrize("page_tokens", [50, 64, 1024])
+def test_with_the_model_a_document_has_the_values_of_all_its_tokens(published_store, monkeypatch, page_tokens):
+    """Against the SAE's own reading of the whole document, in the pieces of the harvest."""
+    monkeypatch.setattr("backend.published.documents.PAGE_TOKENS", page_tokens)
+    with TestClient(app_with_contexts(Settings(store=published_store.root))) as client:
+        sae = client.app.state.library.catalogue().saes["tiny", "1-relu-64"]
+        feature = get_feature(sae, 3)
+        page = client.get(FEATURE + "?context=full")
+        document = page.context["document"]
+        shown = [token.value for stretch in document.stretches for token in stretch.tokens]
+        expected = dense_values(sae, find_page(sae, feature, "top", 0, 1).record)[document.start :][:page_tokens]
+        np.testing.assert_allclose(shown, expected, rtol=1e-3, atol=1e-4)
+        assert document.num_known == document.num_shown == len(shown)
+        assert document.num_active == sum(value > 0 for value in shown)
+        assert sum(stretch.holds_example for stretch in document.stretches) == 1
+        assert page.context["unread"] == ""
+        assert f"active on {document.num_active}" in page.text
+
+
+def dense_values(sae: OpenSAE, record: dict[str, Any]) -> np.ndarray:
+    """Activations of feature 3 on every token of a document, by the model and the SAE themselves."""
+    piece = sae.run.record.recipe["tokenize"]["context_length"] - 1
+    tokens = sae.run.tables.windows_from([record["first_chunk"]], [0], [record["num_tokens"]])[0]
+    model = LanguageModel.load(sae.run.folder.parents[2] / "models" / "tiny", layer=1, dtype="float32")
+    weights, values = SAE.load(sae.folder), []
+    for start in range(0, len(tokens), piece):
+        x_LD = model.residuals(torch.tensor([[0, *tokens[start : start + piece]]]))[0]
+        values += weights.encode(x_LD)[1:, 3].tolist()
+    return np.array(values)
+
+
+def test_pieces_of_a_page_cover_it_and_begin_where_the_harvest_began(sae, monkeypatch):
+    monkeypatch.setattr("backend.published.documents.PAGE_TOKENS", 50)
+    piece = sae.run.record.recipe["tokenize"]["context_length"] - 1
+    for page in range(1, stored_document(sae, 0).num_pages + 1):
+        found = find_page(sae, get_feature(sae, 3), "top", 0, page)
+        pieces = sequences_of(sae, found)
+        assert all(start % piece == 0 and len(tokens) <= piece for start, tokens in pieces)
+        joined = [token for _, tokens in pieces for token in tokens]
+        assert joined[found.start - pieces[0][0] :] == found.tokens
+
+
+def test_a_document_that_the_model_cannot_read_now_shows_what_is_stored(published_store, monkeypatch):
+    def busy(job: object) -> None:
+        raise BusyError("the queue is full (16 requests): try again in a few seconds")
+
+    with TestClient(app_with_contexts(Settings(store=published_store.root))) as client:
+        monkeypatch.setattr(client.app.state.engine.worker, "submit", busy)
+        page = client.get(FEATURE + "?context=full")
+        assert page.status_code == 200
+        assert "try again in a few seconds" in page.text
+        assert 0 < page.context["document"].num_known < page.context["document"].num_shown
+
+
+def test_a_model_that_is_too_slow_leaves_what_is_stored(published_store, monkeypatch):
+    monkeypatch.setattr("backend.features.document.READ_SECONDS", 0)
+    with TestClient(app_with_contexts(Settings(store=published_store.root))) as client:
+        page = client.get(FEATURE + "?context=full")
+        assert (page.status_code, "Reload the page" in page.text) == (200, True)
+        assert page.context["document"].num_known < page.context["document"].num_shown
 
 
 def test_an_example_or_page_that_is_not_there(pages):

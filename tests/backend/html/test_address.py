@@ -35,7 +35,7 @@ UNUSUAL: list[Address] = [
     FeatureState(kind="interval", context="full", example=2, page=3, minor=True, embed=True),
     HomeState(demo=FEATURE, strength=1.5),
     NamedRun(run="a"),
-    PromptState(text=TEXT, sae=["model/a", "model/b"], chat=True, rank="rare", hide=1.0, f=FEATURE, token=0),
+    PromptState(text=TEXT, sae=["m/a", "m/b"], chat=True, rank="rare", hide=0.2, mixed=True, f=FEATURE, token=0),
     PromptState(p="0" * 24),
     SearchForm(
         pos=[TEXT, "b"], pos_p=["0" * 24], neg=["c"], neg_p=["1" * 24], sae=["model/a"], at_least=0.3, at_most=0.0,
@@ -146,7 +146,7 @@ def test_an_empty_choice_is_none():
 
 
 def test_changes_of_a_stored_prompt_keep_its_id_alone():
-    assert PromptState(text="a", p="b").href() == "/prompt?p=b&hide=0.2"
+    assert PromptState(text="a", p="b").href() == "/prompt?p=b&hide=1"
 
 
 def test_links_elsewhere_say_nothing_of_what_is_empty():

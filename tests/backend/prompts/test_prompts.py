@@ -92,7 +92,7 @@ def test_every_ranking_is_the_naive_one(live: TestClient, dense: dict[str, np.nd
 
 
 def test_the_page_ranks_several_saes_together(live: TestClient, dense: dict[str, np.ndarray]) -> None:
-    page = live.get("/prompt", params={"text": TEXT, "sae": [f"tiny/{name}" for name in NAMES], "hide": 1, "token": 3})
+    page = live.get("/prompt", params={"text": TEXT, "sae": [f"tiny/{name}" for name in NAMES], "mixed": 1, "token": 3})
     result = page.context["result"]
     best = sorted(((acts.max(0)[f], name, f) for name, acts in dense.items() for f in range(acts.shape[1])))[::-1]
     listed = [(one.feature.sae, one.feature.index) for one in result.overall]
@@ -142,7 +142,7 @@ def test_a_prompt_of_left_out_tokens_alone_has_no_features(live: TestClient) -> 
         active={sae.name: replace(reading.active[sae.name], **{c: np.zeros(0, t) for c, t in COLUMNS.items()})},
     )
     for by in ("max", "mean", "last", "rare"):
-        ranking = rank(gather([sae], empty), by, 1.0)
+        ranking = rank(gather([sae], empty), by, 1.0, common_last=True)
         assert ranking.overall(10) == []
         assert ranking.by_token(5) == [[]] * len(empty.tokens)
 
@@ -163,7 +163,7 @@ def test_a_feature_never_seen_in_the_corpus_counts_as_if_seen_on_one_token(live:
     names = activity.records_U.schema.names
     unseen = activity.records_U.set_column(names.index("max"), "max", [np.zeros(len(activity.row_U), np.float32)])
     unseen = unseen.set_column(names.index("density"), "density", [np.zeros(len(activity.row_U), np.float32)])
-    ranking = rank(Activity(**{**_shallow(activity), "records_U": unseen}), "rare", 1.0)
+    ranking = rank(Activity(**{**_shallow(activity), "records_U": unseen}), "rare", 1.0, common_last=False)
     np.testing.assert_allclose([one.score for one in ranking.overall(5)], np.log(sae.run.num_tokens))
     assert {one.share for one in ranking.overall(5)} == {1.0}
 
@@ -199,11 +199,91 @@ def test_the_tokens_shown_are_the_models_own_with_their_ids(live: TestClient, ch
     assert [int(re.search(r"id (\d+)", token.about)[1]) for token in page.context["result"].tokens] == ids
 
 
+# ---- what says little
+
+
+@pytest.fixture
+def common(live: TestClient) -> tuple[Activity, np.ndarray]:
+    """What TEXT activates: a third of the features on a tenth of all tokens, a third at the start of texts."""
+    sae = live.app.state.library.catalogue().saes["tiny", "1-relu-64"]
+    activity = gather([sae], live.portal.call(live.app.state.engine.activations, [sae], _prompt(TEXT)))
+    names, places = activity.records_U.schema.names, np.arange(len(activity.row_U)) % 3
+    for name, high in (("density", places == 0), ("at_start", places == 1)):
+        column = np.where(high, 0.1 if name == "density" else 0.9, 0.01).astype(np.float32)
+        records = activity.records_U.set_column(names.index(name), name, [column])
+        activity = Activity(**{**_shallow(activity), "records_U": records})
+    return activity, places
+
+
+@pytest.mark.parametrize("by", ["max", "mean", "last", "rare"])
+def test_what_says_little_comes_last_in_its_own_order(common: tuple[Activity, np.ndarray], by: Any) -> None:
+    activity, places = common
+    plain, pushed = (rank(activity, by, 1.0, common_last=last) for last in (False, True))
+    for one, other in ((plain.overall(1000), pushed.overall(1000)), (plain.by_token(99)[5], pushed.by_token(99)[5])):
+        assert [a for a in other if not a.common] == [a for a in one if not a.common]
+        assert [a for a in other if a.common] == [a for a in one if a.common]
+        assert other == sorted(other, key=lambda a: bool(a.common))
+    reasons = {int(row): ("frequent", "start", "")[place] for row, place in zip(activity.row_U, places, strict=True)}
+    assert all(a.common == reasons[a.feature.index] for a in pushed.overall(1000))
+    assert pushed.num_common == int((places < 2).sum())
+
+
+def test_the_page_says_what_comes_last_and_offers_the_other_order(live: TestClient) -> None:
+    page = live.get("/prompt", params={"text": TEXT})
+    result = page.context["result"]
+    assert result.num_common > 0
+    assert "come last" in page.text
+    listed = [bool(one.common) for one in result.overall]
+    assert listed == sorted(listed)
+    mixed = live.get(result.switch)
+    assert mixed.context["state"].mixed
+    scores = [one.score for one in mixed.context["result"].overall]
+    assert scores == sorted(scores, reverse=True)
+    assert not live.get(mixed.context["result"].switch).context["state"].mixed
+
+
 # ---- the page
 
 
+def test_without_a_choice_the_sae_that_explains_most_variance_reads(live: TestClient) -> None:
+    saes = live.app.state.library.catalogue().runs[0].saes
+    best = max(saes, key=lambda sae: sae.record.metrics["explained_variance"])
+    for query in ({}, {"text": "the"}):
+        page = live.get("/prompt", params=query)
+        assert page.context["state"].sae == [best.href[1:]]
+        assert [choice.name for choice in page.context["saes"] if choice.best] == [best.name]
+        assert "reads best" in page.text
+    for sae in saes:
+        assert live.get("/prompt", params={"sae": sae.href[1:]}).context["state"].sae == [sae.href[1:]]
+    feature = f"{saes[-1].href[1:]}/3"
+    assert live.get("/prompt", params={"f": feature}).context["state"].sae == [saes[-1].href[1:]]
+    answer = live.post("/api/v1/activations", json={"text": "the"}).json()
+    assert [one["sae"] for one in answer["saes"]] == [best.href[1:]]
+
+
+@pytest.mark.parametrize(("chat", "token"), [(False, None), (True, None), (False, 999)])
+def test_the_last_token_that_counts_is_chosen_from_the_start(live: TestClient, chat: bool, token: int | None) -> None:
+    query = {"text": "the river", "chat": int(chat)} | ({} if token is None else {"token": token})
+    result = live.get("/prompt", params=query).context["result"]
+    counted = [one for one in result.tokens if not one.left_out]
+    assert result.token == counted[-1]
+    assert [one.number for one in result.tokens if one.current] == [counted[-1].number]
+    assert (counted[-1] is result.tokens[-1]) == (not chat)
+
+
+def test_attribution_leads_to_its_answer(live: TestClient) -> None:
+    closed = live.get("/prompt", params={"text": TEXT}).context["attribution"]
+    opened = live.get("/prompt", params={"text": TEXT, "target": ""})
+    assert closed.open_href.endswith("#attribution")
+    assert all(one.href.endswith("#answer") for one in opened.context["attribution"].likely)
+    answered = live.get("/prompt", params={"text": TEXT, "target": "#70"})
+    assert all(link.href.endswith("#answer") for link in answered.context["attribution"].sorts)
+    assert 'action="/prompt#answer"' in answered.text
+    assert 'id="answer" tabindex="-1"' in answered.text
+
+
 def test_the_prompt_page_shows_hostile_text_literally_and_every_field_of_its_context(live: TestClient) -> None:
-    page = live.get("/prompt", params={"text": TEXT, "token": 5})
+    page = live.get("/prompt", params={"text": TEXT, "token": 5, "mixed": 1})
     assert page.status_code == 200
     assert "<script>alert" not in page.text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
@@ -251,7 +331,7 @@ def test_links_of_the_page_keep_what_was_chosen(live: TestClient, rank: str) -> 
     result = live.get("/prompt", params=asked).context["result"]
     again = live.get(result.tokens[4].href).context["state"]
     assert (again.text, again.sae, again.rank, again.hide, again.token) == (TEXT, asked["sae"], rank, 0.05, 4)
-    assert live.get(result.tokens[2].href).context["state"].token is None
+    assert live.get(result.tokens[2].href).context["result"].token.number == 2
 
 
 def test_saes_of_several_runs_or_unknown_ones_are_refused_inline_or_not_found(live: TestClient) -> None:
@@ -327,7 +407,7 @@ def test_a_long_text_is_stored_once_under_an_address_of_its_content(live: TestCl
     assert first.headers["location"] == second.headers["location"]
     name = re.search(r"p=([0-9a-f]{24})", first.headers["location"])[1]
     stored = live.get(f"/api/v1/prompts/{name}").json()
-    assert stored == {"id": name, "text": text, "href": f"/prompt?p={name}&hide=0.2"}
+    assert stored == {"id": name, "text": text, "href": f"/prompt?p={name}&hide=1"}
     page = live.get(first.headers["location"])
     assert page.status_code == 422  # stored and shown, though it has more tokens than this server reads
     assert page.context["state"].text == text
