@@ -118,9 +118,7 @@ class Trainer:
     def run(self, report: Callable[[int], None]) -> None:
         """Train to the end; `report` is told after every block how many steps were made since."""
         saved = time.monotonic()
-        batches = read_batches(
-            self.reader, self.config.seed, self.config.batch_size, self.position, self.config.epochs
-        )
+        batches = read_batches(self.reader, self.config.seed, self.config.batch_size, self.position, self.config.epochs)
         # The largest first, so that the others fill in beside it.
         queue = sorted(self.trainees.values(), key=lambda trainee: -trainee.model.num_features)
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
