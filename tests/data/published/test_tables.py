@@ -46,7 +46,7 @@ def make_features() -> Columns:
         "histogram": [[0] * HISTOGRAM_BINS] * NUM_FEATURES,
         "label": [f"label {i % 7} 'quoted'" for i in range(NUM_FEATURES)],
         "label_origin": ["statistics"] * NUM_FEATURES,
-        **{name: [None] * NUM_FEATURES for name in ("label_score", "specificity", "interest", "best_strength", "x", "y")},
+        **{name: [None] * NUM_FEATURES for name in ("label_score", "specificity", "interest", "x", "y")},
         "at_start": [0.0] * NUM_FEATURES,
         **{name: [[]] * NUM_FEATURES for name in ("promoted", "promoted_logits", "suppressed", "suppressed_logits")},
         "first_example": [0] * NUM_FEATURES,
