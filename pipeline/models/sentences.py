@@ -89,7 +89,7 @@ class SentenceEncoder:
     @property
     def width(self) -> int:
         """D: numbers in a vector."""
-        return self.tokens_VD.shape[1]
+        return int(self.tokens_VD.shape[1])
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, [CLS] and [SEP] included, at most LONGEST."""
