@@ -38,9 +38,8 @@ def priors(num_active_F: npt.NDArray[np.int64], max_F: npt.NDArray[np.float32]) 
     often_F = np.minimum(np.log1p(num_active_F) / np.log1p(OFTEN), 1)
     live = max_F > 0
     typical = float(np.median(max_F[live])) if live.any() else 1.0
-    strong_F: npt.NDArray[np.float64] = max_F / (max_F + typical / 2)
-    found_F: npt.NDArray[np.float64] = often_F * strong_F
-    return found_F
+    prior_F: npt.NDArray[np.float64] = often_F * (max_F / (max_F + typical / 2))
+    return prior_F
 
 
 def search_batch(
