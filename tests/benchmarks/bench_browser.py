@@ -129,6 +129,7 @@ def _load(browser: Browser, address: str) -> dict[str, Any]:
     context = browser.new_context()
     page = context.new_page()
     page.goto(address, wait_until="networkidle", timeout=LONGEST_MS)
+    page.wait_for_function("() => performance.getEntriesByType('navigation')[0].loadEventEnd > 0", timeout=LONGEST_MS)
     measured: dict[str, Any] = page.evaluate(MEASURE)
     context.close()
     return measured
