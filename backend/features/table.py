@@ -19,10 +19,10 @@ SORT_COLUMNS: dict[Sort, tuple[str, str]] = {
     "max": ("Maximum", "Highest activation, in units of the residual stream."),
     "mean": ("Mean", "Mean activation over the tokens on which it is active."),
     "label_precision": (
-        "Label right",
+        "Right",
         "Share of the tokens that the label names on which the feature is active, on text it was not made from.",
     ),
-    "label_recall": ("Label covers", "Share of the feature's activation that lies on the tokens that the label names."),
+    "label_recall": ("Covers", "Share of the feature's activation that lies on the tokens that the label names."),
     "specificity": ("Specificity", "How well it keeps to its concept, by a judge: 0 to 1."),
     "interest": (
         "Interest",

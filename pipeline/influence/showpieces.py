@@ -1,10 +1,9 @@
-"""Showpieces: features about one word, which a person looks at first.
+"""Showpieces: features with a label that a person looks at first.
 
-Each has a label, is active on 1 in 100 to 1 in 10,000 tokens, and has at least 10 top examples, half of them with their
-maximum on the same word of four letters or more. They are sought in the published tables, among the STRONGEST_FEATURES
-of each SAE, and come one SAE after the other, each with another word, in the order of
-
-    agreement x mean / max x -log10(density)
+First come those that move what the model writes toward what they are about (see responses.py). Then those about one
+word: active on 1 in 100 to 1 in 10,000 tokens, with at least 10 top examples, half of them with their maximum on the
+same word of four letters or more. They are sought in the published tables, among the most interesting of each SAE (see
+pipeline/publishing/interest.py), and come in this order, one SAE after the other, each with another word.
 """
 
 from collections import Counter
@@ -13,8 +12,6 @@ from dataclasses import dataclass
 from itertools import islice, zip_longest
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
-
 from data.artifacts.features import TOP
 from data.published.tables import PublishedRun
 
@@ -22,8 +19,8 @@ MIN_DENSITY, MAX_DENSITY = 1e-4, 1e-2
 MIN_EXAMPLES = 10
 MIN_AGREEMENT = 0.5
 MIN_LETTERS = 4
-STRONGEST_FEATURES = 1000
-"""Features of each SAE that are looked at for showpieces, those with the strongest activation."""
+FEATURES_SEEN = 300
+"""Features of each SAE that are looked at for showpieces, the most interesting."""
 
 
 class AboutWord(Protocol):
@@ -34,11 +31,6 @@ class AboutWord(Protocol):
 
 
 F = TypeVar("F", bound=AboutWord)
-
-
-def score(agreement: Any, mean: Any, highest: Any, density: Any) -> Any:
-    """Score of how much a feature says, of numbers or arrays of them."""
-    return agreement * mean / highest * -np.log10(density)
 
 
 def is_long(word: str) -> bool:
@@ -78,21 +70,28 @@ def find_showpieces(run: PublishedRun, saes: Sequence[str], count: int) -> list[
     return take_turns([_of_sae(run, sae) for sae in saes], count)
 
 
-def _of_sae(run: PublishedRun, sae: str) -> list[Showpiece]:
+def _of_sae(run: PublishedRun, sae: str) -> Iterator[Showpiece]:
     """Of one SAE, best first."""
-    where = f"sae = '{sae}' AND live AND label != ''"
-    where += f" AND density >= {MIN_DENSITY} AND density <= {MAX_DENSITY}"
-    columns = ["index", "label", "max", "mean", "density", "first_example", "num_examples"]
-    table = run.list_features(where, columns, sort="max", descending=True, limit=STRONGEST_FEATURES)
+    yield from _responding(run, sae)
+    for piece in _most_interesting(run, sae, f"density >= {MIN_DENSITY} AND density <= {MAX_DENSITY}"):
+        if piece.agreement >= MIN_AGREEMENT and is_long(piece.word):
+            yield piece
+
+
+def _responding(run: PublishedRun, sae: str) -> Iterator[Showpiece]:
+    """Those that move what the model writes."""
+    return _most_interesting(run, sae, "best_strength IS NOT NULL")
+
+
+def _most_interesting(run: PublishedRun, sae: str, condition: str) -> Iterator[Showpiece]:
+    """The most interesting live features with a label that satisfy a condition."""
+    where = f"sae = '{sae}' AND live AND label != '' AND {condition}"
+    columns = ["index", "label", "first_example", "num_examples"]
+    table = run.list_features(where, columns, sort="interest", descending=True, limit=FEATURES_SEEN)
     features = [feature for feature in table.to_pylist() if feature["num_examples"][TOP] >= MIN_EXAMPLES]
-    scored = []
-    for feature, words in zip(features, _top_words(run, features), strict=True):
+    for feature, words in zip(features, _top_words(run, features) if features else (), strict=True):
         word, times = Counter(words).most_common(1)[0]
-        agreement = times / len(words)
-        if agreement >= MIN_AGREEMENT and is_long(word):
-            merit = score(agreement, feature["mean"], feature["max"], feature["density"])
-            scored.append((merit, Showpiece(sae, feature["index"], feature["label"], word, agreement)))
-    return [piece for _, piece in sorted(scored, key=lambda pair: -pair[0])]
+        yield Showpiece(sae, feature["index"], feature["label"], word, times / len(words))
 
 
 def _top_words(run: PublishedRun, features: list[dict[str, Any]]) -> list[list[str]]:
