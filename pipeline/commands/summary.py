@@ -1,6 +1,8 @@
 """Summary at the end of a run: the metrics of each SAE, and a few features to begin with."""
 
 import sys
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlencode
 
 from rich.console import Console
@@ -79,7 +81,7 @@ def metrics_table(published: Published) -> Table:
     record = published.record
     table = Table(title=f"run '{record.name}', layer {record.layer} of {_one_line(record.model_name)}")
     table.add_column("SAE", no_wrap=True)
-    for name in ("features", "explained variance", "L0", "dead", "loss added", "recovered"):
+    for name in ("features", "explained variance", "L0", "dead", "rare", "loss added", "recovered"):
         table.add_column(name, justify="right")
     for sae in published.record.saes:
         metrics = sae.metrics
@@ -89,10 +91,16 @@ def metrics_table(published: Published) -> Table:
             _number(metrics.get("explained_variance"), ".3f"),
             _number(metrics.get("l0"), ".1f"),
             _number(metrics.get("dead_share"), ".1%"),
+            _number(_rare_share(metrics, sae.num_features), ".1%"),
             with_interval(metrics, "loss_added") or "-",
             recovered(metrics, "mean") or "-",
         )
     return table
+
+
+def _rare_share(metrics: Mapping[str, Any], num_features: int) -> float | None:
+    rare = metrics.get("num_rare")
+    return None if rare is None else rare / num_features
 
 
 def _number(value: float | None, form: str) -> str:
