@@ -184,7 +184,7 @@ class RespondConfig(Section):
     """Features that are probed; 0 measures nothing."""
     tried: Positive = 60
     """Of these, so many write short texts after the first opening."""
-    tried_strengths: Annotated[tuple[Strength, ...], Field(min_length=1)] = (1.0, 2.0)
+    tried_strengths: Annotated[tuple[Strength, ...], Field(min_length=1)] = (0.75, 1.5)
     """Of the short texts, the first that of the probe too. Times a feature's highest activation, at most 10."""
     tried_tokens: Annotated[int, Field(ge=2)] = 16
     """Length of a short text."""

@@ -11,15 +11,18 @@ A text **responds** when all of this holds:
 
 Of several texts the best has the highest score:
 
-    score = moved x fresh^2 x distinct / (1 + ln ratio / ln MAX_RATIO + first / FIRST_LOSS)
+    score = moved x fresh^2 x distinct x alike / (1 + ln ratio / ln MAX_RATIO + first / FIRST_LOSS)
 
     fresh       share of its different words that no baseline of the same kind (chat or not) has
     distinct    share of different ones among its pairs of neighbouring tokens
+    alike       1, but OTHER_START for an answer in a chat whose first word is not the baseline's: what begins with the
+                same word ("I") still answers, and says something else
     ratio       of its perplexity to the baseline's, at least 1
     first       -ln of the probability, with nothing held, of its first token: it is to begin as an answer does
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +38,7 @@ MIN_DISTINCT = 0.6
 MAX_RUN = 2
 MIN_WORDS = 4
 FIRST_LOSS = 5.0
+OTHER_START = 0.3
 RULE = (
     f"A text responds when its words are closer to the feature’s own than those of the text without it, its perplexity "
     f"for the model by itself is at most {MAX_RATIO:g} times as high, and it does not repeat itself."
@@ -93,11 +97,19 @@ class Response:
         return len(words - self.baseline.known) / max(len(words), 1)
 
     @property
+    def begins_alike(self) -> bool:
+        """Whether it has the baseline's first word."""
+        first, other = (re.match(r"\W*(\w*)", text.text) for text in (self.text, self.baseline.text))
+        return bool(first and other and first[1].casefold() == other[1].casefold())
+
+    @property
     def score(self) -> float:
         """See the top of this file; 0 for a text that does not respond."""
         if self.reading is None or not self.responds:
             return 0.0
         said = self.moved * self.fresh**2 * distinct_share(self.text.tokens)
+        if self.opening.chat and not self.begins_alike:
+            said *= OTHER_START
         return said / (1 + math.log(self.ratio) / math.log(MAX_RATIO) + self.reading.first_loss / FIRST_LOSS)
 
     @property

@@ -10,6 +10,10 @@ from tests.support.fake_run import DEAD
 pytestmark = pytest.mark.browser
 Open = Callable[..., Page]
 FEATURE = "/tiny/1-relu-256/3"
+WIDE = """(width) => [...document.querySelectorAll("main *")]
+  .filter((e) => e.getBoundingClientRect().right > width && !e.closest(".table-wrap"))
+  .map((e) => `${e.tagName}.${e.className}`).slice(0, 8)"""
+"""What reaches beyond the page's width."""
 PATHS = [
     "/",
     "/tiny/1-relu-256",
@@ -160,7 +164,7 @@ def test_pages_are_accessible_and_fit(open_page, width, scheme):
         page = open_page(path, width=width, color_scheme=scheme)
         if path.startswith("/explore"):
             page.wait_for_selector("#map[data-drawn]", timeout=60_000)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, page.evaluate(WIDE, width))
         serious = [v for v in Axe().run(page).response["violations"] if v["impact"] in {"serious", "critical"}]
         assert not serious, (
             path,

@@ -24,18 +24,18 @@ def decoded_logits(
     starts: Sequence[int] | None = None,
 ) -> Tensor:
     """Logits [B, L - prompt + 1, V] of the decoder: a prompt at once, then one token after the other."""
-    decoder = Decoder(tiny_language_model())
-    steering, rows = Steering(clamps, sink_norm=sink_norm, starts=starts), len(clamps)
-    cache = decoder.cache(rows, len(tokens))
+    decoder, rows = Decoder(tiny_language_model()), len(clamps)
+    steerings = [
+        Steering([held], sink_norm=sink_norm, starts=None if starts is None else [starts[row]])
+        for row, held in enumerate(clamps)
+    ]
+    caches = [decoder.cache(len(tokens)) for _ in clamps]
 
-    def edit(x_BLD: Tensor, positions_BL: Tensor) -> Tensor:
-        return steering.apply(x_BLD, positions_BL).x_BLD
+    def edit(row: int, x_LD: Tensor, positions_L: Tensor) -> Tensor:
+        return steerings[row].apply(x_LD[None], positions_L[None]).x_BLD[0]
 
     parts = [tokens[:prompt], *([token] for token in tokens[prompt:])]
-    found = [
-        decoder.read(torch.tensor([part] * rows), torch.full((rows,), len(part)), cache, edit)
-        for part in map(list, parts)
-    ]
+    found = [decoder.read([part] * rows, caches, edit) for part in map(list, parts)]
     return torch.stack([logits for logits in found if logits is not None], dim=1)
 
 
