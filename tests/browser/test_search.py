@@ -88,13 +88,13 @@ def test_results_follow_what_is_typed_and_the_address_with_them(open_page):
     expect(page).to_have_url(re.compile(r"q=oxf&in=label&sae=1-relu-256$"))
     expect(page.locator(".hit-where").first).to_contain_text("1-relu-256")
     assert page.evaluate("history.length") == entries
-    shown = page.locator("#results").inner_text()
+    shown = page.locator(".hits").inner_text()
     again = open_page("/" + page.url.split("/", 3)[3])
-    assert again.locator("#results").inner_text() == shown
+    assert again.locator(".hits").inner_text() == shown
     expect(again.locator("select[name=in]")).to_have_value("label")
     page.locator(".hit a.label").first.click()
     page.go_back()
-    expect(page.locator("#results")).to_have_text(again.locator("#results").text_content())
+    expect(page.locator(".hits")).to_have_text(again.locator(".hits").text_content())
 
 
 def test_what_goes_wrong_while_typing_is_said_and_can_be_tried_again(open_page):

@@ -212,11 +212,12 @@ def test_another_strength_shows_its_stored_text_without_asking(open_page: OpenPa
     expect(steered).to_contain_text("Steered, 1.5×")
     assert "7%3A1.5" in page.url
     page.locator("#stored a", has_text="0.5×").click()
-    expect(steered).to_contain_text("I am an assistant of the river.")
+    expect(steered.locator(".tokens, .bubble").first).to_have_text("I am an assistant.")
     expect(slider).to_have_value("0.5")
     assert asked == []
     page.reload()
-    expect(steered).to_contain_text("I am an assistant of the river.")
+    expect(steered).to_contain_text("Steered, 0.5×")
+    expect(steered.locator(".tokens, .bubble").first).to_have_text("I am an assistant.")
 
 
 def test_a_chip_leads_to_another_demonstration(open_page: OpenPage) -> None:
@@ -235,8 +236,9 @@ def test_a_feature_is_added_by_its_label(open_page: OpenPage) -> None:
     options = page.locator("#add [role=option]:not(.all)").filter(has_not_text="1-relu-64 / 3")
     options.first.click()
     expect(page.locator(".held-one")).to_have_count(2)
-    expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
-    expect(page.locator('[data-row="1"] .new')).to_have_count(12)
+    expect(page.locator("#progress")).to_have_text(re.compile(r"\d+ tokens in"), timeout=PATIENCE)
+    expect(page.locator('[data-row="0"] .new')).to_have_count(12)
+    assert page.url.count("f=") == 2
 
 
 def test_without_scripts_words_find_features_to_add(open_page: OpenPage) -> None:
