@@ -26,7 +26,9 @@ class AttributionBody(BaseModel):
     target: str = Field(max_length=200, description="The next token to explain: a text that is one token, or #id.")
     minus: str = Field("", max_length=200, description="A token whose logit is subtracted; none by default.")
     position: int | None = Field(None, ge=0, description="Token after which the target comes; the last by default.")
-    saes: list[str] = Field([], max_length=8, description="model/name each, all of one run; the first by default")
+    saes: list[str] = Field(
+        [], max_length=8, description="model/name each, all of one run; by default the one that explains most"
+    )
     k: int = Field(50, ge=0, le=MAX_ABLATIONS, description="Features of each SAE to ablate: the largest attributions.")
 
 

@@ -26,8 +26,9 @@ class Naive:
         self.tokenizer = Tokenizer.load(store.models / "tiny")
         self.model = LanguageModel.load(store.models / "tiny", layer=1, dtype="float32")
         rows = [sae.row(f) for sae in self.saes for f in range(sae.num_features)]
-        table = self.saes[0].run.tables.take("features", rows, ["sae", "index", "max", "density"])
+        table = self.saes[0].run.tables.take("features", rows, ["sae", "index", "max", "density", "live"])
         self.names = [(row["sae"], row["index"]) for row in table.to_pylist()]
+        self.live_F = table["live"].to_numpy()
         self.max_F, self.density_F = (table[c].to_numpy().astype(np.float64) for c in ("max", "density"))
 
     def shares(self, texts: list[str]) -> np.ndarray:
@@ -42,7 +43,7 @@ class Naive:
     def find(self, positive: list[str], negative: list[str], at_least: float, at_most: float) -> set[tuple[str, int]]:
         positive_PF, negative_NF = self.shares(positive), self.shares(negative)
         fits_F = ((positive_PF >= at_least) & (positive_PF > 0)).all(0) & (negative_NF <= at_most).all(0)
-        return {self.names[f] for f in np.flatnonzero(fits_F)}
+        return {self.names[f] for f in np.flatnonzero(fits_F & self.live_F)}
 
 
 def search(client: TestClient, positive: list[str], negative: list[str], **body: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tests.support.attribution import API, TEXT, ablated_logits, sae_of
 
 
 def test_effects_are_those_of_ablation_by_hand(live: TestClient, plain: LanguageModel, tokenizer: Tokenizer) -> None:
-    body = {"text": TEXT, "target": " the", "minus": "#70", "k": 20}
+    body = {"text": TEXT, "target": " the", "minus": "#70", "k": 20, "saes": ["tiny/1-relu-64"]}
     found = live.post(API, json=body).json()
     sae, tokens = sae_of(live), [0, *tokenizer.encode(TEXT)]
     (target,) = tokenizer.encode(" the")

@@ -43,7 +43,7 @@ def read_by_hand(store: StorePaths, sae: SAE, text: str) -> tuple[list[int], np.
 
 
 def test_activations_are_those_of_the_sae_strongest_first(live: TestClient, published_store: StorePaths) -> None:
-    found = live.post("/api/v1/activations", json={"text": TEXT}).json()
+    found = live.post("/api/v1/activations", json={"text": TEXT, "saes": ["tiny/1-relu-64"]}).json()
     tokens, acts_LF = read_by_hand(published_store, sae_of(live), TEXT)
     assert [token["token"] for token in found["tokens"]] == tokens
     assert [token["left_out"] for token in found["tokens"]] == [True, *[False] * len(acts_LF)]

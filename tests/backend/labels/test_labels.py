@@ -44,14 +44,14 @@ def store(published_store: StorePaths, tmp_path: Path) -> StorePaths:
 def visitor(store: StorePaths) -> Iterator[httpx.Client]:
     with (
         serving(create_app(Settings(store=store.root, live=False))) as address,
-        httpx.Client(base_url=address) as client,
+        httpx.Client(base_url=address, timeout=60) as client,
     ):
         yield client
 
 
 @pytest.fixture
 def owner(visitor: httpx.Client, store: StorePaths) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=visitor.base_url, follow_redirects=True) as client:
+    with httpx.Client(base_url=visitor.base_url, follow_redirects=True, timeout=60) as client:
         assert "This browser is an owner" in client.get("/owner", params={"key": owner_key(store)}).text
         yield client
 
@@ -177,7 +177,7 @@ def test_leaving_makes_a_visitor(owner: httpx.Client) -> None:
 def test_the_store_is_limited(store: StorePaths) -> None:
     with (
         serving(create_app(Settings(store=store.root, live=False, max_labels=1))) as address,
-        httpx.Client(base_url=address, follow_redirects=True) as owner,
+        httpx.Client(base_url=address, follow_redirects=True, timeout=60) as owner,
     ):
         owner.get("/owner", params={"key": owner_key(store)})
         assert owner.post(FORM, data={"label": "one"}).status_code == 200

@@ -128,8 +128,8 @@ def reads(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
         ("/tiny/{sae}", 2),
         ("/tiny/{sae}?sort=label_score&labelled=true&min_density=0.001", 2),
         ("/", 2),
-        ("/search?q=a&sae={sae}", 4),
-        ("/api/v1/search?q=ri&sae={sae}&in=label&min_density=0.001&per_page=100", 4),
+        ("/search?q=a&sae={sae}", 6),
+        ("/api/v1/search?q=ri&sae={sae}&in=label&min_density=0.001&per_page=100", 6),
     ],
 )
 def test_reads_of_a_page_do_not_depend_on_the_number_of_features(client, reads, path, expected):

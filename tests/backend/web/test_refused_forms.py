@@ -4,10 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
 
 from backend.settings import Settings
 from backend.web.problems import RefusedForm
 from data.layout import StorePaths
+from data.sql.database import connect
+from data.sql.records import ListEntryRecord, ListRecord
 from tests.support.pages import Page, app_with_contexts
 from tests.support.steering import copied_database
 
@@ -19,6 +23,9 @@ LONG = "long " * 50
 def own(published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A server with a database of its own, which keeps three lists."""
     url = copied_database(published_store, tmp_path_factory.mktemp("forms"))
+    with Session(connect(url)) as session, session.begin():
+        session.execute(delete(ListEntryRecord))
+        session.execute(delete(ListRecord))
     settings = Settings(store=published_store.root, database_url=url, live=False, max_lists=3)
     with TestClient(app_with_contexts(settings)) as client:
         yield client
