@@ -17,7 +17,8 @@ def test_showpieces_keep_their_promise(published_store: StorePaths, monkeypatch:
     assert len({piece.word.casefold() for piece in pieces}) == len(pieces)
     for piece in pieces:
         where = f"sae = '{piece.sae}' AND index = {piece.index}"
-        feature = tables.list_features(where, ["label", "best_strength", "first_example", "num_examples"]).to_pylist()[0]
+        columns = ["label", "best_strength", "first_example", "num_examples"]
+        feature = tables.list_features(where, columns).to_pylist()[0]
         assert feature["label"] == piece.label != ""
         top = tables.examples(feature["first_example"], feature["num_examples"], EXAMPLE_KINDS.index("top")).to_pylist()
         tokens = [tables.windows([row["document"]], [row["position"]], [1])[0][0] for row in top]
