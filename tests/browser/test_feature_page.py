@@ -46,6 +46,21 @@ def test_hover_and_focus_tell_the_value_of_the_api(open_page: Open, address: str
         assert float(page.locator(".tip").inner_text().replace(",", "")) == told
 
 
+def test_the_token_that_is_pointed_at_is_told_of_while_the_page_scrolls(open_page: Open) -> None:
+    page = open_page(FEATURE)
+    focused = page.locator(".example").first.locator(".centre")
+    focused.focus()
+    tip = page.locator(".tip")
+    told = tip.inner_text()
+    page.locator(".example").nth(1).locator(".tokens > span:not([title])").first.hover()
+    expect(tip).to_have_text("0")
+    page.evaluate("scrollBy(0, 2); new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    expect(tip).to_have_text("0")
+    page.mouse.move(0, 0)
+    expect(tip).to_have_text(told)
+    assert float(told) > 0
+
+
 def test_everything_by_keyboard(open_page: Open) -> None:
     page = open_page(FEATURE)
     page.keyboard.press("c")

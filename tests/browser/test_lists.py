@@ -141,6 +141,7 @@ def test_a_browser_knows_the_lists_that_it_made(open_page: Open):
 
 def test_the_picker_adds_a_feature_to_a_known_list(open_page: Open):
     page = make(open_page, "Picked")
+    page.wait_for_selector(".entry-handle")  # the script has run
     known = page.evaluate("localStorage.getItem('lists')")
     page.goto(page.url.split("/lists/")[0] + "/tiny/1-relu-64/12")
     link = page.locator("a[data-list-add]")

@@ -220,6 +220,26 @@ def test_another_strength_shows_its_stored_text_without_asking(open_page: OpenPa
     expect(steered.locator(".tokens, .bubble").first).to_have_text("I am an assistant.")
 
 
+def test_the_slider_reaches_any_strength_that_is_typed(open_page: OpenPage) -> None:
+    page = open_page(f"/steer?f={FEATURE}:-3&prompt=the+river")
+    slider, text = page.locator('input[type="range"]'), page.locator('input[name="s"]')
+    expect(slider).to_have_value("-3")
+    for typed, shown in (("10", "10"), ("2", "2"), ("99", "10"), ("off", "0")):
+        text.fill(typed)
+        expect(slider).to_have_value(shown)
+    slider.fill("4")
+    expect(text).to_have_value("4")
+
+
+def test_nothing_is_left_blank_below_the_strengths(open_page: OpenPage) -> None:
+    page = open_page(ASKED)
+    line = page.locator("#run-line")
+    assert line.bounding_box()["height"] < 2
+    steer(page)
+    expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
+    assert line.bounding_box()["height"] > 20
+
+
 def test_a_chip_leads_to_another_demonstration(open_page: OpenPage) -> None:
     page = open_page("/steer")
     page.locator("#openings a.card").last.click()

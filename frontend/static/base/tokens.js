@@ -3,6 +3,7 @@ const tip = document.createElement("div");
 tip.className = "tip";
 tip.setAttribute("role", "status");
 tip.hidden = true;
+let told; // the token that it tells of
 
 function value(token) {
   if (token.title) {
@@ -13,6 +14,7 @@ function value(token) {
 }
 
 function show(token) {
+  told = token;
   tip.textContent = value(token);
   tip.hidden = false;
   const box = token.getClientRects()[0] ?? token.getBoundingClientRect();
@@ -28,6 +30,11 @@ const tokenOf = (event) => event.target.closest?.(".tokens > span");
 function rest() {
   const token = document.activeElement?.closest(".tokens > span");
   if (token) show(token); else tip.hidden = true;
+}
+
+// While the page scrolls: stay with the token that is told of, as long as it is pointed at or focused.
+function follow() {
+  if (told?.matches(":hover, :focus")) show(told); else rest();
 }
 
 function walk(event) {
@@ -58,4 +65,4 @@ document.addEventListener("pointerover", (event) => {
 });
 document.addEventListener("focusin", rest);
 document.addEventListener("keydown", walk);
-document.addEventListener("scroll", rest, { passive: true });
+document.addEventListener("scroll", follow, { passive: true });

@@ -11,6 +11,7 @@ const strengthOf = (one) => one.querySelector('input[name="s"]').value.trim();
 const LIMIT = 10; // as in backend/steering/plan.py
 export const isOff = (text) => text === "" || text.toLowerCase() === "off";
 const NUMBERS = { temperature: "Temperature", top_p: "Top p", new_tokens: "New tokens", seed: "Seed" };
+const RANGE = 4; // of a slider, unless the strength lies beyond
 const isStrength = (strength) => Math.abs(strength) <= LIMIT; // false for what is no number
 
 function number(form, name) {
@@ -55,6 +56,13 @@ export function address(form, prompt) {
   return `/steer?${values}`;
 }
 
+// A slider shows its strength also where that is negative or large.
+function showStrength(range, strength) {
+  range.min = Math.max(-LIMIT, Math.min(0, Math.floor(strength)));
+  range.max = Math.min(LIMIT, Math.max(RANGE, Math.ceil(strength)));
+  range.value = strength;
+}
+
 /** Set up the fields. on: `send` the message, `again` for other strengths, `leave` before the page is loaded anew. */
 export function prepareForm(form, go, on) {
   for (const one of form.querySelectorAll(".held-one")) {
@@ -62,9 +70,10 @@ export function prepareForm(form, go, on) {
     if (!range) continue; // a dead feature
     const text = one.querySelector('input[name="s"]');
     const changed = () => { one.toggleAttribute("data-off", isOff(strengthOf(one))); on.again(); };
+    showStrength(range, Number(text.value) || 0);
     range.hidden = false;
     range.addEventListener("input", () => { text.value = range.value; changed(); });
-    text.addEventListener("input", () => { range.value = Number(text.value) || 0; });
+    text.addEventListener("input", () => showStrength(range, Number(text.value) || 0));
     text.addEventListener("change", changed);
   }
   form.chat.addEventListener("change", () => { go.textContent = form.chat.checked ? "Send" : "Write"; });
