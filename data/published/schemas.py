@@ -4,16 +4,8 @@ from typing import Literal
 
 import pyarrow as pa
 
-from data.artifacts.features import (
-    COSINE_BINS,
-    EFFECTS,
-    EXAMPLE_KINDS,
-    EXAMPLES,
-    EXPLANATIONS,
-    READINGS,
-    STATISTICS,
-    cosine_column,
-)
+from data.artifacts.effects import EFFECTS, READINGS
+from data.artifacts.features import COSINE_BINS, EXAMPLE_KINDS, EXAMPLES, EXPLANATIONS, STATISTICS, cosine_column
 
 TOKENS_PER_CHUNK = 256
 """Documents are published in chunks of this many tokens, so that a window costs one or two rows."""

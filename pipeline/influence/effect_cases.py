@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from data.artifacts.features import TOP, read_kinds
 from pipeline.arrays import Ints, Mask, pack_tokens, ranks, sort_order
-from pipeline.recipe import EffectsConfig
+from pipeline.recipe.influence import EffectsConfig
 
 LEAST_SHARE = 0.5
 """Of the feature's highest activation, that an example must have."""

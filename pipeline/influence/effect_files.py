@@ -1,4 +1,4 @@
-"""The effects of features as tables of the artifact, see EFFECTS and READINGS in data/artifacts/features.py.
+"""The effects of features as tables of the artifact, see EFFECTS and READINGS in data/artifacts/effects.py.
 
 Shapes: M cases, N features that were measured, F features of one SAE, K tokens kept.
 """
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from torch import Tensor
 
-from data.artifacts.features import EFFECTS, READINGS
+from data.artifacts.effects import EFFECTS, READINGS
 from pipeline.arrays import Floats, Ints, Mask
 from pipeline.influence.effect_cases import Cases
 from pipeline.influence.effects import Effects

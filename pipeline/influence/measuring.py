@@ -25,7 +25,7 @@ from pipeline.influence.evidence import words_of
 from pipeline.influence.responses import RULE, Baseline, Response, best_of
 from pipeline.influence.writing import Hold, Opening, Text, Writer
 from pipeline.progress import track
-from pipeline.recipe import RespondConfig
+from pipeline.recipe.influence import RespondConfig
 
 BEST_CHATS, BEST_OPENINGS = 6, 3
 PROBED_TOKENS = 6

@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from data.arrow import read_arrow
 from data.artifacts.corpus import TokenizedCorpus
+from data.artifacts.effects import EFFECTS_FILE, READINGS_FILE
 from data.artifacts.features import (
     COSINE_BINS,
-    EFFECTS_FILE,
     EXAMPLE_KINDS,
     EXAMPLES_FILE,
     EXPLANATIONS_FILE,
@@ -26,7 +26,6 @@ from data.artifacts.features import (
     HELD_OUT_FILE,
     MEANINGS_FILE,
     NEIGHBOURS_FILE,
-    READINGS_FILE,
     STATISTICS_FILE,
     TOP,
     FeatureKinds,

@@ -11,7 +11,8 @@ import numpy as np
 
 from data.arrow import read_arrow, write_arrow
 from data.artifacts.corpus import TokenizedCorpus
-from data.artifacts.features import EFFECTS, EFFECTS_FILE, EXAMPLES_FILE, READINGS, READINGS_FILE, STATISTICS_FILE
+from data.artifacts.effects import EFFECTS, EFFECTS_FILE, READINGS, READINGS_FILE
+from data.artifacts.features import EXAMPLES_FILE, STATISTICS_FILE
 from pipeline.activations.beginnings import read_beginnings
 from pipeline.activations.residuals import load_language_model
 from pipeline.influence.effect_cases import Cases, choose_cases, choose_features

@@ -20,7 +20,8 @@ from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.progress import log
-from pipeline.recipe import Recipe, RespondConfig
+from pipeline.recipe import Recipe
+from pipeline.recipe.influence import RespondConfig
 from pipeline.stage import Stage, Work
 
 

@@ -12,22 +12,16 @@ from torch import Tensor
 
 from data.arrow import read_arrow
 from data.artifacts.corpus import SEQUENCE, TokenizedCorpus
-from data.artifacts.features import (
-    EFFECTS_FILE,
-    EXAMPLES,
-    EXAMPLES_FILE,
-    READINGS_FILE,
-    STATISTICS_FILE,
-    TOP,
-    read_kinds,
-)
+from data.artifacts.effects import EFFECTS_FILE, READINGS_FILE
+from data.artifacts.features import EXAMPLES, EXAMPLES_FILE, STATISTICS_FILE, TOP, read_kinds
 from data.layout import RunPaths, StorePaths
 from pipeline.activations.beginnings import read_beginnings
 from pipeline.influence import effects as measuring
 from pipeline.influence.effect_cases import choose_cases
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
-from pipeline.recipe import EffectsConfig, Recipe
+from pipeline.recipe import Recipe
+from pipeline.recipe.influence import EffectsConfig
 from pipeline.stages import effects
 from tests.support.attribution import ablated_logits
 from tests.support.fake_run import DEAD, NEGLIGIBLE, RARE, fake_recipe

@@ -9,7 +9,7 @@ from pipeline.influence.candidates import Candidate
 from pipeline.influence.closeness import Closeness
 from pipeline.influence.measuring import Funnel, Measured
 from pipeline.influence.writing import Writer
-from pipeline.recipe import RespondConfig
+from pipeline.recipe.influence import RespondConfig
 from tests.pipeline.influence.test_writing import CHAT, OTHERS, PLAIN, PLANTED, TOKENIZER, candidate, writer
 
 CONFIG = RespondConfig(
