@@ -28,7 +28,7 @@ UNUSUAL: list[Address] = [
     AttributionState(target=" Paris", minus="#12", position=0, k=20, by="effect", all=True),
     CompareState(f="", run="a", t=0.25, sae="1-relu-64", other="smaller", order="cosine", page=3, minor=True),
     CompareState(f=FEATURE, t=0.0),
-    ExampleState(kind="bottom", rank=2, reading="effects"),
+    ExampleState(kind="bottom", rank=2, reading="effects", live=True),
     ExploreState(
         f=FEATURE, q=TEXT, sel="0,0,1,1,1,0", hide="a,b", view="0,1,0,1", colour="density", minor=True, run="a"
     ),
