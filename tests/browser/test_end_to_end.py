@@ -83,7 +83,8 @@ def visit(browser: Browser, address: str, paths: list[str]) -> list[str]:
 @pytest.mark.timeout(600)
 def test_sample_model_to_dashboard(sample_store: StorePaths, browser: Browser) -> None:
     overrides = ["tokenize.max_tokens=30_000", "tokenize.max_held_out_tokens=4_000", "train.batch_size=256", SMALL_SAES]
-    overrides += ["evaluate.max_cross_entropy_tokens=2_000", "project.num_epochs=20"]
+    overrides += ["evaluate.max_cross_entropy_tokens=2_000", "project.num_epochs=20", "effects.features=96"]
+    overrides += ["respond.candidates=48", "respond.tried=8", "respond.written=2", "respond.new_tokens=16"]
     settings = [part for override in overrides for part in ("--set", override)]
     monosema("run", "--recipe", "sample", *settings, store=sample_store)
 
