@@ -1,4 +1,4 @@
-"""Examples at which the effects of features are measured.
+"""Features whose effects are measured, and the examples at which they are.
 
 Of every live feature up to `examples` of its top examples: of those that are at least half as strong as its strongest,
 the ones with the fewest tokens before them in their sequence, at most `context`. What precedes an example is what
@@ -7,7 +7,7 @@ measuring it costs. A feature that has none so near to the start is measured at 
 Shapes: F features of one SAE, M examples or cases, S sequences.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,20 +48,46 @@ class Cases(NamedTuple):
         return Cases._make(column[rows] for column in self)
 
 
-def choose_features(statistics: Sequence[pa.Table], rare_tokens: int, most: int) -> tuple[list[Mask], list[Mask]]:
-    """The live features of every SAE [F], and those measured: if there are more than `most`, the same share of each."""
-    squares = [table["sum_squares"].to_numpy() for table in statistics]
+class Choice(NamedTuple):
+    """Features of one SAE."""
+
+    live_F: Mask
+    chosen_F: Mask
+    """Those that are measured."""
+
+
+def choose_features(
+    statistics: Sequence[pa.Table], first: Sequence[Iterable[int]], rare_tokens: int, most: int
+) -> list[Choice]:
+    """Features of every SAE to measure: those of `first` that are live, and of the rest, up to `most` together, the
+    same share of each SAE, its most active.
+
+    first: indices of features of every SAE, in any order; they come before all others, and count.
+    """
     live = [read_kinds(table, rare_tokens).live_F for table in statistics]
-    total = sum(int(live_F.sum()) for live_F in live)
-    share = min(1.0, most / max(total, 1))
-    return live, [_most_active(*one, share) for one in zip(squares, live, strict=True)]
+    wanted = [_mask(indices, live_F) for indices, live_F in zip(first, live, strict=True)]
+    num_wanted = sum(int(wanted_F.sum()) for wanted_F in wanted)
+    num_others = sum(int(live_F.sum()) for live_F in live) - num_wanted
+    share = min(1.0, max(most - num_wanted, 0) / max(num_others, 1)) if most else 0.0
+    chosen = []
+    for table, live_F, wanted_F in zip(statistics, live, wanted, strict=True):
+        others_F = _most_active(table["sum_squares"].to_numpy(), live_F & ~wanted_F, share)
+        chosen.append(Choice(live_F, (wanted_F & (most > 0)) | others_F))
+    return chosen
 
 
-def _most_active(squares_F: npt.NDArray[np.float64], live_F: Mask, share: float) -> Mask:
-    """A share of the live features of an SAE, those with the largest sums of squared activations."""
-    index_N = np.flatnonzero(live_F)
+def _mask(indices: Iterable[int], live_F: Mask) -> Mask:
+    """The live ones of some features."""
+    mask_F = np.zeros_like(live_F)
+    mask_F[list(indices)] = True
+    return mask_F & live_F
+
+
+def _most_active(squares_F: npt.NDArray[np.float64], of_F: Mask, share: float) -> Mask:
+    """A share of some features of an SAE, those with the largest sums of squared activations."""
+    index_N = np.flatnonzero(of_F)
     index_N = index_N[np.argsort(-squares_F[index_N], kind="stable")][: int(share * len(index_N))]
-    chosen_F = np.zeros_like(live_F)
+    chosen_F = np.zeros_like(of_F)
     chosen_F[index_N] = True
     return chosen_F
 

@@ -14,10 +14,11 @@ from data.arrow import read_arrow
 from data.artifacts.corpus import SEQUENCE, TokenizedCorpus
 from data.artifacts.effects import EFFECTS_FILE, READINGS_FILE
 from data.artifacts.features import EXAMPLES, EXAMPLES_FILE, STATISTICS_FILE, TOP, read_kinds
+from data.artifacts.responses import read_best_strengths, read_shown
 from data.layout import RunPaths, StorePaths
 from pipeline.activations.beginnings import read_beginnings
 from pipeline.influence import effects as measuring
-from pipeline.influence.effect_cases import choose_cases
+from pipeline.influence.effect_cases import choose_cases, choose_features
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.recipe import Recipe
@@ -107,20 +108,34 @@ def test_live_features_alone_are_measured_and_the_others_are_empty(run: RunPaths
     assert manifest.counts["why_none"] == ""
 
 
-def test_a_budget_takes_the_same_share_of_the_most_active_of_each_sae(run: RunPaths) -> None:
+def test_a_budget_takes_what_responds_and_the_same_share_of_the_most_active_of_each_sae(run: RunPaths) -> None:
     effects.run(asked(features=30), run)
-    squares, live = {}, {}
+    responding = read_best_strengths(run.stage("respond"))
+    assert sum(map(len, responding.values())) > 2
+    others, squares = {}, {}
     for name in fake_recipe().sae_names:
         statistics = read_arrow(run.stage("examples") / name / STATISTICS_FILE)
         squares[name] = statistics["sum_squares"].to_numpy()
-        live[name] = read_kinds(statistics, fake_recipe().examples.rare_tokens).live_F
-    total = sum(int(live_F.sum()) for live_F in live.values())
-    for name, squares_F in squares.items():
-        rows = rows_of(run, EFFECTS_FILE, name)
-        found = sorted(s for s, row in zip(squares_F.tolist(), rows, strict=True) if row["num_measured"])
-        count = 30 * int(live[name].sum()) // total
-        assert found == sorted(squares_F[live[name]].tolist())[-count:]
+        live_F = read_kinds(statistics, fake_recipe().examples.rare_tokens).live_F
+        assert live_F[list(responding.get(name, {}))].all()
+        others[name] = [f for f in np.flatnonzero(live_F).tolist() if f not in responding.get(name, {})]
+    total, left = sum(map(len, others.values())), 30 - sum(map(len, responding.values()))
+    for name, indices in others.items():
+        measured = {row["index"] for row in rows_of(run, EFFECTS_FILE, name) if row["num_measured"]}
+        assert measured >= set(responding.get(name, {}))
+        count = left * len(indices) // total
+        most_active = sorted(indices, key=lambda f, squares_F=squares[name]: -squares_F[f])[:count]
+        assert measured - set(responding.get(name, {})) == set(most_active)
         assert count > 2
+
+
+def test_dead_features_are_not_measured_even_where_they_are_asked_for_and_none_where_none_is() -> None:
+    statistics = pa.table({"sum_squares": [0.0, 4.0, 9.0], "num_active": [0, 500, 500]})
+    [choice] = choose_features([statistics], [[0, 1]], rare_tokens=100, most=1)
+    assert choice.live_F.tolist() == [False, True, True]
+    assert choice.chosen_F.tolist() == [False, True, False], "what is asked for comes before the more active"
+    [none] = choose_features([statistics], [[0, 1]], rare_tokens=100, most=0)
+    assert not none.chosen_F.any()
 
 
 def test_none_are_measured_where_the_recipe_asks_for_none(run: RunPaths) -> None:
@@ -169,6 +184,18 @@ def test_the_strongest_examples_of_a_few_features_are_coloured(run: RunPaths) ->
                 assert len(row["changes"]) == example["length"]
                 assert len(row["causes"]) == example["position"] - example["start"] + 1
                 assert row["activation"] == pytest.approx(example["activation"], rel=1e-3)
+
+
+def test_what_pages_lead_with_is_coloured_first(run: RunPaths) -> None:
+    effects.run(asked(readings=1), run)
+    lead = read_shown(run.stage("respond")).chats[0]
+    coloured = {
+        (name, row["index"])
+        for name in fake_recipe().sae_names
+        for row in rows_of(run, READINGS_FILE, name)
+        if row["causes"] is not None
+    }
+    assert coloured == {(lead.sae, lead.index)}
 
 
 def test_chunks_and_small_batches_give_the_same(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
