@@ -45,8 +45,7 @@ def _work(work: Work) -> dict[str, Any]:
     responding = read_best_strengths(work.input_folder("respond"))
     first = [responding.get(name, {}) for name in recipe.sae_names]
     choices = choose_features(statistics, first, recipe.examples.rare_tokens, config.features)
-    chosen = [choice.chosen_F for choice in choices]
-    cases = choose_cases(examples, chosen, TokenizedCorpus(work.input_folder("tokenize")).sequences, config)
+    cases = choose_cases(examples, choices, TokenizedCorpus(work.input_folder("tokenize")).sequences, config)
     model = load_language_model(recipe, work.paths) if config.features else None
     why_none = "The recipe measures none (effects.features=0)." if model is None else effects_obstacle(model.model)
     found: EffectArrays | None = None

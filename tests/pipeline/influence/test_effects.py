@@ -18,7 +18,7 @@ from data.artifacts.responses import read_best_strengths, read_shown
 from data.layout import RunPaths, StorePaths
 from pipeline.activations.beginnings import read_beginnings
 from pipeline.influence import effects as measuring
-from pipeline.influence.effect_cases import choose_cases, choose_features
+from pipeline.influence.effect_cases import Choice, choose_cases, choose_features
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.recipe import Recipe
@@ -78,7 +78,9 @@ def test_effects_are_means_of_ablations_at_the_nearest_strong_examples(run: RunP
     recipe = asked()
     effects.run(recipe, run)
     sae = SAE.load(run.stage("train") / SAE_NAME)
-    measured = [row for row in rows_of(run, EFFECTS_FILE) if row["num_measured"] == 2]
+    responding = read_best_strengths(run.stage("respond"))[SAE_NAME]
+    rows = [row for row in rows_of(run, EFFECTS_FILE) if row["index"] not in responding]
+    measured = [row for row in rows if row["num_measured"] == 2]
     assert len(measured) > 20
     for row in measured[:6]:
         top = top_examples(run, row["index"])
@@ -219,13 +221,16 @@ def test_cases_are_the_strong_examples_with_the_shortest_context() -> None:
          "offsets": [], "values": []}
         for rank, (document, position, activation) in enumerate(found)
     ]  # fmt: skip
-    table, chosen = pa.Table.from_pylist(rows, EXAMPLES), [np.array([False, True])]
+    table, mask_F = pa.Table.from_pylist(rows, EXAMPLES), np.array([False, True])
+    chosen = [Choice(mask_F, mask_F, ~mask_F)]
     cases = choose_cases([table], chosen, sequences, EffectsConfig(examples=2, context=6))
     assert cases.rank_M.tolist() == [1, 3], "rank 2 is too weak, the others stand further on"
     assert cases.sequence_M.tolist() == [1, 0]
     assert cases.position_M.tolist() == [4, 2]
     far = choose_cases([table.slice(0, 1)], chosen, sequences, EffectsConfig(examples=2, context=6))
     assert far.rank_M.tolist() == [0], "where all are far on, the nearest"
+    first = choose_cases([table], [Choice(mask_F, mask_F, mask_F)], sequences, EffectsConfig(examples=2, context=6))
+    assert first.rank_M.tolist() == [0, 1], "of a feature that comes first the strongest"
 
 
 def test_beginnings_are_what_the_model_gives(run: RunPaths, plain: LanguageModel) -> None:
