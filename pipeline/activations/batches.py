@@ -57,6 +57,15 @@ def training_batches(corpus: TokenizedCorpus, batch_tokens: int) -> list[npt.NDA
     return [numbers_S[batch] for batch in plan_batches(corpus.sequences["length"][numbers_S], batch_tokens)]
 
 
+def draw_sequences(
+    corpus: TokenizedCorpus, numbers_S: npt.NDArray[np.int64], max_tokens: int, seed: int
+) -> npt.NDArray[np.int64]:
+    """Random ones of some sequences, of at most `max_tokens` tokens unless the first alone has more; ascending."""
+    shuffled_S = np.random.default_rng(seed).permutation(numbers_S)
+    reached_S = np.cumsum(corpus.sequences["length"][shuffled_S], dtype=np.int64)
+    return np.sort(shuffled_S[: max(1, int(np.searchsorted(reached_S, max_tokens, side="right")))])
+
+
 def count_batches(corpus: TokenizedCorpus, batches: list[npt.NDArray[np.int64]]) -> tuple[int, int]:
     """Tokens without BOS, and positions that the model runs (BOS and padding included)."""
     lengths = [corpus.sequences["length"][numbers] for numbers in batches]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from data.artifacts.corpus import TokenizedCorpus
-from pipeline.activations.batches import plan_batches
+from pipeline.activations.batches import draw_sequences, plan_batches
 from pipeline.activations.residuals import ResidualBlock, run_model
 from pipeline.arrays import Ints
 from pipeline.models.language_model import LanguageModel
@@ -14,9 +14,7 @@ from pipeline.models.left_out import are_sinks
 
 def draw_held_out(corpus: TokenizedCorpus, max_tokens: int, seed: int) -> Ints:
     """Numbers of random held-out sequences, of at most `max_tokens` tokens unless the first alone has more."""
-    numbers_S = np.random.default_rng(seed).permutation(corpus.sequence_numbers(held_out=True))
-    reached_S = np.cumsum(corpus.sequences["length"][numbers_S], dtype=np.int64)
-    return np.sort(numbers_S[: max(1, int(np.searchsorted(reached_S, max_tokens, side="right")))])
+    return draw_sequences(corpus, corpus.sequence_numbers(held_out=True), max_tokens, seed)
 
 
 def held_out_blocks(

@@ -7,10 +7,11 @@ it does between two kernels of one operation; a test holds the error against flo
 
 Hooks on the layers are not run here.
 
-Shapes: B sequences, L tokens of one sequence, D width, H query heads, K key heads, G = H / K queries to a key, E width
-of a head, N a block of queries.
+Shapes: B sequences, L tokens of one sequence, D width, M MLP neurons of one layer, H query heads, K key heads,
+G = H / K queries to a key, E width of a head, N a block of queries.
 """
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -52,11 +53,14 @@ class FusedLayers:
         self.eps: float = config.rms_norm_eps
         self.layers = [_Packed(layer) for layer in core.layers[:num_layers]]
 
-    def __call__(self, tokens_BL: Tensor) -> Tensor:
-        """The residual stream after the last of the layers [B, L, D]."""
+    def __call__(self, tokens_BL: Tensor, take_neurons: Callable[[int, Tensor], None] | None = None) -> Tensor:
+        """The residual stream after the last of the layers [B, L, D].
+
+        take_neurons: called with the number of each layer and its MLP neurons' activations [B, L, M].
+        """
         x_BLD = self.core.embed_tokens(tokens_BL)
         cos_LHE, sin_LHE = self._rotary_table(tokens_BL.shape[1])
-        for layer in self.layers:
+        for number, layer in enumerate(self.layers):
             normed_BLD = F.rms_norm(x_BLD, x_BLD.shape[-1:], layer.attention_norm, self.eps)
             heads_BLHE = _linear(normed_BLD, layer.qkv).view(*tokens_BL.shape, -1, cos_LHE.shape[-1])
             turned_BLHE = _rotate(heads_BLHE[:, :, : -self.num_keys], cos_LHE, sin_LHE)
@@ -64,7 +68,10 @@ class FusedLayers:
             value_BLKE = heads_BLHE[:, :, -self.num_keys :]
             x_BLD = _linear(attend(query_BLHE, key_BLKE, value_BLKE).flatten(2), layer.out).add_(x_BLD)
             normed_BLD = F.rms_norm(x_BLD, x_BLD.shape[-1:], layer.mlp_norm, self.eps)
-            x_BLD = _linear(_gated(normed_BLD, layer), layer.down).add_(x_BLD)
+            neurons_BLM = _gated(normed_BLD, layer)
+            if take_neurons is not None:
+                take_neurons(number, neurons_BLM)
+            x_BLD = _linear(neurons_BLM, layer.down).add_(x_BLD)
         return cast(Tensor, x_BLD)
 
     def _rotary_table(self, length: int) -> tuple[Tensor, Tensor]:

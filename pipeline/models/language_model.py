@@ -116,21 +116,31 @@ class LanguageModel:
         self._require_head()
         return _norm_scale(self.model.model.norm, self.width), self.model.lm_head.weight
 
+    def neurons_per_layer(self) -> int:
+        """M. Raises ModelError when the layers up to N have no MLP neurons, or not all as many."""
+        sizes = {int(_down_projection(layer).in_features) for layer in self.layers[: self.layer + 1]}
+        if len(sizes) > 1:
+            raise ModelError(f"the layers have MLPs of different sizes ({', '.join(map(str, sorted(sizes)))} neurons)")
+        return sizes.pop()
+
     @torch.no_grad()
-    def mlp_neurons(self, tokens_BL: Tensor) -> list[Tensor]:
-        """Activations of the MLP neurons (the input of `down_proj`) of layers 0 to N, each [B, L, M]."""
-        captured: list[Tensor] = []
+    def residuals_and_neurons(self, tokens_BL: Tensor, take_neurons: Callable[[int, Tensor], None]) -> Tensor:
+        """The same as `residuals`, to the bit. `take_neurons` is called for layers 0 to N in order, with the layer's
+        number and the activations of its MLP neurons (the input of `down_proj`) [B, L, M]."""
+        if self._fused is not None:
+            return self._fused(tokens_BL.to(self.device), take_neurons)
 
-        def capture(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            captured.append(inputs[0])
+        def hook(number: int, layer: nn.Module) -> Any:
+            return _down_projection(layer).register_forward_pre_hook(
+                lambda module, inputs: take_neurons(number, inputs[0])
+            )
 
-        hooks = [_down_projection(layer).register_forward_pre_hook(capture) for layer in self.layers[: self.layer + 1]]
+        hooks = [hook(number, layer) for number, layer in enumerate(self.layers[: self.layer + 1])]
         try:
-            self._run_until(tokens_BL)
+            return self._run_until(tokens_BL)
         finally:
-            for hook in hooks:
-                hook.remove()
-        return captured
+            for handle in hooks:
+                handle.remove()
 
     def _run_until(self, tokens_BL: Tensor) -> Tensor:
         return cast(Tensor, self._until(input_ids=tokens_BL.to(self.device), use_cache=False).last_hidden_state)
@@ -241,8 +251,8 @@ def _norm_scale(norm: nn.Module, width: int) -> Tensor:
     return cast(Tensor, norm(torch.full((1, width), 1024.0, dtype=weight.dtype, device=weight.device)))[0]
 
 
-def _down_projection(layer: nn.Module) -> nn.Module:
+def _down_projection(layer: nn.Module) -> Any:
     projection = getattr(getattr(layer, "mlp", None), "down_proj", None)
-    if projection is None:
+    if projection is None or not hasattr(projection, "in_features"):
         raise ModelError(f"{type(layer).__name__} has no `mlp.down_proj`, whose input is taken for the MLP's neurons")
-    return cast(nn.Module, projection)
+    return projection

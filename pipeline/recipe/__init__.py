@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from data.errors import ConfigError
 from pipeline.recipe.influence import EffectsConfig, RespondConfig
+from pipeline.recipe.neurons import NeuronsConfig
 from pipeline.recipe.section import Fraction, Positive, Section, Slug
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -206,6 +207,7 @@ class Recipe(Section):
     explain: ExplainConfig = ExplainConfig()
     respond: RespondConfig = RespondConfig()
     effects: EffectsConfig = EffectsConfig()
+    neurons: NeuronsConfig = NeuronsConfig()
     embed: EmbedConfig = EmbedConfig()
     neighbours: NeighboursConfig = NeighboursConfig()
     project: ProjectConfig = ProjectConfig()

@@ -10,6 +10,7 @@ STAGES = (
     "explain",
     "respond",
     "effects",
+    "neurons",
     "embed",
     "neighbours",
     "project",

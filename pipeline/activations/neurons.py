@@ -1,0 +1,71 @@
+"""The residual stream and the MLP neurons of training sequences, batch by batch, read by the model together.
+
+Shapes: N rows (tokens that are neither BOS nor padding nor attention sinks), D width, M neurons of a pass, S sequences.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.artifacts.corpus import TokenizedCorpus
+from pipeline.activations.batches import plan_batches, read_batch
+from pipeline.arrays import Ints
+from pipeline.models.language_model import LanguageModel
+from pipeline.models.left_out import are_sinks, own_of_batch
+from pipeline.neurons.passes import NeuronRange
+
+
+class NeuronBlock(NamedTuple):
+    """Some whole sequences."""
+
+    x_ND: Tensor
+    neurons_NM: Tensor
+    """In the model's dtype."""
+    index_N: np.ndarray
+    """Of dtype ROW, sorted by sequence, then position."""
+
+
+def batches_of(corpus: TokenizedCorpus, numbers_S: Ints, batch_tokens: int) -> list[Ints]:
+    """Numbers of the sequences of every batch."""
+    return [numbers_S[batch] for batch in plan_batches(corpus.sequences["length"][numbers_S], batch_tokens)]
+
+
+def count_positions(corpus: TokenizedCorpus, batches: list[Ints]) -> int:
+    """Tokens of the largest batch, BOS and padding included."""
+    return max((len(batch) * (1 + int(corpus.sequences["length"][batch].max())) for batch in batches), default=0)
+
+
+def neuron_blocks(
+    model: LanguageModel,
+    corpus: TokenizedCorpus,
+    batches: list[Ints],
+    neurons: NeuronRange,
+    *,
+    bos_id: int,
+    sink_norm: float,
+) -> Iterator[NeuronBlock]:
+    """One block for each batch of sequence numbers."""
+    per_layer = model.neurons_per_layer()
+    for numbers in batches:
+        batch = read_batch(corpus, numbers, bos_id)
+        own_N = torch.from_numpy(np.flatnonzero(own_of_batch(batch.lengths_B, batch.tokens_BL.shape[1])))
+        own_N = own_N.to(model.device)
+        neurons_NM = torch.empty(len(own_N), len(neurons), dtype=model.dtype, device=model.device)
+
+        def take(layer: int, layer_BLM: Tensor, own_N: Tensor = own_N, into_NM: Tensor = neurons_NM) -> None:
+            if places := neurons.in_layer(layer, per_layer):
+                in_layer, in_range = places
+                into_NM[:, in_range] = layer_BLM.flatten(0, 1)[:, in_layer].index_select(0, own_N)
+
+        x_BLD = model.residuals_and_neurons(torch.from_numpy(batch.tokens_BL), take)
+        x_ND = x_BLD.flatten(0, 1)[own_N]
+        sinks_N = are_sinks(x_ND, sink_norm)
+        if sinks_N.any():
+            kept_N = (~sinks_N).nonzero()[:, 0]
+            x_ND, neurons_NM = x_ND[kept_N], neurons_NM[kept_N]
+            yield NeuronBlock(x_ND, neurons_NM, batch.index_N[kept_N.cpu().numpy()])
+        else:
+            yield NeuronBlock(x_ND, neurons_NM, batch.index_N)
