@@ -10,6 +10,7 @@ from backend.features.vectors import MEDIA_TYPE, feature_vectors, file_name
 from backend.published.examples import Example, get_examples
 from backend.published.features import Feature, get_feature
 from backend.published.neighbours import Neighbours, get_neighbours
+from backend.published.neurons import FeatureNeurons, get_neurons
 from backend.published.selection import FeatureList, list_features
 from backend.web.dependencies import IndexDep, SAEDep
 from data.artifacts.features import ExampleKind
@@ -70,3 +71,12 @@ def get_feature_neighbours(
     if other is not None and other not in {found.name for found in sae.run.saes}:
         raise NotFoundError(f"There is no SAE '{other}' in run '{sae.run.name}'.")
     return get_neighbours(sae, index, k, other, minor=minor)
+
+
+@router.get("/{model}/{sae}/{index}/neurons")
+def get_feature_neurons(sae: SAEDep, index: IndexDep) -> FeatureNeurons:
+    """The model's MLP neurons that it goes with, of all layers up to the one that the SAE reads, by Pearson correlation.
+
+    The first of them come with examples of their own: where they are highest, or lowest if r is below zero.
+    """
+    return get_neurons(sae, get_feature(sae, index))

@@ -31,6 +31,7 @@ from backend.published.documents import WholeDocument
 from backend.published.effects import KnownReading, known_readings, why_not_measured
 from backend.published.examples import Example, get_examples
 from backend.published.features import Feature, get_feature
+from backend.published.neurons import FeatureNeurons, get_neurons
 from data.artifacts.features import EXAMPLE_KINDS
 
 EMBEDDED_EXAMPLES = 5
@@ -98,6 +99,7 @@ class FeaturePage(Page):
     """The address of the first example's document, to which `&example=` adds a number."""
     bars: Bars | None
     """Histogram of its activations; None when it is dead."""
+    neurons: FeatureNeurons
     near: list[NearGroup]
     map: SmallMap | None
     """None when it is not on the map."""
@@ -188,6 +190,7 @@ def feature_page_of(
         steps=document_steps(feature, view, document) if document else {},
         in_full=feature.href + view.query(context="full", example=0, page=None),
         bars=activation_bars(feature.histogram, feature.histogram_edges, feature.max),
+        neurons=get_neurons(sae, feature),
         near=near,
         map=neighbourhood(sae, feature, near),
         off=off,

@@ -24,12 +24,17 @@ SORT_COLUMNS: dict[Sort, tuple[str, str]] = {
     ),
     "label_recall": ("Covers", "Share of the feature's activation that lies on the tokens that the label names."),
     "specificity": ("Specificity", "How well it keeps to its concept, by a judge: 0 to 1."),
+    "highest_r": ("Neuron |r|", "Highest correlation with one of the model's neurons, its sign left off: 0 to 1."),
     "interest": (
         "Interest",
         "How well the label fits × maximum × the share of its top examples on words of four letters or more that are "
         "none of the most frequent × the share of them that do not stand at the start of a text.",
     ),
 }
+
+
+NEEDS: dict[Sort, Score] = {"label_score": "label_precision", "highest_r": "highest_r"}
+"""The score that an SAE must have for a preset by what it sorts by."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +79,14 @@ def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
         "Rarest": every.changed(sort="density", order="asc", alive=True),
         "By label": every.changed(sort="label", alive=True),
         "Best label": every.changed(sort="label_score", labelled=True),
+        "Most like a neuron": every.changed(sort="highest_r"),
         "Dead": every.changed(sort="index", alive=False),
     }
     here = selection.changed(page=1)
     return [
         Link(name, preset.href(), preset == here)
         for name, preset in named.items()
-        if preset.sort != "label_score" or "label_precision" in scores
+        if NEEDS.get(preset.sort) in {None, *scores}
     ]
 
 

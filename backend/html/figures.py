@@ -133,6 +133,23 @@ def density_bars(counts: Sequence[int], edges: Sequence[float], link: Callable[[
     return Bars(bars, [Tick((power - low) / (high - low), _percent(power)) for power in powers], peak, "")
 
 
+def correlation_bars(counts: Sequence[int]) -> Bars:
+    """A histogram of the features of an SAE by their highest |r| with a neuron, from 0 to 1."""
+    peak, width = max(1, *counts), 1 / len(counts)
+    bars = [
+        Bar(
+            x=i * width,
+            width=width,
+            height=max(number / peak, BAR_FLOOR),
+            level=None,
+            title=f"{number:,} features with a highest |r| of {_short(i * width)} to {_short((i + 1) * width)}",
+        )
+        for i, number in enumerate(counts)
+        if number
+    ]
+    return Bars(bars, [Tick(tenth / 10, f"{tenth / 10:g}") for tenth in range(0, 11, 2)], peak, "")
+
+
 def curve_figures(curve: Sequence[dict[str, Any]]) -> list[tuple[str, Figure]]:
     """Training curves over tokens: heading and figure of each."""
     return [(title, _curve(curve, name)) for name, title in CURVES.items() if curve and name in curve[0]]

@@ -98,7 +98,7 @@ def get_previews(run: OpenRun, rows: list[int], num_examples: int) -> list[Featu
     ]
 
 
-def _documents(run: OpenRun, rows: list[int]) -> list[tuple[str, int]]:
+def documents_of(run: OpenRun, rows: list[int]) -> list[tuple[str, int]]:
     """Source and first chunk of documents; those that examples share are read once."""
     known = run.once(_known_documents)
     found = {row: document for row in rows if (document := known.get(row))}
@@ -118,7 +118,7 @@ def _known_documents(run: OpenRun) -> Memory[int, tuple[str, int]]:
 
 def _read_examples(run: OpenRun, found: list[dict[str, Any]], scales: list[float]) -> list[Example]:
     """Examples of one feature or several with their tokens; `scales` are the ends of their highlights."""
-    tables, documents = run.tables, _documents(run, [e["document"] for e in found])
+    tables, documents = run.tables, documents_of(run, [e["document"] for e in found])
     starts, lengths = [e["start"] for e in found], [e["length"] for e in found]
     windows = tables.windows_from([first_chunk for _, first_chunk in documents], starts, lengths)
     return [

@@ -30,6 +30,7 @@ SUMMARY = [
     "negligible",
     "interest",
     "best_strength",
+    "highest_r",
     *EFFECT_COLUMNS,
 ]
 NOT_MINOR = "live"
@@ -104,6 +105,8 @@ class FeatureSummary:
     best_strength: float | None
     """Times its highest activation: where a text of the run moved most to what it is about; None where none did, or
     none was written."""
+    highest_r: float | None
+    """Its highest |r| with a neuron of the model; None where it was not compared, or is active too rarely for it."""
     interest: float | None
     """label_score x max x the share of its top examples on words that tell something x the share of them beyond the
     start of texts, see pipeline/publishing/interest.py; None when its label has no score."""

@@ -27,8 +27,9 @@ Sort = Literal[
     "label_precision",
     "label_recall",
     "specificity",
+    "highest_r",
 ]
-Score = Literal["label_precision", "label_recall", "specificity", "interest"]
+Score = Literal["label_precision", "label_recall", "specificity", "highest_r", "interest"]
 """Scores that not every SAE has."""
 Choice = Annotated[Annotated[bool, PlainSerializer(str)] | None, EmptyIsNone]
 """Yes, no, or either; links say True and False."""

@@ -13,10 +13,14 @@ import pyarrow.parquet as pq
 
 from backend.published.catalogue import OpenSAE
 from backend.published.features import DETAILS
+from backend.published.neurons import NEURON_COLUMNS
 from data import CONTRACT_VERSION
 
-NOT_DOWNLOADED = {"first_example", "first_reading", "num_readings", "x", "y"}
-PARQUET_COLUMNS = tuple(name for name in DETAILS if name not in NOT_DOWNLOADED)
+NOT_DOWNLOADED = {
+    *("first_example", "first_reading", "num_readings", "x", "y"),
+    *("first_neuron_example", "num_neuron_examples"),
+}
+PARQUET_COLUMNS = tuple(name for name in (*DETAILS, *NEURON_COLUMNS) if name not in NOT_DOWNLOADED)
 """Columns of the published features, except those that only the tables and the map need; `vector`, the decoder
 direction, on request."""
 VALUES_PER_BATCH = 1 << 21
@@ -48,7 +52,7 @@ def downloads(sae: OpenSAE) -> list[Download]:
         Download("Configuration of the weights", "JSON", f"{address}/cfg.json", sizes["cfg.json"]),
         Download(
             "Features",
-            "parquet: labels, statistics, effects, promoted tokens",
+            "parquet: labels, statistics, effects, neurons, promoted tokens",
             f"{address}/features.parquet",
             None,
         ),

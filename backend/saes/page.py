@@ -21,6 +21,7 @@ from backend.published.cards import (
 from backend.published.catalogue import OpenSAE
 from backend.published.selection import FeatureList, Score, Selection, list_features, scores_of
 from backend.saes.downloads import Download, downloads
+from backend.saes.neurons import NeuronSummary, neuron_summary
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class SAEPage(Page):
     """Scores that any of its features has."""
     downloads: list[Download]
     density_bars: Bars | None
+    neurons: NeuronSummary | None
+    """None where its features were not compared with neurons."""
     curve_figures: list[tuple[str, dict[str, Any]]]
     """Heading and Plotly figure."""
     recipe: list[tuple[str, str]]
@@ -79,6 +82,7 @@ def sae_page_of(sae: OpenSAE, selection: Selection) -> SAEPage:
         scores=scores,
         downloads=downloads(sae),
         density_bars=_density_bars(sae, selection),
+        neurons=neuron_summary(sae),
         curve_figures=curve_figures(sae.record.curve),
         recipe=recipe_lines(sae),
     )

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from data.artifacts.effects import EFFECTS, READINGS
 from data.artifacts.features import COSINE_BINS, EXAMPLE_KINDS, EXAMPLES, EXPLANATIONS, STATISTICS, cosine_column
+from data.artifacts.neurons import NEURONS
 
 TOKENS_PER_CHUNK = 256
 """Documents are published in chunks of this many tokens, so that a window costs one or two rows."""
@@ -31,6 +32,7 @@ def features_schema(width: int, num_saes: int) -> pa.Schema:
             pa.field("at_start", pa.float32(), nullable=False),  # share of its top examples at the start of a sequence
             *[f for f in EFFECTS if f.name != "index"],
             pa.field("first_reading", pa.int64(), nullable=False),  # row in the file of readings
+            *[f for f in NEURONS if f.name != "index"],  # examples by row in the file of them
             # Times its maximum: that of its best text that responds; null where none does, or none was written.
             pa.field("best_strength", pa.float32()),
             pa.field("first_example", pa.int64(), nullable=False),  # row in table `examples`

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TABLES = ("features", "examples", "documents", "chunks", "vocabulary", "search", "splitting", "meanings")
 """In LanceDB; the last is not in every run."""
-ROW_TABLES = ("features", "examples", "neighbours", "search", "activity", "readings")
+ROW_TABLES = ("features", "examples", "neighbours", "search", "activity", "readings", "neuron_examples")
 """In Arrow files: features, examples and search are copies, see data/published/rows.py."""
 CHUNKS_CACHED = 1 << 14
 """Chunks of tokens kept in memory: 16 MB."""
@@ -40,6 +40,7 @@ SORTS = (
     "label_precision",
     "label_recall",
     "specificity",
+    "highest_r",
 )
 
 

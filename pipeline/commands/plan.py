@@ -1,32 +1,37 @@
 """Tokens, disk and memory that a recipe will need, before it is run."""
 
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 
 from data.artifacts.corpus import TOKEN
 from data.artifacts.shards import ROW
-from data.errors import MonosemaError
+from data.errors import ConfigError, MonosemaError
 from data.layout import RunPaths
 from data.manifests import load_manifest
 from pipeline.fetching.local import model_config, model_folder
 from pipeline.models.errors import ModelError
+from pipeline.neurons.passes import Sizes, plan_passes
 from pipeline.recipe import Recipe
 
 BYTES_OF_A_VALUE = {"bfloat16": 2, "int8": 1}
+VALUE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 TRAINING_BYTES = 16
 """float32 weight, gradient and Adam's two moments."""
 
 
 def print_plan(recipe: Recipe, paths: RunPaths) -> None:
     """Print on stdout what the recipe needs. What only its fetched model or tokenized corpus would tell, is said so."""
-    width, tokens = _width(recipe, paths), _tokens(recipe, paths)
+    model, tokens = _model(recipe, paths), _tokens(recipe, paths)
     table = Table(title=f"recipe '{recipe.name}'", show_header=False)
-    for name, value in _rows(recipe, width, tokens):
+    for name, value in _rows(recipe, model, tokens):
         table.add_row(name, value)
     Console(highlight=False).print(table)
 
 
-def _rows(recipe: Recipe, width: int | None, tokens: int | None) -> list[tuple[str, str]]:
+def _rows(recipe: Recipe, model: dict[str, Any], tokens: int | None) -> list[tuple[str, str]]:
+    width: int | None = model.get("hidden_size")
     rows = [("training tokens", f"{tokens:,}" if tokens else "all of the corpus; known after `monosema tokenize`")]
     if tokens:
         rows.append(("disk for tokens", gigabytes(tokens * TOKEN.itemsize)))
@@ -42,6 +47,7 @@ def _rows(recipe: Recipe, width: int | None, tokens: int | None) -> list[tuple[s
         rows.append(("training steps", f"{stored // recipe.train.batch_size:,} of {recipe.train.batch_size:,} tokens"))
     effects = recipe.effects
     rows.append(("effects measured", f"of at most {effects.features:,} features, at {effects.examples} examples each"))
+    rows.append(("features against neurons", _neurons(recipe, model)))
     total = 0
     for sae in recipe.train.saes:
         parameters = 2 * width * sae.num_features + 2 * sae.num_features + width
@@ -56,16 +62,36 @@ def _rows(recipe: Recipe, width: int | None, tokens: int | None) -> list[tuple[s
     return rows
 
 
-def _width(recipe: Recipe, paths: RunPaths) -> int | None:
-    """Of the model's residual stream, when the model is here."""
+def _neurons(recipe: Recipe, model: dict[str, Any]) -> str:
+    """How many features are correlated with how many neurons, on how many tokens, and how often these are read."""
+    config, num_features = recipe.neurons, sum(sae.num_features for sae in recipe.train.saes)
+    if not config.features:
+        return "none (neurons.features=0)"
+    chosen = min(config.features, num_features)
+    features = f"{chosen:,} of {num_features:,} features, the most active," if chosen < num_features else "all features"
+    if "intermediate_size" not in model:
+        return f"{features} on {config.max_tokens:,} tokens"
+    num_neurons = (recipe.model.layer + 1) * int(model["intermediate_size"])
+    positions = max(recipe.harvest.batch_tokens, recipe.tokenize.context_length)
+    value_bytes, device = VALUE_BYTES[recipe.model.dtype], recipe.model.device.partition(":")[0]
+    try:
+        passes = len(plan_passes(Sizes(chosen, num_neurons, positions, value_bytes, device), config))
+    except ConfigError as error:
+        return str(error)
+    times = "once" if passes == 1 else f"{passes:,} times, for neurons.memory_gb={config.memory_gb:g}"
+    return f"{features} with {num_neurons:,} neurons, on {config.max_tokens:,} tokens read {times}"
+
+
+def _model(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
+    """The model's configuration, when the model is here; else nothing."""
     from pipeline.fetching.local import local_model
 
     try:
         local = None if recipe.model.source == "sample" else local_model(recipe.model)
         folder = local or model_folder(load_manifest(paths.stage("fetch")), paths)
-        return int(model_config(folder)["hidden_size"])
+        return model_config(folder)
     except (MonosemaError, ModelError):
-        return None
+        return {}
 
 
 def _tokens(recipe: Recipe, paths: RunPaths) -> int | None:

@@ -31,7 +31,7 @@ from pipeline.stage import Work
 
 MAX_CURVE_POINTS = 200
 NUM_SHOWPIECES = 12
-COUNTED_STAGES = ("fetch", "tokenize", "harvest", "examples", "effects", "embed")
+COUNTED_STAGES = ("fetch", "tokenize", "harvest", "examples", "effects", "neurons", "embed")
 """Stages whose counts are published with the run."""
 
 
@@ -148,6 +148,7 @@ def _trained(work: Work, name: str, measured: dict[str, Any]) -> dict[str, Any]:
         "metrics": {
             **measured,
             **count_features(statistics, work.recipe.examples.rare_tokens)._asdict(),
+            "neurons": work.inputs["neurons"].counts["saes"][name],
             "loss_trend": trend.as_json() if trend else None,
         },
         "name": header.name,

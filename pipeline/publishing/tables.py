@@ -32,6 +32,7 @@ from data.artifacts.features import (
     read_kinds,
     squared_shares,
 )
+from data.artifacts.neurons import NEURON_EXAMPLES_FILE, NEURONS_FILE
 from data.artifacts.responses import read_best_strengths
 from data.errors import ArtifactError
 from data.manifests import load_manifest
@@ -99,18 +100,16 @@ class RunTables:
         """Every table of data.published.tables.TABLES."""
         width = load_header(self.folders["train"] / self.saes[0]).width
         num_examples = sum(len(table) for table in self._per_sae("examples", EXAMPLES_FILE))
-        neighbours = self._neighbours
-        self._check_rows("neighbours", len(neighbours), sum(self.sizes))
+        self._check_rows("neighbours", len(self._neighbours), sum(self.sizes))
         return {
             "features": RunTable(features_schema(width, len(self.saes)), sum(self.sizes), self._features),
             "examples": RunTable(PUBLISHED_EXAMPLES, num_examples, self._examples),
-            "neighbours": RunTable(
-                neighbours.schema, len(neighbours), lambda: neighbours.to_batches(max_chunksize=TABLE_BATCH_ROWS)
-            ),
+            "neighbours": _table(self._neighbours),
             "activity": RunTable(HELD_OUT, sum(self.sizes), self._activity),
             "readings": RunTable(
                 PUBLISHED_READINGS, sum(map(len, self._per_sae("effects", READINGS_FILE))), self._readings
             ),
+            "neuron_examples": _table(read_arrow(self.folders["neurons"] / NEURON_EXAMPLES_FILE)),
             **CorpusTables(self.corpus, self.vocabulary).all(),
             "search": RunTable(SEARCH, sum(self.sizes), self._search),
             "splitting": RunTable(splitting_schema(width, len(self.saes)), len(self.saes), self._splitting),
@@ -122,8 +121,8 @@ class RunTables:
         for name, size in zip(self.saes, self.sizes, strict=True):
             statistics = self._read("examples", name, STATISTICS_FILE)
             explanations = self._read("explain", name, EXPLANATIONS_FILE)
-            effects = self._read("effects", name, EFFECTS_FILE)
-            for table in (statistics, explanations, effects):
+            effects, neurons = self._read("effects", name, EFFECTS_FILE), self._read("neurons", name, NEURONS_FILE)
+            for table in (statistics, explanations, effects, neurons):
                 self._check_rows(name, len(table), size)
             readings_F = effects["num_readings"].to_numpy().astype(np.int64)
             reading_F = first_reading + np.cumsum(readings_F) - readings_F
@@ -147,6 +146,7 @@ class RunTables:
                     "negligible": pa.array(kinds.negligible_F[rows]),
                     **columns_of(explanations, rows),
                     **columns_of(effects, rows),
+                    **columns_of(neurons, rows),
                     "first_reading": pa.array(reading_F[rows], pa.int64()),
                     "interest": interest_F[rows],
                     "at_start": pa.array(at_start_F[rows].astype(np.float32)),
@@ -279,8 +279,7 @@ class RunTables:
             "vector": found["vector"],
         }
         schema = published_meanings_schema(found["vector"].type.list_size)
-        table = pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
-        return {"meanings": RunTable(schema, len(table), lambda: table.to_batches(max_chunksize=TABLE_BATCH_ROWS))}
+        return {"meanings": _table(pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema))}
 
     def _per_sae(self, stage: str, file: str) -> list[pa.Table]:
         return [self._read(stage, name, file) for name in self.saes]
@@ -291,3 +290,8 @@ class RunTables:
     def _check_rows(self, what: str, found: int, expected: int) -> None:
         if found != expected:
             raise ArtifactError(f"{what} has {found:,} rows for {expected:,} features: run the recipe again")
+
+
+def _table(table: pa.Table) -> RunTable:
+    """A table that is there already."""
+    return RunTable(table.schema, len(table), lambda: table.to_batches(max_chunksize=TABLE_BATCH_ROWS))

@@ -55,7 +55,7 @@ from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE, SAEHeader
 from pipeline.models.sentences import SentenceEncoder
 from pipeline.recipe import NO_ENCODER, Recipe, SAEConfig, make_recipe
-from pipeline.stages import effects, publish
+from pipeline.stages import effects, neurons, publish
 from tests.support.fakes import make_corpus
 from tests.support.responses import make_responses
 
@@ -136,6 +136,7 @@ class FakeRun:
         self._train_and_evaluate()
         self._responses()
         effects.run(self.recipe, self.paths)
+        neurons.run(self.recipe, self.paths)
         self._meanings()
         self._neighbours_and_map()
         publish.run(self.recipe, self.paths)

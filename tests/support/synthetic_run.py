@@ -31,6 +31,7 @@ from data.artifacts.features import (
     cosine_column,
     neighbours_schema,
 )
+from data.artifacts.neurons import NEURON_EXAMPLES
 from data.artifacts.responses import Responses
 from data.layout import StorePaths
 from data.manifests import digest
@@ -172,6 +173,7 @@ class SyntheticRun:
         found = {table: (schema, self._batches(schema, make)) for table, (schema, make) in made.items()}
         found["splitting"] = (splitting_schema(WIDTH, len(self.sizes)), splitting_batches(self, self._blocks()))
         found["readings"] = (PUBLISHED_READINGS, iter([]))
+        found["neuron_examples"] = (NEURON_EXAMPLES, iter([]))
         found["documents"] = (PUBLISHED_DOCUMENTS, iter([_batch(PUBLISHED_DOCUMENTS, self._documents())]))
         found["chunks"] = (CHUNKS, iter([_batch(CHUNKS, self._chunks())]))
         found["vocabulary"] = (VOCABULARY, iter([_batch(VOCABULARY, {"text": pa.array(self._pieces())})]))
@@ -260,6 +262,13 @@ class SyntheticRun:
             "num_measured": pa.array((3 * live_B).astype(np.int16)),
             "num_readings": pa.array(np.zeros(size, np.int16)),
             "first_reading": pa.array(np.zeros(size, np.int64)),
+            "neuron_tokens": pa.array(active_B.astype(np.int32), mask=~live_B),
+            "neuron_r": _lists(np.tile(np.float32([0.4, -0.3]), (size, 1)), live_B),
+            "neuron_layer": _lists(np.tile(np.int16([0, 1]), (size, 1)), live_B),
+            "neuron": _lists(np.tile(np.int32([3, 5]), (size, 1)), live_B),
+            "first_neuron_example": _lists(np.zeros((size, 0), np.int64)),
+            "num_neuron_examples": _lists(np.zeros((size, 0), np.int16)),
+            "highest_r": pa.array(np.full(size, 0.4, np.float32), mask=~live_B),
             "interest": pa.array(block.score.astype(np.float32), mask=~live_B),
             "at_start": pa.array(np.zeros(size, np.float32)),
             "first_example": pa.array(block.live_rank() * self.examples_per_feature),
