@@ -75,7 +75,7 @@ def get_feature_neighbours(
 
 @router.get("/{model}/{sae}/{index}/neurons")
 def get_feature_neurons(sae: SAEDep, index: IndexDep) -> FeatureNeurons:
-    """The model's MLP neurons that it goes with, of all layers up to the one that the SAE reads, by Pearson correlation.
+    """The MLP neurons that it goes with, of all layers up to the one that the SAE reads, by Pearson correlation.
 
     The first of them come with examples of their own: where they are highest, or lowest if r is below zero.
     """

@@ -38,9 +38,9 @@ def neuron_summary(sae: OpenSAE) -> NeuronSummary | None:
     return NeuronSummary(
         headline=f"{share(found['num_weak'] / total, 2)} of the features are like no single neuron:",
         meaning=(
-            f"none of the {neurons} neurons of layers 0 to {counts['num_layers'] - 1} reaches |r| = {WEAK_R:g} with them. "
-            f"Half of the features reach {number(found['median_r'], 2)} or more. The nearer to 100%, the more the SAE "
-            "found what no neuron stands for."
+            f"none of the {neurons} neurons of layers 0 to {counts['num_layers'] - 1} reaches |r| = {WEAK_R:g} with "
+            f"them. Half of the features reach {number(found['median_r'], 2)} or more. The nearer to 100%, the more "
+            "the SAE found what no neuron stands for."
         ),
         explanation=EXPLANATION,
         bars=correlation_bars(found["counts"]),

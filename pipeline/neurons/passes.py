@@ -4,6 +4,7 @@ A neuron of the model has one number over all layers: layer * neurons per layer 
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -23,7 +24,8 @@ def tile_width(device: str) -> int:
     return 256 if device == "cpu" else 2048
 
 
-class NeuronRange(NamedTuple):
+@dataclass(frozen=True)
+class NeuronRange:
     """Consecutive neurons."""
 
     start: int

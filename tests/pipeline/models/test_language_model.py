@@ -87,10 +87,33 @@ def test_the_later_layers_are_not_run():
     assert ran == [0, 1]
 
 
+def neurons_of(model: LanguageModel, tokens_BL: torch.Tensor) -> list[torch.Tensor]:
+    """Of the layers in their order; the residual stream must be the one that is read without them."""
+    found: dict[int, torch.Tensor] = {}
+    x_BLD = model.residuals_and_neurons(
+        tokens_BL, lambda layer, neurons_BLM: found.update({layer: neurons_BLM.clone()})
+    )
+    torch.testing.assert_close(x_BLD, model.residuals(tokens_BL), atol=0, rtol=0)
+    assert list(found) == list(range(model.layer + 1))
+    return list(found.values())
+
+
+def test_the_fused_layers_give_the_same_neurons():
+    rounded = llama().bfloat16()
+    if fused.fusing_obstacle(rounded.model) is not None:
+        pytest.skip("there are no fused layers here")
+    ours, plain = (
+        neurons_of(LanguageModel(rounded, layer=LAYER, fused=with_fused), padded()) for with_fused in (True, False)
+    )
+    for own_BLM, expected_BLM in zip(ours, plain, strict=True):
+        torch.testing.assert_close(own_BLM, expected_BLM, atol=0.03, rtol=0.03)
+
+
 @torch.no_grad()
 def test_mlp_neurons_of_all_layers_up_to_the_hook():
     plain = llama()
-    neurons = LanguageModel(plain, layer=1).mlp_neurons(padded())
+    neurons = neurons_of(LanguageModel(plain, layer=1), padded())
+    assert LanguageModel(plain, layer=1).neurons_per_layer() == 80
     assert [tuple(n.shape) for n in neurons] == [(3, 17, 80)] * 2
     x_BLD = plain.model.embed_tokens(padded())
     first = plain.model.layers[0]
