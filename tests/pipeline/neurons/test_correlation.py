@@ -1,5 +1,7 @@
 """Correlations against numpy's, with planted ones, in blocks of tokens and passes of neurons."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -96,7 +98,7 @@ def test_the_best_are_those_of_highest_r_in_one_pass_or_several() -> None:
     cuts = [0, 300, 302, NUM_NEURONS]
     whole = sums_of(acts_NF, neurons_NM).best(10)
     merged: BestNeurons | None = None
-    for start, stop in zip(cuts, cuts[1:], strict=False):
+    for start, stop in pairwise(cuts):
         part = sums_of(acts_NF, neurons_NM[:, start:stop]).best(10, start)
         merged = part if merged is None else merged.merge(part, 10)
     assert merged is not None

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 
 from data.errors import ConfigError
@@ -15,7 +17,7 @@ def test_a_million_features_of_a_large_model_take_several_passes_that_hold_every
     passes = plan_passes(large, NeuronsConfig(memory_gb=100.0))
     assert passes[0].start == 0
     assert passes[-1].stop == large.num_neurons
-    assert all(one.stop == next_.start for one, next_ in zip(passes, passes[1:], strict=False))
+    assert all(one.stop == next_.start for one, next_ in pairwise(passes))
     assert 4 * large.num_features * max(map(len, passes)) < 100e9
     assert max(map(len, passes)) - min(map(len, passes)) <= 1
 
