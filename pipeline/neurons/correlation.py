@@ -10,7 +10,7 @@ added in float32, block by block.
 Shapes: N tokens of a block, F features, M neurons of a pass, T neurons of a tile, K best neurons of a feature.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,8 +19,8 @@ from torch import Tensor
 from pipeline.neurons.active import ActiveFeatures
 from pipeline.neurons.passes import tile_width
 
-ROWS_AT_ONCE = 512
-"""Features whose correlations are worked out at once."""
+ROWS_AT_ONCE, NEURONS_AT_ONCE = 128, 2048
+"""Features whose correlations are worked out at once, and neurons among which the best are sought at once."""
 
 
 class BestNeurons(NamedTuple):
@@ -80,24 +80,27 @@ class CorrelationSums:
             self._sum_M[place] += n_NT.sum(0)
             self._squares_M[place] += n_NT.square_().sum(0)
 
-    def correlations(self, rows: slice) -> Iterator[tuple[slice, Tensor]]:
-        """r of some features with the neurons of every tile, float32 [rows, T]; 0 where either never varies."""
+    def correlations(self, rows: slice) -> Tensor:
+        """r of some features with every neuron, float32 [rows, M]; 0 where either never varies."""
         sum_R = self._sum_F[rows].float()[:, None]
         scale_R = _inverse_norm(self._sum_F[rows], self._squares_F[rows], self.num_tokens).float()[:, None]
         scale_M = _inverse_norm(self._sum_M, self._squares_M, self.num_tokens).float()
         mean_M = (self._sum_M / max(self.num_tokens, 1)).float()
+        r_RM = torch.empty(len(sum_R), len(mean_M), device=sum_R.device)
         for place, products_FT in zip(self._places, self._products, strict=True):
             covariance_RT = torch.addcmul(products_FT[rows], sum_R, mean_M[place], value=-1)
-            yield place, covariance_RT.mul_(scale_R).mul_(scale_M[place]).clamp_(-1, 1)
+            r_RM[:, place] = covariance_RT.mul_(scale_R).mul_(scale_M[place]).clamp_(-1, 1)
+        return r_RM
 
     def best(self, limit: int, first_neuron: int = 0) -> BestNeurons:
         """The neurons of highest |r| of every feature. first_neuron: number of the first of the pass."""
         found = []
         for start in range(0, len(self._sum_F), ROWS_AT_ONCE):
-            parts = []
-            for place, r_RT in self.correlations(slice(start, start + ROWS_AT_ONCE)):
-                neuron_RK = r_RT.abs().topk(min(limit, r_RT.shape[1]), sorted=False).indices
-                parts.append(BestNeurons(neuron_RK + (first_neuron + place.start), r_RT.gather(1, neuron_RK)))
+            parts, first = [], first_neuron
+            for r_RT in self.correlations(slice(start, start + ROWS_AT_ONCE)).split(NEURONS_AT_ONCE, 1):
+                place_RK = r_RT.abs().topk(min(limit, r_RT.shape[1]), sorted=False).indices
+                parts.append(BestNeurons(place_RK + first, r_RT.gather(1, place_RK)))
+                first += r_RT.shape[1]
             found.append(_joined(parts, 1).first(limit))
         return _joined(found, 0)
 

@@ -45,7 +45,7 @@ def sums_of(acts_NF: Tensor, neurons_NM: Tensor, block: int = 512) -> Correlatio
 
 
 def all_of(sums: CorrelationSums) -> np.ndarray:
-    return torch.cat([r_FT for _, r_FT in sums.correlations(slice(None))], 1).numpy()
+    return sums.correlations(slice(None)).numpy()
 
 
 def expected(acts_NF: Tensor, neurons_NM: Tensor) -> np.ndarray:
