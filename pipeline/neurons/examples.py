@@ -93,6 +93,7 @@ class NeuronExamples:
 
     def of(self, neuron_N: Tensor, end_N: Tensor) -> Found:
         """The examples of some neurons of the pass, each at one end."""
+        neuron_N, end_N = neuron_N.to(self._value.device), end_N.to(self._value.device)
         value_NE = self._value[end_N, neuron_N]
         order_NE = value_NE.argsort(dim=1, descending=True, stable=True)
         document_NE, sequence_NE, position_NE = (

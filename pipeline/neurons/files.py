@@ -1,7 +1,7 @@
 """The artifact of stage `neurons` as tables, see data/artifacts/neurons.py.
 
-Shapes: F features of one SAE, R features correlated, of all SAEs together, K best neurons, N neurons with examples at
-one end, E examples of each, M rows.
+Shapes: F features of one SAE, R features correlated, of all SAEs together, C of them that are active on enough tokens,
+K best neurons, S of them with examples, N neurons with examples at one end, E examples of each, M rows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,6 +33,12 @@ class Correlated(NamedTuple):
     """Over all layers."""
     r_RK: Floats
 
+    @classmethod
+    def nothing(cls) -> "Correlated":
+        """Of no feature."""
+        nothing = np.zeros(0, np.int64)
+        return cls(nothing, nothing.astype(bool), nothing.reshape(0, 1), np.zeros((0, 1), np.float32))
+
     def some(self, rows: slice) -> "Correlated":
         """Some of the features."""
         return Correlated._make(column[rows] for column in self)
@@ -47,10 +53,10 @@ class ExampleRows(NamedTuple):
     """Row of the first of each."""
     count_N: Ints
 
-    def of(self, key: Ints) -> tuple[list[int], list[int]]:
-        """Rows and numbers of the examples of some neurons."""
-        place = np.searchsorted(self.key_N, key)
-        return self.first_N[place].tolist(), self.count_N[place].tolist()
+    def of(self, keys: Ints) -> tuple[Ints, Ints]:
+        """Rows of the first, and numbers, of the examples of some neurons, all of which have their key here."""
+        place = np.searchsorted(self.key_N, keys)
+        return self.first_N[place], self.count_N[place]
 
 
 def _keys(neuron_RK: Ints, r_RK: Floats) -> Ints:
@@ -59,31 +65,36 @@ def _keys(neuron_RK: Ints, r_RK: Floats) -> Ints:
 
 
 def neurons_table(
-    num_features: int, chosen: Ints, found: Correlated | None, per_layer: int, shown: int, examples: ExampleRows
+    num_features: int, chosen: Ints, found: Correlated, per_layer: int, shown: int, examples: ExampleRows
 ) -> pa.Table:
-    """NEURONS of one SAE. chosen: indices of the features that were correlated; found: theirs, None when none were."""
-    rows = [_nothing(index, None) for index in range(num_features)]
-    if found is not None:
-        keys_RK = _keys(found.neuron_RK, found.r_RK)
-        for place, index in enumerate(chosen.tolist()):
-            rows[index] = _nothing(index, int(found.num_active_R[place]))
-            if found.enough_R[place]:
-                first, count = examples.of(keys_RK[place, :shown])
-                neuron_K, r_K = found.neuron_RK[place], found.r_RK[place]
-                rows[index] |= {
-                    "neuron_r": r_K.tolist(),
-                    "neuron_layer": (neuron_K // per_layer).tolist(),
-                    "neuron": (neuron_K % per_layer).tolist(),
-                    "first_neuron_example": first,
-                    "num_neuron_examples": count,
-                    "highest_r": abs(float(r_K[0])),
-                }
-    return pa.Table.from_pylist(rows, NEURONS)
+    """NEURONS of one SAE. chosen: indices of the features that were correlated, ascending; found: theirs."""
+    enough = chosen[found.enough_R]
+    neuron_CK, r_CK = found.neuron_RK[found.enough_R], found.r_RK[found.enough_R]
+    first_CS, count_CS = examples.of(_keys(neuron_CK, r_CK)[:, :shown])
+    index_F = np.arange(num_features)
 
+    def lists(values_CK: npt.NDArray[np.generic], type_: pa.DataType) -> pa.Array:
+        lengths_F = np.zeros(num_features, np.int64)
+        lengths_F[enough] = values_CK.shape[1]
+        ends = pa.array(np.concatenate([[0], np.cumsum(lengths_F)]), pa.int32())
+        return pa.ListArray.from_arrays(ends, pa.array(values_CK.reshape(-1), type_))
 
-def _nothing(index: int, num_active: int | None) -> dict[str, object]:
-    lists = ("neuron_r", "neuron_layer", "neuron", "first_neuron_example", "num_neuron_examples")
-    return {"index": index, "neuron_tokens": num_active, **{name: [] for name in lists}, "highest_r": None}
+    def values(index: Ints, values_R: npt.NDArray[np.generic], type_: pa.DataType) -> pa.Array:
+        whole_F = np.zeros(num_features, values_R.dtype)
+        whole_F[index] = values_R
+        return pa.array(whole_F, type_, mask=~np.isin(index_F, index))
+
+    columns = {
+        "index": pa.array(index_F, pa.int32()),
+        "neuron_tokens": values(chosen, found.num_active_R, pa.int32()),
+        "neuron_r": lists(r_CK, pa.float32()),
+        "neuron_layer": lists(neuron_CK // per_layer, pa.int16()),
+        "neuron": lists(neuron_CK % per_layer, pa.int32()),
+        "first_neuron_example": lists(first_CS, pa.int64()),
+        "num_neuron_examples": lists(count_CS, pa.int16()),
+        "highest_r": values(enough, np.abs(r_CK[:, 0]), pa.float32()),
+    }
+    return pa.Table.from_arrays([columns[name] for name in NEURONS.names], schema=NEURONS)
 
 
 def needed_neurons(found: Correlated, shown: int) -> Ints:

@@ -152,9 +152,9 @@ def _write(work: Work, sizes: list[int], chosen: list[Ints], result: _Result | N
     for name, size, index in zip(work.recipe.sae_names, sizes, chosen, strict=True):
         folder = work.folder / name
         folder.mkdir(exist_ok=True)
-        found = result.found.some(slice(first, first + len(index))) if result else None
-        per_layer = result.per_layer if result else 1
-        table = neurons_table(size, index, found, per_layer, config.shown, rows)
+        index = index if result else index[:0]
+        found = result.found.some(slice(first, first + len(index))) if result else Correlated.nothing()
+        table = neurons_table(size, index, found, result.per_layer if result else 1, config.shown, rows)
         write_arrow(folder / NEURONS_FILE, NEURONS, table.to_batches())
         saes[name] = summarize_r(table["highest_r"].drop_null().to_numpy())
         first += len(index)
