@@ -154,5 +154,5 @@ def test_features_without_a_score_come_last_either_way(sae, table, order):
 
 
 def test_scores_are_those_that_any_feature_has(sae, table):
-    assert scores_of(sae) == ["label_precision", "label_recall", "interest"]
+    assert scores_of(sae) == ["label_precision", "label_recall", "highest_r", "interest"]
     assert {row["specificity"] for row in table} == {None}
