@@ -47,7 +47,7 @@ def _rows(recipe: Recipe, model: dict[str, Any], tokens: int | None) -> list[tup
         rows.append(("training steps", f"{stored // recipe.train.batch_size:,} of {recipe.train.batch_size:,} tokens"))
     effects = recipe.effects
     rows.append(("effects measured", f"of at most {effects.features:,} features, at {effects.examples} examples each"))
-    rows.append(("features against neurons", _neurons(recipe, model)))
+    rows.append(("features against neurons", neurons_text(recipe, model)))
     total = 0
     for sae in recipe.train.saes:
         parameters = 2 * width * sae.num_features + 2 * sae.num_features + width
@@ -62,7 +62,7 @@ def _rows(recipe: Recipe, model: dict[str, Any], tokens: int | None) -> list[tup
     return rows
 
 
-def _neurons(recipe: Recipe, model: dict[str, Any]) -> str:
+def neurons_text(recipe: Recipe, model: dict[str, Any]) -> str:
     """How many features are correlated with how many neurons, on how many tokens, and how often these are read."""
     config, num_features = recipe.neurons, sum(sae.num_features for sae in recipe.train.saes)
     if not config.features:

@@ -127,7 +127,7 @@ def test_several_passes_give_the_same(run: RunPaths) -> None:
     neurons.run(asked(features=60), run)
     whole = {name: rows_of(run, name) for name in fake_recipe().sae_names}, examples_of(run)
     shutil.rmtree(run.stage("neurons"))
-    manifest = neurons.run(asked(features=60, memory_gb=0.0075), run)
+    manifest = neurons.run(asked(features=60, memory_gb=0.005), run)
     assert manifest.counts["num_passes"] > 1
     for name, rows in whole[0].items():
         for row, again in zip(rows, rows_of(run, name), strict=True):
