@@ -18,9 +18,8 @@ def test_one_reading_where_memory_allows() -> None:
 
 def test_a_budget_and_several_readings_are_said() -> None:
     said = text(features=100, max_tokens=500, memory_gb=0.005)
-    assert said == (
-        "100 of 384 features, the most active, with 128 neurons, on 500 tokens read 4 times, for neurons.memory_gb=0.005"
-    )
+    assert said.startswith("100 of 384 features, the most active, with 128 neurons, on 500 tokens")
+    assert said.endswith("read 4 times, for neurons.memory_gb=0.005")
 
 
 def test_too_little_memory_is_said_before_the_run() -> None:
