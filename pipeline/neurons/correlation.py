@@ -69,10 +69,9 @@ class CorrelationSums:
         seen = active.count_F.nonzero()[:, 0]
         starts_S = active.starts_F[seen]
         for place, products_FT in zip(self._places, self._products, strict=True):
-            n_NT = neurons_NM[:, place].float()
             if first:
-                self._shift_M[place] = n_NT.mean(0)
-            n_NT -= self._shift_M[place]
+                self._shift_M[place] = neurons_NM[:, place].float().mean(0)
+            n_NT = neurons_NM[:, place] - self._shift_M[place]  # float32
             bags_ST = torch.nn.functional.embedding_bag(
                 active.token_K, n_NT, starts_S, mode="sum", per_sample_weights=active.value_K
             )
@@ -97,7 +96,7 @@ class CorrelationSums:
         found = []
         for start in range(0, len(self._sum_F), ROWS_AT_ONCE):
             parts, first = [], first_neuron
-            for r_RT in self.correlations(slice(start, start + ROWS_AT_ONCE)).split(NEURONS_AT_ONCE, 1):
+            for r_RT in torch.split(self.correlations(slice(start, start + ROWS_AT_ONCE)), NEURONS_AT_ONCE, 1):
                 place_RK = r_RT.abs().topk(min(limit, r_RT.shape[1]), sorted=False).indices
                 parts.append(BestNeurons(place_RK + first, r_RT.gather(1, place_RK)))
                 first += r_RT.shape[1]
