@@ -1,0 +1,44 @@
+"""Neurons on the pages of a feature and of an SAE, in a real browser, on the fake run."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+Open = Callable[..., Page]
+SAE, FEATURE = "/tiny/1-relu-256", "/tiny/1-relu-256/3"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_examples_of_a_neuron_unfold_by_keyboard_and_without_scripts(open_page: Open, width: int) -> None:
+    page = open_page(FEATURE, width=width, java_script_enabled=False)
+    first, examples = page.locator("#neurons summary").first, page.locator("#neurons .neuron-examples").first
+    expect(first).to_have_text(re.compile(r"layer [01], neuron \d+ [+−]0\.\d\d"))
+    expect(examples).to_be_hidden()
+    first.focus()
+    page.keyboard.press("Enter")
+    expect(examples).to_be_visible()
+    expect(examples.locator(".centre").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_sae_page_leads_to_the_features_most_like_a_neuron(open_page: Open) -> None:
+    page = open_page(SAE)
+    card = page.locator("#neurons")
+    expect(card).to_contain_text("of the features are like no single neuron")
+    card.get_by_role("link", name="List those most like a neuron").click()
+    expect(page).to_have_url(re.compile("sort=highest_r#features"))
+    shown = [float(cell) for cell in page.locator("td.c-highest_r").all_inner_texts()]
+    assert shown == sorted(shown, reverse=True)
+    assert len(shown) == 50
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_neurons_are_accessible(open_page: Open, scheme: str) -> None:
+    page = open_page(FEATURE, color_scheme=scheme)
+    page.locator("#neurons summary").first.click()
+    violations = Axe().run(page, context="#neurons").response["violations"]
+    assert not [violation["id"] for violation in violations]
