@@ -229,7 +229,7 @@ def test_pages_come_compressed_and_small(client):
 def test_a_column_of_scores_is_shown_only_where_there_are_some(pages):
     answer = pages.get("/tiny/1-relu-64?sort=label_score&labelled=true")
     shown = [column.title for column in answer.context["columns"]]
-    assert shown == ["Index", "Label", "Density", "Maximum", "Mean", "Right", "Covers", "Interest"]
+    assert shown == ["Index", "Label", "Density", "Maximum", "Mean", "Right", "Covers", "Neuron |r|", "Interest"]
     feature = answer.context["result"].features[0]
     assert f"{100 * feature.label_recall:.0f}%" in Page(answer.text).text
     assert "Best label" in [link.text for link in answer.context["presets"]]
