@@ -143,8 +143,8 @@ def test_policies_allow_no_more_than_pages_need(client):
         ("max_density=2", "max_density must be at most 1, not '2'."),
         (
             "sort=zz",
-            "sort must be interest, index, label, density, max, mean, label_score, label_precision, label_recall or "
-            "specificity, not 'zz'.",
+            "sort must be interest, index, label, density, max, mean, label_score, label_precision, label_recall, "
+            "specificity or highest_r, not 'zz'.",
         ),
         ("alive=zz", "alive must be true or false, not 'zz'."),
         ("q=" + "a" * 201, "q has 201 characters; 200 are the most."),
