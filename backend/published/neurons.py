@@ -20,6 +20,9 @@ NEURON_COLUMNS = [
     "num_neuron_examples",
 ]
 
+FEW_TOKENS = 100
+"""See docs/method.md, *Features against neurons*."""
+
 
 @dataclass(frozen=True, slots=True)
 class NeuronExample:
@@ -68,6 +71,11 @@ class FeatureNeurons:
     def weak(self) -> bool:
         """Whether it is like no neuron: |r| is below 0.3 for all of them."""
         return bool(self.neurons) and abs(self.neurons[0].r) < WEAK_R
+
+    @property
+    def few(self) -> bool:
+        """Whether the feature is active so rarely that r, chosen and measured on the same tokens, is too high."""
+        return bool(self.neurons) and (self.num_active or 0) < FEW_TOKENS
 
 
 def get_neurons(sae: OpenSAE, feature: Feature) -> FeatureNeurons:
@@ -135,5 +143,12 @@ def _example(run: OpenRun, record: dict[str, Any], source: str, tokens: list[int
         position=record["position"],
         start=record["start"],
         activation=record["activation"],
-        tokens=views if sign > 0 else [replace(view, value=-view.value) if view.value else view for view in views],
+        tokens=[_as_neuron(view, sign) for view in views],
     )
+
+
+def _as_neuron(view: TokenView, sign: int) -> TokenView:
+    """A token with the neuron's own value. A neuron is never quite zero, so the lowest step is not highlighted."""
+    if not view.value:
+        return view
+    return replace(view, value=sign * view.value, level=view.level if view.level > 0 or view.centre else -1)

@@ -15,7 +15,7 @@ class NeuronsConfig(Section):
     together; 0 correlates none."""
     max_tokens: Positive = 24_000
     """Tokens that are read, of random sequences of the training documents."""
-    min_active: Annotated[int, Field(ge=2)] = 50
+    min_active: Annotated[int, Field(ge=2)] = 20
     """A feature that is active on fewer of these tokens has no r: of so many neurons one would seem to fit it."""
     best: Annotated[int, Field(ge=1, le=100)] = 10
     """Neurons kept of each feature, those with the highest |r|."""
