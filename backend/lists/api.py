@@ -9,6 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, Field
 
 from backend.exceptions import RefusedError
+from backend.html.address import AppPath
 from backend.lists.entries import (
     MAX_ENTRIES,
     MAX_LIST_NOTE,
@@ -89,7 +90,7 @@ class ListAnswer:
     created: datetime
     """UTC, as `changed`."""
     changed: datetime
-    href: str
+    href: AppPath
     """Address of its page."""
     entries: list[ListedFeature]
 
@@ -101,8 +102,8 @@ class MadeList:
     id: str
     secret: str
     """Required to edit the list. It is shown only once."""
-    href: str
-    edit: str
+    href: AppPath
+    edit: AppPath
     """Secret address of the page that edits it."""
 
 

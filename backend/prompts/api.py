@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from backend.engine.limits import MAX_PROMPT_CHARACTERS
 from backend.engine.messages import Prompt, ReadToken
 from backend.exceptions import NotFoundError
+from backend.html.address import AppPath
 from backend.html.tokens import token_texts
 from backend.prompts.page import MAX_SAES, PromptState
 from backend.prompts.ranking import RANKS, ActiveFeature, Rank, gather, rank
@@ -100,7 +101,7 @@ class StoredPrompt:
 
     id: str
     text: str
-    href: str
+    href: AppPath
     """The prompt page that reads it."""
 
 

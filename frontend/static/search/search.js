@@ -1,4 +1,6 @@
 // The search page searches while the user types: it fetches its own page and puts the new results in the old ones' place.
+import { ownPath } from "../base/address.js";
+
 const form = document.getElementById("search");
 const results = document.getElementById("results");
 const status = document.getElementById("search-status");
@@ -77,7 +79,7 @@ async function load(href) {
 /** What is typed names a feature: Enter leads there. */
 function name(address) {
   const link = document.createElement("a");
-  [link.href, link.textContent] = [address, new URL(address).pathname.slice(1)];
+  [link.href, link.textContent] = [address, ownPath(new URL(address).pathname).slice(1)];
   const found = document.createElement("p");
   found.className = "empty";
   found.append("This names a feature: ", link);
