@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend.exceptions import RefusedError, StoreFullError
+from data.sql.database import take_turn
 from data.sql.records import Base
 
 R = TypeVar("R", bound=Base)
@@ -51,10 +52,11 @@ class ContentStore(Generic[R]):
 
 
 def require_room(session: Session, table: type[Base], limit: int, kind: str, setting: str) -> None:
-    """Raise StoreFullError unless a table has fewer than `limit` rows.
+    """Raise StoreFullError unless a table has fewer than `limit` rows; no other server adds one until the end.
 
     kind: a name of the rows, in the plural. setting: the variable that sets `limit`.
     """
+    take_turn(session.connection())
     if (session.scalar(select(func.count()).select_from(table)) or 0) >= limit:
         raise StoreFullError(
             f"This server keeps at most {limit:,} {kind}, and the limit is reached: its operator can raise {setting}."

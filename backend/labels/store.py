@@ -10,6 +10,7 @@ from backend.published.catalogue import OpenSAE
 from backend.published.corrections import direction_hash
 from backend.storage import clean_text, require_room
 from data.published.limits import MAX_LABEL, MAX_NOTE
+from data.sql.database import take_turn
 from data.sql.records import FeatureLabelRecord
 
 
@@ -32,6 +33,8 @@ class LabelStore:
         last = select(func.coalesce(func.max(FeatureLabelRecord.revision), 0) + 1).scalar_subquery()
         content = {"label": label, "note": note, "changed": datetime.now(UTC).replace(tzinfo=None), "revision": last}
         with Session(self._engine) as session, session.begin():
+            # So that a higher revision is never seen before a lower one.
+            take_turn(session.connection())
             found = session.scalar(select(FeatureLabelRecord.id).filter_by(**name))
             if found is not None:
                 session.execute(
