@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from pipeline.models.errors import ModelError
 from pipeline.models.fused import FusedLayers, fusing_obstacle
+from pipeline.models.onednn import needs_wide_products, widen_products
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 PARTS_TOLERANCE = 0.05
@@ -53,6 +54,9 @@ class LanguageModel:
         self.implementation = (
             "fused layers" if reason is None else f"the layers as transformers has them (no fused ones: {reason})"
         )
+        if needs_wide_products(weight):
+            widen_products(self.model)
+            self.implementation += ", their products in float32"
         """The code that `residuals` runs, and the reason for it: our fused layers, or those of transformers."""
         self._check_parts(after_layer(self.model, layer))
         if only_until_layer:

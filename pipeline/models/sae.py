@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.models.errors import ModelError
+from pipeline.models.onednn import product_dtype
 from pipeline.models.rounding import RoundedRows, flat_nonzero, pairs_above, products_at
 
 HEADER_FILE = "cfg.json"
@@ -96,6 +97,7 @@ class SAE:
     ) -> Tensor:
         """Values before the nonlinearity, float32 [B, F or chosen], the product taken in `dtype`."""
         chosen = slice(None) if features is None else features
+        dtype = product_dtype(dtype, self.device)
         W_FD = self._encoder(dtype)[chosen]
         return torch.nn.functional.linear(x_BD.to(dtype), W_FD).float().add_(self.b_enc_F[chosen])
 
@@ -132,7 +134,7 @@ class SAE:
             order_K = torch.argsort(sparse.feature_K, stable=True)
             yield SparseActivations._make(column_K[order_K] for column_K in sparse)
             return
-        block = RoundedRows.of(x_BD, dtype)
+        block = RoundedRows.of(x_BD, product_dtype(dtype, self.device))
         for start in range(0, self.num_features, TILE_FEATURES):
             yield self._encode_tile(block, slice(start, start + TILE_FEATURES))
 

@@ -13,6 +13,7 @@ import torch
 from data.artifacts.curve import describe_falling, loss_trend
 from pipeline.activations.residuals import MOMENTS_FILE
 from pipeline.activations.rows import harvested_rows
+from pipeline.models.onednn import onednn_obstacle, product_dtype
 from pipeline.models.sae import Nonlinearity, SAEHeader
 from pipeline.progress import Progress, log, track
 from pipeline.recipe import Recipe, SAEConfig
@@ -38,6 +39,8 @@ def _work(work: Work) -> dict[str, Any]:
     moments = np.load(work.input_folder("harvest") / MOMENTS_FILE)
     normalisation = Normalisation(torch.from_numpy(moments["mean_D"]), float(moments["rms"]))
     reader = harvested_rows(work.paths)
+    if product_dtype(torch.bfloat16, recipe.model.device) != torch.bfloat16:
+        log(f"training with products in float32: {onednn_obstacle()}")
     trainer = Trainer(make_training(recipe), make_untrained(recipe), reader, normalisation, work.folder)
     _train(trainer)
     for name, sae in zip(recipe.sae_names, config.saes, strict=True):
@@ -88,8 +91,9 @@ def make_untrained(recipe: Recipe) -> dict[str, Untrained]:
 
 def make_architecture(config: SAEConfig, width: int, *, dead_window: int, seed: int, device: str) -> Architecture:
     """The untrained autoencoder that a recipe asks for."""
+    low = product_dtype(torch.bfloat16, device)
     if config.architecture == "relu":
-        return ReLU(config.num_features, width, l1_coefficient=config.l1_coefficient, seed=seed, device=device)
+        return ReLU(config.num_features, width, l1_coefficient=config.l1_coefficient, seed=seed, low=low, device=device)
     kind = {"topk": TopK, "batchtopk": BatchTopK}[config.architecture]
     assert config.k is not None, "checked where the recipe is made"
     return kind(
@@ -99,6 +103,7 @@ def make_architecture(config: SAEConfig, width: int, *, dead_window: int, seed: 
         auxiliary_coefficient=config.auxiliary_coefficient,
         dead_window=dead_window,
         seed=seed,
+        low=low,
         device=device,
     )
 

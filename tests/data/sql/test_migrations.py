@@ -22,8 +22,8 @@ TEXT = "an owl — \N{OWL}, שלום, \u202e, 'quoted' \"twice\" and 100%"
 ROWS: dict[str, dict[str, Any]] = {
     "runs": {
         "id": 7, "name": "first", "key": "0" * 16, "contract": 1, "model": "tiny", "model_source": "models/tiny",
-        "layer": 1, "recipe": {"seed": 0, "text": TEXT}, "corpus": {"fetch": {"model_name": TEXT}}, "showpieces": [{"index": 3}],
-        "responses": {"best": [1, None]}, "created": MOMENT,
+        "layer": 1, "recipe": {"seed": 0, "text": TEXT}, "corpus": {"fetch": {"model_name": TEXT}},
+        "showpieces": [{"index": 3}], "responses": {"best": [1, None]}, "created": MOMENT,
     },
     "saes": {
         "id": 9, "run_id": 7, "model": "tiny", "name": "1-relu", "position": 0, "first_row": 0, "num_features": 4,
