@@ -72,8 +72,8 @@ class Settings(BaseSettings):
         path = path.rstrip("/")
         if re.fullmatch(r"(/([A-Za-z0-9._~@:+-]|%[0-9A-Fa-f]{2})+)*", path) is None or "/." in path:
             raise ValueError(
-                "MONOSEMA_ROOT_PATH is the path that browsers show before Monosema's own, as /proxy/8000: "
-                f"'{path}' is none. Write it as the address bar does, without the host"
+                f"'{path}' is no path as the address bar shows it before Monosema's own: write it like /proxy/8000, "
+                "without the host"
             )
         return path
 

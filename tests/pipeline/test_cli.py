@@ -120,6 +120,12 @@ def test_the_sample_without_a_network(store: StorePaths, tmp_path: Path) -> None
     assert f"put that wheel into {tmp_path}" in message
 
 
+def test_settings_of_the_server_that_cannot_be_used_are_named(published_store: StorePaths) -> None:
+    message = refused(published_store, "serve", "--port", "0", MONOSEMA_ROOT_PATH="proxy", MONOSEMA_LIVE_ROWS="1")
+    assert "MONOSEMA_ROOT_PATH: 'proxy' is no path as the address bar shows it" in message
+    assert "MONOSEMA_LIVE_ROWS: Input should be greater than or equal to 8" in message
+
+
 def test_a_port_in_use(store: StorePaths) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -159,7 +159,7 @@ def test_text_that_looks_like_an_address_stays() -> None:
 
 @pytest.mark.parametrize("path", ["proxy", "/a b", "//x", "/x?y", "http://here/x", "/../x", '/"', "/é"])
 def test_what_is_no_path_is_refused(path: str) -> None:
-    with pytest.raises(ValidationError, match="MONOSEMA_ROOT_PATH is the path that browsers show"):
+    with pytest.raises(ValidationError, match="is no path as the address bar shows it"):
         Settings(root_path=path)
 
 
