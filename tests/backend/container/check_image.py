@@ -57,11 +57,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             _copy(ROOT / name, root / target.strip("/"))
     (root / "etc" / "resolv.conf").unlink(missing_ok=True)
     shutil.copy("/etc/resolv.conf", root / "etc" / "resolv.conf")
-    for name in ("PIP_CERT", "PIP_FIND_LINKS"):
-        if (found := Path(os.environ.get(name, ""))).is_absolute():
-            _copy(found, root / str(found).strip("/") if found.is_dir() else root / str(found.parent).strip("/"))
+    network = _network(root)
     for command in instructions("RUN"):
-        subprocess.run(["chroot", root, *json.loads(command)], check=True, env={**_network(), **variables()})
+        subprocess.run(["chroot", root, *json.loads(command)], check=True, env={**network, **variables()})
     yield root
     shutil.rmtree(root, ignore_errors=True)
 
@@ -135,8 +133,14 @@ def test_it_has_the_pipeline_with_the_pinned_versions(image: Path) -> None:
     assert {"torch", "psycopg", "fastapi", "lancedb"} <= found.keys()
 
 
-def _network() -> dict[str, str]:
-    """How this machine reaches package registries, where its environment or configuration says so."""
-    return {
+def _network(root: Path) -> dict[str, str]:
+    """How this machine reaches package registries: what its environment says, and the files that that names."""
+    found = {
         name: value for name, value in os.environ.items() if name.lower().endswith("_proxy") or name.startswith("PIP_")
     }
+    for name in ("PIP_CERT", "PIP_FIND_LINKS"):
+        if (source := Path(found.get(name, ""))).is_absolute():
+            # Not where it lies here: the image's own packages may put something else there.
+            found[name] = f"/of-the-host/{name}" if source.is_dir() else f"/of-the-host/{source.name}"
+            _copy(source, root / found[name].strip("/") if source.is_dir() else root / "of-the-host")
+    return found
