@@ -1,7 +1,5 @@
 """Processors without oneDNN's bfloat16: the same results by PyTorch's own products, and the reason is said."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -11,18 +9,10 @@ from pipeline.models.language_model import LanguageModel
 from pipeline.models.onednn import multiply, multiply_times, onednn_obstacle, pack
 from pipeline.recipe import SAEConfig
 from pipeline.stages.train import make_architecture
+from tests.support.decoding import write
 from tests.support.models import WIDTH, tiny_language_model, tiny_llama, tiny_sae
-from tests.support.onednn import hide_onednn
 
 PROMPTS = [[256, 7, 9], [256, 40, 41, 42, 43, 44], [256, 100]]
-
-
-@pytest.fixture
-def hidden(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    was = torch._C._get_mkldnn_enabled()
-    hide_onednn(monkeypatch)
-    yield
-    torch._C._set_mkldnn_enabled(was)
 
 
 def test_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,18 +60,6 @@ def test_the_layers_of_transformers_take_the_place_of_fused_ones(hidden: None) -
     tokens = torch.tensor([PROMPTS[1]])
     plain = LanguageModel(tiny_llama().bfloat16(), layer=1, fused=False)
     assert torch.equal(model.residuals(tokens), plain.residuals(tokens))
-
-
-def write(decoder: Decoder, prompts: list[list[int]], num_tokens: int) -> list[tuple[list[int], torch.Tensor]]:
-    """What is written after each prompt, all at the same time, and the last logits."""
-    caches = [decoder.cache(len(prompt) + num_tokens) for prompt in prompts]
-    tokens, written = [list(prompt) for prompt in prompts], [[] for _ in prompts]
-    for _ in range(num_tokens):
-        logits = decoder.read(tokens, caches, lambda row, x, positions: x)
-        tokens = [[int(row.argmax())] for row in logits]
-        for text, token in zip(written, tokens, strict=True):
-            text += token
-    return list(zip(written, logits, strict=True))
 
 
 def test_a_text_is_the_same_in_any_company_and_as_transformers_writes_it(hidden: None) -> None:
