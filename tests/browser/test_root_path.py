@@ -81,6 +81,8 @@ def test_a_list_is_made_edited_and_known_again(open_page: Open, address: str) ->
     page.get_by_role("button", name="Make the list").click()
     page.get_by_role("link", name="Open the list").click()
     expect(page.get_by_role("heading", name="Edit the list")).to_be_visible()
+    shown = page.locator(".list-head .small a").inner_text()
+    assert shown.startswith(f"{ROOT}/lists/")
     note = page.get_by_label(f"Note on {FEATURE}")
     note.fill("flows")
     note.press("Tab")

@@ -129,6 +129,11 @@ def test_the_api_names_addresses_below_the_root(client: TestClient) -> None:
     check_below(stored["result"])
 
 
+def test_the_address_of_a_list_is_shown_whole(client: TestClient) -> None:
+    made = a_list(client)
+    assert f">{made['href']}</a>" in client.get(made["edit"]).text
+
+
 def test_openapi_names_the_root_as_its_server(client: TestClient) -> None:
     assert client.get("/api/v1/openapi.json").json()["servers"] == [{"url": ROOT}]
 
