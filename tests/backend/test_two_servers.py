@@ -11,10 +11,13 @@ from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from data.layout import StorePaths
 from data.owner import owner_key
-from data.sql.database import DATABASE_VARIABLE
+from data.sql.database import DATABASE_VARIABLE, connect
+from data.sql.records import FeatureLabelRecord
 from tests.support.databases import Start, copy_catalogue
 from tests.support.steering import events_of
 
@@ -53,8 +56,14 @@ def await_ready(client: httpx.Client, process: "subprocess.Popen[bytes]") -> Non
 
 
 @pytest.fixture(scope="module")
+def url(published_store: StorePaths, postgres: Start) -> str:
+    """Of the database that both have."""
+    return copy_catalogue(published_store, postgres().create())
+
+
+@pytest.fixture(scope="module")
 def servers(
-    published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory, postgres: Start
+    published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory, url: str
 ) -> Iterator[list[httpx.Client]]:
     """One with the model, one without."""
     store = StorePaths(tmp_path_factory.mktemp("two") / "store")
@@ -62,7 +71,6 @@ def servers(
     for path in published_store.root.iterdir():
         if path.name not in (published_store.database.name, published_store.owner_key.name):
             (store.root / path.name).symlink_to(path)
-    url = copy_catalogue(published_store, postgres().create())
     key = owner_key(store)
     with ExitStack() as stack:
         clients = [stack.enter_context(serve(store, url, live=live)) for live in (True, False)]
@@ -95,7 +103,7 @@ def test_edits_of_one_list_by_both_all_stay(servers: list[httpx.Client]) -> None
     assert one.get(f"{LISTS}/{made['id']}").status_code == 404
 
 
-def test_labels_of_both_are_seen_by_both(servers: list[httpx.Client]) -> None:
+def test_labels_of_both_are_seen_by_both(servers: list[httpx.Client], url: str) -> None:
     """Also when they are written at the same moment, which two servers must not number alike."""
     indices = [8, 9, 10, 11, 12, 13, 14, 15]
 
@@ -107,6 +115,11 @@ def test_labels_of_both_are_seen_by_both(servers: list[httpx.Client]) -> None:
     for client in servers:
         for index in indices:
             assert client.get(f"/tiny/1-relu-64/{index}.json").json()["owner_label"] == f"owl {index}"
+    engine = connect(url)
+    with Session(engine) as session:
+        revisions = session.scalars(select(FeatureLabelRecord.revision)).all()
+    engine.dispose()
+    assert len(set(revisions)) == len(indices)
 
 
 def test_one_feature_named_by_both_at_once_keeps_one_of_the_names(servers: list[httpx.Client]) -> None:
