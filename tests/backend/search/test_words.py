@@ -6,7 +6,7 @@ import pytest
 from backend.published import search as search_module
 from backend.published.search import WordSearch, mark, matching_rows, search
 from data.published.schemas import SEARCH_FIELDS
-from data.published.terms import query_words, words
+from data.published.terms import all_words, query_words
 from tests.support.fake_run import DEAD, HOSTILE, MARKED
 from tests.support.pages import Page
 
@@ -30,7 +30,7 @@ def published(client):
     for feature, around, at_peak in zip(features, texts, peaks, strict=True):
         promoted = [vocabulary[token].decode(errors="ignore") for token in feature["promoted"]]
         places = {"label": [feature["label"]], "peaks": at_peak, "promoted": promoted, "examples": around}
-        feature["forms"] = {name: {w.form for text in some for w in words(text)} for name, some in places.items()}
+        feature["forms"] = {name: {w.form for text in some for w in all_words(text)} for name, some in places.items()}
     return features
 
 
