@@ -190,7 +190,7 @@ def _tokens(loaded: Loaded, text: str) -> list[int]:
     if written:
         return list(dict.fromkeys([*written, *alike]))[: MOST_CHOICES + 1]
     shown = " · ".join(token_text(loaded.pieces[token]) for token in parts)
-    offered = list(dict.fromkeys([*alike, *parts]))[:MOST_CHOICES]
+    offered = list(dict.fromkeys(alike or parts))[:MOST_CHOICES]
     raise UnknownTokenError(
         f"“{visible_text(text)}” is no single token of this model ({shown}): choose one token, or give its #id.",
         text,

@@ -56,7 +56,7 @@ _NAMES = {
     f"‹{OTHER_UNSEEN}›": "character without a width",
     **{f"‹{short}›": unicodedata.name(one).lower() for one, short in (TURNS | UNSEEN).items()},
 }
-_NAMED = re.compile(rf"‹[A-Z0-9]+›|{PART}\w?|[{NEWLINE}{TAB}{SPACE}{UNKNOWN}]|\\x[0-9a-f]{{2}}|[^\x20-\x7e]")
+_NAMED = re.compile(rf"‹[A-Z0-9]+›|{PART}[^\x20-\x7e]?|[{NEWLINE}{TAB}{SPACE}{UNKNOWN}]|\\x[0-9a-f]{{2}}|[^\x20-\x7e]")
 
 
 @lru_cache(1 << 12)
@@ -120,6 +120,7 @@ def _names_in(shown: str) -> Iterator[str]:
         elif part.startswith("\\x"):
             yield "bytes that are no whole character"
         elif part.startswith(PART):
-            yield unicodedata.name(part[1], "combining mark").lower()
+            combining = unicodedata.category(part[1])[0] == "M"
+            yield unicodedata.name(part[1], "combining mark").lower() if combining else _NAMES[PART]
         elif len(part) == 1 and is_unseen(part) and unicodedata.category(part)[0] != "M":
             yield unicodedata.name(part, "character without a width").lower()

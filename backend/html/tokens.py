@@ -129,7 +129,9 @@ def _whole_text(token: bytes) -> TokenText | None:
 
 def _mark_of(shown: str) -> str:
     """The mark of a token of which nothing would be seen but for marks."""
-    return "newline" if NEWLINE in shown else "space" if SPACE in shown or TAB in shown else "unseen"
+    if NEWLINE in shown:
+        return "newline"
+    return "space" if SPACE in shown or TAB in shown else "unseen" if all(map(is_unseen, shown)) else ""
 
 
 def _split_texts(tokens: Sequence[bytes]) -> list[TokenText]:

@@ -31,10 +31,12 @@ _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\ua9e0-\ua9fe\ua
 """Scripts without spaces whose characters are sounds: Thai, Lao, Burmese, Khmer."""
 JOINERS = "\u00ad\u200c\u200d\u2060"
 """Characters that do not show, and stand inside of words."""
-_HOLDING = frozenset("-+#.&'/@:_")
+_HOLDING = frozenset("-+#.&'/@:")
 """Signs that hold words together, as they are compared."""
-_SAME = str.maketrans({"’": "'", "‘": "'", "‐": "-", "‑": "-", "–": "-", "_": "-", "ي": "ی", "ى": "ی", "ك": "ک"})
-"""What people write for one another: apostrophes, dashes, and letters that Arabic and Persian keyboards have apart."""
+_SAME_LETTERS = str.maketrans({"ي": "ی", "ى": "ی", "ك": "ک"})
+"""Letters that Arabic and Persian keyboards have apart."""
+_SAME_SIGNS = str.maketrans({"’": "'", "‘": "'", "‐": "-", "‑": "-", "–": "-", "_": "-"})
+"""Apostrophes and dashes that people write for one another inside of compounds."""
 _DROPPED = str.maketrans(dict.fromkeys(JOINERS))
 
 
@@ -117,7 +119,7 @@ def query_words(text: str) -> list[str]:
 def fold(word: str) -> str:
     """A word as it is compared: at most MAX_WORD characters."""
     plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", word.casefold()))
-    return "".join(plain.casefold().split()).translate(_DROPPED).translate(_SAME)[:MAX_WORD] or word[:MAX_WORD]
+    return "".join(plain.casefold().split()).translate(_DROPPED).translate(_SAME_LETTERS)[:MAX_WORD] or word[:MAX_WORD]
 
 
 @lru_cache(1 << 17)
@@ -167,7 +169,7 @@ def _hold(text: str, word: Word, after: Word) -> bool:
 
 def _may_join(word: Word) -> bool:
     if word.sign:
-        return word.form.translate(_SAME) in _HOLDING or word.form == "_"
+        return word.form.translate(_SAME_SIGNS) in _HOLDING
     return word.reach == word.stop and not _ALONE.match(word.form)
 
 
@@ -181,7 +183,7 @@ def _compound(text: str, parts: Sequence[Word]) -> Iterator[Word]:
         last += 1
     if last > first:
         start, stop = parts[first].start, parts[last].stop
-        yield Word(start, stop, fold(text[start:stop]), False, stop)
+        yield Word(start, stop, fold(text[start:stop]).translate(_SAME_SIGNS), False, stop)
 
 
 def _is_needed(compound: Word, found: Sequence[Word]) -> bool:

@@ -75,9 +75,9 @@ class TellingWords:
 
     def weight(self, word: str) -> float:
         """How much a word tells, 0 to 1, as it is written in a label."""
-        folded = word.casefold()
+        told_W, folded = self._told_W, word.casefold()
         number = self.words.folded_number(folded)
-        return self._weight(number) if number else _by_kind(folded) * PRIOR
+        return _by_kind(folded) * (float(told_W[number]) if 0 < number < len(told_W) else PRIOR)
 
     def _weight(self, number: int) -> float:
         """Of a word by folded number."""

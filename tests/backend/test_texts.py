@@ -5,13 +5,12 @@ from typing import Any, get_args
 from urllib.parse import urlencode
 
 import pytest
-from fastapi import FastAPI
-from fastapi.dependencies.utils import get_flat_dependant
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
-from backend.app import create_app
+from backend.app import ROUTERS
 from backend.engine.reading import Reader
 from backend.settings import Settings
 from backend.texts import Typed, normalise
@@ -66,12 +65,17 @@ def models_in(kind: Any) -> Iterator[type[BaseModel]]:
             yield from models_in(field.annotation)
 
 
+def parameters_of(dependant: Dependant) -> Iterator[Any]:
+    """The parameters of a query string and of a body that an endpoint and what it depends on take."""
+    yield from (*dependant.query_params, *dependant.body_params)
+    for one in dependant.dependencies:
+        yield from parameters_of(one)
+
+
 def test_every_form_query_string_and_body_is_normalised() -> None:
-    app: FastAPI = create_app(Settings(live=False))
     seen = set()
-    for route in (one for one in app.routes if isinstance(one, APIRoute)):
-        flat = get_flat_dependant(route.dependant)
-        for parameter in (*flat.query_params, *flat.body_params):
+    for route in (one for router in ROUTERS for one in router.routes if isinstance(one, APIRoute)):
+        for parameter in parameters_of(route.dependant):
             kind = parameter.field_info.annotation
             found = list(models_in(kind))
             assert all(issubclass(one, Typed) for one in found), f"{route.path}: {parameter.name} is not normalised"

@@ -36,7 +36,7 @@ def test_the_fast_way_for_plain_text_finds_the_same():
     text = "".join(map(chr, range(128))) + "It's 12:30 -- MIXED_case, a.b"
     slow = [word.form for word in words(text + " é")]
     assert [*(word.form for word in words(text)), "e"] == slow
-    assert terms([text])[-1] == terms([text + " é"])[-2] == "b"
+    assert {*terms([text]), "e"} == set(terms([text + " é"]))
 
 
 def test_a_text_is_found_by_every_beginning_and_whole_words_count_more():
@@ -121,7 +121,7 @@ def test_words_are_found_in_mid_sentence(word, sentence):
 def test_a_word_without_spaces_around_it_is_a_word_of_its_own_and_bounded():
     found = list(words("ฉันรักประเทศไทยมาก"))
     assert all(before.stop == after.start for before, after in pairwise(found))
-    assert {len(word.form) for word in found[:8]} == {MAX_RUN}
+    assert {len(word.form) for word in found[:4]} == {MAX_RUN}
     assert query_words("กา") != query_words("า"), "a vowel sign that stands on a letter begins no word"
 
 
