@@ -15,7 +15,7 @@ from data.artifacts.features import TOP
 from data.published.terms import words
 from pipeline.arrays import Ints
 from pipeline.labels.words import SPACE_NAMES
-from pipeline.publishing.telling import FUNCTION_WORDS, TellingWords, is_word
+from pipeline.publishing.telling import FUNCTION_WEIGHT, FUNCTION_WORDS, GRAMMAR, TellingWords, is_word
 
 NUM_PEAKS = 5
 """Strongest examples of a feature whose words count."""
@@ -29,10 +29,14 @@ FILLERS = FUNCTION_WORDS | frozenset(
     """
     near name names number numbers start starts end ends text blank line lines word words token tokens space spaces
     sentence sentences bracket brackets quotation mark marks meaning ending beginning inside outside followed preceded
-    any unlabelled kind letter letters capital
+    any unlabelled kind letter letters capital forms units time length commas semicolons hyphens dashes
     """.split()  # noqa: SIM905
 )
 """Words that say how a label is put, or nothing of what it is about. Words of strongest tokens count all the same."""
+
+
+GRAMMAR_NAMES = frozenset(word for name in GRAMMAR for word in name.split()) | {"ordinals"}
+"""Words of labels that name a class of function words."""
 
 
 class WordPairs(NamedTuple):
@@ -80,6 +84,9 @@ class RegionWords:
         self._spellings[number][word] += 1
         return number
 
+    def _weight(self, word: str) -> float:
+        return self._telling.weight(word) * (FUNCTION_WEIGHT if word in GRAMMAR_NAMES else 1.0)
+
     def finish(self) -> WordPairs:
         """The pairs of all features that were added. A plural is the same word as its singular."""
         same_W = np.arange(len(self._numbers))
@@ -92,5 +99,5 @@ class RegionWords:
         word_N = same_W[np.array([number for numbers in self._found for number in numbers], np.int64)]
         pairs = np.unique(np.stack([point_N, word_N], 1), axis=0)
         texts = [max(counts, key=lambda text: (counts[text], text)) for counts in self._spellings]
-        weights = np.array([self._telling.weight(word) for word in self._numbers], np.float64)
+        weights = np.array([self._weight(word) for word in self._numbers], np.float64)
         return WordPairs(pairs[:, 0], pairs[:, 1], texts, np.maximum(weights, LEAST_WEIGHT))

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from data.artifacts.corpus import TokenizedCorpus
 from data.published.terms import JOINERS, is_unspaced
 from pipeline.arrays import Ints
+from pipeline.labels.classes import CLASSES
 from pipeline.labels.words import Words
 
 PIECE_TOKENS = 2_048
@@ -37,14 +38,16 @@ AROUND = 3
 MIN_LETTERS = 3
 ROWS = 1 << 16
 """Tokens looked up at once."""
-FUNCTION_WORDS = frozenset(
+GRAMMAR = (
+    "forms of be", "forms of have", "modal verbs", "personal pronouns", "possessives", "articles", "conjunctions",
+    "this, that and their like", "prepositions", "question words", "negations", "quantities",
+)  # fmt: skip
+"""Classes of words (pipeline/labels/classes.py) that hold sentences together."""
+FUNCTION_WORDS = frozenset().union(*(CLASSES[name] for name in GRAMMAR)) | frozenset(
     """
-    the and for with from into its his her our their your they she you him them that this these those there are was were
-    been being has had have not nor but who whom which what when where while why how also after before because since
-    until though although however any all both each every either neither some such same then than between other others
-    about over under above below out off along during within among upon per one two first second would could should
-    will can may might must did does don make made take took get got use used well most more many much very just only
-    even still now later due part like through across against toward towards without another
+    there also however either neither same than then one two first second would could does did do done don make made
+    take took get got use used well very just only even still now later part like out away after before until though
+    above below over per due again once perhaps probably sometimes following including
     """.split()  # noqa: SIM905
 )
 FUNCTION_WEIGHT = 0.3
