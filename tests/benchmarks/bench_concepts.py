@@ -23,7 +23,7 @@ from tests.benchmarks.table import Row
 
 SHOWN = 100
 """Results that are looked through."""
-LEAST_ACTIVE, LEAST_SHARE = 100, 0.5
+LEAST_ACTIVE, LEAST_SHARE, LEAST_STRONG = 100, 0.5, 0.5
 ROWS = 1024
 """Features read at once."""
 K1, B = 1.2, 0.75
@@ -31,7 +31,7 @@ K1, B = 1.2, 0.75
 Name = tuple[str, int]
 """SAE and index of a feature."""
 Triples = list[list[str]]
-"""The words at, before and after the peak of each top example of a feature."""
+"""The words at, before and after the peak of each top example of a feature that is strong enough to count."""
 
 
 def run() -> list[Row]:
@@ -80,8 +80,10 @@ class Judge:
 
     def _read(self, record: dict[str, list[int]]) -> Iterator[list[str]]:
         tables = self.run.tables
-        columns = ["document", "start", "length", "position"]
+        columns = ["document", "start", "length", "position", "activation"]
         examples = tables.examples(record["first_example"], record["num_examples"], 0, columns).to_pylist()
+        strongest = max((example["activation"] for example in examples), default=0.0)
+        examples = [example for example in examples if example["activation"] >= LEAST_STRONG * strongest]
         places = [[example[name] for example in examples] for name in columns[:3]]
         for example, tokens in zip(examples, tables.windows(*places), strict=True):
             at = example["position"] - example["start"]
