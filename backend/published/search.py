@@ -15,6 +15,7 @@ import numpy.typing as npt
 from pydantic import Field, field_validator
 
 from backend.html.address import EmptyIsNone, PagedAddress
+from backend.html.characters import in_text
 from backend.html.formats import as_share
 from backend.html.tokens import token_text, visible_text
 from backend.published.catalogue import OpenRun, OpenSAE
@@ -239,12 +240,17 @@ def mark(text: str, wanted: Sequence[str]) -> list[Segment]:
         stop = _marked_to(word, wanted)
         if stop > shown <= word.start:
             if word.start > shown:
-                segments.append(Segment(visible_text(text[shown : word.start]), False))
-            segments.append(Segment(visible_text(text[word.start : stop]), True))
+                segments.append(Segment(_inside(text[shown : word.start]), False))
+            segments.append(Segment(_inside(text[word.start : stop]), True))
             shown = stop
     if shown < len(text):
-        segments.append(Segment(visible_text(text[shown:]), False))
+        segments.append(Segment(_inside(text[shown:]) if shown else visible_text(text), False))
     return segments
+
+
+def _inside(text: str) -> str:
+    """A part of a text, whose joiners and spaces stand between its neighbours."""
+    return "".join(map(in_text, text))
 
 
 def _marked_to(word: Word, wanted: Sequence[str]) -> int:
