@@ -121,7 +121,8 @@ class Attributor:
         run, model = saes[0].run, ExactModel(loaded.model)
         tokens, own = self._reader.own_tokens(loaded, prompt)
         target, *others = _tokens(loaded, question.target)
-        minus, *minus_others = _tokens(loaded, question.minus) if question.minus else [None]
+        subtracted = _tokens(loaded, question.minus) if question.minus else []
+        minus = subtracted[0] if subtracted else None
         at = _position(question.position, len(tokens))
         read = stream(loaded, run, tokens, own)
         yield None
@@ -146,7 +147,7 @@ class Attributor:
             minus=minus,
             minus_piece=b"" if minus is None else pieces[minus],
             others=[TokenChoice(token, pieces[token]) for token in others],
-            minus_others=[TokenChoice(token, pieces[token]) for token in minus_others if token is not None],
+            minus_others=[TokenChoice(token, pieces[token]) for token in subtracted[1:]],
             value=traced.value,
             attributed=attributed,
         )

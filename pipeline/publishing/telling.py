@@ -93,7 +93,8 @@ class TellingWords:
         at_ML = at_M[:, None] + np.arange(-AROUND, AROUND + 1)
         inside_ML = (at_ML >= self._corpus.offsets[document_M][:, None]) & (at_ML < stop_M[:, None])
         ids_ML = self._corpus.tokens[np.where(inside_ML, at_ML, 0)].astype(np.int64)
-        return self.words.windows(np.where(inside_ML, ids_ML, self.words.outside)).surface_WL[:, AROUND]
+        found: Ints = self.words.windows(np.where(inside_ML, ids_ML, self.words.outside)).surface_WL[:, AROUND]
+        return found
 
     @cached_property
     def _told_W(self) -> Floats:
@@ -108,7 +109,8 @@ class TellingWords:
         word_N = found.folded_WL[0][kept_N]
         counts_W = np.bincount(word_N[first_N], minlength=len(self.words.folded_texts))
         told_W = topicality(word_N[first_N], piece_N[first_N], length_P, len(counts_W))
-        return told_W * np.minimum(1, OFTEN * len(ids_N) / np.maximum(counts_W, 1))
+        weighted_W: Floats = told_W * np.minimum(1, OFTEN * len(ids_N) / np.maximum(counts_W, 1))
+        return weighted_W
 
 
 def cut(ids_N: Ints, num_D: Ints) -> tuple[Ints, Ints, Ints]:
@@ -129,8 +131,8 @@ def topicality(word_N: Ints, piece_N: Ints, length_P: Ints, num_words: int) -> F
     pair = np.unique(word_N * len(length_P) + piece_N)
     pieces_W = np.bincount(pair // len(length_P), minlength=num_words)
     expected_W = _expected(count_W, length_P)
-    told_W: Floats = 1 - (pieces_W + PRIOR_PIECES * (1 - PRIOR)) / (expected_W + PRIOR_PIECES)
-    return np.clip(told_W, 0, 1)
+    told_W: Floats = np.clip(1 - (pieces_W + PRIOR_PIECES * (1 - PRIOR)) / (expected_W + PRIOR_PIECES), 0, 1)
+    return told_W
 
 
 def _expected(count_W: Ints, length_P: Ints) -> Floats:

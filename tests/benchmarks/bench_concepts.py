@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 from fastapi.testclient import TestClient
 
@@ -69,7 +70,7 @@ class Judge:
         """Of every live feature that is active often enough."""
         return {name: list(self._read(record)) for name, _, record in self._live()}
 
-    def _live(self) -> Iterator[tuple[Name, str, dict[str, list[int]]]]:
+    def _live(self) -> Iterator[tuple[Name, str, dict[str, Any]]]:
         columns = ["label", "live", "num_active", "first_example", "num_examples"]
         for sae in self.run.saes:
             for start in range(0, sae.num_features, ROWS):
@@ -78,7 +79,7 @@ class Judge:
                     if record["live"] and record["num_active"] >= LEAST_ACTIVE:
                         yield (sae.name, index), record["label"], record
 
-    def _read(self, record: dict[str, list[int]]) -> Iterator[list[str]]:
+    def _read(self, record: dict[str, Any]) -> Iterator[list[str]]:
         tables = self.run.tables
         columns = ["document", "start", "length", "position", "activation"]
         examples = tables.examples(record["first_example"], record["num_examples"], 0, columns).to_pylist()
