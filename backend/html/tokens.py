@@ -65,6 +65,8 @@ def highlight(tokens: Sequence[bytes], values: Sequence[float], scale: float, ce
 def _inactive(shown: TokenText) -> TokenView:
     if shown.text == SPACE:  # between a word and a number, often: a mark would only be in the way
         return TokenView(" ", "", 0.0, -1)
+    if shown.mark == "part":  # and here within a word, whose letters would not join
+        return TokenView("", "", 0.0, -1)
     return TokenView(*shown, 0.0, -1)
 
 
@@ -102,9 +104,9 @@ def visible_text(text: str) -> str:
 def written_text(text: str) -> str:
     """A token of running text: line breaks and unseen characters stay, what would turn the text is marked.
 
-    A token that completes no character, and so has no text of its own, is shown as a part of one.
+    A token that completes no character has no text of its own: the one that does shows it.
     """
-    return "\n".join("".join(map(in_text, line)) for line in text.split("\n")) or PART
+    return "\n".join("".join(map(in_text, line)) for line in text.split("\n"))
 
 
 def text_direction(text: str) -> str:

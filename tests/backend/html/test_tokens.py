@@ -151,3 +151,11 @@ def test_highlight_keeps_values_and_marks_the_centre():
         ("b", 3.0, 11, False),
     ]
     assert highlight([b" "], [0.0], 1.0)[0].text == " ", "a lone space that does not matter is not marked"
+
+
+def test_a_word_stays_whole_whose_letters_are_split_over_tokens_that_do_not_matter():
+    parts = [bytes([byte]) for byte in "سلام".encode()]
+    assert "".join(one.text for one in highlight(parts, [0.0] * len(parts), 1.0)) == "سلام"
+    shown = highlight(parts, [1.0, *[0.0] * (len(parts) - 1)], 1.0)
+    assert [(one.text, one.mark) for one in shown[:2]] == [(PART, "part"), ("س", "")]
+    assert written_text("") == ""
