@@ -58,7 +58,7 @@ def write_folder(work: Work, folder: Path) -> None:
         log("search by meaning has an approximate index: it can miss what lies far from what was typed")
     write_map(partial / MAP_FOLDER, tables.map.world(), tables.map.num_points, tables.map.points())
     counts["map"] = tables.map.num_points
-    regions = tables.map.regions(tables.corpus, tables.vocabulary)
+    regions = tables.map.regions(tables.telling)
     write_regions(partial / MAP_FOLDER, regions)
     counts["regions"] = len(regions)
     for name in work.recipe.sae_names:

@@ -281,7 +281,8 @@ def test_dots_of_the_small_map_lead_to_their_features(client):
 def test_tokens_are_escaped_and_carry_their_value():
     tokens = [TokenView("<b>", "", 0.0, -1), TokenView('"&', "", 1234.56, 11, True), TokenView("↵", "newline", 0.0, -1)]
     assert tokens_html(tokens) == (
-        '<span>&lt;b&gt;</span><span class="a11 centre" title="1,235">&#34;&amp;</span><span class="newline">↵</span>'
+        '<span>&lt;b&gt;</span><span class="a11 centre" title="1,235">&#34;&amp;</span>'
+        '<span class="newline" title="line break">↵</span>'
     )
 
 
