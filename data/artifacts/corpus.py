@@ -116,6 +116,11 @@ class TokenizedCorpus:
         return cast(npt.NDArray[np.int64], self.documents["offset"].to_numpy())
 
     @cached_property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each document [D]."""
+        return cast(npt.NDArray[np.int64], self.documents["num_tokens"].to_numpy().astype(np.int64))
+
+    @cached_property
     def document_ids(self) -> npt.NDArray[np.int64]:
         """The stable id of each document [D]."""
         return cast(npt.NDArray[np.int64], self.documents["document_id"].to_numpy())

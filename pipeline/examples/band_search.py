@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.artifacts.corpus import TokenizedCorpus
 from pipeline.arrays import Floats, Ints
 from pipeline.examples.bands import bands_of
+from pipeline.examples.contexts import Contexts
 from pipeline.examples.selection import Intervals, active_pairs
 from pipeline.examples.shortlist import Entries, Shortlist, first_of_each
 from pipeline.models.sae import SAE
@@ -26,7 +28,9 @@ SURELY_BELOW = np.float32(1 - 1e-5)
 class BandSearch:
     """Samples the open bands of one SAE, block after block."""
 
-    def __init__(self, sae: SAE, intervals: Intervals, max_F: Floats, config: ExamplesConfig) -> None:
+    def __init__(
+        self, sae: SAE, intervals: Intervals, max_F: Floats, config: ExamplesConfig, corpus: TokenizedCorpus
+    ) -> None:
         self._before, self._config = intervals, config
         self.features = np.flatnonzero(intervals.open_FA.any(1))
         self._open_UA = intervals.open_FA[self.features]
@@ -41,7 +45,7 @@ class BandSearch:
             chosen = torch.from_numpy(self.features).to(sae.device)
             self._sae = sae.among(chosen, torch.from_numpy(lowest_U).to(sae.device))
         self._counts = np.zeros(self._open_UA.size, np.int64)
-        self._sample = Shortlist(self._open_UA.size, config.per_band)
+        self._sample = Shortlist(self._open_UA.size, config.per_band, context=Contexts(corpus).of)
 
     def add(self, x_ND: Tensor, token_N: Ints) -> None:
         """Take in the rows of a block; `token_N` names them (see pack_tokens)."""

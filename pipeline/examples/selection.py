@@ -2,10 +2,12 @@
 
 The definitions, over all counted tokens (order of the corpus: the sequence's number, then the position):
 
-    top       the highest activations, at most one for each document; of equal ones the earlier first
+    top       the highest activations, at most one for each document, its highest; of equal ones the earlier first
     bottom    the lowest activations that reach the floor (data.artifacts.features.bottom_floor); of equal ones the
               earlier first
     interval  from each of `bands` equal bands between 0 and the maximum a few at random
+
+Each kind has one example at most of each context (data.artifacts.contexts): of copies the first by the same order.
 
 Every activation is that of float32: a product in `examples.dtype` only finds the pairs of a feature and a token that
 may be active (SAE.encode_by_feature).
@@ -18,8 +20,8 @@ the kept ones inside it. A band made of whole bins is sampled uniformly; where a
 its own sample has on that side. A band that comes out short, though bins that it cuts held more than was kept of
 them, is open: another pass samples it (band_search.py).
 
-Memory for each feature: a histogram, `top` + `bottom` + about 32 * `per_band` entries of 24 bytes and a fixed buffer;
-it does not depend on the corpus.
+Memory for each feature: a histogram, `top` + `bottom` + about 32 * `per_band` entries of 24 bytes and a fixed buffer
+(more where copies crowd it, see shortlist.py); it does not depend on the corpus.
 
 Shapes: N rows of a block, T rows encoded at once, K active (token, feature) pairs of a tile, F features, M candidates,
 H histogram bins, A bands.
@@ -33,6 +35,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import (
     EXAMPLE_KINDS,
     FLOOR_BIN,
@@ -42,7 +45,8 @@ from data.artifacts.features import (
 )
 from pipeline.arrays import Floats, Hashes, Ints, Keys, Mask, ascending_keys, descending_keys, hash_keys, hash_tokens
 from pipeline.examples.bands import Lattice, band_bounds, bands_of
-from pipeline.examples.shortlist import Entries, Shortlist, first_of_each
+from pipeline.examples.contexts import Contexts
+from pipeline.examples.shortlist import Entries, Shortlist, first_distinct
 from pipeline.models.sae import SAE
 from pipeline.recipe import ExamplesConfig
 
@@ -142,12 +146,9 @@ def active_pairs(sae: SAE, x_ND: Tensor, token_N: Ints, dtype: torch.dtype) -> I
 
 
 class FeatureSelection:
-    """Statistics and candidates of one SAE, block after block.
+    """Statistics and candidates of one SAE, block after block."""
 
-    document_S: for every sequence its document, so that `top` takes one token of each.
-    """
-
-    def __init__(self, sae: SAE, config: ExamplesConfig, document_S: npt.NDArray[np.int32]) -> None:
+    def __init__(self, sae: SAE, config: ExamplesConfig, corpus: TokenizedCorpus) -> None:
         self.sae, self.config = sae, config
         self.dtype = getattr(torch, config.dtype)
         self.lattice = Lattice(sae.header.activation_scale)
@@ -156,8 +157,10 @@ class FeatureSelection:
         self.max_F = np.zeros(F, np.float32)
         self.histogram_FH = np.zeros((F, HISTOGRAM_BINS), np.int64)
         self._lowest_bin_F = np.zeros(F, np.int64)
-        self.top = Shortlist(F, config.top, owner=lambda token_N: document_S[token_N >> 32].astype(np.int64))
-        self.bottom = Shortlist(F, config.bottom)
+        document_S = np.asarray(corpus.sequences["document"], np.int64)
+        self._context = Contexts(corpus).of
+        self.top = Shortlist(F, config.top, owner=lambda token_N: document_S[token_N >> 32], context=self._context)
+        self.bottom = Shortlist(F, config.bottom, context=self._context)
         self.interval = Shortlist(F * HISTOGRAM_BINS, KEPT_OF_BIN * config.per_band, regroup=self._regroup)
 
     def add(self, x_ND: Tensor, token_N: Ints) -> None:
@@ -178,7 +181,8 @@ class FeatureSelection:
         kept, (F, A) = self.interval.result(), (self.sae.num_features, self.config.bands)
         feature_N = kept.group_N // HISTOGRAM_BINS
         band_N = bands_of(kept.value_N, self.max_F[feature_N], A)
-        chosen = first_of_each(kept._replace(group_N=feature_N * A + band_N), self.config.per_band)
+        in_bands = kept._replace(group_N=feature_N * A + band_N)
+        chosen, _ = first_distinct(in_bands, self.config.per_band, self._context)
         found_FA = np.bincount(chosen.group_N, minlength=F * A).reshape(F, A)
         bin_N = feature_N * HISTOGRAM_BINS + self.lattice.bins(kept.value_N)
         kept_FH = np.bincount(bin_N, minlength=F * HISTOGRAM_BINS).reshape(F, HISTOGRAM_BINS)
