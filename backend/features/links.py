@@ -16,7 +16,7 @@ Context = Literal["16", "40", "full"]
 CONTEXTS: tuple[Context, ...] = ("16", "40", "full")
 """Tokens shown either side of the one that made an example; 40 are stored."""
 KIND_TITLES: dict[ExampleKind, tuple[str, str]] = {
-    "top": ("Top", "Where it is strongest, at most one example per document."),
+    "top": ("Top", "Where it is strongest, at most one example per {document}."),
     "bottom": (
         "Bottom",
         "Where it is lowest, among the tokens on which it reaches {floor}, a thousandth of the usual length of the "
@@ -59,7 +59,13 @@ class Tab:
 
 def about(sae: OpenSAE, kind: ExampleKind) -> str:
     """A sentence on what examples of a kind are."""
-    return KIND_TITLES[kind][1].format(floor=floor_text(sae))
+    return KIND_TITLES[kind][1].format(floor=floor_text(sae), document=document_text(sae))
+
+
+def document_text(sae: OpenSAE) -> str:
+    """What counts as a document, in words."""
+    is_cut = sae.run.record.corpus["tokenize"].get("num_cut_documents", 0) > 0
+    return "document, or per part of a long one" if is_cut else "document"
 
 
 def floor_text(sae: OpenSAE) -> str:

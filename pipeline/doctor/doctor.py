@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from data.artifacts.contexts import CONTEXT_SIDE, hash_contexts
 from data.artifacts.corpus import is_held_out
 from data.artifacts.features import EXAMPLE_KINDS
 from data.layout import StorePaths
@@ -25,7 +26,7 @@ from data.published.state import SAES_FOLDER, Published, open_published
 from data.published.tables import PublishedRun
 from data.sql.records import SAERecord
 from pipeline.activations.batches import pad, plan_batches
-from pipeline.arrays import Ints, pack_tokens
+from pipeline.arrays import Ints, pack_tokens, unpack_tokens
 from pipeline.doctor import checks
 from pipeline.doctor.checks import Check, Example, Recomputed
 from pipeline.doctor.effects import check_effects
@@ -237,7 +238,7 @@ class Doctor:
         """Examples against all tokens of the first batches of the harvest, which are a fair sample of the corpus."""
         config = self.record.recipe["examples"]
         extremes = [
-            Extremes(sae, record, Stored.of(self.run, record), config)
+            Extremes(sae, record, Stored.of(self.run, record), config, self._contexts)
             for sae, record in zip(self.saes, self.record.saes, strict=True)
         ]
         pieces_S = self._sequences(held_out=False)
@@ -250,6 +251,18 @@ class Doctor:
                 one.add(x_ND, token_N)
         for one in extremes:
             yield from one.checks()
+
+    def _contexts(self, token_N: Ints) -> Ints:
+        """Numbers of the contexts of tokens, named by document row and position (packed) [N]."""
+        document_N, position_N = unpack_tokens(token_N)
+        lengths = self.run.take("documents", document_N.tolist(), ["num_tokens"])["num_tokens"].to_numpy()
+        start_N = np.maximum(position_N - CONTEXT_SIDE, 0)
+        stop_N = np.minimum(position_N + CONTEXT_SIDE + 1, lengths)
+        windows = self.run.windows(document_N.tolist(), start_N.tolist(), (stop_N - start_N).tolist())
+        ids_NW = np.full((len(token_N), 2 * CONTEXT_SIDE + 1), -1, np.int64)
+        for n, (first, window) in enumerate(zip((start_N - position_N + CONTEXT_SIDE).tolist(), windows, strict=True)):
+            ids_NW[n, first : first + len(window)] = window
+        return hash_contexts(ids_NW)
 
     def _rows(self, batches: list[Sequences]) -> Iterator[tuple[Tensor, Ints]]:
         """Residuals [N, D] of the counted tokens of each batch, as `examples` read them, and their places."""
