@@ -9,6 +9,7 @@ Shapes: M examples, B sequences, L positions (BOS included), N tokens, D width, 
 
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -26,7 +27,7 @@ from data.published.state import SAES_FOLDER, Published, open_published
 from data.published.tables import PublishedRun
 from data.sql.records import SAERecord
 from pipeline.activations.batches import pad, plan_batches
-from pipeline.arrays import Ints, pack_tokens, unpack_tokens
+from pipeline.arrays import Ints, pack_tokens
 from pipeline.doctor import checks
 from pipeline.doctor.checks import Check, Example, Recomputed
 from pipeline.doctor.effects import check_effects
@@ -42,6 +43,8 @@ from pipeline.progress import log, track
 BATCH_TOKENS = 2048
 EXTREMES_TOKENS = 20_000
 """Of training documents, on which examples are compared with all tokens."""
+DOCUMENTS_KEPT = 256
+"""Whose contexts are remembered."""
 DOCUMENTS_AT_ONCE = 4096
 FEATURES_TRIED = 40
 """Features looked at for each example that is wanted, until one has examples of the kind."""
@@ -237,8 +240,9 @@ class Doctor:
     def _check_extremes(self) -> Iterator[Check]:
         """Examples against all tokens of the first batches of the harvest, which are a fair sample of the corpus."""
         config = self.record.recipe["examples"]
+        contexts = lru_cache(DOCUMENTS_KEPT)(self._contexts)
         extremes = [
-            Extremes(sae, record, Stored.of(self.run, record), config, self._contexts)
+            Extremes(sae, record, Stored.of(self.run, record), config, contexts)
             for sae, record in zip(self.saes, self.record.saes, strict=True)
         ]
         pieces_S = self._sequences(held_out=False)
@@ -252,17 +256,12 @@ class Doctor:
         for one in extremes:
             yield from one.checks()
 
-    def _contexts(self, token_N: Ints) -> Ints:
-        """Numbers of the contexts of tokens, named by document row and position (packed) [N]."""
-        document_N, position_N = unpack_tokens(token_N)
-        lengths = self.run.take("documents", document_N.tolist(), ["num_tokens"])["num_tokens"].to_numpy()
-        start_N = np.maximum(position_N - CONTEXT_SIDE, 0)
-        stop_N = np.minimum(position_N + CONTEXT_SIDE + 1, lengths)
-        windows = self.run.windows(document_N.tolist(), start_N.tolist(), (stop_N - start_N).tolist())
-        ids_NW = np.full((len(token_N), 2 * CONTEXT_SIDE + 1), -1, np.int64)
-        for n, (first, window) in enumerate(zip((start_N - position_N + CONTEXT_SIDE).tolist(), windows, strict=True)):
-            ids_NW[n, first : first + len(window)] = window
-        return hash_contexts(ids_NW)
+    def _contexts(self, document: int) -> Ints:
+        """Numbers of the contexts of all tokens of a document, by its row [L]."""
+        length = self.run.take("documents", [document], ["num_tokens"])["num_tokens"][0].as_py()
+        ids_L = np.array(self.run.windows([document], [0], [length])[0], np.int64)
+        padded = np.pad(ids_L, CONTEXT_SIDE, constant_values=-1)
+        return hash_contexts(np.lib.stride_tricks.sliding_window_view(padded, 2 * CONTEXT_SIDE + 1))
 
     def _rows(self, batches: list[Sequences]) -> Iterator[tuple[Tensor, Ints]]:
         """Residuals [N, D] of the counted tokens of each batch, as `examples` read them, and their places."""

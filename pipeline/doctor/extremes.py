@@ -90,10 +90,10 @@ class Extremes:
         record: SAERecord,
         stored: Stored,
         config: dict[str, Any],
-        context: Callable[[Ints], Ints],
+        contexts: Callable[[int], Ints],
     ) -> None:
-        """context: numbers of the contexts of tokens, named by document row and position (packed)."""
-        self._context = context
+        """contexts: numbers of the contexts of all tokens of a document, by its row."""
+        self._contexts = contexts
         self._copied = {kind: self._contexts_of(stored, kind) for kind in (TOP, BOTTOM)}
         self._sae, self._stored, self._config, self._name = sae, stored, config, record.name
         self._floor = bottom_floor(record.histogram_scale)
@@ -121,10 +121,10 @@ class Extremes:
         self._note("maxima", place_K, (value_K - self._stored.max_U[place_K]) / unit_K)
         listed_K = _contains(self._top_documents, place_K << 32 | token_N[n_K] >> 32)
         excess_K = (value_K - self._lowest_top_U[place_K]) / unit_K
-        listed_K |= self._are_copies(TOP, place_K, token_N[n_K], ~listed_K & (excess_K > 0))
+        listed_K |= self._hold_copies(place_K, token_N[n_K] >> 32, ~listed_K & (excess_K > 0))
         self._note("top", place_K[~listed_K], excess_K[~listed_K])
         below_K = np.minimum(self._highest_bottom_U[place_K] - value_K, value_K - self._floor) / unit_K
-        stored_K |= self._are_copies(BOTTOM, place_K, token_N[n_K], ~stored_K & (below_K > 0))
+        stored_K |= self._are_copies(place_K, token_N[n_K], ~stored_K & (below_K > 0))
         self._note("bottom", place_K[~stored_K], below_K[~stored_K])
         bands, max_K = self._config["bands"], self._stored.max_U[place_K]
         low_K, high_K = (bands_of(np.maximum(value_K + d * unit_K / 4, 0), max_K, bands) for d in (-1, 1))
@@ -172,15 +172,32 @@ class Extremes:
     def _contexts_of(self, stored: Stored, kind: int) -> Ints:
         """Feature and context of the examples that stand for several places, as one number each, sorted."""
         mine = np.flatnonzero((stored.kind_M == kind) & (stored.repeats_M > 0))
-        return np.sort(_pair(stored.place_M[mine], self._context(stored.token_M[mine])))
+        return np.sort(_pair(stored.place_M[mine], self._contexts_at(stored.token_M[mine])))
 
-    def _are_copies(self, kind: int, place_K: Ints, token_K: Ints, among_K: Mask) -> Mask:
-        """Which of some pairs stand in the same context as a stored example of their feature [K]."""
+    def _contexts_at(self, token_M: Ints) -> Ints:
+        """Of tokens, named by document row and position (packed)."""
+        found = [self._contexts(token >> 32)[token & 0xFFFFFFFF] for token in token_M.tolist()]
+        return np.array(found, np.int64)
+
+    def _are_copies(self, place_K: Ints, token_K: Ints, among_K: Mask) -> Mask:
+        """Which of some pairs stand in the same context as a bottom example of their feature [K]."""
         found_K = np.zeros(len(place_K), bool)
-        several_M = (self._stored.repeats_M > 0) & (self._stored.kind_M == kind)
-        maybe = np.flatnonzero(among_K & np.isin(place_K, self._stored.place_M[several_M]))
-        found_K[maybe] = _contains(self._copied[kind], _pair(place_K[maybe], self._context(token_K[maybe])))
+        maybe = self._with_copies(BOTTOM, place_K, among_K)
+        found_K[maybe] = _contains(self._copied[BOTTOM], _pair(place_K[maybe], self._contexts_at(token_K[maybe])))
         return found_K
+
+    def _hold_copies(self, place_K: Ints, document_K: Ints, among_K: Mask) -> Mask:
+        """Which of some pairs are in a document with a copy of a top example of their feature, which may be higher."""
+        found_K = np.zeros(len(place_K), bool)
+        for k in self._with_copies(TOP, place_K, among_K).tolist():
+            context_L = self._contexts(int(document_K[k]))
+            found_K[k] = _contains(self._copied[TOP], _pair(np.full_like(context_L, place_K[k]), context_L)).any()
+        return found_K
+
+    def _with_copies(self, kind: int, place_K: Ints, among_K: Mask) -> Ints:
+        """Numbers of the pairs, of some, whose feature has an example that stands for several places."""
+        several_M = (self._stored.repeats_M > 0) & (self._stored.kind_M == kind)
+        return np.flatnonzero(among_K & np.isin(place_K, self._stored.place_M[several_M]))
 
     def _note(self, what: str, place_K: Ints, excess_K: npt.NDArray[Any]) -> None:
         np.maximum.at(self._beats[what], place_K, excess_K)
