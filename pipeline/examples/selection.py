@@ -184,6 +184,7 @@ class FeatureSelection:
         in_bands = kept._replace(group_N=feature_N * A + band_N)
         chosen, _ = first_distinct(in_bands, self.config.per_band, self._context)
         found_FA = np.bincount(chosen.group_N, minlength=F * A).reshape(F, A)
+        held_FA = np.minimum(np.bincount(in_bands.group_N, minlength=F * A).reshape(F, A), self.config.per_band)
         bin_N = feature_N * HISTOGRAM_BINS + self.lattice.bins(kept.value_N)
         kept_FH = np.bincount(bin_N, minlength=F * HISTOGRAM_BINS).reshape(F, HISTOGRAM_BINS)
         counts, more = [], []
@@ -193,7 +194,7 @@ class FeatureSelection:
             counts.append(band_bounds(histogram, max_F, edges, A).least_FA)
             more.append(band_bounds(np.where(kept_FH[some] < histogram, histogram, 0), max_F, edges, A).most_FA > 0)
         open_FA = (found_FA < self.config.per_band) & np.concatenate(more)
-        return Intervals(chosen, np.maximum(np.concatenate(counts), found_FA), open_FA)
+        return Intervals(chosen, np.maximum(np.concatenate(counts), held_FA), open_FA)
 
     def _add_pairs(self, pairs: Pairs) -> None:
         feature_K, value_K = pairs.feature_K, pairs.value_K

@@ -38,6 +38,7 @@ def recipe_of(model: Path, texts: Path, **corpus: Any) -> Recipe:
             "harvest": {"num_shards": 2},
             "train": {"batch_size": 64, "saes": [{"architecture": "batchtopk", "num_features": 32, "k": 4}]},
             "examples": {"rare_tokens": 5},
+            "effects": {"features": 0},
             "respond": {"candidates": 4, "tried": 2, "written": 1, "tried_tokens": 2, "new_tokens": 2},
         }
     )
