@@ -20,7 +20,7 @@ def corpus_problems(config: CorpusConfig, sample_folder: Path) -> list[str]:
     if is_streamed(config) or (config.source == "sample" and not sample_folder.is_dir()):
         return []
     try:
-        problems = _encoding_problems(config)
+        problems = encoding_problems(config)
         if not problems:
             next(open_source(config, sample_folder).documents(), None)
     except CorpusError as error:
@@ -28,7 +28,8 @@ def corpus_problems(config: CorpusConfig, sample_folder: Path) -> list[str]:
     return problems
 
 
-def _encoding_problems(config: CorpusConfig) -> list[str]:
+def encoding_problems(config: CorpusConfig) -> list[str]:
+    """A message that names all files whose beginnings are not UTF-8, where the recipe refuses them."""
     if config.source not in ENCODED_SOURCES or config.bad_encoding != "refuse":
         return []
     files = find_corpus(config).files[:MAX_FILES]
