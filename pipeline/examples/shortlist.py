@@ -5,9 +5,9 @@ key make one sortable number; equal keys are ordered by token, earlier in the co
 merged rarely; in between, the last key of every full group (`admits`) turns away almost everything else.
 
 Of the entries of a group that stand in the same context only the first counts. That alone is exact. Where an owner has
-one entry, too, an entry can lose its place to another of its owner that comes later, after its copies were dropped; so
-SPARE_SIZE more contexts are kept meanwhile, and up to SPARE_COPIES copies of each. It is exact where the entries of an
-owner come together, and else unless more than these lose their places.
+one entry, too, an entry can lose its place to another of its owner that comes later, after others were dropped for it;
+so some more contexts are kept meanwhile, and up to SPARE_COPIES copies of each. It is exact where the entries of an
+owner come together; else unless a group comes out short (`lacking`), or a context has more copies than these.
 
 Shapes: N entries, G groups.
 """
@@ -88,9 +88,9 @@ class Shortlist:
 
     regroup: changes groups before a merge, when they depend on what has been seen.
     owner: of the entries of a group with the same owner only the first counts (the document of a token, say).
-    context: of those that remain, only the first of each context counts.
+    context: of those that remain, only the first of each context counts; with an owner, too, `spare` more are kept.
     Memory: at most G * size entries of 24 bytes, twice that (PENDING at least) of pending ones, and 4 bytes a group;
-    with an owner and a context SPARE_SIZE more, and SPARE_COPIES times as many where all are copies.
+    with an owner and a context SPARE_COPIES times as many where all are copies.
     """
 
     def __init__(
@@ -101,13 +101,15 @@ class Shortlist:
         regroup: Callable[[Ints], Ints] | None = None,
         owner: Callable[[Ints], Ints] | None = None,
         context: Callable[[Ints], Ints] | None = None,
+        spare: int = SPARE_SIZE,
         pending: int | None = None,
     ) -> None:
         self.size = size
         self._regroup, self._owner, self._context = regroup, owner, context
         both = owner is not None and context is not None
-        self._held, self._copies = (size + SPARE_SIZE, SPARE_COPIES) if both else (size, 1)
+        self._held, self._copies = (size + spare, SPARE_COPIES) if both else (size, 1)
         """Contexts of each group, and entries of each context, that are kept until the end."""
+        self._was_full_G = np.zeros(num_groups if both else 0, bool)
         self._is_first_N = np.zeros(0, bool)
         """Which of those that are kept are the first of their contexts."""
         self._last_key_G = np.full(num_groups, ANY_KEY)
@@ -140,9 +142,10 @@ class Shortlist:
         if self._owner is not None:
             entries = entries.take(self._first_of_owner(entries))
         self._kept, self._is_first_N = first_distinct(entries, self._held, self._context, self._copies)
+        full_N = self._is_first_N & (counts_so_far(self._kept.group_N, self._is_first_N) == self._held)
         if self._copies > 1:  # a group may have lost contexts that its owners have moved away from
             self._last_key_G.fill(ANY_KEY)
-        full_N = self._is_first_N & (counts_so_far(self._kept.group_N, self._is_first_N) == self._held)
+            self._was_full_G[self._kept.group_N[full_N]] = True
         self._last_key_G[self._kept.group_N[full_N]] = self._kept.key_N[full_N]
 
     def result(self) -> Entries:
@@ -150,6 +153,12 @@ class Shortlist:
         self.merge()
         first = self._kept.take(self._is_first_N)
         return first.take(ranks(first.group_N) < self.size)
+
+    def lacking(self) -> Ints:
+        """Groups that have fewer entries than they could have: some were turned away before others were lost."""
+        self.merge()
+        count_G = np.bincount(self._kept.group_N[self._is_first_N], minlength=len(self._last_key_G))
+        return np.flatnonzero(self._was_full_G & (count_G < self.size)) if self._copies > 1 else np.zeros(0, np.int64)
 
     def _first_of_owner(self, entries: Entries) -> Ints:
         assert self._owner is not None

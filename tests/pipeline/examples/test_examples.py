@@ -356,7 +356,7 @@ def test_agrees_with_the_naive_implementation(
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("top", [4, 8])
+@pytest.mark.parametrize("top", [4, 8, 20])
 def test_copies_are_one_example_with_their_number(
     seed: int, top: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
