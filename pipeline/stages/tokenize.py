@@ -38,11 +38,11 @@ def _work(work: Work) -> dict[str, Any]:
         tokenization = Tokenization(recipe, tokenizer, model_config(folder)["vocab_size"], writer)
         read_documents(source, tokenization)
         tally, drawn = tokenization.tally, tokenization.drawn
-        check_corpus(tally, recipe, source.name, writer.document_ids)
-        num_sequences, num_split = writer.finish(recipe.tokenize.context_length)
         for told in (source.passed_over, describe_reading(source.counts)):
             if told:
                 log(told)
+        check_corpus(tally, recipe, source.name, writer.document_ids)
+        num_sequences, num_split = writer.finish(recipe.tokenize.context_length)
     finally:
         writer.close()
     counts = {
