@@ -75,6 +75,13 @@ def ranks(group_N: Ints) -> Ints:
     return places_N
 
 
+def contains(sorted_M: Ints, wanted_N: Ints) -> Mask:
+    """Whether each wanted number is among the sorted ones [N]."""
+    if len(sorted_M) == 0:
+        return np.zeros(len(wanted_N), bool)
+    return cast(Mask, sorted_M[np.minimum(np.searchsorted(sorted_M, wanted_N), len(sorted_M) - 1)] == wanted_N)
+
+
 def first_of_pairs(one_N: Ints, other_N: Ints) -> Ints:
     """Places, ascending, of the first entry with each pair of numbers, which are not negative [K]."""
     order = sort_order(one_N, other_N)

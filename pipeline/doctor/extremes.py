@@ -21,7 +21,7 @@ from torch import Tensor
 from data.artifacts.features import BOTTOM, CONTRAST, INTERVAL, TOP, bottom_floor
 from data.published.tables import PublishedRun
 from data.sql.records import SAERecord
-from pipeline.arrays import Floats, Ints, Mask, ranges, splitmix64
+from pipeline.arrays import Floats, Ints, Mask, contains, ranges, splitmix64
 from pipeline.doctor.checks import ROUNDING, Check, some
 from pipeline.examples.bands import bands_of
 from pipeline.models.sae import SAE
@@ -119,7 +119,7 @@ class Extremes:
         unit_K = ROUNDING * self._norm_U[place_K] * x_ND.float().norm(dim=1).cpu().numpy()[n_K]
         stored_K = self._compare_stored(token_N, place_K * len(token_N) + n_K, value_K, unit_K)
         self._note("maxima", place_K, (value_K - self._stored.max_U[place_K]) / unit_K)
-        listed_K = _contains(self._top_documents, place_K << 32 | token_N[n_K] >> 32)
+        listed_K = contains(self._top_documents, place_K << 32 | token_N[n_K] >> 32)
         excess_K = (value_K - self._lowest_top_U[place_K]) / unit_K
         listed_K |= self._hold_copies(place_K, token_N[n_K] >> 32, ~listed_K & (excess_K > 0))
         self._note("top", place_K[~listed_K], excess_K[~listed_K])
@@ -160,14 +160,14 @@ class Extremes:
 
     def _compare_stored(self, token_N: Ints, key_K: Ints, value_K: Floats, unit_K: npt.NDArray[Any]) -> Mask:
         """Which pairs are stored as bottom examples [K]; measures the noise on all that are stored but contrast."""
-        here = np.flatnonzero(_contains(token_N, self._stored.token_M) & (self._stored.kind_M != CONTRAST))
+        here = np.flatnonzero(contains(token_N, self._stored.token_M) & (self._stored.kind_M != CONTRAST))
         row = np.searchsorted(token_N, self._stored.token_M[here])
         key = self._stored.place_M[here] * len(token_N) + row
-        again = _contains(key_K, key)
+        again = contains(key_K, key)
         at = np.searchsorted(key_K, key[again])
         deviation = np.abs(self._stored.activation_M[here][again] - value_K[at]) / unit_K[at]
         self._noise = max(self._noise, float(deviation.max(initial=0)))
-        return _contains(np.sort(key[self._stored.kind_M[here] == BOTTOM]), key_K)
+        return contains(np.sort(key[self._stored.kind_M[here] == BOTTOM]), key_K)
 
     def _contexts_of(self, stored: Stored, kind: int) -> Ints:
         """Feature and context of the examples that stand for several places, as one number each, sorted."""
@@ -183,7 +183,7 @@ class Extremes:
         """Which of some pairs stand in the same context as a bottom example of their feature [K]."""
         found_K = np.zeros(len(place_K), bool)
         maybe = self._with_copies(BOTTOM, place_K, among_K)
-        found_K[maybe] = _contains(self._copied[BOTTOM], _pair(place_K[maybe], self._contexts_at(token_K[maybe])))
+        found_K[maybe] = contains(self._copied[BOTTOM], _pair(place_K[maybe], self._contexts_at(token_K[maybe])))
         return found_K
 
     def _hold_copies(self, place_K: Ints, document_K: Ints, among_K: Mask) -> Mask:
@@ -191,7 +191,7 @@ class Extremes:
         found_K = np.zeros(len(place_K), bool)
         for k in self._with_copies(TOP, place_K, among_K).tolist():
             context_L = self._contexts(int(document_K[k]))
-            found_K[k] = _contains(self._copied[TOP], _pair(np.full_like(context_L, place_K[k]), context_L)).any()
+            found_K[k] = contains(self._copied[TOP], _pair(np.full_like(context_L, place_K[k]), context_L)).any()
         return found_K
 
     def _with_copies(self, kind: int, place_K: Ints, among_K: Mask) -> Ints:
@@ -233,10 +233,3 @@ def _pair(place_N: Ints, context_N: Ints) -> Ints:
     """One number for each place in the sample and context [N]."""
     mixed_N = splitmix64(place_N.astype(np.uint64)) + context_N.astype(np.uint64)
     return mixed_N.astype(np.int64)
-
-
-def _contains(sorted_M: Ints, wanted_N: Ints) -> Mask:
-    """Whether each wanted number is among the sorted ones [N]."""
-    if len(sorted_M) == 0:
-        return np.zeros(len(wanted_N), bool)
-    return cast(Mask, sorted_M[np.minimum(np.searchsorted(sorted_M, wanted_N), len(sorted_M) - 1)] == wanted_N)

@@ -19,8 +19,8 @@ from torch import Tensor
 from data.artifacts.corpus import TokenizedCorpus
 from pipeline.arrays import (
     Ints,
-    Mask,
     ascending_keys,
+    contains,
     hash_keys,
     hash_tokens,
     ranges,
@@ -102,7 +102,7 @@ class ContrastSearch:
         top_keys = np.sort(_pair_keys(top.feature_M, self._context(top.token_M)))
         for feature_C, id_C in self._chunks(top):
             entries, context_E = self._try(sae, feature_C, id_C)
-            among_top = _contains(top_keys, _pair_keys(entries.group_N, context_E))
+            among_top = contains(top_keys, _pair_keys(entries.group_N, context_E))
             entries = entries.take(~among_top & lowest.admits(entries.group_N, entries.key_N))
             lowest.add(entries)
         found = lowest.result()
@@ -140,10 +140,3 @@ class ContrastSearch:
 def _pair_keys(feature_N: Ints, context_N: Ints) -> Ints:
     """One number for each feature and context [N]."""
     return (splitmix64(feature_N.astype(np.uint64)) + context_N.astype(np.uint64)).astype(np.int64)
-
-
-def _contains(sorted_M: Ints, wanted_N: Ints) -> Mask:
-    """Whether each wanted number is among the sorted ones [N]."""
-    if len(sorted_M) == 0:
-        return np.zeros(len(wanted_N), bool)
-    return cast(Mask, sorted_M[np.minimum(np.searchsorted(sorted_M, wanted_N), len(sorted_M) - 1)] == wanted_N)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from data.artifacts.contexts import context_hashes
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import INTERVAL, TOP
-from pipeline.arrays import Ints, pack_tokens, unpack_tokens
+from pipeline.arrays import Ints, contains, pack_tokens, unpack_tokens
 
 
 class FreshText:
@@ -25,7 +25,7 @@ class FreshText:
     def places(self, document_N: Ints, position_N: Ints) -> Ints:
         """The places among some tokens of those that are new, and of several in one context the first [K]."""
         context_N = context_hashes(self._corpus, document_N, position_N)
-        maybe = np.flatnonzero(~np.isin(context_N, self._known))
+        maybe = np.flatnonzero(~contains(self._known, context_N))
         fresh = []
         for place, context in zip(maybe.tolist(), context_N[maybe].tolist(), strict=True):
             if context not in self.seen:
