@@ -78,6 +78,7 @@ def test_copies_of_an_example_are_told(pages, sae):
     assert [e.repeats for e in answer.context["groups"][0].examples][:2] == [COPIES, 0]
     assert answer.text.count("like it</span>") == 1
     assert f"and {COPIES} like it</span>" in answer.text
+    assert answer.context["about"].endswith("Copies of a passage are shown once, with their number.")
     api = pages.get(f"/api/v1/features/tiny/1-relu-64/{COPIED}/examples").json()
     assert [example["repeats"] for example in api][:2] == [COPIES, 0]
     feature = get_feature(sae, COPIED)
