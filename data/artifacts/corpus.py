@@ -51,14 +51,15 @@ def describe_limits(counts: Mapping[str, Any]) -> str:
     documents = counts["num_documents"] + counts["num_held_out_documents"]
     tokens = counts["num_tokens"] + counts["num_held_out_tokens"]
     named = f"limit {' and '.join(f'tokenize.{name}' for name in limits)}"
+    kind = "documents, parts of long ones among them" if counts.get("num_cut_documents") else "documents"
     if counts["num_corpus_documents"] is None:
         return (
-            f"read the first {documents:,} documents, {tokens:,} tokens ({named}); the corpus is streamed, so how long "
+            f"read the first {documents:,} {kind}, {tokens:,} tokens ({named}); the corpus is streamed, so how long "
             "it is, and with that a random sample of it, is not known"
         )
     whole = f"{counts['num_corpus_documents']:,}"
     return (
-        f"read {documents:,} of {whole} documents, drawn at random, {tokens:,} of about "
+        f"read {documents:,} of {whole} {kind}, drawn at random, {tokens:,} of about "
         f"{_about(counts['num_corpus_tokens'])} tokens ({named})"
     )
 
@@ -114,6 +115,11 @@ class TokenizedCorpus:
     def offsets(self) -> npt.NDArray[np.int64]:
         """Of each document's first token in `tokens` [D]."""
         return cast(npt.NDArray[np.int64], self.documents["offset"].to_numpy())
+
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each document [D]."""
+        return cast(npt.NDArray[np.int64], self.documents["num_tokens"].to_numpy().astype(np.int64))
 
     @cached_property
     def document_ids(self) -> npt.NDArray[np.int64]:

@@ -144,12 +144,14 @@ class Tokenization:
 
 def read_documents(source: Source, tokenization: Tokenization) -> None:
     """Take batches until all is read, with a checkpoint every few seconds and at the end."""
-    if tokenization.is_done():
-        return
-    if tokenization.is_limited and tokenization.writer.state is None and not source.streamed:
-        tokenization.draw(source)
     writer, tally = tokenization.writer, tokenization.tally
     begun = writer.state["source"] if writer.state else None
+    if begun:
+        source.counts = dict(begun["counts"])
+    if tokenization.is_done():
+        return
+    if tokenization.is_limited and writer.state is None and not source.streamed:
+        tokenization.draw(source)
     saved = time.monotonic()
     with track("tokenize", tokenization.limits.max_tokens, done=tally.tokens) as progress:
         for batch in batches(source.documents(begun)):
@@ -205,4 +207,7 @@ def _proposal(tally: Tally, recipe: Recipe, document_ids: set[int]) -> str:
         held_out = sum(is_held_out(document, fraction) for document in document_ids)
         if fraction > recipe.corpus.held_out_fraction and 0 < held_out < len(document_ids):
             return f"set corpus.held_out_fraction={fraction}, which would hold out {held_out:,} of them"
-    return "give more documents; large files can be cut into several"
+    return (
+        "give more documents, or set corpus.max_document_characters lower: long documents are then cut into parts, "
+        "which count as documents"
+    )

@@ -9,6 +9,7 @@ Shapes: M examples, B sequences, L positions (BOS included), N tokens, D width, 
 
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from data.artifacts.contexts import CONTEXT_SIDE, hash_contexts
 from data.artifacts.corpus import is_held_out
 from data.artifacts.features import EXAMPLE_KINDS
 from data.layout import StorePaths
@@ -41,6 +43,8 @@ from pipeline.progress import log, track
 BATCH_TOKENS = 2048
 EXTREMES_TOKENS = 20_000
 """Of training documents, on which examples are compared with all tokens."""
+DOCUMENTS_KEPT = 256
+"""Whose contexts are remembered."""
 DOCUMENTS_AT_ONCE = 4096
 FEATURES_TRIED = 40
 """Features looked at for each example that is wanted, until one has examples of the kind."""
@@ -236,8 +240,9 @@ class Doctor:
     def _check_extremes(self) -> Iterator[Check]:
         """Examples against all tokens of the first batches of the harvest, which are a fair sample of the corpus."""
         config = self.record.recipe["examples"]
+        contexts = lru_cache(DOCUMENTS_KEPT)(self._contexts)
         extremes = [
-            Extremes(sae, record, Stored.of(self.run, record), config)
+            Extremes(sae, record, Stored.of(self.run, record), config, contexts)
             for sae, record in zip(self.saes, self.record.saes, strict=True)
         ]
         pieces_S = self._sequences(held_out=False)
@@ -250,6 +255,13 @@ class Doctor:
                 one.add(x_ND, token_N)
         for one in extremes:
             yield from one.checks()
+
+    def _contexts(self, document: int) -> Ints:
+        """Numbers of the contexts of all tokens of a document, by its row [L]."""
+        length = self.run.take("documents", [document], ["num_tokens"])["num_tokens"][0].as_py()
+        ids_L = np.array(self.run.windows([document], [0], [length])[0], np.int64)
+        padded = np.pad(ids_L, CONTEXT_SIDE, constant_values=-1)
+        return hash_contexts(np.lib.stride_tricks.sliding_window_view(padded, 2 * CONTEXT_SIDE + 1))
 
     def _rows(self, batches: list[Sequences]) -> Iterator[tuple[Tensor, Ints]]:
         """Residuals [N, D] of the counted tokens of each batch, as `examples` read them, and their places."""

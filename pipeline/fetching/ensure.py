@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data.layout import StorePaths
-from pipeline.corpus import corpus_files
+from pipeline.corpus import find_corpus
 from pipeline.corpus.sample import SAMPLE_FILES
 from pipeline.fetching.local import (
     SAMPLE_MODEL,
@@ -42,10 +42,13 @@ def ensure_corpus(config: CorpusConfig, store: StorePaths) -> dict[str, Any]:
     if config.source == "sample":
         folder = fetch_once(sample_corpus_folder(store), _make_sample_corpus)
         return {"source": "sample", "bytes": sum(file.stat().st_size for file in folder.iterdir())}
-    files = corpus_files(config)
-    if config.source == "huggingface" and not files:
+    found = find_corpus(config)
+    if config.source == "huggingface" and not found.files:
         return {"source": "huggingface", "dataset": config.dataset, "revision": config.revision}
-    return {"source": config.source, "files": len(files), "bytes": sum(file.stat().st_size for file in files)}
+    num_bytes = sum(file.stat().st_size for file in found.files)
+    return {
+        "source": config.source, "files": len(found.files), "bytes": num_bytes, "passed_over": found.passed_over
+    }  # fmt: skip
 
 
 def folder_name(source: str, revision: str | None) -> str:

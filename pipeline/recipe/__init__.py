@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from data.errors import ConfigError
+from pipeline.recipe.corpus import CorpusConfig as CorpusConfig
 from pipeline.recipe.influence import EffectsConfig, RespondConfig
 from pipeline.recipe.section import Fraction, Positive, Section, Slug
 
@@ -19,40 +20,6 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 
 SAMPLE_ENCODER, NO_ENCODER = "sample-minilm", "none"
 """Values of `embed.source` beside folders and Hub ids."""
-
-
-class CorpusConfig(Section):
-    """Source of the documents."""
-
-    source: Literal["sample", "text", "jsonl", "parquet", "huggingface"]
-    path: Path | None = None
-    """text: a folder; jsonl and parquet: a file or a folder of them. Relative to where the command runs."""
-    text_field: str = "text"
-    """jsonl, parquet, huggingface: the field that holds the text. The other fields are kept as `meta`."""
-    dataset: str | None = None
-    """huggingface: id of the dataset, or a local folder in its format."""
-    configuration: str | None = None
-    split: str = "train"
-    revision: str | None = None
-    held_out_fraction: Fraction = 0.02
-    """Share of documents, chosen by hash, that are kept for metrics only."""
-
-    @field_validator("path")
-    @classmethod
-    def _check_path(cls, path: Path | None) -> Path | None:
-        try:
-            str(path).encode()
-        except UnicodeEncodeError:
-            raise ValueError("the path is not UTF-8 and cannot be written down: rename the folder") from None
-        return path
-
-    @model_validator(mode="after")
-    def _check_source(self) -> Self:
-        if self.source in {"text", "jsonl", "parquet"} and self.path is None:
-            raise ValueError(f"corpus source '{self.source}' needs corpus.path")
-        if self.source == "huggingface" and self.dataset is None:
-            raise ValueError("corpus source 'huggingface' needs corpus.dataset")
-        return self
 
 
 class ModelConfig(Section):

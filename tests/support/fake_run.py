@@ -79,6 +79,8 @@ is a little above zero on as many tokens as others."""
 RARE_TOKENS = 10
 FAINT = 1e-3
 """Scale of the negligible feature's activations."""
+COPIED, COPIES = 11, 39
+"""A feature of every SAE whose strongest example stands in so many other places, as if."""
 MEANING, MEANT = 9, "bad weather"
 """A feature of every SAE, and what it means where the recipe names an encoder."""
 LONGEST_DOCUMENT = 700
@@ -297,7 +299,8 @@ class FakeRun:
         for kind, name in enumerate(EXAMPLE_KINDS):
             for rank, n in enumerate(chosen[name].tolist()):
                 band = int(band_N[n]) if name == "interval" else -1
-                found = {"index": feature, "kind": kind, "rank": rank, "band": band}
+                repeats = COPIES if (feature, name, rank) == (COPIED, "top", 0) else 0
+                found = {"index": feature, "kind": kind, "rank": rank, "band": band, "repeats": repeats}
                 yield {**found, "pre_activation": float(pre_N[n]), **self._window(n, acts_N)}
 
     def _window(self, n: int, acts_N: np.ndarray) -> dict[str, Any]:

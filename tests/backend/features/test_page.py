@@ -25,7 +25,7 @@ from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import EXAMPLE_KINDS
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
-from tests.support.fake_run import DEAD, MARKED, WINDOW
+from tests.support.fake_run import COPIED, COPIES, DEAD, MARKED, WINDOW
 from tests.support.pages import Page, app_with_contexts
 
 FEATURE = "/tiny/1-relu-64/3"
@@ -71,6 +71,27 @@ def test_no_reason_is_given_that_the_counts_do_not_bear(sae):
     assert missing_examples(sae, feature, "interval") == "9 instead of 25."
     never = replace(feature, max=0.05, num_above_floor=0, num_examples=few | {"bottom": 0})
     assert "never reaches the floor" in missing_examples(sae, never, "bottom")
+
+
+def test_copies_of_an_example_are_told(pages, sae):
+    answer = pages.get(f"/tiny/1-relu-64/{COPIED}")
+    assert [e.repeats for e in answer.context["groups"][0].examples][:2] == [COPIES, 0]
+    assert answer.text.count("like it</span>") == 1
+    assert f"and {COPIES} like it</span>" in answer.text
+    assert answer.context["about"].endswith("Copies of a passage are shown once, with their number.")
+    api = pages.get(f"/api/v1/features/tiny/1-relu-64/{COPIED}/examples").json()
+    assert [example["repeats"] for example in api][:2] == [COPIES, 0]
+    feature = get_feature(sae, COPIED)
+    few = replace(feature, num_examples=feature.num_examples | {"top": 12})
+    assert missing_examples(sae, few, "top") == (
+        "12 instead of 20: places with the same words around them are shown once."
+    )
+
+
+def test_parts_of_long_documents_are_told(sae, monkeypatch):
+    assert about(sae, "top").endswith("one example per document.")
+    monkeypatch.setitem(sae.run.record.corpus["tokenize"], "num_cut_documents", 6)
+    assert about(sae, "top").endswith("one example per document, or per part of a long one.")
 
 
 def test_context_is_a_query_that_links_keep(pages):

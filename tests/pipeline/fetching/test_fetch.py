@@ -59,7 +59,7 @@ def test_a_local_folder_is_used_in_place(store: StorePaths, model: Path, texts: 
     manifest = fetch.run(recipe_of(texts, source=str(model)), store.run("test"))
     assert model_folder(manifest, store.run("test")) == model
     assert (manifest.counts["num_layers"], manifest.counts["width"]) == (3, 32)
-    assert manifest.counts["corpus"] == {"source": "text", "files": 1, "bytes": 10}
+    assert manifest.counts["corpus"] == {"source": "text", "files": 1, "bytes": 10, "passed_over": {}}
     assert not store.models.exists()
 
 
