@@ -19,7 +19,18 @@ from pipeline.progress import format_seconds, log
 from pipeline.stages import STAGES
 
 if TYPE_CHECKING:
-    from pipeline.recipe import Recipe
+    from pipeline.recipe import ReadRecipe, Recipe
+
+
+def run_checked(read: "ReadRecipe", paths: RunPaths, until: str = STAGES[-1]) -> None:
+    """Run the stages of a recipe in which nothing is wrong. Raises PreflightError, before any work, when something is."""
+    if not read.problems and is_complete(read.recipe, paths):
+        log(f"run '{paths.run}' is complete already")
+        return
+    from pipeline.preflight.check import refuse_unfit
+
+    refuse_unfit(read, paths)
+    run_stages(read.recipe, paths, until)
 
 
 def run_stages(recipe: "Recipe", paths: RunPaths, until: str = STAGES[-1]) -> None:

@@ -37,7 +37,7 @@ class Tally:
     """Of training documents."""
     held_out_tokens: int = 0
     empty_documents: int = 0
-    """Without a token, or with nothing but whitespace."""
+    """Without a token, or with nothing but whitespace; for a model without BOS, with a single token, too."""
     duplicate_documents: int = 0
     """Documents whose id had come before."""
     left_out_documents: int = 0
@@ -60,6 +60,7 @@ class Tokenization:
         self.held_out_fraction = recipe.corpus.held_out_fraction
         self.tokenizer, self.vocab_size, self.writer = tokenizer, vocab_size, writer
         self.seed = recipe.seed
+        self._fewest = 1 if tokenizer.bos_id is not None else 2  # of which the first opens the document
         self.tally = Tally(**writer.state["tally"]) if writer.state else Tally()
         drawn = writer.state["drawn"] if writer.state else None
         self.drawn = Drawn(**drawn) if drawn else None
@@ -113,7 +114,7 @@ class Tokenization:
     def _take(self, document: Document, tokens: list[int], *, held_out: bool) -> None:
         if document.text.strip() and not self._takes(document, held_out=held_out):
             self.tally.left_out_documents += 1
-        elif not tokens:
+        elif len(tokens) < self._fewest:
             self.tally.empty_documents += 1
         elif document.document_id in self.writer.document_ids:
             self.tally.duplicate_documents += 1

@@ -26,13 +26,15 @@ PARTS_TOLERANCE = 0.05
 """Relative difference of logits by which rounding may part the model from its own parts."""
 REQUIRED = ("model.embed_tokens", "model.layers", "model.norm", "lm_head")
 """Attributes of a transformers model by which it is read here."""
+SIZES = ("hidden_size", "vocab_size", "max_position_embeddings")
+"""Those of its configuration."""
 
 
 class LanguageModel:
     """A language model in memory, cut at layer N: layer N's output is `model.layers[N]`'s, N from 0."""
 
     def __init__(self, model: Any, *, layer: int, only_until_layer: bool = False, fused: bool = True) -> None:
-        _check_architecture(model)
+        check_architecture(model)
         self.model: Any = model.eval().requires_grad_(False)
         self.layers: nn.ModuleList = self.model.model.layers
         config = self.model.config.get_text_config()
@@ -163,8 +165,12 @@ def check_device(device: str) -> None:
         asked = torch.device(device)
     except RuntimeError:
         raise ModelError(f"'{device}' is not a device: use cpu, cuda or cuda:N") from None
+    if asked.type not in {"cpu", "cuda"}:
+        raise ModelError(f"device '{device}' cannot be used: this code runs on cpu, cuda or cuda:N; set model.device=cpu")
+    if asked.type == "cpu":
+        return
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if asked.type == "cuda" and (asked.index or 0) >= count:
+    if (asked.index or 0) >= count:
         found = f"{count} CUDA device(s)" if count else "no CUDA device"
         raise ModelError(
             f"device '{device}' was asked for, but there is {found} here: set model.device=cpu, or repair CUDA"
@@ -180,19 +186,30 @@ def _read(folder: Path, dtype: torch.dtype) -> Any:
         )
     transformers.utils.logging.disable_progress_bar()
     try:
-        return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:  # transformers raises many kinds; each means that this folder cannot be used
         raise ModelError(f"the language model in {folder} cannot be read: {error}") from error
 
 
-def _check_architecture(model: nn.Module) -> None:
+def check_architecture(model: nn.Module) -> None:
+    """Raise ModelError when the model is not built as those that can be read here. Needs no weights."""
     for path in REQUIRED:
         found: Any = model
         for name in path.split("."):
             found = getattr(found, name, None)
         if found is None:
             raise ModelError(
-                f"{type(model).__name__} has no `{path}`: only decoder-only models with {', '.join(REQUIRED)} work"
+                f"{type(model).__name__} has no `{path}`: only decoder-only models with {', '.join(REQUIRED)} work; give "
+                "one that is built as Llama is (Llama, Mistral, Qwen, Gemma, SmolLM and others)"
+            )
+    text = cast(Any, model).config.get_text_config()
+    for name in SIZES:
+        if not isinstance(getattr(text, name, None), int):
+            raise ModelError(
+                f"the config.json of {type(model).__name__} has no `{name}`: without it the model cannot be read here; "
+                "give another model"
             )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data.artifacts.corpus import TokenizedCorpus
+from data.artifacts.corpus import Cutting, TokenizedCorpus
 from data.artifacts.features import TOP
 
 START_TOKENS = 4
@@ -36,13 +36,11 @@ def interest_of(label_score_F: Floats, max_F: Floats, telling_F: Floats, at_star
     return pa.array(interest_F.astype(np.float32), mask=np.isnan(label_score_F))
 
 
-def start_shares(examples: pa.Table, num_features: int, context_length: int) -> Floats:
-    """Share of the top examples that stand at the start of what the model read [F]; 0 without examples.
-
-    context_length: of the sequences, the opening token included.
-    """
+def start_shares(examples: pa.Table, num_features: int, cutting: Cutting) -> Floats:
+    """Share of the top examples that stand at the start of what the model read [F]; 0 without examples."""
     top = examples.filter(pa.array(examples["kind"].to_numpy() == TOP))
-    return _shares(top, top["position"].to_numpy() % (context_length - 1) < START_TOKENS, num_features)
+    position_E = top["position"].to_numpy()
+    return _shares(top, position_E - cutting.start(position_E) < START_TOKENS, num_features)
 
 
 def telling_shares(examples: pa.Table, num_features: int, corpus: TokenizedCorpus, telling_V: Booleans) -> Floats:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data.arrow import read_arrow
-from data.artifacts.corpus import TokenizedCorpus
+from data.artifacts.corpus import Cutting, TokenizedCorpus
 from data.artifacts.effects import EFFECTS_FILE, READINGS_FILE
 from data.artifacts.features import (
     COSINE_BINS,
@@ -163,9 +163,9 @@ class RunTables:
     def _evidence(self, name: str, size: int) -> tuple[Floats, Floats]:
         """Shares of the top examples of an SAE's features at the start of texts, and on words that tell something."""
         examples = self._read("examples", name, EXAMPLES_FILE).select(["index", "kind", "document", "position"])
-        context_length = load_manifest(self.folders["tokenize"]).counts["context_length"]
+        cutting = Cutting.of(load_manifest(self.folders["tokenize"]).counts)
         telling_F = telling_shares(examples, size, self.corpus, self._telling)
-        return start_shares(examples, size, context_length), telling_F
+        return start_shares(examples, size, cutting), telling_F
 
     @cached_property
     def _telling(self) -> npt.NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 Files: `{sae}/cfg.json`, `{sae}/sae.safetensors` and `{sae}/curve.json`.
 """
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from data.artifacts.curve import describe_falling, loss_trend
+from data.errors import CorpusError
 from pipeline.activations.residuals import MOMENTS_FILE
 from pipeline.activations.rows import harvested_rows
 from pipeline.models.sae import Nonlinearity, SAEHeader
@@ -29,7 +31,7 @@ CURVE_LINES = 10
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:
-    model = recipe.model.model_dump(include={"name", "layer", "device"})
+    model = recipe.model.model_dump(include={"layer", "device"})
     return {"train": recipe.train.model_dump(exclude={"checkpoint_seconds"}), "model": model}
 
 
@@ -37,6 +39,11 @@ def _work(work: Work) -> dict[str, Any]:
     recipe, config = work.recipe, work.recipe.train
     moments = np.load(work.input_folder("harvest") / MOMENTS_FILE)
     normalisation = Normalisation(torch.from_numpy(moments["mean_D"]), float(moments["rms"]))
+    if not (math.isfinite(normalisation.rms) and normalisation.rms > 0):
+        raise CorpusError(
+            f"the activations have spread {normalisation.rms:g} around their mean, so there is nothing to learn: give a "
+            "corpus of more than one word, or another model.layer"
+        )
     reader = harvested_rows(work.paths)
     trainer = Trainer(make_training(recipe), make_untrained(recipe), reader, normalisation, work.folder)
     _train(trainer)
