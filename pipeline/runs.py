@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 def run_checked(read: "ReadRecipe", paths: RunPaths, until: str = STAGES[-1]) -> None:
-    """Run the stages of a recipe in which nothing is wrong. Raises PreflightError, before any work, when something is."""
+    """Run the stages of a recipe in which nothing is wrong.
+
+    Raises PreflightError, before any work, when something is.
+    """
     if not read.problems and is_complete(read.recipe, paths):
         log(f"run '{paths.run}' is complete already")
         return

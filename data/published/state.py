@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import NullPool, Select, create_engine, inspect, make_url, select
+from sqlalchemy import NullPool, Row, Select, create_engine, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.orm import Session, selectinload
 
@@ -74,11 +74,15 @@ def taken_addresses(store: StorePaths, run: str, model: str, saes: Collection[st
     owners: dict[str, list[str]] = {}
     for sae, owner in _read_as_it_is(store, mine.order_by(SAERecord.id)):
         owners.setdefault(owner, []).append(f"/{model}/{sae}")
-    return [
-        f"the address{'es' if len(addresses) > 1 else ''} {' and '.join(addresses)} belong{'' if addresses[1:] else 's'} "
-        f"to run '{owner}' already: give this recipe another model.name, or the same name as that run to replace it"
-        for owner, addresses in owners.items()
-    ]
+    return [_taken(owner, addresses) for owner, addresses in owners.items()]
+
+
+def _taken(owner: str, addresses: Sequence[str]) -> str:
+    subject, verb = ("addresses", "belong") if len(addresses) > 1 else ("address", "belongs")
+    return (
+        f"the {subject} {' and '.join(addresses)} {verb} to run '{owner}' already: give this recipe another "
+        "model.name, or the same name as that run to replace it"
+    )
 
 
 def refuse_taken(store: StorePaths, run: str, model: str, saes: Collection[str]) -> None:
@@ -154,7 +158,7 @@ def _assign(record: PublishedRunRecord | SAERecord, values: dict[str, Any]) -> N
         setattr(record, name, value)
 
 
-def _read_as_it_is(store: StorePaths, query: Select[Any]) -> Sequence[Any]:
+def _read_as_it_is(store: StorePaths, query: Select[str, str]) -> Sequence[Row[str, str]]:
     """Rows of a database that is neither made nor brought up to date for it; none where there is none yet."""
     url = database_url(store)
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():

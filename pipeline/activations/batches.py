@@ -33,8 +33,8 @@ class Batch(NamedTuple):
 def plan_batches(lengths_S: npt.NDArray[np.int64], batch_tokens: int) -> list[npt.NDArray[np.int64]]:
     """Cut sequences into batches; each item holds the numbers (in `lengths_S`) of one batch's sequences.
 
-    A batch has at most `batch_tokens` positions, padding and openings included, unless it is a single longer sequence; at
-    most MAX_PADDING of it is padding. Batches come in an order that does not follow length, always the same for the
+    A batch has at most `batch_tokens` positions, padding and openings included, unless it is a single longer sequence;
+    at most MAX_PADDING of it is padding. Batches come in an order that does not follow length, always the same for the
     same input, so that any first part of them is a fair sample of the corpus.
     """
     order_S = np.argsort(-np.asarray(lengths_S), kind="stable")

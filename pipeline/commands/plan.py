@@ -3,11 +3,8 @@
 from rich.console import Console
 from rich.table import Table
 
-from data.errors import MonosemaError, PreflightError
+from data.errors import PreflightError
 from data.layout import RunPaths
-from data.manifests import load_manifest
-from pipeline.fetching.local import local_model, model_config, model_folder
-from pipeline.models.errors import ModelError
 from pipeline.preflight.check import find_problems
 from pipeline.preflight.disk import TRAINING_BYTES, gigabytes, read_needs
 from pipeline.preflight.model import look_at_model
@@ -19,15 +16,14 @@ def print_plan(read: ReadRecipe, paths: RunPaths) -> None:
 
     Raises PreflightError, at the end, with what keeps it from running here.
     """
-    model = look_at_model(read, paths.store)
-    if not read.problems:
-        width = model.skeleton.width if model.skeleton else _width(read.recipe, paths)
-        table = Table(title=f"recipe '{read.recipe.name}'", show_header=False)
-        for name, value in _rows(read.recipe, paths, width):
-            table.add_row(name, value)
-        Console(highlight=False).print(table)
-    if problems := find_problems(read, paths, model):
-        raise PreflightError(problems)
+    with look_at_model(read, paths.store) as model:
+        if not read.problems:
+            table = Table(title=f"recipe '{read.recipe.name}'", show_header=False)
+            for name, value in _rows(read.recipe, paths, model.number("hidden_size")):
+                table.add_row(name, value)
+            Console(highlight=False).print(table)
+        if problems := find_problems(read, paths, model):
+            raise PreflightError(problems)
 
 
 def _rows(recipe: Recipe, paths: RunPaths, width: int | None) -> list[tuple[str, str]]:
@@ -55,13 +51,3 @@ def _rows(recipe: Recipe, paths: RunPaths, width: int | None) -> list[tuple[str,
         rows.append((name, f"{parameters:,} parameters, {gigabytes(parameters * TRAINING_BYTES)} in training"))
     rows.append(("memory in training, all SAEs", gigabytes(sum(needs.sae_parameters) * TRAINING_BYTES)))
     return rows
-
-
-def _width(recipe: Recipe, paths: RunPaths) -> int | None:
-    """Of the model's residual stream, when the model is here."""
-    try:
-        local = None if recipe.model.source == "sample" else local_model(recipe.model)
-        folder = local or model_folder(load_manifest(paths.stage("fetch")), paths)
-        return int(model_config(folder)["hidden_size"])
-    except (MonosemaError, ModelError, KeyError):
-        return None

@@ -121,10 +121,7 @@ class Tokenization:
         else:
             tokens_L = np.array(tokens, TOKEN)
             if tokens_L.max() >= self.vocab_size:
-                raise ModelError(
-                    f"the tokenizer gives token {tokens_L.max()}, the model knows {self.vocab_size}: they do not "
-                    "belong together, put the model's own tokenizer into its folder"
-                )
+                raise ModelError(foreign_tokenizer(int(tokens_L.max()), self.vocab_size))
             self.writer.add(document, tokens_L, held_out=held_out)
             self.tally.add(len(tokens), held_out=held_out)
 
@@ -174,6 +171,14 @@ def batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
             batch.append(document)
             characters += len(document.text)
         yield batch
+
+
+def foreign_tokenizer(token: int, vocab_size: int) -> str:
+    """What is wrong where the tokenizer gives a token that the model does not know."""
+    return (
+        f"the tokenizer gives token {token}, the model knows {vocab_size}: they do not belong together, put the "
+        "model's own tokenizer into its folder"
+    )
 
 
 def check_corpus(tally: Tally, recipe: Recipe, corpus: str, document_ids: set[int]) -> None:

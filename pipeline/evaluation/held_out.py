@@ -5,7 +5,7 @@ Shapes: S sequences, B sequences of a batch, L positions (BOS included), N count
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt

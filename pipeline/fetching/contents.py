@@ -1,4 +1,4 @@
-"""What keeps a folder, or a repository of the Hub, from being read as a language model: by its files and their heads."""
+"""What keeps a folder or a repository of the Hub from being read as a language model, by its files' names and heads."""
 
 import json
 from collections.abc import Collection, Iterable

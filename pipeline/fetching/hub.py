@@ -42,9 +42,7 @@ def list_files(source: str, revision: str | None, field: str = "model") -> dict[
     import huggingface_hub
 
     with _explained(source, revision, f"{field}.source", f"{field}.revision"):
-        found = huggingface_hub.HfApi().model_info(
-            source, revision=revision, files_metadata=True, timeout=LOOK_SECONDS
-        )
+        found = huggingface_hub.HfApi().model_info(source, revision=revision, files_metadata=True, timeout=LOOK_SECONDS)
     return {file.rfilename: file.size or 0 for file in found.siblings or ()}
 
 
@@ -78,7 +76,9 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 @contextmanager
-def _explained(source: str, revision: str | None, field: str, revision_field: str, kind: str = "model") -> Iterator[None]:
+def _explained(
+    source: str, revision: str | None, field: str, revision_field: str, kind: str = "model"
+) -> Iterator[None]:
     """What the Hub refuses, as a ModelError with what to do. field: of the recipe, that names the source."""
     from huggingface_hub import errors
 

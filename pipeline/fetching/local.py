@@ -9,6 +9,7 @@ from data.errors import ConfigError, DeviceError
 from data.layout import RunPaths, StorePaths
 from data.manifests import Manifest, digest
 from pipeline.fetching.contents import folder_problems
+from pipeline.models.device import check_device
 from pipeline.models.errors import ModelError
 from pipeline.recipe import ModelConfig, Recipe
 
@@ -105,10 +106,6 @@ def misfits(recipe: Recipe, config: Mapping[str, Any], name: str) -> list[str]:
 
 def require_device(device: str) -> None:
     """Raise DeviceError when the device is not there."""
-    if device == "cpu":
-        return
-    from pipeline.models.language_model import check_device
-
     try:
         check_device(device)
     except ModelError as error:

@@ -56,9 +56,7 @@ def choose_coloured(cases: Cases, found: EffectArrays, num_saes: int, count: int
 class ExampleReader:
     """Reads examples with the whole model, one by one."""
 
-    def __init__(
-        self, model: LanguageModel, corpus: TokenizedCorpus, cutting: Cutting, sink_norm: float
-    ) -> None:
+    def __init__(self, model: LanguageModel, corpus: TokenizedCorpus, cutting: Cutting, sink_norm: float) -> None:
         self._model, self._exact, self._corpus = model, ExactModel(model), corpus
         self._cutting, self._sink_norm = cutting, sink_norm
 

@@ -18,16 +18,16 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from pipeline.models.device import check_device
 from pipeline.models.errors import ModelError
 from pipeline.models.fused import FusedLayers, fusing_obstacle
+from pipeline.models.sources import REQUIRED, built_otherwise
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 PARTS_TOLERANCE = 0.05
 """Relative difference of logits by which rounding may part the model from its own parts."""
-REQUIRED = ("model.embed_tokens", "model.layers", "model.norm", "lm_head")
-"""Attributes of a transformers model by which it is read here."""
 SIZES = ("hidden_size", "vocab_size", "max_position_embeddings")
-"""Those of its configuration."""
+"""Attributes of its configuration."""
 
 
 class LanguageModel:
@@ -159,24 +159,6 @@ class LanguageModel:
         return self._after
 
 
-def check_device(device: str) -> None:
-    """Raise ModelError when `device` ("cpu", "cuda", "cuda:N") is not there. It is never chosen for you."""
-    try:
-        asked = torch.device(device)
-    except RuntimeError:
-        raise ModelError(f"'{device}' is not a device: use cpu, cuda or cuda:N") from None
-    if asked.type not in {"cpu", "cuda"}:
-        raise ModelError(f"device '{device}' cannot be used: this code runs on cpu, cuda or cuda:N; set model.device=cpu")
-    if asked.type == "cpu":
-        return
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if (asked.index or 0) >= count:
-        found = f"{count} CUDA device(s)" if count else "no CUDA device"
-        raise ModelError(
-            f"device '{device}' was asked for, but there is {found} here: set model.device=cpu, or repair CUDA"
-        )
-
-
 def _read(folder: Path, dtype: torch.dtype) -> Any:
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} holds no language model (no config.json): give a folder saved with save_pretrained")
@@ -200,10 +182,7 @@ def check_architecture(model: nn.Module) -> None:
         for name in path.split("."):
             found = getattr(found, name, None)
         if found is None:
-            raise ModelError(
-                f"{type(model).__name__} has no `{path}`: only decoder-only models with {', '.join(REQUIRED)} work; give "
-                "one that is built as Llama is (Llama, Mistral, Qwen, Gemma, SmolLM and others)"
-            )
+            raise ModelError(built_otherwise(type(model).__name__, path))
     text = cast(Any, model).config.get_text_config()
     for name in SIZES:
         if not isinstance(getattr(text, name, None), int):

@@ -33,8 +33,8 @@ def read_skeleton(folder: Path, name: str) -> Skeleton:
             model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:  # transformers and the architectures raise many kinds
         raise ModelError(
-            f"{name} is no language model that transformers can build ({_first_line(error)}): give a decoder-only model "
-            "that writes text"
+            f"{name} is no language model that transformers can build ({_first_line(error)}): give a decoder-only "
+            "model that writes text"
         ) from None
     check_architecture(model)
     text = config.get_text_config()
@@ -52,8 +52,8 @@ def _read_config(folder: Path, name: str) -> Any:
         return transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # as above
         raise ModelError(
-            f"transformers {transformers.__version__} cannot read the config.json of {name} ({_first_line(error)}): give a "
-            "model that it knows, without code of its own, or install a newer transformers"
+            f"transformers {transformers.__version__} cannot read the config.json of {name} ({_first_line(error)}): "
+            "give a model that it knows, without code of its own, or install a newer transformers"
         ) from None
 
 

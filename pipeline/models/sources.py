@@ -35,6 +35,14 @@ def read_build(model_type: str) -> Built:
     return Built(name, "")
 
 
+def built_otherwise(name: str, path: str) -> str:
+    """What is wrong with a class that has no attribute `path`."""
+    return (
+        f"{name} has no `{path}`: only decoder-only models with {', '.join(REQUIRED)} work; give one that is built as "
+        "Llama is (Llama, Mistral, Qwen, Gemma, SmolLM and others)"
+    )
+
+
 @cache
 def _classes() -> dict[str, str]:
     for node in _parse(_models() / "auto" / "modeling_auto.py").body:

@@ -11,12 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import transformers
-
 from pipeline.models.chat_template import HIDDEN, Conversation, Filled, Message, Role, Span, fill_template
 from pipeline.models.errors import ModelError
 
 AS_JSON = "put the model's tokenizer.json into its folder (`save_pretrained` of a fast tokenizer writes it)"
+
+FEWEST_TOKENS = 16
+"""A tokenizer with fewer is one whose vocabulary was not found."""
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 _SPACE_MARK = "▁"
@@ -37,6 +38,10 @@ class Tokenizer:
         self._plain.no_truncation()
         self._plain.no_padding()
         ids = self._plain.get_vocab(with_added_tokens=True).values()
+        if len(ids) < FEWEST_TOKENS:
+            raise ModelError(
+                f"{type(pretrained).__name__} has {len(ids)} tokens only, so its files were not read: {AS_JSON}"
+            )
         self.vocab_size: int = max(ids, default=-1) + 1
         """One more than the highest token id. A model's own vocabulary may be padded beyond it."""
 
@@ -46,6 +51,8 @@ class Tokenizer:
 
         Raises ModelError when there is none that can be used.
         """
+        import transformers  # here, for preflight needs seconds less without
+
         name = name or str(folder)
         try:
             pretrained = transformers.AutoTokenizer.from_pretrained(
@@ -152,7 +159,7 @@ class Tokenizer:
 
     @cached_property
     def _bytes(self) -> list[bytes]:
-        to_bytes = _scheme(json.loads(self._plain.to_str()))
+        to_bytes = find_scheme(json.loads(self._plain.to_str()))
         pieces = [b""] * self.vocab_size
         for piece, token in self._plain.get_vocab(with_added_tokens=False).items():
             pieces[token] = to_bytes(piece)
@@ -176,16 +183,21 @@ def _role(start: int, stop: int, spans: Sequence[Span]) -> Role:
     return next((span.role for span in spans if span.start < stop and start < span.stop), "template")
 
 
-def _scheme(description: dict[str, Any]) -> Callable[[str], bytes]:
-    """The scheme by which this tokenizer names bytes, from its own description (tokenizer.json)."""
+def find_scheme(description: dict[str, Any]) -> Callable[[str], bytes]:
+    """The scheme by which a tokenizer names bytes, from its own description (tokenizer.json).
+
+    Raises ModelError when it is none of those that are known.
+    """
     kinds = _kinds(description.get("decoder")) | _kinds(description.get("pre_tokenizer"))
     if "ByteLevel" in kinds:
         return _byte_level
     marks_spaces = "Metaspace" in kinds or _SPACE_MARK in json.dumps(description.get("decoder"), ensure_ascii=False)
     if marks_spaces:
         return _sentencepiece
+    kind = (description.get("model") or {}).get("type", "of no known kind")
     raise ModelError(
-        "the bytes of this tokenizer's tokens are not known: only byte-level BPE and sentencepiece tokenizers work"
+        f"the bytes of this tokenizer's tokens are not known ({kind}): only byte-level BPE and sentencepiece "
+        "tokenizers work; give a model with one of these, as Llama, Mistral, Qwen, Gemma and GPT-2 have"
     )
 
 

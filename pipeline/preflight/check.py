@@ -7,14 +7,19 @@ from pipeline.preflight.corpus import corpus_problems
 from pipeline.preflight.device import device_problems
 from pipeline.preflight.disk import disk_problems
 from pipeline.preflight.encoder import encoder_problems
-from pipeline.preflight.model import ModelFound, look_at_model
+from pipeline.preflight.model import ModelFound, look_at_model, look_closer
 from pipeline.recipe import ReadRecipe
 
 
 def refuse_unfit(read: ReadRecipe, paths: RunPaths) -> None:
-    """Raise PreflightError with all that keeps a recipe from running."""
-    if problems := find_problems(read, paths, look_at_model(read, paths.store)):
-        raise PreflightError(problems)
+    """Raise PreflightError with all that keeps a recipe from running.
+
+    Where nothing does that can be told in an instant, the model is looked at by the libraries that will read it, which
+    take seconds to import.
+    """
+    with look_at_model(read, paths.store) as model:
+        if problems := find_problems(read, paths, model) or look_closer(model):
+            raise PreflightError(problems)
 
 
 def find_problems(read: ReadRecipe, paths: RunPaths, model: ModelFound) -> list[str]:

@@ -8,7 +8,7 @@ from data.errors import CorpusError, MonosemaError
 from data.layout import StorePaths
 from pipeline.corpus import corpus_files, is_streamed, open_source
 from pipeline.corpus.document import Document, Source
-from pipeline.corpus.tokenization import Tally, check_corpus
+from pipeline.corpus.tokenization import Tally, check_corpus, foreign_tokenizer
 from pipeline.fetching.hub import require_dataset
 from pipeline.fetching.local import sample_corpus_folder
 from pipeline.models.errors import ModelError
@@ -64,11 +64,9 @@ def _document_problems(
     read: ReadRecipe, source: Source, documents: list[Document], ended: bool, model: ModelFound
 ) -> list[str]:
     lengths, highest = _tokenize(documents, model)
-    if model.skeleton and highest >= model.skeleton.vocab_size:
-        return [
-            f"the tokenizer gives token {highest}, the model knows {model.skeleton.vocab_size}: they do not belong "
-            "together, put the model's own tokenizer into its folder"
-        ]
+    vocab_size = model.number("vocab_size")
+    if vocab_size is not None and highest >= vocab_size:
+        return [foreign_tokenizer(highest, vocab_size)]
     if not ended or not read.gives("corpus", "tokenize", "train.batch_size"):
         return []
     tally = _tally(documents, lengths, read.recipe.corpus.held_out_fraction)
@@ -82,9 +80,9 @@ def _document_problems(
 def _tokenize(documents: list[Document], model: ModelFound) -> tuple[list[int], int]:
     """Tokens of each document, and the highest token. Without a tokenizer, or of long texts: no fewer, and -1."""
     texts = [document.text for document in documents]
-    if model.tokenizer is None or sum(map(len, texts)) > 2 * FIRST_CHARACTERS:
+    if model.encode is None or sum(map(len, texts)) > 2 * FIRST_CHARACTERS:
         return [len(text.encode("utf-8", "replace")) + 1 for text in texts], -1
-    encoded = model.tokenizer.encode_batch(texts)
+    encoded = model.encode(texts)
     return [len(tokens) for tokens in encoded], max((max(tokens, default=-1) for tokens in encoded), default=-1)
 
 

@@ -12,7 +12,6 @@ from data.errors import MonosemaError
 from data.layout import RunPaths
 from data.manifests import find_stage, load_manifest
 from pipeline.corpus import corpus_files
-from pipeline.models.errors import ModelError
 from pipeline.preflight.model import ModelFound
 from pipeline.recipe import ReadRecipe, Recipe
 
@@ -113,7 +112,7 @@ def disk_problems(read: ReadRecipe, paths: RunPaths, model: ModelFound) -> list[
 
 def _parts(recipe: Recipe, paths: RunPaths, model: ModelFound) -> list[tuple[str, int]]:
     """What is still to be written, by name."""
-    needs = read_needs(recipe, paths, model.skeleton.width if model.skeleton else None)
+    needs = read_needs(recipe, paths, model.number("hidden_size"))
     harvest = find_stage(paths, "harvest")
     stands = harvest is not None and harvest.config.get("harvest") == recipe.harvest.model_dump()
     begun = _bytes_below(paths.partial("harvest").glob("*")) if paths.partial("harvest").is_dir() else 0

@@ -29,7 +29,7 @@ def _listing_problems(config: EmbedConfig) -> list[str]:
     missing = [name for name in ENCODER_FILES if name not in files and name != POOLING_FILE]
     if missing:
         return [
-            f"{config.source} has no {' and no '.join(missing)}: set embed.source to {SAMPLE_ENCODER}, or to an encoder "
-            "of its kind (a BERT saved as safetensors)"
+            f"{config.source} has no {' and no '.join(missing)}: set embed.source to {SAMPLE_ENCODER}, or to an "
+            "encoder of its kind (a BERT saved as safetensors)"
         ]
     return []

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, as sentences that say what to do, and the recipe as far as it can be read without that."""
+"""What is wrong with a recipe, as sentences that say what to do, and the recipe as far as it can be read without."""
 
 import datetime
 import difflib
@@ -115,8 +115,7 @@ def _fields(recipe: type[BaseModel], place: Place) -> list[str]:
     """Names of the fields of a section; none where the place is within a list."""
     section: Any = recipe
     for name in place:
-        field = section.model_fields.get(name) if isinstance(section, type) else None
-        if field is None:
+        if not (isinstance(section, type) and issubclass(section, BaseModel) and name in section.model_fields):
             return []
-        section = field.annotation
+        section = section.model_fields[str(name)].annotation
     return list(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else []

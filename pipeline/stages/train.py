@@ -17,7 +17,8 @@ from pipeline.activations.residuals import MOMENTS_FILE
 from pipeline.activations.rows import harvested_rows
 from pipeline.models.sae import Nonlinearity, SAEHeader
 from pipeline.progress import Progress, log, track
-from pipeline.recipe import Recipe, SAEConfig
+from pipeline.recipe import Recipe
+from pipeline.recipe.training import SAEConfig
 from pipeline.stage import Stage, Work
 from pipeline.training.architecture import Architecture
 from pipeline.training.relu import ReLU
@@ -41,8 +42,8 @@ def _work(work: Work) -> dict[str, Any]:
     normalisation = Normalisation(torch.from_numpy(moments["mean_D"]), float(moments["rms"]))
     if not (math.isfinite(normalisation.rms) and normalisation.rms > 0):
         raise CorpusError(
-            f"the activations have spread {normalisation.rms:g} around their mean, so there is nothing to learn: give a "
-            "corpus of more than one word, or another model.layer"
+            f"the activations have spread {normalisation.rms:g} around their mean, so there is nothing to learn: "
+            "give a corpus of more than one word, or another model.layer"
         )
     reader = harvested_rows(work.paths)
     trainer = Trainer(make_training(recipe), make_untrained(recipe), reader, normalisation, work.folder)
