@@ -9,6 +9,9 @@ import transformers
 from pipeline.models.errors import ModelError
 from pipeline.models.language_model import check_architecture
 
+MESSAGE_CHARACTERS = 300
+"""Of what transformers says, that are passed on."""
+
 
 class Skeleton(NamedTuple):
     """Sizes of a model that can be read here."""
@@ -33,7 +36,7 @@ def read_skeleton(folder: Path, name: str) -> Skeleton:
             model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:  # transformers and the architectures raise many kinds
         raise ModelError(
-            f"{name} is no language model that transformers can build ({_first_line(error)}): give a decoder-only "
+            f"{name} is no language model that transformers can build ({_in_one_line(error)}): give a decoder-only "
             "model that writes text"
         ) from None
     check_architecture(model)
@@ -52,10 +55,10 @@ def _read_config(folder: Path, name: str) -> Any:
         return transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # as above
         raise ModelError(
-            f"transformers {transformers.__version__} cannot read the config.json of {name} ({_first_line(error)}): "
+            f"transformers {transformers.__version__} cannot read the config.json of {name} ({_in_one_line(error)}): "
             "give a model that it knows, without code of its own, or install a newer transformers"
         ) from None
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:MESSAGE_CHARACTERS] or type(error).__name__

@@ -16,6 +16,8 @@ from pipeline.models.errors import ModelError
 
 AS_JSON = "put the model's tokenizer.json into its folder (`save_pretrained` of a fast tokenizer writes it)"
 
+MESSAGE_CHARACTERS = 300
+"""Of what transformers says, that are passed on."""
 FEWEST_TOKENS = 16
 """A tokenizer with fewer is one whose vocabulary was not found."""
 
@@ -59,7 +61,7 @@ class Tokenizer:
                 folder, local_files_only=True, trust_remote_code=False
             )
         except Exception as error:  # transformers raises many kinds; each means that this folder cannot be used
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = " ".join(str(error).split())[:MESSAGE_CHARACTERS] or type(error).__name__
             raise ModelError(f"the tokenizer of {name} cannot be read ({reason}): {AS_JSON}") from error
         return cls(pretrained)
 

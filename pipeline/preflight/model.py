@@ -64,10 +64,7 @@ def look_closer(found: ModelFound) -> list[str]:
     from pipeline.models.skeleton import read_skeleton
     from pipeline.models.tokenizer import Tokenizer
 
-    return [
-        *_said(lambda: read_skeleton(folder, name)),
-        *_said(lambda: Tokenizer.load(folder, name).token_bytes()),
-    ]
+    return _said(lambda: read_skeleton(folder, name)) or _said(lambda: Tokenizer.load(folder, name).token_bytes())
 
 
 def _said(look: Callable[[], object]) -> list[str]:

@@ -111,7 +111,7 @@ class Trainee:
         if num_wrong:
             return (
                 f"{num_wrong:,} of the {len(x_BD):,} activations of step {step} are not finite: the harvest is "
-                "damaged; delete its folder in the store and run the recipe again (with model.dtype=bfloat16 or float32)"
+                "damaged; delete its folder in the store, and run the recipe again with model.dtype=bfloat16 or float32"
             )
         return (
             f"training diverged at step {step}, on activations that are finite: lower learning_rate "

@@ -87,10 +87,11 @@ def test_a_model_that_is_built_otherwise(find: Find, model: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"model_type": "nobody-knows"}, "cannot read the config.json of model"),
-        ({"auto_map": {"AutoConfig": "own.Config"}, "model_type": "own"}, "without code of its own"),
-        ({"model_type": "t5"}, "is no language model that transformers can build"),
-        ({"hidden_size": "wide"}, "hidden_size"),
+        ({"model_type": "nobody-knows"}, "model is of type 'nobody-knows', by which transformers reads no"),
+        ({"auto_map": {"AutoConfig": "own.Config"}, "model_type": "own"}, "not without code that comes with it"),
+        ({"model_type": "t5"}, "by which transformers reads no decoder-only"),
+        ({"model_type": "mamba"}, "MambaForCausalLM has no `model.embed_tokens`"),
+        ({"hidden_size": "wide"}, "cannot read the config.json of model (Validation error for field 'hidden_size'"),
     ],
 )
 def test_a_configuration_that_cannot_be_used(find: Find, model: Path, values: dict[str, Any], message: str) -> None:

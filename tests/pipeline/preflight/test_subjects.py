@@ -48,7 +48,7 @@ def test_a_long_corpus_is_read_in_its_beginning_alone(find: Find, tmp_path: Path
 def test_an_encoder_of_another_kind(find: Find, tmp_path: Path, model: Path) -> None:
     assert "embed.source: there is no folder" in only(find(embed={"source": "./nowhere"}))
     assert find(embed={"source": str(make_encoder(tmp_path / "encoder"))}) == []
-    assert "sentence encoder" in only(find(embed={"source": str(model)}))
+    assert "is not an encoder that can be read here" in only(find(embed={"source": str(model)}))
 
 
 def test_a_disk_that_is_too_small(find: Find, monkeypatch: pytest.MonkeyPatch) -> None:
