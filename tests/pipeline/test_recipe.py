@@ -53,7 +53,7 @@ def test_a_list_of_autoencoders_can_be_replaced() -> None:
         ("model.layer=-1", r"model\.layer: .*greater than or equal to 0"),
         ("model.layers=3", r"model\.layers: Extra inputs are not permitted; did you mean 'layer'\?"),
         ("model.zzz=3", r"model\.zzz: Extra inputs are not permitted, there are name, source"),
-        ("model.layer=" + "1" * 5000, r"model\.layer: .*valid integer"),
+        ("model.layer=" + "1" * 5000, r"model\.layer: .* as an integer"),
         ("models.layer=3", r"models: Extra inputs"),
         ("respond.candidates=-1", r"respond\.candidates: .*greater than or equal to 0"),
         ("respond.strengths=[]", r"respond\.strengths: .*at least 1"),
