@@ -21,6 +21,7 @@ import backend.lists.api
 import backend.lists.routes
 import backend.map.api
 import backend.map.routes
+import backend.method.routes
 import backend.prompts.api
 import backend.prompts.routes
 import backend.saes.api
@@ -79,6 +80,7 @@ ROUTERS = (
     backend.features.try_text.router,
     backend.labels.routes.router,
     backend.home.routes.router,
+    backend.method.routes.router,
     # Last, for they match everything else below /api, and any path of two or three parts.
     backend.web.docs.router,
     backend.attribution.routes.router,

@@ -42,7 +42,10 @@ def why_not_measured(run: OpenRun, kind: str) -> str:
     if kind:
         return f"It is {kind}, and effects are measured of live features."
     most = run.record.recipe.get("effects", {}).get("features", 0)
-    return f"It is not among the {count(most)} features measured, the most active of each SAE."
+    return (
+        f"It is not among the {count(most)} features measured: those that respond when they are held, and the most "
+        "active of each SAE."
+    )
 
 
 @dataclass(frozen=True, slots=True)

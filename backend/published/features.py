@@ -191,7 +191,7 @@ def unlabelled_title(index: int, top_words: list[str], *, dead: bool) -> str:
     if dead:
         return "dead feature"
     words = ", ".join(f'"{word}"' for word in map(visible_text, top_words[:TITLE_WORDS]))
-    return f"unlabelled: tokens {words}" if words else f"feature {index}"
+    return f"{words} (unlabelled)" if words else f"feature {index}"
 
 
 def get_feature(sae: OpenSAE, index: int) -> Feature:

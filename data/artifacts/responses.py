@@ -12,8 +12,10 @@ feature, with what it was judged by; and `best_strengths`: by name of an SAE and
 best text that responds, of every feature that has one.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Self
 
 RESPONSES_FILE = "responses.json"
@@ -105,3 +107,14 @@ class Responses:
             name: tuple(Demonstration.from_json(one) for one in raw[name]) for name in ("chats", "openings")
         }
         return cls(**{**raw, **demonstrations})
+
+
+def read_best_strengths(folder: Path) -> dict[str, dict[int, float]]:
+    """The strength of the best text that responds, by SAE and feature, of an artifact of stage `respond`."""
+    found = json.loads((folder / RESPONSES_FILE).read_text())["best_strengths"]
+    return {sae: {int(index): float(strength) for index, strength in of.items()} for sae, of in found.items()}
+
+
+def read_shown(folder: Path) -> Responses:
+    """What pages show, of an artifact of stage `respond`."""
+    return Responses.from_json(json.loads((folder / RESPONSES_FILE).read_text())["shown"])

@@ -184,9 +184,9 @@ class Doctor:
     def _check_effects(self) -> Iterator[Check]:
         saes = dict(zip([sae.name for sae in self.record.saes], self.saes, strict=True))
         found = check_effects(self.run, self.model, saes, self.cutting)
-        if found is None:
+        if not found:
             log("effects are not compared: none were measured")
-        yield from filter(None, [found])
+        yield from found
 
     def _check_metrics(self) -> Iterator[Check]:
         """Reconstruction of all held-out documents, and losses on a few of their sequences."""

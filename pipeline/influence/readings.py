@@ -4,7 +4,7 @@ Both are what the server computes on request (pipeline/models/attribution.py), k
 so that their pages need no model.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,14 +34,28 @@ class Chosen(NamedTuple):
     feature: int
 
 
-def choose_coloured(cases: Cases, found: EffectArrays, num_saes: int, count: int) -> list[Chosen]:
-    """Features that change the prediction most, one of each SAE in turn, each raising another token most."""
+def choose_coloured(
+    cases: Cases, found: EffectArrays, num_saes: int, count: int, first: Sequence[Chosen] = ()
+) -> list[Chosen]:
+    """Up to `count` features: those of `first`, then those that change the prediction most.
+
+    The latter are of one SAE after the other in turn, each raising another token most.
+    """
+    chosen = list(first[:count])
+    for one in _most_changing(cases, found, num_saes):
+        if len(chosen) >= count:
+            break
+        if one not in chosen:
+            chosen.append(one)
+    return chosen
+
+
+def _most_changing(cases: Cases, found: EffectArrays, num_saes: int) -> Iterator[Chosen]:
     first_M = np.flatnonzero(np.diff(cases.feature_M, prepend=-1))
     order = np.argsort(-found.raised_change_NK[:, 0], kind="stable")
     by_sae = [iter(order[cases.sae_M[first_M[order]] == sae].tolist()) for sae in range(num_saes)]
     seen: set[int] = set()
-    chosen: list[Chosen] = []
-    while by_sae and len(chosen) < count:
+    while by_sae:
         for numbers in list(by_sae):
             feature = next((n for n in numbers if int(found.raised_NK[n, 0]) not in seen), None)
             if feature is None:
@@ -49,8 +63,7 @@ def choose_coloured(cases: Cases, found: EffectArrays, num_saes: int, count: int
                 continue
             seen.add(int(found.raised_NK[feature, 0]))
             row = first_M[feature]
-            chosen.append(Chosen(int(cases.sae_M[row]), int(cases.index_M[row])))
-    return chosen[:count]
+            yield Chosen(int(cases.sae_M[row]), int(cases.index_M[row]))
 
 
 class ExampleReader:

@@ -3,12 +3,11 @@
 Shapes: F features of one SAE, R features of all SAEs in the order of the recipe, D width, B features of a batch.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +32,7 @@ from data.artifacts.features import (
     read_kinds,
     squared_shares,
 )
-from data.artifacts.responses import RESPONSES_FILE
+from data.artifacts.responses import read_best_strengths
 from data.errors import ArtifactError
 from data.manifests import load_manifest
 from data.published.schemas import (
@@ -208,12 +207,12 @@ class RunTables:
 
     def _best_strengths(self, name: str, rows: slice) -> pa.Array:
         """The best strengths of the features of some rows of an SAE, null where none was measured."""
-        found = self._responses["best_strengths"].get(name, {})
-        return pa.array([found.get(str(index)) for index in range(rows.start, rows.stop)], pa.float32())
+        found = self._responding.get(name, {})
+        return pa.array([found.get(index) for index in range(rows.start, rows.stop)], pa.float32())
 
     @cached_property
-    def _responses(self) -> dict[str, Any]:
-        return dict(json.loads((self.folders["respond"] / RESPONSES_FILE).read_text()))
+    def _responding(self) -> dict[str, dict[int, float]]:
+        return read_best_strengths(self.folders["respond"])
 
     def _activity(self) -> Iterator[pa.RecordBatch]:
         for table in self._per_sae("explain", HELD_OUT_FILE):

@@ -48,8 +48,8 @@ class EffectsConfig(Section):
     """Measuring what features change in the model's predictions, by ablation at their strongest examples."""
 
     features: Annotated[int, Field(ge=0)] = 4096
-    """Features that are measured at most: the most active of every autoencoder, the same share of each; 0 measures
-    nothing."""
+    """Features that are measured: those that respond, and the most active of every autoencoder, the same share of
+    each, up to so many together; 0 measures nothing."""
     examples: Positive = 3
     """Examples of each, of which the effect is the mean."""
     context: Positive = 96
@@ -57,4 +57,5 @@ class EffectsConfig(Section):
     tokens: Positive = 8
     """Next tokens kept of those most raised, and of those most lowered."""
     readings: Annotated[int, Field(ge=0)] = 3
-    """Features whose three strongest examples are coloured token by token, so that their pages need no model."""
+    """Features whose three strongest examples are coloured token by token, so that their pages need no model: those
+    that pages lead with, then those that change the prediction most."""

@@ -13,6 +13,7 @@ from data.arrow import read_arrow, write_arrow
 from data.artifacts.corpus import Cutting, TokenizedCorpus
 from data.artifacts.effects import EFFECTS, EFFECTS_FILE, READINGS, READINGS_FILE
 from data.artifacts.features import EXAMPLES_FILE, STATISTICS_FILE
+from data.artifacts.responses import read_best_strengths, read_shown
 from pipeline.activations.beginnings import read_beginnings
 from pipeline.activations.residuals import load_language_model
 from pipeline.influence.effect_cases import Cases, choose_cases, choose_features
@@ -24,7 +25,7 @@ from pipeline.influence.effect_files import (
     readings_table,
 )
 from pipeline.influence.effects import Texts, measure_effects, run_cases
-from pipeline.influence.readings import EXAMPLES_READ, ExampleReader, choose_coloured
+from pipeline.influence.readings import EXAMPLES_READ, Chosen, ExampleReader, choose_coloured
 from pipeline.models.effects import LaterLayers, effects_obstacle
 from pipeline.models.exact import ExactModel
 from pipeline.models.language_model import LanguageModel
@@ -41,8 +42,10 @@ def _work(work: Work) -> dict[str, Any]:
     recipe, config = work.recipe, work.recipe.effects
     statistics = [read_arrow(work.input_folder("examples") / name / STATISTICS_FILE) for name in recipe.sae_names]
     examples = [read_arrow(work.input_folder("examples") / name / EXAMPLES_FILE) for name in recipe.sae_names]
-    live, chosen = choose_features(statistics, recipe.examples.rare_tokens, config.features)
-    cases = choose_cases(examples, chosen, TokenizedCorpus(work.input_folder("tokenize")).sequences, config)
+    responding = read_best_strengths(work.input_folder("respond"))
+    first = [responding.get(name, {}) for name in recipe.sae_names]
+    choices = choose_features(statistics, first, recipe.examples.rare_tokens, config.features)
+    cases = choose_cases(examples, choices, TokenizedCorpus(work.input_folder("tokenize")).sequences, config)
     model = load_language_model(recipe, work.paths) if config.features else None
     why_none = "The recipe measures none (effects.features=0)." if model is None else effects_obstacle(model.model)
     found: EffectArrays | None = None
@@ -60,7 +63,7 @@ def _work(work: Work) -> dict[str, Any]:
         write_arrow(folder / EFFECTS_FILE, EFFECTS, effects.to_batches())
         write_arrow(folder / READINGS_FILE, READINGS, readings.to_batches())
         num_measured = int((effects["num_measured"].to_numpy() > 0).sum())
-        saes[name] = {"num_live": int(live[number].sum()), "num_measured": num_measured}
+        saes[name] = {"num_live": int(choices[number].live_F.sum()), "num_measured": num_measured}
     return {"why_none": why_none, "num_cases": 0 if found is None else len(cases.sae_M), "saes": saes}
 
 
@@ -94,7 +97,7 @@ def _colour(work: Work, model: LanguageModel, saes: list[SAE], cases: Cases, fou
         Cutting.of(work.inputs["tokenize"].counts),
         sink_norm=work.inputs["harvest"].counts["sink_threshold"],
     )
-    chosen = choose_coloured(cases, found, len(saes), work.recipe.effects.readings)
+    chosen = choose_coloured(cases, found, len(saes), work.recipe.effects.readings, _shown(work))
     coloured: Coloured = {}
     with track("effects: readings", EXAMPLES_READ * len(chosen), "examples") as progress:
         for one in chosen:
@@ -103,6 +106,12 @@ def _colour(work: Work, model: LanguageModel, saes: list[SAE], cases: Cases, fou
                 coloured.setdefault(one.sae, []).append(reading)
                 progress.advance()
     return coloured
+
+
+def _shown(work: Work) -> list[Chosen]:
+    """Features that pages lead with, once each."""
+    shown, names = read_shown(work.input_folder("respond")), work.recipe.sae_names
+    return list(dict.fromkeys(Chosen(names.index(one.sae), one.index) for one in (*shown.chats, *shown.openings)))
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:
@@ -114,5 +123,5 @@ def _config(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-STAGE = Stage("effects", _work, _config, needs=("fetch", "tokenize", "harvest", "train", "examples"))
+STAGE = Stage("effects", _work, _config, needs=("fetch", "tokenize", "harvest", "train", "examples", "respond"))
 run = STAGE.run

@@ -17,6 +17,7 @@ from backend.html.page import Page
 from backend.labels.page import LabelPage, OwnerPage
 from backend.lists.page import ListEditPage, ListPage, ListsPage, NewListPage
 from backend.map.page import ExplorePage
+from backend.method.page import MethodPage
 from backend.prompts.page import PromptPage
 from backend.saes.page import SAEPage
 from backend.search.prompts_page import PromptSearchPage
@@ -48,6 +49,7 @@ def a_result(client: TestClient) -> str:
 Address = str | Callable[[TestClient], str]
 PAGES: list[tuple[type[Page], str, Address]] = [
     (HomePage, "home/home.html", "/"),
+    (MethodPage, "method/method.html", "/method"),
     (SearchPage, "search/search.html", "/search?q=a"),
     (SearchPage, "search/search.html", "/search"),
     (PromptSearchPage, "search/prompt_search.html", "/search?by=prompts"),

@@ -14,10 +14,11 @@ from data.arrow import read_arrow
 from data.artifacts.corpus import SEQUENCE, TokenizedCorpus
 from data.artifacts.effects import EFFECTS_FILE, READINGS_FILE
 from data.artifacts.features import EXAMPLES, EXAMPLES_FILE, STATISTICS_FILE, TOP, read_kinds
+from data.artifacts.responses import read_best_strengths, read_shown
 from data.layout import RunPaths, StorePaths
 from pipeline.activations.beginnings import read_beginnings
 from pipeline.influence import effects as measuring
-from pipeline.influence.effect_cases import choose_cases
+from pipeline.influence.effect_cases import Choice, choose_cases, choose_features
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.recipe import Recipe
@@ -77,7 +78,9 @@ def test_effects_are_means_of_ablations_at_the_nearest_strong_examples(run: RunP
     recipe = asked()
     effects.run(recipe, run)
     sae = SAE.load(run.stage("train") / SAE_NAME)
-    measured = [row for row in rows_of(run, EFFECTS_FILE) if row["num_measured"] == 2]
+    responding = read_best_strengths(run.stage("respond"))[SAE_NAME]
+    rows = [row for row in rows_of(run, EFFECTS_FILE) if row["index"] not in responding]
+    measured = [row for row in rows if row["num_measured"] == 2]
     assert len(measured) > 20
     for row in measured[:6]:
         top = top_examples(run, row["index"])
@@ -107,20 +110,34 @@ def test_live_features_alone_are_measured_and_the_others_are_empty(run: RunPaths
     assert manifest.counts["why_none"] == ""
 
 
-def test_a_budget_takes_the_same_share_of_the_most_active_of_each_sae(run: RunPaths) -> None:
+def test_a_budget_takes_what_responds_and_the_same_share_of_the_most_active_of_each_sae(run: RunPaths) -> None:
     effects.run(asked(features=30), run)
-    squares, live = {}, {}
+    responding = read_best_strengths(run.stage("respond"))
+    assert sum(map(len, responding.values())) > 2
+    others, squares = {}, {}
     for name in fake_recipe().sae_names:
         statistics = read_arrow(run.stage("examples") / name / STATISTICS_FILE)
         squares[name] = statistics["sum_squares"].to_numpy()
-        live[name] = read_kinds(statistics, fake_recipe().examples.rare_tokens).live_F
-    total = sum(int(live_F.sum()) for live_F in live.values())
-    for name, squares_F in squares.items():
-        rows = rows_of(run, EFFECTS_FILE, name)
-        found = sorted(s for s, row in zip(squares_F.tolist(), rows, strict=True) if row["num_measured"])
-        count = 30 * int(live[name].sum()) // total
-        assert found == sorted(squares_F[live[name]].tolist())[-count:]
+        live_F = read_kinds(statistics, fake_recipe().examples.rare_tokens).live_F
+        assert live_F[list(responding.get(name, {}))].all()
+        others[name] = [f for f in np.flatnonzero(live_F).tolist() if f not in responding.get(name, {})]
+    total, left = sum(map(len, others.values())), 30 - sum(map(len, responding.values()))
+    for name, indices in others.items():
+        measured = {row["index"] for row in rows_of(run, EFFECTS_FILE, name) if row["num_measured"]}
+        assert measured >= set(responding.get(name, {}))
+        count = left * len(indices) // total
+        most_active = sorted(indices, key=lambda f, squares_F=squares[name]: -squares_F[f])[:count]
+        assert measured - set(responding.get(name, {})) == set(most_active)
         assert count > 2
+
+
+def test_dead_features_are_not_measured_even_where_they_are_asked_for_and_none_where_none_is() -> None:
+    statistics = pa.table({"sum_squares": [0.0, 4.0, 9.0], "num_active": [0, 500, 500]})
+    [choice] = choose_features([statistics], [[0, 1]], rare_tokens=100, most=1)
+    assert choice.live_F.tolist() == [False, True, True]
+    assert choice.chosen_F.tolist() == [False, True, False], "what is asked for comes before the more active"
+    [none] = choose_features([statistics], [[0, 1]], rare_tokens=100, most=0)
+    assert not none.chosen_F.any()
 
 
 def test_none_are_measured_where_the_recipe_asks_for_none(run: RunPaths) -> None:
@@ -171,6 +188,18 @@ def test_the_strongest_examples_of_a_few_features_are_coloured(run: RunPaths) ->
                 assert row["activation"] == pytest.approx(example["activation"], rel=1e-3)
 
 
+def test_what_pages_lead_with_is_coloured_first(run: RunPaths) -> None:
+    effects.run(asked(readings=1), run)
+    lead = read_shown(run.stage("respond")).chats[0]
+    coloured = {
+        (name, row["index"])
+        for name in fake_recipe().sae_names
+        for row in rows_of(run, READINGS_FILE, name)
+        if row["causes"] is not None
+    }
+    assert coloured == {(lead.sae, lead.index)}
+
+
 def test_chunks_and_small_batches_give_the_same(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     effects.run(asked(), run)
     whole = rows_of(run, EFFECTS_FILE)
@@ -192,13 +221,16 @@ def test_cases_are_the_strong_examples_with_the_shortest_context() -> None:
          "offsets": [], "values": []}
         for rank, (document, position, activation) in enumerate(found)
     ]  # fmt: skip
-    table, chosen = pa.Table.from_pylist(rows, EXAMPLES), [np.array([False, True])]
+    table, mask_F = pa.Table.from_pylist(rows, EXAMPLES), np.array([False, True])
+    chosen = [Choice(mask_F, mask_F, ~mask_F)]
     cases = choose_cases([table], chosen, sequences, EffectsConfig(examples=2, context=6))
     assert cases.rank_M.tolist() == [1, 3], "rank 2 is too weak, the others stand further on"
     assert cases.sequence_M.tolist() == [1, 0]
     assert cases.position_M.tolist() == [4, 2]
     far = choose_cases([table.slice(0, 1)], chosen, sequences, EffectsConfig(examples=2, context=6))
     assert far.rank_M.tolist() == [0], "where all are far on, the nearest"
+    first = choose_cases([table], [Choice(mask_F, mask_F, mask_F)], sequences, EffectsConfig(examples=2, context=6))
+    assert first.rank_M.tolist() == [0, 1], "of a feature that comes first the strongest"
 
 
 def test_beginnings_are_what_the_model_gives(run: RunPaths, plain: LanguageModel) -> None:
