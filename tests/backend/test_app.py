@@ -8,3 +8,8 @@ def test_the_app_is_light() -> None:
     program = f"import sys, backend.app; backend.app.create_app(); print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_the_servers_own_addresses_are_known(client: TestClient) -> None:
+    first = {route.path.split("/")[1] for route in client.app.routes if hasattr(route, "path")}
+    assert {name for name in first if name and not name.startswith("{")} == OWN_ADDRESSES

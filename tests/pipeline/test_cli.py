@@ -190,9 +190,10 @@ def test_plan_says_what_is_needed(store: StorePaths, recipe: Path) -> None:
     assert "80.0 MB" in shown, "10^6 rows of 32 bfloat16 and 16 bytes of index"
     assert "560 parameters" in shown, "2 x 32 x 8 weights, 8 biases, 8 thresholds, 32 of the decoder"
     size = (recipe.parent / "corpus.jsonl").stat().st_size
-    assert f"about {round(size / 4):,} by the size of the corpus" in monosema(
-        store, "plan", "--recipe", str(recipe)
-    ).stdout
+    assert (
+        f"about {round(size / 4):,} by the size of the corpus"
+        in monosema(store, "plan", "--recipe", str(recipe)).stdout
+    )
     assert "known after" in monosema(store, "plan", "--recipe", "sample").stdout
 
 
