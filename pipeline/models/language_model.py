@@ -168,11 +168,17 @@ def _read(folder: Path, dtype: torch.dtype) -> Any:
         )
     transformers.utils.logging.disable_progress_bar()
     try:
-        return transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, trust_remote_code=False
+        model, loaded = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, trust_remote_code=False, output_loading_info=True
         )
     except Exception as error:  # transformers raises many kinds; each means that this folder cannot be used
         raise ModelError(f"the language model in {folder} cannot be read: {error}") from error
+    if missing := sorted(loaded["missing_keys"]):
+        raise ModelError(
+            f"the weights in {folder} lack {missing[0]}{f' and {len(missing) - 1} more' if missing[1:] else ''}, which "
+            f"{type(model).__name__} would make up at random: fetch or save the model again"
+        )
+    return model
 
 
 def check_architecture(model: nn.Module) -> None:

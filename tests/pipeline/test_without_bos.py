@@ -93,18 +93,18 @@ def test_pages_read_texts_as_the_harvest_did(pages: TestClient) -> None:
         assert document.num_known == document.num_tokens
         values = [token.value for stretch in document.stretches for token in stretch.tokens]
         assert values[0] == 0, "the document's first token opens it"
-        assert values[document.position] == pytest.approx(document.activation, rel=1e-4)
+        assert values[document.position] == pytest.approx(document.activation, rel=0.01)
         for rank in range(3):
             examples = f"/api/v1/features{SAE}/{index}/examples/top/{rank}"
             causes, effects = (pages.get(f"{examples}/{kind}").json() for kind in ("causes", "effects"))
             stored = pages.get(f"/api/v1/features{SAE}/{index}/examples").json()[rank]
-            assert causes["activation"] == pytest.approx(stored["activation"], rel=1e-4)
+            assert causes["activation"] == pytest.approx(stored["activation"], rel=0.01)
             assert len(effects["tokens"]) == len(stored["tokens"])
 
 
 def test_a_prompt_begins_with_its_own_first_token(pages: TestClient) -> None:
     reading = pages.post("/api/v1/activations", json={"text": "the king", "saes": [SAE[1:]]}).json()
-    assert "".join(token["text"] for token in reading["tokens"]).replace("·", " ") == "the king"
+    assert "".join(token["text"] for token in reading["tokens"]).replace("␣", " ") == "the king"
     assert [token["left_out"] for token in reading["tokens"]] == [True] + [False] * 7
 
 
