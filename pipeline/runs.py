@@ -27,12 +27,10 @@ def run_checked(read: "ReadRecipe", paths: RunPaths, until: str = STAGES[-1]) ->
 
     Raises PreflightError, before any work, when something is.
     """
-    if not read.problems and is_complete(read.recipe, paths):
-        log(f"run '{paths.run}' is complete already")
-        return
-    from pipeline.preflight.check import refuse_unfit
+    if read.problems or not is_complete(read.recipe, paths):
+        from pipeline.preflight.check import refuse_unfit
 
-    refuse_unfit(read, paths)
+        refuse_unfit(read, paths)
     run_stages(read.recipe, paths, until)
 
 

@@ -15,6 +15,8 @@ from pipeline.models.errors import ModelError
 from pipeline.preflight.model import ModelFound
 from pipeline.recipe import CorpusConfig, ReadRecipe
 
+READ_BY = ("source", "path", "text_field", "dataset", "configuration", "split", "revision")
+"""Fields without which the corpus cannot be looked at."""
 FIRST_CHARACTERS = 500_000
 FIRST_DOCUMENTS = 2000
 """Where the corpus ends before that, it is known whole."""
@@ -23,7 +25,9 @@ FIRST_DOCUMENTS = 2000
 def corpus_problems(read: ReadRecipe, store: StorePaths, model: ModelFound) -> list[str]:
     """What keeps the corpus from being read, as far as its beginning says."""
     config = read.recipe.corpus
-    if not read.gives("corpus") or (config.source == "sample" and not sample_corpus_folder(store).is_dir()):
+    if not read.gives(*(f"corpus.{name}" for name in READ_BY)):
+        return []
+    if config.source == "sample" and not sample_corpus_folder(store).is_dir():
         return []
     try:
         if is_streamed(config):

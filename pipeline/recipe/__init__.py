@@ -203,9 +203,10 @@ NEUTRAL: dict[str, Any] = {
     "name": "none",
     "corpus": {"source": "sample"},
     "model": {"name": "none", "source": "sample", "layer": 0},
+    "tokenize": {"context_length": 8},
     "train": {"saes": [{"architecture": "relu", "num_features": 2}]},
 }
-"""Required fields with values that ask for nothing, in place of those that are wrong."""
+"""Values that ask for nothing, in place of those that are wrong: of required fields, and where the usual may not fit."""
 
 
 class ReadRecipe(NamedTuple):

@@ -28,7 +28,7 @@ class Readable(NamedTuple):
 def read_what_can_be(recipe: type[T], raw: dict[str, Any], neutral: Mapping[str, Any]) -> Readable:
     """Validate a raw recipe, and go on without what is wrong.
 
-    neutral: a valid raw recipe of the required fields alone, whose values ask for nothing.
+    neutral: a valid raw recipe whose values ask for nothing, with all required fields.
     """
     problems: list[str] = []
     touched: set[str] = set()

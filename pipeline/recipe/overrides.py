@@ -15,6 +15,8 @@ def apply_override(raw: dict[str, Any], override: str, recipe: type[BaseModel]) 
     name, equals, text = override.partition("=")
     if not equals:
         raise ConfigError(f"'{override}' is not section.field=value")
+    if not text.strip():
+        raise ConfigError(f"'{override}' gives no value: leave it out, or give one (\"\" is a text without letters)")
     *sections, field = name.strip().split(".")
     for section in sections:
         raw = raw.setdefault(section, {})

@@ -50,6 +50,7 @@ def test_a_list_of_autoencoders_can_be_replaced() -> None:
     ("override", "message"),
     [
         ("model.layer", "is not section.field=value"),
+        ("corpus.path=", "gives no value: leave it out"),
         ("model.layer=-1", r"model\.layer: .*greater than or equal to 0"),
         ("model.layers=3", r"model\.layers: Extra inputs are not permitted; did you mean 'layer'\?"),
         ("model.zzz=3", r"model\.zzz: Extra inputs are not permitted, there are name, source"),

@@ -8,6 +8,9 @@ import pytest
 
 from data.layout import OWN_ADDRESSES, StorePaths
 from pipeline.preflight import disk
+from pipeline.preflight.check import find_problems
+from pipeline.preflight.model import look_at_model
+from pipeline.recipe import read_recipe
 from tests.pipeline.preflight.conftest import Find
 from tests.pipeline.preflight.test_model import only
 from tests.support.fake_run import fake_recipe
@@ -23,6 +26,23 @@ def test_a_corpus_without_text(find: Find, texts: Path) -> None:
     for file in texts.iterdir():
         file.write_text(" \n")
     assert "is empty: 20 documents without text" in only(find())
+
+
+def test_a_wrong_field_hides_nothing_else(texts: Path, store: StorePaths, model: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "wrong.toml"
+    recipe.write_text(
+        f'''name = "test"
+        corpus = {{source = "text", path = "{texts / "none"}", held_out_fraction = 3}}
+        model = {{name = "tiny", source = "{model}", layer = -1, device = "mps"}}
+        tokenize = {{context_length = 1}}
+        train = {{batch_size = 0, saes = [{{architecture = "relu", num_features = 8}}]}}'''
+    )
+    read, paths = read_recipe(str(recipe)), store.run("test")
+    with look_at_model(read, store) as looked:
+        problems = find_problems(read, paths, looked)
+    fields = ["corpus.held_out_fraction", "model.layer", "tokenize.context_length", "train.batch_size"]
+    assert [problem.partition(":")[0] for problem in problems[:4]] == fields
+    assert ["does not exist" in problems[4], "device 'mps'" in problems[5], len(problems)] == [True, True, 6]
 
 
 def test_a_corpus_smaller_than_a_batch(find: Find) -> None:
