@@ -206,7 +206,7 @@ NEUTRAL: dict[str, Any] = {
     "tokenize": {"context_length": 8},
     "train": {"saes": [{"architecture": "relu", "num_features": 2}]},
 }
-"""Values that ask for nothing, in place of those that are wrong: of required fields, and where the usual may not fit."""
+"""Values that ask for nothing in place of wrong ones: of required fields, and where the usual may not fit."""
 
 
 class ReadRecipe(NamedTuple):
