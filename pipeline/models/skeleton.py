@@ -1,53 +1,39 @@
-"""A language model without its weights, made from its config.json alone: what it is built of, in no memory."""
+"""A language model without its weights, made from its config.json alone: whether it can be read here with them."""
 
+import copy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import transformers
 
 from pipeline.models.errors import ModelError
-from pipeline.models.language_model import check_architecture
+from pipeline.models.language_model import LanguageModel, check_architecture
 
 MESSAGE_CHARACTERS = 300
 """Of what transformers says, that are passed on."""
+SMALL = {"num_hidden_layers": 2, "intermediate_size": 64, "vocab_size": 64, "pad_token_id": None}
+"""A model of the same kind that takes no time to build: what it does around its layers is the same."""
+SMALL_PARAMETERS = 150_000_000
+"""A larger one is not built."""
 
 
-class Skeleton(NamedTuple):
-    """Sizes of a model that can be read here."""
+def check_build(folder: Path, name: str) -> None:
+    """Build the model `name` of a folder without weights, then a small one of its kind with random ones.
 
-    num_layers: int
-    width: int
-    """Of the residual stream."""
-    vocab_size: int
-    context_length: int
-    """Tokens that it reads at most."""
-    num_parameters: int
-
-
-def read_skeleton(folder: Path, name: str) -> Skeleton:
-    """Build the model `name` of a folder without weights.
-
-    Raises ModelError when it could not be read with them either.
+    Raises ModelError when it could not be read with its own either.
     """
     config = _read_config(folder, name)
     try:
-        with torch.device("meta"):
-            model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        model = _build_empty(config)
     except Exception as error:  # transformers and the architectures raise many kinds
         raise ModelError(
             f"{name} is no language model that transformers can build ({_in_one_line(error)}): give a decoder-only "
             "model that writes text"
         ) from None
     check_architecture(model)
-    text = config.get_text_config()
-    return Skeleton(
-        num_layers=len(model.model.layers),
-        width=int(text.hidden_size),
-        vocab_size=int(text.vocab_size),
-        context_length=int(text.max_position_embeddings),
-        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
-    )
+    if (small := _build_small(config)) is not None:
+        LanguageModel(small, layer=0, fused=False)
 
 
 def _read_config(folder: Path, name: str) -> Any:
@@ -58,6 +44,29 @@ def _read_config(folder: Path, name: str) -> Any:
             f"transformers {transformers.__version__} cannot read the config.json of {name} ({_in_one_line(error)}): "
             "give a model that it knows, without code of its own, or install a newer transformers"
         ) from None
+
+
+def _build_empty(config: Any) -> Any:
+    with torch.device("meta"):
+        return transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+
+
+def _build_small(config: Any) -> Any | None:
+    """A small random model of this kind; None where its sizes cannot be changed so, or it stays large."""
+    small = copy.deepcopy(config)
+    text = small.get_text_config()
+    try:
+        if getattr(text, "layer_types", None):
+            text.layer_types = text.layer_types[: SMALL["num_hidden_layers"]]
+        for field, value in SMALL.items():
+            setattr(text, field, value)
+        if sum(parameter.numel() for parameter in _build_empty(small).parameters()) > SMALL_PARAMETERS:
+            return None
+        model = transformers.AutoModelForCausalLM.from_config(small, trust_remote_code=False, dtype=torch.float32)
+        model(input_ids=torch.arange(4)[None], use_cache=False)
+    except Exception:  # sizes that depend on each other: the real model is checked when it is read
+        return None
+    return model
 
 
 def _in_one_line(error: Exception) -> str:

@@ -61,10 +61,10 @@ def look_closer(found: ModelFound) -> list[str]:
     folder, name = found.folder, found.name
     if folder is None:
         return []
-    from pipeline.models.skeleton import read_skeleton
+    from pipeline.models.skeleton import check_build
     from pipeline.models.tokenizer import Tokenizer
 
-    return _said(lambda: read_skeleton(folder, name)) or _said(lambda: Tokenizer.load(folder, name).token_bytes())
+    return _said(lambda: check_build(folder, name)) or _said(lambda: Tokenizer.load(folder, name).token_bytes())
 
 
 def _said(look: Callable[[], object]) -> list[str]:

@@ -84,6 +84,14 @@ def test_a_model_that_is_built_otherwise(find: Find, model: Path) -> None:
     assert "GPT2LMHeadModel has no `model.embed_tokens`: only decoder-only models with" in only(find())
 
 
+def test_a_model_that_does_more_than_run_its_layers(find: Find, model: Path) -> None:
+    sizes = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 3}
+    transformers.GraniteConfig(**sizes, vocab_size=300, embedding_multiplier=12.0).save_pretrained(model)
+    assert "GraniteForCausalLM does more around its layers than run them" in only(find())
+    transformers.Qwen2Config(**sizes, vocab_size=300, layer_types=["full_attention"] * 3).save_pretrained(model)
+    assert find() == []
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
