@@ -12,9 +12,10 @@ from pipeline.models.language_model import LanguageModel, check_architecture
 
 MESSAGE_CHARACTERS = 300
 """Of what transformers says, that are passed on."""
-SMALL = {"num_hidden_layers": 2, "intermediate_size": 64, "vocab_size": 64, "pad_token_id": None}
+SMALL_LAYERS = 2
+SMALL = {"num_hidden_layers": SMALL_LAYERS, "intermediate_size": 64, "vocab_size": 64, "pad_token_id": None}
 """A model of the same kind that takes no time to build: what it does around its layers is the same."""
-SMALL_PARAMETERS = 150_000_000
+SMALL_PARAMETERS = 100_000_000
 """A larger one is not built."""
 
 
@@ -57,7 +58,7 @@ def _build_small(config: Any) -> Any | None:
     text = small.get_text_config()
     try:
         if getattr(text, "layer_types", None):
-            text.layer_types = text.layer_types[: SMALL["num_hidden_layers"]]
+            text.layer_types = text.layer_types[:SMALL_LAYERS]
         for field, value in SMALL.items():
             setattr(text, field, value)
         if sum(parameter.numel() for parameter in _build_empty(small).parameters()) > SMALL_PARAMETERS:
