@@ -15,6 +15,8 @@ MESSAGE_CHARACTERS = 300
 SMALL_LAYERS = 2
 SMALL = {"num_hidden_layers": SMALL_LAYERS, "intermediate_size": 64, "vocab_size": 64, "pad_token_id": None}
 """A model of the same kind that takes no time to build: what it does around its layers is the same."""
+SPREAD = 64
+"""Of its random weights, times its width: so large that its layers matter beside what is around them."""
 SMALL_PARAMETERS = 100_000_000
 """A larger one is not built."""
 
@@ -61,6 +63,7 @@ def _build_small(config: Any) -> Any | None:
             text.layer_types = text.layer_types[:SMALL_LAYERS]
         for field, value in SMALL.items():
             setattr(text, field, value)
+        text.initializer_range = min(1.0, SPREAD / text.hidden_size)
         if sum(parameter.numel() for parameter in _build_empty(small).parameters()) > SMALL_PARAMETERS:
             return None
         model = transformers.AutoModelForCausalLM.from_config(small, trust_remote_code=False, dtype=torch.float32)
