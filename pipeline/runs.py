@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from pipeline.recipe import ReadRecipe, Recipe
 
 
+BESIDE = {"explain": "project"}
+"""Stages that keep one core busy, by the stage beside which they run, which leaves some idle."""
+
+
 def run_checked(read: "ReadRecipe", paths: RunPaths, until: str = STAGES[-1]) -> None:
     """Run the stages of a recipe in which nothing is wrong.
 
@@ -38,10 +42,6 @@ def run_checked(read: "ReadRecipe", paths: RunPaths, until: str = STAGES[-1]) ->
 
         refuse_unfit(read, paths)
     run_stages(read.recipe, paths, until)
-
-
-BESIDE = {"explain": "project"}
-"""Stages that keep one core busy, by the stage beside which they run, which leaves some idle."""
 
 
 def run_stages(recipe: "Recipe", paths: RunPaths, until: str = STAGES[-1]) -> None:
