@@ -72,39 +72,41 @@ class Attributor:
         yield self._outcomes[key]
 
     def fired(self, sae: OpenSAE, index: int, tokens: Sequence[int]) -> Iterator[Fired | None]:
-        """The tokens that made a feature fire on the last of them. `tokens`: without the opening one."""
+        """The tokens that made a feature fire on the last of them. `tokens`: the opening one first."""
         import torch
 
         from pipeline.models.attribution import fire
         from pipeline.models.exact import ExactModel
 
         loaded = self._models.load(sae.run)
-        tokens_L = torch.tensor([loaded.tokenizer.bos_id, *tokens])
+        tokens_L = torch.tensor(list(tokens))
         with self._models.hold([sae]):
             weights = self._models.sae(sae)
             yield None
             found = models_errors(
-                lambda: fire(ExactModel(loaded.model), weights, index, tokens_L, len(tokens)), RefusedError
+                lambda: fire(ExactModel(loaded.model), weights, index, tokens_L, len(tokens) - 1), RefusedError
             )
         yield Fired(found.activation, found.effect_L.tolist())
 
     def changed(self, sae: OpenSAE, index: int, tokens: Sequence[int], place: int) -> Iterator[Changed | None]:
-        """A feature's effect on every next token, and what it changes by the token at `place` alone."""
+        """A feature's effect on every next token, and what it changes by the token at `place` alone.
+
+        tokens: the opening one first, at place 0.
+        """
         import torch
 
         from pipeline.models.attribution import changes, moved
         from pipeline.models.exact import ExactModel
 
         loaded = self._models.load(sae.run)
-        model, tokens = ExactModel(loaded.model), [loaded.tokenizer.bos_id, *tokens]
-        tokens_L, last = torch.tensor(tokens), len(tokens) - 1
+        model, tokens_L, last = ExactModel(loaded.model), torch.tensor(list(tokens)), len(tokens) - 1
         with self._models.hold([sae]):
             weights = self._models.sae(sae)
-            read = stream(loaded, sae.run, tokens)
+            read = stream(loaded, sae.run, list(tokens))
             yield None
             found = changes(model, weights, index, read.x_LD, read.left_out_L, tokens_L, range(last + 1))
             yield None
-            after = moved(model, weights, index, read.x_LD, read.left_out_L, place + 1, MOVED)
+            after = moved(model, weights, index, read.x_LD, read.left_out_L, place, MOVED)
         yield Changed(
             changes=found.next_N[:last].tolist(),
             kl=after.kl,

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from data.artifacts.corpus import Cutting
 from data.artifacts.features import TOP
 from pipeline.publishing.telling import Floats, TellingWords, is_word
 
@@ -34,13 +35,11 @@ def interest_of(
     return pa.array(interest_F.astype(np.float32), mask=np.isnan(label_score_F))
 
 
-def start_shares(examples: pa.Table, num_features: int, context_length: int) -> Floats:
-    """Share of the top examples that stand at the start of what the model read [F]; 0 without examples.
-
-    context_length: of the sequences, the opening token included.
-    """
+def start_shares(examples: pa.Table, num_features: int, cutting: Cutting) -> Floats:
+    """Share of the top examples that stand at the start of what the model read [F]; 0 without examples."""
     top = examples.filter(pa.array(examples["kind"].to_numpy() == TOP))
-    at_start_E = top["position"].to_numpy() % (context_length - 1) < START_TOKENS
+    position_E = top["position"].to_numpy()
+    at_start_E = position_E - cutting.start(position_E) < START_TOKENS
     return _means(top, at_start_E.astype(np.float64), num_features)
 
 

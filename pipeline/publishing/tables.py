@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data.arrow import read_arrow
-from data.artifacts.corpus import TokenizedCorpus
+from data.artifacts.corpus import Cutting, TokenizedCorpus
 from data.artifacts.effects import EFFECTS_FILE, READINGS_FILE
 from data.artifacts.features import (
     COSINE_BINS,
@@ -164,8 +164,8 @@ class RunTables:
     def _evidence(self, name: str, size: int) -> tuple[Floats, Floats]:
         """The share of an SAE's top examples at the start of texts, and how much the words tell that they peak on."""
         examples = self._read("examples", name, EXAMPLES_FILE).select(["index", "kind", "document", "position"])
-        context_length = load_manifest(self.folders["tokenize"]).counts["context_length"]
-        return start_shares(examples, size, context_length), telling_means(examples, size, self.telling)
+        cutting = Cutting.of(load_manifest(self.folders["tokenize"]).counts)
+        return start_shares(examples, size, cutting), telling_means(examples, size, self.telling)
 
     @cached_property
     def telling(self) -> TellingWords:

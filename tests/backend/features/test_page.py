@@ -180,13 +180,13 @@ def dense_values(sae: OpenSAE, record: dict[str, Any]) -> np.ndarray:
 
 def test_pieces_of_a_page_cover_it_and_begin_where_the_harvest_began(sae, monkeypatch):
     monkeypatch.setattr("backend.published.documents.PAGE_TOKENS", 50)
-    piece = sae.run.record.recipe["tokenize"]["context_length"] - 1
+    context_length = sae.run.record.recipe["tokenize"]["context_length"]
     for page in range(1, stored_document(sae, 0).num_pages + 1):
         found = find_page(sae, get_feature(sae, 3), "top", 0, page)
         pieces = sequences_of(sae, found)
-        assert all(start % piece == 0 and len(tokens) <= piece for start, tokens in pieces)
-        joined = [token for _, tokens in pieces for token in tokens]
-        assert joined[found.start - pieces[0][0] :] == found.tokens
+        assert all(tokens[0] == 0 and len(tokens) <= context_length for _, tokens in pieces)
+        assert pieces[0][0] == 1 + found.start % (context_length - 1)
+        assert [token for skipped, tokens in pieces for token in tokens[skipped:]] == found.tokens
 
 
 def test_a_document_that_the_model_cannot_read_now_shows_what_is_stored(published_store, monkeypatch):

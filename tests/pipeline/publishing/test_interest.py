@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from data.artifacts.corpus import Cutting
 from data.artifacts.features import CONTRAST, TOP
 from pipeline.publishing.interest import (
     LEAST_TELLING,
@@ -34,7 +35,7 @@ def test_start_shares_count_top_examples_at_the_start_of_a_sequence() -> None:
         (0, TOP, 0, 0), (0, TOP, 0, START_TOKENS - 1), (0, TOP, 0, START_TOKENS), (0, TOP, 0, 100),
         (2, TOP, 0, 99), (2, CONTRAST, 0, 0), (3, TOP, 0, 201),
     )  # fmt: skip
-    assert start_shares(table, 5, context_length=101).tolist() == [0.75, 0, 0, 1, 0]
+    assert start_shares(table, 5, Cutting(100, bos_id=0)).tolist() == [0.75, 0, 0, 1, 0]
 
 
 def test_a_feature_tells_what_the_whole_words_of_its_peaks_tell(tmp_path: Path) -> None:
