@@ -7,6 +7,7 @@ from data.artifacts.corpus import is_held_out
 from data.errors import CorpusError, MonosemaError
 from data.layout import StorePaths
 from pipeline.corpus import corpus_files, is_streamed, open_source
+from pipeline.corpus.checks import encoding_problems
 from pipeline.corpus.document import Document, Source
 from pipeline.corpus.tokenization import Tally, check_corpus, foreign_tokenizer
 from pipeline.fetching.hub import require_dataset
@@ -15,7 +16,10 @@ from pipeline.models.errors import ModelError
 from pipeline.preflight.model import ModelFound
 from pipeline.recipe import CorpusConfig, ReadRecipe
 
-READ_BY = ("source", "path", "text_field", "dataset", "configuration", "split", "revision")
+READ_BY = (
+    *("source", "path", "text_field", "dataset", "configuration", "split", "revision"),
+    *("bad_encoding", "separator", "max_document_characters"),
+)
 """Fields without which the corpus cannot be looked at."""
 FIRST_CHARACTERS = 500_000
 FIRST_DOCUMENTS = 2000
@@ -36,6 +40,8 @@ def corpus_problems(read: ReadRecipe, store: StorePaths, model: ModelFound) -> l
             return []
         if unreadable := _unreadable(config):
             return [unreadable]
+        if wrong := encoding_problems(config):
+            return wrong
         source = open_source(config, sample_corpus_folder(store))
         documents, ended = _first_documents(source)
         return _document_problems(read, source, documents, ended, model)

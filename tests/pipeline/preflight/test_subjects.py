@@ -59,6 +59,14 @@ def test_a_first_line_that_is_none(find: Find, tmp_path: Path) -> None:
     assert "has no field 'text', only 'body'" in only(find(corpus={"source": "jsonl", "path": str(file)}))
 
 
+def test_files_that_are_not_utf_8_are_all_named(find: Find, texts: Path) -> None:
+    for number in (7, 12):
+        (texts / f"{number}.txt").write_bytes(b"caf\xe9")
+    problem = only(find())
+    assert "2 files of the corpus are not UTF-8: 12.txt (byte 3), 7.txt (byte 3)" in problem
+    assert find(corpus={"bad_encoding": "replace"}) == []
+
+
 def test_a_long_corpus_is_read_in_its_beginning_alone(find: Find, tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl"
     file.write_text((json.dumps({"text": "words and words " * 100}) + "\n") * 2500 + "no JSON\n")
