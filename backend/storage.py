@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend.exceptions import RefusedError, StoreFullError
+from backend.texts import normalise
 from data.sql.database import take_turn
 from data.sql.records import Base
 
@@ -64,12 +65,10 @@ def require_room(session: Session, table: type[Base], limit: int, kind: str, set
 
 
 def clean_text(text: str, limit: int, what: str) -> str:
-    """The text with plain newlines. Raises RefusedError when it is too long or cannot be stored by every database."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    """The text, normalised. Raises RefusedError when it is too long or cannot be stored by every database."""
+    text = normalise(text)
     if len(text) > limit:
         raise RefusedError(f"{what} has {limit:,} characters at most; this has {len(text):,}.")
-    if "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
-        raise RefusedError(
-            f"{what} contains a character that is not text (NUL, or half of a surrogate pair): remove it."
-        )
+    if "\0" in text:
+        raise RefusedError(f"{what} contains a character that is not text (NUL): remove it.")
     return text

@@ -13,7 +13,9 @@ from contextvars import ContextVar
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import BeforeValidator, ConfigDict, PlainSerializer
+
+from backend.texts import Typed
 
 ShortFloat = Annotated[float, PlainSerializer("{:g}".format)]
 """A number that links name in six digits at most, without trailing zeros."""
@@ -32,7 +34,7 @@ EmptyIsNone = BeforeValidator(lambda value: None if value == "" else value)
 """For fields that a form sends empty when nothing is chosen."""
 
 
-class Address(BaseModel):
+class Address(Typed):
     """The state of a page: a field per parameter, named as in the address or with that name as its alias."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True, use_attribute_docstrings=True)

@@ -15,9 +15,10 @@ from starlette.templating import Jinja2Templates
 
 from backend.html.address import query, root_path
 from backend.html.assets import FRONTEND, PLOTLY, plotly_style_ids
+from backend.html.characters import title_of
 from backend.html.formats import count, number, points, share, signed, size
 from backend.html.page import Page
-from backend.html.spans import tokens_direction, tokens_html
+from backend.html.spans import piece_html, tokens_direction, tokens_html
 from backend.html.svg import bars_html, map_html
 from data import __version__
 
@@ -74,6 +75,8 @@ def _templates() -> Jinja2Templates:
     environment.globals |= {
         "query": query,
         "tokens_html": tokens_html,
+        "piece_html": piece_html,
+        "title_of": title_of,
         "tokens_direction": tokens_direction,
         "bars_html": bars_html,
         "map_html": map_html,

@@ -45,7 +45,7 @@ class SAEHeader:
     num_features: int
     width: int
     model: str
-    """Hub id or slug of the language model."""
+    """Hub id or slug of the language model; in a run's own folder, the slug that it was trained under."""
     layer: int
     """The SAE reads the output of `model.layers[layer]`."""
     k: int | None = None
@@ -176,7 +176,7 @@ class SAE:
             "b_dec": self.b_dec_D, "threshold": self.threshold_F,
         }  # fmt: skip
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, folder / WEIGHTS_FILE)
-        (folder / HEADER_FILE).write_text(json.dumps(asdict(self.header), indent=1) + "\n")
+        write_header(folder, self.header)
 
     @classmethod
     def load(cls, folder: Path, device: str | torch.device = "cpu") -> Self:
@@ -256,6 +256,11 @@ def load_header(folder: Path) -> SAEHeader:
     if header.format_version != FORMAT_VERSION:
         raise ModelError(f"{folder} has SAE format {header.format_version}, this code reads {FORMAT_VERSION}")
     return header
+
+
+def write_header(folder: Path, header: SAEHeader) -> None:
+    """Write `cfg.json`."""
+    (folder / HEADER_FILE).write_text(json.dumps(asdict(header), indent=1) + "\n")
 
 
 def _sorted(token_K: Tensor, feature_K: Tensor, value_K: Tensor, num_features: int) -> SparseActivations:

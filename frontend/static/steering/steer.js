@@ -95,7 +95,7 @@ const on = {
   },
   token(token) {
     progress.textContent = "Writing…";
-    texts.add(token, form.chat.checked);
+    texts.add(token, form.chat.checked, last.message);
   },
   end({ row, note }) { texts.end(row, note); },
   done(event) { finish(event); return true; },

@@ -12,11 +12,11 @@ from fastapi.testclient import TestClient
 from sqlalchemy import create_engine
 
 from backend.app import create_app
-from backend.engine.limits import clean
 from backend.exceptions import BusyError, StoreFullError, TooManyError
 from backend.prompts.ranking import Activity, gather, rank
 from backend.prompts.store import MAX_ADDRESS_CHARACTERS, StoredPrompts, is_long
 from backend.settings import Settings
+from backend.texts import normalise
 from backend.web.clients import Client, ClientQuota
 from data.layout import StorePaths
 from data.published.tables import PublishedRun
@@ -446,7 +446,7 @@ def test_any_text_comes_back_as_it_was(sql_url: str, text: str) -> None:
     engine = connect(sql_url)
     prompts = StoredPrompts(engine, 10)
     name = prompts.save(text)
-    assert prompts.load(name) == clean(text)
+    assert prompts.load(name) == normalise(text)
     assert prompts.save(text) == name
     assert prompts.load("0" * 24) is None
     engine.dispose()
