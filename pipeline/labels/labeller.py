@@ -4,20 +4,24 @@ A feature without such a rule is left unlabelled, with the words it is strongest
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from pipeline.arrays import Ints
 from pipeline.labels.activity import Active
-from pipeline.labels.candidates import CandidateMaker
+from pipeline.labels.candidates import Candidate, CandidateMaker
 from pipeline.labels.evidence import Evidence
 from pipeline.labels.rule import Rule
-from pipeline.labels.scoring import Scorer, Tried
+from pipeline.labels.scoring import Needed, Scorer, Trial, Tried
 from pipeline.labels.wording import MOST_SAMPLES, say
 
-MIN_SCORE, MIN_PRECISION = 0.3, 0.3
-"""A rule with a lower score, or right on fewer of its tokens, is no label."""
+TELLING = Needed(score=0.3, precision=0.3)
+"""A rule that reaches this is a label."""
+SURE, TYPICAL = Needed(score=0.15, precision=0.9, said=5), 0.6
+"""So is one that is nearly always right and holds on this part of the strongest examples: where the text that rules are
+tried on has few tokens on which the feature is strong, none scores high."""
 COMMON = 0.002
 """A word with at least this share of the corpus stands in quotation marks, else it reads as part of a sentence."""
 HELD_OUT, TRAINING = "held-out", "training"
@@ -53,12 +57,14 @@ class Labeller:
             return Label()
         words = tuple(self._samples(evidence.words))
         candidates = {one.rule: one for one in self.maker.rules(evidence)}
-        tried = self.scorer.best(list(candidates), active, rare, maximum)
-        if tried is None:
+        trial = self.scorer.trial(active, rare, maximum)
+        best = trial.best(list(candidates)) if trial else None
+        if trial is None or best is None:
             return Label(words=words)
         tested_on = TRAINING if rare else HELD_OUT
-        if tried.score.value < MIN_SCORE or tried.score.precision < MIN_PRECISION:
-            return Label("", words, tried, tested_on)
+        tried = _telling(trial, best, list(candidates.values()), len(evidence.words))
+        if tried is None:
+            return Label("", words, best, tested_on)
         holds = candidates[tried.rule].holds
         places = [place for place in range(len(evidence.words)) if holds >> place & 1]
         fitting = evidence.words[places] if places else evidence.words
@@ -82,3 +88,19 @@ class Labeller:
             text = self.maker.words.texts[word]
             found.setdefault(text.casefold(), text)
         return found
+
+
+def _telling(trial: Trial, best: Tried, candidates: Sequence[Candidate], num_examples: int) -> Tried | None:
+    """The rule that is a feature's label, if any is. best: of all candidates."""
+    if best.score.value >= TELLING.score:
+        if best.score.precision >= TELLING.precision:
+            return best
+        if telling := trial.best([one.rule for one in candidates], TELLING):
+            return telling
+    return trial.best([one.rule for one in candidates if _is_typical(one, num_examples)], SURE)
+
+
+def _is_typical(candidate: Candidate, num_examples: int) -> bool:
+    """Whether a rule is known to hold on most of the strongest examples."""
+    known = all(condition.at != "near" for condition in candidate.rule.conditions)
+    return known and candidate.holds.bit_count() >= TYPICAL * num_examples

@@ -58,14 +58,26 @@ class Tried(NamedTuple):
     """Share of the active tokens at or above each of LABEL_LEVELS that the rule names; NaN where there are none."""
 
 
+class Needed(NamedTuple):
+    """What a rule must reach to be considered."""
+
+    score: float = 0.0
+    precision: float = 0.0
+    said: int = MIN_SAID
+    """Tokens that it names."""
+
+
+ANY = Needed()
+
+
 class Scorer:
     """Tries rules on a text."""
 
     def __init__(self, text: RuleText) -> None:
         self.text = text
 
-    def best(self, rules: Sequence[Rule], active: Active, rare: bool, maximum: float) -> Tried | None:
-        """The rule of the best score, earlier ones preferred; None where nothing can be said.
+    def trial(self, active: Active, rare: bool, maximum: float) -> "Trial | None":
+        """A trial of rules for one feature; None where it is active on too few tokens to judge any.
 
         rare: whether the text's training part counts too. maximum: of the feature, for the levels.
         """
@@ -73,45 +85,49 @@ class Scorer:
         stop = int(np.searchsorted(active.tokens, limit))
         if stop < LEAST_ACTIVE:
             return None
-        trial = _Trial(self.text, Active(active.tokens[:stop], active.values[:stop]), limit)
-        best: tuple[Rule, Score] | None = None
-        for rule in rules:
-            score = trial.score(rule, best[1].value + MARGIN if best else 0.0)
-            if score is not None:
-                best = rule, score
-        return Tried(*best, trial.levels(best[0], maximum)) if best else None
+        return Trial(self.text, Active(active.tokens[:stop], active.values[:stop]), limit, maximum)
 
 
-class _Trial:
+class Trial:
     """Rules against the active tokens of one feature.
 
     What a rule recalls is told by these tokens alone; the tokens that it names are counted only if that is enough.
     """
 
-    def __init__(self, text: RuleText, active: Active, limit: int) -> None:
-        self._text, self._active, self._limit = text, active, limit
+    def __init__(self, text: RuleText, active: Active, limit: int, maximum: float) -> None:
+        self._text, self._active, self._limit, self._maximum = text, active, limit, maximum
         self._squares = np.square(active.values, dtype=np.float64)
         self._sum, self._sum_squares = float(active.values.sum(dtype=np.float64)), float(self._squares.sum())
         self._holds: dict[Condition, Flags] = {}
 
-    def score(self, rule: Rule, above: float) -> Score | None:
-        """The score of a rule if it is above a value and the rule names enough tokens."""
+    def best(self, rules: Sequence[Rule], needed: Needed = ANY) -> Tried | None:
+        """The rule of the best score, earlier ones preferred; None where none reaches what is needed."""
+        best: tuple[Rule, Score] | None = None
+        for rule in rules:
+            score = self._score(rule, best[1].value + MARGIN if best else needed.score, needed)
+            if score is not None:
+                best = rule, score
+        return Tried(*best, self._levels(best[0])) if best else None
+
+    def _score(self, rule: Rule, above: float, needed: Needed) -> Score | None:
+        """The score of a rule if it is above a value and the rule reaches what is needed."""
         named = self._named(rule)
         strong = float(self._squares[named].sum()) / self._sum_squares
-        if harmonic_mean(1.0, strong) <= above:
+        right = int(np.count_nonzero(named))
+        if harmonic_mean(1.0, strong) <= above or right < needed.precision * needed.said:
             return None
         tokens = self._text.tokens(rule)
         said = int(np.searchsorted(tokens, self._limit))
-        if said < MIN_SAID:
+        if said < needed.said or right < needed.precision * said:
             return None
         recall = float(self._active.values[named].sum(dtype=np.float64)) / self._sum
-        score = Score(int(np.count_nonzero(named)) / said, recall, strong, said)
+        score = Score(right / said, recall, strong, said)
         return score if score.value > above else None
 
-    def levels(self, rule: Rule, maximum: float) -> list[float]:
+    def _levels(self, rule: Rule) -> list[float]:
         """Recall of active tokens at or above each of LABEL_LEVELS."""
         named, values = self._named(rule), self._active.values
-        above = [values >= np.float32(level * maximum) for level in LABEL_LEVELS]
+        above = [values >= np.float32(level * self._maximum) for level in LABEL_LEVELS]
         return [float(named[some].mean()) if some.any() else float("nan") for some in above]
 
     def _named(self, rule: Rule) -> Flags:

@@ -23,7 +23,7 @@ MANY = {
     "number": "numbers",
     "name": "names",
     "acronym": "acronyms",
-    "text start": "the start of a text",
+    "text start": "the start of a passage",
     "line start": "the start of a line",
     "sentence start": "the start of a sentence",
     "in brackets": "inside brackets",
@@ -31,7 +31,7 @@ MANY = {
 }
 ONE = {"year": "a year", "number": "a number", "name": "a name", "acronym": "an acronym"}
 PLACES = {
-    "text start": "first in a text",
+    "text start": "first in a passage",
     "line start": "first in a line",
     "sentence start": "first in a sentence",
     "in brackets": "inside brackets",

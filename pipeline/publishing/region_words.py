@@ -45,7 +45,7 @@ FILLERS = FUNCTION_WORDS | frozenset(
     """
     near name names number numbers start starts end ends text blank line lines word words token tokens space spaces
     sentence sentences bracket brackets quotation mark marks meaning ending beginning inside outside followed preceded
-    any unlabelled kind letter letters capital
+    any unlabelled kind letter letters capital passage
     """.split()  # noqa: SIM905
 )
 """Words that say how a label is put, or nothing of what it is about. Words of strongest tokens count all the same."""

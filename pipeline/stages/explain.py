@@ -192,6 +192,6 @@ STAGE = Stage(
     work=explain,
     config=_config,
     needs=("fetch", "tokenize", "harvest", "train", "examples"),
-    version=4,  # rules are tried on each context once, and on no copy of what they are made from
+    version=5,  # rules are tried on each context once; one that is sure and typical is a label
 )
 run = STAGE.run

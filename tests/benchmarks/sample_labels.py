@@ -42,15 +42,16 @@ def draw(run: Path, sae: str) -> list[int]:
 
 
 def contexts(run: Path, sae: str, index: int, corpus: TokenizedCorpus, pieces: list[bytes]) -> Iterator[str]:
-    """Seven top examples, and two of each band from the highest on."""
+    """Seven top examples, and the strongest of each band from the highest on."""
     table = read_arrow(run / "examples" / sae / EXAMPLES_FILE)
     low, high = np.searchsorted(table["index"].to_numpy(), (index, index + 1)).tolist()
     rows = table.slice(low, high - low).to_pylist()
     top = [row for row in rows if row["kind"] == TOP][:7]
-    bands = [row for row in rows if row["kind"] == INTERVAL and row["rank"] < 2]
-    for row in [*top, *bands]:
-        first = max(row["position"] - BEFORE, 0)
-        ids = corpus.stretch(row["document"], first, BEFORE + 1 + AFTER).tolist()
+    intervals = [row for row in rows if row["kind"] == INTERVAL]  # ranked through all bands, the highest first
+    bands = {row["band"]: row for row in reversed(intervals)}
+    for row in [*top, *(bands[band] for band in sorted(bands, reverse=True))]:
+        first = max(row["position"] - BEFORE, row["start"])  # what the model had read of it, as pages show it
+        ids = corpus.stretch(row["document"], first, row["position"] - first + 1 + AFTER).tolist()
         at = row["position"] - first
         parts = [b"".join(pieces[i] for i in part).decode("utf-8", "replace") for part in (ids[:at], ids[at : at + 1])]
         after = b"".join(pieces[i] for i in ids[at + 1 :]).decode("utf-8", "replace")

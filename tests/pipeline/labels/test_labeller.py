@@ -9,11 +9,13 @@ import pyarrow as pa
 import pytest
 
 from data.artifacts.features import EXAMPLES
+from pipeline.arrays import Ints
 from pipeline.labels.activity import Active
 from pipeline.labels.background import Background
 from pipeline.labels.candidates import CandidateMaker
 from pipeline.labels.evidence import read_evidence
 from pipeline.labels.labeller import Label, Labeller
+from pipeline.labels.rule import Condition, Rule
 from pipeline.labels.scoring import Scorer
 from pipeline.labels.text import RuleText
 from pipeline.labels.wording import MAX_LENGTH, cut, fit, join_words
@@ -136,6 +138,60 @@ def test_a_rule_that_fails_on_other_text_is_no_label(tmp_path: Path) -> None:
     elsewhere = np.flatnonzero(~np.isin(np.arange(400), world.active.tokens))[::9]
     world.active = Active(elsewhere, np.ones(len(elsewhere), np.float32))
     assert world.label().text == ""
+
+
+def active_too(active: Active, elsewhere: Ints, strength: float) -> Active:
+    """The same activity, and more on other tokens."""
+    tokens = np.unique(np.concatenate([active.tokens, elsewhere]))
+    return Active(tokens, np.where(np.isin(tokens, elsewhere), strength, 1).astype(np.float32))
+
+
+def label_of_little_recall(world: World, num_elsewhere: int) -> Label:
+    """Its label where it is stronger on words that no rule tells."""
+    elsewhere = np.flatnonzero(~np.isin(np.arange(400), world.active.tokens))[::7][:num_elsewhere]
+    world.active = active_too(world.active, elsewhere, 2)
+    return world.label()
+
+
+def test_a_typical_word_that_is_always_right_is_a_label_though_it_recalls_little(tmp_path: Path) -> None:
+    typical = ["a* harbour so", "the* harbour", "no* harbour", "his* harbour", "and* slowly go"]
+    label = label_of_little_recall(World(tmp_path, typical), 20)
+    assert label.text == "harbour"
+    assert label.tried is not None
+    assert label.tried.score.precision == 1
+    assert 0.15 < label.tried.score.value < 0.3
+
+
+@pytest.mark.parametrize(
+    ("places", "num_elsewhere"),
+    [
+        (["a* harbour so", "the* harbour", "no* harbour", "his* green one", "it* came to", "why* birds ate"], 12),
+        (["a* harbour so", "the* harbour", "no* harbour", "his* harbour", "and* slowly go"], 50),
+        (["a* harbour so", "the* harbour"], 5),
+    ],
+    ids=["of few examples", "of too little", "seen too seldom"],
+)
+def test_a_word_that_is_always_right_is_no_label(places: list[str], num_elsewhere: int, tmp_path: Path) -> None:
+    label = label_of_little_recall(World(tmp_path, places), num_elsewhere)
+    assert label.text == ""
+    assert label.tried is not None
+    assert label.tried.score.precision == 1
+
+
+def test_a_rule_that_is_wrong_too_often_gives_way_to_a_better_one(tmp_path: Path) -> None:
+    others = "it, end of, part of, bit of, lot of, sum of, lack of,"
+    world = World(tmp_path, [f"{word} release* of {others}" for word in ("the", "a", "no")])
+    sum_of = world.active.tokens[:4] + 16
+    world.active = active_too(world.active, sum_of, 2.45)
+    trial = world.labeller.scorer.trial(world.active, False, 2.45)
+    assert trial is not None
+    of = trial.best([Rule((Condition("here", "word", ("of",)),))])
+    assert of is not None
+    assert of.score.precision < 0.3
+    label = world.label()
+    assert label.text == '"of" in "release of"'
+    assert label.tried is not None
+    assert 0.3 < label.tried.score.value < of.score.value
 
 
 def test_upper_bands_count_and_lower_do_not(tmp_path: Path) -> None:

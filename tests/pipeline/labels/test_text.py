@@ -10,7 +10,7 @@ from pipeline.labels.activity import Active
 from pipeline.labels.background import affixes_of
 from pipeline.labels.classes import classes_of
 from pipeline.labels.rule import AFTER, BEFORE, Condition, Rule
-from pipeline.labels.scoring import LEAST_ACTIVE, Scorer
+from pipeline.labels.scoring import LEAST_ACTIVE, MARGIN, Needed, Scorer
 from pipeline.labels.text import RuleText
 from pipeline.labels.words import Words
 from tests.support.fakes import make_corpus
@@ -174,7 +174,9 @@ def test_the_best_rule_has_the_score_of_a_plain_count(world: World, rare: bool) 
     tokens = np.array(sorted({*on, *extra}), np.int64)
     values = np.random.default_rng(0).uniform(0.1, 1, len(tokens)).astype(np.float32)
     values[np.isin(tokens, on)] += 3
-    best = Scorer(world.text).best([*others, planted], Active(tokens, values), rare, 4.0)
+    trial = Scorer(world.text).trial(Active(tokens, values), rare, 4.0)
+    assert trial is not None
+    best = trial.best([*others, planted])
     assert best is not None
     assert best.rule == planted
     said = [number for number in world.plain.tokens(planted) if number < limit]
@@ -192,7 +194,31 @@ def test_the_best_rule_has_the_score_of_a_plain_count(world: World, rare: bool) 
         assert covered == pytest.approx(sum(number in said for number in above) / len(above))
 
 
+@pytest.mark.parametrize(
+    "needed", [Needed(), Needed(precision=0.4), Needed(score=0.2), Needed(said=30), Needed(0.1, 0.35, 10), Needed(1.0)]
+)
+def test_the_best_rule_is_one_that_reaches_what_is_needed(world: World, needed: Needed) -> None:
+    rules = [Rule((condition,)) for condition in CONDITIONS]
+    rng = np.random.default_rng(3)
+    on = world.plain.tokens(rules[0])[::2]
+    tokens = np.unique([*on, *rng.choice(world.text.num_tokens, 60)])
+    trial = Scorer(world.text).trial(Active(tokens, rng.uniform(1, 2, len(tokens)).astype(np.float32)), True, 2.0)
+    assert trial is not None
+    alone = [tried.score for rule in rules if (tried := trial.best([rule]))]
+    reaching = [
+        one
+        for one in alone
+        if one.value > needed.score and one.precision >= needed.precision and one.said >= needed.said
+    ]
+    assert len(reaching) < len(alone) or needed == Needed()
+    best = trial.best(rules, needed)
+    assert (best is not None) == bool(reaching)
+    if best is not None:
+        assert best.score in reaching
+        assert best.score.value > max(one.value for one in reaching) - MARGIN
+
+
 def test_too_few_tokens_prove_nothing(world: World) -> None:
     tokens = np.arange(LEAST_ACTIVE - 1)
     active = Active(tokens, np.ones(len(tokens), np.float32))
-    assert Scorer(world.text).best([Rule((CONDITIONS[0],))], active, True, 1.0) is None
+    assert Scorer(world.text).trial(active, True, 1.0) is None
