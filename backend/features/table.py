@@ -26,8 +26,8 @@ SORT_COLUMNS: dict[Sort, tuple[str, str]] = {
     "specificity": ("Specificity", "How well it keeps to its concept, by a judge: 0 to 1."),
     "interest": (
         "Interest",
-        "How well the label fits × maximum × the share of its top examples on words of four letters or more that are "
-        "none of the most frequent × the share of them that do not stand at the start of a text.",
+        "How well the label holds and how much the words say that it is strongest on, with how often and how strongly "
+        "it is active and how much it changes the next token: 0 to 1.",
     ),
 }
 

@@ -22,19 +22,29 @@ from pipeline.fetching.local import (
 from pipeline.recipe import CorpusConfig, ModelConfig
 
 
-def ensure_model(config: ModelConfig, store: StorePaths) -> Path:
-    """The local folder of the model, fetched or converted unless it is there. Raises ModelError or ConfigError."""
+def model_place(config: ModelConfig, store: StorePaths) -> Path:
+    """The folder in which the model is, or will be when it is fetched or converted. Raises ModelError, ConfigError."""
     if config.source == "sample":
-        return fetch_once(store.models / SAMPLE_MODEL, _make_sample_model)
+        return store.models / SAMPLE_MODEL
     local = local_model(config)
     if local is None:
-        folder = store.models / folder_name(config.source, config.revision)
-        return fetch_once(folder, lambda partial: _download(config, partial))
+        return store.models / folder_name(config.source, config.revision)
     gguf = gguf_alone(local)
-    if gguf is None:
-        return local
-    name = f"{gguf.stem.lower()}-{fingerprint([gguf], local)}"
-    return fetch_once(store.models / name, lambda partial: _convert(gguf, partial))
+    return local if gguf is None else store.models / f"{gguf.stem.lower()}-{fingerprint([gguf], local)}"
+
+
+def ensure_model(config: ModelConfig, store: StorePaths) -> Path:
+    """The local folder of the model, fetched or converted unless it is there. Raises ModelError or ConfigError."""
+    return fetch_once(model_place(config, store), lambda partial: _make_model(config, partial))
+
+
+def _make_model(config: ModelConfig, partial: Path) -> None:
+    if config.source == "sample":
+        _make_sample_model(partial)
+    elif (local := local_model(config)) is None:
+        _download(config, partial)
+    elif gguf := gguf_alone(local):
+        _convert(gguf, partial)
 
 
 def ensure_corpus(config: CorpusConfig, store: StorePaths) -> dict[str, Any]:

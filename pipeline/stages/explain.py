@@ -192,6 +192,6 @@ STAGE = Stage(
     work=explain,
     config=_config,
     needs=("fetch", "tokenize", "harvest", "train", "examples"),
-    version=5,  # rules are tried on each context once; one that is sure and typical is a label
+    version=5,  # copies are evidence once, and a rule that is nearly always right and typical is a label
 )
 run = STAGE.run

@@ -16,7 +16,7 @@ the first.
 from dataclasses import asdict
 from typing import Any
 
-from data.artifacts.corpus import describe_limits
+from data.artifacts.corpus import Cutting, describe_limits
 from pipeline.corpus import is_streamed, open_source
 from pipeline.corpus.document import describe_reading
 from pipeline.corpus.tokenization import Tokenization, check_corpus, read_documents
@@ -42,7 +42,7 @@ def _work(work: Work) -> dict[str, Any]:
             if told:
                 log(told)
         check_corpus(tally, recipe, source.name, writer.document_ids)
-        num_sequences, num_split = writer.finish(recipe.tokenize.context_length)
+        num_sequences, num_split = writer.finish(Cutting(recipe.tokenize.context_length - 1, tokenizer.bos_id))
     finally:
         writer.close()
     counts = {

@@ -235,8 +235,8 @@ class FakeRun:
         """Of all held-out documents, by the real evaluation: the doctor measures them again."""
         evaluator = Evaluator(
             self.model, {sae.header.name: sae for sae in self.saes},
-            read=lambda sequences: [self.corpus.stretch(*one) for one in sequences.tolist()],
-            bos_id=0, sink_norm=1e3, batch_tokens=2048, title="fake",
+            read=lambda sequences: [self.corpus.opened(one, 0) for one in sequences.tolist()],
+            sink_norm=1e3, batch_tokens=2048, title="fake",
         )  # fmt: skip
         held_out = self.corpus.sequences[self.corpus.sequence_numbers(held_out=True)]
         return evaluator.losses(held_out, self.x_ND.mean(0))

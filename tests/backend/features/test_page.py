@@ -180,13 +180,13 @@ def dense_values(sae: OpenSAE, record: dict[str, Any]) -> np.ndarray:
 
 def test_pieces_of_a_page_cover_it_and_begin_where_the_harvest_began(sae, monkeypatch):
     monkeypatch.setattr("backend.published.documents.PAGE_TOKENS", 50)
-    piece = sae.run.record.recipe["tokenize"]["context_length"] - 1
+    context_length = sae.run.record.recipe["tokenize"]["context_length"]
     for page in range(1, stored_document(sae, 0).num_pages + 1):
         found = find_page(sae, get_feature(sae, 3), "top", 0, page)
         pieces = sequences_of(sae, found)
-        assert all(start % piece == 0 and len(tokens) <= piece for start, tokens in pieces)
-        joined = [token for _, tokens in pieces for token in tokens]
-        assert joined[found.start - pieces[0][0] :] == found.tokens
+        assert all(tokens[0] == 0 and len(tokens) <= context_length for _, tokens in pieces)
+        assert pieces[0][0] == 1 + found.start % (context_length - 1)
+        assert [token for skipped, tokens in pieces for token in tokens[skipped:]] == found.tokens
 
 
 def test_a_document_that_the_model_cannot_read_now_shows_what_is_stored(published_store, monkeypatch):
@@ -302,7 +302,8 @@ def test_dots_of_the_small_map_lead_to_their_features(client):
 def test_tokens_are_escaped_and_carry_their_value():
     tokens = [TokenView("<b>", "", 0.0, -1), TokenView('"&', "", 1234.56, 11, True), TokenView("↵", "newline", 0.0, -1)]
     assert tokens_html(tokens) == (
-        '<span>&lt;b&gt;</span><span class="a11 centre" title="1,235">&#34;&amp;</span><span class="newline">↵</span>'
+        '<span>&lt;b&gt;</span><span class="a11 centre" title="1,235">&#34;&amp;</span>'
+        '<span class="newline" title="line break">↵</span>'
     )
 
 

@@ -17,7 +17,7 @@ import zstandard
 
 from data.errors import CorpusError
 from pipeline.corpus import open_source
-from pipeline.corpus.checks import corpus_problems
+from pipeline.corpus.checks import encoding_problems
 from pipeline.corpus.document import Document, Source
 from pipeline.recipe import CorpusConfig
 
@@ -290,7 +290,7 @@ def test_all_badly_encoded_files_are_named_replaced_or_skipped(tmp_path: Path, s
         (tmp_path / f"{number}.{'txt' if source == 'text' else source}").write_bytes(content)
     with pytest.raises(CorpusError, match=r"2 files of the corpus are not UTF-8: 1\..* \(byte \d+\), 3\..*'skip'"):
         read(tmp_path, source=source)
-    problems = corpus_problems(CorpusConfig.model_validate({"source": source, "path": tmp_path}), tmp_path)
+    problems = encoding_problems(CorpusConfig.model_validate({"source": source, "path": tmp_path}))
     assert len(problems) == 1
     assert "2 files of the corpus are not UTF-8" in problems[0]
     for policy, texts in {"replace": ["good", "caf\ufffd", "fine", "na\ufffdve"], "skip": ["good", "fine"]}.items():
@@ -298,7 +298,7 @@ def test_all_badly_encoded_files_are_named_replaced_or_skipped(tmp_path: Path, s
         opened = open_source(config, tmp_path)
         assert [document.text for document in opened.documents()] == texts
         assert opened.counts["bad_encodings"] == 2
-        assert corpus_problems(config, tmp_path) == []
+        assert encoding_problems(config) == []
 
 
 def test_line_ends_become_lf_and_marks_are_dropped(tmp_path: Path) -> None:

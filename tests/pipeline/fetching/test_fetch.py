@@ -105,7 +105,9 @@ def test_what_does_not_fit_is_told_before_any_work_and_after_it(store: StorePath
         fetch.run(make_recipe(long), store.run("test"))
 
 
-@pytest.mark.parametrize(("device", "message"), [("cuda:7", "set model.device=cpu"), ("tpu!", "is not a device")])
+@pytest.mark.parametrize(
+    ("device", "message"), [("cuda:7", "set model.device=cpu"), ("tpu!", "does not run on device")]
+)
 def test_a_device_that_is_not_there(store: StorePaths, model: Path, texts: Path, device: str, message: str) -> None:
     with pytest.raises(DeviceError, match=message):
         fetch.run(recipe_of(texts, source=str(model), device=device), store.run("test"))
