@@ -20,15 +20,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import NullPool, Row, Select, create_engine, inspect, make_url, select
-from sqlalchemy.exc import ArgumentError, DatabaseError
+from sqlalchemy import Row, Select, inspect, select
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, selectinload
 
 from data import CONTRACT_VERSION
-from data.errors import ArtifactError, ConfigError, ContractError, StorageError
+from data.errors import ArtifactError, ConfigError, ContractError
 from data.layout import RunPaths, StorePaths
 from data.manifests import Manifest, check_sizes, load_manifest
-from data.sql.database import DATABASE_VARIABLE, connect, database_url
+from data.sql.database import connect, database_url, explained, open_engine
 from data.sql.records import PublishedRunRecord, SAERecord
 
 ROWS_FILE = "rows.json"
@@ -163,17 +163,16 @@ def _read_as_it_is(store: StorePaths, query: Select[str, str]) -> Sequence[Row[s
     url = database_url(store)
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
         return []
+    engine = open_engine(url)
     try:
-        engine = create_engine(url, poolclass=NullPool)
         if not inspect(engine).has_table(SAERecord.__tablename__):
             return []
         with engine.connect() as connection:
             return connection.execute(query).all()
-    except (ArgumentError, ImportError) as error:
-        raise StorageError(f"{DATABASE_VARIABLE} is not the address of a database ({error})") from None
     except DatabaseError as error:
-        name = make_url(url).render_as_string()  # without its password
-        raise StorageError(f"the database {name} cannot be read ({error.orig}): repair it, or start it") from None
+        raise explained(engine, error) from None
+    finally:
+        engine.dispose()
 
 
 @contextmanager

@@ -28,10 +28,17 @@ def connect(url: str) -> Engine:
     """
     if url.startswith("sqlite:///"):
         Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    engine = open_engine(url)
+    prepare(engine)
+    return engine
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for a database as it is, not brought up to date. Raises StorageError when its address is wrong."""
     url = re.sub("^postgres(ql)?://", "postgresql+psycopg://", url)
     try:
         # A server may close connections that nobody uses; they are tried before they are used again.
-        engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        return create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
     except ImportError as error:
         raise StorageError(
             f"the driver of {DATABASE_VARIABLE} is not installed ({error}): for PostgreSQL, "
@@ -39,8 +46,6 @@ def connect(url: str) -> Engine:
         ) from None
     except ArgumentError as error:
         raise StorageError(f"{DATABASE_VARIABLE} is not the address of a database ({error})") from None
-    prepare(engine)
-    return engine
 
 
 def prepare(engine: Engine) -> None:
@@ -49,14 +54,19 @@ def prepare(engine: Engine) -> None:
         if revision_of(engine) != newest_revision():
             _migrate(engine)
     except DatabaseError as error:
-        if isinstance(error, OperationalError) and engine.dialect.name != "sqlite":
-            reason = str(error.orig).splitlines()[0]
-            raise StorageError(
-                f"the database {engine.url} cannot be reached ({reason}): start it, or correct {DATABASE_VARIABLE}"
-            ) from None
-        raise StorageError(
-            f"the database {engine.url} cannot be used ({error.orig}): repair it, or delete it and publish again"
-        ) from None
+        raise explained(engine, error) from None
+
+
+def explained(engine: Engine, error: DatabaseError) -> StorageError:
+    """What is wrong with a database that cannot be read or written, and what to do."""
+    if isinstance(error, OperationalError) and engine.dialect.name != "sqlite":
+        reason = str(error.orig).splitlines()[0]
+        return StorageError(
+            f"the database {engine.url} cannot be reached ({reason}): start it, or correct {DATABASE_VARIABLE}"
+        )
+    return StorageError(
+        f"the database {engine.url} cannot be used ({error.orig}): repair it, or delete it and publish again"
+    )
 
 
 def take_turn(connection: Connection) -> None:

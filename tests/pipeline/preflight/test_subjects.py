@@ -108,7 +108,14 @@ def test_addresses_of_another_run(find: Find, store: StorePaths) -> None:
 def test_a_database_that_cannot_be_read(find: Find, store: StorePaths) -> None:
     store.root.mkdir()
     store.database.write_text("no database" * 100)
-    assert "cannot be read" in only(find())
+    assert "cannot be used" in only(find())
+
+
+def test_a_database_server_that_is_not_there(find: Find, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MONOSEMA_DATABASE_URL", "postgresql://nobody:secret@127.0.0.1:1/none")
+    said = only(find())
+    assert "cannot be reached" in said
+    assert "secret" not in said
 
 
 @pytest.mark.parametrize("name", sorted(OWN_ADDRESSES))
