@@ -1,4 +1,4 @@
-# The four commands: make demo, make test, make check, make bench. See README.md.
+# The commands: make demo, make test, make check, make bench; make check-container is slow and needs root.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,12 +7,12 @@ PORT ?= 8000
 # Modules are compiled when they are first imported: compiling all of them at install takes longer than the rest.
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --no-compile
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test check bench check-container format clean
 
 demo: $(VENV)/.pipeline
 	$(BIN)/monosema demo --port $(PORT) $(if $(filter 0,$(SERVE)),--no-serve)
 
-test: $(VENV)/.dev $(VENV)/.browser
+test: $(VENV)/.dev $(VENV)/.programs
 	$(BIN)/python -m pytest $(TESTS)
 
 check: $(VENV)/.dev
@@ -28,11 +28,15 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
+# Installs the container's image into a clean Debian, and runs it there as its user.
+check-container: $(VENV)/.dev $(VENV)/.programs
+	$(BIN)/python -m pytest tests/backend/container/check_image.py
+
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/.made:
-	@$(PYTHON) -c 'import sys; sys.exit("Monosema needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) pipeline/machine.py
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
@@ -46,7 +50,7 @@ $(VENV)/.dev: $(VENV)/.pipeline
 	$(INSTALL) -e '.[dev]'
 	@touch $@
 
-# Browser tests drive the system's Chromium; CHROMIUM names another one.
-$(VENV)/.browser: $(VENV)/.made
-	@sh tests/browser/install.sh
+# Programs of the system that tests drive: Chromium (CHROMIUM names another one), nginx (NGINX), PostgreSQL.
+$(VENV)/.programs: $(VENV)/.made tests/install.sh
+	@sh tests/install.sh
 	@touch $@

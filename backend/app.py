@@ -47,6 +47,7 @@ from backend.steering.runs import Runs
 from backend.web import problems
 from backend.web.clients import ClientQuota
 from backend.web.middleware import BodyLimit, HeadAsGet, KnownHost, SameOrigin, SecurityHeaders
+from backend.web.root_path import RootPath
 from data import __version__
 from data.sql.database import connect
 
@@ -108,6 +109,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=COMPRESSION_LEVEL)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(HeadAsGet)
+    app.add_middleware(RootPath, root=app.state.settings.root_path)
     # Here and not in uvicorn's own configuration, so that it holds however the app is served.
     app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=app.state.settings.trusted_proxies)
     for router in ROUTERS:

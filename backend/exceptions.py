@@ -5,6 +5,7 @@
     ├── ForbiddenError          the client may not do this (403)
     ├── ConfigError             (422)
     │   └── RefusedError        a request that cannot be carried out
+    │       └── UnknownTokenError   what was typed is no token; it offers some
     └── ServeError              (503)
         ├── UnavailableError    the requested thing is published, but cannot be shown
         ├── EngineOffError      no model is available
@@ -17,6 +18,8 @@
 
 The statuses are given in backend/web/problems.py.
 """
+
+from collections.abc import Sequence
 
 from data.errors import ConfigError, MonosemaError, ServeError
 
@@ -31,6 +34,15 @@ class ForbiddenError(MonosemaError):
 
 class RefusedError(ConfigError):
     """A request that cannot be carried out."""
+
+
+class UnknownTokenError(RefusedError):
+    """What was typed is no single token."""
+
+    def __init__(self, message: str, typed: str, choices: Sequence[tuple[int, bytes]]) -> None:
+        """choices: tokens that may have been meant, by id with their bytes."""
+        super().__init__(message)
+        self.typed, self.choices = typed, choices
 
 
 class UnavailableError(ServeError):

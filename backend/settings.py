@@ -1,9 +1,10 @@
 """Settings of the server: one class, read from MONOSEMA_* variables, or given to `create_app`."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.layout import StorePaths, default_store
@@ -43,6 +44,9 @@ class Settings(BaseSettings):
     trusted_proxies: str = ""
     """Network addresses, with commas between, whose X-Forwarded-For names the client and whose X-Forwarded-Proto says
     whether it came by https; "10.0.0.0/8" is a whole network, "*" is any address."""
+    root_path: str = ""
+    """Path under which browsers have this server, when a proxy serves it below one of its own: "/proxy/8000". The proxy
+    may take the path away from what it passes on, or leave it."""
     max_prompt_tokens: Annotated[int, Field(gt=0)] = 512
     """Longest prompt that the live pages take."""
     max_new_tokens: Annotated[int, Field(gt=0)] = 128
@@ -61,6 +65,17 @@ class Settings(BaseSettings):
     trusted_hosts: str = ""
     """Names, with commas between, under which the server may be asked beside localhost and any network address; "*" is
     any name. A name that somebody else controls could be made to point here, see backend/web/middleware.py."""
+
+    @field_validator("root_path")
+    @classmethod
+    def _check_root_path(cls, path: str) -> str:
+        path = path.rstrip("/")
+        if re.fullmatch(r"(/([A-Za-z0-9._~@:+-]|%[0-9A-Fa-f]{2})+)*", path) is None or "/." in path:
+            raise ValueError(
+                f"'{path}' is no path as the address bar shows it before Monosema's own: write it like /proxy/8000, "
+                "without the host"
+            )
+        return path
 
     @property
     def paths(self) -> StorePaths:

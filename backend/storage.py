@@ -12,6 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend.exceptions import RefusedError, StoreFullError
+from backend.texts import normalise
+from data.sql.database import take_turn
 from data.sql.records import Base
 
 R = TypeVar("R", bound=Base)
@@ -51,10 +53,11 @@ class ContentStore(Generic[R]):
 
 
 def require_room(session: Session, table: type[Base], limit: int, kind: str, setting: str) -> None:
-    """Raise StoreFullError unless a table has fewer than `limit` rows.
+    """Raise StoreFullError unless a table has fewer than `limit` rows; no other server adds one until the end.
 
     kind: a name of the rows, in the plural. setting: the variable that sets `limit`.
     """
+    take_turn(session.connection())
     if (session.scalar(select(func.count()).select_from(table)) or 0) >= limit:
         raise StoreFullError(
             f"This server keeps at most {limit:,} {kind}, and the limit is reached: its operator can raise {setting}."
@@ -62,12 +65,10 @@ def require_room(session: Session, table: type[Base], limit: int, kind: str, set
 
 
 def clean_text(text: str, limit: int, what: str) -> str:
-    """The text with plain newlines. Raises RefusedError when it is too long or cannot be stored by every database."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    """The text, normalised. Raises RefusedError when it is too long or cannot be stored by every database."""
+    text = normalise(text)
     if len(text) > limit:
         raise RefusedError(f"{what} has {limit:,} characters at most; this has {len(text):,}.")
-    if "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
-        raise RefusedError(
-            f"{what} contains a character that is not text (NUL, or half of a surrogate pair): remove it."
-        )
+    if "\0" in text:
+        raise RefusedError(f"{what} contains a character that is not text (NUL): remove it.")
     return text

@@ -2,6 +2,7 @@
 
     MonosemaError
     ├── ConfigError        an unknown recipe or field, a value out of range
+    │   └── PreflightError all that keeps a recipe from running, found before it runs
     ├── CorpusError        an empty corpus, a file that cannot be read, a missing text field
     ├── DeviceError        a device that was asked for and is not there
     ├── StorageError       a full disk, a folder that cannot be written
@@ -13,6 +14,8 @@ The command line prints the message alone, without a traceback, and exits with 1
 `pipeline.models` raises its own `ModelError`, because it may import nothing else of ours.
 """
 
+from collections.abc import Sequence
+
 
 class MonosemaError(Exception):
     """Root of every error that is shown to a person as a plain message."""
@@ -20,6 +23,17 @@ class MonosemaError(Exception):
 
 class ConfigError(MonosemaError):
     """The recipe or an option is wrong."""
+
+
+class PreflightError(ConfigError):
+    """The recipe cannot run here, for one reason or several."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        """problems: a sentence for each, with what to do."""
+        self.problems = tuple(problems)
+        lines = [f"  {number}. {problem}" for number, problem in enumerate(problems, 1)]
+        several = f"{len(lines)} things keep this recipe from running; nothing was begun:\n" + "\n".join(lines)
+        super().__init__(problems[0] if len(lines) == 1 else several)
 
 
 class CorpusError(MonosemaError):

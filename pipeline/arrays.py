@@ -75,6 +75,20 @@ def ranks(group_N: Ints) -> Ints:
     return places_N
 
 
+def contains(sorted_M: Ints, wanted_N: Ints) -> Mask:
+    """Whether each wanted number is among the sorted ones [N]."""
+    if len(sorted_M) == 0:
+        return np.zeros(len(wanted_N), bool)
+    return cast(Mask, sorted_M[np.minimum(np.searchsorted(sorted_M, wanted_N), len(sorted_M) - 1)] == wanted_N)
+
+
+def first_of_pairs(one_N: Ints, other_N: Ints) -> Ints:
+    """Places, ascending, of the first entry with each pair of numbers, which are not negative [K]."""
+    order = sort_order(one_N, other_N)
+    again_N = (np.diff(one_N[order], prepend=-1) == 0) & (np.diff(other_N[order], prepend=-1) == 0)
+    return cast(Ints, np.sort(order[~again_N]))
+
+
 def ranges(start_N: Ints, count_N: Ints) -> Ints:
     """start, start + 1, ... of `count` numbers each, one range after the other."""
     ends_N = np.cumsum(count_N)

@@ -14,11 +14,11 @@ from data.errors import ConfigError, MonosemaError
 from data.layout import RunPaths, StorePaths, default_store
 from pipeline.models.errors import ModelError
 from pipeline.progress import log
-from pipeline.runs import run_stage, run_stages
+from pipeline.runs import run_checked, run_stage
 from pipeline.stages import STAGES
 
 if TYPE_CHECKING:
-    from pipeline.recipe import Recipe
+    from pipeline.recipe import ReadRecipe, Recipe
 
 INTERRUPTED = 130
 CANNOT_WRITE = {errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
@@ -74,8 +74,8 @@ def run_command(
     """Take a recipe through all stages; those that are up to date are not run again."""
     if until not in STAGES:
         raise ConfigError(f"there is no stage '{until}': use one of {', '.join(STAGES)}")
-    loaded, paths = _open(recipe, set_, store)
-    run_stages(loaded, paths, until)
+    read, paths = _read(recipe, set_, store)
+    run_checked(read, paths, until)
     if until == STAGES[-1]:
         from pipeline.commands.summary import print_summary
 
@@ -115,8 +115,8 @@ def demo(
     from pipeline.commands import serving
 
     listener = serving.take_port(host, port) if serve else None
-    loaded, paths = _open("sample", set_, store)
-    run_stages(loaded, paths)
+    read, paths = _read("sample", set_, store)
+    run_checked(read, paths)
     from pipeline.commands.summary import print_summary
 
     address = f"http://{host}:{listener.getsockname()[1] if listener else port}"
@@ -129,10 +129,10 @@ def demo(
 
 @app.command()
 def plan(recipe: RecipeOption = "sample", set_: SetOption = None, store: StoreOption = None) -> None:
-    """Say what a recipe needs: tokens, disk and memory."""
+    """Say what a recipe needs (tokens, disk and memory), and what keeps it from running here."""
     from pipeline.commands.plan import print_plan
 
-    print_plan(*_open(recipe, set_, store))
+    print_plan(*_read(recipe, set_, store))
 
 
 @app.command()
@@ -181,6 +181,14 @@ def _open(recipe: str, overrides: list[str] | None, store: Path | None) -> tuple
 
     loaded = load_recipe(recipe, overrides or [])
     return loaded, _store(store).run(loaded.name)
+
+
+def _read(recipe: str, overrides: list[str] | None, store: Path | None) -> tuple["ReadRecipe", RunPaths]:
+    """The recipe as far as it can be read; what is wrong with it is told together with all else that is wrong."""
+    from pipeline.recipe import read_recipe
+
+    read = read_recipe(recipe, overrides or [])
+    return read, _store(store).run(read.recipe.name)
 
 
 if __name__ == "__main__":

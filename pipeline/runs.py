@@ -25,11 +25,23 @@ from pipeline.progress import format_seconds, log
 from pipeline.stages import STAGES
 
 if TYPE_CHECKING:
-    from pipeline.recipe import Recipe
+    from pipeline.recipe import ReadRecipe, Recipe
 
 
 BESIDE = {"explain": "project"}
 """Stages that keep one core busy, by the stage beside which they run, which leaves some idle."""
+
+
+def run_checked(read: "ReadRecipe", paths: RunPaths, until: str = STAGES[-1]) -> None:
+    """Run the stages of a recipe in which nothing is wrong.
+
+    Raises PreflightError, before any work, when something is.
+    """
+    if read.problems or not is_complete(read.recipe, paths):
+        from pipeline.preflight.check import refuse_unfit
+
+        refuse_unfit(read, paths)
+    run_stages(read.recipe, paths, until)
 
 
 def run_stages(recipe: "Recipe", paths: RunPaths, until: str = STAGES[-1]) -> None:

@@ -2,11 +2,16 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
 from data.layout import StorePaths, default_store
+from tests.support.databases import KINDS, Start, new_database
+from tests.support.postgres import postgresql
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +46,19 @@ def published_store(tmp_path_factory: pytest.TempPathFactory) -> StorePaths:
     store = StorePaths(tmp_path_factory.mktemp("published") / "store")
     publish_fake_run(store)
     return store
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Start]:
+    """Starts a PostgreSQL server at its first call; later ones give the same."""
+    with ExitStack() as stack:
+        yield lru_cache(1)(lambda: stack.enter_context(postgresql()))
+
+
+@pytest.fixture(params=KINDS)
+def sql_url(request: pytest.FixtureRequest, tmp_path: Path, postgres: Start) -> str:
+    """The URL of an empty database, of every kind in turn."""
+    return new_database(request.param, tmp_path, postgres)
 
 
 @pytest.fixture(scope="session")

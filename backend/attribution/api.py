@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from backend.attribution.ranking import MAX_ABLATIONS, SAEAttributions, join
@@ -12,18 +12,19 @@ from backend.engine.limits import MAX_PROMPT_CHARACTERS
 from backend.engine.messages import Outcome, Prompt, Question, ReadToken
 from backend.html.tokens import token_text, token_texts
 from backend.published.lookup import named_saes
+from backend.texts import Typed
 from backend.web.dependencies import EngineDep, LibraryDep
 from backend.web.live import ask
 
 router = APIRouter(tags=["live"])
 
 
-class AttributionBody(BaseModel):
+class AttributionBody(Typed):
     """A text, and an output of the model on it."""
 
     text: Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
     chat: bool = Field(False, description="Put the text into the model's chat template.")
-    target: str = Field(max_length=200, description="The next token to explain: a text that is one token, or #id.")
+    target: str = Field(max_length=200, description="The next token to explain: its text, or #id.")
     minus: str = Field("", max_length=200, description="A token whose logit is subtracted; none by default.")
     position: int | None = Field(None, ge=0, description="Token after which the target comes; the last by default.")
     saes: list[str] = Field(
@@ -49,6 +50,10 @@ class Attributions:
     """Token after which the target comes."""
     target: TargetToken
     minus: TargetToken | None
+    others: list[TargetToken]
+    """Tokens that are written nearly as the target: with a space before or without, or with other capitals."""
+    minus_others: list[TargetToken]
+    """The same of `minus`."""
     value: float
     """The logit of the target, less that of `minus`."""
     saes: list[SAEAttributions]
@@ -78,6 +83,8 @@ def _answer(outcome: Outcome, saes: list[SAEAttributions]) -> Attributions:
         position=outcome.position,
         target=TargetToken(outcome.target, token_text(outcome.target_piece)),
         minus=None if outcome.minus is None else TargetToken(outcome.minus, token_text(outcome.minus_piece)),
+        others=[TargetToken(one.token, token_text(one.piece)) for one in outcome.others],
+        minus_others=[TargetToken(one.token, token_text(one.piece)) for one in outcome.minus_others],
         value=outcome.value,
         saes=saes,
     )

@@ -1,7 +1,7 @@
 """Two further readings of a stored example: which tokens made the feature fire, and which next tokens it changes.
 Computed on request, unless the run published them (stored.py).
 
-The model reads the example as the harvest did: its sequence from the start, after one opening token (BOS). Where that
+The model reads the example as the harvest did: its sequence from the start, after one opening token. Where that
 is longer than the server accepts, only the last part is read, and the page says so.
 
 Shapes: L tokens of the stretch shown.
@@ -35,6 +35,8 @@ class StoredExample:
     position: int
     """In its document, of the token that made it an example."""
     activation: float
+    opening: int
+    """The opening token of what is read."""
     before: list[int]
     """Tokens of its sequence that are read before the stretch."""
     stretch: list[int]
@@ -136,11 +138,13 @@ def _stored_example(sae: OpenSAE, feature: Feature, kind: ExampleKind, rank: int
     tables, counts = sae.run.tables, list(feature.num_examples.values())
     record = tables.examples(feature.first_example, counts, EXAMPLE_KINDS.index(kind)).to_pylist()[rank]
     document = tables.take("documents", [record["document"]], ["source", "first_chunk"]).to_pylist()[0]
-    piece = int(sae.run.record.recipe["tokenize"]["context_length"]) - 1
+    cutting = sae.run.cutting
     start, stop = record["start"], record["start"] + record["length"]
-    opening = start // piece * piece  # where its sequence starts
-    first = max(opening, stop - limit + 1)  # one position is BOS's
-    tokens = tables.windows_from([document["first_chunk"]], [first], [stop - first])[0]
+    begin = cutting.start(start)  # of its sequence
+    first = max(begin, stop - limit + 1)  # one position is the opening token's
+    lead = cutting.first
+    read = tables.windows_from([document["first_chunk"]], [first - lead], [stop - first + lead])[0]
+    opening, *tokens = cutting.opened(read)
     stretch = tokens[start - first :]
     return StoredExample(
         kind=kind,
@@ -148,11 +152,12 @@ def _stored_example(sae: OpenSAE, feature: Feature, kind: ExampleKind, rank: int
         source=visible_text(document["source"]),
         position=record["position"],
         activation=record["activation"],
+        opening=opening,
         before=tokens[: start - first],
         stretch=stretch,
         pieces=[tables.vocabulary[token] for token in stretch],
         place=record["position"] - start,
-        num_unread=first - opening,
+        num_unread=first - begin,
     )
 
 
@@ -187,13 +192,13 @@ def present_effects(example: StoredExample, changed: Changed) -> Effects:
 
 async def compute_causes(engine: Engine, sae: OpenSAE, feature: Feature, example: StoredExample) -> Causes:
     """Compute with the model which tokens made a feature fire on an example."""
-    return present_causes(example, await engine.fired(sae, feature.index, example.upto))
+    return present_causes(example, await engine.fired(sae, feature.index, [example.opening, *example.upto]))
 
 
 async def compute_effects(engine: Engine, sae: OpenSAE, feature: Feature, example: StoredExample) -> Effects:
     """Compute with the model which next tokens a feature changes in an example."""
-    place = len(example.before) + example.place
-    return present_effects(example, await engine.changed(sae, feature.index, example.all, place))
+    tokens, place = [example.opening, *example.all], 1 + len(example.before) + example.place
+    return present_effects(example, await engine.changed(sae, feature.index, tokens, place))
 
 
 def signed_step(value: float, scale: float) -> int:

@@ -10,11 +10,11 @@ from starlette.concurrency import run_in_threadpool
 from backend.attribution.ranking import MAX_ABLATIONS, AttributedFeature, SAEAttributions, join
 from backend.attribution.readings import signed_step
 from backend.engine.engine import Engine
-from backend.engine.messages import LikelyToken, Outcome, Prompt, Question
-from backend.exceptions import RefusedError
+from backend.engine.messages import LikelyToken, Outcome, Prompt, Question, TokenChoice
+from backend.exceptions import RefusedError, UnknownTokenError
 from backend.html.address import Address
 from backend.html.page import Link
-from backend.html.tokens import token_text, token_texts
+from backend.html.tokens import standing_alone, token_text, token_texts
 from backend.published.catalogue import OpenSAE
 from backend.published.features import FeatureSummary
 
@@ -64,6 +64,14 @@ class LikelyTarget:
 
 
 @dataclass(frozen=True)
+class OtherTarget:
+    """A token that may have been meant in place of what was typed."""
+
+    text: str
+    href: str
+
+
+@dataclass(frozen=True)
 class AttributionRow:
     """A feature in a table."""
 
@@ -110,6 +118,10 @@ class AttributionSection:
     ks: list[Link]
     """Choices of `k`, likewise."""
     likely: list[LikelyTarget] = field(default_factory=list)
+    others: list[OtherTarget] = field(default_factory=list)
+    """Tokens that are written nearly as the target, or as what was typed in its place."""
+    minus_others: list[OtherTarget] = field(default_factory=list)
+    """The same of `minus`."""
     problem: str = ""
     target: str = ""
     """As shown."""
@@ -133,7 +145,7 @@ class SectionBuilder:
     def __init__(self, base: Address, state: AttributionState, pieces: Sequence[bytes]) -> None:
         """base: of the prompt page without attribution; pieces: its tokens' bytes."""
         self._base, self.state = base, state
-        self._names = [shown.text for shown in token_texts(pieces)]
+        self._names = [standing_alone(shown) for shown in token_texts(pieces)]
 
     def section(
         self,
@@ -141,8 +153,10 @@ class SectionBuilder:
         outcome: Outcome | None = None,
         found: Sequence[SAEAttributions] = (),
         problem: str = "",
+        others: Sequence[TokenChoice] = (),
+        minus_others: Sequence[TokenChoice] = (),
     ) -> AttributionSection:
-        """The section, with the results."""
+        """The section, with the results. others, minus_others: tokens that may have been meant."""
         state, names = self.state, self._names
         last = len(names) - 1
         positions = [Link(f"{n} {text}", str(n), n == state.position) for n, text in enumerate(names)]
@@ -154,6 +168,8 @@ class SectionBuilder:
             positions=[Link("the last", "", state.position is None), *positions],
             ks=[Link(str(k), str(k), k == state.k) for k in sorted({*K_CHOICES, state.k})],
             likely=[self._likely(one) for one in likely],
+            others=[self._other(one, "target") for one in others],
+            minus_others=[self._other(one, "minus") for one in minus_others],
             problem=problem,
             target=token_text(outcome.target_piece) if outcome else "",
             minus=token_text(outcome.minus_piece) if outcome and outcome.minus is not None else "",
@@ -168,6 +184,9 @@ class SectionBuilder:
         state, name = self.state, f"#{one.token}"
         href = self._href(state.changed(target=name))
         return LikelyTarget(token_text(one.piece), one.probability, href, state.target == name)
+
+    def _other(self, one: TokenChoice, name: Literal["target", "minus"]) -> OtherTarget:
+        return OtherTarget(token_text(one.piece), self._href(self.state.changed(**{name: f"#{one.token}"})))
 
     def _href(self, state: AttributionState) -> str:
         """The address of the section in a state: of its answer, where something is asked."""
@@ -189,12 +208,17 @@ async def explain(
         return builder.section(likely)
     try:
         outcome = await engine.explain(saes, prompt, state.question)
+    except UnknownTokenError as error:
+        choices = [TokenChoice(*one) for one in error.choices]
+        if error.typed == state.target:
+            return builder.section(likely, problem=str(error), others=choices)
+        return builder.section(likely, problem=str(error), minus_others=choices)
     except RefusedError as error:
         return builder.section(likely, problem=str(error))
     found = await run_in_threadpool(
         lambda: [join(sae, outcome.attributed[sae.name], ATTRIBUTIONS_SHOWN) for sae in saes]
     )
-    return builder.section(likely, outcome, found)
+    return builder.section(likely, outcome, found, others=outcome.others, minus_others=outcome.minus_others)
 
 
 def _table(found: SAEAttributions, state: AttributionState, names: Sequence[str]) -> AttributionTable:

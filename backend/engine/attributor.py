@@ -10,10 +10,22 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from cachetools import LRUCache
 
-from backend.engine.messages import Attributed, Changed, Fired, LikelyToken, MovedToken, Outcome, Prompt, Question
+from backend.engine.messages import (
+    Attributed,
+    Changed,
+    Fired,
+    LikelyToken,
+    MovedToken,
+    Outcome,
+    Prompt,
+    Question,
+    TokenChoice,
+)
 from backend.engine.models import Loaded, ModelKey, Models, models_errors
 from backend.engine.reading import Reader, stream
-from backend.exceptions import RefusedError
+from backend.engine.typed_tokens import MOST_CHOICES
+from backend.exceptions import RefusedError, UnknownTokenError
+from backend.html.tokens import token_text, visible_text
 from backend.published.catalogue import OpenRun, OpenSAE
 
 if TYPE_CHECKING:
@@ -60,39 +72,41 @@ class Attributor:
         yield self._outcomes[key]
 
     def fired(self, sae: OpenSAE, index: int, tokens: Sequence[int]) -> Iterator[Fired | None]:
-        """The tokens that made a feature fire on the last of them. `tokens`: without the opening one."""
+        """The tokens that made a feature fire on the last of them. `tokens`: the opening one first."""
         import torch
 
         from pipeline.models.attribution import fire
         from pipeline.models.exact import ExactModel
 
         loaded = self._models.load(sae.run)
-        tokens_L = torch.tensor([loaded.tokenizer.bos_id, *tokens])
+        tokens_L = torch.tensor(list(tokens))
         with self._models.hold([sae]):
             weights = self._models.sae(sae)
             yield None
             found = models_errors(
-                lambda: fire(ExactModel(loaded.model), weights, index, tokens_L, len(tokens)), RefusedError
+                lambda: fire(ExactModel(loaded.model), weights, index, tokens_L, len(tokens) - 1), RefusedError
             )
         yield Fired(found.activation, found.effect_L.tolist())
 
     def changed(self, sae: OpenSAE, index: int, tokens: Sequence[int], place: int) -> Iterator[Changed | None]:
-        """A feature's effect on every next token, and what it changes by the token at `place` alone."""
+        """A feature's effect on every next token, and what it changes by the token at `place` alone.
+
+        tokens: the opening one first, at place 0.
+        """
         import torch
 
         from pipeline.models.attribution import changes, moved
         from pipeline.models.exact import ExactModel
 
         loaded = self._models.load(sae.run)
-        model, tokens = ExactModel(loaded.model), [loaded.tokenizer.bos_id, *tokens]
-        tokens_L, last = torch.tensor(tokens), len(tokens) - 1
+        model, tokens_L, last = ExactModel(loaded.model), torch.tensor(list(tokens)), len(tokens) - 1
         with self._models.hold([sae]):
             weights = self._models.sae(sae)
-            read = stream(loaded, sae.run, tokens)
+            read = stream(loaded, sae.run, list(tokens))
             yield None
             found = changes(model, weights, index, read.x_LD, read.left_out_L, tokens_L, range(last + 1))
             yield None
-            after = moved(model, weights, index, read.x_LD, read.left_out_L, place + 1, MOVED)
+            after = moved(model, weights, index, read.x_LD, read.left_out_L, place, MOVED)
         yield Changed(
             changes=found.next_N[:last].tolist(),
             kl=after.kl,
@@ -108,8 +122,9 @@ class Attributor:
 
         run, model = saes[0].run, ExactModel(loaded.model)
         tokens, own = self._reader.own_tokens(loaded, prompt)
-        target = _token(loaded, question.target)
-        minus = _token(loaded, question.minus) if question.minus else None
+        target, *others = _tokens(loaded, question.target)
+        subtracted = _tokens(loaded, question.minus) if question.minus else []
+        minus = subtracted[0] if subtracted else None
         at = _position(question.position, len(tokens))
         read = stream(loaded, run, tokens, own)
         yield None
@@ -133,6 +148,8 @@ class Attributor:
             target_piece=pieces[target],
             minus=minus,
             minus_piece=b"" if minus is None else pieces[minus],
+            others=[TokenChoice(token, pieces[token]) for token in others],
+            minus_others=[TokenChoice(token, pieces[token]) for token in subtracted[1:]],
             value=traced.value,
             attributed=attributed,
         )
@@ -160,19 +177,28 @@ def _attributed(model: "ExactModel", traced: "Trace", sae: "SAE", k: int) -> Ite
     yield Attributed(feature_U, value_K[first_U], token_K[first_U], attribution_U, effect_U)
 
 
-def _token(loaded: Loaded, text: str) -> int:
-    """The token that a text is, alone or after a space, or that #id names. Raises RefusedError."""
+def _tokens(loaded: Loaded, text: str) -> list[int]:
+    """The token that a text is, alone or after a space, or that #id names, and others that are written nearly so.
+
+    Raises UnknownTokenError, which offers tokens.
+    """
     if text.startswith("#") and text[1:].isascii() and text[1:].isdigit():
         token = int(text[1:])
         if token >= len(loaded.pieces):
             raise RefusedError(f"There is no token {text}: they go from #0 to #{len(loaded.pieces) - 1}.")
-        return token
-    for written in (text, f" {text}") if text else ():
-        ids = loaded.tokenizer.encode(written)
-        if len(ids) == 1:
-            return ids[0]
-    parts = " · ".join(repr(loaded.pieces[token].decode("utf-8", "replace")) for token in loaded.tokenizer.encode(text))
-    raise RefusedError(f"'{text}' is no single token of this model ({parts}): choose one token, or give its #id.")
+        return [token]
+    parts = loaded.tokenizer.encode(text)
+    written = loaded.typed_tokens.written(text, parts if len(parts) == 1 else ())
+    alike = loaded.typed_tokens.alike(text)
+    if written:
+        return list(dict.fromkeys([*written, *alike]))[: MOST_CHOICES + 1]
+    shown = " · ".join(token_text(loaded.pieces[token]) for token in parts)
+    offered = list(dict.fromkeys(alike or parts))[:MOST_CHOICES]
+    raise UnknownTokenError(
+        f"“{visible_text(text)}” is no single token of this model ({shown}): choose one token, or give its #id.",
+        text,
+        [(token, loaded.pieces[token]) for token in offered],
+    )
 
 
 def _position(position: int | None, length: int) -> int:

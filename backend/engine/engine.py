@@ -147,7 +147,7 @@ class Engine:
             job.cancel()
 
     async def tokenize(self, run: OpenRun, prompt: Prompt, room: int = 0) -> list[int]:
-        """The model's exact tokens, one BOS first.
+        """The model's exact tokens, one BOS first where the model has one.
 
         Raises RefusedError when the prompt is empty, too long by the settings, or leaves no room for `room` new tokens;
         EngineOffError, BusyError, TooSlowError.
@@ -169,7 +169,7 @@ class Engine:
     async def values(self, sae: OpenSAE, index: int, tokens: Sequence[int]) -> list[float]:
         """One feature's activation on every token of a text, as the harvest reads it: 0 where a token is left out.
 
-        tokens: without BOS. Raises as `call` does.
+        tokens: the opening one first. Raises as `call` does.
         """
         return await self.call(sae.run, lambda: self.reader.values(sae, index, tokens), [sae])
 
@@ -182,11 +182,14 @@ class Engine:
         return await self.steps(saes[0].run, lambda: self._attributor.explain(saes, prompt, question), saes)
 
     async def fired(self, sae: OpenSAE, index: int, tokens: Sequence[int]) -> Fired:
-        """The tokens that made a feature fire on the last of them; `tokens` without BOS."""
+        """The tokens that made a feature fire on the last of them; `tokens`: the opening one first."""
         return await self.steps(sae.run, lambda: self._attributor.fired(sae, index, tokens), [sae])
 
     async def changed(self, sae: OpenSAE, index: int, tokens: Sequence[int], place: int) -> Changed:
-        """The effect of a feature on every next token, and the tokens it raises and lowers after the one at `place`."""
+        """The effect of a feature on every next token, and the tokens it raises and lowers after the one at `place`.
+
+        tokens: the opening one first, at place 0.
+        """
         return await self.steps(sae.run, lambda: self._attributor.changed(sae, index, tokens, place), [sae])
 
     async def can_chat(self, run: OpenRun) -> bool:

@@ -179,7 +179,7 @@ class Question:
     """The output of a prompt that is to be explained."""
 
     target: str
-    """A text that is one token, or #id."""
+    """A text that is one token, with the space before it or without, or #id."""
     minus: str = ""
     """Likewise; its logit is subtracted. "" for none."""
     position: int | None = None
@@ -195,6 +195,14 @@ class LikelyToken:
     token: int
     piece: bytes
     probability: float
+
+
+@dataclass(frozen=True)
+class TokenChoice:
+    """A token that may have been meant."""
+
+    token: int
+    piece: bytes
 
 
 @dataclass(frozen=True)
@@ -225,6 +233,9 @@ class Outcome:
     target_piece: bytes
     minus: int | None
     minus_piece: bytes
+    others: list[TokenChoice]
+    """Tokens that are written nearly as the target: with a space before or without, or with other capitals."""
+    minus_others: list[TokenChoice]
     value: float
     """The logit, or the difference."""
     attributed: dict[str, Attributed]

@@ -9,9 +9,11 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from backend.engine.typed_tokens import TypedTokens
 from backend.exceptions import EngineOffError, RefusedError
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.settings import Settings
@@ -52,6 +54,11 @@ class Loaded:
     no_decoder: str
     """The reason why this model cannot generate text; "" when it can."""
     _decoder: "Decoder | None"
+
+    @cached_property
+    def typed_tokens(self) -> TypedTokens:
+        """The tokens by what people type for them."""
+        return TypedTokens(self.pieces)
 
     @property
     def decoder(self) -> "Decoder":

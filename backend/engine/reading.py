@@ -30,7 +30,7 @@ class Stream:
     """A text in the model, up to the layer that the SAEs read."""
 
     tokens: list[int]
-    """The model's exact tokens, one BOS first."""
+    """The model's exact tokens, the opening one first."""
     x_LD: "Tensor"
     """The residual stream, float32."""
     left_out_L: "Tensor"
@@ -46,7 +46,7 @@ class Reader:
         self._values: LRUCache[tuple[ModelKey, Path, int, tuple[int, ...]], list[float]] = LRUCache(VALUES_CACHED)
 
     def tokenize(self, run: OpenRun, prompt: Prompt, room: int) -> list[int]:
-        """The model's exact tokens, one BOS first, see `Engine.tokenize`."""
+        """The model's exact tokens, see `Engine.tokenize`."""
         return self.own_tokens(self.models.load(run), prompt, room)[0]
 
     def read(self, saes: Sequence[OpenSAE], prompt: Prompt) -> PromptReading:
@@ -66,15 +66,14 @@ class Reader:
         return self._values[key]
 
     def own_tokens(self, loaded: Loaded, prompt: Prompt, room: int = 0) -> tuple[list[int], range]:
-        """The tokens, and the positions of those that are the text's own: not BOS, nor what the chat template says."""
+        """The tokens, and the positions of those that are the text's own: not the opening one, nor the template's."""
         tokenizer = loaded.tokenizer
         if not prompt.text:
             raise RefusedError("The prompt is empty: write something for the model to read.")
         if prompt.chat:
             tokens, own = models_errors(lambda: tokenizer.ask(prompt.text), RefusedError)
         else:
-            tokens = [tokenizer.bos_id, *tokenizer.encode(prompt.text)]
-            own = range(1, len(tokens))
+            tokens, own = tokenizer.open(prompt.text)
         self._check_length("The prompt", tokens, loaded, room)
         return tokens, own
 
@@ -111,14 +110,14 @@ class Reader:
         import torch
 
         weights = self.models.sae(sae)
-        read = stream(loaded, sae.run, [loaded.tokenizer.bos_id, *tokens])
+        read = stream(loaded, sae.run, list(tokens))
         values_L = weights.encode(read.x_LD, torch.tensor([index], device=weights.device))[:, 0]
-        kept: list[float] = values_L.masked_fill(read.left_out_L, 0.0)[1:].tolist()
+        kept: list[float] = values_L.masked_fill(read.left_out_L, 0.0).tolist()
         return kept
 
 
 def stream(loaded: Loaded, run: OpenRun, tokens: list[int], own: range | None = None) -> Stream:
-    """Some tokens, one BOS first, in the model of a run. own: positions of the text's own; None: all but BOS."""
+    """Some tokens, the opening one first, in the model of a run. own: positions of the text's own; None: all others."""
     import torch
 
     from pipeline.models.left_out import left_out, own_of_prompt

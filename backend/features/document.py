@@ -48,8 +48,8 @@ async def read_document(engine: Engine, sae: OpenSAE, found: DocumentPage) -> li
     values: list[float] = []
     try:
         async with asyncio.timeout(READ_SECONDS):
-            for start, tokens in await run_in_threadpool(sequences_of, sae, found):
-                values += (await engine.values(sae, found.feature.index, tokens))[max(0, found.start - start) :]
+            for skipped, tokens in await run_in_threadpool(sequences_of, sae, found):
+                values += (await engine.values(sae, found.feature.index, tokens))[skipped:]
     except TimeoutError:
         raise TooSlowError(
             f"it needs more than {READ_SECONDS} s now. Reload the page: it goes on from there."

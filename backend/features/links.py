@@ -1,5 +1,6 @@
 """The state of a feature's page in its address, and the links from one state to the next."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -9,6 +10,7 @@ from backend.html.address import Address
 from backend.html.page import Link
 from backend.published.catalogue import OpenSAE
 from backend.published.documents import WholeDocument
+from backend.published.examples import Example
 from backend.published.features import Feature
 from data.artifacts.features import ExampleKind, bottom_floor
 
@@ -16,7 +18,7 @@ Context = Literal["16", "40", "full"]
 CONTEXTS: tuple[Context, ...] = ("16", "40", "full")
 """Tokens shown either side of the one that made an example; 40 are stored."""
 KIND_TITLES: dict[ExampleKind, tuple[str, str]] = {
-    "top": ("Top", "Where it is strongest, at most one example per document."),
+    "top": ("Top", "Where it is strongest, at most one example per {document}."),
     "bottom": (
         "Bottom",
         "Where it is lowest, among the tokens on which it reaches {floor}, a thousandth of the usual length of the "
@@ -30,6 +32,7 @@ KIND_TITLES: dict[ExampleKind, tuple[str, str]] = {
     "interval": ("Intervals", "Examples from five equal bands between zero and its maximum, the highest band first."),
 }
 """In the order of the tabs: name, and what they are."""
+COPIES_ONCE = " Copies of a passage are shown once, with their number."
 
 
 class FeatureState(Address):
@@ -57,9 +60,16 @@ class Tab:
     explanation: str
 
 
-def about(sae: OpenSAE, kind: ExampleKind) -> str:
-    """A sentence on what examples of a kind are."""
-    return KIND_TITLES[kind][1].format(floor=floor_text(sae))
+def about(sae: OpenSAE, kind: ExampleKind, examples: Sequence[Example] = ()) -> str:
+    """Sentences on what examples of a kind are, and on copies where some of them have any."""
+    text = KIND_TITLES[kind][1].format(floor=floor_text(sae), document=document_text(sae))
+    return text + (COPIES_ONCE if any(example.repeats for example in examples) else "")
+
+
+def document_text(sae: OpenSAE) -> str:
+    """What counts as a document, in words."""
+    is_cut = sae.run.record.corpus["tokenize"].get("num_cut_documents", 0) > 0
+    return "document, or per part of a long one" if is_cut else "document"
 
 
 def floor_text(sae: OpenSAE) -> str:

@@ -4,7 +4,7 @@ from backend.features.links import floor_text
 from backend.html.formats import count
 from backend.published.catalogue import OpenSAE
 from backend.published.features import Feature
-from data.artifacts.features import ExampleKind
+from data.artifacts.features import EXAMPLE_KINDS, ExampleKind
 
 
 def examples_in_recipe(sae: OpenSAE, what: str) -> int:
@@ -28,8 +28,19 @@ def missing_examples(sae: OpenSAE, feature: Feature, kind: ExampleKind) -> str:
     found = feature.num_examples[kind]
     if found >= wanted or feature.dead:
         return ""
+    if _holds_repeats(sae, feature, kind):
+        return f"{found} instead of {wanted}: places with the same words around them are shown once."
     reason = {"top": _top, "bottom": _bottom, "contrast": _contrast, "interval": _interval}[kind](sae, feature)
     return f"{found} instead of {wanted}" + (f": {reason}." if reason else ".")
+
+
+def _holds_repeats(sae: OpenSAE, feature: Feature, kind: ExampleKind) -> bool:
+    """Whether one of the examples stands for several places."""
+    counts = list(feature.num_examples.values())
+    if not feature.num_examples[kind]:
+        return False
+    examples = sae.run.tables.examples(feature.first_example, counts, EXAMPLE_KINDS.index(kind), ["repeats"])
+    return any(examples["repeats"].to_pylist())
 
 
 def _top(sae: OpenSAE, feature: Feature) -> str:

@@ -182,7 +182,7 @@ def feature_page_of(
         tabs=tabs(sae, feature, view),
         contexts=links,
         next_context=links[(place + 1) % len(links)].href,
-        about=about(sae, view.kind),
+        about=about(sae, view.kind, examples),
         missing_examples=missing_examples(sae, feature, view.kind),
         groups=groups(sae, feature, examples),
         document=document,

@@ -27,8 +27,8 @@ SORT_COLUMNS: dict[Sort, tuple[str, str]] = {
     "highest_r": ("Neuron |r|", "Highest correlation with one of the model's neurons, its sign left off: 0 to 1."),
     "interest": (
         "Interest",
-        "How well the label fits × maximum × the share of its top examples on words of four letters or more that are "
-        "none of the most frequent × the share of them that do not stand at the start of a text.",
+        "How well the label holds and how much the words say that it is strongest on, with how often and how strongly "
+        "it is active and how much it changes the next token: 0 to 1.",
     ),
 }
 

@@ -4,28 +4,26 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from backend.engine.limits import MAX_PROMPT_CHARACTERS, clean
+from backend.engine.limits import MAX_PROMPT_CHARACTERS
 from backend.engine.messages import Prompt, values_of
+from backend.html.characters import title_of
+from backend.html.spans import tokens_direction
 from backend.html.tokens import highlight
 from backend.published.features import get_feature
+from backend.texts import Typed
 from backend.web.dependencies import EngineDep, IndexDep, SAEDep
 from backend.web.live import ask
 
 router = APIRouter(prefix="/api/v1/features", tags=["live"])
 
 
-def _readable(text: object) -> object:
-    """Half a surrogate pair, as a browser cuts it, becomes U+FFFD; other types are left to validation."""
-    return clean(text) if isinstance(text, str) else text
-
-
-class TryBody(BaseModel):
+class TryBody(Typed):
     """A text to read."""
 
-    text: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS), BeforeValidator(_readable)]
+    text: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
     chat: bool = Field(default=False, description="Put the text into the model's chat template.")
 
 
@@ -36,7 +34,9 @@ class TriedToken:
     token: int
     text: str
     mark: str
-    """The kind of placeholder that the text is: newline, space, part, bytes; "" for plain text."""
+    """See backend.html.tokens.TokenText."""
+    about: str
+    """What is unusual in its text, for a title; "" for nothing."""
     value: float
     level: int
     """Step of the highlight, 0 to 11 of the feature's maximum in the corpus; -1 for none."""
@@ -49,6 +49,8 @@ class Tried:
     """One feature on a text."""
 
     tokens: list[TriedToken]
+    direction: str
+    """ltr or rtl, as most of the letters are."""
     highest: float
     share: float
     """Of its highest activation in the corpus."""
@@ -62,8 +64,8 @@ async def try_text(request: Request, sae: SAEDep, index: IndexDep, body: TryBody
     values = values_of(sae, reading, index)
     shown = highlight(reading.pieces, values, feature.max)
     tokens = [
-        TriedToken(token, view.text, view.mark, view.value, view.level, left_out)
+        TriedToken(token, view.text, view.mark, title_of(view.text), view.value, view.level, left_out)
         for token, view, left_out in zip(reading.tokens, shown, reading.left_out, strict=True)
     ]
     highest = max(values, default=0.0)
-    return Tried(tokens, highest, highest / feature.max if feature.max > 0 else 0.0)
+    return Tried(tokens, tokens_direction(shown), highest, highest / feature.max if feature.max > 0 else 0.0)

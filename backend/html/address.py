@@ -2,21 +2,39 @@
 
 FastAPI reads a subclass of Address with `Annotated[Subclass, Query()]`; `href` writes the fields that are not at their
 defaults.
+
+Every address in the code and in templates begins with a slash at the app's own root. A server behind a path of a proxy
+(`MONOSEMA_ROOT_PATH`) puts that path before it at the edge: pages in backend/html/templates.py, redirects in
+backend/web/root_path.py, and JSON by `AppPath` or `rooted`.
 """
 
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import BeforeValidator, ConfigDict, PlainSerializer
+
+from backend.texts import Typed
 
 ShortFloat = Annotated[float, PlainSerializer("{:g}".format)]
 """A number that links name in six digits at most, without trailing zeros."""
+root_path: ContextVar[str] = ContextVar("root_path", default="")
+"""The path under which the browser of the request that is answered has the app; "" for the top of its host."""
+
+
+def rooted(address: str) -> str:
+    """The address as a browser needs it, of one that begins at the app's own root."""
+    return root_path.get() + address
+
+
+AppPath = Annotated[str, PlainSerializer(rooted)]
+"""An address in an answer of the API: it begins at the app's own root, and is sent as a browser needs it."""
 EmptyIsNone = BeforeValidator(lambda value: None if value == "" else value)
 """For fields that a form sends empty when nothing is chosen."""
 
 
-class Address(BaseModel):
+class Address(Typed):
     """The state of a page: a field per parameter, named as in the address or with that name as its alias."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True, use_attribute_docstrings=True)

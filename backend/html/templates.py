@@ -5,6 +5,7 @@ shows is what its context declares.
 """
 
 import math
+import re
 from dataclasses import fields
 from functools import lru_cache
 
@@ -12,13 +13,17 @@ import jinja2
 from fastapi import Request, Response
 from starlette.templating import Jinja2Templates
 
-from backend.html.address import query
+from backend.html.address import query, root_path
 from backend.html.assets import FRONTEND, PLOTLY, plotly_style_ids
+from backend.html.characters import title_of
 from backend.html.formats import count, number, points, share, signed, size
 from backend.html.page import Page
-from backend.html.spans import tokens_direction, tokens_html
+from backend.html.spans import piece_html, tokens_direction, tokens_html
 from backend.html.svg import bars_html, map_html
 from data import __version__
+
+ADDRESSES = re.compile(r' (?:href|src|action|formaction|data-(?:api|copy|plotly|steer))="(?=/(?!/))')
+"""Attributes that hold addresses, where these begin at the app's own root."""
 
 
 def render(
@@ -34,9 +39,19 @@ def render(
         "plotly": PLOTLY,
         "plotly_style_ids": plotly_style_ids,
         "path": request.url.path,
+        "root": root_path.get(),
     }
     headers = {"content-security-policy": context.policy, "cache-control": "no-cache", **(more or {})}
-    return _templates().TemplateResponse(request, template, values, status_code, headers)
+    response = _templates().TemplateResponse(request, template, values, status_code, headers)
+    if root := root_path.get():
+        response.body = below(root, bytes(response.body).decode()).encode()
+        response.headers["content-length"] = str(len(response.body))
+    return response
+
+
+def below(root: str, html: str) -> str:
+    """A page whose addresses lie below a root."""
+    return ADDRESSES.sub(lambda found: found[0] + root, html)
 
 
 @lru_cache(1)
@@ -60,6 +75,8 @@ def _templates() -> Jinja2Templates:
     environment.globals |= {
         "query": query,
         "tokens_html": tokens_html,
+        "piece_html": piece_html,
+        "title_of": title_of,
         "tokens_direction": tokens_direction,
         "bars_html": bars_html,
         "map_html": map_html,

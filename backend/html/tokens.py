@@ -1,8 +1,8 @@
 r"""Tokens as pages show them.
 
 A token stands for bytes, and a character may be split over several tokens: it is shown once, at the token that
-completes it, and the earlier parts carry a mark. Whitespace that would not be seen, controls and characters that turn
-or join the text around them are shown as marks; bytes that are no UTF-8 as \xNN.
+completes it, and the earlier parts carry a mark. What would not be seen, or would turn the text around it, is shown as
+characters.py says; bytes that are no UTF-8 as \xNN.
 """
 
 import re
@@ -12,9 +12,8 @@ from functools import lru_cache
 from typing import NamedTuple, cast
 from unicodedata import bidirectional
 
-PART = "◌"
-"""Stands for a token that holds an earlier part of a character."""
-NEWLINE, TAB, SPACE = "↵", "⇥", "␣"
+from backend.html.characters import NEWLINE, PART, SPACE, TAB, in_text, is_seen, is_unseen, text_alone
+
 MAYBE_RTL = re.compile("[\u200f\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\U00010800-\U00010fff\U0001e800-\U0001efff]")
 """The blocks that hold every letter that is read from right to left."""
 LEVELS = 12
@@ -26,7 +25,8 @@ class TokenText(NamedTuple):
 
     text: str
     mark: str = ""
-    """The kind of placeholder that the text is: newline, space, part, bytes; "" for plain text."""
+    """The kind of placeholder that the text is: newline, space, part, bytes, or unseen where it is the character
+    itself and shows nothing; "" for plain text."""
 
 
 def level(value: float, scale: float) -> int:
@@ -65,6 +65,8 @@ def highlight(tokens: Sequence[bytes], values: Sequence[float], scale: float, ce
 def _inactive(shown: TokenText) -> TokenView:
     if shown.text == SPACE:  # between a word and a number, often: a mark would only be in the way
         return TokenView(" ", "", 0.0, -1)
+    if shown.mark == "part":  # and here within a word, whose letters would not join
+        return TokenView("", "", 0.0, -1)
     return TokenView(*shown, 0.0, -1)
 
 
@@ -83,21 +85,28 @@ def token_texts(tokens: Sequence[bytes]) -> list[TokenText]:
 
 def token_text(token: bytes) -> str:
     """A token that stands alone, in a list: its leading space is marked too."""
-    text = token_texts([token])[0].text
+    text = standing_alone(token_texts([token])[0])
     return SPACE + text[1:] if text.startswith(" ") else text
 
 
+def standing_alone(token: TokenText) -> str:
+    """A token of a text as it is shown apart from its neighbours: a mark where nothing would be seen."""
+    return token.text if token.mark in ("part", "bytes") or not token.text else text_alone(token.text)
+
+
 def visible_text(text: str) -> str:
-    """A label or a title: what would not be seen, or would turn the text around it, is marked."""
-    return text if text.isprintable() else "".join(_visible(character) for character in text)
+    """A label or a title: what would turn the text around it is marked, and so is all of a text that shows nothing."""
+    if text.isprintable():
+        return text
+    return "".join(map(in_text, text)) if is_seen(text) else text_alone(text)
 
 
 def written_text(text: str) -> str:
-    """A token of running text: line breaks stay, what would not be seen or would turn the text around it is marked.
+    """A token of running text: line breaks and unseen characters stay, what would turn the text is marked.
 
-    A token that completes no character, and so has no text of its own, is shown as a part of one.
+    A token that completes no character has no text of its own: the one that does shows it.
     """
-    return "\n".join(visible_text(line) for line in text.split("\n")) or PART
+    return "\n".join("".join(map(in_text, line)) for line in text.split("\n"))
 
 
 def text_direction(text: str) -> str:
@@ -114,10 +123,17 @@ def _whole_text(token: bytes) -> TokenText | None:
         text = token.decode()
     except UnicodeDecodeError:
         return None
-    if text.strip() or not text:
-        return TokenText(visible_text(text.replace("  ", SPACE + " ")))
-    marks = "".join(SPACE if character == " " else _visible(character) for character in text)
-    return TokenText(marks, "newline" if "\n" in text else "space")
+    if not text or is_seen(text):
+        return TokenText("".join(map(in_text, text.replace("  ", SPACE + " "))))
+    shown = "".join(SPACE if character == " " else in_text(character) for character in text)
+    return TokenText(shown, _mark_of(shown))
+
+
+def _mark_of(shown: str) -> str:
+    """The mark of a token of which nothing would be seen but for marks."""
+    if NEWLINE in shown:
+        return "newline"
+    return "space" if SPACE in shown or TAB in shown else "unseen" if all(map(is_unseen, shown)) else ""
 
 
 def _split_texts(tokens: Sequence[bytes]) -> list[TokenText]:
@@ -131,7 +147,12 @@ def _split_texts(tokens: Sequence[bytes]) -> list[TokenText]:
             if part != last:
                 marks[part] = "" if texts[part] else "part"
                 texts[part] += PART
-    return [TokenText(text, mark) for text, mark in zip(texts, marks, strict=True)]
+    return [_split_text(text, mark) for text, mark in zip(texts, marks, strict=True)]
+
+
+def _split_text(text: str, mark: str) -> TokenText:
+    """A token that holds parts of characters; one that completes a character which is not seen is marked as such."""
+    return TokenText(text, mark or ("unseen" if text and all(map(is_unseen, text)) else ""))
 
 
 def _characters(data: bytes) -> Iterator[tuple[int, int, str]]:
@@ -140,7 +161,7 @@ def _characters(data: bytes) -> Iterator[tuple[int, int, str]]:
     while place < len(data):
         for length in (1, 2, 3, 4):
             try:
-                yield place, place + length, _visible(data[place : place + length].decode())
+                yield place, place + length, in_text(data[place : place + length].decode())
             except UnicodeDecodeError:
                 continue
             break
@@ -148,15 +169,3 @@ def _characters(data: bytes) -> Iterator[tuple[int, int, str]]:
             length = 1
             yield place, place + 1, f"\\x{data[place]:02x}"
         place += length
-
-
-def _visible(character: str) -> str:
-    """A character as it is, or what stands for it when it would not be seen or would change its surroundings."""
-    if character.isprintable():
-        return character
-    code = ord(character)
-    if character in "\n\t":
-        return NEWLINE if character == "\n" else TAB
-    if code < 0x80:  # a byte that is no text by itself: never one of those that stand for part of a character
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -4,12 +4,12 @@ from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import BaseModel
 
 from backend.exceptions import RefusedError, StoreFullError
 from backend.html.templates import render
 from backend.labels.page import OwnerPage, label_page_of
 from backend.labels.store import LabelStore
+from backend.texts import Typed
 from backend.web.dependencies import IndexDep, SAEDep
 from backend.web.owners import OwnerDep, check_key, forget_owner, require_owner, set_owner_cookie
 
@@ -19,7 +19,7 @@ PRIVATE = {"cache-control": "no-store", "x-robots-tag": "noindex", "referrer-pol
 """The owner link is never sent onward: only the origin is, which forms need."""
 
 
-class LabelForm(BaseModel):
+class LabelForm(Typed):
     """What an owner writes about a feature; both empty removes it."""
 
     label: str = ""

@@ -6,10 +6,12 @@ from sqlalchemy import Engine, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from backend.exceptions import RefusedError
+from backend.html.characters import in_text, is_seen
 from backend.published.catalogue import OpenSAE
 from backend.published.corrections import direction_hash
 from backend.storage import clean_text, require_room
 from data.published.limits import MAX_LABEL, MAX_NOTE
+from data.sql.database import take_turn
 from data.sql.records import FeatureLabelRecord
 
 
@@ -32,6 +34,8 @@ class LabelStore:
         last = select(func.coalesce(func.max(FeatureLabelRecord.revision), 0) + 1).scalar_subquery()
         content = {"label": label, "note": note, "changed": datetime.now(UTC).replace(tzinfo=None), "revision": last}
         with Session(self._engine) as session, session.begin():
+            # So that a higher revision is never seen before a lower one.
+            take_turn(session.connection())
             found = session.scalar(select(FeatureLabelRecord.id).filter_by(**name))
             if found is not None:
                 session.execute(
@@ -44,10 +48,10 @@ class LabelStore:
 
 
 def clean_label(label: str) -> str:
-    """A label on one line. Raises RefusedError when it is too long or has characters that do not show."""
+    """A label on one line. Raises RefusedError when it is too long or has controls, or nothing in it that shows."""
     text = " ".join(clean_text(label, 10 * MAX_LABEL, "A label").split())
     if len(text) > MAX_LABEL:
         raise RefusedError(f"A label has {MAX_LABEL} characters at most; this has {len(text)}: shorten it.")
-    if not text.isprintable():
-        raise RefusedError("A label may have no control characters or other signs that do not show: remove them.")
+    if text and (not is_seen(text) or any(in_text(character) != character for character in text)):
+        raise RefusedError("A label may have no control characters, and something in it must show: remove them.")
     return text

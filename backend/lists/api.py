@@ -6,9 +6,10 @@ from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from backend.exceptions import RefusedError
+from backend.html.address import AppPath
 from backend.lists.entries import (
     MAX_ENTRIES,
     MAX_LIST_NOTE,
@@ -21,13 +22,14 @@ from backend.lists.entries import (
 from backend.lists.page import find_entry, look_up
 from backend.lists.store import ListStore, SavedList
 from backend.storage import clean_text
+from backend.texts import Typed
 from backend.web.dependencies import LibraryDep
 
 router = APIRouter(prefix="/api/v1/lists", tags=["lists"])
 bearer = HTTPBearer(auto_error=False, description="The secret of the list, as `Authorization: Bearer SECRET`.")
 
 
-class EntryBody(BaseModel):
+class EntryBody(Typed):
     """A feature and a note on it."""
 
     feature: str = Field(max_length=500, description="model/sae/index, or the address of its page")
@@ -40,7 +42,7 @@ class AddBody(EntryBody):
     place: int | None = Field(None, ge=0, description="from 0; the end by default")
 
 
-class ListBody(BaseModel):
+class ListBody(Typed):
     """A list to create."""
 
     name: str = Field(UNNAMED, description=f"at most {MAX_NAME} characters")
@@ -50,7 +52,7 @@ class ListBody(BaseModel):
     )
 
 
-class ListChange(BaseModel):
+class ListChange(Typed):
     """Changes to a list; fields that are left out stay as they are."""
 
     name: str | None = None
@@ -58,7 +60,7 @@ class ListChange(BaseModel):
     entries: list[EntryBody] | None = Field(None, max_length=MAX_ENTRIES, description="all entries, in their order")
 
 
-class EntryChange(BaseModel):
+class EntryChange(Typed):
     """Changes to an entry; fields that are left out stay as they are."""
 
     note: str | None = None
@@ -89,7 +91,7 @@ class ListAnswer:
     created: datetime
     """UTC, as `changed`."""
     changed: datetime
-    href: str
+    href: AppPath
     """Address of its page."""
     entries: list[ListedFeature]
 
@@ -101,8 +103,8 @@ class MadeList:
     id: str
     secret: str
     """Required to edit the list. It is shown only once."""
-    href: str
-    edit: str
+    href: AppPath
+    edit: AppPath
     """Secret address of the page that edits it."""
 
 

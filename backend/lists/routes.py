@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Query, Request, Response, UploadFile
 from fastapi.responses import RedirectResponse
-from pydantic import BaseModel
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from backend.exceptions import NotFoundError, RefusedError, StoreFullError
@@ -35,6 +35,7 @@ from backend.lists.page import (
 from backend.lists.store import ListStore
 from backend.published.catalogue import Catalogue
 from backend.storage import clean_text
+from backend.texts import Typed, TypedText
 from backend.web.dependencies import LibraryDep
 from backend.web.problems import status_of
 from data.errors import MonosemaError
@@ -60,12 +61,12 @@ NamesQuery = Annotated[tuple[str, ...], Query(max_length=1000, description="mode
 ListPageNumber = Annotated[int, Query(ge=1, le=10_000)]
 
 
-class ListForm(BaseModel):
+class ListForm(Typed):
     """The form that makes a list; other pages may send it too."""
 
     name: str = ""
     note: str = ""
-    f: list[str] = []
+    f: list[str] = Field(default=[])
     features: str = ""
     """One model/sae/index a line, as many as a list may have; `f` takes a few hundred."""
     copy_of: str = ""
@@ -77,7 +78,7 @@ class ListForm(BaseModel):
         return [name for name in (*self.f, *self.features.split()) if name.strip()]
 
 
-class EditForm(BaseModel):
+class EditForm(Typed):
     """One change to a list."""
 
     do: Action
@@ -97,7 +98,7 @@ def lists_page(request: Request) -> Response:
 
 
 @router.get("/new")
-def new_list_page(request: Request, library: LibraryDep, f: NamesQuery = (), name: str = "") -> Response:
+def new_list_page(request: Request, library: LibraryDep, f: NamesQuery = (), name: TypedText = "") -> Response:
     """The form for a new list, with features filled in."""
     return _new_page(request, library.catalogue(), ListForm(f=list(f), name=name))
 

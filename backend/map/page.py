@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from backend.exceptions import NotFoundError
-from backend.html.address import Address, query
+from backend.html.address import Address, query, rooted
 from backend.html.page import Page
 from backend.map.regions import NamedPlace, named_places, read_view, side_at
 from backend.map.selection import Hits, Selected, find_hits, read_polygon, select
@@ -132,10 +132,10 @@ def explore_figure(
     """The data that the script starts with: addresses, the world, SAEs by name, the place in focus, the first view."""
     state = {"run": run.name, "key": run.record.key}
     return {
-        "views": f"/api/v1/map{query(**state, minor=minor or None)}",
-        "names": f"/api/v1/map/regions{query(**state)}",
-        "features": f"/api/v1/features/{run.record.model}",
-        "pages": f"/{run.record.model}",
+        "views": rooted(f"/api/v1/map{query(**state, minor=minor or None)}"),
+        "names": rooted(f"/api/v1/map/regions{query(**state)}"),
+        "features": rooted(f"/api/v1/features/{run.record.model}"),
+        "pages": rooted(f"/{run.record.model}"),
         "world": list(run.map.world.view),
         "saes": [sae.name for sae in run.saes],
         "place": place,

@@ -17,10 +17,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from backend.exceptions import NotFoundError, RefusedError
 from backend.published.catalogue import OpenRun, OpenSAE
+from backend.texts import Typed
 from data.published.maps import Columns, View
 
 MAX_POINTS = 50_000
@@ -36,7 +37,7 @@ VALUES: dict[MapColour, str | None] = {"sae": None, "density": "log_density", "s
 Coordinate = Annotated[float | None, Field(allow_inf_nan=False)]
 
 
-class ViewQuery(BaseModel):
+class ViewQuery(Typed):
     """The query string of a view. Without an edge, the view reaches to the edge of the map."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)

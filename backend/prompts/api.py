@@ -4,17 +4,19 @@ from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from backend.engine.limits import MAX_PROMPT_CHARACTERS
 from backend.engine.messages import Prompt, ReadToken
 from backend.exceptions import NotFoundError
+from backend.html.address import AppPath
 from backend.html.tokens import token_texts
 from backend.prompts.page import MAX_SAES, PromptState
 from backend.prompts.ranking import RANKS, ActiveFeature, Rank, gather, rank
 from backend.prompts.store import StoredPrompts
 from backend.published.lookup import named_saes
+from backend.texts import Typed
 from backend.web.dependencies import EngineDep, LibraryDep
 from backend.web.live import ask
 
@@ -23,7 +25,7 @@ router = APIRouter(tags=["live"])
 Text = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
 
 
-class ActivationsBody(BaseModel):
+class ActivationsBody(Typed):
     """A text to read."""
 
     text: Text
@@ -88,7 +90,7 @@ async def read_activations(
     return Activations(tokens, await run_in_threadpool(describe))
 
 
-class StoreBody(BaseModel):
+class StoreBody(Typed):
     """A text to store."""
 
     text: Text
@@ -100,7 +102,7 @@ class StoredPrompt:
 
     id: str
     text: str
-    href: str
+    href: AppPath
     """The prompt page that reads it."""
 
 

@@ -15,7 +15,7 @@ from backend.engine.messages import PromptReading, values_of
 from backend.html.address import Address, ShortFloat
 from backend.html.formats import number, share
 from backend.html.page import Link, Page
-from backend.html.tokens import level, token_texts
+from backend.html.tokens import level, standing_alone, text_direction, token_texts
 from backend.prompts.ranking import RANKS, ActiveFeature, Rank, gather, rank
 from backend.prompts.store import is_long
 from backend.published.cards import metric_text
@@ -92,6 +92,8 @@ class PromptResult:
     """The features that a prompt activates."""
 
     tokens: list[PromptToken]
+    direction: str
+    """ltr or rtl, as most of the letters are."""
     num_counted: int
     """Tokens that are not left out."""
     scale: float
@@ -209,10 +211,11 @@ def prompt_result_of(
         highlights = [_highlight_by_focus(focus[1], value) for value in values]
     else:
         highlights = [_highlight_by_strongest(strongest) for strongest in strongest_L]
+    texts = token_texts(reading.pieces)
     tokens = [
         PromptToken(
             number=place,
-            text=shown.text,
+            text=standing_alone(shown),
             mark=shown.mark,
             left_out=reading.left_out[place],
             level=step,
@@ -221,13 +224,12 @@ def prompt_result_of(
             href=state.href(token=place),
             current=place == current,
         )
-        for place, (shown, (step, caption, about)) in enumerate(
-            zip(token_texts(reading.pieces), highlights, strict=True)
-        )
+        for place, (shown, (step, caption, about)) in enumerate(zip(texts, highlights, strict=True))
     ]
     listed, total = ranking.of_token(current, SHOWN_OF_TOKEN)
     return PromptResult(
         tokens=tokens,
+        direction=text_direction("".join(shown.text for shown in texts)),
         num_counted=reading.left_out.count(False),
         scale=focus[1].max if focus else 0.0,
         overall=ranking.overall(SHOWN_OVERALL),

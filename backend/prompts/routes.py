@@ -15,7 +15,7 @@ from backend.exceptions import RefusedError
 from backend.html.page import Link
 from backend.prompts.api import PromptsDep, load_text
 from backend.prompts.page import Focus, PromptResult, PromptState, prompt_page_of, prompt_result_of
-from backend.prompts.store import is_long, unix_lines
+from backend.prompts.store import is_long
 from backend.published.catalogue import Library, OpenSAE
 from backend.published.features import get_summaries
 from backend.published.lookup import best_reading, find_feature, named_saes
@@ -52,7 +52,7 @@ async def prompt_form(
     settings: SettingsDep,
 ) -> Response:
     """Redirect to the address of the prompt; a long text is stored first."""
-    text = unix_lines(asked.text)
+    text = asked.text
     state = asked.changed(text=text, p="", token=None)
     if len(text) > MAX_PROMPT_CHARACTERS:
         return await _page(request, asked, text, engine, library, settings)

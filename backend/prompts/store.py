@@ -5,8 +5,8 @@ from urllib.parse import quote
 
 from sqlalchemy import Engine
 
-from backend.engine.limits import clean
 from backend.storage import ContentStore, content_id
+from backend.texts import normalise
 from data.sql.records import PromptRecord
 
 MAX_ADDRESS_CHARACTERS = 2_000
@@ -26,7 +26,7 @@ class StoredPrompts:
 
     def save(self, text: str) -> str:
         """Store a text and return its id; the same text always has the same. Raises StoreFullError."""
-        content = clean(text).encode()
+        content = normalise(text).encode()
         name = content_id(content, PROMPT_ID_LENGTH)
         now = datetime.now(UTC).replace(tzinfo=None)
         self._store.add(name, lambda: PromptRecord(id=name, text=content, created=now))
@@ -40,9 +40,4 @@ class StoredPrompts:
 
 def is_long(*texts: str) -> bool:
     """Whether some texts together are too long for an address."""
-    return sum(len(quote(clean(text), safe="")) for text in texts) > MAX_ADDRESS_CHARACTERS
-
-
-def unix_lines(text: str) -> str:
-    """Normalise the line breaks of a form field: browsers send each as two characters."""
-    return text.replace("\r\n", "\n")
+    return sum(len(quote(normalise(text), safe="")) for text in texts) > MAX_ADDRESS_CHARACTERS

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from backend.published.corrections import Correction, Corrections, direction_hash
 from data import CONTRACT_VERSION
+from data.artifacts.corpus import Cutting
 from data.layout import StorePaths
 from data.published.maps import MAP_FOLDER, PublishedMap
 from data.published.regions import PublishedRegions
@@ -89,6 +90,11 @@ class OpenRun:
     def model_name(self) -> str:
         """What its language model is called."""
         return self.record.model_name
+
+    @property
+    def cutting(self) -> Cutting:
+        """How its documents are cut into what the model reads."""
+        return Cutting.of(self.record.corpus["tokenize"])
 
     @cached_property
     def tables(self) -> PublishedRun:

@@ -119,17 +119,18 @@ def find_page(sae: OpenSAE, feature: Feature, kind: ExampleKind, example: int, p
 
 
 def sequences_of(sae: OpenSAE, page: DocumentPage) -> list[tuple[int, list[int]]]:
-    """The texts that the model reads for a page, as the harvest read them: the tokens of each, without BOS, and the
-    position of the first.
+    """The texts that the model reads for a page, as the harvest read them: the tokens of each, the opening one first,
+    and how many of them are not of the page.
 
-    A document is read in pieces, each after its own BOS. The first may begin before the page; the last ends with it.
+    A document is read in pieces, each after its own opening token. The first may begin before the page; the last ends
+    with it.
     """
-    piece = int(sae.run.record.recipe["tokenize"]["context_length"]) - 1
-    stop = page.start + len(page.tokens)
-    starts = list(range(page.start // piece * piece, stop, piece))
-    lengths = [min(piece, stop - start) for start in starts]
-    windows = sae.run.tables.windows_from([page.record["first_chunk"]] * len(starts), starts, lengths)
-    return list(zip(starts, windows, strict=True))
+    cutting, lead = sae.run.cutting, sae.run.cutting.first
+    pieces = cutting.pieces(page.start + len(page.tokens), page.start)
+    starts, lengths = [start - lead for start, _ in pieces], [length + lead for _, length in pieces]
+    windows = sae.run.tables.windows_from([page.record["first_chunk"]] * len(pieces), starts, lengths)
+    skipped = [page.start - pieces[0][0] + 1, *[1] * (len(pieces) - 1)]
+    return list(zip(skipped, map(cutting.opened, windows), strict=True))
 
 
 def whole_document(sae: OpenSAE, found: DocumentPage, values: Sequence[float] | None = None) -> WholeDocument:

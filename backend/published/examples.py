@@ -23,6 +23,7 @@ EXAMPLE_COLUMNS = [
     "pre_activation",
     "offsets",
     "values",
+    "repeats",
 ]
 DOCUMENTS_CACHED = 100_000
 
@@ -44,6 +45,8 @@ class Example:
     activation: float
     pre_activation: float
     tokens: list[TokenView]
+    repeats: int
+    """Other places of the text that was read with the same tokens around the one that counts: copies, shown once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,7 @@ def _example(record: dict[str, Any], source: str, tokens: list[bytes], scale: fl
         activation=record["activation"],
         pre_activation=record["pre_activation"],
         tokens=highlight(tokens, values, scale, record["position"] - record["start"]),
+        repeats=record["repeats"],
     )
 
 

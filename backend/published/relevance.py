@@ -1,14 +1,16 @@
 """The order of what a search finds: how well a feature fits the words and the meaning, and how much of it there is.
 
-    score = prior x (0.5 label + 2.5 evidence + 0.5 beside + meaning)
+    score = prior x (0.5 label + 2.5 evidence / W + 0.5 beside + 1.5 meaning)
 
 prior      0 to 1: it falls for features that are active on few tokens, or weak for their SAE (table `search`)
-label      0 to 1: the words that are in the label, and how much of the label they are
+label      0 to 1: the words that are in the label, how much of the label they are, and how well the label holds
 evidence   share of the top examples whose peak lies in one of the words
 beside     share of those where one of the words is next to it
 meaning    0 to 1: the cosine to what was typed, from MEANT to SAME
 
 A word that only begins with what was typed counts by the part that was typed; of several words, long ones count more.
+The more words were typed, the more they are a description, which few features are strongest on, so that evidence counts
+less and meaning the more.
 
 Shapes: N features, W words.
 """
@@ -26,7 +28,7 @@ from data.published.terms import forms
 
 MEANT, SAME = 0.3, 0.7
 """Cosines: below the first, a feature does not mean what was typed; from the second on, nothing means it better."""
-LABEL, EVIDENCE, BESIDE, MEANING = 0.5, 2.5, 0.5, 1.0
+LABEL, EVIDENCE, BESIDE, MEANING = 0.5, 2.5, 0.5, 1.5
 """Weights of the parts."""
 FOUND = 0.05
 """Added for a feature that has the words, wherever they are."""
@@ -47,16 +49,17 @@ def rank(run: OpenRun, wanted: Sequence[str], found: Sequence[int], cosines: Map
     if not rows:
         return []
     records = run.tables.take("search", rows, ["prior", "peak_words", "beside_words"])
-    labels = run.tables.take("features", rows, ["label"])["label"].to_pylist()
+    labels = run.tables.take("features", rows, ["label", "label_score"])
     weight_W = np.array([len(word) ** 2 for word in wanted], np.float64)
     weight_W /= weight_W.sum()
-    label_N = np.array([label_fit(label, wanted, weight_W) for label in labels])
+    label_N = np.array([label_fit(label, wanted, weight_W) for label in labels["label"].to_pylist()])
+    label_N *= np.nan_to_num(labels["label_score"].cast(pa.float64()).to_numpy(), nan=1.0)
     evidence_N = weight_W @ np.array([peak_shares(_column(records, "peak_words"), word) for word in wanted])
     beside_N = weight_W @ np.array([beside_shares(_column(records, "beside_words"), word) for word in wanted])
     cosine_N = np.array([cosines.get(row, 0.0) for row in rows])
     meaning_N = np.clip((cosine_N - MEANT) / (SAME - MEANT), 0, 1)
     has = set(found)
-    fit_N = LABEL * label_N + EVIDENCE * evidence_N + BESIDE * beside_N + MEANING * meaning_N
+    fit_N = LABEL * label_N + EVIDENCE / len(wanted) * evidence_N + BESIDE * beside_N + MEANING * meaning_N
     fit_N += FOUND * np.array([row in has for row in rows])
     score_N = np.asarray(records["prior"].to_numpy(), np.float64) * fit_N
     order = np.lexsort((rows, -score_N)).tolist()

@@ -15,13 +15,14 @@ import numpy.typing as npt
 from pydantic import Field, field_validator
 
 from backend.html.address import EmptyIsNone, PagedAddress
+from backend.html.characters import in_text
 from backend.html.formats import as_share
 from backend.html.tokens import token_text, visible_text
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.features import NOT_MINOR, SUMMARY, FeatureSummary, get_summaries, quoted, to_summaries
 from backend.published.relevance import MEANT, Ranked, rank
 from data.published.schemas import SEARCH_FIELDS, SearchField
-from data.published.terms import query_words, words
+from data.published.terms import Word, all_words, forms, query_words
 
 MAX_FOUND = 500
 """Features with the words that one search goes through, from the best match on."""
@@ -235,20 +236,34 @@ def _hit(
 def mark(text: str, wanted: Sequence[str]) -> list[Segment]:
     """A text in pieces, those that begin as a wanted word does marked; invisible characters are made visible."""
     segments, shown = [], 0
-    for word in words(text):
-        if word.form.startswith(tuple(wanted)):
+    for word in all_words(text):
+        stop = _marked_to(word, wanted)
+        if stop > shown <= word.start:
             if word.start > shown:
-                segments.append(Segment(visible_text(text[shown : word.start]), False))
-            segments.append(Segment(visible_text(text[word.start : word.stop]), True))
-            shown = word.stop
+                segments.append(Segment(_inside(text[shown : word.start]), False))
+            segments.append(Segment(_inside(text[word.start : stop]), True))
+            shown = stop
     if shown < len(text):
-        segments.append(Segment(visible_text(text[shown:]), False))
+        segments.append(Segment(_inside(text[shown:]) if shown else visible_text(text), False))
     return segments
 
 
+def _inside(text: str) -> str:
+    """A part of a text, whose joiners and spaces stand between its neighbours."""
+    return "".join(map(in_text, text))
+
+
+def _marked_to(word: Word, wanted: Sequence[str]) -> int:
+    """End of what is marked of a word; 0 where it begins as none of the wanted ones."""
+    length = max((len(one) for one in wanted if word.form.startswith(one)), default=0)
+    if not length:
+        return 0
+    return word.stop if word.reach == word.stop else max(word.stop, word.start + length)
+
+
 def _has_all(texts: Iterable[str], wanted: Sequence[str]) -> bool:
-    forms = {word.form for text in texts for word in words(text)}
-    return all(any(form.startswith(word) for form in forms) for word in wanted)
+    found = {form for text in texts for form in forms(text)}
+    return all(any(form.startswith(word) for form in found) for word in wanted)
 
 
 def _best(texts: Sequence[str], wanted: Sequence[str]) -> list[str]:

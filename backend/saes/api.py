@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from backend.exceptions import NotFoundError
+from backend.html.address import AppPath
 from backend.published.catalogue import OpenSAE
 from backend.saes.downloads import MEDIA_TYPES, PARQUET_MEDIA_TYPE, WeightsFile, file_name, parquet_of
 from backend.web.dependencies import LibraryDep, SAEDep
@@ -37,7 +38,7 @@ class SAEInfo:
     """Its section of the recipe."""
     metrics: dict[str, Any]
     """Measured on held-out documents."""
-    href: str
+    href: AppPath
     """Address of its page."""
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from backend.prompts.api import Text
@@ -12,13 +12,14 @@ from backend.search.asking import search_prompts, searched_saes
 from backend.search.prompts import MATCH_ORDERS, Criteria, Match, MatchOrder, Relaxed, Step
 from backend.search.prompts_page import MAX_PROMPTS
 from backend.search.topics import MAX_TOPIC, MAX_TOPIC_PROMPTS, TopicPrompts, write_prompts
+from backend.texts import Typed
 from backend.web.dependencies import EngineDep, LibraryDep
 from backend.web.live import ask
 
 router = APIRouter(tags=["live"])
 
 
-class SearchBody(BaseModel):
+class SearchBody(Typed):
     """Prompts to search by."""
 
     positive: list[Text] = Field(min_length=1, max_length=MAX_PROMPTS)
@@ -64,7 +65,7 @@ async def search_by_prompts(request: Request, body: SearchBody, engine: EngineDe
     return SearchAnswer(found.total, found.hidden, found.matches, found.steps, found.relaxed)
 
 
-class TopicBody(BaseModel):
+class TopicBody(Typed):
     """A topic to write prompts for."""
 
     topic: str = Field(max_length=MAX_TOPIC)

@@ -16,7 +16,7 @@ from backend.exceptions import RefusedError
 from backend.html.page import Link
 from backend.prompts.api import PromptsDep, load_text
 from backend.prompts.page import hide_links, sae_choices
-from backend.prompts.store import StoredPrompts, unix_lines
+from backend.prompts.store import StoredPrompts
 from backend.published.catalogue import Library, OpenSAE
 from backend.search.asking import search_prompts, searched_saes
 from backend.search.prompts import MATCH_ORDERS
@@ -153,7 +153,7 @@ def _read_state(prompts: StoredPrompts, form: SearchForm) -> SearchState:
     """The prompts of a form, empty ones left out. Raises NotFoundError for one that is not stored."""
 
     def entries(texts: list[str], ids: list[str]) -> tuple[SearchPrompt, ...]:
-        typed = [SearchPrompt(unix_lines(text)) for text in texts if text]
+        typed = [SearchPrompt(text) for text in texts if text]
         return (*typed, *(SearchPrompt(load_text(prompts, name), name) for name in ids))
 
     return SearchState(entries(form.pos, form.pos_p), entries(form.neg, form.neg_p), form)

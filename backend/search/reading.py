@@ -50,12 +50,13 @@ async def light_up(engine: Engine, run: OpenRun, asked: WordSearch) -> list[Lit]
 
 def on_query(reading: PromptReading, sentence: str, query: str) -> PromptReading:
     """The same with the activations on the query's own tokens alone."""
-    ends = np.cumsum([len(piece) for piece in reading.pieces[1:]])
-    starts = ends - [len(piece) for piece in reading.pieces[1:]]
+    sizes = np.array([len(piece) for piece in reading.pieces])
+    ends = np.cumsum(sizes)
+    starts = ends - sizes
     # Counted from the end: a tokenizer may put a space before a text.
     stop = int(ends[-1]) - len(sentence.partition("{}")[2].encode())
     start = stop - len(query.encode())
-    own = 1 + np.flatnonzero((starts < stop) & (ends > start))
+    own = np.flatnonzero((starts < stop) & (ends > start))
     active = {}
     for name, found in reading.active.items():
         kept_K = np.isin(found.token_K, own)

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from backend.engine.engine import EngineStatus
 from backend.exceptions import NotFoundError
+from backend.html.address import AppPath
 from backend.steering.plan import SteerBody, make_plan
 from backend.steering.results import Results
 from backend.steering.runs import RunEvent, Runs, State, SteerRun
@@ -27,9 +28,9 @@ class RunInfo:
     id: str
     state: State
     num_events: int
-    events: str
+    events: AppPath
     """Address of its stream."""
-    result: str | None
+    result: AppPath | None
     """Address of its result, once that is stored."""
 
 

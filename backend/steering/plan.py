@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from backend.engine.limits import MAX_FEATURES, MAX_PROMPT_CHARACTERS
 from backend.engine.messages import ChatMessage, Draw, Held, Prompt, Scope, SteeringMode
@@ -13,6 +13,7 @@ from backend.exceptions import RefusedError
 from backend.published.catalogue import Library, OpenRun, OpenSAE
 from backend.published.features import FeatureSummary, get_summaries
 from backend.published.lookup import find_feature
+from backend.texts import Typed
 
 MAX_STRENGTH = 10.0
 MAX_STRENGTHS = 7
@@ -24,7 +25,7 @@ DEFAULT_STRENGTH = 2.0
 """Strength of a feature that was just added and has none that was measured to be best."""
 
 
-class SteeredFeature(BaseModel):
+class SteeredFeature(Typed):
     """A feature and how strongly it is held."""
 
     feature: str = Field(description="model/sae/index", max_length=200)
@@ -33,7 +34,7 @@ class SteeredFeature(BaseModel):
     )
 
 
-class Turn(BaseModel):
+class Turn(Typed):
     """A message of a chat, and the two answers that it had. Each text goes on from its own."""
 
     message: str = Field(max_length=MAX_PROMPT_CHARACTERS)
@@ -46,7 +47,7 @@ class Turn(BaseModel):
         return [ChatMessage("user", self.message), ChatMessage("assistant", answer)]
 
 
-class SteerBody(BaseModel):
+class SteerBody(Typed):
     """A steering request: the features, the prompt and the sampling parameters."""
 
     features: Annotated[list[SteeredFeature], Field(description=f"1 to {MAX_FEATURES}, all of one run.")]

@@ -65,6 +65,11 @@ class RowResult(BaseModel):
     tokens: list[TokenResult]
 
     @property
+    def given(self) -> str:
+        """The text that the model went on from, by its tokens: BOS included, where the model has one."""
+        return "".join(token.text for token in self.tokens if token.probability is None)
+
+    @property
     def written(self) -> str:
         """The text, exactly as it was written."""
         return "".join(token.text for token in self.tokens if token.probability is not None)

@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from backend.engine.engine import Engine
 from backend.engine.messages import Ended, Finished, Queued, Started, SteerEvent, SteerRequest, SteerRow, Written
 from backend.exceptions import StoreFullError, TooManyError
+from backend.html.address import rooted
 from backend.html.tokens import written_text
 from backend.settings import Settings
 from backend.steering.plan import Plan
@@ -68,7 +69,8 @@ class SteerRun:
         self._num_listeners = 0
         self._timer: asyncio.TimerHandle | None = None
         events = f"/api/v1/runs/{self.id}/events"
-        self.add("run", {"id": self.id, "rows": list(rows), "events": events, "result": f"/r/{result}"})
+        addresses = {"events": rooted(events), "result": rooted(f"/r/{result}")}
+        self.add("run", {"id": self.id, "rows": list(rows), **addresses})
 
     @property
     def is_open(self) -> bool:
@@ -87,7 +89,7 @@ class SteerRun:
             self.add("cancelled", {"detail": note}, state)
         else:
             self.is_kept = not note
-            result = f"/r/{self.result}" if self.is_kept else None
+            result = rooted(f"/r/{self.result}") if self.is_kept else None
             self.add("done", {**asdict(event), "result": result, "stored": False, "note": note}, state)
 
     def fail(self, error: Exception) -> None:
@@ -249,7 +251,8 @@ def _replay(result: SteeringResult) -> SteerRun:
         run.add("end", {"row": number, "reason": row.ending, "note": ENDINGS[row.ending]})
     run.is_kept = True
     done = {
-        "seconds": result.seconds, "num_tokens": result.num_tokens, "result": result.href, "stored": True, "note": ""
+        "seconds": result.seconds, "num_tokens": result.num_tokens, "result": rooted(result.href), "stored": True,
+        "note": "",
     }  # fmt: skip
     run.add("done", done, "finished")
     return run

@@ -94,9 +94,10 @@ def _pieces(passages: Sequence[Passage]) -> list[SteerToken]:
 
 
 def _answer(row: RowResult, result: SteeringResult) -> Answer:
-    """A text as the page shows it: all but its opening token (BOS), and in a chat only what was written."""
+    """A text as the page shows it: all but BOS, and in a chat only what was written."""
     is_steered = row.title != result.rows[0].title
-    shown = [(token.probability is None, _token(token, result, is_steered)) for token in row.tokens[1:]]
+    opened = row.tokens[0 if row.given.strip() == result.prompt.strip() else 1 :]
+    shown = [(token.probability is None, _token(token, result, is_steered)) for token in opened]
     given, written = ([token for in_prompt, token in shown if in_prompt is wanted] for wanted in (True, False))
     return Answer(_title(row, result), [] if result.chat else given, written, ENDINGS[row.ending])
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar, cast
 from fastapi import Depends, HTTPException, Request, Response
 
 from backend.exceptions import TooManyError
+from backend.web.root_path import cookie_path
 
 COOKIE = "visitor"
 COOKIE_SECONDS = 30 * 24 * 3600
@@ -53,8 +54,9 @@ def set_visitor_cookie(request: Request, response: Response) -> Response:
     """Set the visitor's cookie unless the request has one."""
     if COOKIE not in request.cookies:
         secure = request.url.scheme == "https"
+        value = secrets.token_urlsafe(16)
         response.set_cookie(
-            COOKIE, secrets.token_urlsafe(16), COOKIE_SECONDS, httponly=True, samesite="lax", secure=secure
+            COOKIE, value, COOKIE_SECONDS, path=cookie_path(), httponly=True, samesite="lax", secure=secure
         )
     return response
 

@@ -12,6 +12,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request, Response
 
 from backend.exceptions import ForbiddenError
+from backend.web.root_path import cookie_path
 
 COOKIE = "owner"
 COOKIE_SECONDS = 180 * 24 * 3600
@@ -50,13 +51,13 @@ def set_owner_cookie(request: Request, response: Response) -> Response:
     given = str(int(time.time()))
     secure = request.url.scheme == "https"
     value = f"{given}.{_sign(request, given)}"
-    response.set_cookie(COOKIE, value, COOKIE_SECONDS, httponly=True, samesite="lax", secure=secure)
+    response.set_cookie(COOKIE, value, COOKIE_SECONDS, path=cookie_path(), httponly=True, samesite="lax", secure=secure)
     return response
 
 
 def forget_owner(response: Response) -> Response:
     """Make the browser that gets this response anybody's."""
-    response.delete_cookie(COOKIE, httponly=True, samesite="lax")
+    response.delete_cookie(COOKIE, path=cookie_path(), httponly=True, samesite="lax")
     return response
 
 

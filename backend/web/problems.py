@@ -13,6 +13,7 @@ from urllib.parse import quote
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
@@ -66,6 +67,7 @@ SHOWN_CHARACTERS = 40
 """Of the given value."""
 
 _STANDARD = {status.value for status in HTTPStatus}
+NO_DATABASE = "The server's database cannot be reached at the moment. Try again; the server's log has the reason."
 UNEXPECTED_DETAIL = "The server failed to answer. Its log has the details."
 
 logger = logging.getLogger("monosema")
@@ -76,6 +78,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(StarletteHTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(MonosemaError, _our_error)
+    app.add_exception_handler(OperationalError, _no_database)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -166,6 +169,12 @@ def retry_headers(error: Exception) -> dict[str, str]:
     """The Retry-After header, where the time is known."""
     seconds = RETRY_AFTER.get(type(error)) if isinstance(error, MonosemaError) else None
     return {} if seconds is None else {"retry-after": str(seconds)}
+
+
+def _no_database(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OperationalError)
+    logger.error("%s %s failed: %s", request.method, request.url.path, error.orig)
+    return answer(request, 503, NO_DATABASE, {"retry-after": "5"})
 
 
 def _unexpected(request: Request, error: Exception) -> Response:

@@ -5,17 +5,17 @@ Files of the artifact (stage `tokenize`):
     documents.arrow   one row per document, see DOCUMENTS
     tokens.bin        uint32, all documents one after the other, without BOS
     sequences.npy     structured, see SEQUENCE: the pieces of at most context_length - 1 tokens that the model reads,
-                      each after one BOS. A document that fits is one sequence.
+                      each after one opening token (see Cutting). A document that fits is one sequence.
 
 A token is named by `document_id` and `position` (0 is the document's first token; BOS has no position).
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -39,9 +39,45 @@ DOCUMENTS = pa.schema(
 )
 
 SEQUENCE = np.dtype([("document", "<i4"), ("start", "<i4"), ("length", "<i4")])
-"""`document`: row in documents.arrow; `start`: position of the first token; `length`: tokens without BOS."""
+"""`document`: row in documents.arrow; `start`: position of the first token; `length`: tokens, the opening one not
+counted."""
 
 TOKEN = np.dtype("<u4")
+
+
+class Cutting(NamedTuple):
+    """How documents are cut into the sequences that a model reads, each after one opening token.
+
+    That is BOS, where the model has one. Where it has none, it is the token before the sequence: the document's first
+    token then opens its first sequence, is read as such, and is in none.
+    """
+
+    longest: int
+    """Tokens of a sequence at most, without the opening one."""
+    bos_id: int | None
+
+    @classmethod
+    def of(cls, counts: Mapping[str, Any]) -> Self:
+        """That of a tokenized corpus, by the counts of `tokenize`."""
+        return cls(counts["context_length"] - 1, counts["bos_id"])
+
+    @property
+    def first(self) -> int:
+        """Position of a document's first token that is in a sequence."""
+        return 0 if self.bos_id is not None else 1
+
+    def start(self, position: Any) -> Any:
+        """Position of the first token of the sequence that holds a token at `position`, both at least `first`."""
+        return position - (position - self.first) % self.longest
+
+    def pieces(self, num_tokens: int, start: int = 0) -> list[tuple[int, int]]:
+        """Start and length of each sequence of a document from the one that holds `start` on."""
+        begin = self.start(max(start, self.first))
+        return [(at, min(self.longest, num_tokens - at)) for at in range(begin, num_tokens, self.longest)]
+
+    def opened(self, tokens: Sequence[int]) -> list[int]:
+        """What the model reads of a sequence. tokens: those of the document from `start - first` on."""
+        return list(tokens) if self.bos_id is None else [self.bos_id, *tokens]
 
 
 def describe_limits(counts: Mapping[str, Any]) -> str:
@@ -51,14 +87,15 @@ def describe_limits(counts: Mapping[str, Any]) -> str:
     documents = counts["num_documents"] + counts["num_held_out_documents"]
     tokens = counts["num_tokens"] + counts["num_held_out_tokens"]
     named = f"limit {' and '.join(f'tokenize.{name}' for name in limits)}"
+    kind = "documents, parts of long ones among them" if counts.get("num_cut_documents") else "documents"
     if counts["num_corpus_documents"] is None:
         return (
-            f"read the first {documents:,} documents, {tokens:,} tokens ({named}); the corpus is streamed, so how long "
+            f"read the first {documents:,} {kind}, {tokens:,} tokens ({named}); the corpus is streamed, so how long "
             "it is, and with that a random sample of it, is not known"
         )
     whole = f"{counts['num_corpus_documents']:,}"
     return (
-        f"read {documents:,} of {whole} documents, drawn at random, {tokens:,} of about "
+        f"read {documents:,} of {whole} {kind}, drawn at random, {tokens:,} of about "
         f"{_about(counts['num_corpus_tokens'])} tokens ({named})"
     )
 
@@ -116,6 +153,11 @@ class TokenizedCorpus:
         return cast(npt.NDArray[np.int64], self.documents["offset"].to_numpy())
 
     @cached_property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each document [D]."""
+        return cast(npt.NDArray[np.int64], self.documents["num_tokens"].to_numpy().astype(np.int64))
+
+    @cached_property
     def document_ids(self) -> npt.NDArray[np.int64]:
         """The stable id of each document [D]."""
         return cast(npt.NDArray[np.int64], self.documents["document_id"].to_numpy())
@@ -130,8 +172,15 @@ class TokenizedCorpus:
         return np.flatnonzero(self.held_out[self.sequences["document"]] == held_out)
 
     def sequence_tokens(self, number: int) -> npt.NDArray[np.uint32]:
-        """The tokens of one sequence, without BOS [length]."""
+        """The tokens of one sequence, without the opening one [length]."""
         return self.stretch(*self.sequences[number].tolist())
+
+    def opened(self, sequence: tuple[int, int, int], bos_id: int | None) -> npt.NDArray[np.int64]:
+        """What the model reads of a stretch of SEQUENCE: its opening token, then its tokens [1 + length]."""
+        document, start, length = sequence
+        if bos_id is None:
+            return self.stretch(document, start - 1, length + 1).astype(np.int64)
+        return np.concatenate([np.array([bos_id]), self.stretch(document, start, length)])
 
     def stretch(self, document: int, start: int, length: int) -> npt.NDArray[np.uint32]:
         """Some tokens of a document in a row [length]: by its row, the first one's position, and how many."""

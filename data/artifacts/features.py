@@ -192,6 +192,9 @@ EXAMPLES = pa.schema(
         pa.field("pre_activation", pa.float32(), nullable=False),  # at `position`, before the nonlinearity
         pa.field("offsets", pa.list_(pa.int16()), nullable=False),  # of the window's tokens with activation above 0
         pa.field("values", pa.list_(pa.float32()), nullable=False),  # their activations; all other tokens have 0
+        # Other places of the text that was read whose token stands in the same context, see data/artifacts/contexts.py:
+        # copies, of which one alone is an example.
+        pa.field("repeats", pa.int32(), nullable=False),
     ]
 )
 """Every token's activation in the window, exactly: the few above zero are listed, the others are zero."""

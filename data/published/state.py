@@ -14,20 +14,21 @@ answering from it; folders of still earlier states are removed.
 
 import json
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import Row, Select, inspect, select
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, selectinload
 
 from data import CONTRACT_VERSION
 from data.errors import ArtifactError, ConfigError, ContractError
 from data.layout import RunPaths, StorePaths
 from data.manifests import Manifest, check_sizes, load_manifest
-from data.sql.database import connect, database_url
+from data.sql.database import connect, database_url, explained, open_engine
 from data.sql.records import PublishedRunRecord, SAERecord
 
 ROWS_FILE = "rows.json"
@@ -63,16 +64,31 @@ def is_intact(folder: Path) -> bool:
     return True
 
 
+def taken_addresses(store: StorePaths, run: str, model: str, saes: Collection[str]) -> list[str]:
+    """A sentence for each other run that has published an SAE under one of these addresses. Writes nothing.
+
+    Raises StorageError when the database cannot be read.
+    """
+    query = select(SAERecord.name, PublishedRunRecord.name).join(PublishedRunRecord)
+    mine = query.where(SAERecord.model == model, SAERecord.name.in_(saes), PublishedRunRecord.name != run)
+    owners: dict[str, list[str]] = {}
+    for sae, owner in _read_as_it_is(store, mine.order_by(SAERecord.id)):
+        owners.setdefault(owner, []).append(f"/{model}/{sae}")
+    return [_taken(owner, addresses) for owner, addresses in owners.items()]
+
+
+def _taken(owner: str, addresses: Sequence[str]) -> str:
+    subject, verb = ("addresses", "belong") if len(addresses) > 1 else ("address", "belongs")
+    return (
+        f"the {subject} {' and '.join(addresses)} {verb} to run '{owner}' already: give this recipe another "
+        "model.name, or the same name as that run to replace it"
+    )
+
+
 def refuse_taken(store: StorePaths, run: str, model: str, saes: Collection[str]) -> None:
     """Raise ConfigError when another run has published an SAE under one of these addresses."""
-    with _session(store) as session:
-        taken = select(SAERecord).options(selectinload(SAERecord.run)).where(SAERecord.model == model)
-        for sae in session.scalars(taken.where(SAERecord.name.in_(saes)).order_by(SAERecord.position)):
-            if sae.run.name != run:
-                raise ConfigError(
-                    f"the address /{model}/{sae.name} belongs to run '{sae.run.name}' already: give this recipe "
-                    "another model.name, or the same name as that run to replace it"
-                )
+    if taken := taken_addresses(store, run, model, saes):
+        raise ConfigError("; ".join(taken))
 
 
 def visible_key(paths: RunPaths) -> str | None:
@@ -140,6 +156,23 @@ def open_published(store: StorePaths, run: str | None = None) -> Published:
 def _assign(record: PublishedRunRecord | SAERecord, values: dict[str, Any]) -> None:
     for name, value in values.items():
         setattr(record, name, value)
+
+
+def _read_as_it_is(store: StorePaths, query: Select[str, str]) -> Sequence[Row[str, str]]:
+    """Rows of a database that is neither made nor brought up to date for it; none where there is none yet."""
+    url = database_url(store)
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        return []
+    engine = open_engine(url)
+    try:
+        if not inspect(engine).has_table(SAERecord.__tablename__):
+            return []
+        with engine.connect() as connection:
+            return connection.execute(query).all()
+    except DatabaseError as error:
+        raise explained(engine, error) from None
+    finally:
+        engine.dispose()
 
 
 @contextmanager

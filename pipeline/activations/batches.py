@@ -1,7 +1,7 @@
-"""Batches for a language model: sequences of like length together, padded on the right, one BOS before each.
+"""Batches for a language model: sequences of like length together, padded on the right, one opening token before each.
 
-Shapes: S sequences, B sequences of a batch, L positions of a batch (BOS included), N rows (tokens that are neither BOS
-nor padding), D width.
+Shapes: S sequences, B sequences of a batch, L positions of a batch (the opening one included), N rows (tokens that are
+neither opening nor padding), D width.
 """
 
 from collections.abc import Sequence
@@ -23,9 +23,9 @@ class Batch(NamedTuple):
     """The sequences that a language model reads at once, and the names of the rows that come out of it."""
 
     tokens_BL: npt.NDArray[np.int64]
-    """BOS, then the sequence, then padding (BOS again, which no token of the sequence can see)."""
+    """The opening token, the sequence, then padding, which no token of the sequence can see."""
     lengths_B: npt.NDArray[np.int64]
-    """Tokens of each sequence, without BOS."""
+    """Tokens of each sequence, without the opening one."""
     index_N: np.ndarray
     """Of dtype ROW, one sequence after the other."""
 
@@ -33,8 +33,8 @@ class Batch(NamedTuple):
 def plan_batches(lengths_S: npt.NDArray[np.int64], batch_tokens: int) -> list[npt.NDArray[np.int64]]:
     """Cut sequences into batches; each item holds the numbers (in `lengths_S`) of one batch's sequences.
 
-    A batch has at most `batch_tokens` positions, padding and BOS included, unless it is a single longer sequence; at
-    most MAX_PADDING of it is padding. Batches come in an order that does not follow length, always the same for the
+    A batch has at most `batch_tokens` positions, padding and openings included, unless it is a single longer sequence;
+    at most MAX_PADDING of it is padding. Batches come in an order that does not follow length, always the same for the
     same input, so that any first part of them is a fair sample of the corpus.
     """
     order_S = np.argsort(-np.asarray(lengths_S), kind="stable")
@@ -67,20 +67,21 @@ def draw_sequences(
 
 
 def count_batches(corpus: TokenizedCorpus, batches: list[npt.NDArray[np.int64]]) -> tuple[int, int]:
-    """Tokens without BOS, and positions that the model runs (BOS and padding included)."""
+    """Tokens without the opening ones, and positions that the model runs (these and padding included)."""
     lengths = [corpus.sequences["length"][numbers] for numbers in batches]
     return sum(int(part.sum()) for part in lengths), sum(len(part) * (1 + int(part.max())) for part in lengths)
 
 
-def pad(sequences: Sequence[npt.NDArray[np.integer]], bos_id: int) -> npt.NDArray[np.int64]:
-    """BOS before each sequence, and padding after it up to the longest [B, L]."""
-    tokens_BL = np.full((len(sequences), 1 + max(map(len, sequences))), bos_id, np.int64)
-    for row, sequence in enumerate(sequences):
-        tokens_BL[row, 1 : 1 + len(sequence)] = sequence
+def pad(opened: Sequence[Sequence[int] | npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """Sequences, each with its opening token, padded with that up to the longest [B, L]."""
+    tokens_BL = np.empty((len(opened), max(map(len, opened))), np.int64)
+    for row, tokens in enumerate(opened):
+        tokens_BL[row] = tokens[0]
+        tokens_BL[row, : len(tokens)] = tokens
     return tokens_BL
 
 
-def read_batch(corpus: TokenizedCorpus, numbers: npt.NDArray[np.int64], bos_id: int) -> Batch:
+def read_batch(corpus: TokenizedCorpus, numbers: npt.NDArray[np.int64], bos_id: int | None) -> Batch:
     """The batch of the sequences with these numbers."""
     chosen = corpus.sequences[numbers]
     lengths_B = chosen["length"].astype(np.int64)
@@ -89,7 +90,7 @@ def read_batch(corpus: TokenizedCorpus, numbers: npt.NDArray[np.int64], bos_id: 
     index_N["document_id"] = np.repeat(corpus.document_ids[chosen["document"]], lengths_B)
     index_N["sequence"] = np.repeat(numbers, lengths_B)
     index_N["position"] = np.arange(len(index_N)) + np.repeat(chosen["start"] - first_B, lengths_B)
-    return Batch(pad([corpus.sequence_tokens(number) for number in numbers], bos_id), lengths_B, index_N)
+    return Batch(pad([corpus.opened(sequence, bos_id) for sequence in chosen.tolist()]), lengths_B, index_N)
 
 
 def rows_of(x_BLD: Tensor, lengths_B: npt.NDArray[np.int64]) -> Tensor:

@@ -1,13 +1,15 @@
 """The residual stream of the beginnings of sequences, the opening token and attention sinks included.
 
 Where the shards hold every row as the model gave it, rows come from there, and the model reads only what they lack: the
-opening token, which is the same before every sequence, and the sequences in which a token was left out. Where few
-tokens are asked for, next to all that there are, the model reads them, for the shards are read whole.
+opening token, which is BOS before every sequence, and the sequences in which a token was left out. Where few
+tokens are asked for, next to all that there are, the model reads them, for the shards are read whole; so it does where
+there is no BOS, and every sequence opens otherwise.
 
 Shapes: S sequences of the corpus, B sequences of a batch, L positions (the opening one included), D width.
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -35,9 +37,10 @@ def read_beginnings(recipe: Recipe, paths: RunPaths, model: LanguageModel, posit
     """Every sequence of the corpus that has positions to read. positions_S: how many, the opening one included."""
     corpus = TokenizedCorpus(paths.stage("tokenize"))
     harvest = require_stage(paths, "harvest")
-    reader = _Reader(recipe, corpus, model, positions_S, harvest.counts["bos_id"])
+    bos_id: int | None = harvest.counts["bos_id"]
+    reader = _Reader(recipe, corpus, model, positions_S, bos_id)
     total = int(corpus.sequences["length"].sum())
-    if held_in_shards(harvest) and positions_S.sum() >= WORTH_READING * total:
+    if held_in_shards(harvest) and bos_id is not None and positions_S.sum() >= WORTH_READING * total:
         for block in residual_blocks(recipe, paths, block_tokens=BLOCK_TOKENS):
             yield from reader.from_block(block)
     else:
@@ -46,18 +49,22 @@ def read_beginnings(recipe: Recipe, paths: RunPaths, model: LanguageModel, posit
 
 class _Reader:
     def __init__(
-        self, recipe: Recipe, corpus: TokenizedCorpus, model: LanguageModel, positions_S: Ints, bos_id: int
+        self, recipe: Recipe, corpus: TokenizedCorpus, model: LanguageModel, positions_S: Ints, bos_id: int | None
     ) -> None:
         self._corpus, self._model, self._positions_S, self._bos_id = corpus, model, positions_S, bos_id
         self._batch_tokens = recipe.harvest.batch_tokens
-        self._opening_D = model.residuals(torch.tensor([[bos_id]]))[0, 0]
+
+    @cached_property
+    def _opening_D(self) -> Tensor:
+        return self._model.residuals(torch.tensor([[self._bos_id]]))[0, 0]
 
     def from_model(self, numbers_S: Ints) -> Iterator[Beginnings]:
         """Sequences by number, read by the model."""
         for batch in plan_batches(self._positions_S[numbers_S] - 1, self._batch_tokens):
             numbers_B = numbers_S[batch]
-            tokens = [self._corpus.sequence_tokens(n)[: self._positions_S[n] - 1] for n in numbers_B.tolist()]
-            yield numbers_B, self._model.residuals(torch.from_numpy(pad(tokens, self._bos_id)))
+            chosen = zip(self._corpus.sequences[numbers_B].tolist(), self._positions_S[numbers_B].tolist(), strict=True)
+            opened = [self._corpus.opened(sequence, self._bos_id)[:positions] for sequence, positions in chosen]
+            yield numbers_B, self._model.residuals(torch.from_numpy(pad(opened)))
 
     def from_block(self, block: ResidualBlock) -> Iterator[Beginnings]:
         """The sequences of a block of rows, those with a token that was left out read by the model."""

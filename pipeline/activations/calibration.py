@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from data.errors import ConfigError
 from pipeline.models.left_out import are_sinks, measure_sink_norm, row_norms
 
 INT8_HEADROOM = 1.25
@@ -31,13 +30,8 @@ class Calibration:
 
     @classmethod
     def measure(cls, x_ND: Tensor, sink_factor: float) -> Self:
-        """From tokens that are neither BOS nor padding. Raises ConfigError when some are not finite."""
-        norms_N = row_norms(x_ND)
-        if not norms_N.isfinite().all():
-            raise ConfigError(
-                "the model's residual stream is not finite in this dtype: set model.dtype=bfloat16 or float32"
-            )
-        threshold = measure_sink_norm(norms_N, sink_factor)
+        """From tokens that are neither opening nor padding."""
+        threshold = measure_sink_norm(row_norms(x_ND), sink_factor)
         largest_D = x_ND[~are_sinks(x_ND, threshold)].float().abs().amax(0).cpu().numpy()
         return cls(threshold, np.maximum(largest_D * (INT8_HEADROOM / INT8_LARGEST), np.finfo(np.float32).tiny))
 

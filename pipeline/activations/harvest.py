@@ -49,7 +49,7 @@ class Harvest:
 
     def __init__(self, work: Work, model: LanguageModel) -> None:
         self.work, self.model, self.config = work, model, work.recipe.harvest
-        self.bos_id: int = work.inputs["tokenize"].counts["bos_id"]
+        self.bos_id: int | None = work.inputs["tokenize"].counts["bos_id"]
         self.counts, self.moments = HarvestCounts(), Moments(model.width)
         self.rows_per_shard = [0] * self.config.num_shards
         if work.resumed and (work.folder / HARVEST_CHECKPOINT).exists():

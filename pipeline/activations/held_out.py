@@ -22,7 +22,7 @@ def held_out_blocks(
     corpus: TokenizedCorpus,
     numbers_S: Ints,
     *,
-    bos_id: int,
+    bos_id: int | None,
     sink_norm: float,
     batch_tokens: int,
 ) -> Iterator[ResidualBlock]:

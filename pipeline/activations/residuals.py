@@ -1,6 +1,6 @@
 """The residual stream of the training documents in harvest order: from the shards if they hold it, or the model.
 
-Shapes: N rows (tokens that are neither BOS nor padding), S sequences, D width.
+Shapes: N rows (tokens that are neither opening nor padding), S sequences, D width.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,6 +21,7 @@ from pipeline.activations.rows import as_tensor, harvested_rows
 from pipeline.arrays import Ints, pack_tokens
 from pipeline.fetching.local import model_folder
 from pipeline.models.language_model import LanguageModel
+from pipeline.models.left_out import row_norms
 from pipeline.progress import log
 from pipeline.recipe import Recipe
 
@@ -63,9 +64,12 @@ def check_lengths(model: LanguageModel, corpus: TokenizedCorpus) -> None:
 
 
 def run_model(
-    model: LanguageModel, corpus: TokenizedCorpus, batches: Iterable[Ints], bos_id: int
+    model: LanguageModel, corpus: TokenizedCorpus, batches: Iterable[Ints], bos_id: int | None
 ) -> Iterator[ResidualBlock]:
-    """Run the model over batches of sequence numbers; one block for each, attention sinks included."""
+    """Run the model over batches of sequence numbers; one block for each, attention sinks included.
+
+    Raises ConfigError when a row is not finite.
+    """
     for numbers in batches:
         batch = read_batch(corpus, numbers, bos_id)
         if batch.tokens_BL.max() >= model.vocab_size:
@@ -74,7 +78,20 @@ def run_model(
                 "for another model; run `monosema tokenize` again"
             )
         x_BLD = model.residuals(torch.from_numpy(batch.tokens_BL))
-        yield ResidualBlock(rows_of(x_BLD, batch.lengths_B), batch.index_N)
+        yield ResidualBlock(_all_finite(rows_of(x_BLD, batch.lengths_B)), batch.index_N)
+
+
+def _all_finite(x_ND: Tensor) -> Tensor:
+    """The rows themselves. Raises ConfigError when some are not finite: such rows are no attention sinks."""
+    num_wrong = len(x_ND) - int(row_norms(x_ND).isfinite().sum())
+    if num_wrong:
+        dtype = str(x_ND.dtype).removeprefix("torch.")
+        remedy = "set model.dtype=bfloat16 or float32" if dtype == "float16" else "set model.dtype=float32"
+        raise ConfigError(
+            f"{num_wrong:,} of {len(x_ND):,} rows of the residual stream are not finite in {dtype}, whose largest "
+            f"number is {torch.finfo(x_ND.dtype).max:.3g}: {remedy}"
+        )
+    return x_ND
 
 
 def residual_blocks(

@@ -1,109 +1,77 @@
 """Tokens, disk and memory that a recipe will need, before it is run."""
 
-from typing import Any
-
 from rich.console import Console
 from rich.table import Table
 
-from data.artifacts.corpus import TOKEN
-from data.artifacts.shards import ROW
-from data.errors import ConfigError, MonosemaError
+from data.errors import ConfigError, PreflightError
 from data.layout import RunPaths
-from data.manifests import load_manifest
-from pipeline.fetching.local import model_config, model_folder
-from pipeline.models.errors import ModelError
-from pipeline.neurons.passes import Sizes, plan_passes
-from pipeline.recipe import Recipe
-
-BYTES_OF_A_VALUE = {"bfloat16": 2, "int8": 1}
-VALUE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
-TRAINING_BYTES = 16
-"""float32 weight, gradient and Adam's two moments."""
+from pipeline.preflight.check import find_problems
+from pipeline.preflight.disk import TRAINING_BYTES, gigabytes, read_needs
+from pipeline.preflight.model import ModelFound, look_at_model
+from pipeline.preflight.neurons import count_passes
+from pipeline.recipe import ReadRecipe, Recipe
 
 
-def print_plan(recipe: Recipe, paths: RunPaths) -> None:
-    """Print on stdout what the recipe needs. What only its fetched model or tokenized corpus would tell, is said so."""
-    model, tokens = _model(recipe, paths), _tokens(recipe, paths)
-    table = Table(title=f"recipe '{recipe.name}'", show_header=False)
-    for name, value in _rows(recipe, model, tokens):
-        table.add_row(name, value)
-    Console(highlight=False).print(table)
+def print_plan(read: ReadRecipe, paths: RunPaths) -> None:
+    """Print on stdout what the recipe needs. What only its fetched model or tokenized corpus would tell, is said so.
+
+    Raises PreflightError, at the end, with what keeps it from running here.
+    """
+    with look_at_model(read, paths.store) as model:
+        if not read.problems:
+            table = Table(title=f"recipe '{read.recipe.name}'", show_header=False)
+            for name, value in _rows(read.recipe, paths, model):
+                table.add_row(name, value)
+            Console(highlight=False).print(table)
+        if problems := find_problems(read, paths, model):
+            raise PreflightError(problems)
 
 
-def _rows(recipe: Recipe, model: dict[str, Any], tokens: int | None) -> list[tuple[str, str]]:
-    width: int | None = model.get("hidden_size")
-    rows = [("training tokens", f"{tokens:,}" if tokens else "all of the corpus; known after `monosema tokenize`")]
-    if tokens:
-        rows.append(("disk for tokens", gigabytes(tokens * TOKEN.itemsize)))
+def _rows(recipe: Recipe, paths: RunPaths, model: ModelFound) -> list[tuple[str, str]]:
+    width = model.number("hidden_size")
+    needs = read_needs(recipe, paths, width)
+    if needs.tokens is None:
+        rows = [("training tokens", "all of the corpus; known after `monosema tokenize`")]
+    else:
+        about, why = ("about ", " by the size of the corpus") if needs.tokens_are_estimated else ("", "")
+        rows = [("training tokens", f"{about}{needs.tokens:,}{why}"), ("disk for tokens", gigabytes(needs.token_bytes))]
     if width is None:
         return [*rows, ("width of the residual stream", "known after `monosema fetch`")]
     rows.append(("width of the residual stream", f"{width:,}"))
-    row_bytes = width * BYTES_OF_A_VALUE[recipe.harvest.storage] + ROW.itemsize
-    if tokens:
-        stored = round(tokens * recipe.harvest.keep_fraction)
-        rows.append(("activation rows stored", f"{stored:,} ({recipe.harvest.keep_fraction:.0%} of the tokens)"))
-        rows.append(("disk for activations", gigabytes(stored * row_bytes)))
-        rows.append(("memory for one shard", gigabytes(stored * row_bytes / recipe.harvest.num_shards)))
-        rows.append(("training steps", f"{stored // recipe.train.batch_size:,} of {recipe.train.batch_size:,} tokens"))
+    if needs.tokens:
+        harvest, batch_size = recipe.harvest, recipe.train.batch_size
+        rows += [
+            ("activation rows stored", f"{needs.rows:,} ({harvest.keep_fraction:.0%} of the tokens)"),
+            ("disk for activations", gigabytes(needs.activation_bytes)),
+            ("memory for one shard", gigabytes(needs.activation_bytes / harvest.num_shards)),
+            ("training steps", f"{needs.rows * recipe.train.epochs // batch_size:,} of {batch_size:,} tokens"),
+        ]
     effects = recipe.effects
     rows.append(("effects measured", f"of at most {effects.features:,} features, at {effects.examples} examples each"))
-    rows.append(("features against neurons", neurons_text(recipe, model)))
-    total = 0
-    for sae in recipe.train.saes:
-        parameters = 2 * width * sae.num_features + 2 * sae.num_features + width
-        total += parameters
-        rows.append(
-            (
-                recipe.sae_name(sae),
-                f"{parameters:,} parameters, {gigabytes(parameters * TRAINING_BYTES)} in training",
-            )
-        )
-    rows.append(("memory in training, all SAEs", gigabytes(total * TRAINING_BYTES)))
+    rows.append(("features against neurons", neurons_text(recipe, model.number("intermediate_size"))))
+    rows.append(("disk for autoencoders", gigabytes(needs.sae_bytes)))
+    for name, parameters in zip(recipe.sae_names, needs.sae_parameters, strict=True):
+        rows.append((name, f"{parameters:,} parameters, {gigabytes(parameters * TRAINING_BYTES)} in training"))
+    rows.append(("memory in training, all SAEs", gigabytes(sum(needs.sae_parameters) * TRAINING_BYTES)))
     return rows
 
 
-def neurons_text(recipe: Recipe, model: dict[str, Any]) -> str:
-    """How many features are correlated with how many neurons, on how many tokens, and how often these are read."""
+def neurons_text(recipe: Recipe, per_layer: int | None) -> str:
+    """How many features are correlated with how many neurons, on how many tokens, and how often these are read.
+
+    per_layer: neurons of a layer, None where that is not known.
+    """
     config, num_features = recipe.neurons, sum(sae.num_features for sae in recipe.train.saes)
     if not config.features:
         return "none (neurons.features=0)"
     chosen = min(config.features, num_features)
     features = f"{chosen:,} of {num_features:,} features, the most active," if chosen < num_features else "all features"
-    if "intermediate_size" not in model:
+    if per_layer is None:
         return f"{features} on {config.max_tokens:,} tokens"
-    num_neurons = (recipe.model.layer + 1) * int(model["intermediate_size"])
-    positions = max(recipe.harvest.batch_tokens, recipe.tokenize.context_length)
-    value_bytes, device = VALUE_BYTES[recipe.model.dtype], recipe.model.device.partition(":")[0]
     try:
-        passes = len(plan_passes(Sizes(chosen, num_neurons, positions, value_bytes, device), config))
+        passes = count_passes(recipe, per_layer)
     except ConfigError as error:
         return str(error)
     times = "once" if passes == 1 else f"{passes:,} times, for neurons.memory_gb={config.memory_gb:g}"
+    num_neurons = (recipe.model.layer + 1) * per_layer
     return f"{features} with {num_neurons:,} neurons, on {config.max_tokens:,} tokens read {times}"
-
-
-def _model(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
-    """The model's configuration, when the model is here; else nothing."""
-    from pipeline.fetching.local import local_model
-
-    try:
-        local = None if recipe.model.source == "sample" else local_model(recipe.model)
-        folder = local or model_folder(load_manifest(paths.stage("fetch")), paths)
-        return model_config(folder)
-    except (MonosemaError, ModelError):
-        return {}
-
-
-def _tokens(recipe: Recipe, paths: RunPaths) -> int | None:
-    """Training tokens: as tokenized by this recipe, or its limit."""
-    try:
-        manifest = load_manifest(paths.stage("tokenize"))
-    except MonosemaError:
-        return recipe.tokenize.max_tokens
-    same = manifest.config["tokenize"] == recipe.tokenize.model_dump(mode="json")
-    return int(manifest.counts["num_tokens"]) if same else recipe.tokenize.max_tokens
-
-
-def gigabytes(number: float) -> str:
-    """In GB of 10^9 bytes, MB below 1."""
-    return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"

@@ -5,6 +5,7 @@ import os
 import socket
 from urllib.parse import quote
 
+from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -18,6 +19,8 @@ from pipeline.progress import log
 
 APP = "backend.app:create_app"
 """Named, not imported: the pipeline knows nothing of the backend."""
+ROOT_VARIABLE = "MONOSEMA_ROOT_PATH"
+"""The server's own setting, for what is said when it starts."""
 
 
 def take_port(host: str, port: int) -> socket.socket:
@@ -71,10 +74,23 @@ def serve_store(store: StorePaths, listener: socket.socket) -> None:
     server = uvicorn.Server(uvicorn.Config(APP, factory=True, log_level="warning", proxy_headers=False))
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     log(f"serving {address} (Ctrl-C stops)")
+    if root := os.environ.get(ROOT_VARIABLE):
+        log(f"browsers have it below {root} of a proxy: put that proxy's address and path before what follows")
     log(f"to correct labels, open the owner link: {address}/owner?key={quote(owner_key(store))}")
     try:
         server.run(sockets=[listener])
     except KeyboardInterrupt:
         return
+    except ValidationError as error:
+        raise ServeError(f"a setting cannot be used: {_settings_text(error)}") from None
     if not server.started:
         raise ServeError("the server did not start: see the error above")
+
+
+def _settings_text(error: ValidationError) -> str:
+    """What is wrong with the settings, by the variables that set them."""
+    found = error.errors(include_url=False, include_input=False)
+    return "; ".join(
+        f"MONOSEMA_{'_'.join(map(str, one['loc'])).upper()}: {one['msg'].removeprefix('Value error, ')}"
+        for one in found
+    )

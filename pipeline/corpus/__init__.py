@@ -2,15 +2,18 @@
 
 from pathlib import Path
 
-from pipeline.corpus import jsonl, parquet, text
+from pipeline.corpus.delimited import CSV_FILES, DelimitedFiles
 from pipeline.corpus.document import Source
-from pipeline.corpus.files import find_files
+from pipeline.corpus.files import FoundFiles, find_files
 from pipeline.corpus.huggingface import HuggingFaceDataset
+from pipeline.corpus.jsonl import JSON_FILES, JsonLines
+from pipeline.corpus.parquet import PARQUET_FILES, ParquetFiles
 from pipeline.corpus.sample import SampleCorpus
+from pipeline.corpus.text import TEXT_FILES, TextFiles
 from pipeline.recipe import CorpusConfig
 
-SUFFIXES = {"text": text.TEXT_SUFFIXES, "jsonl": jsonl.JSONL_SUFFIXES, "parquet": parquet.PARQUET_SUFFIXES}
-"""File name suffixes that each source reads."""
+KINDS = {"text": TEXT_FILES, "jsonl": JSON_FILES, "csv": CSV_FILES, "parquet": PARQUET_FILES}
+"""Files that each source reads."""
 
 
 def open_source(config: CorpusConfig, sample_folder: Path) -> Source:
@@ -18,25 +21,19 @@ def open_source(config: CorpusConfig, sample_folder: Path) -> Source:
 
     sample_folder: where `fetch` put the sample corpus.
     """
-    if config.source == "sample":
-        return SampleCorpus(sample_folder)
-    if config.source == "huggingface":
-        assert config.dataset is not None, "checked by the recipe"
-        return HuggingFaceDataset(
-            config.dataset,
-            text_field=config.text_field,
-            configuration=config.configuration,
-            split=config.split,
-            revision=config.revision,
-        )
-    path = corpus_root(config)
     match config.source:
+        case "sample":
+            return SampleCorpus(sample_folder, config)
+        case "huggingface":
+            return HuggingFaceDataset(config)
         case "text":
-            return text.TextFiles(path)
+            return TextFiles(corpus_root(config), config)
         case "jsonl":
-            return jsonl.JsonLines(path, config.text_field)
+            return JsonLines(corpus_root(config), config)
+        case "csv":
+            return DelimitedFiles(corpus_root(config), config)
         case "parquet":
-            return parquet.ParquetFiles(path, config.text_field)
+            return ParquetFiles(corpus_root(config), config)
 
 
 def is_streamed(config: CorpusConfig) -> bool:
@@ -53,7 +50,13 @@ def corpus_root(config: CorpusConfig) -> Path:
 
 def corpus_files(config: CorpusConfig) -> list[Path]:
     """The files that a corpus on disk is made of; none for one that is streamed. Raises CorpusError."""
+    return find_corpus(config).files
+
+
+def find_corpus(config: CorpusConfig) -> FoundFiles:
+    """The same with what is passed over in its folder."""
     root = corpus_root(config)
     if config.source == "huggingface":
-        return sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else []
-    return find_files(root, SUFFIXES[config.source])
+        files = sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else []
+        return FoundFiles(files, {})
+    return find_files(root, KINDS[config.source])

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import lzma
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ PILE_WINDOW = 1 << 31
 
 @contextmanager
 def open_lines(file: Path, offset: int) -> Iterator[BinaryIO]:
-    """The lines of a .gz, .zst or plain file from byte `offset` of its plain content, which is sought or read over.
+    """Lines of a .gz, .xz, .zst or plain file from byte `offset` of its plain content, which is sought or read over.
 
     Raises CorpusError, also while lines are read, when the file cannot be opened or decompressed.
     """
@@ -25,20 +26,28 @@ def open_lines(file: Path, offset: int) -> Iterator[BinaryIO]:
 
     try:
         with file.open("rb") as raw:
-            if file.suffix == ".gz":
-                lines = cast(BinaryIO, gzip.GzipFile(fileobj=raw))
-                _read_over(lines, offset)
-            elif file.suffix == ".zst":
-                lines = cast(BinaryIO, io.BufferedReader(_ZstdFile(raw), BLOCK_BYTES))
-                _read_over(lines, offset)
-            else:
-                lines = raw
+            lines = _plain(raw, file.suffix.lower())
+            if lines is raw:
                 lines.seek(offset)
+            else:
+                _read_over(lines, offset)
             yield lines
-    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, zstandard.ZstdError) as error:
         raise CorpusError(f"{file} is damaged ({error}): fetch it again") from None
     except OSError as error:
         raise CorpusError(f"{file} cannot be read: {error}") from None
+
+
+def _plain(raw: BinaryIO, suffix: str) -> BinaryIO:
+    """The plain content of a file by what its name ends in."""
+    match suffix:
+        case ".gz":
+            return cast(BinaryIO, gzip.GzipFile(fileobj=raw))
+        case ".xz":
+            return cast(BinaryIO, lzma.LZMAFile(raw))
+        case ".zst":
+            return cast(BinaryIO, io.BufferedReader(_ZstdFile(raw), BLOCK_BYTES))
+    return raw
 
 
 def _read_over(lines: BinaryIO, num_bytes: int) -> None:

@@ -7,9 +7,15 @@ from typing import Any, NamedTuple
 
 from data.artifacts.corpus import document_id
 from data.errors import CorpusError
+from pipeline.corpus.pieces import cut
 
 State = dict[str, Any]
 """A place in a source, as plain JSON."""
+COUNTS = ("cut_documents", "returns", "bad_encodings")
+"""Counted while a corpus is read: documents that were cut into parts; files or records in which CRLF (of text files, CR
+too) was read as LF; files or lines that were not UTF-8, read with U+FFFD or left out."""
+CONVERSATIONS = ("messages", "conversations", "conversation")
+"""Fields by which chat data is known."""
 
 
 class Document(NamedTuple):
@@ -24,6 +30,16 @@ class Document(NamedTuple):
     """The source's own metadata as JSON, "{}" without."""
 
 
+def describe_reading(counts: Mapping[str, int]) -> str:
+    """What was done to the text while it was read, for people; "" where nothing was."""
+    said = {
+        "cut_documents": "{:,} long documents were cut into parts (corpus.max_document_characters)",
+        "returns": "line ends of {:,} files or records were CR or CRLF, read as LF",
+        "bad_encodings": "{:,} files or lines were not UTF-8 (corpus.bad_encoding)",
+    }
+    return "; ".join(text.format(counts[name]) for name, text in said.items() if counts[name])
+
+
 class Source(ABC):
     """A corpus, read once from start to end."""
 
@@ -31,14 +47,61 @@ class Source(ABC):
     """As a person would say it."""
     streamed: bool = False
     """Whether it comes over the network as it is read: then it is read once, and its length is not known."""
+    passed_over: str = ""
+    """The files of its folder that are none of it, for people."""
 
-    @abstractmethod
+    def __init__(self, max_document_characters: int) -> None:
+        self.longest = max_document_characters
+        self.counts = dict.fromkeys(COUNTS, 0)
+        """What was done to the text that was read so far, see COUNTS."""
+        self._state: State = {}
+
     def documents(self, state: State | None = None) -> Iterator[Document]:
-        """All documents in a fixed order, or those after the place `state`. Raises CorpusError."""
+        """All documents in a fixed order, or those after the place `state`: long ones in parts, every line of them
+        ended by LF. Raises CorpusError."""
+        place, done = (state["place"], state["parts"]) if state else (None, 0)
+        self.counts = dict(state["counts"]) if state else dict.fromkeys(COUNTS, 0)
+        self._state = {"place": place, "parts": done, "counts": dict(self.counts)}
+        for record in self.records(place):
+            after = self.place()
+            parts = self._parts_of(record, first=done == 0)
+            for number, part in enumerate(parts[done:], done + 1):
+                self.counts["cut_documents"] += number == 2
+                whole = number == len(parts)
+                self._state = {
+                    "place": after if whole else place,
+                    "parts": 0 if whole else number,
+                    "counts": dict(self.counts),
+                }
+                yield part
+            place, done = after, 0
 
-    @abstractmethod
     def state(self) -> State:
         """The place after the document that was yielded last, for `documents` of a later process."""
+        return self._state
+
+    @abstractmethod
+    def records(self, place: State | None) -> Iterator[Document]:
+        """All records in a fixed order, or those after a place; `counts` go on with what is done to them."""
+
+    @abstractmethod
+    def place(self) -> State:
+        """The place after the record that was yielded last."""
+
+    def _parts_of(self, record: Document, *, first: bool) -> list[Document]:
+        """The documents that a record makes. first: whether it was not counted before."""
+        text = record.text.replace("\r\n", "\n")
+        self.counts["returns"] += first and len(text) < len(record.text)
+        pieces = list(cut([text], self.longest))
+        record = record._replace(text=text)
+        return [record] if len(pieces) == 1 else [part_of(record, piece.part, piece.text) for piece in pieces]
+
+
+def part_of(document: Document, number: int, text: str) -> Document:
+    """A part of a long document, from 1, as a document of its own."""
+    meta = json.dumps({"part": number, **json.loads(document.meta)}, ensure_ascii=False)
+    own = document_id("part", f"{document.document_id}/{number}")
+    return Document(own, f"{document.source}, part {number}", text, _without_surrogates(meta))
 
 
 def make_document(kind: str, locator: str, source: str, text: str, meta: Mapping[str, Any] | None = None) -> Document:
@@ -53,6 +116,11 @@ def take_text(record: Mapping[str, Any], field: str, where: str) -> tuple[str, d
     A null text is an empty one. Raises CorpusError, with the fields that there are, when the field is missing.
     """
     if field not in record:
+        if chat := next((name for name in CONVERSATIONS if isinstance(record.get(name), list)), None):
+            raise CorpusError(
+                f"{where} is a conversation ('{chat}'), and only text can be read: write the turns of each into one "
+                f"text, as the model's chat template does, and put it into a field '{field}'"
+            )
         fields = ", ".join(f"'{name}'" for name in record) or "no field"
         raise CorpusError(f"{where} has no field '{field}', only {fields}: set corpus.text_field to the one with text")
     text = record[field]

@@ -6,42 +6,38 @@ from typing import Any
 
 from data.errors import CorpusError
 from pipeline.corpus.document import Document, Source, State, make_document, take_text
+from pipeline.recipe import CorpusConfig
 
 
 class HuggingFaceDataset(Source):
-    """Rows of one split, in order. `dataset` is an id or a folder (data files, or what `save_to_disk` wrote)."""
+    """Rows of one split, in order. The dataset is an id or a folder (data files, or what `save_to_disk` wrote)."""
 
-    def __init__(
-        self,
-        dataset: str,
-        *,
-        text_field: str,
-        configuration: str | None = None,
-        split: str = "train",
-        revision: str | None = None,
-    ) -> None:
+    def __init__(self, config: CorpusConfig) -> None:
+        super().__init__(config.max_document_characters)
+        dataset, configuration, split, revision = config.dataset, config.configuration, config.split, config.revision
+        assert dataset is not None, "checked by the recipe"
         local = Path(dataset).is_dir()
         short = Path(dataset).name if local else dataset
         parts = [short, configuration, None if split == "train" else split, revision and revision[:8]]
         self.name = " ".join(part for part in parts if part)
         self.streamed = not local
-        self.text_field = text_field
+        self.text_field = config.text_field
         self._kind = f"huggingface/{short}/{configuration or ''}/{split}"
         self._rows = _open(dataset, configuration, split, None if local else revision)
         self._done = 0
 
-    def documents(self, state: State | None = None) -> Iterator[Document]:
-        self._done = state["rows"] if state else 0
-        if state:
-            self._rows.load_state_dict(state["dataset"])
+    def records(self, place: State | None) -> Iterator[Document]:
+        self._done = place["rows"] if place else 0
+        if place:
+            self._rows.load_state_dict(place["dataset"])
         for record in self._records():
-            place = f"{self.name}, row {self._done}"
-            text, meta = take_text(record, self.text_field, place)
+            where = f"{self.name}, row {self._done}"
+            text, meta = take_text(record, self.text_field, where)
             row = self._done
             self._done += 1
-            yield make_document(self._kind, str(row), place, text, meta)
+            yield make_document(self._kind, str(row), where, text, meta)
 
-    def state(self) -> State:
+    def place(self) -> State:
         return {"rows": self._done, "dataset": self._rows.state_dict()}
 
     def _records(self) -> Iterator[dict[str, Any]]:

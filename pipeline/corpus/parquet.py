@@ -8,40 +8,42 @@ import pyarrow.parquet as pq
 
 from data.errors import CorpusError
 from pipeline.corpus.document import Document, Source, State, make_document, take_text
-from pipeline.corpus.files import find_files, name_in
+from pipeline.corpus.files import FileKinds, find_files, name_in
+from pipeline.recipe import CorpusConfig
 
-PARQUET_SUFFIXES = (".parquet",)
+PARQUET_FILES = FileKinds((".parquet",), compressed=False)
 ROWS_AT_ONCE = 256
 
 
 class ParquetFiles(Source):
     """Every .parquet file below a folder, or one such file."""
 
-    def __init__(self, path: Path, text_field: str) -> None:
-        self.path = path
-        self.text_field = text_field
+    def __init__(self, path: Path, config: CorpusConfig) -> None:
+        super().__init__(config.max_document_characters)
+        self.path, self.text_field = path, config.text_field
         self.name = f"parquet files in {path.name}"
-        self._files = find_files(path, PARQUET_SUFFIXES)
-        self._state: State = {"file": 0, "row": 0}
+        found = find_files(path, PARQUET_FILES)
+        self._files, self.passed_over = found.files, found.describe_others()
+        self._place: State = {"file": 0, "row": 0}
 
-    def documents(self, state: State | None = None) -> Iterator[Document]:
-        self._state = dict(state) if state else {"file": 0, "row": 0}
-        for number in range(self._state["file"], len(self._files)):
-            if number != self._state["file"]:
-                self._state = {"file": number, "row": 0}
-            yield from self._documents_of(self._files[number])
+    def records(self, place: State | None) -> Iterator[Document]:
+        self._place = dict(place or {"file": 0, "row": 0})
+        for number in range(self._place["file"], len(self._files)):
+            if number != self._place["file"]:
+                self._place = {"file": number, "row": 0}
+            yield from self._rows_of(self._files[number])
 
-    def state(self) -> State:
-        return dict(self._state)
+    def place(self) -> State:
+        return dict(self._place)
 
-    def _documents_of(self, file: Path) -> Iterator[Document]:
+    def _rows_of(self, file: Path) -> Iterator[Document]:
         name = name_in(self.path, file)
         try:
             with pq.ParquetFile(file) as parquet:
-                for batch, skip in _batches_from(parquet, self._state["row"]):
+                for batch, skip in _batches_from(parquet, self._place["row"]):
                     for record in batch.slice(skip).to_pylist():
-                        place = f"{name}:{self._state['row']}"
-                        self._state["row"] += 1
+                        place = f"{name}:{self._place['row']}"
+                        self._place["row"] += 1
                         text, meta = take_text(record, self.text_field, place)
                         yield make_document("parquet", place, place, text, meta)
         except (pa.ArrowException, OSError) as error:

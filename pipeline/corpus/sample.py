@@ -9,6 +9,7 @@ from pathlib import Path
 from data.errors import CorpusError
 from pipeline.corpus.document import Document, Source, State, make_document
 from pipeline.corpus.wikitext import articles
+from pipeline.recipe import CorpusConfig
 
 PARTS = ("train", "valid", "test")
 SAMPLE_FILES = tuple(f"{part}.raw.gz" for part in PARTS)
@@ -19,18 +20,19 @@ class SampleCorpus(Source):
 
     name = "WikiText-2"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, config: CorpusConfig) -> None:
         """folder: where `fetch` put SAMPLE_FILES."""
+        super().__init__(config.max_document_characters)
         self.folder = folder
         self._part = self._article = 0
 
-    def documents(self, state: State | None = None) -> Iterator[Document]:
-        self._part, self._article = (state["part"], state["article"]) if state else (0, 0)
+    def records(self, place: State | None) -> Iterator[Document]:
+        self._part, self._article = (place["part"], place["article"]) if place else (0, 0)
         while self._part < len(PARTS):
             yield from self._documents_of(PARTS[self._part])
             self._part, self._article = self._part + 1, 0
 
-    def state(self) -> State:
+    def place(self) -> State:
         return {"part": self._part, "article": self._article}
 
     def _documents_of(self, part: str) -> Iterator[Document]:

@@ -37,7 +37,7 @@ class Tally:
     """Of training documents."""
     held_out_tokens: int = 0
     empty_documents: int = 0
-    """Without a token, or with nothing but whitespace."""
+    """Without a token, or with nothing but whitespace; for a model without BOS, with a single token, too."""
     duplicate_documents: int = 0
     """Documents whose id had come before."""
     left_out_documents: int = 0
@@ -60,6 +60,7 @@ class Tokenization:
         self.held_out_fraction = recipe.corpus.held_out_fraction
         self.tokenizer, self.vocab_size, self.writer = tokenizer, vocab_size, writer
         self.seed = recipe.seed
+        self._fewest = 1 if tokenizer.bos_id is not None else 2  # of which the first opens the document
         self.tally = Tally(**writer.state["tally"]) if writer.state else Tally()
         drawn = writer.state["drawn"] if writer.state else None
         self.drawn = Drawn(**drawn) if drawn else None
@@ -113,17 +114,14 @@ class Tokenization:
     def _take(self, document: Document, tokens: list[int], *, held_out: bool) -> None:
         if document.text.strip() and not self._takes(document, held_out=held_out):
             self.tally.left_out_documents += 1
-        elif not tokens:
+        elif len(tokens) < self._fewest:
             self.tally.empty_documents += 1
         elif document.document_id in self.writer.document_ids:
             self.tally.duplicate_documents += 1
         else:
             tokens_L = np.array(tokens, TOKEN)
             if tokens_L.max() >= self.vocab_size:
-                raise ModelError(
-                    f"the tokenizer gives token {tokens_L.max()}, the model knows {self.vocab_size}: they do not "
-                    "belong together, put the model's own tokenizer into its folder"
-                )
+                raise ModelError(foreign_tokenizer(int(tokens_L.max()), self.vocab_size))
             self.writer.add(document, tokens_L, held_out=held_out)
             self.tally.add(len(tokens), held_out=held_out)
 
@@ -144,12 +142,14 @@ class Tokenization:
 
 def read_documents(source: Source, tokenization: Tokenization) -> None:
     """Take batches until all is read, with a checkpoint every few seconds and at the end."""
-    if tokenization.is_done():
-        return
-    if tokenization.is_limited and tokenization.writer.state is None and not source.streamed:
-        tokenization.draw(source)
     writer, tally = tokenization.writer, tokenization.tally
     begun = writer.state["source"] if writer.state else None
+    if begun:
+        source.counts = dict(begun["counts"])
+    if tokenization.is_done():
+        return
+    if tokenization.is_limited and writer.state is None and not source.streamed:
+        tokenization.draw(source)
     saved = time.monotonic()
     with track("tokenize", tokenization.limits.max_tokens, done=tally.tokens) as progress:
         for batch in batches(source.documents(begun)):
@@ -173,6 +173,14 @@ def batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
             batch.append(document)
             characters += len(document.text)
         yield batch
+
+
+def foreign_tokenizer(token: int, vocab_size: int) -> str:
+    """What is wrong where the tokenizer gives a token that the model does not know."""
+    return (
+        f"the tokenizer gives token {token}, the model knows {vocab_size}: they do not belong together, put the "
+        "model's own tokenizer into its folder"
+    )
 
 
 def check_corpus(tally: Tally, recipe: Recipe, corpus: str, document_ids: set[int]) -> None:
@@ -205,4 +213,7 @@ def _proposal(tally: Tally, recipe: Recipe, document_ids: set[int]) -> str:
         held_out = sum(is_held_out(document, fraction) for document in document_ids)
         if fraction > recipe.corpus.held_out_fraction and 0 < held_out < len(document_ids):
             return f"set corpus.held_out_fraction={fraction}, which would hold out {held_out:,} of them"
-    return "give more documents; large files can be cut into several"
+    return (
+        "give more documents, or set corpus.max_document_characters lower: long documents are then cut into parts, "
+        "which count as documents"
+    )

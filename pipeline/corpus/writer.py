@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data.arrow import read_arrow, write_arrow
-from data.artifacts.corpus import DOCUMENTS, DOCUMENTS_FILE, SEQUENCE, SEQUENCES_FILE, TOKEN, TOKENS_FILE
+from data.artifacts.corpus import DOCUMENTS, DOCUMENTS_FILE, SEQUENCE, SEQUENCES_FILE, TOKEN, TOKENS_FILE, Cutting
 from pipeline.corpus.document import Document
 
 CORPUS_CHECKPOINT = ".checkpoint.json"
@@ -74,7 +74,7 @@ class CorpusWriter:
         temporary.write_text(json.dumps({"num_tokens": self.num_tokens, "parts": self._parts, "state": state}))
         temporary.replace(self.folder / CORPUS_CHECKPOINT)
 
-    def finish(self, context_length: int) -> tuple[int, int]:
+    def finish(self, cutting: Cutting) -> tuple[int, int]:
         """Write documents.arrow and sequences.npy; returns the numbers of sequences and of split documents.
 
         Call `checkpoint` before. Nothing can be added afterwards.
@@ -86,9 +86,9 @@ class CorpusWriter:
         )
         write_arrow(self.folder / DOCUMENTS_FILE, DOCUMENTS, _rebatched(documents))
         lengths_D = documents["num_tokens"].to_numpy()
-        sequences_S = split_documents(lengths_D, context_length - 1)
+        sequences_S = split_documents(lengths_D, cutting)
         np.save(self.folder / SEQUENCES_FILE, sequences_S)
-        return len(sequences_S), int((lengths_D > context_length - 1).sum())
+        return len(sequences_S), int((lengths_D - cutting.first > cutting.longest).sum())
 
     def close(self) -> None:
         self._tokens.close()
@@ -97,13 +97,14 @@ class CorpusWriter:
         return self.folder / f".documents-{number:05d}.arrow"
 
 
-def split_documents(lengths_D: npt.NDArray[np.int32], longest: int) -> np.ndarray:
-    """Sequences [S] of SEQUENCE: every document cut into pieces of `longest` tokens, the remainder last."""
-    pieces_D = -(-lengths_D.astype(np.int64) // longest)
+def split_documents(lengths_D: npt.NDArray[np.int32], cutting: Cutting) -> np.ndarray:
+    """Sequences [S] of SEQUENCE: every document cut into pieces, the remainder last."""
+    longest = cutting.longest
+    pieces_D = -(-(lengths_D.astype(np.int64) - cutting.first) // longest)
     sequences_S = np.empty(int(pieces_D.sum()), SEQUENCE)
     document_S = np.repeat(np.arange(len(lengths_D)), pieces_D)
     first_D = np.cumsum(pieces_D) - pieces_D
-    start_S = (np.arange(len(sequences_S)) - first_D[document_S]) * longest
+    start_S = (np.arange(len(sequences_S)) - first_D[document_S]) * longest + cutting.first
     sequences_S["document"] = document_S
     sequences_S["start"] = start_S
     sequences_S["length"] = np.minimum(longest, lengths_D[document_S] - start_S)

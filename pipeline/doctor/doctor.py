@@ -9,16 +9,17 @@ Shapes: M examples, B sequences, L positions (BOS included), N tokens, D width, 
 
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from data.artifacts.corpus import is_held_out
+from data.artifacts.contexts import CONTEXT_SIDE, hash_contexts
+from data.artifacts.corpus import Cutting, is_held_out
 from data.artifacts.features import EXAMPLE_KINDS
 from data.layout import StorePaths
 from data.published.state import SAES_FOLDER, Published, open_published
@@ -41,6 +42,8 @@ from pipeline.progress import log, track
 BATCH_TOKENS = 2048
 EXTREMES_TOKENS = 20_000
 """Of training documents, on which examples are compared with all tokens."""
+DOCUMENTS_KEPT = 256
+"""Whose contexts are remembered."""
 DOCUMENTS_AT_ONCE = 4096
 FEATURES_TRIED = 40
 """Features looked at for each example that is wanted, until one has examples of the kind."""
@@ -91,8 +94,7 @@ class Doctor:
         self.saes = [
             SAE.load(published.folder / SAES_FOLDER / sae.name, self.config["device"]) for sae in self.record.saes
         ]
-        self.context_length: int = self.record.corpus["tokenize"]["context_length"]
-        self.bos_id: int = self.record.corpus["tokenize"]["bos_id"]
+        self.cutting = Cutting.of(self.record.corpus["tokenize"])
 
     def checks(self, deep: bool) -> list[Check]:
         """Every check, the cheap ones first."""
@@ -163,13 +165,13 @@ class Doctor:
     def _residuals_at(self, documents: list[int], positions: list[int]) -> Tensor:
         """The residual stream [M, D] of tokens given by document row and position."""
         position_M = np.array(positions)
-        start_M = position_M - position_M % (self.context_length - 1)
+        start_M = self.cutting.start(position_M)
         length_M = position_M - start_M + 1
-        sequences = self.run.windows(documents, start_M.tolist(), length_M.tolist())
-        x_MD = torch.empty(len(sequences), self.model.width, device=self.model.device)
+        opened = self._opened(documents, start_M, length_M)
+        x_MD = torch.empty(len(opened), self.model.width, device=self.model.device)
         with track("doctor: examples", int(length_M.sum())) as progress:
             for batch in plan_batches(length_M, BATCH_TOKENS):
-                tokens_BL = torch.from_numpy(pad([np.array(sequences[m]) for m in batch], self.bos_id))
+                tokens_BL = torch.from_numpy(pad([opened[m] for m in batch]))
                 last_B = torch.from_numpy(length_M[batch])
                 x_MD[torch.from_numpy(batch)] = self.model.residuals(tokens_BL)[
                     torch.arange(len(batch)), last_B
@@ -177,9 +179,15 @@ class Doctor:
                 progress.advance(int(length_M[batch].sum()))
         return x_MD
 
+    def _opened(self, documents: list[int], start_S: Ints, length_S: Ints) -> list[list[int]]:
+        """What the model reads of some sequences: each with its opening token."""
+        lead = self.cutting.first
+        windows = self.run.windows(documents, (start_S - lead).tolist(), (length_S + lead).tolist())
+        return [self.cutting.opened(tokens) for tokens in windows]
+
     def _check_effects(self) -> Iterator[Check]:
         saes = dict(zip([sae.name for sae in self.record.saes], self.saes, strict=True))
-        found = check_effects(self.run, self.model, saes, self.bos_id, self.context_length - 1)
+        found = check_effects(self.run, self.model, saes, self.cutting)
         if not found:
             log("effects are not compared: none were measured")
         yield from found
@@ -206,19 +214,18 @@ class Doctor:
         yield from filter(None, found)
 
     def _evaluator(self) -> Evaluator:
-        def read(sequences_B: Sequences) -> list[npt.NDArray[np.int64]]:
-            names = [sequences_B[field].tolist() for field in ("document", "start", "length")]
-            return [np.array(tokens) for tokens in self.run.windows(*names)]
-
         return Evaluator(
             model=self.model,
             saes=dict(zip([sae.name for sae in self.record.saes], self.saes, strict=True)),
-            read=read,
-            bos_id=self.bos_id,
+            read=self._read,
             sink_norm=self.record.corpus["harvest"]["sink_threshold"],
             batch_tokens=BATCH_TOKENS,
             title="doctor",
         )
+
+    def _read(self, sequences_B: Sequences) -> list[list[int]]:
+        document_B, start_B, length_B = (sequences_B[name] for name in ("document", "start", "length"))
+        return self._opened(document_B.tolist(), start_B, length_B)
 
     def _sequences(self, *, held_out: bool) -> Sequences:
         """The sequences [S] of all held-out documents, or of all others."""
@@ -231,13 +238,14 @@ class Doctor:
                 if is_held_out(document["document_id"], fraction) == held_out:
                     rows_M.append(row)
                     lengths_M.append(document["num_tokens"])
-        return whole_documents(np.array(rows_M, np.int64), np.array(lengths_M, np.int64), self.context_length - 1)
+        return whole_documents(np.array(rows_M, np.int64), np.array(lengths_M, np.int64), self.cutting)
 
     def _check_extremes(self) -> Iterator[Check]:
         """Examples against all tokens of the first batches of the harvest, which are a fair sample of the corpus."""
         config = self.record.recipe["examples"]
+        contexts = lru_cache(DOCUMENTS_KEPT)(self._contexts)
         extremes = [
-            Extremes(sae, record, Stored.of(self.run, record), config)
+            Extremes(sae, record, Stored.of(self.run, record), config, contexts)
             for sae, record in zip(self.saes, self.record.saes, strict=True)
         ]
         pieces_S = self._sequences(held_out=False)
@@ -251,15 +259,20 @@ class Doctor:
         for one in extremes:
             yield from one.checks()
 
+    def _contexts(self, document: int) -> Ints:
+        """Numbers of the contexts of all tokens of a document, by its row [L]."""
+        length = self.run.take("documents", [document], ["num_tokens"])["num_tokens"][0].as_py()
+        ids_L = np.array(self.run.windows([document], [0], [length])[0], np.int64)
+        padded = np.pad(ids_L, CONTEXT_SIDE, constant_values=-1)
+        return hash_contexts(np.lib.stride_tricks.sliding_window_view(padded, 2 * CONTEXT_SIDE + 1))
+
     def _rows(self, batches: list[Sequences]) -> Iterator[tuple[Tensor, Ints]]:
         """Residuals [N, D] of the counted tokens of each batch, as `examples` read them, and their places."""
         threshold = self.record.corpus["harvest"]["sink_threshold"]
         from_shards = self.record.corpus["examples"]["source"] == "shards"  # which hold bfloat16
         with track("doctor: texts", sum(int(chosen["length"].sum()) for chosen in batches)) as progress:
             for chosen in batches:
-                names = [chosen[field].tolist() for field in ("document", "start", "length")]
-                sequences = [np.array(tokens) for tokens in self.run.windows(*names)]
-                x_BLD = self.model.residuals(torch.from_numpy(pad(sequences, self.bos_id)))
+                x_BLD = self.model.residuals(torch.from_numpy(pad(self._read(chosen))))
                 counted_BL = counted(x_BLD, chosen["length"].astype(np.int64), threshold)
                 b_N, l_N = (place_N.cpu().numpy() for place_N in torch.nonzero(counted_BL, as_tuple=True))
                 x_ND = x_BLD[counted_BL].to(torch.bfloat16) if from_shards else x_BLD[counted_BL]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from data.artifacts.corpus import Cutting
 from data.published.tables import PublishedRun
 from pipeline.doctor.checks import Check, some
 from pipeline.models.exact import ExactModel
@@ -24,13 +25,8 @@ MEDIAN_SHARE = 0.2
 """Of the tolerance, that the deviation of half of the examples may have: rounding is seldom so large."""
 
 
-def check_effects(
-    run: PublishedRun, model: LanguageModel, saes: dict[str, SAE], bos_id: int, piece: int
-) -> list[Check]:
-    """What features changed at some published examples comes out again; no checks where no effect was measured.
-
-    piece: tokens of the longest sequence, without the opening one.
-    """
+def check_effects(run: PublishedRun, model: LanguageModel, saes: dict[str, SAE], cutting: Cutting) -> list[Check]:
+    """What features changed at some published examples comes out again; no checks where no effect was measured."""
     rows = some(run.count("readings"), NUM_READINGS)
     if len(rows) == 0:
         return []
@@ -39,7 +35,7 @@ def check_effects(
     readings = run.take("readings", rows.tolist()).to_pylist()
     with track("doctor: effects", len(readings), "examples") as progress:
         for reading in readings:
-            deviations.append(_deviation(run, exact, model, saes, reading, bos_id, piece))
+            deviations.append(_deviation(run, exact, model, saes, reading, cutting))
             progress.advance()
     agree, median = sum(one <= tolerance for one in deviations), float(np.median(deviations))
     limit = MEDIAN_SHARE * tolerance
@@ -56,16 +52,15 @@ def _deviation(
     model: LanguageModel,
     saes: dict[str, SAE],
     reading: dict[str, Any],
-    bos_id: int,
-    piece: int,
+    cutting: Cutting,
 ) -> float:
     """The largest deviation of a published change from the one computed now."""
     feature = run.take("features", [reading["row"]], ["sae", "index", "first_example"]).to_pylist()[0]
     columns = ["document", "position", "activation"]
     example = run.take("examples", [feature["first_example"] + reading["rank"]], columns).to_pylist()[0]
-    start = example["position"] // piece * piece
+    start = cutting.start(example["position"]) - cutting.first
     tokens = run.windows([example["document"]], [start], [example["position"] - start + 1])[0]
-    x_LD = model.residuals(torch.tensor([[bos_id, *tokens]]))[0].to(exact.dtype)
+    x_LD = model.residuals(torch.tensor([cutting.opened(tokens)]))[0].to(exact.dtype)
     without_LD = x_LD.clone()
     without_LD[-1] -= example["activation"] * saes[feature["sae"]].W_dec_FD[feature["index"]]
     hidden_2D = exact.hidden_from(torch.stack([x_LD, without_LD]))[:, -1]

@@ -5,7 +5,7 @@ Shapes: S sequences, B sequences of a batch, L positions (BOS included), N count
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ class HeldOutBatch(NamedTuple):
 
     sequences_B: Sequences
     lengths_B: npt.NDArray[np.int64]
-    """Without BOS."""
+    """Without the opening token."""
     tokens_BL: Tensor
     x_BLD: Tensor
     """The residual stream after layer N."""
@@ -40,9 +40,8 @@ class Evaluator:
 
     model: LanguageModel
     saes: Mapping[str, SAE]
-    read: Callable[[Sequences], Sequence[npt.NDArray[np.integer[Any]]]]
-    """The tokens of sequences, without BOS."""
-    bos_id: int
+    read: Callable[[Sequences], Sequence[Sequence[int] | npt.NDArray[np.int64]]]
+    """The tokens of sequences, each with its opening one."""
     sink_norm: float
     batch_tokens: int
     title: str
@@ -88,7 +87,7 @@ class Evaluator:
         with track(f"{self.title}: {what}", int(lengths_S.sum())) as progress:
             for numbers_B in plan_batches(lengths_S, self.batch_tokens):
                 sequences_B, lengths_B = sequences_S[numbers_B], lengths_S[numbers_B]
-                tokens_BL = torch.from_numpy(pad(self.read(sequences_B), self.bos_id))
+                tokens_BL = torch.from_numpy(pad(self.read(sequences_B)))
                 x_BLD = self.model.residuals(tokens_BL)
                 counted_BL = counted(x_BLD, lengths_B, self.sink_norm)
                 yield HeldOutBatch(sequences_B, lengths_B, tokens_BL, x_BLD, counted_BL)

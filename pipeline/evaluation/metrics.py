@@ -34,20 +34,22 @@ class Reconstruction:
         self._squared_error += float(error_ND.square().sum())
         self._num_active += len(sparse.token_K)
 
-    def explained_variance(self) -> float:
-        """1 - sum |x - x^|^2 / sum |x - mean|^2."""
+    def explained_variance(self) -> float | None:
+        """1 - sum |x - x^|^2 / sum |x - mean|^2; None where the tokens do not vary, as one token alone does not."""
+        if self.num_tokens < 2:
+            return None
         variance = self._squares - float(self._sum_D.square().sum()) / self.num_tokens
-        return 1 - self._squared_error / variance
+        return 1 - self._squared_error / variance if variance > 0 else None
 
-    def mean_squared_error(self) -> float:
-        """Mean of |x - x^|^2 over tokens, squared residual-stream units."""
-        return self._squared_error / self.num_tokens
+    def mean_squared_error(self) -> float | None:
+        """Mean of |x - x^|^2 over tokens, squared residual-stream units; None without a token."""
+        return self._squared_error / self.num_tokens if self.num_tokens else None
 
-    def l0(self) -> float:
-        """Mean number of active features per token."""
-        return self._num_active / self.num_tokens
+    def l0(self) -> float | None:
+        """Mean number of active features per token; None without a token."""
+        return self._num_active / self.num_tokens if self.num_tokens else None
 
-    def metrics(self) -> dict[str, float | int]:
+    def metrics(self) -> dict[str, float | int | None]:
         """All of it, as it stands in metrics.json."""
         return {
             "explained_variance": self.explained_variance(),

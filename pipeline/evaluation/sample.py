@@ -6,21 +6,21 @@ Shapes: M documents, S sequences.
 import numpy as np
 import numpy.typing as npt
 
-from data.artifacts.corpus import SEQUENCE
+from data.artifacts.corpus import SEQUENCE, Cutting
 from pipeline.arrays import ranks
 
 Sequences = npt.NDArray[np.void]
 """Of dtype SEQUENCE."""
 
 
-def whole_documents(rows_M: npt.NDArray[np.int64], lengths_M: npt.NDArray[np.int64], longest: int) -> Sequences:
-    """The sequences [S] of all documents with these rows and numbers of tokens; `longest`: tokens, without BOS."""
+def whole_documents(rows_M: npt.NDArray[np.int64], lengths_M: npt.NDArray[np.int64], cutting: Cutting) -> Sequences:
+    """The sequences [S] of all documents with these rows and numbers of tokens."""
     pairs = zip(rows_M.tolist(), lengths_M.tolist(), strict=True)
-    return _join([_cut(row, 0, length, longest) for row, length in pairs])
+    return np.array([(row, *piece) for row, length in pairs for piece in cutting.pieces(length)], SEQUENCE)
 
 
 def draw_in_turn(
-    rows_M: npt.NDArray[np.int64], lengths_M: npt.NDArray[np.int64], longest: int, max_tokens: int, seed: int
+    rows_M: npt.NDArray[np.int64], lengths_M: npt.NDArray[np.int64], cutting: Cutting, max_tokens: int, seed: int
 ) -> Sequences:
     """A random sample of the sequences [S] of all documents, at most `max_tokens` tokens in all.
 
@@ -29,7 +29,7 @@ def draw_in_turn(
     a long one counts no more than the others as long as all have sequences left.
     """
     rng = np.random.default_rng(seed)
-    shuffled_S = rng.permutation(whole_documents(rows_M, lengths_M, longest))
+    shuffled_S = rng.permutation(whole_documents(rows_M, lengths_M, cutting))
     _, turn_S = np.unique(shuffled_S["document"], return_inverse=True)
     order_M = rng.permutation(int(turn_S.max(initial=-1)) + 1)
     by_document_S = np.argsort(turn_S, kind="stable")
@@ -49,13 +49,3 @@ def draw_sequences(sequences_S: Sequences, count: int, seed: int) -> Sequences:
     _, first_M = np.unique(shuffled_S["document"], return_index=True)
     chosen: Sequences = shuffled_S[np.random.default_rng(seed).permutation(first_M)[:count]]
     return chosen
-
-
-def _cut(row: int, start: int, length: int, longest: int) -> Sequences:
-    """A stretch of a document in sequences of at most `longest` tokens."""
-    stop = start + length
-    return np.array([(row, at, min(longest, stop - at)) for at in range(start, stop, longest)], SEQUENCE)
-
-
-def _join(pieces: list[Sequences]) -> Sequences:
-    return np.concatenate([np.empty(0, SEQUENCE), *pieces])

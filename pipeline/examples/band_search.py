@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.artifacts.corpus import TokenizedCorpus
 from pipeline.arrays import Floats, Ints
 from pipeline.examples.bands import bands_of
-from pipeline.examples.selection import Intervals, active_pairs
+from pipeline.examples.contexts import Contexts
+from pipeline.examples.selection import Intervals, active_pairs, narrow
 from pipeline.examples.shortlist import Entries, Shortlist, first_of_each
 from pipeline.models.sae import SAE
 from pipeline.recipe import ExamplesConfig
@@ -26,22 +28,17 @@ SURELY_BELOW = np.float32(1 - 1e-5)
 class BandSearch:
     """Samples the open bands of one SAE, block after block."""
 
-    def __init__(self, sae: SAE, intervals: Intervals, max_F: Floats, config: ExamplesConfig) -> None:
+    def __init__(
+        self, sae: SAE, intervals: Intervals, max_F: Floats, config: ExamplesConfig, corpus: TokenizedCorpus
+    ) -> None:
         self._before, self._config = intervals, config
         self.features = np.flatnonzero(intervals.open_FA.any(1))
         self._open_UA = intervals.open_FA[self.features]
         self._max_U = max_F[self.features]
         lowest_U = self._max_U * self._open_UA.argmax(1).astype(np.float32) / np.float32(config.bands) * SURELY_BELOW
-        self._place_F = np.arange(len(self.features))
-        self._sae = sae
-        if sae.header.nonlinearity == "topk":  # all features decide together, so all are encoded
-            self._place_F = np.full(sae.num_features, -1)
-            self._place_F[self.features] = np.arange(len(self.features))
-        else:
-            chosen = torch.from_numpy(self.features).to(sae.device)
-            self._sae = sae.among(chosen, torch.from_numpy(lowest_U).to(sae.device))
+        self._sae, self._place_F = narrow(sae, self.features, lowest_U)
         self._counts = np.zeros(self._open_UA.size, np.int64)
-        self._sample = Shortlist(self._open_UA.size, config.per_band)
+        self._sample = Shortlist(self._open_UA.size, config.per_band, context=Contexts(corpus).of)
 
     def add(self, x_ND: Tensor, token_N: Ints) -> None:
         """Take in the rows of a block; `token_N` names them (see pack_tokens)."""

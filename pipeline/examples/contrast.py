@@ -6,7 +6,7 @@ tried on them afterwards: vocabulary * contrast_occurrences rows at most, howeve
 megabytes for the sample; choose fewer occurrences for a wide model).
 
 Shapes: N rows of a block, D width, U sampled occurrences, P pairs of a feature and a token id, C pairs of a chunk,
-V vocabulary.
+V vocabulary, E entries.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,18 @@ import torch
 from torch import Tensor
 
 from data.artifacts.corpus import TokenizedCorpus
-from pipeline.arrays import Ints, Mask, ascending_keys, hash_keys, hash_tokens, ranges, sort_order, unpack_tokens
+from pipeline.arrays import (
+    Ints,
+    ascending_keys,
+    contains,
+    hash_keys,
+    hash_tokens,
+    ranges,
+    sort_order,
+    splitmix64,
+    unpack_tokens,
+)
+from pipeline.examples.contexts import Contexts
 from pipeline.examples.selection import Candidates, candidates_of
 from pipeline.examples.shortlist import Entries, Shortlist
 from pipeline.models.sae import SAE
@@ -77,21 +88,21 @@ class ContrastSearch:
     """Finds contrast examples for any SAE among one sample of occurrences."""
 
     def __init__(self, corpus: TokenizedCorpus, occurrences: Occurrences, vocab_size: int) -> None:
-        self._corpus = corpus
+        self._corpus, self._context = corpus, Contexts(corpus).of
         self._id_U, self._token_U, self._x_UD = occurrences.settled()
-        self._by_token = sort_order(self._token_U)
+        self._context_U = self._context(self._token_U)
         self._first_V = np.searchsorted(self._id_U, np.arange(vocab_size + 1))
 
     def find(self, sae: SAE, top: Candidates, size: int) -> Candidates:
         """For every feature up to `size` occurrences of the tokens of its `top`, lowest pre-activation first.
 
-        Tokens that are themselves among the feature's `top` are left out.
+        Tokens in the same context as one of the feature's `top` are left out, as are these themselves.
         """
-        lowest = Shortlist(sae.num_features, size)
-        top_keys = np.sort((top.feature_M << 32) | self._place(top.token_M))
+        lowest = Shortlist(sae.num_features, size, context=self._context)
+        top_keys = np.sort(_pair_keys(top.feature_M, self._context(top.token_M)))
         for feature_C, id_C in self._chunks(top):
-            entries = self._try(sae, feature_C, id_C)
-            among_top = _contains(top_keys, (entries.group_N << 32) | self._place(entries.token_N))
+            entries, context_E = self._try(sae, feature_C, id_C)
+            among_top = contains(top_keys, _pair_keys(entries.group_N, context_E))
             entries = entries.take(~among_top & lowest.admits(entries.group_N, entries.key_N))
             lowest.add(entries)
         found = lowest.result()
@@ -110,8 +121,8 @@ class ContrastSearch:
             yield feature_P[start:stop], id_P[start:stop]
             start = stop
 
-    def _try(self, sae: SAE, feature_C: Ints, id_C: Ints) -> Entries:
-        """The pre-activation of each pair's feature on all sampled occurrences of its id."""
+    def _try(self, sae: SAE, feature_C: Ints, id_C: Ints) -> tuple[Entries, Ints]:
+        """The pre-activation of each pair's feature on all sampled occurrences of its id, and their contexts [E]."""
         wanted = np.unique(id_C)
         count = self._first_V[wanted + 1] - self._first_V[wanted]
         rows = ranges(self._first_V[wanted], count)
@@ -122,17 +133,10 @@ class ContrastSearch:
         count_C = self._first_V[id_C + 1] - self._first_V[id_C]
         row_E = ranges(row_of_id, count_C)
         value_E = pre[row_E, np.repeat(column_C, count_C)]
-        return Entries(np.repeat(feature_C, count_C), ascending_keys(value_E), self._token_U[rows[row_E]], value_E)
-
-    def _place(self, token_N: Ints) -> Ints:
-        """Places of tokens in the sample; the sample's size for those that are not in it [N]."""
-        sorted_U = self._token_U[self._by_token]
-        found_N = np.minimum(np.searchsorted(sorted_U, token_N), max(len(sorted_U) - 1, 0))
-        return np.where(sorted_U[found_N] == token_N, self._by_token[found_N], len(sorted_U))
+        feature_E, u_E = np.repeat(feature_C, count_C), rows[row_E]
+        return Entries(feature_E, ascending_keys(value_E), self._token_U[u_E], value_E), self._context_U[u_E]
 
 
-def _contains(sorted_M: Ints, wanted_N: Ints) -> Mask:
-    """Whether each wanted number is among the sorted ones [N]."""
-    if len(sorted_M) == 0:
-        return np.zeros(len(wanted_N), bool)
-    return cast(Mask, sorted_M[np.minimum(np.searchsorted(sorted_M, wanted_N), len(sorted_M) - 1)] == wanted_N)
+def _pair_keys(feature_N: Ints, context_N: Ints) -> Ints:
+    """One number for each feature and context [N]."""
+    return (splitmix64(feature_N.astype(np.uint64)) + context_N.astype(np.uint64)).astype(np.int64)

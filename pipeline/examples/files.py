@@ -88,6 +88,7 @@ def _example_columns(examples: Examples, corpus: TokenizedCorpus, rows: slice) -
         pa.array(examples.pre_activation_M[rows]),
         pa.ListArray.from_arrays(ends, pa.array(examples.offset_E[entries])),
         pa.ListArray.from_arrays(ends, pa.array(examples.value_E[entries])),
+        pa.array(examples.repeats_M[rows], pa.int32()),
     ]
 
 

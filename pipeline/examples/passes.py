@@ -6,15 +6,17 @@ Shapes: N rows of a block, D width, A bands.
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-import numpy as np
 from torch import Tensor
 
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import TOP
 from pipeline.arrays import Ints
 from pipeline.examples.band_search import BandSearch
+from pipeline.examples.contexts import Contexts, Repeats
 from pipeline.examples.contrast import ContrastSearch, Occurrences
 from pipeline.examples.selection import Candidates, FeatureSelection, Intervals, Statistics, join
+from pipeline.examples.shortlist import Entries
+from pipeline.examples.top_search import TopSearch
 from pipeline.examples.windows import WindowGather
 from pipeline.models.sae import SAE
 from pipeline.progress import log
@@ -38,8 +40,7 @@ def select(
     saes: Mapping[str, SAE], corpus: TokenizedCorpus, vocab_size: int, config: ExamplesConfig, read: Read
 ) -> tuple[dict[str, Selected], int]:
     """Statistics and chosen tokens of every SAE by name, and how many tokens were counted."""
-    document_S = np.asarray(corpus.sequences["document"])
-    selections = {name: FeatureSelection(sae, config, document_S) for name, sae in saes.items()}
+    selections = {name: FeatureSelection(sae, config, corpus) for name, sae in saes.items()}
     occurrences = Occurrences(corpus, vocab_size, config.contrast_occurrences)
     num_tokens = 0
     for x_ND, token_N in read("examples"):
@@ -47,43 +48,59 @@ def select(
         for selection in selections.values():
             selection.add(x_ND, token_N)
         num_tokens += len(token_N)
-    intervals = _intervals(saes, selections, config, read)
+    intervals, tops = _search_again(saes, selections, corpus, config, read)
     search = ContrastSearch(corpus, occurrences, vocab_size)
     selected = {}
     for name, selection in selections.items():
-        found = selection.candidates()
+        found = selection.candidates(tops.get(name))
         contrast = search.find(saes[name], found.take(found.kind_M == TOP), config.contrast)
         chosen = join([found, intervals[name].candidates(), contrast])
         selected[name] = Selected(selection.statistics(), intervals[name].counts_FA, chosen)
     return selected, num_tokens
 
 
-def _intervals(
-    saes: Mapping[str, SAE], selections: Mapping[str, FeatureSelection], config: ExamplesConfig, read: Read
-) -> dict[str, Intervals]:
-    """The samples of all bands; those that the first pass left open are sought in another."""
+def _search_again(
+    saes: Mapping[str, SAE],
+    selections: Mapping[str, FeatureSelection],
+    corpus: TokenizedCorpus,
+    config: ExamplesConfig,
+    read: Read,
+) -> tuple[dict[str, Intervals], dict[str, Entries]]:
+    """The samples of all bands, and top entries: what the first pass left open is sought in another."""
     intervals = {name: selection.intervals() for name, selection in selections.items()}
-    searches = {
-        name: BandSearch(saes[name], found, selections[name].max_F, config)
+    bands = {
+        name: BandSearch(saes[name], found, selections[name].max_F, config, corpus)
         for name, found in intervals.items()
         if found.open_FA.any()
     }
-    if not searches:
-        return intervals
-    num_features = sum(len(search.features) for search in searches.values())
-    log(f"{num_features:,} features have bands that their samples left open: their tokens are read once more")
-    for x_ND, token_N in read("bands"):
-        for search in searches.values():
-            search.add(x_ND, token_N)
-    return intervals | {name: search.result() for name, search in searches.items()}
+    tops = {
+        name: TopSearch(saes[name], lacking, config, corpus)
+        for name, selection in selections.items()
+        if len(lacking := selection.top.lacking())
+    }
+    searches: list[BandSearch | TopSearch] = [*bands.values(), *tops.values()]
+    if searches:
+        num_bands, num_tops = (sum(len(one.features) for one in some.values()) for some in (bands, tops))
+        log(
+            f"{num_bands:,} features have bands that their samples left open"
+            + (f", and {num_tops:,} a top that copies crowded" if num_tops else "")
+            + ": their tokens are read once more"
+        )
+        for x_ND, token_N in read("bands"):
+            for search in searches:
+                search.add(x_ND, token_N)
+    found = {name: search.result() for name, search in bands.items()}
+    return intervals | found, {name: search.result() for name, search in tops.items()}
 
 
 def gather(
     saes: Mapping[str, SAE], selected: Mapping[str, Selected], corpus: TokenizedCorpus, context: int, read: Read
-) -> dict[str, WindowGather]:
-    """The windows of every SAE's examples by name, over the same blocks."""
+) -> tuple[dict[str, WindowGather], Repeats]:
+    """The windows of every SAE's examples by name, over the same blocks, and how often their contexts come there."""
+    repeats = Repeats(Contexts(corpus), (found.chosen.token_M for found in selected.values()))
     gathers = {name: WindowGather(sae, selected[name].chosen, corpus, context) for name, sae in saes.items()}
     for x_ND, token_N in read("windows"):
+        repeats.add(token_N)
         for windows in gathers.values():
             windows.add(x_ND, token_N)
-    return gathers
+    return gathers, repeats

@@ -2,10 +2,12 @@
 
 The definitions, over all counted tokens (order of the corpus: the sequence's number, then the position):
 
-    top       the highest activations, at most one for each document; of equal ones the earlier first
+    top       the highest activations, at most one for each document, its highest; of equal ones the earlier first
     bottom    the lowest activations that reach the floor (data.artifacts.features.bottom_floor); of equal ones the
               earlier first
     interval  from each of `bands` equal bands between 0 and the maximum a few at random
+
+Each kind has one example at most of each context (data.artifacts.contexts): of copies the first by the same order.
 
 Every activation is that of float32: a product in `examples.dtype` only finds the pairs of a feature and a token that
 may be active (SAE.encode_by_feature).
@@ -18,8 +20,8 @@ the kept ones inside it. A band made of whole bins is sampled uniformly; where a
 its own sample has on that side. A band that comes out short, though bins that it cuts held more than was kept of
 them, is open: another pass samples it (band_search.py).
 
-Memory for each feature: a histogram, `top` + `bottom` + about 32 * `per_band` entries of 24 bytes and a fixed buffer;
-it does not depend on the corpus.
+Memory for each feature: a histogram, `top` + `bottom` + about 32 * `per_band` entries of 24 bytes and a fixed buffer
+(more where copies crowd it, see shortlist.py); it does not depend on the corpus.
 
 Shapes: N rows of a block, T rows encoded at once, K active (token, feature) pairs of a tile, F features, M candidates,
 H histogram bins, A bands.
@@ -33,6 +35,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import (
     EXAMPLE_KINDS,
     FLOOR_BIN,
@@ -42,7 +45,8 @@ from data.artifacts.features import (
 )
 from pipeline.arrays import Floats, Hashes, Ints, Keys, Mask, ascending_keys, descending_keys, hash_keys, hash_tokens
 from pipeline.examples.bands import Lattice, band_bounds, bands_of
-from pipeline.examples.shortlist import Entries, Shortlist, first_of_each
+from pipeline.examples.contexts import Contexts
+from pipeline.examples.shortlist import SPARE_SIZE, Entries, Shortlist, first_distinct
 from pipeline.models.sae import SAE
 from pipeline.recipe import ExamplesConfig
 
@@ -142,12 +146,9 @@ def active_pairs(sae: SAE, x_ND: Tensor, token_N: Ints, dtype: torch.dtype) -> I
 
 
 class FeatureSelection:
-    """Statistics and candidates of one SAE, block after block.
+    """Statistics and candidates of one SAE, block after block."""
 
-    document_S: for every sequence its document, so that `top` takes one token of each.
-    """
-
-    def __init__(self, sae: SAE, config: ExamplesConfig, document_S: npt.NDArray[np.int32]) -> None:
+    def __init__(self, sae: SAE, config: ExamplesConfig, corpus: TokenizedCorpus) -> None:
         self.sae, self.config = sae, config
         self.dtype = getattr(torch, config.dtype)
         self.lattice = Lattice(sae.header.activation_scale)
@@ -156,8 +157,9 @@ class FeatureSelection:
         self.max_F = np.zeros(F, np.float32)
         self.histogram_FH = np.zeros((F, HISTOGRAM_BINS), np.int64)
         self._lowest_bin_F = np.zeros(F, np.int64)
-        self.top = Shortlist(F, config.top, owner=lambda token_N: document_S[token_N >> 32].astype(np.int64))
-        self.bottom = Shortlist(F, config.bottom)
+        self._context = Contexts(corpus).of
+        self.top = top_shortlist(F, config.top, corpus)
+        self.bottom = Shortlist(F, config.bottom, context=self._context)
         self.interval = Shortlist(F * HISTOGRAM_BINS, KEPT_OF_BIN * config.per_band, regroup=self._regroup)
 
     def add(self, x_ND: Tensor, token_N: Ints) -> None:
@@ -169,17 +171,24 @@ class FeatureSelection:
         """Statistics over all blocks."""
         return Statistics(self.histogram_FH.sum(1), self.sum_F, self.sum_squares_F, self.max_F, self.histogram_FH)
 
-    def candidates(self) -> Candidates:
-        """`top` and `bottom` of every feature."""
-        return join([candidates_of("top", self.top.result()), candidates_of("bottom", self.bottom.result())])
+    def candidates(self, again: Entries | None = None) -> Candidates:
+        """`top` and `bottom` of every feature. again: the top of those whose lists lack some, found anew."""
+        top = self.top.result()
+        if again is not None:
+            rest = top.take(~np.isin(top.group_N, self.top.lacking()))
+            columns: Iterator[tuple[np.ndarray, np.ndarray]] = zip(rest, again, strict=True)
+            top = Entries._make(np.concatenate(pair) for pair in columns)
+        return join([candidates_of("top", top), candidates_of("bottom", self.bottom.result())])
 
     def intervals(self) -> Intervals:
         """Samples of the bands of every feature, from those of the bins."""
         kept, (F, A) = self.interval.result(), (self.sae.num_features, self.config.bands)
         feature_N = kept.group_N // HISTOGRAM_BINS
         band_N = bands_of(kept.value_N, self.max_F[feature_N], A)
-        chosen = first_of_each(kept._replace(group_N=feature_N * A + band_N), self.config.per_band)
+        in_bands = kept._replace(group_N=feature_N * A + band_N)
+        chosen, _ = first_distinct(in_bands, self.config.per_band, self._context)
         found_FA = np.bincount(chosen.group_N, minlength=F * A).reshape(F, A)
+        held_FA = np.minimum(np.bincount(in_bands.group_N, minlength=F * A).reshape(F, A), self.config.per_band)
         bin_N = feature_N * HISTOGRAM_BINS + self.lattice.bins(kept.value_N)
         kept_FH = np.bincount(bin_N, minlength=F * HISTOGRAM_BINS).reshape(F, HISTOGRAM_BINS)
         counts, more = [], []
@@ -189,7 +198,7 @@ class FeatureSelection:
             counts.append(band_bounds(histogram, max_F, edges, A).least_FA)
             more.append(band_bounds(np.where(kept_FH[some] < histogram, histogram, 0), max_F, edges, A).most_FA > 0)
         open_FA = (found_FA < self.config.per_band) & np.concatenate(more)
-        return Intervals(chosen, np.maximum(np.concatenate(counts), found_FA), open_FA)
+        return Intervals(chosen, np.maximum(np.concatenate(counts), held_FA), open_FA)
 
     def _add_pairs(self, pairs: Pairs) -> None:
         feature_K, value_K = pairs.feature_K, pairs.value_K
@@ -199,14 +208,11 @@ class FeatureSelection:
         def offer(shortlist: Shortlist, group_K: Ints, key_K: Keys, among_K: Mask | None = None) -> None:
             admitted_K = shortlist.admits(group_K, key_K)
             which = np.flatnonzero(admitted_K if among_K is None else admitted_K & among_K)
-            token_W = pairs.token_T[pairs.row_K[which]]
-            if shortlist is self.top:
-                first = _first_of_runs(feature_K[which], token_W >> 32, key_K[which])
-                which, token_W = which[first], token_W[first]
             if len(which):
+                token_W = pairs.token_T[pairs.row_K[which]]
                 shortlist.add(Entries(group_K[which], key_K[which], token_W, value_K[which]))
 
-        offer(self.top, feature_K, descending_keys(value_K))
+        offer_top(self.top, feature_K, pairs)
         offer(self.bottom, feature_K, ascending_keys(value_K), bin_K >= FLOOR_BIN)
         group_K = feature_K * HISTOGRAM_BINS + np.maximum(bin_K, self._lowest_bin_F[feature_K])
         offer(self.interval, group_K, pairs.keys(feature_K))
@@ -227,6 +233,40 @@ class FeatureSelection:
         self._lowest_bin_F = np.maximum(self.lattice.bins(self.max_F / np.float32(self.config.bands)) - BINS_BELOW, 0)
         feature_N, bin_N = np.divmod(group_N, HISTOGRAM_BINS)
         return feature_N * HISTOGRAM_BINS + np.maximum(bin_N, self._lowest_bin_F[feature_N])
+
+
+def top_shortlist(num_groups: int, size: int, corpus: TokenizedCorpus, *, spare: int = SPARE_SIZE) -> Shortlist:
+    """An empty list of the top: one token of each document, and one of each context."""
+    document_S = np.asarray(corpus.sequences["document"], np.int64)
+
+    def document_of(token_N: Ints) -> Ints:
+        return cast(Ints, document_S[token_N >> 32])
+
+    return Shortlist(num_groups, size, owner=document_of, context=Contexts(corpus).of, spare=spare)
+
+
+def offer_top(top: Shortlist, group_K: Ints, pairs: Pairs) -> None:
+    """Add to the top what may still belong there, of each sequence its highest. Groups below 0 are passed over."""
+    key_K = descending_keys(pairs.value_K)
+    which = np.flatnonzero(top.admits(group_K, key_K) & (group_K >= 0))
+    token_W = pairs.token_T[pairs.row_K[which]]
+    first = _first_of_runs(group_K[which], token_W >> 32, key_K[which])
+    which, token_W = which[first], token_W[first]
+    if len(which):
+        top.add(Entries(group_K[which], key_K[which], token_W, pairs.value_K[which]))
+
+
+def narrow(sae: SAE, features: Ints, lowest_U: Floats) -> tuple[SAE, Ints]:
+    """An SAE that encodes some features alone, from an activation of each on, and the place of its features in them.
+
+    Where all features decide together (topk) it is the whole one, and others have place -1.
+    """
+    if sae.header.nonlinearity == "topk":
+        place_F = np.full(sae.num_features, -1)
+        place_F[features] = np.arange(len(features))
+        return sae, place_F
+    chosen = torch.from_numpy(features).to(sae.device)
+    return sae.among(chosen, torch.from_numpy(lowest_U).to(sae.device)), np.arange(len(features))
 
 
 def _first_of_runs(feature_K: Ints, sequence_K: Ints, key_K: npt.NDArray[np.uint32]) -> Ints:

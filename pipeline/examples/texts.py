@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data.artifacts.corpus import TokenizedCorpus
-from data.published.terms import words
+from data.published.terms import SHORT_PART, Word, compounds, words
 
 T = TypeVar("T")
 
@@ -46,15 +46,21 @@ class ExampleTexts:
         return "".join(self._parts(document, position))
 
     def _peak(self, document: int, position: int) -> Peak:
-        """The word at a token of a document; of several, the last."""
+        """The word at a token of a document; of several, the last, but the first of a script without spaces.
+
+        What says little by itself is named by its compound: the last token of C++ or x86-64 by the whole.
+        """
         before, centre, after = self._parts(document, position)
-        found = list(words(before + centre + after))
-        start, stop = len(before), len(before) + len(centre)
-        at = next((i for i in reversed(range(len(found))) if found[i].start < stop and found[i].stop > start), None)
-        if at is None:
+        text, start, stop = before + centre + after, len(before), len(before) + len(centre)
+        found = list(words(text))
+        inside = [number for number, word in enumerate(found) if word.start < stop and word.stop > start]
+        if not inside:
             return Peak("", "", "")
+        first, last = inside[0], inside[-1]
+        at = first if found[first].reach > found[first].stop else last
+        whole = _compound_at(text, found, at)
         forms = ["", *(word.form for word in found), ""]
-        return Peak(forms[at + 1], forms[at], forms[at + 2])
+        return Peak(whole or forms[at + 1], forms[at], forms[last + 2])
 
     def _parts(self, document: int, position: int) -> tuple[str, str, str]:
         """The text before a token, its own, and the text after it."""
@@ -71,6 +77,14 @@ class ExampleTexts:
         if high < stop:
             after = after.rpartition(" ")[0] or after
         return before, centre, after
+
+
+def _compound_at(text: str, found: Sequence[Word], at: int) -> str:
+    """The compound that holds a word of a text; "" where the word says enough by itself."""
+    word = found[at]
+    if not word.sign and len(word.form) >= SHORT_PART:
+        return ""
+    return next((one.form for one in compounds(text, found) if one.start <= word.start < one.stop), "")
 
 
 def of_features(

@@ -20,6 +20,7 @@ from torch import Tensor
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import BOTTOM, CONTRAST, EXAMPLE_KINDS
 from pipeline.arrays import Floats, Ints, ascending_keys, descending_keys, ranges, ranks, sort_order, unpack_tokens
+from pipeline.examples.contexts import Repeats
 from pipeline.examples.selection import Candidates
 from pipeline.models.sae import SAE
 
@@ -44,6 +45,8 @@ class Examples(NamedTuple):
     count_M: Ints
     offset_E: npt.NDArray[np.int16]
     value_E: Floats
+    repeats_M: Ints
+    """Other places in the same context."""
 
 
 class WindowGather:
@@ -95,8 +98,8 @@ class WindowGather:
         offset_E = position_R[first_W[window_E] + place_E] - self.start_M[example_E]
         self._found.append((example_E, offset_E.astype(np.int16), window_WL[window_E, place_E]))
 
-    def finish(self, max_F: Floats) -> Examples:
-        """Examples in their final order. max_F: the maximum of every feature."""
+    def finish(self, max_F: Floats, repeats: Repeats) -> Examples:
+        """Examples in their final order. max_F: the maximum of every feature; repeats: counted over the same blocks."""
         example_E, offset_E, value_E = self._collect(max_F)
         chosen = self.chosen
         count_M = np.bincount(example_E, minlength=len(chosen.feature_M))
@@ -116,6 +119,7 @@ class WindowGather:
             count_M=count_M[order],
             offset_E=offset_E,
             value_E=value_E,
+            repeats_M=repeats.of(chosen.token_M)[order],
         )
 
     def _collect(self, max_F: Floats) -> tuple[Ints, npt.NDArray[np.int16], Floats]:

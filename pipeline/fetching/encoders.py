@@ -20,19 +20,27 @@ SAMPLE_ENCODER_WHEEL = Wheel(
 SAMPLE_ENCODER_MEMBER = "all_minilm_l6_v2/model.zip"
 
 
+def encoder_place(config: EmbedConfig, store: StorePaths) -> Path | None:
+    """The folder in which the encoder is, or will be; None where the recipe turns it off. Raises ConfigError."""
+    if config.source == NO_ENCODER:
+        return None
+    if config.source == SAMPLE_ENCODER:
+        return store.models / SAMPLE_ENCODER_FOLDER
+    local = local_folder(config.source, "embed.source")
+    return store.models / folder_name(config.source, config.revision) if local is None else local
+
+
 def ensure_encoder(config: EmbedConfig, store: StorePaths) -> Path | None:
     """The local folder of the encoder, fetched unless it is there; None where the recipe turns it off.
 
     Raises ModelError, ConfigError or StorageError.
     """
-    if config.source == NO_ENCODER:
+    place = encoder_place(config, store)
+    if place is None:
         return None
     if config.source == SAMPLE_ENCODER:
-        return fetch_once(store.models / SAMPLE_ENCODER_FOLDER, _make_sample)
-    local = local_folder(config.source, "embed.source")
-    if local is not None:
-        return local
-    return fetch_once(store.models / folder_name(config.source, config.revision), lambda p: _download(config, p))
+        return fetch_once(place, _make_sample)
+    return fetch_once(place, lambda partial: _download(config, partial))
 
 
 def encoder_is_there(config: EmbedConfig, store: StorePaths) -> bool:

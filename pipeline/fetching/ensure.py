@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data.layout import StorePaths
-from pipeline.corpus import corpus_files
+from pipeline.corpus import find_corpus
 from pipeline.corpus.sample import SAMPLE_FILES
 from pipeline.fetching.local import (
     SAMPLE_MODEL,
@@ -22,19 +22,29 @@ from pipeline.fetching.local import (
 from pipeline.recipe import CorpusConfig, ModelConfig
 
 
-def ensure_model(config: ModelConfig, store: StorePaths) -> Path:
-    """The local folder of the model, fetched or converted unless it is there. Raises ModelError or ConfigError."""
+def model_place(config: ModelConfig, store: StorePaths) -> Path:
+    """The folder in which the model is, or will be when it is fetched or converted. Raises ModelError, ConfigError."""
     if config.source == "sample":
-        return fetch_once(store.models / SAMPLE_MODEL, _make_sample_model)
+        return store.models / SAMPLE_MODEL
     local = local_model(config)
     if local is None:
-        folder = store.models / folder_name(config.source, config.revision)
-        return fetch_once(folder, lambda partial: _download(config, partial))
+        return store.models / folder_name(config.source, config.revision)
     gguf = gguf_alone(local)
-    if gguf is None:
-        return local
-    name = f"{gguf.stem.lower()}-{fingerprint([gguf], local)}"
-    return fetch_once(store.models / name, lambda partial: _convert(gguf, partial))
+    return local if gguf is None else store.models / f"{gguf.stem.lower()}-{fingerprint([gguf], local)}"
+
+
+def ensure_model(config: ModelConfig, store: StorePaths) -> Path:
+    """The local folder of the model, fetched or converted unless it is there. Raises ModelError or ConfigError."""
+    return fetch_once(model_place(config, store), lambda partial: _make_model(config, partial))
+
+
+def _make_model(config: ModelConfig, partial: Path) -> None:
+    if config.source == "sample":
+        _make_sample_model(partial)
+    elif (local := local_model(config)) is None:
+        _download(config, partial)
+    elif gguf := gguf_alone(local):
+        _convert(gguf, partial)
 
 
 def ensure_corpus(config: CorpusConfig, store: StorePaths) -> dict[str, Any]:
@@ -42,10 +52,13 @@ def ensure_corpus(config: CorpusConfig, store: StorePaths) -> dict[str, Any]:
     if config.source == "sample":
         folder = fetch_once(sample_corpus_folder(store), _make_sample_corpus)
         return {"source": "sample", "bytes": sum(file.stat().st_size for file in folder.iterdir())}
-    files = corpus_files(config)
-    if config.source == "huggingface" and not files:
+    found = find_corpus(config)
+    if config.source == "huggingface" and not found.files:
         return {"source": "huggingface", "dataset": config.dataset, "revision": config.revision}
-    return {"source": config.source, "files": len(files), "bytes": sum(file.stat().st_size for file in files)}
+    num_bytes = sum(file.stat().st_size for file in found.files)
+    return {
+        "source": config.source, "files": len(found.files), "bytes": num_bytes, "passed_over": found.passed_over
+    }  # fmt: skip
 
 
 def folder_name(source: str, revision: str | None) -> str:

@@ -9,6 +9,11 @@ from pipeline.corpus import corpus_files, corpus_root
 from pipeline.fetching.local import fingerprint, local_model
 from pipeline.recipe import CorpusConfig, ModelConfig
 
+LATER_FIELDS = ("separator", "bad_encoding", "max_document_characters")
+"""Fields of the corpus that count only where they are not as usual, so that the sample's key is what it was."""
+READING = 2
+"""Raised when the same files give other documents."""
+
 
 def model_key(config: ModelConfig) -> dict[str, Any]:
     """The settings and files that identify the model."""
@@ -20,7 +25,8 @@ def model_key(config: ModelConfig) -> dict[str, Any]:
 
 def corpus_key(config: CorpusConfig) -> dict[str, Any]:
     """The settings and files that identify the documents."""
-    key = config.model_dump(mode="json", exclude={"path", "held_out_fraction"})
+    usual = {name for name in LATER_FIELDS if getattr(config, name) == CorpusConfig.model_fields[name].default}
+    key = config.model_dump(mode="json", exclude={"path", "held_out_fraction"} | usual)
     if config.source == "sample":
         return key
-    return {**key, "files": fingerprint(corpus_files(config), corpus_root(config))}
+    return {**key, "reading": READING, "files": fingerprint(corpus_files(config), corpus_root(config))}

@@ -1,13 +1,15 @@
 """Local files of the model and the corpus: their folders, and checks of those that a recipe names."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from data.errors import ConfigError, DeviceError
 from data.layout import RunPaths, StorePaths
 from data.manifests import Manifest, digest
+from pipeline.fetching.contents import folder_problems
+from pipeline.models.device import check_device
 from pipeline.models.errors import ModelError
 from pipeline.recipe import ModelConfig, Recipe
 
@@ -32,13 +34,13 @@ def model_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config: dict[str, Any] = json.loads(path.read_text())
+        return {**config, **config.get("text_config", {})}
     except FileNotFoundError:
         raise ModelError(
             f"{folder} holds no language model (no config.json): give a folder that was saved with save_pretrained"
         ) from None
-    except ValueError as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"{path} cannot be read ({error}): fetch or save the model again") from None
-    return {**config, **config.get("text_config", {})}
 
 
 def fingerprint(files: Iterable[Path], folder: Path) -> str:
@@ -49,9 +51,6 @@ def fingerprint(files: Iterable[Path], folder: Path) -> str:
         name = file.name if file == folder else file.relative_to(folder).as_posix()
         seen.append([name, status.st_size, status.st_mtime_ns])
     return digest({"files": seen})
-
-
-ANY_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
 def local_model(config: ModelConfig) -> Path | None:
@@ -81,39 +80,32 @@ def gguf_alone(folder: Path) -> Path | None:
 
 def check_folder(folder: Path) -> None:
     """Raise ModelError when the folder lacks what every local model has."""
-    model_config(folder)
-    if not any(folder.glob("*.safetensors")):
-        if any(folder.glob("*.bin")) or any(folder.glob("*.pth")):
-            raise ModelError(
-                f"{folder} holds weights as .bin or .pth only, which can run code when they are read: save the model "
-                "as safetensors (transformers' save_pretrained does)"
-            )
-        raise ModelError(f"{folder} holds no weights (no .safetensors): fetch the model again, or copy them there")
-    if not any((folder / name).is_file() for name in ANY_TOKENIZER_FILES):
-        raise ModelError(f"{folder} holds no tokenizer (no tokenizer.json): save the model's own there")
+    if problems := folder_problems(folder):
+        raise ModelError("; ".join(problems))
 
 
 def check_model_fits(recipe: Recipe, folder: Path) -> None:
     """Raise ConfigError when the recipe asks of the model what it has not."""
-    config = model_config(folder)
+    if problems := misfits(recipe, model_config(folder), folder.name):
+        raise ConfigError("; ".join(problems))
+
+
+def misfits(recipe: Recipe, config: Mapping[str, Any], name: str) -> list[str]:
+    """What the recipe asks of a model that it has not, by the model's config.json."""
     layers, length = config.get("num_hidden_layers"), config.get("max_position_embeddings")
-    if layers is not None and recipe.model.layer >= layers:
-        raise ConfigError(
-            f"model.layer={recipe.model.layer} is out of range: {folder.name} has layers 0 to {layers - 1}"
-        )
-    if length is not None and recipe.tokenize.context_length > length:
-        raise ConfigError(
-            f"tokenize.context_length={recipe.tokenize.context_length} is longer than {folder.name} reads: set it to "
+    problems = []
+    if isinstance(layers, int) and recipe.model.layer >= layers:
+        problems.append(f"model.layer={recipe.model.layer} is out of range: {name} has layers 0 to {layers - 1}")
+    if isinstance(length, int) and recipe.tokenize.context_length > length:
+        problems.append(
+            f"tokenize.context_length={recipe.tokenize.context_length} is longer than {name} reads: set it to "
             f"{length} or less"
         )
+    return problems
 
 
 def require_device(device: str) -> None:
     """Raise DeviceError when the device is not there."""
-    if device == "cpu":
-        return
-    from pipeline.models.language_model import check_device
-
     try:
         check_device(device)
     except ModelError as error:

@@ -44,6 +44,8 @@ LONGEST = 26
 """Characters of a name; a second word that makes it longer is left out."""
 SAME_APART = 400.0
 """Pixels between two names with the same first word, at least."""
+WEIGHTY_SIDE = 96.0
+"""Pixels of the world's side from which on a word of weight 1 is named; one of half the weight from twice that on."""
 BUCKET = 256.0
 """Pixels of the side of the squares by which names near one another are found: no less than a name's width."""
 
@@ -71,7 +73,7 @@ def name_regions(
     """The named places of a map, in the order in which they appear as it grows, see the top of this file.
 
     point_N, word_N: which point has which word, each pair once. texts, weight_W: of the words by number, and what their
-    scores are multiplied by.
+    scores are multiplied by, 0 to 1; a word of small weight has to wait until the map is larger.
     """
     place_P2 = (np.asarray(xy_P2, np.float64) - (world.x0, world.y0)) / world.size
     board, regions = Board(), []
@@ -79,7 +81,7 @@ def name_regions(
         side = FIRST_SIDE * GROWTH**number
         board.grow(side)
         for one in candidates(place_P2, point_N, word_N, texts, weight_W, max(1, round(side / CELL))):
-            if board.put(one):
+            if weight_W[one.word] * side >= WEIGHTY_SIDE and board.put(one):
                 x, y = world.x0 + one.x * world.size, world.y0 + one.y * world.size
                 regions.append(Region(one.name, x, y, side, one.num_features))
     return regions

@@ -120,7 +120,7 @@ class Features:
     def _telling(self, examples: pa.Table, fitting_F: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.float64], Ints]:
         """How telling the words of each feature are, and the number of the most telling one, each [F]."""
         index_N = examples["index"].to_numpy()
-        rows_E = np.flatnonzero(strong_examples(examples, self._num_bands) & fitting_F[index_N])
+        rows_E = np.flatnonzero(strong_examples(examples, self._num_bands, self._corpus) & fitting_F[index_N])
         telling_F, word_F = np.zeros(len(fitting_F)), np.zeros(len(fitting_F), np.int64)
         chunks = np.flatnonzero(np.diff(index_N[rows_E] // FEATURES_AT_ONCE, prepend=-1))
         for rows in np.split(rows_E, chunks[1:]) if len(rows_E) else ():

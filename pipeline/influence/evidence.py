@@ -21,8 +21,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from data.artifacts.contexts import context_hashes
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import INTERVAL, TOP
+from pipeline.arrays import first_of_pairs
 
 BEFORE, AFTER = 20, 12
 WINDOW = BEFORE + 1 + AFTER
@@ -96,7 +98,7 @@ def read_evidence(
     """The evidence of each feature of a table of EXAMPLES, by its index."""
     documents: defaultdict[int, defaultdict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
     columns = ("index", "document", "position", "start", "length")
-    strong = examples.filter(strong_examples(examples, num_bands))
+    strong = examples.filter(strong_examples(examples, num_bands, corpus))
     for index, document, position, start, length in zip(*(strong[name].to_pylist() for name in columns), strict=True):
         first = max(start, position - BEFORE)
         stop = min(start + length, position + AFTER + 1)
@@ -105,8 +107,13 @@ def read_evidence(
     return {index: weigh(list(of_feature.values()), background) for index, of_feature in documents.items()}
 
 
-def strong_examples(examples: pa.Table, num_bands: int) -> npt.NDArray[np.bool_]:
-    """Mask of the examples that are evidence [N]."""
+def strong_examples(examples: pa.Table, num_bands: int, corpus: TokenizedCorpus) -> npt.NDArray[np.bool_]:
+    """Mask of the examples that are evidence, of those in the same context one for each feature [N]."""
     kind_N, band_N = (examples[name].to_numpy() for name in ("kind", "band"))
-    strong_N: npt.NDArray[np.bool_] = (kind_N == TOP) | ((kind_N == INTERVAL) & (band_N >= num_bands * STRONG_BANDS))
-    return strong_N
+    strong = np.flatnonzero((kind_N == TOP) | ((kind_N == INTERVAL) & (band_N >= num_bands * STRONG_BANDS)))
+    index_M, document_M, position_M = (
+        examples[name].to_numpy()[strong].astype(np.int64) for name in ("index", "document", "position")
+    )
+    mask_N = np.zeros(len(kind_N), bool)
+    mask_N[strong[first_of_pairs(index_M, context_hashes(corpus, document_M, position_M))]] = True
+    return mask_N

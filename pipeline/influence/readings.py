@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from data.artifacts.corpus import TokenizedCorpus
+from data.artifacts.corpus import Cutting, TokenizedCorpus
 from data.artifacts.features import TOP
 from pipeline.arrays import Ints
 from pipeline.influence.effect_cases import Cases
@@ -69,22 +69,18 @@ def _most_changing(cases: Cases, found: EffectArrays, num_saes: int) -> Iterator
 class ExampleReader:
     """Reads examples with the whole model, one by one."""
 
-    def __init__(
-        self, model: LanguageModel, corpus: TokenizedCorpus, bos_id: int, sink_norm: float, piece: int
-    ) -> None:
-        """piece: tokens of the longest sequence, without the opening one."""
+    def __init__(self, model: LanguageModel, corpus: TokenizedCorpus, cutting: Cutting, sink_norm: float) -> None:
         self._model, self._exact, self._corpus = model, ExactModel(model), corpus
-        self._bos_id, self._sink_norm, self._piece = bos_id, sink_norm, piece
+        self._cutting, self._sink_norm = cutting, sink_norm
 
     def read(self, sae: SAE, index: int, examples: pa.Table) -> Iterator[Reading]:
         """The readings of a feature's strongest examples. examples: the artifact's, of the SAE."""
         rows = _strongest(examples, index)
         for example in examples.take(pa.array(rows)).to_pylist():
-            opening = example["start"] // self._piece * self._piece  # where its sequence starts
-            stop = example["start"] + example["length"]
-            tokens = self._corpus.stretch(example["document"], opening, stop - opening)
-            tokens_L = torch.from_numpy(np.concatenate([[self._bos_id], tokens]).astype(np.int64))
-            position, first = example["position"] - opening + 1, example["start"] - opening + 1
+            start = self._cutting.start(example["start"])  # of its sequence
+            length = example["start"] + example["length"] - start
+            tokens_L = torch.from_numpy(self._corpus.opened((example["document"], start, length), self._cutting.bos_id))
+            position, first = example["position"] - start + 1, example["start"] - start + 1
             yield {"index": index, "rank": example["rank"], **self._read(sae, index, tokens_L, position, first)}
 
     def _read(self, sae: SAE, index: int, tokens_L: torch.Tensor, position: int, first: int) -> Reading:

@@ -137,10 +137,10 @@ class Writer:
             yield start, torch.softmax(logits_NV, -1).view(*hidden_BTD.shape[:2], -1)
 
     def tokens(self, opening: Opening) -> list[int]:
-        """The model's exact tokens, one BOS first."""
+        """The model's exact tokens, one BOS first where the model has one."""
         if opening.chat:
             return self._tokenizer.ask(opening.text)[0]
-        return [self._tokenizer.bos_id, *self._tokenizer.encode(opening.text)]
+        return self._tokenizer.open(opening.text)[0]
 
     def _decode(self, tokens: Sequence[int]) -> str:
         return b"".join(self._pieces[token] for token in tokens).decode("utf-8", "replace")

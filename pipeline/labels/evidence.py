@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from data.artifacts.contexts import context_hashes
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import INTERVAL, TOP
-from pipeline.arrays import Ints, pack_tokens, ranks, sort_order
+from pipeline.arrays import Ints, first_of_pairs, ranks, sort_order
 from pipeline.labels.background import LENGTH, PEAK, Background, Windows
 from pipeline.labels.rule import AFTER, BEFORE, Part
 from pipeline.labels.traits import Flags, KindTables, enclosed_at
@@ -64,11 +65,8 @@ def read_evidence(
         name: examples[name].to_numpy()[strong_N].astype(np.int64)
         for name in ("index", "document", "position", "start", "length")
     }
-    # The same token may be an example twice.
-    token_N = pack_tokens(column["document"], column["position"])
-    order = sort_order(column["index"], token_N)
-    again = np.concatenate([[False], (np.diff(column["index"][order]) == 0) & (np.diff(token_N[order]) == 0)])
-    kept = np.sort(order[~again]) if len(order) else order
+    # A token, and what stands in the same context, may be an example of several kinds.
+    kept = first_of_pairs(column["index"], context_hashes(corpus, column["document"], column["position"]))
     column = {name: values[kept] for name, values in column.items()}
     if len(kept):
         yield from _evidence(column["index"], _windows_at(column, corpus, words), words, background)

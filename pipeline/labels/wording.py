@@ -9,6 +9,7 @@ names near war, army         what stands near in a sentence or two
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from data.published.terms import JOINERS, is_unspaced
 from pipeline.labels.rule import Condition, Rule
 from pipeline.labels.words import SPACE_NAMES
 
@@ -102,7 +103,7 @@ def _phrase(
     if places or head is None or head.kind != "word" or len(head.words) != 1 or not single:
         return ""
     word, other = (spelled.get(folded, folded) for folded in (head.words[0], around[0].words[0]))
-    if not (word + other).isprintable() or {word, other} & SPACE_NAMES:
+    if not (word + other).translate(dict.fromkeys(map(ord, JOINERS))).isprintable() or {word, other} & SPACE_NAMES:
         return ""
     phrase = join_words([other, word] if around[0].at == "previous" else [word, other])
     text = f"{quoted(word)} in {quoted(phrase)}"
@@ -156,9 +157,10 @@ def cut(text: str) -> str:
 
 
 def join_words(parts: Iterable[str]) -> str:
-    """Words with spaces between, but none before a mark that closes nor after one that opens."""
+    """Words with spaces between, but none before a mark that closes, after one that opens, or in scripts without."""
     text = ""
     for part in parts:
-        close = not text or text.endswith(("(", "[", "“", "$")) or part[0] in ",.;:!?)]’'”%"
+        close = not text or text.endswith(("(", "[", "“", "$")) or part[0] in ",.;:!?)]’'”%，。、！？：；"
+        close = close or (is_unspaced(text[-1]) and is_unspaced(part[0]))
         text += part if close else f" {part}"
     return text

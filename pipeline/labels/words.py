@@ -2,7 +2,8 @@
 
 Two numbers for each word: `surface` tells University from university, `folded` does not. A number looks up its text;
 word 0 is none (outside a window). Punctuation marks are words of their own; a space belongs to the word after it, and
-line breaks in a row are one word.
+line breaks in a row are one word. In scripts without spaces (Chinese, Japanese, Thai, Lao, Burmese, Khmer) a token is a
+word, or the tokens are that make one character. Joiners and combining marks belong to the word before them.
 
 Shapes: W windows, L tokens of a window, V vocabulary.
 """
@@ -14,11 +15,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from data.published.terms import JOINERS, is_unspaced
 from pipeline.arrays import Ints, hash_tokens
 
 NONE = 0
-SEPARATE, LETTER, BREAK = range(3)
-"""Kinds of a token's beginning and end; tokens join where the same letter or break meets."""
+SEPARATE, LETTER, BREAK, JOINING = range(4)
+"""Kinds of a token's beginning and end: tokens join where two letters or two breaks meet, and what begins with a joiner
+or a combining mark with what stands before it."""
 SPACE_NAMES = frozenset({"space", "spaces", "tab", "tabs", "line break", "blank line"})
 
 
@@ -59,7 +62,8 @@ class Words:
         """Find the words of windows of token ids, `outside` where a window has none."""
         starts_WL = np.ones(ids_WL.shape, bool)
         left_WL, right_WL = self._last_V[ids_WL[:, :-1]], self._first_V[ids_WL[:, 1:]]
-        starts_WL[:, 1:] = (left_WL != right_WL) | (left_WL == SEPARATE)
+        joined_WL = (right_WL == JOINING) & (left_WL != BREAK) & (ids_WL[:, :-1] != self.outside)
+        starts_WL[:, 1:] = ((left_WL != right_WL) | (left_WL == SEPARATE)) & ~joined_WL
         surface_WL = self._numbers(ids_WL.reshape(-1), starts_WL.reshape(-1)).reshape(ids_WL.shape)
         L = ids_WL.shape[1]
         columns = np.arange(L)
@@ -118,15 +122,16 @@ class Words:
 
 
 def printable(raw: bytes) -> str:
-    """Text without white space around it and without control characters; white space alone is named."""
+    """Text without white space around it and without control characters; what would not be seen is named."""
     text = raw.decode("utf-8", "replace")
     if not text.strip():
         return _name_of_space(text)
     if set(text) <= {"\ufffd", " "}:
         return f"byte {raw.strip().hex()}"
     text = text.strip("\ufffd ")  # parts of characters at the ends of a word
-    kept = (" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
-    return " ".join("".join(kept).split()) or "control character"
+    kept = (" " if c.isspace() else c for c in text if c.isspace() or c in JOINERS or unicodedata.category(c)[0] != "C")
+    found = " ".join("".join(kept).split()).strip(JOINERS)
+    return found or unicodedata.name(text[:1], "control character").lower()
 
 
 def _name_of_space(text: str) -> str:
@@ -143,14 +148,30 @@ def _ends_of(piece: bytes) -> tuple[int, int]:
         return SEPARATE, SEPARATE
     if not text.strip() and "\n" not in text:
         return SEPARATE, LETTER
-    return _class_of(text[0]), _class_of(text[-1])
+    base = text.rstrip("".join(filter(_is_joining, text)))[-1:] or text[-1]
+    first = SEPARATE if _begins_unspaced(piece) else JOINING if _is_joining(text[0]) else _class_of(text[0])
+    return first, LETTER if text[-1] in JOINERS else _class_of(base)
 
 
 def _class_of(character: str) -> int:
-    """Part of a character counts as a letter."""
+    """Part of a character counts as a letter; a character of a script without spaces stands apart."""
     if character == "\n":
         return BREAK
+    if is_unspaced(character):
+        return SEPARATE
     return LETTER if character == "\ufffd" or unicodedata.category(character)[0] in "LNM" else SEPARATE
+
+
+def _is_joining(character: str) -> bool:
+    return character in JOINERS or unicodedata.category(character)[0] == "M"
+
+
+def _begins_unspaced(piece: bytes) -> bool:
+    """Whether the first bytes of a character tell that it is of a script without spaces."""
+    if piece[0] < 0xE0 or piece[0] > 0xEF or len(piece) > 2 or (len(piece) == 1 and not 0xE4 <= piece[0] <= 0xE9):
+        return False
+    character = piece.ljust(3, b"\x80").decode("utf-8", "replace")[0]
+    return character != "\ufffd" and is_unspaced(character)
 
 
 def _bracket(piece: bytes) -> int:

@@ -30,7 +30,7 @@ class Conversation(NamedTuple):
     """A conversation in tokens, up to where the assistant answers."""
 
     tokens: list[int]
-    """With exactly one BOS, which stands first."""
+    """With exactly one BOS, which stands first, where the model has one."""
     roles: list[Role]
     """Of each token. A token that reaches into a message is of that message."""
 

@@ -5,12 +5,13 @@ of a head.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.models.onednn import multiply, needs_wide_products, onednn_obstacle, pack, wide_linear
 from pipeline.models.same_bits import cancelling_weights, group_sizes
 
 ROPE_BLOCK = 256
@@ -55,11 +56,13 @@ class Linear:
             for module, rows in zip(modules, torch.split(weight, [len(part) for part in weights]), strict=True):
                 module.weight = nn.Parameter(rows, requires_grad=False)  # the model reads the joined copy from now on
         # As torch.compile does with frozen weights: twice as fast for few rows, at twice the memory.
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, None) if self._packed else weight
+        self._weight = pack(weight) if self._packed else weight.float() if needs_wide_products(weight) else weight
 
     def __call__(self, x: Tensor) -> Tensor:
         if self._packed:
-            return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], ""))
+            return multiply(x, self._weight, self._bias)
+        if self._weight.dtype != x.dtype:
+            return wide_linear(x, self._weight, self._bias)
         return F.linear(x, self._weight, self._bias)
 
 
@@ -108,4 +111,4 @@ def causal_mask(length: int, dtype: torch.dtype, device: torch.device) -> Tensor
 
 def _can_pack(weight: Tensor) -> bool:
     on_cpu = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
-    return on_cpu and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return on_cpu and onednn_obstacle() is None

@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
+from pipeline.models.onednn import multiply, multiply_times, onednn_obstacle, pack
+
 SHORT, SHORT_BLOCK, LONG_BLOCK, LEAST_BLOCK = 512, 64, 128, 16
 """Queries at once: SHORT_BLOCK up to SHORT tokens, else LONG_BLOCK, fewer where the scores would fill the memory."""
 MAX_SCORES = 1 << 25
@@ -32,8 +34,8 @@ def fusing_obstacle(core: Any) -> str | None:
     weight, config = core.embed_tokens.weight, core.config
     if weight.device.type != "cpu" or weight.dtype != torch.bfloat16:
         return "it is for bfloat16 on a CPU"
-    if not torch._C._has_mkldnn or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return "this processor or this PyTorch has no bfloat16 products by oneDNN"
+    if reason := onednn_obstacle():
+        return reason
     other = next((type(layer).__name__ for layer in core.layers if type(layer) is not LlamaDecoderLayer), None)
     if other is not None:
         return f"it is for LlamaDecoderLayer, this is {other}"
@@ -62,16 +64,16 @@ class FusedLayers:
         cos_LHE, sin_LHE = self._rotary_table(tokens_BL.shape[1])
         for number, layer in enumerate(self.layers):
             normed_BLD = F.rms_norm(x_BLD, x_BLD.shape[-1:], layer.attention_norm, self.eps)
-            heads_BLHE = _linear(normed_BLD, layer.qkv).view(*tokens_BL.shape, -1, cos_LHE.shape[-1])
+            heads_BLHE = multiply(normed_BLD, layer.qkv).view(*tokens_BL.shape, -1, cos_LHE.shape[-1])
             turned_BLHE = _rotate(heads_BLHE[:, :, : -self.num_keys], cos_LHE, sin_LHE)
             query_BLHE, key_BLKE = turned_BLHE[:, :, : self.num_heads], turned_BLHE[:, :, self.num_heads :]
             value_BLKE = heads_BLHE[:, :, -self.num_keys :]
-            x_BLD = _linear(attend(query_BLHE, key_BLKE, value_BLKE).flatten(2), layer.out).add_(x_BLD)
+            x_BLD = multiply(attend(query_BLHE, key_BLKE, value_BLKE).flatten(2), layer.out).add_(x_BLD)
             normed_BLD = F.rms_norm(x_BLD, x_BLD.shape[-1:], layer.mlp_norm, self.eps)
             neurons_BLM = _gated(normed_BLD, layer)
             if take_neurons is not None:
                 take_neurons(number, neurons_BLM)
-            x_BLD = _linear(neurons_BLM, layer.down).add_(x_BLD)
+            x_BLD = multiply(neurons_BLM, layer.down).add_(x_BLD)
         return cast(Tensor, x_BLD)
 
     def _rotary_table(self, length: int) -> tuple[Tensor, Tensor]:
@@ -101,18 +103,12 @@ class _Packed:
 
 
 def _pack(*projections: nn.Linear) -> Tensor:
-    weight = torch.cat([projection.weight for projection in projections])
-    return cast(Tensor, torch.ops.mkldnn._reorder_linear_weight(weight, PACK_ROWS))
-
-
-def _linear(x_BLD: Tensor, packed: Tensor) -> Tensor:
-    return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x_BLD, packed, None, "none", [], ""))
+    return pack(torch.cat([projection.weight for projection in projections]), PACK_ROWS)
 
 
 def _gated(x_BLD: Tensor, layer: _Packed) -> Tensor:
     """silu(gate(x)) * up(x)."""
-    gate = torch.ops.mkldnn._linear_pointwise(x_BLD, layer.gate, None, "swish", [], "")
-    return cast(Tensor, torch.ops.mkldnn._linear_pointwise.binary(x_BLD, gate, layer.up, None, "mul"))
+    return multiply_times(x_BLD, multiply(x_BLD, layer.gate, then="swish"), layer.up)
 
 
 def _rotate(x_BLHE: Tensor, cos_LHE: Tensor, sin_LHE: Tensor) -> Tensor:

@@ -18,21 +18,24 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from pipeline.models.device import check_device
 from pipeline.models.errors import ModelError
 from pipeline.models.fused import FusedLayers, fusing_obstacle
+from pipeline.models.onednn import needs_wide_products, widen_products
+from pipeline.models.sources import REQUIRED, built_otherwise
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 PARTS_TOLERANCE = 0.05
 """Relative difference of logits by which rounding may part the model from its own parts."""
-REQUIRED = ("model.embed_tokens", "model.layers", "model.norm", "lm_head")
-"""Attributes of a transformers model by which it is read here."""
+SIZES = ("hidden_size", "vocab_size", "max_position_embeddings")
+"""Attributes of its configuration."""
 
 
 class LanguageModel:
     """A language model in memory, cut at layer N: layer N's output is `model.layers[N]`'s, N from 0."""
 
     def __init__(self, model: Any, *, layer: int, only_until_layer: bool = False, fused: bool = True) -> None:
-        _check_architecture(model)
+        check_architecture(model)
         self.model: Any = model.eval().requires_grad_(False)
         self.layers: nn.ModuleList = self.model.model.layers
         config = self.model.config.get_text_config()
@@ -53,6 +56,9 @@ class LanguageModel:
         self.implementation = (
             "fused layers" if reason is None else f"the layers as transformers has them (no fused ones: {reason})"
         )
+        if needs_wide_products(weight):
+            widen_products(self.model)
+            self.implementation += ", their products in float32"
         """The code that `residuals` runs, and the reason for it: our fused layers, or those of transformers."""
         self._check_parts(after_layer(self.model, layer))
         if only_until_layer:
@@ -167,20 +173,6 @@ class LanguageModel:
         return self._after
 
 
-def check_device(device: str) -> None:
-    """Raise ModelError when `device` ("cpu", "cuda", "cuda:N") is not there. It is never chosen for you."""
-    try:
-        asked = torch.device(device)
-    except RuntimeError:
-        raise ModelError(f"'{device}' is not a device: use cpu, cuda or cuda:N") from None
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if asked.type == "cuda" and (asked.index or 0) >= count:
-        found = f"{count} CUDA device(s)" if count else "no CUDA device"
-        raise ModelError(
-            f"device '{device}' was asked for, but there is {found} here: set model.device=cpu, or repair CUDA"
-        )
-
-
 def _read(folder: Path, dtype: torch.dtype) -> Any:
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} holds no language model (no config.json): give a folder saved with save_pretrained")
@@ -190,19 +182,33 @@ def _read(folder: Path, dtype: torch.dtype) -> Any:
         )
     transformers.utils.logging.disable_progress_bar()
     try:
-        return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        model, loaded = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, trust_remote_code=False, output_loading_info=True
+        )
     except Exception as error:  # transformers raises many kinds; each means that this folder cannot be used
         raise ModelError(f"the language model in {folder} cannot be read: {error}") from error
+    if missing := sorted(loaded["missing_keys"]):
+        raise ModelError(
+            f"the weights in {folder} lack {missing[0]}{f' and {len(missing) - 1} more' if missing[1:] else ''}, which "
+            f"{type(model).__name__} would make up at random: fetch or save the model again"
+        )
+    return model
 
 
-def _check_architecture(model: nn.Module) -> None:
+def check_architecture(model: nn.Module) -> None:
+    """Raise ModelError when the model is not built as those that can be read here. Needs no weights."""
     for path in REQUIRED:
         found: Any = model
         for name in path.split("."):
             found = getattr(found, name, None)
         if found is None:
+            raise ModelError(built_otherwise(type(model).__name__, path))
+    text = cast(Any, model).config.get_text_config()
+    for name in SIZES:
+        if not isinstance(getattr(text, name, None), int):
             raise ModelError(
-                f"{type(model).__name__} has no `{path}`: only decoder-only models with {', '.join(REQUIRED)} work"
+                f"the config.json of {type(model).__name__} has no `{name}`: without it the model cannot be read here; "
+                "give another model"
             )
 
 

@@ -1,6 +1,7 @@
 """Tokens that are left out: read by the model and shown, but neither counted nor attributed to nor ablated at.
 
-    the opening token   at position 0 (BOS), which is of no text
+    the opening token   at position 0: BOS, which is of no text, or of a model without BOS the text's own first token,
+                        at which such models put an attention sink
     padding             after the end of a sequence in a batch
     the chat template   what it says around a text, whatever the text (see `Tokenizer.ask`)
     attention sinks     tokens whose residual stream is longer than a limit, which the harvest measures once

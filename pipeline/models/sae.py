@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.models.errors import ModelError
+from pipeline.models.onednn import product_dtype
 from pipeline.models.rounding import RoundedRows, flat_nonzero, pairs_above, products_at
 
 HEADER_FILE = "cfg.json"
@@ -44,7 +45,7 @@ class SAEHeader:
     num_features: int
     width: int
     model: str
-    """Hub id or slug of the language model."""
+    """Hub id or slug of the language model; in a run's own folder, the slug that it was trained under."""
     layer: int
     """The SAE reads the output of `model.layers[layer]`."""
     k: int | None = None
@@ -96,6 +97,7 @@ class SAE:
     ) -> Tensor:
         """Values before the nonlinearity, float32 [B, F or chosen], the product taken in `dtype`."""
         chosen = slice(None) if features is None else features
+        dtype = product_dtype(dtype, self.device)
         W_FD = self._encoder(dtype)[chosen]
         return torch.nn.functional.linear(x_BD.to(dtype), W_FD).float().add_(self.b_enc_F[chosen])
 
@@ -132,7 +134,7 @@ class SAE:
             order_K = torch.argsort(sparse.feature_K, stable=True)
             yield SparseActivations._make(column_K[order_K] for column_K in sparse)
             return
-        block = RoundedRows.of(x_BD, dtype)
+        block = RoundedRows.of(x_BD, product_dtype(dtype, self.device))
         for start in range(0, self.num_features, TILE_FEATURES):
             yield self._encode_tile(block, slice(start, start + TILE_FEATURES))
 
@@ -174,7 +176,7 @@ class SAE:
             "b_dec": self.b_dec_D, "threshold": self.threshold_F,
         }  # fmt: skip
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, folder / WEIGHTS_FILE)
-        (folder / HEADER_FILE).write_text(json.dumps(asdict(self.header), indent=1) + "\n")
+        write_header(folder, self.header)
 
     @classmethod
     def load(cls, folder: Path, device: str | torch.device = "cpu") -> Self:
@@ -254,6 +256,11 @@ def load_header(folder: Path) -> SAEHeader:
     if header.format_version != FORMAT_VERSION:
         raise ModelError(f"{folder} has SAE format {header.format_version}, this code reads {FORMAT_VERSION}")
     return header
+
+
+def write_header(folder: Path, header: SAEHeader) -> None:
+    """Write `cfg.json`."""
+    (folder / HEADER_FILE).write_text(json.dumps(asdict(header), indent=1) + "\n")
 
 
 def _sorted(token_K: Tensor, feature_K: Tensor, value_K: Tensor, num_features: int) -> SparseActivations:

@@ -11,13 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import transformers
-
 from pipeline.models.chat_template import HIDDEN, Conversation, Filled, Message, Role, Span, fill_template
 from pipeline.models.errors import ModelError
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
-"""A folder needs one of them."""
+AS_JSON = "put the model's tokenizer.json into its folder (`save_pretrained` of a fast tokenizer writes it)"
+
+MESSAGE_CHARACTERS = 300
+"""Of what transformers says, that are passed on."""
+FEWEST_TOKENS = 16
+"""A tokenizer with fewer is one whose vocabulary was not found."""
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 _SPACE_MARK = "▁"
@@ -30,10 +32,7 @@ class Tokenizer:
     def __init__(self, pretrained: Any) -> None:
         """pretrained: a fast tokenizer of transformers. Raises ModelError when it has no rules of its own here."""
         if not getattr(pretrained, "is_fast", False):
-            raise ModelError(
-                f"{type(pretrained).__name__} has no fast version: save it with a tokenizer.json "
-                "(`save_pretrained` of a fast tokenizer)"
-            )
+            raise ModelError(f"{type(pretrained).__name__} has no fast version: {AS_JSON}")
         self._pretrained = pretrained
         parsing = pretrained.backend_tokenizer
         self._plain = type(parsing).from_str(parsing.to_str())
@@ -41,32 +40,46 @@ class Tokenizer:
         self._plain.no_truncation()
         self._plain.no_padding()
         ids = self._plain.get_vocab(with_added_tokens=True).values()
+        if len(ids) < FEWEST_TOKENS:
+            raise ModelError(
+                f"{type(pretrained).__name__} has {len(ids)} tokens only, so its files were not read: {AS_JSON}"
+            )
         self.vocab_size: int = max(ids, default=-1) + 1
         """One more than the highest token id. A model's own vocabulary may be padded beyond it."""
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read the tokenizer of a local model folder. Raises ModelError when there is none."""
-        if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-            raise ModelError(f"{folder} has no tokenizer ({' or '.join(TOKENIZER_FILES)}): put the model's own there")
+    def load(cls, folder: Path, name: str = "") -> Self:
+        """Read the tokenizer of a local model folder. name: of the model, for messages.
+
+        Raises ModelError when there is none that can be used.
+        """
+        import transformers  # here, for preflight needs seconds less without
+
+        name = name or str(folder)
         try:
-            pretrained = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            pretrained = transformers.AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
         except Exception as error:  # transformers raises many kinds; each means that this folder cannot be used
-            raise ModelError(f"the tokenizer in {folder} cannot be read: {error}") from error
+            reason = " ".join(str(error).split())[:MESSAGE_CHARACTERS] or type(error).__name__
+            raise ModelError(f"the tokenizer of {name} cannot be read ({reason}): {AS_JSON}") from error
         return cls(pretrained)
 
     @cached_property
-    def bos_id(self) -> int:
-        """The token that opens every sequence: the tokenizer's BOS, or its end-of-text token, which such models take.
+    def bos_id(self) -> int | None:
+        """The token that opens every sequence; None for a model that has none, such as Qwen's: it is never made up."""
+        found = self._pretrained.bos_token_id
+        return None if found is None else int(found)
 
-        Raises ModelError when it has neither.
-        """
-        for found in (self._pretrained.bos_token_id, self._pretrained.eos_token_id):
-            if found is not None:
-                return int(found)
-        raise ModelError(
-            "the tokenizer has neither a BOS nor an EOS token: name one as `bos_token` in its tokenizer_config.json"
-        )
+    @property
+    def opening(self) -> list[int]:
+        """What stands before a text: BOS, or nothing, so that the text's own first token opens it."""
+        return [] if self.bos_id is None else [self.bos_id]
+
+    def open(self, text: str) -> tuple[list[int], range]:
+        """What the model reads of a text, and the positions of the text's own tokens: all but the opening one."""
+        tokens = [*self.opening, *self.encode(text)]
+        return tokens, range(1, max(len(tokens), 1))
 
     def encode(self, text: str) -> list[int]:
         """Token ids of one text, see `encode_batch`."""
@@ -110,8 +123,9 @@ class Tokenizer:
         names = [token.content for token in self._plain.get_added_tokens_decoder().values()]
         filled = fill_template(self._fill, messages, names)
         ids, roles = self._encode_filled(filled)
-        opening = next((place for place, token in enumerate(ids) if token != self.bos_id), len(ids))
-        return Conversation([self.bos_id, *ids[opening:]], ["template", *roles[opening:]])
+        own = next((place for place, token in enumerate(ids) if token != self.bos_id), len(ids))
+        opening: list[Role] = ["template"] * len(self.opening)
+        return Conversation([*self.opening, *ids[own:]], [*opening, *roles[own:]])
 
     def ask(self, content: str) -> tuple[list[int], range]:
         """Token ids of `chat` with one message of the user, and the positions of the message's own tokens.
@@ -147,7 +161,7 @@ class Tokenizer:
 
     @cached_property
     def _bytes(self) -> list[bytes]:
-        to_bytes = _scheme(json.loads(self._plain.to_str()))
+        to_bytes = find_scheme(json.loads(self._plain.to_str()))
         pieces = [b""] * self.vocab_size
         for piece, token in self._plain.get_vocab(with_added_tokens=False).items():
             pieces[token] = to_bytes(piece)
@@ -171,16 +185,21 @@ def _role(start: int, stop: int, spans: Sequence[Span]) -> Role:
     return next((span.role for span in spans if span.start < stop and start < span.stop), "template")
 
 
-def _scheme(description: dict[str, Any]) -> Callable[[str], bytes]:
-    """The scheme by which this tokenizer names bytes, from its own description (tokenizer.json)."""
+def find_scheme(description: dict[str, Any]) -> Callable[[str], bytes]:
+    """The scheme by which a tokenizer names bytes, from its own description (tokenizer.json).
+
+    Raises ModelError when it is none of those that are known.
+    """
     kinds = _kinds(description.get("decoder")) | _kinds(description.get("pre_tokenizer"))
     if "ByteLevel" in kinds:
         return _byte_level
     marks_spaces = "Metaspace" in kinds or _SPACE_MARK in json.dumps(description.get("decoder"), ensure_ascii=False)
     if marks_spaces:
         return _sentencepiece
+    kind = (description.get("model") or {}).get("type", "of no known kind")
     raise ModelError(
-        "the bytes of this tokenizer's tokens are not known: only byte-level BPE and sentencepiece tokenizers work"
+        f"the bytes of this tokenizer's tokens are not known ({kind}): only byte-level BPE and sentencepiece "
+        "tokenizers work; give a model with one of these, as Llama, Mistral, Qwen, Gemma and GPT-2 have"
     )
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from data.published.tables import PublishedRun, write_table
 from pipeline.fetching.local import model_folder
 from pipeline.fetching.naming import fetched_counts
 from pipeline.influence.showpieces import find_showpieces
-from pipeline.models.sae import HEADER_FILE, WEIGHTS_FILE, load_header
+from pipeline.models.sae import WEIGHTS_FILE, load_header, write_header
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.progress import log, track
 from pipeline.publishing.tables import RunTables
@@ -58,11 +58,11 @@ def write_folder(work: Work, folder: Path) -> None:
         log("search by meaning has an approximate index: it can miss what lies far from what was typed")
     write_map(partial / MAP_FOLDER, tables.map.world(), tables.map.num_points, tables.map.points())
     counts["map"] = tables.map.num_points
-    regions = tables.map.regions(tables.corpus, tables.vocabulary)
+    regions = tables.map.regions(tables.telling)
     write_regions(partial / MAP_FOLDER, regions)
     counts["regions"] = len(regions)
     for name in work.recipe.sae_names:
-        _copy_sae(work.input_folder("train") / name, partial / SAES_FOLDER / name)
+        _copy_sae(work.input_folder("train") / name, partial / SAES_FOLDER / name, work.recipe.model.name)
     rows = _rows(work, tables.first_rows, PublishedRun(partial))
     (partial / ROWS_FILE).write_text(json.dumps(rows, ensure_ascii=False, allow_nan=False) + "\n")
     write_manifest(partial, _manifest(work, partial, counts))
@@ -76,10 +76,11 @@ def _vocabulary(folder: Path) -> list[bytes]:
     return Tokenizer.load(folder).token_bytes(size)
 
 
-def _copy_sae(source: Path, target: Path) -> None:
+def _copy_sae(source: Path, target: Path, model: str) -> None:
+    """The weights as they were trained, under the name that the model has now."""
     target.mkdir(parents=True)
-    for file in (HEADER_FILE, WEIGHTS_FILE):
-        shutil.copyfile(source / file, target / file)
+    shutil.copyfile(source / WEIGHTS_FILE, target / WEIGHTS_FILE)
+    write_header(target, replace(load_header(source), model=model))
 
 
 def _manifest(work: Work, folder: Path, counts: dict[str, int]) -> Manifest:

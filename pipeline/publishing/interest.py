@@ -1,69 +1,68 @@
 """Columns of the published features by which lists are ordered: how much a feature has to say.
 
-    interest = label_score x max x telling x (1 - at_start)
+    interest = (label_score x telling)^2 x prior x (1 - at_start) x (1 + effect) / 2
 
-High for a feature whose label holds, that is strong, and whose strongest tokens are words that say something: not
-punctuation, not numbers, none of the most frequent words, not the start of a text.
+High for a feature whose label holds and whose strongest tokens are words that tell what a text is about (telling.py):
+not punctuation, not numbers, not the words that hold sentences together, not the start of a text. Both are squared, so
+that no strength makes up for them. The others weigh less: how strong and how often active it is (the prior of the
+search), and what it changes in the model's predictions, where that was measured.
 
-Shapes: F features of one SAE, M examples, E top examples, V vocabulary, W different words of tokens.
+Shapes: F features of one SAE, E top examples, W words by surface number.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data.artifacts.corpus import TokenizedCorpus
+from data.artifacts.corpus import Cutting
 from data.artifacts.features import TOP
+from pipeline.publishing.telling import Floats, TellingWords, is_word
 
 START_TOKENS = 4
 """A token stands at the start when it is among the first so many of the sequence that the model reads."""
-
-MIN_LETTERS = 4
-MAX_WORD_SHARE = 5e-4
-"""Of a word that tells something: its letters, and the share of the corpus's tokens that it makes up at most."""
-SAMPLE_TOKENS = 4_000_000
-"""The first tokens of the corpus, in which words are counted."""
-
-Floats = npt.NDArray[np.float64]
-Booleans = npt.NDArray[np.bool_]
+LEAST_TELLING = 0.05
+"""Even where no word tells anything, in a corpus of single sentences, say, the other factors give an order."""
+HALF_EFFECT = 0.2
+"""Changes of the next token's probability, summed over the tokens kept, that count as half of the most."""
 
 
-def interest_of(label_score_F: Floats, max_F: Floats, telling_F: Floats, at_start_F: Floats) -> pa.Array:
-    """The interest of features, float32 [F]; null where the label has no score."""
-    interest_F = label_score_F * max_F * telling_F * (1 - at_start_F)
+def interest_of(
+    label_score_F: Floats, telling_F: Floats, prior_F: Floats, at_start_F: Floats, effect_F: Floats
+) -> pa.Array:
+    """The interest of features, float32 [F], 0 to 1; null where the label has no score."""
+    telling_F = LEAST_TELLING + (1 - LEAST_TELLING) * telling_F
+    interest_F = (label_score_F * telling_F) ** 2 * prior_F * (1 - at_start_F) * (1 + effect_F) / 2
     return pa.array(interest_F.astype(np.float32), mask=np.isnan(label_score_F))
 
 
-def start_shares(examples: pa.Table, num_features: int, context_length: int) -> Floats:
-    """Share of the top examples that stand at the start of what the model read [F]; 0 without examples.
-
-    context_length: of the sequences, the opening token included.
-    """
+def start_shares(examples: pa.Table, num_features: int, cutting: Cutting) -> Floats:
+    """Share of the top examples that stand at the start of what the model read [F]; 0 without examples."""
     top = examples.filter(pa.array(examples["kind"].to_numpy() == TOP))
-    return _shares(top, top["position"].to_numpy() % (context_length - 1) < START_TOKENS, num_features)
+    position_E = top["position"].to_numpy()
+    at_start_E = position_E - cutting.start(position_E) < START_TOKENS
+    return _means(top, at_start_E.astype(np.float64), num_features)
 
 
-def telling_shares(examples: pa.Table, num_features: int, corpus: TokenizedCorpus, telling_V: Booleans) -> Floats:
-    """Share of the top examples that are strongest on a telling token [F]; 0 without examples."""
+def telling_means(examples: pa.Table, num_features: int, telling: TellingWords) -> Floats:
+    """How much the words tell that the top examples are strongest on, their mean [F]; 0 without examples."""
     top = examples.filter(pa.array(examples["kind"].to_numpy() == TOP))
-    place_E = corpus.offsets[top["document"].to_numpy()] + top["position"].to_numpy()
-    return _shares(top, telling_V[corpus.tokens[place_E]], num_features)
+    surface_E = telling.at(*(top[name].to_numpy().astype(np.int64) for name in ("document", "position")))
+    numbers, at_E = np.unique(surface_E, return_inverse=True)
+    said = np.array([is_word(telling.words.texts[number]) for number in numbers.tolist()], bool)
+    return _means(top, telling.weights(surface_E) * said[at_E], num_features)
 
 
-def telling_tokens(vocabulary: Sequence[bytes], corpus: TokenizedCorpus) -> Booleans:
-    """Mask of the tokens that are words of four letters or more, and of at most MAX_WORD_SHARE of the corpus [V]."""
-    texts = [piece.decode("utf-8", "replace").strip().casefold() for piece in vocabulary]
-    numbers: dict[str, int] = {}
-    word_V = np.array([numbers.setdefault(text, len(numbers)) for text in texts])
-    counts_V = np.bincount(corpus.tokens[:SAMPLE_TOKENS], minlength=len(texts))
-    counts_W = np.bincount(word_V, counts_V)
-    long_V = np.array([sum(map(str.isalpha, text)) >= MIN_LETTERS for text in texts])
-    return np.asarray(long_V & (counts_W[word_V] <= MAX_WORD_SHARE * counts_V.sum()))
+def effect_sizes(effects: pa.Table) -> Floats:
+    """How much features change the next token's probabilities, 0 to 1 [F]; 0 where it was not measured."""
+    total_F = np.zeros(len(effects))
+    for name in ("raised_change", "lowered_change"):
+        lists = effects[name].combine_chunks()
+        values = np.abs(lists.flatten().to_numpy())
+        total_F += np.bincount(lists.value_parent_indices().to_numpy(), values, len(effects))
+    return total_F / (total_F + HALF_EFFECT)
 
 
-def _shares(top: pa.Table, which_E: Booleans, num_features: int) -> Floats:
+def _means(top: pa.Table, value_E: npt.NDArray[np.float64], num_features: int) -> Floats:
     index_E = top["index"].to_numpy()
     total_F = np.bincount(index_E, minlength=num_features)
-    return np.bincount(index_E[which_E], minlength=num_features) / np.maximum(total_F, 1)
+    return np.bincount(index_E, value_E, num_features) / np.maximum(total_F, 1)

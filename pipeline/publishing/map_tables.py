@@ -3,7 +3,7 @@
 Shapes: N points of one SAE.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data.arrow import read_arrow
-from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import EXAMPLES_FILE, EXPLANATIONS_FILE, MAP, MAP_FILE, STATISTICS_FILE, FeatureKinds
 from data.published.maps import World, world_of
 from data.published.regions import Region
 from pipeline.geometry.regions import name_regions
 from pipeline.publishing.region_words import RegionWords
+from pipeline.publishing.telling import TellingWords
 
 AXES = ("x", "y")
 
@@ -63,9 +63,9 @@ class MapTables:
                 "live": self.kinds[name].live_F[index_N],
             }
 
-    def regions(self, corpus: TokenizedCorpus, vocabulary: Sequence[bytes]) -> list[Region]:
+    def regions(self, telling: TellingWords) -> list[Region]:
         """The names of places on it, from live features alone."""
-        found, places = RegionWords(corpus, vocabulary), []
+        found, places = RegionWords(telling), []
         for name, first, size in zip(self.saes, self.first_rows, self.sizes, strict=True):
             some = self._between(first, first + size)
             index_N = self._points["row"][some] - first

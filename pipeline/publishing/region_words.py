@@ -11,44 +11,32 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import TOP
 from data.published.terms import words
 from pipeline.arrays import Ints
-from pipeline.labels.words import SPACE_NAMES, Words
+from pipeline.labels.words import SPACE_NAMES
+from pipeline.publishing.telling import FUNCTION_WEIGHT, FUNCTION_WORDS, GRAMMAR, TellingWords, is_word
 
 NUM_PEAKS = 5
 """Strongest examples of a feature whose words count."""
 AGREEING = 2
 """Of these, the examples that must be strongest on a word."""
-AROUND = 3
-"""Tokens on either side in which the strongest one's word is sought."""
-SHORTEST = 3
-"""Letters of a word, at least."""
 NOT_WORDS = SPACE_NAMES | {"ing", "don", "didn", "non", "pre", "sub"}
 """Strongest tokens that are named and no words, and pieces of words."""
-ROWS = 1 << 16
-"""Examples read at once."""
-FUNCTION_WORDS = frozenset(
-    """
-    the and for with from into its his her him our their they them she that this these those there are was were been
-    being has had have not nor but who whom which what when where while why how also after before because since until
-    though although however any all both each every either neither some such same then than between other others about
-    over under above below out off along during within among along upon per one two first second would could should
-    will can may might must did does don make made take took get got use used well most more many much very just only
-    even still now later until due part such like through across against between toward towards without another
-    """.split()  # noqa: SIM905
-)
-FUNCTION_WEIGHT = 0.3
-"""Places of function words are there too, and come after those of words that say what they are about."""
+LEAST_WEIGHT = 0.02
+"""Places of words that tell nothing are there too, and come after those of words that do."""
 FILLERS = FUNCTION_WORDS | frozenset(
     """
     near name names number numbers start starts end ends text blank line lines word words token tokens space spaces
     sentence sentences bracket brackets quotation mark marks meaning ending beginning inside outside followed preceded
-    any unlabelled kind letter letters capital passage
+    any unlabelled kind letter letters capital passage forms units time length commas semicolons hyphens dashes
     """.split()  # noqa: SIM905
 )
 """Words that say how a label is put, or nothing of what it is about. Words of strongest tokens count all the same."""
+
+
+GRAMMAR_NAMES = frozenset(word for name in GRAMMAR for word in name.split()) | {"ordinals"}
+"""Words of labels that name a class of function words."""
 
 
 class WordPairs(NamedTuple):
@@ -60,14 +48,14 @@ class WordPairs(NamedTuple):
     texts: list[str]
     """Of the words by number, in their most frequent spelling."""
     weight_W: npt.NDArray[np.float64]
-    """FUNCTION_WEIGHT of a function word, 1 of others."""
+    """How much each tells, see telling.py, LEAST_WEIGHT to 1."""
 
 
 class RegionWords:
     """Collects the words of features, SAE by SAE."""
 
-    def __init__(self, corpus: TokenizedCorpus, token_bytes: Sequence[bytes]) -> None:
-        self._corpus, self._words = corpus, Words(token_bytes)
+    def __init__(self, telling: TellingWords) -> None:
+        self._telling = telling
         self._numbers: dict[str, int] = {}
         self._spellings: list[Counter[str]] = []
         self._found: list[list[int]] = []
@@ -77,37 +65,17 @@ class RegionWords:
         peaks: dict[int, list[str]] = {}
         index_N, kind_N, rank_N = (examples[name].to_numpy() for name in ("index", "kind", "rank"))
         chosen = np.flatnonzero((kind_N == TOP) & (rank_N < NUM_PEAKS) & np.isin(index_N, index_F))
-        for start in range(0, len(chosen), ROWS):
-            some = chosen[start : start + ROWS]
-            found = self._peaks(
-                *(examples[name].to_numpy()[some].astype(np.int64) for name in ("document", "position"))
-            )
-            for index, word in zip(index_N[some].tolist(), found, strict=True):
-                peaks.setdefault(index, []).append(word)
+        places = (examples[name].to_numpy()[chosen].astype(np.int64) for name in ("document", "position"))
+        for index, number in zip(index_N[chosen].tolist(), self._telling.at(*places).tolist(), strict=True):
+            peaks.setdefault(index, []).append(self._telling.words.texts[number])
         for index in index_F.tolist():
             self._found.append(self._chosen(labels[index].as_py(), peaks.get(index, [])))
-
-    def _peaks(self, document_M: Ints, position_M: Ints) -> list[str]:
-        """The whole word at each of some tokens."""
-        at_M = self._corpus.offsets[document_M] + position_M
-        stop_M = self._corpus.offsets[document_M] + self._corpus.documents["num_tokens"].to_numpy()[document_M]
-        at_ML = at_M[:, None] + np.arange(-AROUND, AROUND + 1)
-        inside_ML = (at_ML >= self._corpus.offsets[document_M][:, None]) & (at_ML < stop_M[:, None])
-        ids_ML = self._corpus.tokens[np.where(inside_ML, at_ML, 0)].astype(np.int64)
-        surface_ML = self._words.windows(np.where(inside_ML, ids_ML, self._words.outside)).surface_WL
-        return [self._words.texts[number] for number in surface_ML[:, AROUND].tolist()]
 
     def _chosen(self, label: str, peaks: Sequence[str]) -> list[int]:
         said = [label[word.start : word.stop] for word in words(label) if not word.sign]
         often = [word for word, times in Counter(peaks).items() if times >= AGREEING]
         wanted = [word for word in said if word.lower() not in FILLERS] + often
-        return sorted(
-            {
-                self._number(word)
-                for word in wanted
-                if len(word) >= SHORTEST and word.isalpha() and word not in NOT_WORDS
-            }
-        )
+        return sorted({self._number(word) for word in wanted if is_word(word) and word not in NOT_WORDS})
 
     def _number(self, word: str) -> int:
         number = self._numbers.setdefault(word.lower(), len(self._numbers))
@@ -115,6 +83,9 @@ class RegionWords:
             self._spellings.append(Counter())
         self._spellings[number][word] += 1
         return number
+
+    def _weight(self, word: str) -> float:
+        return self._telling.weight(word) * (FUNCTION_WEIGHT if word in GRAMMAR_NAMES else 1.0)
 
     def finish(self) -> WordPairs:
         """The pairs of all features that were added. A plural is the same word as its singular."""
@@ -128,5 +99,5 @@ class RegionWords:
         word_N = same_W[np.array([number for numbers in self._found for number in numbers], np.int64)]
         pairs = np.unique(np.stack([point_N, word_N], 1), axis=0)
         texts = [max(counts, key=lambda text: (counts[text], text)) for counts in self._spellings]
-        weights = [FUNCTION_WEIGHT if word in FUNCTION_WORDS else 1.0 for word in self._numbers]
-        return WordPairs(pairs[:, 0], pairs[:, 1], texts, np.array(weights, np.float64))
+        weights = np.array([self._weight(word) for word in self._numbers], np.float64)
+        return WordPairs(pairs[:, 0], pairs[:, 1], texts, np.maximum(weights, LEAST_WEIGHT))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data.arrow import read_arrow
-from data.artifacts.corpus import TokenizedCorpus
+from data.artifacts.corpus import Cutting, TokenizedCorpus
 from data.artifacts.effects import EFFECTS_FILE, READINGS_FILE
 from data.artifacts.features import (
     COSINE_BINS,
@@ -50,9 +50,10 @@ from pipeline.geometry.relatives import best_cosines, count_cosines
 from pipeline.models.sae import load_header
 from pipeline.publishing.columns import TABLE_BATCH_ROWS, RunTable, batch_of, batch_slices, columns_of, fixed_lists
 from pipeline.publishing.corpus_tables import CorpusTables
-from pipeline.publishing.interest import Floats, interest_of, start_shares, telling_shares, telling_tokens
+from pipeline.publishing.interest import effect_sizes, interest_of, start_shares, telling_means
 from pipeline.publishing.map_tables import MapTables
 from pipeline.publishing.searchable import Surroundings, priors, search_batch
+from pipeline.publishing.telling import Floats, TellingWords
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,10 @@ class RunTables:
             first_row = self.first_rows[self.saes.index(name)]
             squares_F = statistics["sum_squares"].to_numpy()
             share_F, kinds = squared_shares(squares_F), self.kinds[name]
-            score_F, max_F = (t.to_numpy() for t in (explanations["label_score"], statistics["max"]))
             at_start_F, telling_F = self._evidence(name, size)
-            interest_F = interest_of(score_F, max_F, telling_F, at_start_F)
+            prior_F = priors(statistics["num_active"].to_numpy(), statistics["max"].to_numpy())
+            score_F = explanations["label_score"].to_numpy()
+            interest_F = interest_of(score_F, telling_F, prior_F, at_start_F, effect_sizes(effects))
             for rows in batch_slices(size):
                 columns = {
                     "sae": pa.array([name] * len(range(*rows.indices(size)))),
@@ -160,16 +162,15 @@ class RunTables:
                 yield batch_of(features_schema(columns["vector"].type.list_size, len(self.saes)), columns)
 
     def _evidence(self, name: str, size: int) -> tuple[Floats, Floats]:
-        """Shares of the top examples of an SAE's features at the start of texts, and on words that tell something."""
+        """The share of an SAE's top examples at the start of texts, and how much the words tell that they peak on."""
         examples = self._read("examples", name, EXAMPLES_FILE).select(["index", "kind", "document", "position"])
-        context_length = load_manifest(self.folders["tokenize"]).counts["context_length"]
-        telling_F = telling_shares(examples, size, self.corpus, self._telling)
-        return start_shares(examples, size, context_length), telling_F
+        cutting = Cutting.of(load_manifest(self.folders["tokenize"]).counts)
+        return start_shares(examples, size, cutting), telling_means(examples, size, self.telling)
 
     @cached_property
-    def _telling(self) -> npt.NDArray[np.bool_]:
-        """Mask of the tokens that tell something [V]."""
-        return telling_tokens(self.vocabulary, self.corpus)
+    def telling(self) -> TellingWords:
+        """The words of the corpus by what they tell."""
+        return TellingWords(self.corpus, self.vocabulary)
 
     def _examples(self) -> Iterator[pa.RecordBatch]:
         yield from self._by_row(PUBLISHED_EXAMPLES, self._per_sae("examples", EXAMPLES_FILE))

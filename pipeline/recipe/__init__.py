@@ -7,53 +7,23 @@ A recipe is a TOML file. `load_recipe` reads one of ours by name (`sample`), or 
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from data.errors import ConfigError
+from pipeline.recipe.corpus import CorpusConfig as CorpusConfig
 from pipeline.recipe.influence import EffectsConfig, RespondConfig
+from pipeline.recipe.mistakes import read_what_can_be
 from pipeline.recipe.neurons import NeuronsConfig
-from pipeline.recipe.section import Fraction, Positive, Section, Slug
+from pipeline.recipe.overrides import apply_override
+from pipeline.recipe.section import Positive, Section, Slug
+from pipeline.recipe.training import SAEConfig, TrainConfig
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 SAMPLE_ENCODER, NO_ENCODER = "sample-minilm", "none"
 """Values of `embed.source` beside folders and Hub ids."""
-
-
-class CorpusConfig(Section):
-    """Source of the documents."""
-
-    source: Literal["sample", "text", "jsonl", "parquet", "huggingface"]
-    path: Path | None = None
-    """text: a folder; jsonl and parquet: a file or a folder of them. Relative to where the command runs."""
-    text_field: str = "text"
-    """jsonl, parquet, huggingface: the field that holds the text. The other fields are kept as `meta`."""
-    dataset: str | None = None
-    """huggingface: id of the dataset, or a local folder in its format."""
-    configuration: str | None = None
-    split: str = "train"
-    revision: str | None = None
-    held_out_fraction: Fraction = 0.02
-    """Share of documents, chosen by hash, that are kept for metrics only."""
-
-    @field_validator("path")
-    @classmethod
-    def _check_path(cls, path: Path | None) -> Path | None:
-        try:
-            str(path).encode()
-        except UnicodeEncodeError:
-            raise ValueError("the path is not UTF-8 and cannot be written down: rename the folder") from None
-        return path
-
-    @model_validator(mode="after")
-    def _check_source(self) -> Self:
-        if self.source in {"text", "jsonl", "parquet"} and self.path is None:
-            raise ValueError(f"corpus source '{self.source}' needs corpus.path")
-        if self.source == "huggingface" and self.dataset is None:
-            raise ValueError("corpus source 'huggingface' needs corpus.dataset")
-        return self
 
 
 class ModelConfig(Section):
@@ -93,43 +63,6 @@ class HarvestConfig(Section):
     """Tokens in one forward pass, padding included."""
     sink_factor: Annotated[float, Field(gt=1)] = 10.0
     """A token whose norm is more than this many times the median is an attention sink, and left out."""
-
-
-class SAEConfig(Section):
-    """One sparse autoencoder."""
-
-    architecture: Literal["relu", "topk", "batchtopk"]
-    num_features: Annotated[int, Field(ge=2)]
-    k: Positive | None = None
-    """topk and batchtopk: active features per token (batchtopk: on average)."""
-    l1_coefficient: Annotated[float, Field(ge=0)] = 5.0
-    """relu: lambda of the design."""
-    auxiliary_coefficient: Annotated[float, Field(ge=0)] = 1 / 32
-    """topk and batchtopk: weight of the auxiliary loss that revives dead features."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-
-    @model_validator(mode="after")
-    def _check_k(self) -> Self:
-        if self.architecture != "relu" and (self.k is None or self.k >= self.num_features):
-            raise ValueError(f"architecture '{self.architecture}' needs k, below num_features")
-        if self.architecture == "relu" and self.k is not None:
-            raise ValueError("architecture 'relu' takes no k")
-        return self
-
-
-class TrainConfig(Section):
-    """Training of the autoencoders, all from one reading of the shards."""
-
-    saes: Annotated[tuple[SAEConfig, ...], Field(min_length=1)]
-    batch_size: Positive = 4096
-    """Tokens in one step."""
-    epochs: Positive = 1
-    """Readings of all activations, each in an order of its own."""
-    warmup_fraction: Fraction = 0.05
-    """Share of the steps over which the L1 coefficient rises linearly from 0."""
-    decay_fraction: Fraction = 0.2
-    """Share of the steps, at the end, over which the learning rate falls linearly to 0."""
-    checkpoint_seconds: Annotated[float, Field(gt=0)] = 60.0
 
 
 class EvaluateConfig(Section):
@@ -235,46 +168,72 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
+NEUTRAL: dict[str, Any] = {
+    "name": "none",
+    "corpus": {"source": "sample"},
+    "model": {"name": "none", "source": "sample", "layer": 0},
+    "tokenize": {"context_length": 8},
+    "train": {"saes": [{"architecture": "relu", "num_features": 2}]},
+}
+"""Values that ask for nothing in place of wrong ones: of required fields, and where the usual may not fit."""
+
+
+class ReadRecipe(NamedTuple):
+    """A recipe as far as it can be read."""
+
+    recipe: Recipe
+    """Valid, with neutral values in place of what is wrong."""
+    problems: list[str]
+    """A line for each mistake in the file and the overrides."""
+    broken: frozenset[str]
+    """Sections and fields (`model`, `model.layer`) whose values are not those that were given."""
+
+    def gives(self, *names: str) -> bool:
+        """Whether these sections and fields are as they were given, with all that is in them."""
+        return not any(f"{a}.".startswith(f"{b}.") or f"{b}.".startswith(f"{a}.") for a in names for b in self.broken)
+
+
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe of ours by name, or any TOML file by path, with `section.field=value` overrides applied.
 
     Raises ConfigError, with what to do, for an unknown recipe, field or value.
     """
+    return _whole(read_recipe(name, overrides))
+
+
+def make_recipe(raw: dict[str, Any]) -> Recipe:
+    """Validate a plain dictionary. Raises ConfigError that names every wrong field."""
+    return _whole(ReadRecipe(*read_what_can_be(Recipe, raw, NEUTRAL)))
+
+
+def read_recipe(name: str, overrides: Sequence[str] = ()) -> ReadRecipe:
+    """The same as `load_recipe` with what is wrong beside what can be read.
+
+    Raises ConfigError when there is no such recipe, or it is no TOML.
+    """
+    raw, problems = _read_toml(name), []
+    for override in overrides:
+        try:
+            apply_override(raw, override, Recipe)
+        except ConfigError as error:
+            problems.append(str(error))
+    found = read_what_can_be(Recipe, raw, NEUTRAL)
+    return ReadRecipe(found.recipe, problems + found.problems, found.broken)
+
+
+def _read_toml(name: str) -> dict[str, Any]:
     path = RECIPES / f"{name}.toml" if name in recipe_names() else Path(name)
     if path.suffix != ".toml" or not path.is_file():
         raise ConfigError(
             f"there is no recipe '{name}': use one of {', '.join(recipe_names())}, or the path of a .toml"
         )
     try:
-        raw = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    for override in overrides:
-        _apply(raw, override)
-    return make_recipe(raw)
 
 
-def make_recipe(raw: dict[str, Any]) -> Recipe:
-    """Validate a plain dictionary. Raises ConfigError that names every wrong field."""
-    try:
-        return Recipe.model_validate(raw)
-    except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()]
-        raise ConfigError("the recipe is not valid:\n" + "\n".join(lines)) from None
-
-
-def _apply(raw: dict[str, Any], override: str) -> None:
-    """Set `section.field=value`; the value is read as TOML, or as a plain string when it is none."""
-    name, equals, text = override.partition("=")
-    if not equals:
-        raise ConfigError(f"'{override}' is not section.field=value")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    *sections, field = name.strip().split(".")
-    for section in sections:
-        raw = raw.setdefault(section, {})
-        if not isinstance(raw, dict):
-            raise ConfigError(f"'{override}': {section} is not a section of the recipe")
-    raw[field] = value
+def _whole(read: ReadRecipe) -> Recipe:
+    if read.problems:
+        raise ConfigError("the recipe is not valid:\n" + "\n".join(f"  {line}" for line in read.problems))
+    return read.recipe

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from data.arrow import read_arrow, write_arrow
-from data.artifacts.corpus import TokenizedCorpus
+from data.artifacts.corpus import Cutting, TokenizedCorpus
 from data.artifacts.effects import EFFECTS, EFFECTS_FILE, READINGS, READINGS_FILE
 from data.artifacts.features import EXAMPLES_FILE, STATISTICS_FILE
 from data.artifacts.responses import read_best_strengths, read_shown
@@ -94,9 +94,8 @@ def _colour(work: Work, model: LanguageModel, saes: list[SAE], cases: Cases, fou
     reader = ExampleReader(
         model,
         TokenizedCorpus(work.input_folder("tokenize")),
-        bos_id=work.inputs["harvest"].counts["bos_id"],
+        Cutting.of(work.inputs["tokenize"].counts),
         sink_norm=work.inputs["harvest"].counts["sink_threshold"],
-        piece=work.inputs["tokenize"].counts["context_length"] - 1,
     )
     chosen = choose_coloured(cases, found, len(saes), work.recipe.effects.readings, _shown(work))
     coloured: Coloured = {}

@@ -13,10 +13,11 @@ import json
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from data.arrow import read_arrow
-from data.artifacts.corpus import TokenizedCorpus
+from data.artifacts.corpus import Cutting, TokenizedCorpus
 from data.artifacts.features import METRICS_FILE, STATISTICS_FILE
 from data.errors import CorpusError
 from pipeline.activations.residuals import MOMENTS_FILE, load_language_model
@@ -63,21 +64,22 @@ def _draw(work: Work, corpus: TokenizedCorpus) -> Sequences:
     """The sample that cross-entropy is measured on."""
     rows_M = np.flatnonzero(corpus.held_out)
     lengths_M = corpus.documents["num_tokens"].to_numpy()[rows_M]
-    longest = work.inputs["tokenize"].counts["context_length"] - 1
-    return draw_in_turn(rows_M, lengths_M, longest, work.recipe.evaluate.max_cross_entropy_tokens, work.recipe.seed)
+    cutting = Cutting.of(work.inputs["tokenize"].counts)
+    return draw_in_turn(rows_M, lengths_M, cutting, work.recipe.evaluate.max_cross_entropy_tokens, work.recipe.seed)
 
 
 def _evaluator(work: Work, corpus: TokenizedCorpus) -> Evaluator:
     recipe = work.recipe
 
-    def read(sequences_B: Sequences) -> list[Any]:
-        return [corpus.stretch(*sequence) for sequence in sequences_B.tolist()]
+    bos_id: int | None = work.inputs["tokenize"].counts["bos_id"]
+
+    def read(sequences_B: Sequences) -> list[npt.NDArray[np.int64]]:
+        return [corpus.opened(sequence, bos_id) for sequence in sequences_B.tolist()]
 
     return Evaluator(
         model=load_language_model(recipe, work.paths),
         saes={name: SAE.load(work.input_folder("train") / name, recipe.model.device) for name in recipe.sae_names},
         read=read,
-        bos_id=work.inputs["tokenize"].counts["bos_id"],
         sink_norm=work.inputs["harvest"].counts["sink_threshold"],
         batch_tokens=recipe.harvest.batch_tokens,
         title="evaluate",

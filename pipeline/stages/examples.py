@@ -1,7 +1,7 @@
 """Stage `examples`: what every feature of every SAE fires on, from a pass over the corpus for all of them together.
 
-Definitions and memory: selection.py, band_search.py, contrast.py and windows.py of pipeline/examples; the passes are in
-passes.py. A run that was killed starts again.
+Definitions and memory: selection.py, band_search.py, contrast.py, contexts.py and windows.py of pipeline/examples; the
+passes are in passes.py. A run that was killed starts again.
 """
 
 from collections.abc import Iterator
@@ -31,17 +31,20 @@ def find_examples(work: Work) -> dict[str, Any]:
     vocab_size = int(work.inputs["tokenize"].counts["vocab_size"])
     read = partial(_blocks, work)
     selected, num_tokens = select(saes, corpus, vocab_size, recipe.examples, read)
-    gathers = gather(saes, selected, corpus, recipe.examples.context, read)
+    gathers, repeats = gather(saes, selected, corpus, recipe.examples.context, read)
     counts = {}
     for name in saes:
         folder = work.folder / name
         folder.mkdir(exist_ok=True)
         found = selected.pop(name)
-        examples = gathers.pop(name).finish(found.statistics.max_F)
+        examples = gathers.pop(name).finish(found.statistics.max_F, repeats)
         tally = write_statistics(folder, found.statistics, found.band_counts_FA, num_tokens)
         num_examples = write_examples(folder, examples, corpus)
         dead_share = tally.num_dead / saes[name].num_features
-        counts[name] = {"dead_share": dead_share, **tally._asdict(), "num_examples": num_examples}
+        num_folded = int((examples.repeats_M > 0).sum())
+        counts[name] = {
+            "dead_share": dead_share, **tally._asdict(), "num_examples": num_examples, "num_with_repeats": num_folded
+        }  # fmt: skip
     source = "shards" if held_in_shards(work.inputs["harvest"]) else "model"
     return {"num_tokens": num_tokens, "source": source, "saes": counts}
 
@@ -65,6 +68,6 @@ STAGE = Stage(
     work=find_examples,
     config=_config,
     needs=("fetch", "tokenize", "harvest", "train"),
-    version=2,  # exact in float32; sums of squares, counts of bands and above the floor
+    version=3,  # one example of each context, with the number of its repeats
 )
 run = STAGE.run

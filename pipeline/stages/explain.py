@@ -11,7 +11,7 @@ import torch
 
 from data.arrow import read_arrow
 from data.artifacts.corpus import TokenizedCorpus
-from data.artifacts.features import STATISTICS_FILE
+from data.artifacts.features import EXAMPLES_FILE, STATISTICS_FILE
 from data.errors import CorpusError
 from pipeline.activations.held_out import draw_held_out, held_out_blocks
 from pipeline.activations.residuals import ResidualBlock, load_language_model, residual_blocks
@@ -21,6 +21,7 @@ from pipeline.labels.activity import Activity
 from pipeline.labels.background import Background
 from pipeline.labels.candidates import CandidateMaker
 from pipeline.labels.files import ORIGIN, Tested, label_features, write_explanations, write_held_out
+from pipeline.labels.fresh import FreshText, evidence_contexts
 from pipeline.labels.labeller import Labeller
 from pipeline.labels.scoring import MIN_STRONG, STRONG, Scorer
 from pipeline.labels.text import RuleText
@@ -83,6 +84,7 @@ class _Reader:
         self._reserved_D = (hashes_D % np.uint64(RESERVED_OF) == 0) & ~corpus.held_out
         self._held_out = draw_held_out(corpus, MAX_HELD_OUT, work.recipe.seed)
         self._training = np.empty(0, np.int64)
+        self._fresh = FreshText(corpus, self._evidence_contexts(np.ones(len(corpus.documents), bool)))
         self._first_S = np.full(len(corpus.sequences), -1, np.int64)
         """Number of the first token of each sequence that is read."""
         self._counted: list[Ints] = []
@@ -102,6 +104,7 @@ class _Reader:
                 sink_norm=work.inputs["harvest"].counts["sink_threshold"],
                 batch_tokens=work.recipe.harvest.batch_tokens,
             ):
+                block = self._fresh_rows(block)
                 token_N = self._numbers(block)
                 for activity in self._activities.values():
                     activity.add(block.x_ND, token_N)
@@ -119,6 +122,7 @@ class _Reader:
         limit = RESERVED_OF * RARE_PAIRS // num_rare  # of which so many tokens are reserved
         log(f"{num_rare:,} features hardly fire in held-out text: their labels are tried on training text as well")
         recipe, paths = self._work.recipe, self._work.paths
+        self._fresh = FreshText(self._corpus, self._evidence_contexts(~self._reserved_D), self._fresh.seen)
         for block in residual_blocks(recipe, paths, block_tokens=BLOCK_TOKENS, max_tokens=limit):
             self._add_training(block)
 
@@ -132,6 +136,7 @@ class _Reader:
         read = np.concatenate([self._held_out, self._training])
         self._number(sequences, int(self._corpus.sequences["length"][read].sum()))
         self._training = np.concatenate([self._training, sequences])
+        block = self._fresh_rows(block)
         token_N = self._numbers(block)
         for name, activity in self._activities.items():
             if len(self._rare[name]):
@@ -152,6 +157,19 @@ class _Reader:
         rare_F = np.zeros(len(activity.starts_F) - 1, bool)
         rare_F[self._rare[name]] = True
         return Tested(activity, rare_F, self._reserved_D)
+
+    def _evidence_contexts(self, usable_D: np.ndarray) -> Ints:
+        """Contexts of the examples in some documents."""
+        folder = self._work.input_folder("examples")
+        tables = (read_arrow(folder / name / EXAMPLES_FILE) for name in self._activities)
+        return evidence_contexts(self._corpus, tables, usable_D)
+
+    def _fresh_rows(self, block: ResidualBlock) -> ResidualBlock:
+        """The rows of a block that are no copies of what was read before."""
+        sequence_N, position_N = (block.index_N[name].astype(np.int64) for name in ("sequence", "position"))
+        document_N = self._corpus.sequences["document"][sequence_N].astype(np.int64)
+        kept = self._fresh.places(document_N, position_N)
+        return ResidualBlock(block.x_ND[torch.from_numpy(kept)], block.index_N[kept])
 
     def _number(self, sequences: Ints, first: int) -> None:
         lengths = self._corpus.sequences["length"][sequences].astype(np.int64)
@@ -174,6 +192,6 @@ STAGE = Stage(
     work=explain,
     config=_config,
     needs=("fetch", "tokenize", "harvest", "train", "examples"),
-    version=4,  # a rule that is nearly always right and typical is a label, though it recalls little
+    version=5,  # copies are evidence once, and a rule that is nearly always right and typical is a label
 )
 run = STAGE.run

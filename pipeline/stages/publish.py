@@ -41,7 +41,7 @@ def _work(work: Work) -> dict[str, Any]:
 
 STAGE = PublishStage(
     name="publish",
-    version=4,
+    version=5,  # interest by what words tell, compounds and words without spaces in the search
     work=_work,
     config=publish_config,
     needs=STAGES[:-1],

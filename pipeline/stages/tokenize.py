@@ -16,8 +16,9 @@ the first.
 from dataclasses import asdict
 from typing import Any
 
-from data.artifacts.corpus import describe_limits
+from data.artifacts.corpus import Cutting, describe_limits
 from pipeline.corpus import is_streamed, open_source
+from pipeline.corpus.document import describe_reading
 from pipeline.corpus.tokenization import Tokenization, check_corpus, read_documents
 from pipeline.corpus.writer import CorpusWriter
 from pipeline.fetching.local import model_config, model_folder, sample_corpus_folder
@@ -37,13 +38,18 @@ def _work(work: Work) -> dict[str, Any]:
         tokenization = Tokenization(recipe, tokenizer, model_config(folder)["vocab_size"], writer)
         read_documents(source, tokenization)
         tally, drawn = tokenization.tally, tokenization.drawn
+        for told in (source.passed_over, describe_reading(source.counts)):
+            if told:
+                log(told)
         check_corpus(tally, recipe, source.name, writer.document_ids)
-        num_sequences, num_split = writer.finish(recipe.tokenize.context_length)
+        num_sequences, num_split = writer.finish(Cutting(recipe.tokenize.context_length - 1, tokenizer.bos_id))
     finally:
         writer.close()
     counts = {
         "corpus": source.name,
         **{f"num_{name}": value for name, value in asdict(tally).items()},
+        **{f"num_{name}": value for name, value in source.counts.items()},
+        "passed_over": source.passed_over,
         "limits": tokenization.reached(),
         "num_corpus_documents": drawn.num_documents if drawn else None,
         "num_corpus_tokens": drawn.num_tokens if drawn else None,

@@ -3,6 +3,7 @@
 Files: `{sae}/cfg.json`, `{sae}/sae.safetensors` and `{sae}/curve.json`.
 """
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -11,11 +12,14 @@ import numpy as np
 import torch
 
 from data.artifacts.curve import describe_falling, loss_trend
+from data.errors import CorpusError
 from pipeline.activations.residuals import MOMENTS_FILE
 from pipeline.activations.rows import harvested_rows
+from pipeline.models.onednn import onednn_obstacle, product_dtype
 from pipeline.models.sae import Nonlinearity, SAEHeader
 from pipeline.progress import Progress, log, track
-from pipeline.recipe import Recipe, SAEConfig
+from pipeline.recipe import Recipe
+from pipeline.recipe.training import SAEConfig
 from pipeline.stage import Stage, Work
 from pipeline.training.architecture import Architecture
 from pipeline.training.relu import ReLU
@@ -29,7 +33,7 @@ CURVE_LINES = 10
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:
-    model = recipe.model.model_dump(include={"name", "layer", "device"})
+    model = recipe.model.model_dump(include={"layer", "device"})
     return {"train": recipe.train.model_dump(exclude={"checkpoint_seconds"}), "model": model}
 
 
@@ -37,7 +41,14 @@ def _work(work: Work) -> dict[str, Any]:
     recipe, config = work.recipe, work.recipe.train
     moments = np.load(work.input_folder("harvest") / MOMENTS_FILE)
     normalisation = Normalisation(torch.from_numpy(moments["mean_D"]), float(moments["rms"]))
+    if not (math.isfinite(normalisation.rms) and normalisation.rms > 0):
+        raise CorpusError(
+            f"the activations have spread {normalisation.rms:g} around their mean, so there is nothing to learn: "
+            "give a corpus of more than one word, or another model.layer"
+        )
     reader = harvested_rows(work.paths)
+    if product_dtype(torch.bfloat16, recipe.model.device) != torch.bfloat16:
+        log(f"training with products in float32: {onednn_obstacle()}")
     trainer = Trainer(make_training(recipe), make_untrained(recipe), reader, normalisation, work.folder)
     _train(trainer)
     for name, sae in zip(recipe.sae_names, config.saes, strict=True):
@@ -88,8 +99,9 @@ def make_untrained(recipe: Recipe) -> dict[str, Untrained]:
 
 def make_architecture(config: SAEConfig, width: int, *, dead_window: int, seed: int, device: str) -> Architecture:
     """The untrained autoencoder that a recipe asks for."""
+    low = product_dtype(torch.bfloat16, device)
     if config.architecture == "relu":
-        return ReLU(config.num_features, width, l1_coefficient=config.l1_coefficient, seed=seed, device=device)
+        return ReLU(config.num_features, width, l1_coefficient=config.l1_coefficient, seed=seed, low=low, device=device)
     kind = {"topk": TopK, "batchtopk": BatchTopK}[config.architecture]
     assert config.k is not None, "checked where the recipe is made"
     return kind(
@@ -99,6 +111,7 @@ def make_architecture(config: SAEConfig, width: int, *, dead_window: int, seed: 
         auxiliary_coefficient=config.auxiliary_coefficient,
         dead_window=dead_window,
         seed=seed,
+        low=low,
         device=device,
     )
 

@@ -102,8 +102,21 @@ class Trainee:
                 dead_share = self.model.dead_share(DEAD_TOKENS)
                 self.curve.close_point(step + 1, self.model.tokens_seen, len(x_BD), dead_share, learning_rate)
             if not math.isfinite(stats.loss):
-                raise ConfigError(f"training diverged at step {step + 1}: lower learning_rate {self.learning_rate}")
+                raise ConfigError(self._divergence(x_BD, step + 1))
         self.seconds += time.perf_counter() - start
+
+    def _divergence(self, x_BD: Tensor, step: int) -> str:
+        """The reason why the loss of a step is not finite."""
+        num_wrong = len(x_BD) - int(x_BD.isfinite().all(1).sum())
+        if num_wrong:
+            return (
+                f"{num_wrong:,} of the {len(x_BD):,} activations of step {step} are not finite: the harvest is "
+                "damaged; delete its folder in the store, and run the recipe again with model.dtype=bfloat16 or float32"
+            )
+        return (
+            f"training diverged at step {step}, on activations that are finite: lower learning_rate "
+            f"{self.learning_rate} of the autoencoder with {self.model.num_features:,} features"
+        )
 
     def state(self) -> dict[str, Any]:
         return {"model": self.model.state(), "curve": asdict(self.curve), "seconds": self.seconds}

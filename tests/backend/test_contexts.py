@@ -33,7 +33,7 @@ from tests.support.pages import app_with_contexts, check_nothing_inline, variabl
 from tests.support.steering import copied_database
 
 FEATURE = "tiny/1-relu-64/3"
-HANDED_TO_ALL = {"request", "asset", "plotly", "plotly_style_ids", "path"}
+HANDED_TO_ALL = {"request", "asset", "plotly", "plotly_style_ids", "path", "root"}
 """By backend/html/templates.py."""
 
 

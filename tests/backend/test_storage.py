@@ -1,8 +1,7 @@
-"""What visitors leave, kept by content, on a real SQLite file."""
+"""What visitors leave, kept by content, on a real SQLite file and a real PostgreSQL server."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -17,8 +16,8 @@ LENGTH = 24
 
 
 @pytest.fixture
-def engine(tmp_path: Path):
-    engine = connect(f"sqlite:///{tmp_path / 'store.sqlite'}")
+def engine(sql_url: str):
+    engine = connect(sql_url)
     yield engine
     engine.dispose()
 

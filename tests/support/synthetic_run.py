@@ -309,6 +309,7 @@ class SyntheticRun:
             "pre_activation": pa.array(np.where(contrast_M, -1, activation_M).astype(np.float32)),
             "offsets": _lists(np.tile((WINDOW // 2 + AROUND).astype(np.int16), (size, 1)), ~contrast_M),
             "values": _lists(values_MA, ~contrast_M),
+            "repeats": pa.array(np.zeros(size, np.int32)),
         }
 
     @staticmethod

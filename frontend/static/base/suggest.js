@@ -1,4 +1,6 @@
 // Features that fit what is typed into a box, as a list under it (an ARIA combobox). One box is in use at a time.
+import { rooted } from "./address.js";
+
 const PAUSE = 120;
 const MAX_HITS = 7;
 let list;
@@ -73,10 +75,10 @@ function show(result, words) {
   const hits = result.hits.map((hit, i) => {
     const { model, sae, index } = hit.feature;
     const label = element("span", { className: "label" }, ...marked(hit.label));
-    return option(i, `/${model}/${sae}/${index}`, "", label, element("small", { textContent: `${sae} / ${index}` }), ...why(hit));
+    return option(i, rooted(`/${model}/${sae}/${index}`), "", label, element("small", { textContent: `${sae} / ${index}` }), ...why(hit));
   });
   const count = `${result.more ? "more than " : ""}${result.total.toLocaleString("en")}`;
-  open([...hits, option(hits.length, `/search?q=${encodeURIComponent(words)}`, "all", `All results: ${count}`)]);
+  open([...hits, option(hits.length, rooted(`/search?q=${encodeURIComponent(words)}`), "all", `All results: ${count}`)]);
 }
 
 function say(text) {
@@ -91,7 +93,7 @@ async function ask() {
   running?.abort();
   const mine = (running = new AbortController());
   try {
-    const answer = await fetch(`/api/v1/search?q=${encodeURIComponent(words)}&per_page=${MAX_HITS}`, { signal: mine.signal });
+    const answer = await fetch(rooted(`/api/v1/search?q=${encodeURIComponent(words)}&per_page=${MAX_HITS}`), { signal: mine.signal });
     const result = await answer.json();
     if (!answer.ok) say(result.detail);
     else show(result, words);

@@ -9,13 +9,14 @@ let running;
 function line(reading) {
   const text = document.createElement("p");
   text.className = "tokens";
-  text.dir = "auto";
+  text.dir = reading.direction;
   for (const token of reading.tokens) {
     const span = document.createElement("span");
     const classes = [token.level >= 0 ? `a${token.level}` : "", token.mark, token.left_out ? "left-out" : ""];
     span.className = classes.filter(Boolean).join(" ");
-    if (token.left_out) span.title = "not counted";
-    else if (token.level >= 0) span.title = Number(token.value.toPrecision(4)).toString();
+    const value = token.left_out ? "not counted" : token.level >= 0 ? Number(token.value.toPrecision(4)).toString() : "";
+    const title = [value, token.about].filter(Boolean).join(": ");
+    if (title) span.title = title;
     span.textContent = token.text;
     text.append(span);
   }

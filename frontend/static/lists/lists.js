@@ -1,14 +1,13 @@
 // Pages of lists: which lists this browser may edit, and editing without reloading. All of it works by forms too.
-import { known, remember, forget, change } from "./memory.js";
-
-const editAddress = (list) => `/lists/${list.id}/edit?key=${encodeURIComponent(list.key)}`;
+import { rooted } from "../base/address.js";
+import { known, remember, forget, change, editAddress } from "./memory.js";
 
 function showMine(card) {
   const lists = known();
   card.hidden = !lists.length;
   card.querySelector("ul").replaceChildren(...lists.map((list) => {
     const row = document.createElement("li");
-    const name = Object.assign(document.createElement("a"), { href: `/lists/${list.id}`, textContent: list.name });
+    const name = Object.assign(document.createElement("a"), { href: rooted(`/lists/${list.id}`), textContent: list.name });
     const edit = Object.assign(document.createElement("a"), { href: editAddress(list), textContent: "Edit", className: "button" });
     edit.setAttribute("aria-label", `Edit ${list.name}`);
     const drop = Object.assign(document.createElement("button"), { type: "button", textContent: "Forget", className: "button", title: "The list stays; this browser forgets its secret link." });

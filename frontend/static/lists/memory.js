@@ -1,5 +1,10 @@
 // The lists that this browser may edit: id, secret and name of each, the one used last first. They are kept here and nowhere else.
-const STORAGE_KEY = "lists";
+import { root, rooted } from "../base/address.js";
+
+const STORAGE_KEY = `lists${root}`;
+
+/** The address at which a list is edited. */
+export const editAddress = (list) => rooted(`/lists/${list.id}/edit?key=${encodeURIComponent(list.key)}`);
 
 /** All of them. */
 export function known() {
@@ -30,7 +35,7 @@ const reason = async (answer) => new Error((await answer.json().catch(() => null
 
 /** Ask the API to change a list. */
 export async function change(list, method, path, body) {
-  const answer = await fetch(`/api/v1/lists/${encodeURIComponent(list.id)}${path}`, {
+  const answer = await fetch(rooted(`/api/v1/lists/${encodeURIComponent(list.id)}${path}`), {
     method,
     headers: { authorization: `Bearer ${list.key}`, ...(body ? { "content-type": "application/json" } : {}) },
     body: body ? JSON.stringify(body) : undefined,
@@ -43,7 +48,7 @@ export async function change(list, method, path, body) {
 /** Ask the API to make a list of some features, and keep it. */
 export async function create(name, features) {
   const body = { ...(name.trim() ? { name } : {}), entries: features.map((feature) => ({ feature })) };
-  const answer = await fetch("/api/v1/lists", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  const answer = await fetch(rooted("/api/v1/lists"), { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
   if (!answer.ok) throw await reason(answer);
   const made = await answer.json();
   const list = { id: made.id, key: made.secret, name: name.trim() || "Untitled list" };

@@ -1,6 +1,6 @@
 // "Add to a list": a link marked data-list-add="model/sae/index" opens a dialog with the lists that this browser may edit, and a form for
 // a new one. Without a script it leads to the form's own page. The page loads lists/lists.css and this module.
-import { known, change, create, forget } from "./memory.js";
+import { known, change, create, editAddress, forget } from "./memory.js";
 
 function element(tag, properties, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
@@ -8,7 +8,7 @@ function element(tag, properties, ...children) {
   return made;
 }
 
-const leadTo = (list) => element("a", { href: `/lists/${list.id}/edit?key=${encodeURIComponent(list.key)}`, textContent: "Open the list" });
+const leadTo = (list) => element("a", { href: editAddress(list), textContent: "Open the list" });
 
 /** Do something with a button switched off, and say how it went. */
 async function attempt(button, status, work) {

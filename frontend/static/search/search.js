@@ -1,4 +1,6 @@
 // The search page searches while the user types: it fetches its own page and puts the new results in the old ones' place.
+import { ownPath } from "../base/address.js";
+
 const form = document.getElementById("search");
 const results = document.getElementById("results");
 const status = document.getElementById("search-status");
@@ -20,10 +22,15 @@ async function fetchPage(href, signal) {
   return { answer, page: new DOMParser().parseFromString(await answer.text(), "text/html") };
 }
 
-/** What the model reads comes behind what has the words: the page shows those at once. */
-function readSoon(pause) {
+/** What was to be read is no longer on the page. */
+function leaveReading() {
   clearTimeout(reading?.timer);
   reading?.abort();
+}
+
+/** What the model reads comes behind what has the words: the page shows those at once. */
+function readSoon(pause) {
+  leaveReading();
   const link = document.getElementById("read-it");
   if (!link) return;
   const mine = (reading = new AbortController());
@@ -76,8 +83,9 @@ async function load(href) {
 
 /** What is typed names a feature: Enter leads there. */
 function name(address) {
+  leaveReading();
   const link = document.createElement("a");
-  [link.href, link.textContent] = [address, new URL(address).pathname.slice(1)];
+  [link.href, link.textContent] = [address, ownPath(new URL(address).pathname).slice(1)];
   const found = document.createElement("p");
   found.className = "empty";
   found.append("This names a feature: ", link);
@@ -87,6 +95,7 @@ function name(address) {
 }
 
 function fail(message, href) {
+  leaveReading();
   const notice = document.createElement("section");
   notice.className = "notice";
   notice.setAttribute("role", "alert");

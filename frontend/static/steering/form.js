@@ -1,4 +1,6 @@
 // The form of the steering page: its features and strengths, as a request and as an address.
+import { rooted } from "../base/address.js";
+
 export const held = (form) => [...form.querySelectorAll(".held-one")].map((one) => ({
   name: one.querySelector('input[name="f"]').value.replace(/:[^:/]*$/, ""),
   title: one.querySelector(".label").textContent,
@@ -53,7 +55,7 @@ export function address(form, prompt) {
   values.set("prompt", prompt);
   const colour = new URLSearchParams(location.search).get("colour");
   if (colour) values.set("colour", colour);
-  return `/steer?${values}`;
+  return rooted(`/steer?${values}`);
 }
 
 // A slider shows its strength also where that is negative or large.

@@ -1,5 +1,6 @@
 // The steering page: sends messages, shows the answers as they are written or as they are stored, and says what went
 // wrong. Another strength shows its stored text, or has the last message answered again.
+import { ownPath, rooted } from "../base/address.js";
 import { suggest } from "../base/suggest.js";
 import { address, held, prepareForm, request } from "./form.js";
 import { forget, keep, kept } from "./memory.js";
@@ -57,6 +58,8 @@ function titled(title) {
 
 const save = (prompt) => history.replaceState(null, "", address(form, prompt));
 
+const idOf = (result) => result.split("/").at(-1);
+
 // A pair of answers is what the next message goes on from.
 function finish({ seconds, num_tokens: tokens, result, stored: before, note }) {
   const link = document.createElement(result ? "a" : "span");
@@ -66,7 +69,7 @@ function finish({ seconds, num_tokens: tokens, result, stored: before, note }) {
   if (form.chat.checked && texts.written.length === 2) {
     const [baseline, steered] = texts.written;
     turns = [...last.history, { message: last.message, baseline, steered }];
-    form.after.value = result ? result.replace("/r/", "") : "";
+    form.after.value = result ? idOf(result) : "";
     save("");
   }
   if (result) forget();
@@ -75,7 +78,7 @@ function finish({ seconds, num_tokens: tokens, result, stored: before, note }) {
 function begin({ id, rows, result }) {
   running.begun = true;
   const { message, history } = last;
-  keep(location.search, { runs: [id, result.replace("/r/", "")], message, turns: history.length });
+  keep(location.search, { runs: [id, idOf(result)], message, turns: history.length });
   texts.begin(form.chat.checked ? history.length : 0, form.chat.checked ? message : "", rows.map(titled));
   if (form.chat.checked && rows.length === 2 && form.prompt.value === message) form.prompt.value = "";
   reveal(texts.last, "nearest");
@@ -92,7 +95,7 @@ const on = {
   },
   token(token) {
     progress.textContent = "Writing…";
-    texts.add(token, form.chat.checked);
+    texts.add(token, form.chat.checked, last.message);
   },
   end({ row, note }) { texts.end(row, note); },
   done(event) { finish(event); return true; },
@@ -200,7 +203,7 @@ function resume() {
     show((signal) => join(before.runs, signal));
   } else {
     forget();
-    if (before.runs?.length) cancel({ address: `/api/v1/runs/${before.runs[0]}` });
+    if (before.runs?.length) cancel({ address: rooted(`/api/v1/runs/${before.runs[0]}`) });
   }
 }
 
@@ -216,7 +219,7 @@ stored?.addEventListener("click", (event) => {
 });
 if (byId("add")) {
   suggest(byId("add"), (href) => {
-    byId("add-feature").value = href.slice(1);
+    byId("add-feature").value = ownPath(href).slice(1);
     form.requestSubmit(byId("add-go"));
   });
 }

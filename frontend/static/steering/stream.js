@@ -1,4 +1,6 @@
 // A run's events over the network: opened by a POST, taken up again by the run's id when the connection is lost.
+import { rooted } from "../base/address.js";
+
 const WAITS = [300, 1000, 2000]; // milliseconds before each try to connect again
 
 const MAY_WORK_LATER = [429, 502, 503, 504]; // statuses after which another try may succeed
@@ -30,7 +32,7 @@ async function ask(address, options) {
 }
 
 export async function open(body, signal) {
-  const answer = await ask("/api/v1/steer", {
+  const answer = await ask(rooted("/api/v1/steer"), {
     method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal,
   });
   return { stream: answer.body, address: null, last: 0 };
@@ -39,7 +41,7 @@ export async function open(body, signal) {
 // The first of some runs that is still known, from its first event.
 export async function join(ids, signal) {
   for (const id of ids) {
-    const address = `/api/v1/runs/${id}`;
+    const address = rooted(`/api/v1/runs/${id}`);
     try {
       const answer = await ask(`${address}/events`, { signal });
       return { stream: answer.body, address, last: 0 };

@@ -77,15 +77,16 @@ export class Texts {
     fold.querySelector("p").textContent = text;
   }
 
-  // A token. Those of a chat's prompt are not shown, nor is the opening token.
-  add(token, isChat) {
+  // A token. Those of a chat's prompt are not shown, nor is BOS, with which no prompt begins.
+  add(token, isChat, prompt) {
     const column = this.columns[token.row];
     const isGiven = token.probability === null;
     if (!isGiven) column.querySelector(".ending").textContent = "";
     const isFirst = !this.begun.has(token.row);
     this.begun.add(token.row);
     if (!isGiven) this.written[token.row] += token.text;
-    if (isFirst || (isGiven && isChat)) return;
+    const isBos = isFirst && !prompt.trimStart().startsWith(token.text.trimStart());
+    if (isBos || (isGiven && isChat)) return;
     const made = span(isGiven ? "given" : "new", token.shown);
     made.title = this.title(token);
     if (!isGiven) this.colour(made, token);

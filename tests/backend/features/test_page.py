@@ -25,7 +25,7 @@ from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import EXAMPLE_KINDS
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
-from tests.support.fake_run import DEAD, MARKED, WINDOW
+from tests.support.fake_run import COPIED, COPIES, DEAD, MARKED, WINDOW
 from tests.support.pages import Page, app_with_contexts
 
 FEATURE = "/tiny/1-relu-64/3"
@@ -71,6 +71,27 @@ def test_no_reason_is_given_that_the_counts_do_not_bear(sae):
     assert missing_examples(sae, feature, "interval") == "9 instead of 25."
     never = replace(feature, max=0.05, num_above_floor=0, num_examples=few | {"bottom": 0})
     assert "never reaches the floor" in missing_examples(sae, never, "bottom")
+
+
+def test_copies_of_an_example_are_told(pages, sae):
+    answer = pages.get(f"/tiny/1-relu-64/{COPIED}")
+    assert [e.repeats for e in answer.context["groups"][0].examples][:2] == [COPIES, 0]
+    assert answer.text.count("like it</span>") == 1
+    assert f"and {COPIES} like it</span>" in answer.text
+    assert answer.context["about"].endswith("Copies of a passage are shown once, with their number.")
+    api = pages.get(f"/api/v1/features/tiny/1-relu-64/{COPIED}/examples").json()
+    assert [example["repeats"] for example in api][:2] == [COPIES, 0]
+    feature = get_feature(sae, COPIED)
+    few = replace(feature, num_examples=feature.num_examples | {"top": 12})
+    assert missing_examples(sae, few, "top") == (
+        "12 instead of 20: places with the same words around them are shown once."
+    )
+
+
+def test_parts_of_long_documents_are_told(sae, monkeypatch):
+    assert about(sae, "top").endswith("one example per document.")
+    monkeypatch.setitem(sae.run.record.corpus["tokenize"], "num_cut_documents", 6)
+    assert about(sae, "top").endswith("one example per document, or per part of a long one.")
 
 
 def test_context_is_a_query_that_links_keep(pages):
@@ -159,13 +180,13 @@ def dense_values(sae: OpenSAE, record: dict[str, Any]) -> np.ndarray:
 
 def test_pieces_of_a_page_cover_it_and_begin_where_the_harvest_began(sae, monkeypatch):
     monkeypatch.setattr("backend.published.documents.PAGE_TOKENS", 50)
-    piece = sae.run.record.recipe["tokenize"]["context_length"] - 1
+    context_length = sae.run.record.recipe["tokenize"]["context_length"]
     for page in range(1, stored_document(sae, 0).num_pages + 1):
         found = find_page(sae, get_feature(sae, 3), "top", 0, page)
         pieces = sequences_of(sae, found)
-        assert all(start % piece == 0 and len(tokens) <= piece for start, tokens in pieces)
-        joined = [token for _, tokens in pieces for token in tokens]
-        assert joined[found.start - pieces[0][0] :] == found.tokens
+        assert all(tokens[0] == 0 and len(tokens) <= context_length for _, tokens in pieces)
+        assert pieces[0][0] == 1 + found.start % (context_length - 1)
+        assert [token for skipped, tokens in pieces for token in tokens[skipped:]] == found.tokens
 
 
 def test_a_document_that_the_model_cannot_read_now_shows_what_is_stored(published_store, monkeypatch):
@@ -281,7 +302,8 @@ def test_dots_of_the_small_map_lead_to_their_features(client):
 def test_tokens_are_escaped_and_carry_their_value():
     tokens = [TokenView("<b>", "", 0.0, -1), TokenView('"&', "", 1234.56, 11, True), TokenView("↵", "newline", 0.0, -1)]
     assert tokens_html(tokens) == (
-        '<span>&lt;b&gt;</span><span class="a11 centre" title="1,235">&#34;&amp;</span><span class="newline">↵</span>'
+        '<span>&lt;b&gt;</span><span class="a11 centre" title="1,235">&#34;&amp;</span>'
+        '<span class="newline" title="line break">↵</span>'
     )
 
 

@@ -1,7 +1,6 @@
 """Owners' labels over a server: who may write, what is kept and where it shows."""
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +18,9 @@ from backend.web.owners import COOKIE
 from data.layout import StorePaths
 from data.owner import owner_key
 from data.published.limits import MAX_LABEL, MAX_NOTE
-from data.sql.database import connect, database_url
+from data.sql.database import DATABASE_VARIABLE, connect, database_url
 from data.sql.records import FeatureLabelRecord
+from tests.support.databases import copy_catalogue
 from tests.support.fake_run import MARKED
 from tests.support.serving import serving
 
@@ -29,14 +29,14 @@ FORM = FEATURE + "/label"
 
 
 @pytest.fixture
-def store(published_store: StorePaths, tmp_path: Path) -> StorePaths:
-    """The fake run with a database and an owner of its own."""
+def store(published_store: StorePaths, tmp_path: Path, sql_url: str, monkeypatch: pytest.MonkeyPatch) -> StorePaths:
+    """The fake run with a database, of each kind, and an owner of its own."""
     store = StorePaths(tmp_path / "store")
     store.root.mkdir()
     for path in published_store.root.iterdir():
         if path.name not in (published_store.database.name, published_store.owner_key.name):
             (store.root / path.name).symlink_to(path)
-    shutil.copy(published_store.database, store.database)
+    monkeypatch.setenv(DATABASE_VARIABLE, copy_catalogue(published_store, sql_url))
     return store
 
 

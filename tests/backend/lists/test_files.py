@@ -91,7 +91,7 @@ NAMED = {"model": ["m"], "sae": ["s"], "index": [1]}
         ("x.json", b"{}", "not a Monosema list"),
         ("x.json", b'{"monosema_list": 1, "entries": [1]}', "entries"),
         ("x.json", b'{"monosema_list": 1, "entries": [{"feature": 3}]}', "not text"),
-        ("x.json", b'{"monosema_list": 1, "entries": [{"feature": "a/b/1", "note": "\\ud800"}]}', "surrogate"),
+        ("x.json", b'{"monosema_list": 1, "entries": [{"feature": "a/b/1", "note": "\\u0000"}]}', "not text"),
         ("x.parquet", b"PAR1 nothing PAR1", "not valid Parquet"),
         ("x.parquet", parquet(other=[1]), "needs the columns"),
         ("x.parquet", parquet("zstd", **NAMED), "ZSTD"),

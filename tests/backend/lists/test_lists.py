@@ -18,7 +18,9 @@ from backend.lists.files import FORMATS
 from backend.lists.store import ListStore
 from backend.settings import Settings
 from data.layout import StorePaths
+from data.sql.database import DATABASE_VARIABLE
 from data.sql.records import ListEntryRecord, ListRecord
+from tests.support.databases import copy_catalogue
 from tests.support.fake_run import DEAD, MARKED, publish_run
 from tests.support.lists import API, GONE, HOSTILE_NOTES
 from tests.support.pages import Page
@@ -288,10 +290,13 @@ class Areas(HTMLParser):
 
 
 @pytest.fixture
-def own(tmp_path_factory: pytest.TempPathFactory, published_store: StorePaths) -> Iterator[TestClient]:
-    """A server on a copy of the store, which may be changed."""
+def own(
+    tmp_path_factory: pytest.TempPathFactory, published_store: StorePaths, sql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TestClient]:
+    """A server on a copy of the store, which may be changed, with a database of each kind."""
     copied = StorePaths(tmp_path_factory.mktemp("lists") / "store")
     shutil.copytree(published_store.root, copied.root)
+    monkeypatch.setenv(DATABASE_VARIABLE, copy_catalogue(published_store, sql_url))
     with TestClient(create_app(Settings(store=copied.root, live=False))) as client:
         yield client
 

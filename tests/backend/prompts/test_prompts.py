@@ -12,11 +12,11 @@ from fastapi.testclient import TestClient
 from sqlalchemy import create_engine
 
 from backend.app import create_app
-from backend.engine.limits import clean
 from backend.exceptions import BusyError, StoreFullError, TooManyError
 from backend.prompts.ranking import Activity, gather, rank
 from backend.prompts.store import MAX_ADDRESS_CHARACTERS, StoredPrompts, is_long
 from backend.settings import Settings
+from backend.texts import normalise
 from backend.web.clients import Client, ClientQuota
 from data.layout import StorePaths
 from data.published.tables import PublishedRun
@@ -442,23 +442,27 @@ def test_texts_beyond_the_limits_are_refused_with_the_limit(live: TestClient, mo
 
 
 @pytest.mark.parametrize("text", ["plain", "a\x00b", "\ud83d\ude00 \ud83d", "\u202e<b>", ""])
-def test_any_text_comes_back_as_it_was(store: StorePaths, text: str) -> None:
-    prompts = StoredPrompts(connect(f"sqlite:///{store.database}"), 10)
+def test_any_text_comes_back_as_it_was(sql_url: str, text: str) -> None:
+    engine = connect(sql_url)
+    prompts = StoredPrompts(engine, 10)
     name = prompts.save(text)
-    assert prompts.load(name) == clean(text)
+    assert prompts.load(name) == normalise(text)
     assert prompts.save(text) == name
     assert prompts.load("0" * 24) is None
+    engine.dispose()
 
 
-def test_when_all_places_are_taken_old_prompts_stay_and_new_ones_are_refused(store: StorePaths) -> None:
-    engine = connect(f"sqlite:///{store.database}")
+def test_when_all_places_are_taken_old_prompts_stay_and_new_ones_are_refused(sql_url: str) -> None:
+    engine = connect(sql_url)
     prompts = StoredPrompts(engine, 1)
     name = prompts.save("first")
     assert prompts.save("first") == name
     with pytest.raises(StoreFullError, match="MAX_STORED_PROMPTS"):
         prompts.save("second")
     engine.dispose()
-    assert StoredPrompts(create_engine(engine.url), 1).load(name) == "first"
+    again = create_engine(engine.url)
+    assert StoredPrompts(again, 1).load(name) == "first"
+    again.dispose()
 
 
 def test_a_server_that_keeps_no_prompts_says_so_on_the_page(chat_store: StorePaths) -> None:

@@ -11,15 +11,16 @@ from backend.published.catalogue import Library
 from backend.settings import Settings
 from data import CONTRACT_VERSION
 from data.layout import StorePaths
-from data.sql.database import connect, database_url
+from data.sql.database import DATABASE_VARIABLE, connect, database_url
 from data.sql.records import PublishedRunRecord, SAERecord
+from tests.support.databases import copy_catalogue
 
 
 @pytest.fixture
-def copy(published_store: StorePaths, tmp_path: Path) -> StorePaths:
-    """The published run with a database of its own."""
+def copy(published_store: StorePaths, tmp_path: Path, sql_url: str, monkeypatch: pytest.MonkeyPatch) -> StorePaths:
+    """The published run with a database of its own, of each kind."""
     store = StorePaths(tmp_path)
-    store.database.write_bytes(published_store.database.read_bytes())
+    monkeypatch.setenv(DATABASE_VARIABLE, copy_catalogue(published_store, sql_url))
     store.published.symlink_to(published_store.published)
     return store
 

@@ -9,7 +9,7 @@ import pytest
 
 from backend.published.relevance import BESIDE, EVIDENCE, FOUND, LABEL, MEANING, MEANT, SAME, label_fit, rank
 
-PLAIN: dict[str, Any] = {"label": "", "peak_words": [], "beside_words": [], "prior": 1.0}
+PLAIN: dict[str, Any] = {"label": "", "label_score": None, "peak_words": [], "beside_words": [], "prior": 1.0}
 
 
 def run_of(*features: dict[str, Any]) -> Any:
@@ -52,14 +52,27 @@ def test_the_typed_part_of_a_word_counts_and_long_words_count_more() -> None:
 def test_the_score_is_the_sum_that_is_written() -> None:
     feature = {
         "label": "storm, rain",
+        "label_score": 0.8,
         "peak_words": ["storms", "rain"],
         "beside_words": ["a storm", "no one"],
         "prior": 0.5,
     }
     cosine = MEANT + (SAME - MEANT) / 4
     (found,) = rank(run_of(feature), ("storm",), [0], {0: cosine})
-    expected = LABEL * 3 / 4 + EVIDENCE * (5 / 6) / 2 + BESIDE / 2 + MEANING / 4 + FOUND
+    expected = LABEL * 0.8 * 3 / 4 + EVIDENCE * (5 / 6) / 2 + BESIDE / 2 + MEANING / 4 + FOUND
     assert found == (0, pytest.approx(0.5 * expected), cosine)
+
+
+def test_a_label_that_holds_ranks_above_one_that_does_not() -> None:
+    doubtful = {"label": "storm", "label_score": 0.4, "peak_words": ["storm"], "beside_words": [" "]}
+    assert rows_of(doubtful, {**doubtful, "label_score": 0.9}, {**doubtful, "label_score": None}) == [2, 1, 0]
+
+
+def test_several_words_are_a_description_whose_meaning_counts_more() -> None:
+    worded, meant = ({"peak_words": [word], "beside_words": [" "]} for word in ("weather", "storm"))
+    run, cosines = run_of(worded, meant), {1: SAME}
+    assert [one.row for one in rank(run, ["weather"], [0], cosines)] == [0, 1]
+    assert [one.row for one in rank(run, ["bad", "weather"], [0], cosines)] == [1, 0]
 
 
 def test_what_means_the_same_is_found_without_the_words_and_ties_come_by_row() -> None:

@@ -6,7 +6,9 @@ import pytest
 from sqlalchemy import text as sql
 
 from backend.settings import Settings
+from data.layout import StorePaths
 from data.sql.database import connect
+from tests.support.databases import KINDS, Start, copy_catalogue, new_database
 from tests.support.steering import (
     FEATURE,
     Server,
@@ -17,6 +19,20 @@ from tests.support.steering import (
     steering_server,
     tokens_of,
 )
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def settings(
+    request: pytest.FixtureRequest,
+    settings: Settings,
+    published_store: StorePaths,
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres: Start,
+) -> Settings:
+    """Those of every test of steering, with a database of each kind."""
+    url = new_database(request.param, tmp_path_factory.mktemp("results"), postgres)
+    return settings.model_copy(update={"database_url": copy_catalogue(published_store, url)})
+
 
 HOSTILE = "the <script>alert(1)</script> river\u202e of\x00 </q>"
 

@@ -4,7 +4,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data.artifacts.corpus import DOCUMENTS, SEQUENCE, TokenizedCorpus, document_id, format_document_id, is_held_out
+from data.artifacts.corpus import (
+    DOCUMENTS,
+    SEQUENCE,
+    Cutting,
+    TokenizedCorpus,
+    document_id,
+    format_document_id,
+    is_held_out,
+)
 
 LENGTHS = [3, 10, 1, 4]
 HELD_OUT = [False, True, False, False]
@@ -60,3 +68,25 @@ def test_the_held_out_share_is_what_was_asked_and_grows_with_it() -> None:
     assert len(few) == pytest.approx(400, rel=0.2)  # five standard deviations are 25%
     assert not any(is_held_out(i, 0.0) for i in ids)
     assert all(is_held_out(i, 1.0) for i in ids)
+
+
+@pytest.mark.parametrize("bos_id", [7, None])
+@pytest.mark.parametrize("longest", [1, 3, 10])
+def test_every_token_that_does_not_open_a_document_is_in_one_sequence(bos_id: int | None, longest: int) -> None:
+    cutting, first = Cutting(longest, bos_id), 1 if bos_id is None else 0
+    assert cutting.first == first
+    for length in range(1, 25):
+        pieces = cutting.pieces(length)
+        assert [p for start, size in pieces for p in range(start, start + size)] == list(range(first, length))
+        assert all(size <= longest for _, size in pieces)
+        for start, size in pieces:
+            assert {cutting.start(position) for position in range(start, start + size)} == {start}
+            assert cutting.pieces(length, start + size - 1) == [piece for piece in pieces if piece[0] >= start]
+
+
+def test_a_sequence_is_opened_by_bos_or_else_by_the_token_before_it(corpus: TokenizedCorpus) -> None:
+    assert corpus.opened((1, 4, 3), 7).tolist() == [7, 104, 105, 106]
+    assert corpus.opened((1, 4, 3), None).tolist() == [103, 104, 105, 106]
+    assert Cutting(3, 7).opened([104, 105]) == [7, 104, 105]
+    assert Cutting(3, None).opened([103, 104, 105]) == [103, 104, 105]
+    assert Cutting.of({"context_length": 4, "bos_id": None}) == (3, None)

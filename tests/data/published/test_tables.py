@@ -73,6 +73,7 @@ def make_examples() -> Columns:
         "rank": [0, 1, 0, 0, 1],
         **{name: [1.0] * 5 for name in ("activation", "pre_activation")},
         **{name: [[]] * 5 for name in ("offsets", "values")},
+        "repeats": [0] * 5,
     }
 
 

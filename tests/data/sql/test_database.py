@@ -1,25 +1,26 @@
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, MetaData, Table, create_engine, func, inspect, select, text
+from sqlalchemy import Engine, create_engine, func, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from data.errors import ContractError, StorageError
 from data.layout import StorePaths
-from data.sql.database import MIGRATIONS, connect, database_url, newest_revision, prepare, revision_of
-from data.sql.records import Base, ListEntryRecord, ListRecord, PublishedRunRecord, SAERecord
+from data.sql.database import MIGRATIONS, connect, database_url, newest_revision, prepare, revision_of, take_turn
+from data.sql.records import Base, PublishedRunRecord, SAERecord
 
 
 @pytest.fixture
-def engine(store: StorePaths) -> Iterator[Engine]:
-    engine = connect(database_url(store))
+def engine(sql_url: str) -> Iterator[Engine]:
+    engine = connect(sql_url)
     yield engine
     engine.dispose()
 
@@ -71,38 +72,6 @@ def test_an_address_belongs_to_one_run(engine: Engine) -> None:
             session.flush()
 
 
-def test_what_was_published_before_there_were_lists_stays(tmp_path) -> None:
-    old = create_engine(f"sqlite:///{tmp_path / 'old.sqlite'}")
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    with old.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        run = make_run("first", "1-relu")
-        for table, records in (("runs", [run]), ("saes", run.saes)):
-            known = Table(table, MetaData(), autoload_with=connection)
-            values = [{c.name: getattr(one, c.name) for c in known.columns if c.name != "id"} for one in records]
-            connection.execute(known.insert(), [{**one, "run_id": 1} if table == "saes" else one for one in values])
-    prepare(old)
-    with Session(old) as session, session.begin():
-        responses = session.scalars(select(PublishedRunRecord)).one().responses
-        assert "before responses were measured" in responses["why_none"]
-        assert responses["best"] == []
-        assert [sae.name for sae in session.scalars(select(PublishedRunRecord)).one().saes] == ["1-relu-0", "1-relu-1"]
-        moment = datetime(2026, 1, 2)
-        kept = ListRecord(id="a" * 16, secret_hash="", name="n", note="", created=moment, changed=moment)
-        session.add(kept)
-        session.flush()
-        entries = [ListEntryRecord(list_id=kept.id, position=i, model="m", sae="s", index=i, note="") for i in (0, 1)]
-        session.add_all(entries)
-    with Session(old) as session:
-        assert session.scalar(select(func.count()).select_from(ListEntryRecord)) == 2
-        session.add(ListEntryRecord(list_id="a" * 16, position=9, model="m", sae="s", index=1, note=""))
-        with pytest.raises(IntegrityError):
-            session.flush()
-    old.dispose()
-
-
 def test_a_damaged_database_is_reported(store: StorePaths) -> None:
     store.root.mkdir()
     store.database.write_bytes(b"not a database at all" * 100)
@@ -115,6 +84,51 @@ def test_a_database_of_newer_code_is_refused(engine: Engine) -> None:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(ContractError, match="another version"):
         prepare(engine)
+
+
+def test_servers_that_start_at_the_same_moment_make_one_schema(sql_url: str) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        engines = list(pool.map(connect, [sql_url] * 6))
+    for engine in engines:
+        assert revision_of(engine) == newest_revision()
+        engine.dispose()
+
+
+def test_turns_are_taken_one_after_the_other(engine: Engine) -> None:
+    """Each reads a number and writes the next one: without turns two would read the same."""
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE numbers (number INTEGER)"))
+        connection.execute(text("INSERT INTO numbers VALUES (0)"))
+
+    def count(_: int) -> None:
+        with engine.begin() as connection:
+            take_turn(connection)
+            take_turn(connection)
+            number = connection.scalar(text("SELECT number FROM numbers"))
+            connection.execute(text("UPDATE numbers SET number = :next"), {"next": number + 1})
+
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(count, range(20)))
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT number FROM numbers")) == 20
+
+
+def test_an_address_of_the_short_kind_is_taken(sql_url: str) -> None:
+    engine = connect(sql_url.replace("postgresql+psycopg:", "postgres:"))
+    assert engine.url.drivername in ("sqlite", "postgresql+psycopg")
+    engine.dispose()
+
+
+def test_a_server_that_is_not_there_is_reported_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"cannot be reached.*correct MONOSEMA_DATABASE_URL") as caught:
+        connect(f"postgresql://somebody:secret@/monosema?host={tmp_path}")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StorageError, match=r"pip install 'monosema\[postgres\]'"):
+        connect("postgresql://here/monosema")
 
 
 def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch, store: StorePaths) -> None:

@@ -47,9 +47,8 @@ def test_no_sequences_no_batches():
     assert plan_batches(np.empty(0, np.int64), 512) == []
 
 
-def test_pad_puts_one_bos_first():
-    tokens_BL = pad([np.array([5, 6], np.uint32), np.array([7], np.uint32)], bos_id=1)
-    assert tokens_BL.tolist() == [[1, 5, 6], [1, 7, 1]]
+def test_padding_is_the_opening_token_of_each_sequence():
+    assert pad([np.array([1, 5, 6]), [2, 7]]).tolist() == [[1, 5, 6], [2, 7, 2]]
 
 
 def test_rows_leave_out_bos_and_padding():

@@ -100,6 +100,28 @@ def test_a_thousand_rows_lead_back_to_their_token_and_context(paths, model_folde
         torch.testing.assert_close(x_ND[number], model.residuals(context)[0, -1], rtol=1 / 128, atol=1e-3)
 
 
+def test_without_bos_the_token_before_a_sequence_opens_it(store, model_folder):
+    """Every token but the first of its document is a row, recomputed alone from what the model reads before it."""
+    paths, texts = store.run("test"), [text for text in documents() if len(text) > 1]
+    corpus = make_corpus(paths.stage("tokenize"), texts, CONTEXT, held_out=[2, 5], bos_id=None)
+    put_manifest(paths, "tokenize", {"bos_id": None})
+    put_manifest(paths, "fetch", {"model": str(model_folder)})
+    harvest.run(recipe_with(), paths)
+    model = LanguageModel.load(model_folder, layer=LAYER, dtype="float32")
+    index_N, x_ND = stored_rows(paths)
+    row_of = {int(document_id): row for row, document_id in enumerate(corpus.document_ids)}
+    left_out = np.load(paths.stage("harvest") / LEFT_OUT_FILE)
+    expected = {(int(corpus.document_ids[row]), p) for row, text in enumerate(texts) for p in range(1, len(text))
+                if not corpus.held_out[row]}  # fmt: skip
+    assert {*names(index_N), *names(left_out)} == expected
+    for number in np.random.default_rng(1).choice(len(index_N), 200, replace=False):
+        position = int(index_N[number]["position"])
+        document = corpus.document_tokens(row_of[int(index_N[number]["document_id"])]).astype(np.int64)
+        start = (position - 1) // (CONTEXT - 1) * (CONTEXT - 1)
+        context = torch.tensor([document[start : position + 1].tolist()])
+        torch.testing.assert_close(x_ND[number], model.residuals(context)[0, -1], rtol=1 / 128, atol=1e-3)
+
+
 def test_every_training_token_is_stored_or_left_out_once(paths):
     manifest = harvest.run(recipe_with(), paths)
     index_N, x_ND = stored_rows(paths)
@@ -275,9 +297,22 @@ def test_a_corpus_tokenized_for_another_model(paths):
         harvest.run(recipe_with(), paths)
 
 
-def test_a_stream_that_is_not_finite(paths, monkeypatch):
-    monkeypatch.setattr(
-        LanguageModel, "residuals", lambda self, tokens_BL: torch.full((*tokens_BL.shape, 32), torch.nan)
-    )
-    with pytest.raises(ConfigError, match=r"set model\.dtype"):
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+@pytest.mark.parametrize("after", [0, 20])
+def test_rows_that_are_not_finite_end_the_harvest_and_are_no_sinks(paths, monkeypatch, wrong, after):
+    calls = []
+
+    def residuals(self, tokens_BL):
+        calls.append(tokens_BL.shape)
+        x_BLD = torch.ones(*tokens_BL.shape, 32, dtype=torch.float16)
+        if len(calls) > after:
+            x_BLD[0, 1, 5] = wrong
+        return x_BLD
+
+    monkeypatch.setattr(LanguageModel, "residuals", residuals)
+    monkeypatch.setattr(harvesting, "CALIBRATION_TOKENS", 300)
+    with pytest.raises(
+        ConfigError, match=r"1 of \d+ rows .* not finite in float16, whose .* 6\.55e\+04: set model\.dtype"
+    ):
         harvest.run(recipe_with(), paths)
+    assert not paths.stage("harvest").exists()

@@ -5,11 +5,11 @@ from typing import Any
 from pipeline.commands.plan import neurons_text
 from tests.support.fake_run import fake_recipe
 
-MODEL = {"hidden_size": 32, "intermediate_size": 64}
+PER_LAYER = 64
 
 
-def text(model: dict[str, Any] = MODEL, **config: Any) -> str:
-    return neurons_text(fake_recipe(neurons=config), model)
+def text(per_layer: int | None = PER_LAYER, **config: Any) -> str:
+    return neurons_text(fake_recipe(neurons=config), per_layer)
 
 
 def test_one_reading_where_memory_allows() -> None:
@@ -28,4 +28,4 @@ def test_too_little_memory_is_said_before_the_run() -> None:
 
 def test_none_and_a_model_that_is_not_fetched() -> None:
     assert text(features=0) == "none (neurons.features=0)"
-    assert text({}) == "all features on 24,000 tokens"
+    assert text(None) == "all features on 24,000 tokens"

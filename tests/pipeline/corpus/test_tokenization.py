@@ -77,6 +77,24 @@ def test_every_token_of_every_document_stands_in_a_sequence(store: StorePaths, m
     assert tokenizer.bos_id not in tokenized.tokens
 
 
+def test_a_model_without_bos_reads_a_document_from_its_own_first_token(
+    store: StorePaths, tmp_path: Path, corpus: Path
+) -> None:
+    folder = tmp_path / "without"
+    save_tiny_model(folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    del settings["bos_token"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    corpus.write_text(corpus.read_text() + json.dumps({"text": "x"}) + "\n")
+    counts = run(recipe_of(folder, corpus), store).counts
+    encoded = Tokenizer.load(folder).encode_batch(TEXTS)
+    pieces = [(d, s, min(31, len(e) - s)) for d, e in enumerate(encoded) for s in range(1, len(e), 31)]
+    assert opened(store).sequences.tolist() == pieces
+    assert counts["bos_id"] is None
+    assert counts["num_split_documents"] == sum(len(ids) > 32 for ids in encoded) > 0
+    assert counts["num_empty_documents"] == 1, "a single token opens nothing"
+
+
 @pytest.mark.parametrize("kill_at", [1, 2, 3])
 def test_a_killed_run_ends_with_the_same_bytes(
     tmp_path: Path, model: Path, corpus: Path, kill_at: int, monkeypatch: pytest.MonkeyPatch

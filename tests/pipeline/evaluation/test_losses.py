@@ -22,9 +22,9 @@ NONE = SparseActivations(torch.zeros(0).long(), torch.zeros(0).long(), torch.zer
 
 def evaluator(model: Any, saes: dict[str, Any], corpus: TokenizedCorpus, batch_tokens: int = 64, bos: int = BOS) -> Any:
     def read(sequences: Any) -> list[Any]:
-        return [corpus.stretch(*one) for one in sequences.tolist()]
+        return [corpus.opened(one, bos) for one in sequences.tolist()]
 
-    return Evaluator(model, saes, read, bos, 1e9, batch_tokens, "test")
+    return Evaluator(model, saes, read, 1e9, batch_tokens, "test")
 
 
 # ---- Planted

@@ -4,7 +4,7 @@ Weights and residuals are small binary fractions, so that every sum is exact wha
 are common enough to show that ties are broken as they should be.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,12 +72,23 @@ def make_sae(nonlinearity: str, num_features: int = 12, seed: int = 0) -> SAE:
 class Planted:
     """A corpus with a residual row for every token but some that are left out."""
 
-    def __init__(self, folder: Path, *, num_documents: int = 40, repeats: int = 1, seed: int = 0) -> None:
+    def __init__(
+        self, folder: Path, *, num_documents: int = 40, repeats: int = 1, copies: int = 0, seed: int = 0
+    ) -> None:
+        """copies: paragraphs that a random half of the documents share, with nearly the same residuals."""
         rng = np.random.default_rng(seed)
         lengths = rng.integers(1, 40, num_documents)
         documents = [rng.integers(0, VOCAB, n).tolist() for n in lengths] * repeats
-        self.corpus = make_corpus(folder, documents, context_length=17, held_out=(3, 5))
         values = [rng.integers(-2, 3, (n, WIDTH)).astype(np.float32) / 2 for n in lengths] * repeats
+        for _ in range(copies):
+            paragraph, stream = rng.integers(0, VOCAB, 22).tolist(), rng.integers(-2, 3, (22, WIDTH)) / 2
+            for number in np.flatnonzero(rng.random(len(documents)) < 0.5).tolist():
+                at = int(rng.integers(len(documents[number]) + 1))
+                documents[number][at:at] = paragraph
+                moved = np.where(rng.random((22, WIDTH)) < 0.02, 0, stream).astype(np.float32)
+                values[number] = np.concatenate([values[number][:at], moved, values[number][at:]])
+        lengths = np.array([len(document) for document in documents[: len(documents) // repeats]])
+        self.corpus = make_corpus(folder, documents, context_length=17, held_out=(3, 5))
         left_out = [rng.random(n) < 0.05 for n in lengths] * repeats
         self.order_S = rng.permutation(self.corpus.sequence_numbers(held_out=False))
         self.rows_S = {}
@@ -165,6 +176,8 @@ class Naive:
         self.acts_NF = torch.where(chosen_NF, pre_NF, 0.0).numpy()
         self.place = {token: row for row, token in enumerate(self.tokens)}
         self.ids = [self.id_of(token) for token in self.tokens]
+        self.contexts = [self.context_of(token) for token in self.tokens]
+        self.num_places = Counter(self.contexts)
         by_id = defaultdict(list)
         for row, token in enumerate(self.tokens):
             by_id[self.ids[row]].append((hash_of(token, 0), row))
@@ -174,6 +187,19 @@ class Naive:
         sequence, position = token
         _, start, _ = self.corpus.sequences[sequence].tolist()
         return int(self.corpus.sequence_tokens(sequence)[position - start])
+
+    def context_of(self, token: tuple[int, int]) -> tuple[int, ...]:
+        """The token and eight on either side; -1 where the document has none."""
+        document = int(self.corpus.sequences[token[0]]["document"])
+        tokens = [-1] * 8 + self.corpus.document_tokens(document).tolist() + [-1] * 8
+        return tuple(tokens[token[1] : token[1] + 17])
+
+    def distinct(self, rows: list[int]) -> list[int]:
+        """The first of each context."""
+        first: dict[tuple[int, ...], int] = {}
+        for row in rows:
+            first.setdefault(self.contexts[row], row)
+        return list(first.values())
 
     def statistics(self) -> list[Row]:
         return [self.statistics_of(feature) for feature in range(self.sae.num_features)]
@@ -213,12 +239,13 @@ class Naive:
         best: dict[int, int] = {}
         for row in sorted(active, key=lambda row: (-acts[row], row)):
             best.setdefault(self.document(row), row)
-        top = sorted(best.values(), key=lambda row: (-acts[row], row))[: self.config.top]
+        top = self.distinct(sorted(best.values(), key=lambda row: (-acts[row], row)))[: self.config.top]
         reaches = [row for row in active if acts[row] >= bottom_floor(self.sae.header.activation_scale)]
-        bottom = sorted(reaches, key=lambda row: (acts[row], row))[: self.config.bottom]
+        bottom = self.distinct(sorted(reaches, key=lambda row: (acts[row], row)))[: self.config.bottom]
         wanted = {self.ids[row] for row in top}
-        sampled = [row for i in wanted for row in self.sample[i] if row not in top]
-        lowest = sorted(sampled, key=lambda row: (pre[row], row))[: self.config.contrast]
+        listed = {self.contexts[row] for row in top}
+        sampled = [row for i in wanted for row in self.sample[i] if self.contexts[row] not in listed]
+        lowest = self.distinct(sorted(sampled, key=lambda row: (pre[row], row)))[: self.config.contrast]
         interval = sorted(self.interval(feature, active), key=lambda pair: (-acts[pair[0]], pair[0]))
         found = []
         for kind, rows in zip(EXAMPLE_KINDS, (top, bottom, lowest, [row for row, _ in interval]), strict=True):
@@ -244,9 +271,13 @@ class Naive:
         for row in active:
             everything[self.band_of(acts[row], highest)].append((hash_of(self.tokens[row], feature), row))
         for band, all_there_are in everything.items():
-            if len(in_band[band]) < min(size, len(all_there_are)):
+            if len(self.distinct([row for _, row in in_band[band]])) < size:
                 in_band[band] = all_there_are
-        return [(row, band) for band, kept in in_band.items() for _, row in sorted(kept)[:size]]
+        return [
+            (row, band)
+            for band, kept in in_band.items()
+            for row in self.distinct([row for _, row in sorted(kept)])[:size]
+        ]
 
     def band_of(self, value: Any, highest: Any) -> int:
         return min(int(float(value) / float(highest) * self.config.bands), self.config.bands - 1)
@@ -283,6 +314,7 @@ class Naive:
             "pre_activation": float(self.pre_NF[row, feature]),
             "offsets": [offset for offset, value in enumerate(values) if value > 0],
             "values": [value for value in values if value > 0],
+            "repeats": self.num_places[self.contexts[row]] - 1,
         }
 
 
@@ -321,6 +353,35 @@ def test_agrees_with_the_naive_implementation(
     name = recipe.sae_names[0]
     assert counts["saes"][name]["num_examples"] == len(examples)
     assert counts["saes"][name]["num_dead"] == sum(row["num_active"] == 0 for row in statistics) >= 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("top", [4, 8, 20])
+def test_copies_are_one_example_with_their_number(
+    seed: int, top: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted, sae = Planted(tmp_path / "corpus", copies=3, seed=seed), make_sae("relu", seed=seed)
+    recipe = make_recipe_with(top=top, bottom=5, contrast=5, contrast_occurrences=40)
+    naive = Naive(planted, sae, recipe.examples)
+    statistics, examples, counts = run_stage(planted, sae, recipe, tmp_path, monkeypatch)
+    check_statistics(statistics, naive.statistics(), recipe.examples.per_band)
+    assert examples == naive.examples()
+    of_top = [row for row in examples if row["kind"] == EXAMPLE_KINDS.index("top")]
+    assert max(row["repeats"] for row in of_top) > 5
+    assert counts["saes"][recipe.sae_names[0]]["num_with_repeats"] == sum(row["repeats"] > 0 for row in examples)
+
+
+def test_a_corpus_of_copies_has_one_example_of_each_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One document forty times over: every kind has each of its places once, 38 times more among those trained on."""
+    planted, sae, recipe = (
+        Planted(tmp_path / "corpus", num_documents=1, repeats=40),
+        make_sae("relu"),
+        make_recipe_with(),
+    )
+    _, examples, _ = run_stage(planted, sae, recipe, tmp_path, monkeypatch)
+    assert examples == Naive(planted, sae, recipe.examples).examples()
+    assert {row["repeats"] for row in examples} == {37}
+    assert max(row["rank"] for row in examples if row["kind"] == EXAMPLE_KINDS.index("top")) == 0
 
 
 def test_few_examples_of_each_kind_and_a_narrow_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,7 +459,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
     kept = []
     for repeats in (1, 4):
         planted = Planted(tmp_path / str(repeats), num_documents=60, repeats=repeats)
-        selection = FeatureSelection(sae, config, planted.corpus.sequences["document"])
+        selection = FeatureSelection(sae, config, planted.corpus)
         occurrences = contrast.Occurrences(planted.corpus, VOCAB, config.contrast_occurrences)
         for block in planted.blocks(100):
             tokens = pack_tokens(block.index_N["sequence"], block.index_N["position"])

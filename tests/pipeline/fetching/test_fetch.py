@@ -59,7 +59,7 @@ def test_a_local_folder_is_used_in_place(store: StorePaths, model: Path, texts: 
     manifest = fetch.run(recipe_of(texts, source=str(model)), store.run("test"))
     assert model_folder(manifest, store.run("test")) == model
     assert (manifest.counts["num_layers"], manifest.counts["width"]) == (3, 32)
-    assert manifest.counts["corpus"] == {"source": "text", "files": 1, "bytes": 10}
+    assert manifest.counts["corpus"] == {"source": "text", "files": 1, "bytes": 10, "passed_over": {}}
     assert not store.models.exists()
 
 
@@ -105,7 +105,9 @@ def test_what_does_not_fit_is_told_before_any_work_and_after_it(store: StorePath
         fetch.run(make_recipe(long), store.run("test"))
 
 
-@pytest.mark.parametrize(("device", "message"), [("cuda:7", "set model.device=cpu"), ("tpu!", "is not a device")])
+@pytest.mark.parametrize(
+    ("device", "message"), [("cuda:7", "set model.device=cpu"), ("tpu!", "does not run on device")]
+)
 def test_a_device_that_is_not_there(store: StorePaths, model: Path, texts: Path, device: str, message: str) -> None:
     with pytest.raises(DeviceError, match=message):
         fetch.run(recipe_of(texts, source=str(model), device=device), store.run("test"))

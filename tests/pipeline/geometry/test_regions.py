@@ -3,7 +3,7 @@ import pytest
 
 from data.published.maps import World
 from data.published.regions import Region, box_of
-from pipeline.geometry.regions import FIRST_SIDE, GROWTH, SIZES, name_regions
+from pipeline.geometry.regions import FIRST_SIDE, GROWTH, SIZES, WEIGHTY_SIDE, name_regions
 
 WORLD = World(-2.0, -3.0, 10.0)
 PLANTED = {"kings": (0.2, 0.8), "football": (0.8, 0.2), "rivers": (0.75, 0.8)}
@@ -73,6 +73,14 @@ def test_words_that_share_a_place_name_it_together() -> None:
     order = np.argsort(point, kind="stable")
     regions = name_regions(WORLD, xy, point[order], word[order], [*texts, "queens"], np.ones(queens + 1))
     assert "kings, queens" in {region.name for region in regions[:3]}
+
+
+def test_a_word_that_tells_little_waits_until_the_map_is_larger() -> None:
+    xy, point, word, texts = make_map()
+    weight = np.ones(len(texts))
+    weight[texts.index("rivers")] = WEIGHTY_SIDE / 1000
+    sides = {region.name: region.side for region in name_regions(WORLD, xy, point, word, texts, weight)}
+    assert min(sides["kings"], sides["football"]) < 1000 <= sides["rivers"]
 
 
 def test_two_runs_name_alike_and_an_empty_map_has_no_names() -> None:

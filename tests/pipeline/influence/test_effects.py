@@ -218,7 +218,7 @@ def test_cases_are_the_strong_examples_with_the_shortest_context() -> None:
     constant = {"kind": TOP, "band": -1, "document_id": 0, "start": 0, "length": 1, "pre_activation": 0.0}
     rows = [
         {**constant, "index": 1, "rank": rank, "document": document, "position": position, "activation": activation,
-         "offsets": [], "values": []}
+         "offsets": [], "values": [], "repeats": 0}
         for rank, (document, position, activation) in enumerate(found)
     ]  # fmt: skip
     table, mask_F = pa.Table.from_pylist(rows, EXAMPLES), np.array([False, True])

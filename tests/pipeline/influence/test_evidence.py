@@ -33,7 +33,7 @@ def examples(kind: int, band: int = -1, index: int = 7) -> pa.Table:
         {
             "index": index, "kind": kind, "rank": number, "band": band, "document": number, "document_id": number,
             "position": PEAK, "start": 0, "length": LENGTH, "activation": 1.0, "pre_activation": 1.0, "offsets": [],
-            "values": [],
+            "values": [], "repeats": 0,
         }
         for number in ABOUT_KINGS
     ]  # fmt: skip

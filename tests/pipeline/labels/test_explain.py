@@ -33,7 +33,12 @@ VOCABULARY = [b" University", b" of", b" the", b"\n", b"!", b" far"]
 NUM_FEATURES, WIDTH = 5, 6
 DOCUMENTS = [[2, 0, 1, 5, 3, 2], [1, 0, 5, 2, 3, 3], [5, 0, 4, 2, 3, 1], [2, 0, 2, 1, 3, 0]]
 HELD_OUT = (0, 0, 1, 2, 3, 3, 1)
-"""Held-out documents repeat those of training."""
+"""Held-out documents repeat those of training, with another end each."""
+
+
+def ended(number: int) -> list[int]:
+    """A document of those above with three words that tell it from its copies."""
+    return [*DOCUMENTS[HELD_OUT[number]], *(1 + (number >> bit & 1) for bit in range(3))]
 
 
 def write(path: Path, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
@@ -91,7 +96,7 @@ def test_explanations(
         }
     )
     name, paths = recipe.sae_names[0], store.run("test")
-    documents = [*DOCUMENTS, *(DOCUMENTS[number] for number in HELD_OUT)]
+    documents = [*DOCUMENTS, *(ended(number) for number in range(len(HELD_OUT)))]
     held_out = range(len(DOCUMENTS), len(documents))
     make_corpus(paths.stage("tokenize"), documents, 16, held_out)
     W_dec_FD = torch.eye(NUM_FEATURES, WIDTH)

@@ -240,3 +240,5 @@ def test_phrases_read_as_text() -> None:
     assert join_words(["University", "of"]) == "University of"
     assert join_words(["1980", ",", "he"]) == "1980, he"
     assert join_words(["(", "born", ")"]) == "(born)"
+    assert join_words(["我", "喜欢", "，", "GPT", "北京"]) == "我喜欢， GPT 北京"
+    assert join_words(["ประเทศ", "ไทย"]) == "ประเทศไทย"

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     CohereConfig,
     CohereForCausalLM,
@@ -159,7 +160,7 @@ def test_bad_requests_say_what_to_do(tmp_path: Path):
         LanguageModel.load(tmp_path, layer=4)
     with pytest.raises(ModelError, match="dtype 'float8'"):
         LanguageModel.load(tmp_path, layer=1, dtype="float8")
-    with pytest.raises(ModelError, match="not a device"):
+    with pytest.raises(ModelError, match="does not run on device 'gpu'"):
         LanguageModel.load(tmp_path, layer=1, device="gpu")
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="no weights"):
@@ -167,6 +168,15 @@ def test_bad_requests_say_what_to_do(tmp_path: Path):
     (tmp_path / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(ModelError, match="cannot be read"):
         LanguageModel.load(tmp_path, layer=1)
+
+
+def test_weights_that_are_missing_are_never_made_up(tmp_path: Path):
+    llama().save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["model.layers.0.mlp.up_proj.weight"], weights["model.norm.weight"]
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"lack model\.layers\.0\.mlp\.up_proj\.weight and 1 more, which LlamaFor"):
+        LanguageModel.load(tmp_path, layer=LAYER)
 
 
 def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -98,10 +98,23 @@ def test_a_lone_surrogate_is_a_replacement_character() -> None:
     assert tokenizer.decode(tokenizer.encode("a\ud800b")) == "a\ufffdb"
 
 
-def test_bos_falls_back_to_the_end_of_text_and_then_says_what_to_do() -> None:
-    assert byte_level(eos_token="</s>").bos_id == 1
-    with pytest.raises(ModelError, match="name one as `bos_token`"):
-        _ = byte_level().bos_id
+def test_a_text_is_opened_by_bos_where_there_is_one_and_else_by_its_own_first_token() -> None:
+    with_bos, without = byte_level(bos_token="<s>"), byte_level(eos_token="</s>")
+    plain = without.encode("a text")
+    assert (with_bos.bos_id, with_bos.opening) == (0, [0])
+    assert with_bos.open("a text") == ([0, *plain], range(1, len(plain) + 1))
+    assert (without.bos_id, without.opening) == (None, []), "the end of a text opens none"
+    assert without.open("a text") == (plain, range(1, len(plain)))
+    assert without.open("") == ([], range(1, 1))
+
+
+def test_a_chat_without_bos_is_what_the_template_says() -> None:
+    tokenizer = byte_level(eos_token="</s>")
+    tokenizer._pretrained.chat_template = TEMPLATE.replace("{{ bos_token }}", "")
+    ids, roles = tokenizer.chat([Message("user", "a")])
+    assert tokenizer.decode(ids) == "[user]a</s>[assistant]"
+    assert len(ids) == len(roles)
+    assert tokenizer.decode([i for i, role in zip(ids, roles, strict=True) if role == "user"]) == "a"
 
 
 def test_chat_has_one_bos_and_keeps_special_names_in_messages_plain() -> None:
@@ -133,20 +146,49 @@ def test_chat_without_a_template_or_with_refused_messages() -> None:
 
 
 def test_a_tokenizer_whose_bytes_are_not_known_is_refused() -> None:
-    rust = Rust(models.WordLevel({"a": 0, "b": 1}, unk_token="a"))
+    rust = Rust(models.WordLevel({chr(97 + n): n for n in range(26)}, unk_token="a"))
     rust.pre_tokenizer = pre_tokenizers.Whitespace()
     with pytest.raises(ModelError, match="only byte-level BPE and sentencepiece"):
         Tokenizer(transformers.PreTrainedTokenizerFast(tokenizer_object=rust)).token_bytes()
 
 
 def test_load_from_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="has no tokenizer"):
+    with pytest.raises(ModelError, match=r"cannot be read .*put the model's tokenizer\.json into its folder"):
         Tokenizer.load(tmp_path)
     byte_level(bos_token="<s>")._pretrained.save_pretrained(tmp_path)
     assert joined(Tokenizer.load(tmp_path), HOSTILE[4]) == HOSTILE[4].encode()
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(ModelError, match="cannot be read"):
         Tokenizer.load(tmp_path)
+
+
+def test_a_vocabulary_with_merges_is_a_tokenizer_where_the_model_has_such_a_one(tmp_path: Path) -> None:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {character: number for number, character in enumerate(alphabet)} | {"<|endoftext|>": 256}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    transformers.Qwen2Config().save_pretrained(tmp_path)
+    tokenizer = Tokenizer.load(tmp_path)
+    assert joined(tokenizer, HOSTILE[4]) == HOSTILE[4].encode()
+    assert tokenizer.bos_id is None
+    transformers.Gemma2Config().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="GemmaTokenizer has 5 tokens only, so its files were not read"):
+        Tokenizer.load(tmp_path)
+
+
+def test_the_pieces_of_sentencepiece_alone_are_a_tokenizer(tmp_path: Path) -> None:
+    import sentencepiece
+
+    (tmp_path / "texts").write_text("\n".join(["the river and the storm of the king"] * 50))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(tmp_path / "texts"), model_prefix=str(tmp_path / "tokenizer"), vocab_size=290, model_type="bpe",
+        byte_fallback=True, hard_vocab_limit=False, normalization_rule_name="identity",
+        remove_extra_whitespaces=False, minloglevel=2,
+    )  # fmt: skip
+    transformers.LlamaConfig().save_pretrained(tmp_path)
+    tokenizer = Tokenizer.load(tmp_path)
+    assert joined(tokenizer, "the  king\n日本").strip() == "the  king\n日本".encode()
+    assert tokenizer.bos_id == 1
 
 
 @pytest.mark.sample

@@ -28,12 +28,14 @@ from data.published.terms import terms
 from data.sql.database import connect, database_url
 from data.sql.records import ListRecord, PublishedRunRecord, SAERecord
 from pipeline.doctor.doctor import run_doctor
+from pipeline.models.sae import load_header
 from pipeline.publishing import columns, corpus_tables, folder, tables
-from pipeline.publishing.folder import finite, thin
+from pipeline.publishing.folder import _copy_sae, finite, thin
 from pipeline.publishing.searchable import NUM_TEXTS
 from pipeline.stages import publish
 from tests.support.fake_run import fake_recipe
 from tests.support.fakes import publish_fake_run
+from tests.support.models import tiny_sae
 
 
 @pytest.fixture(scope="module")
@@ -205,8 +207,17 @@ def test_what_was_lost_is_published_again(store: StorePaths, lost: str) -> None:
     assert open_published(store).record.key == before.record.key
 
 
+def test_weights_are_published_under_the_name_that_the_model_has_now(tmp_path: Path) -> None:
+    tiny_sae().save(tmp_path / "trained")
+    _copy_sae(tmp_path / "trained", tmp_path / "published", "renamed")
+    trained, published = (load_header(tmp_path / name) for name in ("trained", "published"))
+    assert published == replace(trained, model="renamed") != trained
+    weights = [(tmp_path / name / "sae.safetensors").read_bytes() for name in ("trained", "published")]
+    assert weights[0] == weights[1]
+
+
 def test_an_address_of_another_run_is_refused_before_any_work(store: StorePaths) -> None:
-    with pytest.raises(ConfigError, match=r"/tiny/1-relu-64 belongs to run 'fake' already"):
+    with pytest.raises(ConfigError, match=r"/tiny/1-relu-64 and .* belong to run 'fake' already"):
         publish_fake_run(store, name="other")
     assert not store.run("other").partial("publish").exists()
     publish_fake_run(store, name="other", model="tiny-two")

@@ -19,7 +19,7 @@ from pipeline.models.sae import SAE
 from pipeline.recipe import Recipe, make_recipe
 from pipeline.stages import train
 from pipeline.training import trainer as trainer_module
-from pipeline.training.trainee import Normalisation, Schedule
+from pipeline.training.trainee import Curve, Normalisation, Schedule, Trainee
 from pipeline.training.trainer import Trainer, seed_of
 from tests.support.fakes import put_manifest
 
@@ -231,6 +231,28 @@ def test_a_long_curve_has_at_most_200_points(paths, monkeypatch):
 def test_fewer_rows_than_a_batch_is_said(paths):
     with pytest.raises(CorpusError, match=r"1,003 rows, fewer than one batch of 2,048: use more text, or lower"):
         train.run(recipe_with(batch_size=2048), paths)
+
+
+def test_another_name_of_the_model_trains_nothing_anew(paths):
+    recipe = recipe_with()
+    before = train.run(recipe, paths)
+    renamed = recipe.model_copy(update={"model": recipe.model.model_copy(update={"name": "other"})})
+    after = train.run(renamed, paths)
+    assert (after.key, after.seconds, after.created) == (before.key, before.seconds, before.created)
+
+
+def test_activations_that_are_not_finite_or_all_the_same_are_said(paths):
+    trainee = Trainee(train.make_architecture(recipe_with().train.saes[0], 4, dead_window=8, seed=0, device="cpu"),
+                      Curve(1), 1e-3)  # fmt: skip
+    x_BD = torch.ones(8, 4)
+    x_BD[2, 1] = torch.nan
+    with pytest.raises(ConfigError, match="1 of the 8 activations of step 1 are not finite: the harvest is damaged"):
+        trainee.train([x_BD], 0, Schedule(1, 0, 0))
+    with np.load(paths.stage("harvest") / "moments.npz") as moments:
+        np.savez(paths.stage("harvest") / "moments.npz", mean_D=moments["mean_D"], rms=np.float64(0))
+    put_manifest(paths, "harvest", load_manifest(paths.stage("harvest")).counts)
+    with pytest.raises(CorpusError, match="spread 0 around their mean, so there is nothing to learn"):
+        train.run(recipe_with(), paths)
 
 
 def test_divergence_is_said(paths):

@@ -1,0 +1,40 @@
+"""The check itself: asks every subject, and refuses a recipe with all that they find."""
+
+from data.errors import PreflightError
+from data.layout import RunPaths
+from pipeline.preflight.addresses import address_problems
+from pipeline.preflight.corpus import corpus_problems
+from pipeline.preflight.device import device_problems
+from pipeline.preflight.disk import disk_problems
+from pipeline.preflight.encoder import encoder_problems
+from pipeline.preflight.model import ModelFound, look_at_model, look_closer
+from pipeline.preflight.neurons import neurons_problems
+from pipeline.recipe import ReadRecipe
+
+
+def refuse_unfit(read: ReadRecipe, paths: RunPaths) -> None:
+    """Raise PreflightError with all that keeps a recipe from running.
+
+    Where nothing does that can be told in an instant, the model is looked at by the libraries that will read it, which
+    take seconds to import.
+    """
+    with look_at_model(read, paths.store) as model:
+        if problems := find_problems(read, paths, model) or look_closer(model):
+            raise PreflightError(problems)
+
+
+def find_problems(read: ReadRecipe, paths: RunPaths, model: ModelFound) -> list[str]:
+    """A sentence for each thing that keeps a recipe from running, those of the file first. Writes nothing.
+
+    model: what is known of the recipe's.
+    """
+    return [
+        *read.problems,
+        *model.problems,
+        *corpus_problems(read, paths.store, model),
+        *device_problems(read.recipe.model.device),
+        *encoder_problems(read.recipe.embed, paths.store),
+        *disk_problems(read, paths, model),
+        *neurons_problems(read, model),
+        *address_problems(read, paths),
+    ]

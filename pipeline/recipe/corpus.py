@@ -1,0 +1,54 @@
+"""The recipe's section on the corpus: where documents come from, and how they are read."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.recipe.section import Fraction, Section
+
+BadEncoding = Literal["refuse", "replace", "skip"]
+
+
+class CorpusConfig(Section):
+    """Source of the documents."""
+
+    source: Literal["sample", "text", "jsonl", "csv", "parquet", "huggingface"]
+    path: Path | None = None
+    """text, jsonl, csv, parquet: a file or a folder of them. Relative to where the command runs."""
+    text_field: str = "text"
+    """jsonl, csv, parquet, huggingface: the field that holds the text. The other fields are kept as `meta`."""
+    separator: Annotated[str, Field(min_length=1)] | None = None
+    """text: what stands between the documents of a file, such as "<|endoftext|>"; None takes a file for one."""
+    bad_encoding: BadEncoding = "refuse"
+    """text, jsonl, csv: where a file is not UTF-8. "refuse" names all such files and ends; "replace" reads each wrong
+    byte as U+FFFD; "skip" leaves out the file (text, .json), line (other jsonl) or row (csv). All are counted."""
+    max_document_characters: Annotated[int, Field(ge=200)] = 1_000_000
+    """A longer document is cut into parts, at a blank line where there is one. A part counts as a document: it is held
+    out or trained on by itself, and each gives one top example at most. Lower it where there are few documents."""
+    dataset: str | None = None
+    """huggingface: id of the dataset, or a local folder in its format."""
+    configuration: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    held_out_fraction: Fraction = 0.02
+    """Share of documents, chosen by hash, that are kept for metrics only."""
+
+    @field_validator("path")
+    @classmethod
+    def _check_path(cls, path: Path | None) -> Path | None:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise ValueError("the path is not UTF-8 and cannot be written down: rename the folder") from None
+        return path
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        if self.source in {"text", "jsonl", "csv", "parquet"} and self.path is None:
+            raise ValueError(f"corpus source '{self.source}' needs corpus.path")
+        if self.source == "huggingface" and self.dataset is None:
+            raise ValueError("corpus source 'huggingface' needs corpus.dataset")
+        if self.separator is not None and self.source != "text":
+            raise ValueError(f"corpus source '{self.source}' takes no corpus.separator: it is for source 'text'")
+        return self

@@ -1,0 +1,57 @@
+"""The sample's stages on a processor without oneDNN's bfloat16, on less text than `make demo` reads."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from data.layout import StorePaths
+from data.published.state import is_intact, visible_key
+from pipeline.models.decoder import Decoder
+from pipeline.models.language_model import LanguageModel
+from tests.support.decoding import write
+
+SETTINGS = [
+    "name=without-onednn",
+    "tokenize.max_tokens=3_000",
+    "tokenize.max_held_out_tokens=1_000",
+    "harvest.num_shards=1",
+    "train.batch_size=128",
+    "train.epochs=1",
+    'train.saes=[{architecture="relu", num_features=128, learning_rate=4e-3}]',
+    "evaluate.max_cross_entropy_tokens=500",
+    "project.num_epochs=5",
+    "effects.features=8",
+    "effects.readings=0",
+    "respond.candidates=8",
+    "respond.tried=2",
+    "respond.written=1",
+    "respond.new_tokens=8",
+    "embed.source=none",
+]
+
+
+@pytest.mark.sample
+@pytest.mark.timeout(600)
+def test_the_sample_needs_no_onednn(sample_store: StorePaths) -> None:
+    command = [sys.executable, "-m", "tests.support.onednn"]
+    settings = [part for setting in SETTINGS for part in ("--set", setting)]
+    store = ["--store", str(sample_store.root)]
+    done = subprocess.run([*command, "run", "--recipe", "sample", *settings, *store], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "no fused ones: this PyTorch has no oneDNN" in done.stderr + done.stdout
+    assert "training with products in float32" in done.stderr
+    paths = sample_store.run("without-onednn")
+    assert is_intact(paths.published(str(visible_key(paths))))
+
+
+@pytest.mark.sample
+def test_the_sample_writes_the_same_text_alone_and_among_others(sample_store: StorePaths, hidden: None) -> None:
+    model = LanguageModel.load(sample_store.models / "smollm2-135m", layer=14)
+    decoder, prompts = Decoder(model), [[1, 504, 2260], [1, 27, 28, 29, 30, 31, 32], [1, 40]]
+    together = write(decoder, prompts, 6)
+    for prompt, (text, logits) in zip(prompts, together, strict=True):
+        ((alone, expected),) = write(decoder, [prompt], 6)
+        assert alone == text
+        assert torch.equal(expected, logits)
