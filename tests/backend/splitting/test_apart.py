@@ -10,7 +10,7 @@ def example(text: str) -> Example:
     words = text.split()
     place = next(i for i, word in enumerate(words) if word.startswith("*"))
     tokens = [TokenView(f" {word.lstrip('*')}", "", 0.0, -1) for word in words]
-    return Example("top", 0, -1, "0" * 16, "a text", 100 + place, 100, 1.0, 1.0, tokens)
+    return Example("top", 0, -1, "0" * 16, "a text", 100 + place, 100, 1.0, 1.0, tokens, 0)
 
 
 def examples(*texts: str) -> list[Example]:
