@@ -121,19 +121,9 @@ def reads(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-<<<<<<< HEAD
-        ("/tiny/{sae}/9", 8),
-        ("/tiny/{sae}/9?kind=interval", 8),
-        ("/tiny/{sae}/9?context=full", 10),
-||||||| e40fb80
-        ("/tiny/{sae}/9", 6),
-        ("/tiny/{sae}/9?kind=interval", 6),
-        ("/tiny/{sae}/9?context=full", 8),
-=======
-        ("/tiny/{sae}/9", 7),
-        ("/tiny/{sae}/9?kind=interval", 7),
-        ("/tiny/{sae}/9?context=full", 9),
->>>>>>> main
+        ("/tiny/{sae}/9", 9),
+        ("/tiny/{sae}/9?kind=interval", 9),
+        ("/tiny/{sae}/9?context=full", 11),
         ("/tiny/{sae}/9?embed=1", 3),
         ("/tiny/{sae}", 2),
         ("/tiny/{sae}?sort=label_score&labelled=true&min_density=0.001", 2),
