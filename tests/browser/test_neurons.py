@@ -25,6 +25,16 @@ def test_examples_of_a_neuron_unfold_by_keyboard_and_without_scripts(open_page: 
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_pointing_at_a_token_tells_the_neurons_value(open_page: Open) -> None:
+    page = open_page(FEATURE)
+    page.locator("#neurons summary").first.click()
+    examples = page.locator("#neurons .neuron-examples").first
+    examples.locator(".centre").first.hover()
+    assert float(page.locator(".tip").inner_text().replace(",", "").replace("−", "-")) != 0
+    examples.locator(".tokens > span:not([class], [title])").first.hover()
+    expect(page.locator(".tip")).to_have_text("under 1/12 of the strongest")
+
+
 def test_the_sae_page_leads_to_the_features_most_like_a_neuron(open_page: Open) -> None:
     page = open_page(SAE)
     card = page.locator("#neurons")

@@ -10,7 +10,7 @@ function value(token) {
     token.dataset.value = token.title;
     token.removeAttribute("title");
   }
-  return token.dataset.value ?? "0";
+  return token.dataset.value ?? token.closest("[data-rest]")?.dataset.rest ?? "0"; // data-rest: of what is not coloured
 }
 
 function show(token) {

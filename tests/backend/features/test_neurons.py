@@ -76,7 +76,7 @@ def test_the_page_names_them_and_folds_their_examples(pages: TestClient, rows: l
         weak = row["highest_r"] < WEAK_R
         assert answer.context["neurons"].weak == weak
         assert ("Like no single neuron" in text) == weak
-        assert answer.text.count('<ol class="neuron-examples">') == len(row["first_neuron_example"])
+        assert answer.text.count('<ol class="neuron-examples" ') == len(row["first_neuron_example"])
 
 
 def test_features_that_were_not_compared_say_why(sae: OpenSAE, pages: TestClient) -> None:
