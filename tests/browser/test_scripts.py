@@ -69,13 +69,13 @@ def test_a_sentence_from_right_to_left_stands_so(open_page: Callable[..., Page],
 @WIDTHS
 def test_other_letters_in_it_keep_their_own_order(open_page: Callable[..., Page], width: int) -> None:
     page = open_page(FEATURE, width=width)
-    page.get_by_label("Try a text on it").fill("من New York C++ کتاب را می\u200cخواهم")
+    page.get_by_label("Try a text on it").fill("من New York کتاب را می\u200cخواهم")
     page.get_by_role("button", name="Read", exact=True).click()
     line = page.locator("#try-result .tokens")
     expect(line).to_have_attribute("dir", "rtl", timeout=SLOW)
     found = boxes(line.locator("span"))
-    latin = [one for one in found if re.fullmatch(r" ?[A-Za-z+]+", one[0])]
-    assert "".join(one[0].strip() for one in latin) == "NewYorkC++"
+    latin = [one for one in found if re.fullmatch(r" ?[A-Za-z]+", one[0])]
+    assert "".join(one[0].strip() for one in latin) == "NewYork"
     check_order(latin, leftwards=False)
     check_order([one for one in found if re.fullmatch(r" ?[آ-ی]+", one[0])], leftwards=True)
 
