@@ -7,6 +7,7 @@
     ├── DeviceError        a device that was asked for and is not there
     ├── StorageError       a full disk, a folder that cannot be written
     ├── ServeError         a port in use, nothing published yet
+    ├── JudgeError         a judge that cannot be asked, refuses, or answers nonsense
     └── ArtifactError      an artifact that is missing, damaged, or of another run
         └── ContractError  an artifact of another contract version
 
@@ -50,6 +51,10 @@ class StorageError(MonosemaError):
 
 class ServeError(MonosemaError):
     """The server cannot start."""
+
+
+class JudgeError(MonosemaError):
+    """A judge cannot be asked, or what it answers cannot be used."""
 
 
 class ArtifactError(MonosemaError):

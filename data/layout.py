@@ -5,6 +5,7 @@ store/
     owner.key                          who has it may correct labels (see data/owner.py)
     models/{slug}/                     language models in safetensors, with their tokenizer
     corpora/{slug}/                    the files of a fetched corpus
+    judgements/{key}.jsonl             answers of one judge, by content (see pipeline/judges/cache.py)
     runs/{run}/{stage}/                one artifact with its manifest.json (see data/manifests.py)
     published/{run}/{key}/             one published state, with manifest.json and rows.json (what SQL shall hold of it)
     published/{run}/{key}/lance/       LanceDB tables (see data/published/tables.py)
@@ -74,6 +75,11 @@ class StorePaths:
     @property
     def corpora(self) -> Path:
         return self.root / "corpora"
+
+    @property
+    def judgements(self) -> Path:
+        """Answers of judges, which all runs share."""
+        return self.root / "judgements"
 
     @property
     def published(self) -> Path:

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from data.errors import ConfigError
 from pipeline.recipe.corpus import CorpusConfig as CorpusConfig
 from pipeline.recipe.influence import EffectsConfig, RespondConfig
+from pipeline.recipe.judging import ScoreConfig
 from pipeline.recipe.mistakes import read_what_can_be
 from pipeline.recipe.neurons import NeuronsConfig
 from pipeline.recipe.overrides import apply_override
@@ -142,6 +143,7 @@ class Recipe(Section):
     effects: EffectsConfig = EffectsConfig()
     neurons: NeuronsConfig = NeuronsConfig()
     embed: EmbedConfig = EmbedConfig()
+    score: ScoreConfig = ScoreConfig()
     neighbours: NeighboursConfig = NeighboursConfig()
     project: ProjectConfig = ProjectConfig()
 

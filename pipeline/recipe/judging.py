@@ -1,0 +1,99 @@
+"""Sections of the recipe on what features mean: the judges that are asked, and of which features."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from pipeline.recipe.section import Positive, Section, Slug
+
+TaskName = Literal["specificity", "detection", "fuzzing"]
+Price = Annotated[float, Field(ge=0)]
+VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class JudgeConfig(Section):
+    """One judge."""
+
+    kind: Literal["rule", "sentences", "local", "served"]
+    """rule: the label's own rule; sentences: the encoder of section `embed`; local: a chat model through transformers;
+    served: a chat model behind any server that speaks OpenAI's protocol."""
+    name: Slug | None = None
+    """Its name on pages; its kind by default. Two judges need two names."""
+    model: str | None = None
+    """local: a folder with a chat model, the run's own by default; served: the model's name on the server."""
+    base_url: str | None = None
+    """served: such as http://127.0.0.1:8080/v1."""
+    key_variable: VariableName = "OPENAI_API_KEY"
+    """served: the environment variable that holds the key. Keys are never part of a recipe."""
+    tasks: Annotated[tuple[TaskName, ...], Field(min_length=1)] = ("specificity", "detection", "fuzzing")
+    features: Positive | None = None
+    """It judges the first so many of those that are scored; None: all."""
+    samples: Positive | None = None
+    """Of the activations of each feature, so many at most, the same number of each band; None: all."""
+    planted: Positive | None = None
+    """Labels by which it is measured; None: as many as the section says."""
+    batch_tokens: Positive = 4096
+    """local: tokens in one forward pass, padding included."""
+    concurrency: Annotated[int, Field(ge=1, le=256)] = 8
+    """served: questions that wait for an answer at the same time."""
+    retries: Annotated[int, Field(ge=0, le=20)] = 6
+    """served: further tries of a question that the server refused or did not answer."""
+    timeout: Annotated[float, Field(gt=0)] = 120.0
+    """served: seconds for one answer."""
+    input_price: Price = 0.0
+    """served: of a million tokens that it reads, in the currency of its bill."""
+    output_price: Price = 0.0
+    """served: of a million tokens that it writes."""
+    max_cost: Price | None = None
+    """served: stop before the bill of this stage is higher; what is answered is kept."""
+
+    @property
+    def title(self) -> str:
+        """Its name on pages."""
+        return self.name or self.kind
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        if self.kind == "served" and not (self.base_url and self.model):
+            raise ValueError("a served judge needs base_url and model")
+        if self.kind != "served" and self.base_url:
+            raise ValueError(f"a judge of kind '{self.kind}' takes no base_url: kind = \"served\" does")
+        if self.kind in ("rule", "sentences") and self.model:
+            raise ValueError(f"a judge of kind '{self.kind}' takes no model")
+        return self
+
+
+SMALL = JudgeConfig(kind="local", tasks=("specificity",), features=3, samples=20, planted=12)
+"""What the run's own model judges by default: on a laptop, some seconds for one of 135 million parameters."""
+
+
+class ScoreConfig(Section):
+    """Scores: whether features mean what their labels say, by judges that were first measured themselves."""
+
+    features: Annotated[int, Field(ge=0)] = 36
+    """Labelled features that are scored, the same share of every autoencoder: half those that pages lead with, half
+    drawn at random; 0 scores none."""
+    samples: Positive = 1000
+    """Activations above zero of each feature, drawn evenly over its range."""
+    bands: Annotated[int, Field(ge=2, le=100)] = 10
+    """Parts of equal width between zero and a feature's maximum; each gives the same number of samples, if it has as
+    many."""
+    context: Positive = 24
+    """Tokens kept on either side of a sample."""
+    examples: Positive = 10
+    """detection and fuzzing: texts with the feature, and as many without it."""
+    planted: Positive = 40
+    """Labels of known truth by which every judge is measured."""
+    judges: tuple[JudgeConfig, ...] = (
+        JudgeConfig(kind="rule"),
+        JudgeConfig(kind="sentences", tasks=("specificity", "fuzzing"), samples=40),
+        SMALL,
+    )
+    """In the order of pages. A judge that a run cannot have is left out, with the reason."""
+
+    @model_validator(mode="after")
+    def _check_judges(self) -> Self:
+        names = [judge.title for judge in self.judges]
+        if len(set(names)) < len(names):
+            raise ValueError("two judges have the same name: give one of them another")
+        return self
