@@ -1,0 +1,123 @@
+"""The judge that is a chat model on this machine.
+
+Nothing is written: the answer is the mean over the allowed answers by their probabilities as the next token, so that a
+small model gives a usable number. The beginning that all questions of a task share (what is asked, the examples) is
+read once; then many questions are read together.
+
+Shapes: B questions of a batch, L tokens of each, A allowed answers.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.judges.protocol import Keep, Question, Task, chat_messages, expected_value
+from pipeline.models.errors import ModelError
+from pipeline.models.language_model import LanguageModel, cap_logits
+from pipeline.models.tokenizer import Tokenizer
+
+QUESTIONS_AT_ONCE = 1024
+"""Questions that are put into batches by length together, and kept together at the latest."""
+
+
+class LocalJudge:
+    """Asks a chat model that is in memory."""
+
+    keeps = True
+
+    def __init__(self, model: Any, tokenizer: Tokenizer, name: str, identity: str, batch_tokens: int) -> None:
+        """model: a causal language model of transformers; name: what it is called; identity: names its weights."""
+        self._model, self._tokenizer, self._batch_tokens = model, tokenizer, batch_tokens
+        self.name, self.identity = name, f"local 1 {identity}"
+
+    @classmethod
+    def load(cls, folder: Path, tokenizer: Tokenizer, name: str, *, dtype: str, device: str, batch_tokens: int) -> Self:
+        """Read a local folder. Raises ModelError when it holds no model that can be read here."""
+        model = LanguageModel.load(folder, layer=0, dtype=dtype, device=device, fused=False)
+        size = sum(file.stat().st_size for file in sorted(folder.glob("*.safetensors")))
+        return cls(model.model, tokenizer, name, f"{name} {dtype} {size}", batch_tokens)
+
+    @property
+    def about(self) -> str:
+        return f"{self.name}, a chat model on the machine that made this run; read from its probabilities"
+
+    def ask(self, questions: Sequence[Question], keep: Keep) -> None:
+        by_task: dict[str, list[int]] = {}
+        for number, question in enumerate(questions):
+            by_task.setdefault(question.task.name, []).append(number)
+        for numbers in by_task.values():
+            for start in range(0, len(numbers), QUESTIONS_AT_ONCE):
+                self._ask_some(questions, numbers[start : start + QUESTIONS_AT_ONCE], keep)
+
+    def _ask_some(self, questions: Sequence[Question], numbers: list[int], keep: Keep) -> None:
+        """Ask questions of one task, those of one batch together."""
+        task = questions[numbers[0]].task
+        answer_ids = self.answer_ids(task)
+        prompts = [self._prompt(questions[number]) for number in numbers]
+        shared = _shared_length(prompts)
+        beginning = self._read(torch.tensor([prompts[0][:shared]]), None)[1]
+        rests = [prompt[shared:] for prompt in prompts]
+        for batch in batches([len(rest) for rest in rests], self._batch_tokens):
+            logits_BA = self._next_logits([rests[place] for place in batch], beginning)[:, answer_ids]
+            probabilities_BA = torch.softmax(logits_BA.float(), 1).tolist()
+            answers = [
+                expected_value(shares)._replace(tokens_in=len(prompts[place]), tokens_out=1)
+                for place, shares in zip(batch, probabilities_BA, strict=True)
+            ]
+            keep([numbers[place] for place in batch], answers)
+
+    def answer_ids(self, task: Task) -> list[int]:
+        """The token that each allowed answer begins with. Raises ModelError when two are the same."""
+        ids = [self._tokenizer.encode(answer)[0] for answer in task.allowed]
+        if len(set(ids)) < len(ids):
+            raise ModelError(
+                f"{self.name} writes two of the answers {', '.join(task.allowed)} with the same first token: it cannot "
+                "be asked here, name another model for this judge"
+            )
+        return ids
+
+    def _prompt(self, question: Question) -> list[int]:
+        return self._tokenizer.chat(chat_messages(question)).tokens
+
+    @torch.no_grad()
+    def _next_logits(self, rests: list[list[int]], beginning: Any) -> Tensor:
+        """Logits [B, V] of what comes after each text, padded on the right, which no text sees."""
+        lengths_B = torch.tensor([len(rest) for rest in rests])
+        tokens_BL = torch.zeros(len(rests), int(lengths_B.max()), dtype=torch.long)
+        for row, rest in enumerate(rests):
+            tokens_BL[row, : len(rest)] = torch.tensor(rest)
+        cache = copy.deepcopy(beginning)
+        cache.batch_repeat_interleave(len(rests))
+        hidden_BLD, _ = self._read(tokens_BL, cache)
+        last_BD = hidden_BLD[torch.arange(len(rests)), lengths_B - 1]
+        logits_BV: Tensor = cap_logits(self._model, self._model.lm_head(last_BD))
+        return logits_BV
+
+    @torch.no_grad()
+    def _read(self, tokens_BL: Tensor, cache: Any) -> tuple[Tensor, Any]:
+        """The last hidden states [B, L, D] of tokens after what a cache holds, and the cache with them."""
+        out = self._model.model(input_ids=tokens_BL.to(self._model.device), past_key_values=cache, use_cache=True)
+        return out.last_hidden_state, out.past_key_values
+
+
+def batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Numbers of texts of like length, the longest first, at most `batch_tokens` with padding unless one has more."""
+    order = sorted(range(len(lengths)), key=lambda n: -lengths[n])
+    start = 0
+    while start < len(order):
+        room = max(1, batch_tokens // lengths[order[start]])
+        yield order[start : start + room]
+        start += room
+
+
+def _shared_length(prompts: Sequence[Sequence[int]]) -> int:
+    """Tokens that all prompts begin with; each has at least one more."""
+    shortest = min(map(len, prompts))
+    first = np.array([prompt[:shortest] for prompt in prompts])
+    same = (first == first[0]).all(0)
+    return min(shortest - 1, int(np.argmin(same)) if not same.all() else shortest)

@@ -1,0 +1,36 @@
+"""A tiny random chat model with a byte-level tokenizer, as a folder."""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+TEMPLATE = (
+    "{% for message in messages %}<s>{{ message['role'] }}\n{{ message['content'] }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+)
+
+
+def make_chat_model(folder: Path, *, always: str = "", context: int = 4096) -> Path:
+    """Save it; returns the folder. always: a character that it writes whatever it is told."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    names = [*always, "<s>", "</s>", *(piece for piece in alphabet if piece != always)]
+    tokenizer = Tokenizer(models.BPE(vocab={n: i for i, n in enumerate(names)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>")
+    fast.chat_template = TEMPLATE
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(names), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=context, initializer_range=0.3,
+        bos_token_id=names.index("<s>"), eos_token_id=names.index("</s>"), pad_token_id=names.index("</s>"),
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    if always:
+        with torch.no_grad():
+            model.model.norm.weight.zero_()  # all logits are equal, and the first token wins
+    model.save_pretrained(folder)
+    return folder
