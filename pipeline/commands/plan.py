@@ -5,11 +5,13 @@ from rich.table import Table
 
 from data.errors import ConfigError, PreflightError
 from data.layout import RunPaths
+from pipeline.judges.estimate import estimate
 from pipeline.preflight.check import find_problems
 from pipeline.preflight.disk import TRAINING_BYTES, gigabytes, read_needs
 from pipeline.preflight.model import ModelFound, look_at_model
 from pipeline.preflight.neurons import count_passes
 from pipeline.recipe import ReadRecipe, Recipe
+from pipeline.recipe.judging import JudgeConfig, ScoreConfig
 
 
 def print_plan(read: ReadRecipe, paths: RunPaths) -> None:
@@ -35,6 +37,7 @@ def _rows(recipe: Recipe, paths: RunPaths, model: ModelFound) -> list[tuple[str,
     else:
         about, why = ("about ", " by the size of the corpus") if needs.tokens_are_estimated else ("", "")
         rows = [("training tokens", f"{about}{needs.tokens:,}{why}"), ("disk for tokens", gigabytes(needs.token_bytes))]
+    rows += [judge_row(recipe.score, judge) for judge in recipe.score.judges if recipe.score.features]
     if width is None:
         return [*rows, ("width of the residual stream", "known after `monosema fetch`")]
     rows.append(("width of the residual stream", f"{width:,}"))
@@ -54,6 +57,19 @@ def _rows(recipe: Recipe, paths: RunPaths, model: ModelFound) -> list[tuple[str,
         rows.append((name, f"{parameters:,} parameters, {gigabytes(parameters * TRAINING_BYTES)} in training"))
     rows.append(("memory in training, all SAEs", gigabytes(sum(needs.sae_parameters) * TRAINING_BYTES)))
     return rows
+
+
+def judge_row(config: ScoreConfig, judge: JudgeConfig) -> tuple[str, str]:
+    """What one judge is asked at most; of a model, the tokens that it reads; of a served one, what that costs."""
+    most = estimate(config, judge)
+    said = f"at most {most.questions:,} questions"
+    if judge.kind in ("local", "served"):
+        said += f", about {most.tokens_in:,} tokens"
+    if judge.kind == "served":
+        priced = judge.input_price or judge.output_price
+        said += f", {most.cost:,.2f} by its prices" if priced else "; set input_price and output_price for its cost"
+        said += f", stopped at {judge.max_cost:,.2f}" if judge.max_cost is not None else ""
+    return f"judge '{judge.title}'", said
 
 
 def neurons_text(recipe: Recipe, per_layer: int | None) -> str:

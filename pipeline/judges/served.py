@@ -1,0 +1,212 @@
+"""The judge that is a chat model behind a server that speaks OpenAI's protocol: one in the cloud, vLLM, llama.cpp,
+`transformers serve`, and many more.
+
+The key comes from the environment alone. It goes to the server and nowhere else: no message, log or file has it.
+"""
+
+import math
+import os
+import random
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from threading import Event, Lock
+from typing import Any, Self
+
+from data.errors import JudgeError
+from pipeline.judges.protocol import Answer, Keep, Question, Task, chat_messages, expected_value
+from pipeline.progress import log
+from pipeline.recipe.judging import JudgeConfig
+
+MAX_TOKENS = 8
+"""Of an answer. The first is the one that counts."""
+TOP_LOGPROBS = 20
+LEAST_PROBABILITY = 0.01
+"""The allowed answers must have together, for their probabilities to be read."""
+LONGEST_PAUSE = 60.0
+MIN_ANSWERS, MAX_NONSENSE = 20, 0.2
+"""A judge of whose first answers more than this share cannot be used is given up."""
+NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "insufficient_balance")
+PAYMENT_REQUIRED = 402
+
+
+class ServedJudge:
+    """Asks a server, several questions at a time."""
+
+    keeps = True
+
+    def __init__(self, client: Any, config: JudgeConfig, key: str = "") -> None:
+        """client: of the openai library, without retries of its own; key: what must never be shown."""
+        self._client, self._config, self._key = client, config, key
+        self.name = str(config.model)
+        self.identity = f"served 1 {config.base_url} {config.model}"
+        self._reads_probabilities = True
+        self._stopped, self._lock = Event(), Lock()
+        self.pause: Callable[[float], Any] = self._stopped.wait
+        self._spent = 0.0
+        self._usable = self._useless = 0
+
+    @classmethod
+    def from_config(cls, config: JudgeConfig) -> Self:
+        """Raises JudgeError where the openai library is not installed."""
+        try:
+            import openai
+        except ImportError:
+            raise JudgeError(
+                "a judge of kind 'served' needs the openai library: pip install 'monosema[judge]'"
+            ) from None
+        key = os.environ.get(config.key_variable, "")
+        client = openai.OpenAI(base_url=config.base_url, api_key=key or "none", max_retries=0, timeout=config.timeout)
+        return cls(client, config, key)
+
+    @property
+    def about(self) -> str:
+        how = "its probabilities" if self._reads_probabilities else "its text"
+        return f"{self.name}, a chat model behind a server; read from {how}"
+
+    def ask(self, questions: Sequence[Question], keep: Keep) -> None:
+        self._stopped.clear()
+        waiting, running = iter(range(len(questions))), dict[Future[Answer], int]()
+        failure: JudgeError | None = None
+        kept = 0
+        with ThreadPoolExecutor(self._config.concurrency) as pool:
+            for number in _first(waiting, self._config.concurrency):
+                running[pool.submit(self._answer, questions[number])] = number
+            while running:
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    number = running.pop(future)
+                    try:
+                        answer = future.result()
+                        keep([number], [answer])
+                        kept += answer.value is not None
+                        self._check(answer)
+                    except JudgeError as error:
+                        failure = failure or error
+                        self._stopped.set()
+                    for number in _first(waiting, 1 if failure is None else 0):
+                        running[pool.submit(self._answer, questions[number])] = number
+        if failure is not None:
+            raise JudgeError(
+                f"{failure}. {kept:,} of {len(questions):,} answers were had and are kept: the same command goes on "
+                "from there"
+            )
+
+    def _answer(self, question: Question) -> Answer:
+        """One answer, however often the server must be asked for it. Raises JudgeError when that is of no use."""
+        import openai
+
+        reason = ""
+        for attempt in range(self._config.retries + 1):
+            if self._stopped.is_set():
+                break
+            try:
+                return self._ask_once(question)
+            except (openai.RateLimitError, openai.APIConnectionError, openai.InternalServerError) as error:
+                reason = self._clean(error)
+                if _is_out_of_money(error):
+                    raise JudgeError(self._money(error)) from None
+                self.pause(_seconds_to_wait(error, attempt))
+            except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+                raise JudgeError(
+                    f"{self._where} refuses the key ({error.status_code}): set {self._config.key_variable} to one that "
+                    "it takes"
+                ) from None
+            except openai.APIStatusError as error:
+                if _is_out_of_money(error):
+                    raise JudgeError(self._money(error)) from None
+                raise JudgeError(f"{self._where} refuses the question ({self._clean(error)})") from None
+        if self._stopped.is_set():
+            raise JudgeError(f"{self._where} was stopped")
+        raise JudgeError(f"{self._where} does not answer ({reason}): see that it runs and can be reached")
+
+    def _ask_once(self, question: Question) -> Answer:
+        """Ask, without probabilities where the server has none to give."""
+        import openai
+
+        messages = [{"role": message.role, "content": message.content} for message in chat_messages(question)]
+        asked: dict[str, Any] = {"model": self._config.model, "messages": messages, "temperature": 0}
+        asked["max_tokens"] = MAX_TOKENS
+        with_probabilities = self._reads_probabilities
+        if with_probabilities:
+            asked |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        try:
+            response = self._client.chat.completions.create(**asked)
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            if not with_probabilities or "logprobs" not in str(error):
+                raise
+            with self._lock:
+                if self._reads_probabilities:
+                    log(f"{self._where} gives no probabilities: its answers are read from its text")
+                    self._reads_probabilities = False
+            return self._ask_once(question)
+        return read_response(response, question.task)
+
+    def _check(self, answer: Answer) -> None:
+        """Raise JudgeError when the bill, or the share of answers that are nonsense, is too high."""
+        self._usable += answer.value is not None
+        self._useless += answer.value is None
+        total = self._usable + self._useless
+        if total >= MIN_ANSWERS and self._useless > MAX_NONSENSE * total:
+            raise JudgeError(
+                f"{self._where} answers nonsense: {self._useless} of {total} answers are none of those allowed; name a "
+                "model that follows instructions"
+            )
+        config = self._config
+        self._spent += (answer.tokens_in * config.input_price + answer.tokens_out * config.output_price) / 1e6
+        if config.max_cost is not None and self._spent >= config.max_cost:
+            raise JudgeError(
+                f"{self._where} has cost {self._spent:.4g} by the recipe's prices, max_cost is {config.max_cost:g}: "
+                "raise it"
+            )
+
+    def _money(self, error: Exception) -> str:
+        return f"{self._where} wants to be paid ({self._clean(error)}): pay, or name another judge"
+
+    @property
+    def _where(self) -> str:
+        return f"judge '{self._config.title}' at {self._config.base_url}"
+
+    def _clean(self, error: Exception) -> str:
+        """What a server said, without the key, on one line."""
+        said = " ".join(str(error).split())
+        return (said.replace(self._key, "***") if self._key else said)[:300]
+
+
+def read_response(response: Any, task: Task) -> Answer:
+    """The answer in a chat completion: by the probabilities of the first token that can be one, else by the text."""
+    usage = response.usage
+    tokens = {"tokens_in": usage.prompt_tokens, "tokens_out": usage.completion_tokens} if usage else {}
+    if not response.choices:
+        return Answer(None, **tokens)
+    choice = response.choices[0]
+    places = choice.logprobs.content if choice.logprobs and choice.logprobs.content else []
+    for place in places:
+        shares = [0.0] * len(task.allowed)
+        for one in place.top_logprobs:
+            if one.token.strip() in task.allowed:
+                shares[task.allowed.index(one.token.strip())] += math.exp(one.logprob)
+        if sum(shares) >= LEAST_PROBABILITY:
+            return expected_value(shares)._replace(**tokens)
+        if place.token.strip():
+            break
+    found = re.match(rf"\W*({'|'.join(task.allowed)})", choice.message.content or "")
+    return Answer(float(task.allowed.index(found[1])) if found else None, **tokens)
+
+
+def _is_out_of_money(error: Exception) -> bool:
+    body, status = getattr(error, "body", None), getattr(error, "status_code", None)
+    code = body.get("code") or body.get("type") if isinstance(body, dict) else None
+    return status == PAYMENT_REQUIRED or code in NO_MONEY
+
+
+def _seconds_to_wait(error: Exception, attempt: int) -> float:
+    """As the server asks; otherwise twice as long every time, from half a second on, so that not all come at once."""
+    response = getattr(error, "response", None)
+    asked = response.headers.get("retry-after", "") if response is not None else ""
+    if re.fullmatch(r"\d+(\.\d+)?", asked):
+        return min(float(asked), 10 * LONGEST_PAUSE)
+    return min(LONGEST_PAUSE, 0.5 * 2.0**attempt * (1 + random.random()))
+
+
+def _first(numbers: Any, count: int) -> list[int]:
+    return [number for _, number in zip(range(count), numbers, strict=False)]

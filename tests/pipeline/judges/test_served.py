@@ -1,0 +1,157 @@
+"""A served judge against servers on loopback: a real one, and one that fails in every way that servers do."""
+
+import math
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.errors import JudgeError
+from pipeline.judges import served
+from pipeline.judges.cache import AnswerCache
+from pipeline.judges.protocol import Question
+from pipeline.judges.served import ServedJudge
+from pipeline.judges.tasks import SPECIFICITY
+from pipeline.recipe.judging import JudgeConfig
+from tests.support.openai_server import Body, Reply, completion, refusal, scripted_server
+
+KEY = "sk-secret-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+
+
+def make_judge(base_url: str, **config: Any) -> tuple[ServedJudge, list[float]]:
+    """A judge whose pauses are written down instead of waited for."""
+    judge = ServedJudge.from_config(
+        JudgeConfig(kind="served", base_url=base_url, model="m", key_variable="JUDGE_KEY", **config)
+    )
+    pauses: list[float] = []
+    judge.pause = pauses.append
+    return judge, pauses
+
+
+def questions(count: int) -> list[Question]:
+    return [Question(SPECIFICITY, "months", f"in<< May>> {n}") for n in range(count)]
+
+
+def test_an_answer_is_read_from_the_probabilities(tmp_path: Path) -> None:
+    logprobs = [(" 3", math.log(0.5)), ("2", math.log(0.3)), ("x", math.log(0.1)), ("3", math.log(0.1))]
+    with scripted_server(lambda number, body: completion("3", logprobs)) as server:
+        judge, _ = make_judge(server.base_url, concurrency=4)
+        answers, usage = AnswerCache(tmp_path, judge).ask(questions(9))
+        assert AnswerCache(tmp_path, judge).ask(questions(9))[1].asked == 0
+    assert answers[0].value == pytest.approx((0.6 * 3 + 0.3 * 2) / 0.9)
+    assert answers[0].probabilities == pytest.approx((0, 0, 1 / 3, 2 / 3))
+    assert (usage.asked, usage.tokens_in, usage.tokens_out, len(server.requests)) == (9, 900, 9, 9)
+    assert {body["messages"][-1]["content"] for body in server.requests} == {q.user_message for q in questions(9)}
+    assert set(server.keys) == {f"Bearer {KEY}"}
+
+
+def test_a_server_without_probabilities_is_read_by_its_text(tmp_path: Path) -> None:
+    def answer(number: int, body: Body) -> Reply:
+        if "logprobs" in body:
+            return refusal(422, "Unsupported fields in the request: {'logprobs'}")
+        return completion("**2** because")
+
+    with scripted_server(answer) as server:
+        judge, _ = make_judge(server.base_url, concurrency=1)
+        answers, _ = AnswerCache(tmp_path, judge).ask(questions(3))
+    assert [one.value for one in answers] == [2.0] * 3
+    assert sum("logprobs" in body for body in server.requests) == 1
+    assert "its text" in judge.about
+
+
+def test_a_busy_server_is_asked_again_when_it_says(tmp_path: Path) -> None:
+    def answer(number: int, body: Body) -> Reply:
+        if number < 2:
+            return refusal(429, "slow down", "rate_limit_exceeded", {"retry-after": "17"})
+        return refusal(503, "restarting") if number == 2 else completion("1")
+
+    with scripted_server(answer) as server:
+        judge, pauses = make_judge(server.base_url, concurrency=1)
+        answers, _ = AnswerCache(tmp_path, judge).ask(questions(2))
+    assert [one.value for one in answers] == [1.0, 1.0]
+    assert pauses[:2] == [17.0, 17.0]
+    assert 0 < pauses[2] <= served.LONGEST_PAUSE
+
+
+@pytest.mark.parametrize("status", [429, 402])
+def test_without_money_all_that_was_answered_is_kept_and_the_same_command_goes_on(tmp_path: Path, status: int) -> None:
+    paid = 7
+
+    def answer(number: int, body: Body) -> Reply:
+        if number < paid:
+            return completion("3")
+        return refusal(status, f"You have no money left, {KEY}", "insufficient_quota")
+
+    with scripted_server(answer) as server:
+        judge, pauses = make_judge(server.base_url, concurrency=3)
+        with pytest.raises(
+            JudgeError, match=r"wants to be paid .*: pay.* 7 of 20 answers .* same command goes on"
+        ) as e:
+            AnswerCache(tmp_path, judge).ask(questions(20))
+        assert KEY not in str(e.value)
+        assert pauses == []
+        assert len(server.requests) <= paid + 3
+    with scripted_server(lambda number, body: completion("2")) as second:
+        again, _ = make_judge(second.base_url)
+        again.identity = judge.identity  # the other server has another port
+        answers, usage = AnswerCache(tmp_path, again).ask(questions(20))
+    assert usage.asked == 13
+    assert sum(one.value == 3.0 for one in answers) == paid
+    assert all(KEY not in file.read_text() for file in tmp_path.iterdir())
+
+
+def test_a_judge_that_is_off_says_where_it_was_sought(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    judge, pauses = make_judge(url, retries=2, concurrency=1)
+    with pytest.raises(JudgeError, match=rf"{url} does not answer .* 0 of 4 answers"):
+        AnswerCache(tmp_path, judge).ask(questions(4))
+    assert len(pauses) == 3
+
+
+def test_nonsense_ends_the_run_and_is_not_kept(tmp_path: Path) -> None:
+    with scripted_server(lambda number, body: completion("As a language model, I")) as server:
+        judge, _ = make_judge(server.base_url)
+        with pytest.raises(JudgeError, match=r"answers nonsense: .*name a model that follows instructions"):
+            AnswerCache(tmp_path, judge).ask(questions(100))
+    assert len(server.requests) <= served.MIN_ANSWERS + 8
+    assert all(file.read_text() == "" for file in tmp_path.iterdir())
+
+
+def test_a_few_useless_answers_are_none(tmp_path: Path) -> None:
+    with scripted_server(lambda number, body: completion("hm" if number == 5 else "1")) as server:
+        judge, _ = make_judge(server.base_url, concurrency=1)
+        answers, _ = AnswerCache(tmp_path, judge).ask(questions(30))
+    assert [one.value for one in answers].count(None) == 1
+
+
+def test_a_wrong_key_names_the_variable_and_never_the_key(tmp_path: Path) -> None:
+    with scripted_server(lambda number, body: refusal(401, f"Incorrect API key: {KEY}")) as server:
+        judge, _ = make_judge(server.base_url)
+        with pytest.raises(JudgeError, match=r"refuses the key .*set JUDGE_KEY") as e:
+            AnswerCache(tmp_path, judge).ask(questions(2))
+    assert KEY not in str(e.value)
+    assert KEY not in judge.identity + judge.about
+
+
+def test_a_refused_question_says_why_without_the_key(tmp_path: Path) -> None:
+    with scripted_server(lambda number, body: refusal(404, f"no model 'm' for {KEY}")) as server:
+        judge, _ = make_judge(server.base_url)
+        with pytest.raises(JudgeError, match="no model 'm'") as e:
+            AnswerCache(tmp_path, judge).ask(questions(2))
+    assert KEY not in str(e.value)
+
+
+def test_the_bill_stays_below_its_limit(tmp_path: Path) -> None:
+    with scripted_server(lambda number, body: completion("1")) as server:
+        judge, _ = make_judge(server.base_url, concurrency=1, input_price=100.0, max_cost=0.05)
+        with pytest.raises(JudgeError, match=r"has cost 0.05 .*max_cost is 0.05: raise it"):
+            AnswerCache(tmp_path, judge).ask(questions(40))
+    assert len(server.requests) == 5
