@@ -226,7 +226,7 @@ EXPLANATIONS = pa.schema(
         pa.field(
             "top_words", pa.list_(pa.string()), nullable=False
         ),  # words it is strongest on; none of a dead feature
-        pa.field("specificity", pa.float32()),  # a judge's score, see docs/method.md; null until one has scored it
+        pa.field("specificity", pa.float32()),  # null here; stage `score` has it, and `publish` puts it in
         pa.field("promoted", pa.list_(pa.int32()), nullable=False),  # token ids, most promoted first
         pa.field("promoted_logits", pa.list_(pa.float32()), nullable=False),
         pa.field("suppressed", pa.list_(pa.int32()), nullable=False),  # token ids, most suppressed first

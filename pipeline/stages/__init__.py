@@ -12,6 +12,7 @@ STAGES = (
     "effects",
     "neurons",
     "embed",
+    "score",
     "neighbours",
     "project",
     "publish",

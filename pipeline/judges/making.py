@@ -1,0 +1,59 @@
+"""Judges as a recipe asks for them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.artifacts.corpus import TokenizedCorpus
+from pipeline.judges.protocol import Judge
+from pipeline.judges.rule import RuleJudge
+from pipeline.judges.sentences import SentenceJudge
+from pipeline.labels.words import Words
+from pipeline.models.sentences import SentenceEncoder
+from pipeline.models.tokenizer import Tokenizer
+from pipeline.recipe import Recipe
+from pipeline.recipe.judging import JudgeConfig
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What judges are made from."""
+
+    recipe: Recipe
+    corpus: TokenizedCorpus
+    words: Words
+    encoder: Path | None
+    """Folder of the sentence encoder."""
+    encoder_name: str
+    model: Path
+    """Folder of the run's language model."""
+    model_name: str
+    """What it is called."""
+
+
+def make_judge(config: JudgeConfig, materials: Materials) -> Judge | str:
+    """A judge, or the reason why this run cannot have it, as a sentence. Raises ModelError or JudgeError."""
+    if config.kind == "rule":
+        return RuleJudge(materials.corpus, materials.words)
+    if config.kind == "sentences":
+        if materials.encoder is None:
+            return "The recipe names no sentence encoder (embed.source)."
+        return SentenceJudge(SentenceEncoder.load(materials.encoder), materials.encoder_name)
+    if config.kind == "local":
+        return _make_local(config, materials)
+    from pipeline.judges.served import ServedJudge  # here, for it needs the extra `judge`
+
+    return ServedJudge.from_config(config)
+
+
+def _make_local(config: JudgeConfig, materials: Materials) -> Judge | str:
+    from pipeline.judges.local import LocalJudge  # here, for it loads torch
+
+    folder = Path(config.model).expanduser() if config.model else materials.model
+    name = config.model.rstrip("/").rsplit("/", 1)[-1] if config.model else materials.model_name
+    tokenizer = Tokenizer.load(folder)
+    if not tokenizer.has_chat_template:
+        return f"{name} has no chat template, so it is no chat model: name one as `model` of this judge."
+    model = materials.recipe.model
+    return LocalJudge.load(
+        folder, tokenizer, name, dtype=model.dtype, device=model.device, batch_tokens=config.batch_tokens
+    )

@@ -1,0 +1,1 @@
+"""Scores: whether features mean what their labels say, and whether who says so can be trusted."""

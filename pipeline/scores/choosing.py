@@ -1,0 +1,46 @@
+"""The features that are scored: of every autoencoder the same share of labelled ones, half leading, half random.
+
+Leading are those with which pages begin: the ones that respond when they are held, then the most interesting. Shapes: F
+features of one SAE.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.arrays import Ints, Mask
+
+
+class Chosen(NamedTuple):
+    """The features of one SAE that are scored."""
+
+    leading: Ints
+    """The first to be looked at first."""
+    random: Ints
+    """Drawn with equal probability from the other labelled live ones."""
+
+    @property
+    def indices(self) -> Ints:
+        """All of them, the leading first."""
+        return np.concatenate([self.leading, self.random])
+
+
+def share_of(total: int, num_saes: int, place: int) -> int:
+    """How many of `total` fall to one of several SAEs: the same number each, the rest to the first."""
+    return total // num_saes + (place < total % num_saes)
+
+
+def choose_features(
+    labelled_F: Mask, interest_F: npt.NDArray[np.float64], responding: Iterable[int], count: int, seed: int
+) -> Chosen:
+    """Up to `count` features of an SAE. labelled_F: live ones with a label; interest_F: NaN where there is none."""
+    index_N = np.flatnonzero(labelled_F)
+    responds_F = np.zeros(len(labelled_F), bool)
+    responds_F[list(responding)] = True
+    value_N = np.nan_to_num(interest_F[index_N], nan=-1.0)
+    leading = index_N[np.lexsort((index_N, -value_N, ~responds_F[index_N]))][: -(-count // 2)]
+    others = np.setdiff1d(index_N, leading)
+    random = np.random.default_rng(seed).permutation(others)[: count - len(leading)]
+    return Chosen(leading, np.sort(random))

@@ -1,0 +1,220 @@
+"""Stage `score`: whether features mean what their labels say, by judges that are first measured themselves.
+
+One reading of the corpus draws activations of all chosen features evenly over their ranges, and finds texts without
+them. Then one judge after the other is asked. Whatever a judge answers is on disk at once, so that a run that was
+killed, or whose judge failed, goes on where it stopped.
+"""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from data.arrow import read_arrow
+from data.artifacts.corpus import Cutting, TokenizedCorpus
+from data.artifacts.effects import EFFECTS_FILE
+from data.artifacts.features import EXAMPLES_FILE, EXPLANATIONS_FILE, STATISTICS_FILE, read_kinds
+from data.artifacts.responses import read_best_strengths
+from data.artifacts.scores import JudgeReport, write_judges
+from pipeline.activations.held_out import draw_held_out
+from pipeline.activations.residuals import residual_blocks
+from pipeline.arrays import pack_tokens
+from pipeline.fetching.encoders import encoder_key, ensure_encoder
+from pipeline.fetching.local import model_folder
+from pipeline.fetching.naming import fetched_counts
+from pipeline.judges.cache import AnswerCache
+from pipeline.judges.making import Materials, make_judge
+from pipeline.judges.tasks import TASKS
+from pipeline.labels.words import Words
+from pipeline.models.sae import SAE
+from pipeline.models.tokenizer import Tokenizer
+from pipeline.progress import log, track
+from pipeline.publishing.interest import effect_sizes, interest_of, start_shares, telling_means
+from pipeline.publishing.searchable import priors
+from pipeline.publishing.telling import TellingWords
+from pipeline.recipe import Recipe
+from pipeline.scores.asking import Found, Interview, ScoredFeature, ScoredSAE
+from pipeline.scores.choosing import Chosen, choose_features, share_of
+from pipeline.scores.files import write_scored
+from pipeline.scores.sampling import BandSampler, Windows, draw_windows, no_samples
+from pipeline.scores.texts import WindowTexts
+from pipeline.scores.trust import Planted, PlantedLabel, Planter
+from pipeline.stage import Stage, Work
+
+BLOCK_TOKENS = 4096
+HELD_OUT_TOKENS = 40_000
+"""In which planted questions are found."""
+ABSENT_PER_EXAMPLE = 8
+"""Windows that are drawn for each text without a feature that is asked for."""
+
+
+def score(work: Work) -> dict[str, Any]:
+    """Write judges.json, and judged.arrow and scores.arrow for every SAE."""
+    recipe, config = work.recipe, work.recipe.score
+    corpus = TokenizedCorpus(work.input_folder("tokenize"))
+    vocabulary = Tokenizer.load(model_folder(work.inputs["fetch"], work.paths)).token_bytes()
+    chosen = _choose(work, corpus, vocabulary)
+    saes = _sample(work, corpus, chosen)
+    found = [Found(np.full((len(sae.samples.value_M), len(config.judges)), np.nan, np.float32)) for sae in saes]
+    materials = _materials(work, corpus, Words(vocabulary))
+    planted = _plant(work, materials, vocabulary) if any(sae.features for sae in saes) else {}
+    reports = []
+    for number, judge_config in enumerate(config.judges):
+        judge = make_judge(judge_config, materials) if planted else "No feature is scored."
+        if isinstance(judge, str):
+            log(f"judge '{judge_config.title}' is left out: {judge}")
+            reports.append(JudgeReport(judge_config.title, judge_config.kind, "", judge))
+            continue
+        interview = Interview(number, judge_config, judge, AnswerCache(work.paths.store.judgements, judge))
+        texts = WindowTexts(corpus, vocabulary)
+        report = interview.run(
+            saes, found, planted, texts, bands=config.bands, examples=config.examples, seed=recipe.seed
+        )
+        _say(report)
+        reports.append(report)
+    write_judges(work.folder, reports)
+    for sae, of in zip(saes, found, strict=True):
+        write_scored(work.folder / sae.name, sae, of, corpus)
+    counts = {sae.name: {"num_features": len(sae.features), "num_samples": len(sae.samples.value_M)} for sae in saes}
+    random = {name: one.random.tolist() for name, one in zip(recipe.sae_names, chosen, strict=True)}
+    return {"judges": [report.as_json() for report in reports], "bands": config.bands, "saes": counts, "random": random}
+
+
+def _say(report: JudgeReport) -> None:
+    for task, trust in report.trust.items():
+        verdict = "" if trust.tells else ": it cannot tell right labels from shuffled ones"
+        log(
+            f"judge '{report.name}', {task}: agrees with known truth on {trust.agreement:.0%}, bias {trust.bias:+.2f}, "
+            f"tells right from shuffled labels at {trust.separation:.2f} ({trust.low:.2f} to {trust.high:.2f}){verdict}"
+        )
+
+
+def _choose(work: Work, corpus: TokenizedCorpus, vocabulary: list[bytes]) -> list[Chosen]:
+    """The features of each SAE that are scored."""
+    recipe, config = work.recipe, work.recipe.score
+    responding = read_best_strengths(work.input_folder("respond"))
+    telling = TellingWords(corpus, vocabulary)
+    chosen = []
+    for place, name in enumerate(recipe.sae_names):
+        statistics = read_arrow(work.input_folder("examples") / name / STATISTICS_FILE)
+        explanations = read_arrow(work.input_folder("explain") / name / EXPLANATIONS_FILE)
+        labelled_F = np.array([label != "" for label in explanations["label"].to_pylist()], bool)
+        labelled_F &= read_kinds(statistics, recipe.examples.rare_tokens).live_F
+        interest_F = _interest(work, name, statistics, explanations, telling)
+        count = share_of(config.features, len(recipe.sae_names), place)
+        chosen.append(choose_features(labelled_F, interest_F, responding.get(name, {}), count, recipe.seed))
+    return chosen
+
+
+def _interest(
+    work: Work, name: str, statistics: pa.Table, explanations: pa.Table, telling: TellingWords
+) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    """The interest of an SAE's features, as lists have it [F]; NaN where there is none."""
+    examples = read_arrow(work.input_folder("examples") / name / EXAMPLES_FILE)
+    some = examples.select(["index", "kind", "document", "position"])
+    effects = read_arrow(work.input_folder("effects") / name / EFFECTS_FILE)
+    found = interest_of(
+        explanations["label_score"].to_numpy(),
+        telling_means(some, len(statistics), telling),
+        priors(statistics["num_active"].to_numpy(), statistics["max"].to_numpy()),
+        start_shares(some, len(statistics), Cutting.of(work.inputs["tokenize"].counts)),
+        effect_sizes(effects),
+    )
+    return np.asarray(found.to_numpy(zero_copy_only=False), np.float64)
+
+
+def _sample(work: Work, corpus: TokenizedCorpus, chosen: list[Chosen]) -> list[ScoredSAE]:
+    """Samples of the chosen features of all SAEs, from one reading of the corpus."""
+    recipe, config = work.recipe, work.recipe.score
+    absent = draw_windows(corpus, ABSENT_PER_EXAMPLE * config.examples, config.context, recipe.seed)
+    samplers = {
+        name: _sampler(work, name, one, absent) for name, one in zip(recipe.sae_names, chosen, strict=True)
+        if len(one.indices)
+    }  # fmt: skip
+    limit, total = recipe.examples.max_tokens, int(work.inputs["harvest"].counts["num_tokens"])
+    if samplers:
+        with track("score: samples", min(total, limit or total)) as progress:
+            for block in residual_blocks(recipe, work.paths, block_tokens=BLOCK_TOKENS, max_tokens=limit):
+                token_N = pack_tokens(block.index_N["sequence"], block.index_N["position"])
+                for sampler in samplers.values():
+                    sampler.add(block.x_ND, token_N)
+                progress.advance(len(token_N))
+    return [
+        _scored(work, name, one, samplers.get(name), corpus, absent)
+        for name, one in zip(recipe.sae_names, chosen, strict=True)
+    ]
+
+
+def _sampler(work: Work, name: str, chosen: Chosen, absent: Windows) -> BandSampler:
+    config, recipe = work.recipe.score, work.recipe
+    sae = SAE.load(work.input_folder("train") / name, recipe.model.device)
+    max_F = read_arrow(work.input_folder("examples") / name / STATISTICS_FILE)["max"].to_numpy()
+    indices = np.sort(chosen.indices)
+    return BandSampler(
+        sae, indices, max_F[indices], bands=config.bands, per_band=-(-config.samples // config.bands),
+        context=config.context, absent=absent, seed=recipe.seed,
+    )  # fmt: skip
+
+
+def _scored(
+    work: Work, name: str, chosen: Chosen, sampler: BandSampler | None, corpus: TokenizedCorpus, absent: Windows
+) -> ScoredSAE:
+    """The samples of an SAE with its labels, its features in the order in which they were chosen."""
+    if sampler is None:
+        return ScoredSAE(name, [], no_samples(), absent, np.zeros((len(absent.token_P), 0), bool))
+    explanations = read_arrow(work.input_folder("explain") / name / EXPLANATIONS_FILE)
+    rows = explanations.take(pa.array(chosen.indices))
+    features = [
+        ScoredFeature(int(index), label, rule)
+        for index, label, rule in zip(
+            chosen.indices, rows["label"].to_pylist(), rows["label_rule"].to_pylist(), strict=True
+        )
+    ]
+    samples = sampler.finish(corpus)
+    order_C = np.argsort(chosen.indices)  # the sampler's features ascend
+    rank_C = np.argsort(order_C)
+    absent_PC = (sampler.seen_P[:, None] & ~sampler.active_PC)[:, rank_C]
+    return ScoredSAE(name, features, samples._replace(feature_M=order_C[samples.feature_M]), absent, absent_PC)
+
+
+def _materials(work: Work, corpus: TokenizedCorpus, words: Words) -> Materials:
+    folder = model_folder(work.inputs["fetch"], work.paths)
+    named = fetched_counts(work.inputs["fetch"], work.recipe.model, folder)
+    encoder = ensure_encoder(work.recipe.embed, work.paths.store)
+    name = str(named.get("model_name") or work.recipe.model.name)
+    encoder_name = "" if encoder is None else encoder.name
+    return Materials(work.recipe, corpus, words, encoder, encoder_name, folder, name)
+
+
+def _plant(work: Work, materials: Materials, vocabulary: list[bytes]) -> dict[str, list[Planted]]:
+    """Questions of known truth, by task."""
+    recipe, config = work.recipe, work.recipe.score
+    labels: dict[str, PlantedLabel] = {}
+    for name in recipe.sae_names:
+        table = read_arrow(work.input_folder("explain") / name / EXPLANATIONS_FILE)
+        for label, rule in zip(table["label"].to_pylist(), table["label_rule"].to_pylist(), strict=True):
+            if label and rule:
+                labels.setdefault(rule, PlantedLabel(label, rule))
+    sequences = draw_held_out(materials.corpus, HELD_OUT_TOKENS, recipe.seed)
+    planter = Planter(materials.corpus, materials.words, vocabulary, sequences, config.context, recipe.seed)
+    return {name: planter.plant(list(labels.values()), config.planted, task) for name, task in TASKS.items()}
+
+
+def _config(recipe: Recipe) -> dict[str, Any]:
+    how = {"concurrency", "retries", "timeout", "max_cost", "batch_tokens"}
+    return {
+        "score": recipe.score.model_dump(mode="json", exclude={"judges": {"__all__": how}}),
+        "tasks": {task.name: task.version for task in TASKS.values()},
+        "encoder": encoder_key(recipe.embed),
+        "rare_tokens": recipe.examples.rare_tokens,
+        "saes": recipe.sae_names,
+    }
+
+
+STAGE = Stage(
+    name="score",
+    work=score,
+    config=_config,
+    needs=("fetch", "tokenize", "harvest", "train", "examples", "explain", "respond", "effects"),
+)
+run = STAGE.run
