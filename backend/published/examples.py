@@ -66,7 +66,7 @@ def get_examples(sae: OpenSAE, feature: Feature, kind: ExampleKind, width: int |
     found = tables.examples(feature.first_example, counts, EXAMPLE_KINDS.index(kind), EXAMPLE_COLUMNS).to_pylist()
     if width is not None:
         found = [_narrowed(example, width) for example in found]
-    return _read_examples(sae.run, found, [feature.max] * len(found))
+    return read_examples(sae.run, found, [feature.max] * len(found))
 
 
 def _narrowed(example: dict[str, Any], width: int) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def get_previews(run: OpenRun, rows: list[int], num_examples: int) -> list[Featu
     places = [range(r["first_example"], r["first_example"] + min(num_examples, r["num_examples"][0])) for r in records]
     found = run.tables.take("examples", [row for place in places for row in place]).to_pylist()
     scales = [record["max"] for record, place in zip(records, places, strict=True) for _ in place]
-    examples = iter(_read_examples(run, found, scales))
+    examples = iter(read_examples(run, found, scales))
     return [
         FeaturePreview(
             FeatureSummary(**summary_fields(run, record)),
@@ -119,7 +119,7 @@ def _known_documents(run: OpenRun) -> Memory[int, tuple[str, int]]:
     return Memory(DOCUMENTS_CACHED)
 
 
-def _read_examples(run: OpenRun, found: list[dict[str, Any]], scales: list[float]) -> list[Example]:
+def read_examples(run: OpenRun, found: list[dict[str, Any]], scales: list[float]) -> list[Example]:
     """Examples of one feature or several with their tokens; `scales` are the ends of their highlights."""
     tables, documents = run.tables, documents_of(run, [e["document"] for e in found])
     starts, lengths = [e["start"] for e in found], [e["length"] for e in found]

@@ -55,6 +55,10 @@ DETAILS = [
     "num_examples",
     "first_reading",
     "num_readings",
+    "first_judged",
+    "num_judged",
+    "first_score",
+    "num_scores",
     "x",
     "y",
 ]
@@ -82,7 +86,8 @@ class FeatureSummary:
     top_words: list[str]
     """Words that it is strongest on; none of a dead feature."""
     specificity: float | None
-    """A judge's score of how well it keeps to its concept; None when none has scored it."""
+    """A judge's score of how well it keeps to its label over the range of its activations, 0 to 1; None when none has
+    scored it. Which judge, and how far it can be trusted: backend/published/scores.py."""
     num_active: int
     """Tokens on which it is above 0."""
     density: float
@@ -184,6 +189,12 @@ class Feature(FeatureSummary):
     """Row of its first reading, if it has any."""
     num_readings: int
     """Examples of which the run published what it changed there."""
+    first_judged: int
+    """Row of its first judged activation, if it has any."""
+    num_judged: int
+    first_score: int
+    """Row of its first score, if it has any."""
+    num_scores: int
     x: float | None
     """On the map of the run; None when it is dead."""
     y: float | None
@@ -235,6 +246,7 @@ def to_feature(run: OpenRun, record: dict[str, Any]) -> Feature:
         first_example=record["first_example"],
         first_reading=record["first_reading"],
         num_readings=record["num_readings"],
+        **{name: record[name] for name in ("first_judged", "num_judged", "first_score", "num_scores")},
         x=record["x"],
         y=record["y"],
     )

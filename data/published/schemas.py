@@ -7,6 +7,7 @@ import pyarrow as pa
 from data.artifacts.effects import EFFECTS, READINGS
 from data.artifacts.features import COSINE_BINS, EXAMPLE_KINDS, EXAMPLES, EXPLANATIONS, STATISTICS, cosine_column
 from data.artifacts.neurons import NEURONS
+from data.artifacts.scores import JUDGED, SCORES
 
 TOKENS_PER_CHUNK = 256
 """Documents are published in chunks of this many tokens, so that a window costs one or two rows."""
@@ -36,6 +37,10 @@ def features_schema(width: int, num_saes: int) -> pa.Schema:
             # Times its maximum: that of its best text that responds; null where none does, or none was written.
             pa.field("best_strength", pa.float32()),
             pa.field("first_example", pa.int64(), nullable=False),  # row in table `examples`
+            pa.field("first_judged", pa.int64(), nullable=False),  # row in the file of judged activations
+            pa.field("num_judged", pa.int32(), nullable=False),
+            pa.field("first_score", pa.int64(), nullable=False),  # row in the file of scores
+            pa.field("num_scores", pa.int16(), nullable=False),
             pa.field("num_examples", pa.list_(pa.int16(), len(EXAMPLE_KINDS)), nullable=False),  # by kind
             *[pa.field(axis, pa.float32()) for axis in ("x", "y")],  # its place on the map; null when it is dead
             # Highest cosine with a live feature of each SAE (its own: another feature), or NO_RELATIVE.
@@ -82,6 +87,12 @@ PUBLISHED_READINGS = pa.schema(
     ]
 )
 """File `readings`, sorted as the features are, then by rank."""
+
+PUBLISHED_JUDGED, PUBLISHED_SCORES = (
+    pa.schema([pa.field("row", pa.int64(), nullable=False), *[field for field in schema if field.name != "index"]])
+    for schema in (JUDGED, SCORES)
+)
+"""Files `judged` and `scores`, sorted as in data/artifacts/scores.py; `row` is that of the feature."""
 
 PUBLISHED_DOCUMENTS = pa.schema(
     [

@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 
 TABLES = ("features", "examples", "documents", "chunks", "vocabulary", "search", "splitting", "meanings")
 """In LanceDB; the last is not in every run."""
-ROW_TABLES = ("features", "examples", "neighbours", "search", "activity", "readings", "neuron_examples")
+ROW_TABLES = (
+    "features",
+    "examples",
+    "neighbours",
+    "search",
+    "activity",
+    "readings",
+    "neuron_examples",
+    "judged",
+    "scores",
+)
 """In Arrow files: features, examples and search are copies, see data/published/rows.py."""
 CHUNKS_CACHED = 1 << 14
 """Chunks of tokens kept in memory: 16 MB."""

@@ -52,6 +52,7 @@ from pipeline.publishing.columns import TABLE_BATCH_ROWS, RunTable, batch_of, ba
 from pipeline.publishing.corpus_tables import CorpusTables
 from pipeline.publishing.interest import effect_sizes, interest_of, start_shares, telling_means
 from pipeline.publishing.map_tables import MapTables
+from pipeline.publishing.score_tables import ScoreTables
 from pipeline.publishing.searchable import Surroundings, priors, search_batch
 from pipeline.publishing.telling import Floats, TellingWords
 
@@ -88,6 +89,10 @@ class RunTables:
         return MapTables(self.folders, self.saes, self.sizes, self.first_rows, self.kinds)
 
     @cached_property
+    def scores(self) -> ScoreTables:
+        return ScoreTables(self.folders["score"], self.saes, self.sizes, self.first_rows)
+
+    @cached_property
     def kinds(self) -> dict[str, FeatureKinds]:
         """The live, rare, negligible and dead features of every SAE."""
         return {name: read_kinds(self._read("examples", name, STATISTICS_FILE), self.rare_tokens) for name in self.saes}
@@ -110,6 +115,7 @@ class RunTables:
             "readings": RunTable(
                 PUBLISHED_READINGS, sum(map(len, self._per_sae("effects", READINGS_FILE))), self._readings
             ),
+            **self.scores.all(),
             "neuron_examples": _table(read_arrow(self.folders["neurons"] / NEURON_EXAMPLES_FILE)),
             **CorpusTables(self.corpus, self.vocabulary).all(),
             "search": RunTable(SEARCH, sum(self.sizes), self._search),
@@ -132,12 +138,11 @@ class RunTables:
             first_F = first_example + np.cumsum(num_FE.sum(1)) - num_FE.sum(1)
             first_example += int(num_FE.sum())
             first_row = self.first_rows[self.saes.index(name)]
-            squares_F = statistics["sum_squares"].to_numpy()
-            share_F, kinds = squared_shares(squares_F), self.kinds[name]
+            share_F, kinds = squared_shares(statistics["sum_squares"].to_numpy()), self.kinds[name]
             at_start_F, telling_F = self._evidence(name, size)
             prior_F = priors(statistics["num_active"].to_numpy(), statistics["max"].to_numpy())
-            score_F = explanations["label_score"].to_numpy()
-            interest_F = interest_of(score_F, telling_F, prior_F, at_start_F, effect_sizes(effects))
+            score_F, effect_F = explanations["label_score"].to_numpy(), effect_sizes(effects)
+            interest_F = interest_of(score_F, telling_F, prior_F, at_start_F, effect_F)
             for rows in batch_slices(size):
                 columns = {
                     "sae": pa.array([name] * len(range(*rows.indices(size)))),
@@ -148,6 +153,7 @@ class RunTables:
                     "negligible": pa.array(kinds.negligible_F[rows]),
                     **columns_of(explanations, rows),
                     **columns_of(effects, rows),
+                    **self.scores.columns(name, rows),
                     **columns_of(neurons, rows),
                     "first_reading": pa.array(reading_F[rows], pa.int64()),
                     "interest": interest_F[rows],

@@ -58,6 +58,7 @@ from pipeline.recipe import NO_ENCODER, Recipe, SAEConfig, make_recipe
 from pipeline.stages import effects, neurons, publish
 from tests.support.fakes import make_corpus
 from tests.support.responses import make_responses
+from tests.support.scores import write_scores
 
 WORDS = [" the", " of", " and", " in", " a", " river", " University", " Oxford", " war", " music", " engine", " was"]
 HOSTILE = [
@@ -140,6 +141,7 @@ class FakeRun:
         effects.run(self.recipe, self.paths)
         neurons.run(self.recipe, self.paths)
         self._meanings()
+        self._scores()
         self._neighbours_and_map()
         publish.run(self.recipe, self.paths)
 
@@ -373,6 +375,11 @@ class FakeRun:
         rows = [{"row": int(row) + MEANING, "vector": encoder.encode([MEANT])[0].tolist()} for row in first_rows]
         self._write(self._folder("embed") / MEANINGS_FILE, schema, rows)
         self._put("embed", {"encoder": self.recipe.embed.source, "width": encoder.width, "num_features": len(rows)})
+
+    def _scores(self) -> None:
+        """As if two judges had been asked about a few features: one that is right, and one that guesses."""
+        sizes = {sae.header.name: sae.num_features for sae in self.saes}
+        self._put("score", write_scores(self._folder("score"), self._folder("examples"), list(sizes)))
 
     def _neighbours_and_map(self) -> None:
         W_RD = torch.cat([sae.W_dec_FD for sae in self.saes])

@@ -42,7 +42,9 @@ from data.published.schemas import (
     CHUNKS,
     PUBLISHED_DOCUMENTS,
     PUBLISHED_EXAMPLES,
+    PUBLISHED_JUDGED,
     PUBLISHED_READINGS,
+    PUBLISHED_SCORES,
     SEARCH,
     TOKENS_PER_CHUNK,
     VOCABULARY,
@@ -173,6 +175,7 @@ class SyntheticRun:
         found = {table: (schema, self._batches(schema, make)) for table, (schema, make) in made.items()}
         found["splitting"] = (splitting_schema(WIDTH, len(self.sizes)), splitting_batches(self, self._blocks()))
         found["readings"] = (PUBLISHED_READINGS, iter([]))
+        found |= {"judged": (PUBLISHED_JUDGED, iter([])), "scores": (PUBLISHED_SCORES, iter([]))}
         found["neuron_examples"] = (NEURON_EXAMPLES, iter([]))
         found["documents"] = (PUBLISHED_DOCUMENTS, iter([_batch(PUBLISHED_DOCUMENTS, self._documents())]))
         found["chunks"] = (CHUNKS, iter([_batch(CHUNKS, self._chunks())]))
@@ -262,6 +265,9 @@ class SyntheticRun:
             "num_measured": pa.array((3 * live_B).astype(np.int16)),
             "num_readings": pa.array(np.zeros(size, np.int16)),
             "first_reading": pa.array(np.zeros(size, np.int64)),
+            **{name: pa.array(np.zeros(size, np.int64)) for name in ("first_judged", "first_score")},
+            "num_judged": pa.array(np.zeros(size, np.int32)),
+            "num_scores": pa.array(np.zeros(size, np.int16)),
             "neuron_tokens": pa.array(active_B.astype(np.int32), mask=~live_B),
             "neuron_r": _lists(np.tile(np.float32([0.4, -0.3]), (size, 1)), live_B),
             "neuron_layer": _lists(np.tile(np.int16([0, 1]), (size, 1)), live_B),
