@@ -11,6 +11,15 @@ from backend.published.examples import Example, get_examples
 from backend.published.features import Feature, get_feature
 from backend.published.neighbours import Neighbours, get_neighbours
 from backend.published.neurons import FeatureNeurons, get_neurons
+from backend.published.scores import (
+    FeatureScore,
+    JudgedExample,
+    get_answers,
+    get_judged,
+    get_scores,
+    judges_of,
+    step_of,
+)
 from backend.published.selection import FeatureList, list_features
 from backend.web.dependencies import IndexDep, SAEDep
 from data.artifacts.features import ExampleKind
@@ -71,6 +80,35 @@ def get_feature_neighbours(
     if other is not None and other not in {found.name for found in sae.run.saes}:
         raise NotFoundError(f"There is no SAE '{other}' in run '{sae.run.name}'.")
     return get_neighbours(sae, index, k, other, minor=minor)
+
+
+@router.get("/{model}/{sae}/{index}/scores")
+def get_feature_scores(sae: SAEDep, index: IndexDep) -> list[FeatureScore]:
+    """Its scores by every judge, each with how the judge does where the truth is known."""
+    return get_scores(sae, get_feature(sae, index))
+
+
+@router.get("/{model}/{sae}/{index}/judged")
+def get_judged_examples(
+    sae: SAEDep,
+    index: IndexDep,
+    judge: Annotated[str, Query(description="Name of the judge.")],
+    band: Annotated[int | None, Query(ge=0, le=99, description="Part of its range, 0 the lowest.")] = None,
+    score: Annotated[int | None, Query(ge=0, le=3, description="The answer, rounded.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+) -> list[JudgedExample]:
+    """Activations drawn evenly over its range, the highest band first, with what one judge says of each, 0 to 3."""
+    names = [one.name for one in judges_of(sae.run)]
+    if judge not in names:
+        raise NotFoundError(f"There is no judge '{judge}' in run '{sae.run.name}': use one of {', '.join(names)}.")
+    feature, number = get_feature(sae, index), names.index(judge)
+    found = get_answers(sae, feature, number)
+    rows = [
+        row
+        for row, of_band, of_score in zip(found.rows, found.bands, found.scores, strict=True)
+        if band in (None, of_band) and score in (None, step_of(of_score))
+    ]
+    return get_judged(sae, feature, number, rows[:limit])
 
 
 @router.get("/{model}/{sae}/{index}/neurons")

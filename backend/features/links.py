@@ -44,6 +44,12 @@ class FeatureState(Address):
     """With context=full: number of the example whose document is shown."""
     page: int | None = Field(default=None, ge=1, le=1_000_000)
     """With context=full: page of the document; the one with the example by default."""
+    judge: str = Field(default="", max_length=64)
+    """The judge whose answers are shown; the first that has any by default."""
+    band: int | None = Field(default=None, ge=0, le=99)
+    """With `score`: the band of the activations that are listed."""
+    score: int | None = Field(default=None, ge=0, le=3)
+    """The answer of those that are listed."""
     minor: bool = False
     """Whether rare and negligible neighbours are listed too."""
     embed: bool = False

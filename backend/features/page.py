@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from backend.engine.limits import MAX_PROMPT_CHARACTERS
 from backend.features.document import ShownDocument
+from backend.features.judged import JudgedSection, judged_section
 from backend.features.label_fit import LabelFit, label_fit
 from backend.features.links import (
     KIND_TITLES,
@@ -23,7 +24,7 @@ from backend.features.neighbourhood import NearGroup, near_groups, neighbourhood
 from backend.html.figures import Bars, activation_bars
 from backend.html.formats import count, number, share
 from backend.html.page import Link, Page
-from backend.html.policies import EMBEDDED
+from backend.html.policies import EMBEDDED, PLOTS
 from backend.html.svg import SmallMap
 from backend.published.cards import NEGLIGIBLE, Metric, SAECard, rare_text, sae_card
 from backend.published.catalogue import OpenRun, OpenSAE
@@ -59,6 +60,8 @@ def groups(sae: OpenSAE, feature: Feature, examples: list[Example]) -> list[Exam
 @dataclass(frozen=True)
 class FeaturePage(Page):
     """features/feature.html: everything about one feature."""
+
+    policy: ClassVar[str] = PLOTS
 
     sae: SAECard
     feature: Feature
@@ -97,6 +100,8 @@ class FeaturePage(Page):
     """Addresses beside a whole document: previous and next example and page, those that are there."""
     in_full: str
     """The address of the first example's document, to which `&example=` adds a number."""
+    judged: JudgedSection | None
+    """What judges say of it; None when it is dead."""
     bars: Bars | None
     """Histogram of its activations; None when it is dead."""
     neurons: FeatureNeurons
@@ -189,6 +194,7 @@ def feature_page_of(
         unread=shown.unread if shown else "",
         steps=document_steps(feature, view, document) if document else {},
         in_full=feature.href + view.query(context="full", example=0, page=None),
+        judged=None if feature.dead else judged_section(sae, feature, view),
         bars=activation_bars(feature.histogram, feature.histogram_edges, feature.max),
         neurons=get_neurons(sae, feature),
         near=near,

@@ -1,13 +1,15 @@
 """Tables of features: sortable columns, a pager, presets; all of them plain addresses."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, get_args
 
 from fastapi import Query
 
 from backend.html.page import Link, Pager
+from backend.published.scores import trust_text
 from backend.published.selection import FeatureList, Score, Selection, Sort
+from data.artifacts.scores import JudgeReport
 
 SORT_COLUMNS: dict[Sort, tuple[str, str]] = {
     "index": ("Index", "Number of the feature in this SAE."),
@@ -23,7 +25,7 @@ SORT_COLUMNS: dict[Sort, tuple[str, str]] = {
         "Share of the tokens that the label names on which the feature is active, on text it was not made from.",
     ),
     "label_recall": ("Covers", "Share of the feature's activation that lies on the tokens that the label names."),
-    "specificity": ("Specificity", "How well it keeps to its concept, by a judge: 0 to 1."),
+    "specificity": ("Specificity", "How well it keeps to its label over the range of its activations, 0 to 1."),
     "highest_r": ("Neuron |r|", "Highest correlation with one of the model's neurons, its sign left off: 0 to 1."),
     "interest": (
         "Interest",
@@ -33,7 +35,11 @@ SORT_COLUMNS: dict[Sort, tuple[str, str]] = {
 }
 
 
-NEEDS: dict[Sort, Score] = {"label_score": "label_precision", "highest_r": "highest_r"}
+NEEDS: dict[Sort, Score] = {
+    "label_score": "label_precision",
+    "specificity": "specificity",
+    "highest_r": "highest_r",
+}
 """The score that an SAE must have for a preset by what it sorts by."""
 
 
@@ -51,9 +57,19 @@ class Column:
     numeric: bool
 
 
-def columns(selection: Selection, scores: Sequence[Score] = ()) -> list[Column]:
-    """The columns of a table of features, of the scores those named."""
-    return [_column(selection, sort) for sort in SORT_COLUMNS if sort in scores or sort not in get_args(Score)]
+def columns(selection: Selection, scores: Sequence[Score] = (), judge: str = "") -> list[Column]:
+    """The columns of a table of features, of the scores those named. judge: a sentence on who gave specificity."""
+    found = [_column(selection, sort) for sort in SORT_COLUMNS if sort in scores or sort not in get_args(Score)]
+    return [
+        replace(one, explanation=f"{one.explanation} {judge}") if one.name == "specificity" else one for one in found
+    ]
+
+
+def judge_sentence(judge: JudgeReport | None) -> str:
+    """The judge whose specificity lists show, and how far it can be trusted."""
+    if judge is None:
+        return ""
+    return f"Judge '{judge.name}' {trust_text(judge.trust.get('specificity'))}. Few features are judged."
 
 
 def pager(result: FeatureList, selection: Selection) -> Pager:
@@ -79,6 +95,7 @@ def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
         "Rarest": every.changed(sort="density", order="asc", alive=True),
         "By label": every.changed(sort="label", alive=True),
         "Best label": every.changed(sort="label_score", labelled=True),
+        "Judged": every.changed(sort="specificity"),
         "Most like a neuron": every.changed(sort="highest_r"),
         "Dead": every.changed(sort="index", alive=False),
     }

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from backend.features.table import Column, columns, density_link, pager, presets
+from backend.features.table import Column, columns, density_link, judge_sentence, pager, presets
 from backend.html.figures import Bars, curve_figures, density_bars
 from backend.html.page import Link, Page, Pager
 from backend.html.policies import PLOTS
@@ -19,6 +19,7 @@ from backend.published.cards import (
     tokens_seen,
 )
 from backend.published.catalogue import OpenSAE
+from backend.published.scores import leading_judge
 from backend.published.selection import FeatureList, Score, Selection, list_features, scores_of
 from backend.saes.downloads import Download, downloads
 from backend.saes.neurons import NeuronSummary, neuron_summary
@@ -64,7 +65,9 @@ class SAEPage(Page):
 
 def sae_page_of(sae: OpenSAE, selection: Selection) -> SAEPage:
     """The page's context."""
-    result, scores = list_features(sae, selection), scores_of(sae)
+    result, known = list_features(sae, selection), scores_of(sae)
+    # Few features are judged: their column stands where the list begins with them.
+    scores = [score for score in known if score != "specificity" or selection.sort == "specificity"]
     return SAEPage(
         run=run_card(sae.run),
         sae=sae_card(sae),
@@ -76,9 +79,9 @@ def sae_page_of(sae: OpenSAE, selection: Selection) -> SAEPage:
         siblings=[Link(other.name, other.href, other is sae) for other in sae.run.saes],
         selection=selection,
         result=result,
-        columns=columns(selection, scores),
+        columns=columns(selection, scores, judge_sentence(leading_judge(sae.run))),
         pager=pager(result, selection),
-        presets=presets(selection, scores),
+        presets=presets(selection, known),
         scores=scores,
         downloads=downloads(sae),
         density_bars=_density_bars(sae, selection),

@@ -35,10 +35,13 @@ export function themed(layout) {
     hoverlabel: { bgcolor: colour("ink"), bordercolor: colour("ink"), font: { color: colour("paper") } },
     xaxis: { ...axis, showgrid: false, ...layout.xaxis },
     yaxis: { ...axis, ...layout.yaxis },
+    ...(layout.yaxis2 && { yaxis2: { ...axis, ...layout.yaxis2 } }),
   };
 }
 
-const paint = (trace) => ({ ...trace, line: { color: colour("accent"), width: 2 } });
+const paint = (trace) => trace.type === "bar"
+  ? { ...trace, marker: { color: colour(trace.meta) } }
+  : { ...trace, line: { color: colour("accent"), width: 2 }, ...(trace.fill && { fillcolor: colour("accent-wash") }) };
 
 async function draw(element) {
   const figure = figureIn(element);
@@ -46,6 +49,8 @@ async function draw(element) {
     const Plotly = await plotly();
     const target = element.querySelector(".plot-target") ?? element.appendChild(Object.assign(document.createElement("div"), { className: "plot-target" }));
     await Plotly.react(target, figure.data.map(paint), themed(figure.layout), { displayModeBar: false, responsive: true });
+    target.removeAllListeners("plotly_click");
+    target.on("plotly_click", (event) => { if (event.points[0].customdata) location.assign(event.points[0].customdata); });
     element.dataset.drawn = "";
   } catch (error) {
     element.dataset.failed = error.message;
@@ -53,7 +58,7 @@ async function draw(element) {
 }
 
 const figures = [...document.querySelectorAll("[data-plot]")];
-for (const curves of document.querySelectorAll(".curves")) curves.hidden = false;
+for (const curves of document.querySelectorAll(".curves, [data-needs-script]")) curves.hidden = false;
 const seen = new IntersectionObserver((entries) => {
   for (const entry of entries.filter((entry) => entry.isIntersecting)) {
     seen.unobserve(entry.target);
