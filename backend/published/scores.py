@@ -74,6 +74,8 @@ def leading_judge(run: OpenRun) -> JudgeReport | None:
 
 def get_scores(sae: OpenSAE, feature: Feature) -> list[FeatureScore]:
     """All scores of a feature, by judge, then task."""
+    if not feature.num_scores:
+        return []
     rows = range(feature.first_score, feature.first_score + feature.num_scores)
     judges = judges_of(sae.run)
     found = []

@@ -13,6 +13,7 @@ from backend.published.features import get_feature
 from backend.published.selection import Selection, list_features, random_feature, scores_of
 from data.published.rows import RowFile
 from tests.support.fake_run import DEAD, NEGLIGIBLE, RARE
+from tests.support.scores import SCORED
 
 
 @pytest.fixture
@@ -154,5 +155,7 @@ def test_features_without_a_score_come_last_either_way(sae, table, order):
 
 
 def test_scores_are_those_that_any_feature_has(sae, table):
-    assert scores_of(sae) == ["label_precision", "label_recall", "highest_r", "interest"]
-    assert {row["specificity"] for row in table} == {None}
+    assert scores_of(sae) == ["label_precision", "label_recall", "specificity", "highest_r", "interest"]
+    judged = {row["index"] for row in table if row["specificity"] is not None}
+    assert judged
+    assert judged <= set(SCORED)
