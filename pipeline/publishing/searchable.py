@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from data.artifacts.features import FeatureKinds
 from data.published.schemas import SEARCH
 from data.published.terms import terms
 from pipeline.examples.texts import ExampleTexts, Peak, of_features
@@ -40,6 +41,18 @@ def priors(num_active_F: npt.NDArray[np.int64], max_F: npt.NDArray[np.float32]) 
     typical = float(np.median(max_F[live])) if live.any() else 1.0
     prior_F: npt.NDArray[np.float64] = often_F * (max_F / (max_F + typical / 2))
     return prior_F
+
+
+def searchable(statistics: pa.Table, kinds: FeatureKinds, explanations: pa.Table) -> pa.Table:
+    """What `search_batch` needs to know of the features of one SAE, from the artifacts."""
+    features = statistics.select(["num_active", "density"])
+    prior_F = priors(statistics["num_active"].to_numpy(), statistics["max"].to_numpy())
+    features = features.append_column("prior", pa.array(prior_F))
+    for column, mask_F in (("live", kinds.live_F), ("rare", kinds.rare_F), ("negligible", kinds.negligible_F)):
+        features = features.append_column(column, pa.array(mask_F))
+    for column in ("label", "promoted"):
+        features = features.append_column(column, explanations[column])
+    return features
 
 
 def search_batch(

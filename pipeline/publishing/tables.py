@@ -53,7 +53,7 @@ from pipeline.publishing.corpus_tables import CorpusTables
 from pipeline.publishing.interest import effect_sizes, interest_of, start_shares, telling_means
 from pipeline.publishing.map_tables import MapTables
 from pipeline.publishing.score_tables import ScoreTables
-from pipeline.publishing.searchable import Surroundings, priors, search_batch
+from pipeline.publishing.searchable import Surroundings, priors, search_batch, searchable
 from pipeline.publishing.telling import Floats, TellingWords
 
 
@@ -253,15 +253,8 @@ class RunTables:
     def _search(self) -> Iterator[pa.RecordBatch]:
         texts = ExampleTexts(self.corpus, self.vocabulary)
         for name, size, first_row in zip(self.saes, self.sizes, self.first_rows, strict=True):
-            statistics, kinds = self._read("examples", name, STATISTICS_FILE), self.kinds[name]
-            features = statistics.select(["num_active", "density"])
-            prior_F = priors(statistics["num_active"].to_numpy(), statistics["max"].to_numpy())
-            features = features.append_column("prior", pa.array(prior_F))
-            for column, mask_F in (("live", kinds.live_F), ("rare", kinds.rare_F), ("negligible", kinds.negligible_F)):
-                features = features.append_column(column, pa.array(mask_F))
-            explanations = self._read("explain", name, EXPLANATIONS_FILE)
-            for column in ("label", "promoted"):
-                features = features.append_column(column, explanations[column])
+            statistics = self._read("examples", name, STATISTICS_FILE)
+            features = searchable(statistics, self.kinds[name], self._read("explain", name, EXPLANATIONS_FILE))
             examples = self._read("examples", name, EXAMPLES_FILE).select(["document", "position"])
             num_FE = self._num_examples(name, size)
             first_F = np.cumsum(num_FE.sum(1)) - num_FE.sum(1)
