@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backend.features.links import FeatureState
+from backend.html.address import rooted
 from backend.html.figures import Figure
 from backend.html.formats import count
 from backend.html.page import Link
@@ -207,7 +208,7 @@ def _figure(feature: Feature, rows: Sequence[BandRow], bands: int) -> Figure:
             "x": [place[row.title] for row in rows],
             "y": [row.cells[step].num / row.num for row in rows],
             "width": 0.92 * width,
-            "customdata": [row.cells[step].href for row in rows],
+            "customdata": [rooted(row.cells[step].href) for row in rows],
             "text": [f"{row.title} of its maximum: {row.cells[step].num} of {row.num}" for row in rows],
             "textposition": "none",
             "hovertemplate": f"%{{text}} got {step}<extra></extra>",

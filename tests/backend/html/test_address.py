@@ -32,7 +32,9 @@ UNUSUAL: list[Address] = [
     ExploreState(
         f=FEATURE, q=TEXT, sel="0,0,1,1,1,0", hide="a,b", view="0,1,0,1", colour="density", minor=True, run="a"
     ),
-    FeatureState(kind="interval", context="full", example=2, page=3, minor=True, embed=True),
+    FeatureState(
+        kind="interval", context="full", example=2, page=3, judge="rule", band=4, score=2, minor=True, embed=True
+    ),
     HomeState(demo=FEATURE, strength=1.5),
     NamedRun(run="a"),
     PromptState(text=TEXT, sae=["m/a", "m/b"], chat=True, rank="rare", hide=0.2, mixed=True, f=FEATURE, token=0),
