@@ -6,6 +6,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.support.fake_run import DEAD
+from tests.support.pages import value_told
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Page]
@@ -82,7 +83,7 @@ def test_hover_tells_the_value_that_the_api_gives(open_page, address):
     for place in (0, values.index(max(values)), len(values) - 1):
         line.locator("span:not(.cut)").nth(place).hover()
         shown = page.locator(".tip").inner_text()
-        assert float(shown) == pytest.approx(values[place], rel=1e-3)
+        assert value_told(shown) == pytest.approx(values[place], rel=1e-3)
 
 
 def test_arrow_keys_walk_through_the_tokens(open_page):

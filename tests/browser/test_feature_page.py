@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from tests.support.fake_run import DEAD, MARKED
+from tests.support.pages import value_told
 from tests.support.serving import serving
 
 pytestmark = pytest.mark.browser
@@ -39,11 +40,11 @@ def test_hover_and_focus_tell_the_value_of_the_api(open_page: Open, address: str
     tokens = page.locator(".example").first.locator(".tokens > span:not(.cut)")
     for number in {0, strongest, len(values) - 1}:
         tokens.nth(number).hover()
-        told = float(page.locator(".tip").inner_text().replace(",", ""))
+        told = value_told(page.locator(".tip").inner_text())
         assert told == pytest.approx(values[number], rel=1e-3)
         page.mouse.move(0, 0)
         tokens.nth(number).evaluate("e => { e.tabIndex = 0; e.focus() }")
-        assert float(page.locator(".tip").inner_text().replace(",", "")) == told
+        assert value_told(page.locator(".tip").inner_text()) == told
 
 
 def test_the_token_that_is_pointed_at_is_told_of_while_the_page_scrolls(open_page: Open) -> None:

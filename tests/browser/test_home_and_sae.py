@@ -93,7 +93,7 @@ def test_the_best_labels_first_and_only_what_has_one(open_page):
 @pytest.mark.parametrize("scripts", [True, False])
 def test_a_bar_of_the_density_histogram_lists_its_features(open_page, scripts):
     page = open_page(SAE, java_script_enabled=scripts)
-    bars = page.locator(".bars .plain")
+    bars = page.locator(".bars a .plain")
     boxes = [bar.bounding_box() for bar in bars.all()]
     bars.nth(boxes.index(max(boxes, key=lambda box: box["height"]))).click()
     expect(page).to_have_url(re.compile(r"min_density=.*max_density="))

@@ -27,7 +27,7 @@ def test_the_prompt_page_reads_as_one_types(open_page: OpenPage) -> None:
     expect(page).to_have_url(re.compile("text=the\\+river"))
     assert page.evaluate("history.length") == before
     page.locator("#t4").click()
-    expect(page.get_by_role("heading", name="On  river")).to_be_visible()
+    expect(page.get_by_role("heading", name="On ␣river")).to_be_visible()
     expect(page.locator(".cell[aria-current]")).to_be_focused()
     rows = page.get_by_role("table", name="Features active on this token").get_by_role("row")
     label = rows.nth(1).locator(".label").inner_text()
@@ -189,7 +189,7 @@ def test_the_prompt_page_works_without_javascript(open_page: OpenPage) -> None:
     page.get_by_label("Rank by").select_option("mean")
     page.get_by_role("button", name="Read").click()
     page.locator("#t4").click()
-    expect(page.get_by_role("heading", name="On  river")).to_be_visible()
+    expect(page.get_by_role("heading", name="On ␣river")).to_be_visible()
     page.get_by_role("table", name="Features active on this token").get_by_role("link", name="show").first.click()
     expect(page.locator("tr.chosen").first).to_be_visible()
     expect(page.get_by_label("Rank by")).to_have_value("mean")

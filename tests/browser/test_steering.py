@@ -85,7 +85,7 @@ def test_baseline_and_steered_stream_side_by_side_and_are_kept(open_page: OpenPa
     assert written(page, 0) != written(page, 1)
     assert "%3A4" in page.url
     texts = [written(page, row) for row in range(2)]
-    page.locator('[data-row="1"] .new').first.hover()
+    page.locator('[data-row="1"] .new:not(:empty)').first.hover()
     expect(page.locator(".tip")).to_contain_text("p 0.")
     open_settings(page)
     page.get_by_label("Probability").check()

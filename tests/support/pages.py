@@ -57,3 +57,9 @@ def variables(template: str) -> set[str]:
     tree = _templates().env.parse((TEMPLATES / template).read_text())
     others = {node.template.value for node in tree.find_all((nodes.Extends, nodes.Include))}
     return meta.find_undeclared_variables(tree).union(*(variables(other) for other in others))
+
+
+def value_told(tip: str) -> float:
+    """The activation that is told of a token, before what is told of its bytes; 0 where that stands alone."""
+    value = tip.partition(":")[0].replace(",", "")
+    return float(value) if value[:1].isdigit() else 0.0
