@@ -78,11 +78,6 @@ class Stage:
             }
         )
 
-    def stands(self, recipe: Recipe, paths: RunPaths) -> bool:
-        """Whether the artifact is there already. Raises ArtifactError when an input is missing or damaged."""
-        inputs = {name: require_stage(paths, name) for name in self.needs}
-        return finished_manifest(paths, self.name, self.key(recipe, inputs)) is not None
-
     def run(self, recipe: Recipe, paths: RunPaths) -> Manifest:
         """Make the artifact, unless it is there already.
 

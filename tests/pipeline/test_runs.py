@@ -1,21 +1,16 @@
 """A run with nothing left to do sees it without loading a stage; anything that changed makes it look again."""
 
-import importlib
-import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import data.published.state
-from data.errors import ArtifactError
 from data.layout import RunPaths, StorePaths
-from data.manifests import Manifest, find_stage
+from data.manifests import Manifest
 from pipeline import runs
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.stage import Stage, Work
 from pipeline.stages import STAGES, fetch
-from tests.support.fake_run import fake_recipe
 
 
 @pytest.fixture
@@ -39,7 +34,6 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return SimpleNamespace(run=Stage(name, work, lambda recipe: {"layer": recipe.model.layer}).run)
 
     monkeypatch.setattr(runs.importlib, "import_module", load)
-    monkeypatch.setattr(runs, "BESIDE", {})
     monkeypatch.setattr(data.published.state, "is_intact", lambda folder: True)
     monkeypatch.setattr(data.published.state, "is_visible", lambda paths, key: True)
     monkeypatch.setattr(fetch, "is_current", lambda recipe, paths, key: True)
@@ -90,48 +84,3 @@ def test_a_stage_that_stands_is_said_to_stand(
     done, stands = capsys.readouterr().err.splitlines()
     assert done.startswith(f"[4/{len(STAGES)}] train: done in")
     assert stands == f"[4/{len(STAGES)}] train: stands already"
-
-
-@pytest.fixture
-def unmapped(published_store: StorePaths, tmp_path: Path) -> RunPaths:
-    """A copy of the fake run without its map."""
-    shutil.copytree(published_store.root, tmp_path / "store")
-    paths = StorePaths(tmp_path / "store").run("fake")
-    shutil.rmtree(paths.stage("project"))
-    return paths
-
-
-def test_a_stage_beside_others_makes_what_it_makes_alone(
-    unmapped: RunPaths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe = fake_recipe()
-    with runs.Beside(recipe, unmapped) as beside:
-        beside.start("project")
-        assert beside.has("project")
-        found = beside.finish("project")
-        assert not beside.has("project")
-    assert "UMAP of" in capsys.readouterr().err, "what it says comes when it is waited for"
-    assert found == find_stage(unmapped, "project")
-    shutil.rmtree(unmapped.stage("project"))
-    alone = runs.run_stage("project", recipe, unmapped)
-    assert (alone.key, alone.files) == (found.key, found.files)
-    with runs.Beside(recipe, unmapped) as beside:
-        beside.start("project")
-        assert not beside.has("project"), "it stands already"
-
-
-def test_what_a_stage_beside_others_raises_is_raised(unmapped: RunPaths) -> None:
-    with runs.Beside(fake_recipe(), unmapped) as beside:
-        beside.start("project")
-        (unmapped.stage("train") / fake_recipe().sae_names[0] / "sae.safetensors").unlink()
-        with pytest.raises((ArtifactError, FileNotFoundError)):
-            beside.finish("project")
-    assert find_stage(unmapped, "project") is None
-
-
-def test_a_stage_runs_beside_one_that_it_does_not_wait_for() -> None:
-    for other, name in runs.BESIDE.items():
-        needs = importlib.import_module(f"pipeline.stages.{name}").STAGE.needs
-        before = STAGES[: STAGES.index(other)]
-        assert set(needs) <= set(before), "its inputs are there when it begins"
-        assert STAGES.index(name) > STAGES.index(other)

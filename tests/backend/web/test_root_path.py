@@ -159,7 +159,7 @@ def test_scripts_and_styles_name_no_address_but_below_the_root() -> None:
 
 def test_text_that_looks_like_an_address_stays() -> None:
     html = '<a href="/x" title="/x">/x href=&#34;/x</a><a href="//elsewhere">'
-    assert below("/root", html) == '<a href="/root/x" title="/x">/x href=&#34;/x</a><a href="//elsewhere">'
+    assert below("/proxy", html) == '<a href="/proxy/x" title="/x">/x href=&#34;/x</a><a href="//elsewhere">'
 
 
 @pytest.mark.parametrize("path", ["proxy", "/a b", "//x", "/x?y", "http://here/x", "/../x", '/"', "/é"])
