@@ -31,8 +31,7 @@ def estimate(config: ScoreConfig, judge: JudgeConfig) -> Estimate:
         count = features * (samples if task is SPECIFICITY else 2 * config.examples) + planted * PLANTED_TEXTS
         questions += count
         tokens_in += count * (shared_tokens(task) + LABEL_TOKENS + 2 * config.context + 1)
-    written = questions * ANSWER_TOKENS
-    return Estimate(questions, tokens_in, (tokens_in * judge.input_price + written * judge.output_price) / 1e6)
+    return Estimate(questions, tokens_in, judge.cost(tokens_in, questions * ANSWER_TOKENS))
 
 
 def shared_tokens(task: Task) -> int:

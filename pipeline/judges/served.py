@@ -152,7 +152,7 @@ class ServedJudge:
                 "model that follows instructions"
             )
         config = self._config
-        self._spent += (answer.tokens_in * config.input_price + answer.tokens_out * config.output_price) / 1e6
+        self._spent += config.cost(answer.tokens_in, answer.tokens_out)
         if config.max_cost is not None and self._spent >= config.max_cost:
             raise JudgeError(
                 f"{self._where} has cost {self._spent:.4g} by the recipe's prices, max_cost is {config.max_cost:g}: "

@@ -10,12 +10,15 @@ search), and what it changes in the model's predictions, where that was measured
 Shapes: F features of one SAE, E top examples, W words by surface number.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from data.artifacts.corpus import Cutting
 from data.artifacts.features import TOP
+from pipeline.publishing.searchable import priors
 from pipeline.publishing.telling import Floats, TellingWords, is_word
 
 START_TOKENS = 4
@@ -33,6 +36,30 @@ def interest_of(
     telling_F = LEAST_TELLING + (1 - LEAST_TELLING) * telling_F
     interest_F = (label_score_F * telling_F) ** 2 * prior_F * (1 - at_start_F) * (1 + effect_F) / 2
     return pa.array(interest_F.astype(np.float32), mask=np.isnan(label_score_F))
+
+
+class Tables(NamedTuple):
+    """Artifacts of one SAE that its features' interest is told by."""
+
+    statistics: pa.Table
+    explanations: pa.Table
+    effects: pa.Table
+    examples: pa.Table
+    """With columns index, kind, document and position."""
+
+
+def measure_interest(tables: Tables, cutting: Cutting, telling: TellingWords) -> tuple[pa.Array, Floats]:
+    """The interest of an SAE's features, and the share of their top examples at the start of texts [F]."""
+    statistics, size = tables.statistics, len(tables.statistics)
+    at_start_F = start_shares(tables.examples, size, cutting)
+    interest_F = interest_of(
+        tables.explanations["label_score"].to_numpy(),
+        telling_means(tables.examples, size, telling),
+        priors(statistics["num_active"].to_numpy(), statistics["max"].to_numpy()),
+        at_start_F,
+        effect_sizes(tables.effects),
+    )
+    return interest_F, at_start_F
 
 
 def start_shares(examples: pa.Table, num_features: int, cutting: Cutting) -> Floats:

@@ -50,11 +50,11 @@ from pipeline.geometry.relatives import best_cosines, count_cosines
 from pipeline.models.sae import load_header
 from pipeline.publishing.columns import TABLE_BATCH_ROWS, RunTable, batch_of, batch_slices, columns_of, fixed_lists
 from pipeline.publishing.corpus_tables import CorpusTables
-from pipeline.publishing.interest import effect_sizes, interest_of, start_shares, telling_means
+from pipeline.publishing.interest import Tables, measure_interest
 from pipeline.publishing.map_tables import MapTables
 from pipeline.publishing.score_tables import ScoreTables
-from pipeline.publishing.searchable import Surroundings, priors, search_batch, searchable
-from pipeline.publishing.telling import Floats, TellingWords
+from pipeline.publishing.searchable import Surroundings, search_batch, searchable
+from pipeline.publishing.telling import TellingWords
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,7 @@ class RunTables:
 
     def _features(self) -> Iterator[pa.RecordBatch]:
         first_example = first_reading = 0
+        cutting = Cutting.of(load_manifest(self.folders["tokenize"]).counts)
         for name, size in zip(self.saes, self.sizes, strict=True):
             statistics = self._read("examples", name, STATISTICS_FILE)
             explanations = self._read("explain", name, EXPLANATIONS_FILE)
@@ -139,10 +140,9 @@ class RunTables:
             first_example += int(num_FE.sum())
             first_row = self.first_rows[self.saes.index(name)]
             share_F, kinds = squared_shares(statistics["sum_squares"].to_numpy()), self.kinds[name]
-            at_start_F, telling_F = self._evidence(name, size)
-            prior_F = priors(statistics["num_active"].to_numpy(), statistics["max"].to_numpy())
-            score_F, effect_F = explanations["label_score"].to_numpy(), effect_sizes(effects)
-            interest_F = interest_of(score_F, telling_F, prior_F, at_start_F, effect_F)
+            examples = self._read("examples", name, EXAMPLES_FILE).select(["index", "kind", "document", "position"])
+            told_by = Tables(statistics, explanations, effects, examples)
+            interest_F, at_start_F = measure_interest(told_by, cutting, self.telling)
             for rows in batch_slices(size):
                 columns = {
                     "sae": pa.array([name] * len(range(*rows.indices(size)))),
@@ -166,12 +166,6 @@ class RunTables:
                     "vector": fixed_lists(decoder_rows(self.folders["train"] / name, rows)),
                 }
                 yield batch_of(features_schema(columns["vector"].type.list_size, len(self.saes)), columns)
-
-    def _evidence(self, name: str, size: int) -> tuple[Floats, Floats]:
-        """The share of an SAE's top examples at the start of texts, and how much the words tell that they peak on."""
-        examples = self._read("examples", name, EXAMPLES_FILE).select(["index", "kind", "document", "position"])
-        cutting = Cutting.of(load_manifest(self.folders["tokenize"]).counts)
-        return start_shares(examples, size, cutting), telling_means(examples, size, self.telling)
 
     @cached_property
     def telling(self) -> TellingWords:

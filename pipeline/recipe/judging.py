@@ -52,6 +52,10 @@ class JudgeConfig(Section):
         """Its name on pages."""
         return self.name or self.kind
 
+    def cost(self, tokens_in: int, tokens_out: int) -> float:
+        """Of so many tokens, in the currency of the server's bill."""
+        return (tokens_in * self.input_price + tokens_out * self.output_price) / 1e6
+
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
         if self.kind == "served" and not (self.base_url and self.model):

@@ -16,6 +16,7 @@ from pipeline.judges.protocol import Answer, Judge, Place, Question, Task
 from pipeline.judges.tasks import DETECTION, FUZZING, SPECIFICITY, TASKS
 from pipeline.progress import log, track
 from pipeline.recipe.judging import JudgeConfig
+from pipeline.scores.choosing import share_of
 from pipeline.scores.detection import Accuracy, ExampleTexts, LabelledText, accuracy
 from pipeline.scores.sampling import Samples, Windows
 from pipeline.scores.texts import WindowTexts
@@ -98,7 +99,7 @@ class Interview:
             questions=len(answers),
             tokens_in=tokens_in,
             tokens_out=tokens_out,
-            cost=cost_of(self._config, tokens_in, tokens_out),
+            cost=self._config.cost(tokens_in, tokens_out),
         )
 
     def _score(
@@ -162,8 +163,7 @@ class Interview:
         count = len(saes[place].features)
         if self._config.features is None:
             return count
-        total = self._config.features
-        return min(count, total // len(saes) + (place < total % len(saes)))
+        return min(count, share_of(self._config.features, len(saes), place))
 
     def _ask(self, questions: list[Question], title: str) -> list[Answer]:
         if not questions:
@@ -193,11 +193,6 @@ def specificity_questions(
         text = texts.text(sequence, start, int(samples.windows.stop_P[row]), {position - start})
         questions.append(Question(SPECIFICITY, one.label, text, one.rule, (Place(sequence, position),)))
     return rows, questions
-
-
-def cost_of(config: JudgeConfig, tokens_in: int, tokens_out: int) -> float:
-    """By the prices of the recipe, in the currency of the server's bill."""
-    return (tokens_in * config.input_price + tokens_out * config.output_price) / 1e6
 
 
 def _value(answer: Answer) -> float:

@@ -29,8 +29,7 @@ from pipeline.labels.words import Words
 from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.progress import log, track
-from pipeline.publishing.interest import effect_sizes, interest_of, start_shares, telling_means
-from pipeline.publishing.searchable import priors
+from pipeline.publishing.interest import Tables, measure_interest
 from pipeline.publishing.telling import TellingWords
 from pipeline.recipe import Recipe
 from pipeline.scores.asking import Found, Interview, ScoredFeature, ScoredSAE
@@ -93,34 +92,20 @@ def _choose(work: Work, corpus: TokenizedCorpus, vocabulary: list[bytes]) -> lis
     """The features of each SAE that are scored."""
     recipe, config = work.recipe, work.recipe.score
     responding = read_best_strengths(work.input_folder("respond"))
-    telling = TellingWords(corpus, vocabulary)
+    telling, cutting = TellingWords(corpus, vocabulary), Cutting.of(work.inputs["tokenize"].counts)
     chosen = []
     for place, name in enumerate(recipe.sae_names):
         statistics = read_arrow(work.input_folder("examples") / name / STATISTICS_FILE)
         explanations = read_arrow(work.input_folder("explain") / name / EXPLANATIONS_FILE)
         labelled_F = np.array([label != "" for label in explanations["label"].to_pylist()], bool)
         labelled_F &= read_kinds(statistics, recipe.examples.rare_tokens).live_F
-        interest_F = _interest(work, name, statistics, explanations, telling)
+        effects = read_arrow(work.input_folder("effects") / name / EFFECTS_FILE)
+        examples = read_arrow(work.input_folder("examples") / name / EXAMPLES_FILE)
+        told_by = Tables(statistics, explanations, effects, examples.select(["index", "kind", "document", "position"]))
+        interest_F = measure_interest(told_by, cutting, telling)[0].to_numpy(zero_copy_only=False)
         count = share_of(config.features, len(recipe.sae_names), place)
         chosen.append(choose_features(labelled_F, interest_F, responding.get(name, {}), count, recipe.seed))
     return chosen
-
-
-def _interest(
-    work: Work, name: str, statistics: pa.Table, explanations: pa.Table, telling: TellingWords
-) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    """The interest of an SAE's features, as lists have it [F]; NaN where there is none."""
-    examples = read_arrow(work.input_folder("examples") / name / EXAMPLES_FILE)
-    some = examples.select(["index", "kind", "document", "position"])
-    effects = read_arrow(work.input_folder("effects") / name / EFFECTS_FILE)
-    found = interest_of(
-        explanations["label_score"].to_numpy(),
-        telling_means(some, len(statistics), telling),
-        priors(statistics["num_active"].to_numpy(), statistics["max"].to_numpy()),
-        start_shares(some, len(statistics), Cutting.of(work.inputs["tokenize"].counts)),
-        effect_sizes(effects),
-    )
-    return np.asarray(found.to_numpy(zero_copy_only=False), np.float64)
 
 
 def _sample(work: Work, corpus: TokenizedCorpus, chosen: list[Chosen]) -> list[ScoredSAE]:
