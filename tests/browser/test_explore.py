@@ -196,6 +196,22 @@ def test_the_view_is_in_the_address_and_comes_back(open_page):
     again.wait_for_function(f"() => document.querySelector('#map').dataset.view.split(',')[0] < {before[0]}")
 
 
+@pytest.mark.parametrize("dense", [False, True])
+def test_what_is_drawn_keeps_its_colours_until_those_asked_for_come(open_page, dense, request):
+    if dense:
+        request.getfixturevalue("cells")
+    page = explore(open_page)
+    held = []
+    page.route(re.compile("colour=score"), lambda route: held.append(route))
+    with page.expect_request(re.compile("colour=score")):
+        page.get_by_label("Colour").select_option("score")
+    page.evaluate("document.dispatchEvent(new Event('themechange'))")
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    expect(page.locator(".map-legend")).to_be_hidden()
+    held.pop().continue_()
+    expect(page.locator(".map-legend")).to_be_visible()
+
+
 @pytest.mark.parametrize("tool", ["Box", "Lasso"])
 @pytest.mark.parametrize("far", [False, True])
 def test_a_drawn_shape_selects_what_lies_in_it(open_page, places, tool, far, request):

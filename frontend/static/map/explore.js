@@ -22,7 +22,7 @@ let planned;
 
 function paint() {
   planned = undefined;
-  paintMap(canvas, colourBy.value, figure.saes, figure.place);
+  paintMap(canvas, figure.saes, figure.place);
   drawShapes(shapes, [cornersOf(state.get("sel") ?? ""), draft]);
   const shown = placeNames();
   map.dataset.view = current.view.join(",");
@@ -45,7 +45,7 @@ function showCounts() {
   const cells = answer?.kind === "cells";
   document.querySelector(".map-count").textContent = `${cells ? "About " : ""}${number(count)} ${count === 1 ? "feature" : "features"} in view${cells ? ", drawn as density: zoom in for points" : ""}`;
   document.querySelector('[data-map="list"]').hidden = cells || !count;
-  const ends = legend(colourBy.value);
+  const ends = legend(answer?.colour ?? colourBy.value);
   const scale = document.querySelector(".map-legend");
   scale.hidden = !ends;
   if (ends) [scale.querySelector("[data-low]").textContent, scale.querySelector("[data-high]").textContent] = ends;
@@ -56,17 +56,18 @@ function showCounts() {
 /** Ask for what the view shows unless it is there already; what is drawn stays until the answer comes. */
 async function look() {
   const { answer, view } = current;
-  const shape = `${colourBy.value}|${visible()}`;
+  const colour = colourBy.value;
+  const shape = `${colour}|${visible()}`;
   if (answer?.shape === shape && covers(answer, view)) {
     abortFetch();
     delete map.dataset.asking;
     return showCounts();
   }
   const [x0, x1, y0, y1] = snap(view);
-  const query = new URLSearchParams({ x0, x1, y0, y1, colour: colourBy.value, saes: visible().join(",") });
+  const query = new URLSearchParams({ x0, x1, y0, y1, colour, saes: visible().join(",") });
   map.dataset.asking = "";
   try {
-    current.answer = visible().length ? { ...(await fetchView(`${figure.views}&${query}`)), shape } : undefined;
+    current.answer = visible().length ? { ...(await fetchView(`${figure.views}&${query}`)), shape, colour } : undefined;
     await draw();
     delete map.dataset.asking;
   } catch (error) {

@@ -88,17 +88,18 @@ function paintCells(context, image, faint) {
 let prepared = {};
 
 /** What of an answer stays the same while the map moves. */
-function prepare(answer, tone, names) {
-  const look = `${tone}|${colour("surface")}`;
+function prepare(answer, names) {
+  const look = colour("surface");
   if (prepared.answer !== answer || prepared.look !== look) {
+    const tone = answer?.colour; // what it was asked for with: values come with their colour alone
     const made = !answer?.total ? null : answer.kind === "cells" ? cellImage(answer, tone, names) : groups(answer, tone, names);
     prepared = { answer, look, made };
   }
   return prepared.made;
 }
 
-/** Draw the answer and what is marked. */
-export function paintMap(canvas, tone, names, place) {
+/** Draw the answer, in the colours it was asked for with, and what is marked. */
+export function paintMap(canvas, names, place) {
   const { answer, marks } = current;
   const size = [canvas.clientWidth, canvas.clientHeight];
   const [width, height] = size.map((side) => Math.round(side * devicePixelRatio));
@@ -106,7 +107,7 @@ export function paintMap(canvas, tone, names, place) {
   const context = canvas.getContext("2d");
   context.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
   context.clearRect(0, 0, ...size);
-  const made = prepare(answer, tone, names), faint = marks.length > 0;
+  const made = prepare(answer, names), faint = marks.length > 0;
   if (made && answer.kind === "cells") paintCells(context, made, faint);
   else if (made) paintPoints(context, answer, made, faint, size);
   paintMarks(context, marks, place);
