@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
+
+from tests.support.views import check_view, in_every_view
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Page]
@@ -85,11 +86,8 @@ def test_a_table_of_causes_fits_on_a_phone(open_page: Open) -> None:
     assert about.evaluate("line => line.scrollWidth <= line.clientWidth && line.offsetHeight <= 48")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@in_every_view
 @pytest.mark.parametrize("path", [PROMPT, f"{FEATURE}/example", f"{FEATURE}/example?reading=effects"])
 def test_pages_fit_and_can_be_read(open_page: Open, path: str, width: int, scheme: str) -> None:
     page = open_page(path, width=width, color_scheme=scheme)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
+    check_view(page, width, scheme)

@@ -4,12 +4,12 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from backend.settings import Settings
 from data.layout import StorePaths
 from tests.support.steering import FEATURE, SECONDS, Server, chatting_store, steering_server
+from tests.support.views import READ_BY_AXE, check_view
 
 OpenPage = Callable[..., Page]
 ASKED = f"/steer?f={FEATURE}:4&chat=1&prompt=river&temperature=0&new_tokens=3"
@@ -88,14 +88,11 @@ def test_what_is_stopped_can_be_answered_again(open_page: OpenPage) -> None:
     expect_written(page, 1)
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(("width", "scheme"), sorted(READ_BY_AXE))
 def test_a_conversation_is_accessible_and_nothing_runs_over_the_edge(
-    open_page: OpenPage, server: Server, width: int
+    open_page: OpenPage, server: Server, width: int, scheme: str
 ) -> None:
     turn = {"message": "a" * 40, "baseline": "<b>c</b>", "steered": "b" * 30}
     result = server.steer(chat=True, prompt="e", history=[turn], max_new_tokens=2)[-1][2]["result"]
     for path in (result, f"/steer?f={FEATURE}:4&chat=1&prompt=&after={result[3:]}"):
-        page = open_page(path, width=width)
-        found = Axe().run(page)
-        assert found.violations_count == 0, found.generate_report()
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        check_view(open_page(path, width=width, color_scheme=scheme), width, scheme)

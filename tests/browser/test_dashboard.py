@@ -2,19 +2,15 @@ import re
 from collections.abc import Callable
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.support.fake_run import DEAD
 from tests.support.pages import value_told
+from tests.support.views import SERIOUS, check_view, in_every_view
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Page]
 FEATURE = "/tiny/1-relu-256/3"
-WIDE = """(width) => [...document.querySelectorAll("main *")]
-  .filter((e) => e.getBoundingClientRect().right > width && !e.closest(".table-wrap"))
-  .map((e) => `${e.tagName}.${e.className}`).slice(0, 8)"""
-"""What reaches beyond the page's width."""
 PATHS = [
     "/",
     "/tiny/1-relu-256",
@@ -158,16 +154,10 @@ def test_the_chosen_theme_stays_and_does_not_flash(open_page):
     assert page.evaluate(background) != dark
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@in_every_view
 def test_pages_are_accessible_and_fit(open_page, width, scheme):
     for path in PATHS:
         page = open_page(path, width=width, color_scheme=scheme)
         if path.startswith("/explore"):
             page.wait_for_selector("#map[data-drawn]", timeout=60_000)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, page.evaluate(WIDE, width))
-        serious = [v for v in Axe().run(page).response["violations"] if v["impact"] in {"serious", "critical"}]
-        assert not serious, (
-            path,
-            [(v["id"], v["nodes"][0]["html"][:200], v["nodes"][0]["failureSummary"][:200]) for v in serious],
-        )
+        check_view(page, width, scheme, impacts=SERIOUS)

@@ -5,7 +5,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from backend.map import selection as map_selection
@@ -16,6 +15,7 @@ from data.published.regions import PublishedRegions, Region, write_regions
 from data.published.state import open_published
 from data.published.tables import PublishedRun
 from tests.support.fake_run import MARKED
+from tests.support.views import SERIOUS, check_view, in_every_view
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Page]
@@ -395,11 +395,8 @@ def test_without_scripts_the_search_works(open_page):
     assert state(page) == {"q": "oxford", "f": FEATURE}
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@in_every_view
 def test_the_explorer_is_accessible_and_fits(open_page, width, scheme):
     for query in (f"?f={FEATURE}&colour=density", "?q=oxford&sel=-1,-1,1,-1,1,1"):
         page = explore(open_page, query, width=width, color_scheme=scheme)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        serious = [v for v in Axe().run(page).response["violations"] if v["impact"] in {"serious", "critical"}]
-        assert not serious, [(v["id"], v["nodes"][0]["html"][:200]) for v in serious]
+        check_view(page, width, scheme, impacts=SERIOUS)

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse
@@ -13,6 +12,7 @@ from starlette.routing import Route
 from tests.support.fake_run import DEAD, MARKED
 from tests.support.pages import value_told
 from tests.support.serving import serving
+from tests.support.views import SERIOUS, check_view, in_every_view
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Page]
@@ -184,11 +184,8 @@ def test_a_dot_of_the_small_map_opens_its_feature(open_page: Open) -> None:
     expect(page).to_have_url(re.compile(re.escape(str(target)) + "$"))
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@in_every_view
 def test_the_other_views_are_accessible_and_fit(open_page: Open, width: int, scheme: str) -> None:
     for path in PATHS:
         page = open_page(path, width=width, color_scheme=scheme)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-        serious = [v for v in Axe().run(page).response["violations"] if v["impact"] in {"serious", "critical"}]
-        assert not serious, (path, [(v["id"], v["nodes"][0]["html"][:200]) for v in serious])
+        check_view(page, width, scheme, impacts=SERIOUS)

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
+
+from tests.support.views import SERIOUS, check_view, in_every_view
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Page]
@@ -185,17 +186,14 @@ def test_without_a_script_the_link_leads_to_a_new_list(open_page: Open):
     expect(page.get_by_label("Features, one a line")).to_have_value("tiny/1-relu-64/12")
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@in_every_view
 def test_pages_of_lists_are_accessible_and_fit(open_page: Open, width: int, scheme: str):
     edit = make(open_page, "Long name " * 15, width=width, color_scheme=scheme)
     paths = ["/lists", NEW, path_of(edit), path_of(edit).split("/edit")[0], "/compare"]
     paths.append(f"/compare?f={FEATURES[0]}&t=0.2")
     for path in paths:
         page = open_page(path, width=width, color_scheme=scheme)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-        serious = [v for v in Axe().run(page).response["violations"] if v["impact"] in {"serious", "critical"}]
-        assert not serious, (path, [(v["id"], v["nodes"][0]["html"][:200]) for v in serious])
+        check_view(page, width, scheme, impacts=SERIOUS)
 
 
 def test_the_threshold_moves_without_a_new_entry(open_page: Open):

@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from backend.engine.engine import Engine
+from tests.support.views import check_view, in_every_view
 
 pytestmark = pytest.mark.browser
 OpenPage = Callable[..., Page]
@@ -122,13 +122,10 @@ def test_a_refused_prompt_is_said_in_place_and_nothing_is_lost(open_page: OpenPa
     expect(prompt(page, "Negative", 1)).to_have_value("the")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@in_every_view
 @pytest.mark.parametrize("path", ["/search?by=prompts", SEARCH, NOTHING, "/search?by=prompts&pos=" + "b" * 1500])
 def test_nothing_runs_over_the_edge_or_shuts_anyone_out(
     open_page: OpenPage, path: str, width: int, scheme: str
 ) -> None:
     page = open_page(path, width=width, color_scheme=scheme)
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
+    check_view(page, width, scheme)

@@ -1,8 +1,9 @@
 import re
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
+
+from tests.support.views import SERIOUS, check_view, in_every_view
 
 pytestmark = pytest.mark.browser
 OPTIONS = ".suggestions [role=option]"
@@ -122,8 +123,7 @@ def test_searching_works_without_scripts(open_page):
     expect(page.locator(".hit-foot").first).to_contain_text("found in promoted tokens")
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@in_every_view
 def test_search_is_accessible_and_fits(open_page, width, scheme):
     for path in ("/search", "/search?q=svg", "/search?q=zzz&in=label&min_density=0.1"):
         page = open_page(path, width=width, color_scheme=scheme)
@@ -131,6 +131,4 @@ def test_search_is_accessible_and_fits(open_page, width, scheme):
             search_box(page).fill("the")
             expect(page.locator(OPTIONS).first).to_be_visible(timeout=SLOW)
             search_box(page).press("ArrowDown")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-        serious = [v for v in Axe().run(page).response["violations"] if v["impact"] in {"serious", "critical"}]
-        assert not serious, (path, [(v["id"], v["nodes"][0]["html"][:200]) for v in serious])
+        check_view(page, width, scheme, impacts=SERIOUS)

@@ -1,0 +1,42 @@
+"""What holds of a page in every view, by width and palette: everybody can read it, and nothing runs over its edge."""
+
+from collections.abc import Collection
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+WIDTHS, SCHEMES = (1280, 390), ("light", "dark")
+READ_BY_AXE = {(1280, "light"), (390, "dark")}
+"""Each width and each palette once: axe takes seconds for a page."""
+SERIOUS = ("serious", "critical")
+BEYOND = """(width) => [...document.querySelectorAll("main *")]
+  .filter((e) => e.getBoundingClientRect().right > width && !e.closest(".table-wrap"))
+  .map((e) => `${e.tagName}.${e.className}`).slice(0, 8)"""
+"""Elements that reach beyond the page's width."""
+
+in_every_view = pytest.mark.parametrize(
+    ("width", "scheme"), [(width, scheme) for width in WIDTHS for scheme in SCHEMES]
+)
+"""Runs a test for each `width` and `scheme`."""
+
+
+def check_view(page: Page, width: int, scheme: str, *, impacts: Collection[str] | None = None) -> None:
+    """A page opened in a view fits into it; where axe reads that view, it finds nothing of these impacts, or of any."""
+    check_fits(page, width)
+    if (width, scheme) in READ_BY_AXE:
+        check_accessible(page, impacts=impacts)
+
+
+def check_fits(page: Page, width: int) -> None:
+    """Nothing runs over the page's edge."""
+    found = page.evaluate("document.documentElement.scrollWidth")
+    assert found <= width, (page.url, found, page.evaluate(BEYOND, width))
+
+
+def check_accessible(page: Page, *, context: str | None = None, impacts: Collection[str] | None = None) -> None:
+    """axe finds nothing in the page, or in what `context` selects: of these impacts, or of any."""
+    violations = Axe().run(page, context=context).response["violations"]
+    found = [one for one in violations if impacts is None or one["impact"] in impacts]
+    shown = [(one["id"], one["nodes"][0]["html"][:200], one["nodes"][0]["failureSummary"][:200]) for one in found]
+    assert not found, (page.url, shown)
