@@ -79,9 +79,18 @@ Floats = npt.NDArray[np.float64]
 
 
 def publish_synthetic_run(
-    store: StorePaths, num_features: int, *, examples_per_feature: int = 8, name: str = "synthetic", seed: int = 0
+    store: StorePaths,
+    num_features: int,
+    *,
+    examples_per_feature: int = 8,
+    name: str = "synthetic",
+    seed: int = 0,
+    num_mapped: int | None = None,
 ) -> "SyntheticRun":
-    """Write a run of `num_features` in four SAEs and make it visible. Live features all have as many examples."""
+    """Write a run of `num_features` in four SAEs and make it visible. Live features all have as many examples.
+
+    num_mapped: features on the map, where they are others than those of the tables.
+    """
     run = SyntheticRun(num_features, examples_per_feature, name, seed)
     key = digest({"synthetic": num_features, "examples": examples_per_feature, "seed": seed})
     folder = store.run(name).published(key)
@@ -89,7 +98,7 @@ def publish_synthetic_run(
     for table, (schema, batches) in run.tables().items():
         write_table(folder, table, schema, batches)
     index_search(folder)
-    points = list(run.points())
+    points = list(SyntheticRun(num_mapped or num_features, examples_per_feature, name, seed).points())
     world = world_of(*(np.concatenate([part[axis] for part in points]) for axis in "xy"))
     write_map(folder / MAP_FOLDER, world, sum(len(part["x"]) for part in points), points)
     write_regions(folder / MAP_FOLDER, [])

@@ -23,8 +23,9 @@ MAX_MEMORY = 24_000_000
 
 @pytest.fixture(scope="module")
 def million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A map of a million features; the tables, which no view reads, have a thousand."""
     store = StorePaths(tmp_path_factory.mktemp("million") / "store")
-    publish_synthetic_run(store, NUM_FEATURES, examples_per_feature=1)
+    publish_synthetic_run(store, 1000, examples_per_feature=1, num_mapped=NUM_FEATURES)
     with TestClient(create_app(Settings(store=store.root, live=False))) as client:
         yield client
 
