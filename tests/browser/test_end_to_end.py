@@ -26,6 +26,28 @@ SMALL_SAES = """train.saes=[
  {architecture="batchtopk", num_features=256, k=16, learning_rate=2e-3}]""".replace("\n", "")
 
 
+SMALL = [
+    "corpus.max_document_characters=6_000",
+    "tokenize.max_tokens=10_000",
+    "tokenize.max_held_out_tokens=3_000",
+    "train.batch_size=128",
+    "evaluate.max_cross_entropy_tokens=400",
+    "respond.candidates=24",
+    "respond.tried=4",
+    "respond.written=2",
+    "respond.new_tokens=16",
+    "effects.features=48",
+    "effects.context=32",
+    "effects.readings=1",
+    "neurons.max_tokens=4_000",
+    "score.features=6",
+    'score.judges=[{kind="rule"}, {kind="sentences", tasks=["specificity", "fuzzing"], samples=40}, '
+    '{kind="local", tasks=["specificity"], features=2, samples=6, planted=2}]',
+    "project.num_epochs=20",
+]
+"""Every stage and every judge of the sample, on little text."""
+
+
 def monosema(*arguments: str, store: StorePaths, check: bool = True) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline.cli", *arguments, "--store", str(store.root)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
@@ -82,10 +104,7 @@ def visit(browser: Browser, address: str, paths: list[str]) -> list[str]:
 @pytest.mark.browser
 @pytest.mark.timeout(600)
 def test_sample_model_to_dashboard(sample_store: StorePaths, browser: Browser) -> None:
-    overrides = ["tokenize.max_tokens=30_000", "tokenize.max_held_out_tokens=4_000", "train.batch_size=256", SMALL_SAES]
-    overrides += ["evaluate.max_cross_entropy_tokens=2_000", "project.num_epochs=20", "effects.features=96"]
-    overrides += ["respond.candidates=48", "respond.tried=8", "respond.written=2", "respond.new_tokens=16"]
-    settings = [part for override in overrides for part in ("--set", override)]
+    settings = [part for override in (*SMALL, SMALL_SAES) for part in ("--set", override)]
     monosema("run", "--recipe", "sample", *settings, store=sample_store)
 
     doctor = monosema("doctor", "--run", "sample", store=sample_store)
@@ -181,6 +200,14 @@ architecture = "topk"
 num_features = 64
 k = 4
 learning_rate = 3e-3
+[respond]
+candidates = 32
+tried = 4
+written = 1
+new_tokens = 8
+[effects]
+features = 32
+readings = 1
 [project]
 num_epochs = 10
 """

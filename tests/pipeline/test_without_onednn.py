@@ -14,13 +14,13 @@ from tests.support.decoding import write
 
 SETTINGS = [
     "name=without-onednn",
-    "tokenize.max_tokens=3_000",
-    "tokenize.max_held_out_tokens=1_000",
+    "tokenize.max_tokens=1_500",
+    "tokenize.max_held_out_tokens=500",
     "harvest.num_shards=1",
     "train.batch_size=128",
     "train.epochs=1",
     'train.saes=[{architecture="relu", num_features=128, learning_rate=4e-3}]',
-    "evaluate.max_cross_entropy_tokens=500",
+    "evaluate.max_cross_entropy_tokens=100",
     "project.num_epochs=5",
     "effects.features=8",
     "effects.readings=0",
@@ -28,7 +28,10 @@ SETTINGS = [
     "respond.tried=2",
     "respond.written=1",
     "respond.new_tokens=8",
+    "neurons.max_tokens=500",
     "embed.source=none",
+    "score.features=2",
+    'score.judges=[{kind="rule"}, {kind="local", tasks=["specificity"], features=2, samples=4, planted=2}]',
 ]
 
 

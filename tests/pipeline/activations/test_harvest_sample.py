@@ -11,7 +11,13 @@ from pipeline.activations.rows import as_tensor, harvested_rows
 from pipeline.recipe import load_recipe
 from pipeline.stages import fetch, harvest, tokenize
 
-LIMITS = ["name=harvest-test", "tokenize.max_tokens=4000", "tokenize.max_held_out_tokens=1", "harvest.num_shards=3"]
+LIMITS = [
+    "name=harvest-test",
+    "corpus.max_document_characters=6000",
+    "tokenize.max_tokens=4000",
+    "tokenize.max_held_out_tokens=1",
+    "harvest.num_shards=3",
+]
 
 
 @pytest.mark.sample
