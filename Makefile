@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SERVE ?= 1
 PORT ?= 8000
+WORKERS ?= 2
 # Modules are compiled when they are first imported: compiling all of them at install takes longer than the rest.
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --no-compile
 
@@ -12,8 +13,10 @@ INSTALL := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)
 demo: $(VENV)/.pipeline
 	$(BIN)/monosema demo --port $(PORT) $(if $(filter 0,$(SERVE)),--no-serve)
 
+# TESTS names some of them, WORKERS=0 runs them in one process. Tests of a file stay together, files in their order:
+# once Playwright's event loop runs in a process, tests of the backend cannot have their own there.
 test: $(VENV)/.dev $(VENV)/.programs
-	$(BIN)/python -m pytest $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

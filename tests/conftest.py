@@ -1,5 +1,6 @@
 """Fixtures that several rooms use."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -18,13 +19,16 @@ from tests.support.postgres import postgresql
 def sample_store(tmp_path_factory: pytest.TempPathFactory) -> StorePaths:
     """An empty store in which the sample model and corpus are already fetched.
 
-    They are fetched into the default store once, as `make demo` does, and linked into this one.
+    They are fetched into the default store once, as `make demo` does, and linked into this one. Processes among which
+    the tests are divided fetch one after the other.
     """
     from pipeline.recipe import load_recipe
     from pipeline.stages import fetch
 
     source = default_store()
-    fetch.run(load_recipe("sample"), source.run("sample"))
+    with (tmp_path_factory.getbasetemp().parent / "sample.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        fetch.run(load_recipe("sample"), source.run("sample"))
     store = StorePaths(tmp_path_factory.mktemp("sample") / "store")
     store.root.mkdir()
     store.models.symlink_to(source.models, target_is_directory=True)
