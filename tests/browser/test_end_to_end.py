@@ -110,22 +110,17 @@ def test_sample_model_to_dashboard(sample_store: StorePaths, browser: Browser) -
     doctor = monosema("doctor", "--run", "sample", store=sample_store)
     assert doctor.returncode == 0
 
-    with serving(sample_store) as address:
-        saes = httpx.get(f"{address}/api/v1/saes").json()
-        names = [sae["name"] for sae in saes]
+    with serving(sample_store) as address, httpx.Client(base_url=f"{address}/api/v1", timeout=120) as http:
+        names = [sae["name"] for sae in http.get("/saes").json()]
         assert names == ["14-relu-256", "14-relu-512", "14-batchtopk-256"]
-        features = httpx.get(
-            f"{address}/api/v1/features/smollm2-135m/14-relu-512", params={"sort": "density", "order": "desc"}
-        ).json()["features"]
+        sae = "smollm2-135m/14-relu-512"
+        features = http.get(f"/features/{sae}", params={"sort": "density", "order": "desc"}).json()["features"]
         index = features[3]["index"]
-        examples = httpx.get(f"{address}/api/v1/features/smollm2-135m/14-relu-512/{index}/examples").json()
+        examples = http.get(f"/features/{sae}/{index}/examples").json()
         assert examples, "a dense feature has examples"
 
-        answer = httpx.post(
-            f"{address}/api/v1/activations",
-            json={"text": "The University of Oxford was founded in England.", "saes": ["smollm2-135m/14-relu-512"]},
-            timeout=120,
-        )
+        text = "The University of Oxford was founded in England."
+        answer = http.post("/activations", json={"text": text, "saes": [sae]})
         assert answer.status_code == 200, answer.text
 
         pages = [
