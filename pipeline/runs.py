@@ -15,6 +15,7 @@ import data
 import pipeline
 from data.layout import RunPaths
 from data.manifests import Manifest, digest, find_stage
+from pipeline.completeness.lists import load_lists
 from pipeline.progress import format_seconds, log
 from pipeline.stages import STAGES
 
@@ -88,7 +89,8 @@ def _read_receipt(paths: RunPaths) -> dict[str, Any] | None:
 
 
 def _run_digest(recipe: "Recipe") -> str:
-    return digest({"recipe": recipe.model_dump(mode="json"), "code": _code_digest()})
+    lists = {one.name: one.content.digest for one in load_lists(recipe.completeness.lists)}
+    return digest({"recipe": recipe.model_dump(mode="json"), "code": _code_digest(), "lists": lists})
 
 
 @cache

@@ -1,0 +1,207 @@
+"""Whether a feature is about one concept: on prompts that hold it, on those that hold others, and in ordinary text.
+
+Everything is sparse: what grows with the features of an SAE is nothing, what grows is the pairs of a prompt and a
+feature that is active on it. Shapes: P prompts (those of a concept in a row), K activations above zero on their last
+tokens, C candidates, N concepts.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What a feature must reach to be a concept's own."""
+
+    candidates: int = 5
+    """Features looked at for each concept: the most active, on average, on the last tokens of its prompts."""
+    firing: float = 0.5
+    """A feature fires where it has this part of its mean activation on the concept's prompts, or more."""
+    recall: float = 0.75
+    """Of the concept's prompts, the share on which it fires, at least."""
+    precision: float = 0.5
+    """Of the prompts of all concepts on which it fires, the share that holds this one, at least."""
+    text: float = 0.5
+    """Of its examples in the corpus at which it fires, the share that stands on the concept, at least."""
+
+
+THRESHOLDS = Thresholds()
+
+
+class Prompts(NamedTuple):
+    """The concept that each prompt holds."""
+
+    concept_P: Ints
+    """Ascending."""
+    count_N: Ints
+    """Prompts of each concept."""
+
+    @classmethod
+    def of(cls, counts: list[int]) -> "Prompts":
+        """counts: prompts of each concept."""
+        return cls(np.repeat(np.arange(len(counts)), counts), np.array(counts, np.int64))
+
+
+class Activations(NamedTuple):
+    """Activations above zero on the last tokens of prompts, sorted by feature, then prompt."""
+
+    prompt_K: Ints
+    feature_K: Ints
+    value_K: Floats
+
+    @classmethod
+    def sorted(cls, prompt_K: Ints, feature_K: Ints, value_K: Floats) -> "Activations":
+        """From any order."""
+        order_K = np.lexsort((prompt_K, feature_K))
+        return cls(prompt_K[order_K].astype(np.int64), feature_K[order_K].astype(np.int64), value_K[order_K])
+
+
+class Candidates(NamedTuple):
+    """Features that may be a concept's own, sorted by concept, then the most active first."""
+
+    concept_C: Ints
+    rank_C: Ints
+    feature_C: Ints
+    mean_C: Floats
+    """Activation on the last token of the concept's prompts, on average."""
+
+    def level(self, thresholds: Thresholds = THRESHOLDS) -> Floats:
+        """Activation from which on each fires [C]."""
+        return cast(Floats, (thresholds.firing * self.mean_C).astype(np.float32))
+
+
+class Fired(NamedTuple):
+    """On which prompts candidates fire."""
+
+    own_C: Ints
+    """Prompts of its concept."""
+    others_C: Ints
+    """Prompts of other concepts, but for its kin: see `data.concepts.lists.kin_of`."""
+    num_rivals_C: Ints
+    """Other concepts of which it fires on a prompt, at least."""
+    rival_R: Ints
+    """These concepts, those of each candidate in a row, the strongest first."""
+
+    def rivals(self, candidate: int) -> Ints:
+        """Those of one candidate."""
+        first = int(self.num_rivals_C[:candidate].sum())
+        return self.rival_R[first : first + int(self.num_rivals_C[candidate])]
+
+    @property
+    def precision_C(self) -> Doubles:
+        """Of the prompts on which each fires, the share that holds its concept; 0 where it fires on none."""
+        return cast(Doubles, self.own_C / np.maximum(self.own_C + self.others_C, 1))
+
+
+def choose(found: Activations, prompts: Prompts, most: int = THRESHOLDS.candidates) -> Candidates:
+    """The features that are most active on the last tokens of each concept's prompts, on average."""
+    concept_K = prompts.concept_P[found.prompt_K]
+    size = int(found.feature_K.max(initial=0)) + 1
+    pair_K, place_K = np.unique(concept_K * size + found.feature_K, return_inverse=True)
+    mean_U = np.bincount(place_K, found.value_K, len(pair_K)) / prompts.count_N[pair_K // size]
+    order_U = np.lexsort((pair_K % size, -mean_U, pair_K // size))
+    concept_U = (pair_K // size)[order_U]
+    rank_U = np.arange(len(concept_U)) - np.searchsorted(concept_U, concept_U)
+    kept = rank_U < most
+    chosen = order_U[kept]
+    return Candidates(concept_U[kept], rank_U[kept], pair_K[chosen] % size, mean_U[chosen].astype(np.float32))
+
+
+def compare(
+    candidates: Candidates,
+    found: Activations,
+    prompts: Prompts,
+    kin: list[tuple[int, int]],
+    thresholds: Thresholds = THRESHOLDS,
+) -> Fired:
+    """The prompts on which each candidate fires. kin: pairs of concepts that are no evidence against each other."""
+    num_concepts, num = len(prompts.count_N), len(candidates.concept_C)
+    low_C, high_C = (np.searchsorted(found.feature_K, candidates.feature_C, side) for side in ("left", "right"))
+    candidate_E, place_E = _expanded(low_C, high_C - low_C)
+    fires_E = found.value_K[place_E] >= candidates.level(thresholds)[candidate_E]
+    candidate_E, place_E = candidate_E[fires_E], place_E[fires_E]
+    concept_E, mine_E = prompts.concept_P[found.prompt_K[place_E]], candidates.concept_C[candidate_E]
+    kin_Q = np.array([one * num_concepts + other for one, other in kin], np.int64)
+    own_E = concept_E == mine_E
+    other_E = ~own_E & ~np.isin(mine_E * num_concepts + concept_E, kin_Q)
+    num_rivals_C, rival_R = _rivals(candidate_E[other_E], concept_E[other_E], found.value_K[place_E][other_E], num)
+    return Fired(
+        own_C=np.bincount(candidate_E[own_E], minlength=num),
+        others_C=np.bincount(candidate_E[other_E], minlength=num),
+        num_rivals_C=num_rivals_C,
+        rival_R=rival_R,
+    )
+
+
+def _rivals(candidate_E: Ints, concept_E: Ints, value_E: Floats, num: int) -> tuple[Ints, Ints]:
+    """How many concepts come with each candidate [num], and these, the strongest first."""
+    if not len(candidate_E):
+        return np.zeros(num, np.int64), np.zeros(0, np.int64)
+    # Sorted by candidate, then prompt, so that those of a concept lie in a row.
+    first_G = np.flatnonzero((np.diff(candidate_E, prepend=-1) != 0) | (np.diff(concept_E, prepend=-1) != 0))
+    sum_G = np.add.reduceat(value_E.astype(np.float64), first_G)
+    candidate_G, concept_G = candidate_E[first_G], concept_E[first_G]
+    order_G = np.lexsort((concept_G, -sum_G, candidate_G))
+    return np.bincount(candidate_G, minlength=num), concept_G[order_G]
+
+
+def _expanded(start_C: Ints, count_C: Ints) -> tuple[Ints, Ints]:
+    """Number and place: start, start + 1, ... of `count` places each."""
+    ends_C = np.cumsum(count_C)
+    number_E = np.repeat(np.arange(len(start_C)), count_C)
+    return number_E, np.arange(len(number_E)) + (start_C - (ends_C - count_C))[number_E]
+
+
+class Verdicts(NamedTuple):
+    """Which candidates are their concept's own."""
+
+    specific_C: Mask
+    nearest_N: Ints
+    """For each concept the candidate that is best: the best of its own, or what comes nearest; -1 without any."""
+
+
+def decide(
+    candidates: Candidates,
+    fired: Fired,
+    prompts: Prompts,
+    text: tuple[Ints, Ints],
+    thresholds: Thresholds = THRESHOLDS,
+) -> Verdicts:
+    """text: of the examples in the corpus at which each candidate fires, those on its concept, and all [C]; where there
+    is none, or it was not looked at, nothing speaks against it there."""
+    on_C, num_C = text
+    recall_C = fired.own_C / prompts.count_N[candidates.concept_C]
+    text_C = np.where(num_C > 0, on_C / np.maximum(num_C, 1), 1.0)
+    specific_C = passes(candidates, fired, prompts, thresholds) & (text_C >= thresholds.text)
+    on_prompts_C = np.minimum(recall_C, fired.precision_C)
+    worth_C = np.where(specific_C, np.minimum(on_prompts_C, text_C), on_prompts_C)
+    order_C = np.lexsort((candidates.rank_C, -worth_C, ~specific_C, candidates.concept_C))
+    concepts, first = np.unique(candidates.concept_C[order_C], return_index=True)
+    nearest_N = np.full(len(prompts.count_N), -1, np.int64)
+    nearest_N[concepts] = order_C[first]
+    return Verdicts(specific_C, nearest_N)
+
+
+def passes(candidates: Candidates, fired: Fired, prompts: Prompts, thresholds: Thresholds = THRESHOLDS) -> Mask:
+    """Whether each is specific on the prompts [C]."""
+    recall_C = fired.own_C / prompts.count_N[candidates.concept_C]
+    return cast(Mask, (recall_C >= thresholds.recall) & (fired.precision_C >= thresholds.precision))
+
+
+def worth_reading(
+    candidates: Candidates, fired: Fired, prompts: Prompts, thresholds: Thresholds = THRESHOLDS
+) -> Mask:
+    """The candidates whose examples are looked at: those that pass, and each concept's best on prompts [C]."""
+    nothing = np.zeros(len(candidates.concept_C), np.int64)
+    best_N = decide(candidates, fired, prompts, (nothing, nothing), thresholds).nearest_N
+    chosen_C = passes(candidates, fired, prompts, thresholds)
+    chosen_C[best_N[best_N >= 0]] = True
+    return chosen_C
