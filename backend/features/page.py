@@ -28,6 +28,7 @@ from backend.html.policies import EMBEDDED, PLOTS
 from backend.html.svg import SmallMap
 from backend.published.cards import NEGLIGIBLE, Metric, SAECard, rare_text, sae_card
 from backend.published.catalogue import OpenRun, OpenSAE
+from backend.published.concepts import KnownConcept, represented_by
 from backend.published.documents import WholeDocument
 from backend.published.effects import KnownReading, known_readings, why_not_measured
 from backend.published.examples import Example, get_examples
@@ -68,6 +69,8 @@ class FeaturePage(Page):
     fit: LabelFit
     owner: bool
     """Whether the reader is an owner of the server, who may correct the label."""
+    concepts: list[KnownConcept]
+    """Those whose own feature it is."""
     num_tokens: int
     """Tokens that statistics and examples were counted on."""
     minor: str
@@ -175,6 +178,7 @@ def feature_page_of(
         feature=feature,
         fit=label_fit(sae.run, feature),
         owner=owner,
+        concepts=represented_by(sae, index),
         num_tokens=sae.run.num_tokens,
         minor=_minor_text(sae.run, feature),
         view_minor=view.minor,
