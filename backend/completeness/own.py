@@ -169,5 +169,3 @@ def _candidate(
         num_on_concept=int(on_C[place]) if read_C[place] else None,
         specific=bool(verdict.specific_C[place]),
     )
-
-

@@ -66,4 +66,5 @@ def own_address(name: str) -> str:
 
 def _headline(found: OwnAnswer) -> str:
     num, total = found.num_represented, len(found.rows)
-    return f"{num:,} of {total:,} concept{'s have' if total != 1 else ' has'} a feature of {'their' if total != 1 else 'its'} own"
+    have = "concept has a feature of its own" if total == 1 else "concepts have a feature of their own"
+    return f"{num:,} of {total:,} {have}"

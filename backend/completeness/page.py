@@ -150,8 +150,7 @@ def concept_rows(
     chosen = [
         one
         for one in concepts
-        if kind in ("", one.list.name)
-        and show in ("all", _state(one, bool(nearest.specific_N[one.number]), verdicts))
+        if kind in ("", one.list.name) and show in ("all", _state(one, bool(nearest.specific_N[one.number]), verdicts))
     ]
     chosen.sort(key=lambda one: -one.occurrences)
     shown = chosen[(page - 1) * per_page : page * per_page]
@@ -239,8 +238,8 @@ def _figure_text(mine: SAECounts) -> str:
     beyond = "" if mine.fit.half <= mine.bins[-1].high else " No concept here occurs as often: the curve goes on."
     return (
         f"By the logistic fit a concept is as likely as not to have a feature of its own when it stands once in "
-        f"{about(1 / mine.fit.half)} tokens ({interval}).{beyond} One over the number of features that are not dead is once "
-        f"in {count(mine.num_alive)}."
+        f"{about(1 / mine.fit.half)} tokens ({interval}).{beyond} One over the number of features that are "
+        f"not dead is once in {count(mine.num_alive)}."
     )
 
 

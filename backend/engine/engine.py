@@ -171,7 +171,7 @@ class Engine:
         return await self.call(saes[0].run, lambda: self.reader.read(saes, prompt), saes)
 
     async def concepts(self, sae: OpenSAE, content: ConceptList) -> ConceptsReading:
-        """The features of an SAE that prompts which end with each concept of a list activate. Raises as `steps` does."""
+        """The features of an SAE that are active on prompts that end with a list's concepts. Raises as `steps` does."""
         return await self.steps(sae.run, lambda: self._concepts.read(sae, content), [sae])
 
     async def values(self, sae: OpenSAE, index: int, tokens: Sequence[int]) -> list[float]:

@@ -93,7 +93,9 @@ def concepts_link(sae: OpenSAE) -> Link | None:
     found, total = sae_counts(sae), completeness_of(sae.run).num_concepts
     if found is None:
         return None
-    text = f"{count(found.num_represented)} of {count(total)} have a feature of their own here: countries, foods and such."
+    text = (
+        f"{count(found.num_represented)} of {count(total)} have a feature of their own here: countries, foods and such."
+    )
     return Link(text, f"/completeness{query(run=sae.run.name, sae=sae.name)}")
 
 
@@ -108,9 +110,7 @@ def _read_concepts(run: OpenRun) -> list[KnownConcept]:
         return []
     records = tables.take("concepts", range(tables.count("concepts"))).to_pylist()
     return [
-        KnownConcept(
-            number, lists[one["list"]], Concept((one["name"], *one["other_spellings"])), one["occurrences"]
-        )
+        KnownConcept(number, lists[one["list"]], Concept((one["name"], *one["other_spellings"])), one["occurrences"])
         for number, one in enumerate(records)
     ]
 

@@ -109,7 +109,9 @@ def kin_of(concepts: list[Concept]) -> list[tuple[int, int]]:
 def _concept(line: str, where: str) -> Concept:
     spellings = tuple(part.strip() for part in line.split(OR))
     if len(spellings) > MAX_SPELLINGS:
-        raise ConfigError(f"{where} has {len(spellings)} spellings, at most {MAX_SPELLINGS} are looked for: leave some.")
+        raise ConfigError(
+            f"{where} has {len(spellings)} spellings, at most {MAX_SPELLINGS} are looked for: leave some."
+        )
     for spelling in spellings:
         _short(spelling, MAX_CHARACTERS, where)
         if not _WORDS.search(spelling):

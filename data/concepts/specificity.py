@@ -196,9 +196,7 @@ def passes(candidates: Candidates, fired: Fired, prompts: Prompts, thresholds: T
     return cast(Mask, (recall_C >= thresholds.recall) & (fired.precision_C >= thresholds.precision))
 
 
-def worth_reading(
-    candidates: Candidates, fired: Fired, prompts: Prompts, thresholds: Thresholds = THRESHOLDS
-) -> Mask:
+def worth_reading(candidates: Candidates, fired: Fired, prompts: Prompts, thresholds: Thresholds = THRESHOLDS) -> Mask:
     """The candidates whose examples are looked at: those that pass, and each concept's best on prompts [C]."""
     nothing = np.zeros(len(candidates.concept_C), np.int64)
     best_N = decide(candidates, fired, prompts, (nothing, nothing), thresholds).nearest_N

@@ -1,8 +1,8 @@
 """Records of published runs and of what people keep, in SQL: SQLite in the store by default, any SQLAlchemy URL by
 MONOSEMA_DATABASE_URL.
 
-Only `publish` writes `runs` and `saes`. Lists, prompts, owners' labels and verdicts are written by the server only, and point at
-no run, so that they survive whatever is published.
+Only `publish` writes `runs` and `saes`. Lists, prompts, owners' labels and verdicts are written by the server
+only, and point at no run, so that they survive whatever is published.
 Schema changes go through `data/sql/migrations`; `prepare` brings a database up to date.
 """
 

@@ -48,8 +48,8 @@ from pipeline.examples.texts import ExampleTexts
 from pipeline.geometry.nearest import decoder_rows
 from pipeline.geometry.relatives import best_cosines, count_cosines
 from pipeline.models.sae import load_header
-from pipeline.publishing.concept_tables import ConceptTables
 from pipeline.publishing.columns import TABLE_BATCH_ROWS, RunTable, batch_of, batch_slices, columns_of, fixed_lists
+from pipeline.publishing.concept_tables import ConceptTables
 from pipeline.publishing.corpus_tables import CorpusTables
 from pipeline.publishing.interest import Tables, measure_interest
 from pipeline.publishing.map_tables import MapTables

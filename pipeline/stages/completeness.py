@@ -72,9 +72,7 @@ class _Completeness:
     def run(self) -> CompletenessCounts:
         """Write everything; returns the counts."""
         work, num_concepts = self._work, len(self._all.concepts)
-        counted = count_occurrences(
-            self._corpus, self._matcher, num_concepts, work.recipe.completeness.max_tokens
-        )
+        counted = count_occurrences(self._corpus, self._matcher, num_concepts, work.recipe.completeness.max_tokens)
         table = concepts_table(self._all, counted.occurrences_C)
         write_arrow(work.folder / CONCEPTS_FILE, CONCEPTS, table.to_batches())
         number_R, x_RD = self._read()

@@ -31,7 +31,14 @@ def live(published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory) 
 def test_the_runs_own_list_is_judged_live_as_the_stage_judged_it(live: TestClient, sae: str) -> None:
     stored = {one["name"]: one for one in live.get(f"/api/v1/completeness/tiny/{sae}").json()["concepts"]}
     own = live.post("/api/v1/completeness", json={"text": THINGS.read_text(), "sae": f"tiny/{sae}"}).json()
-    assert [one["name"] for one in own] == ["river", "university", "Oxford", "music", "engine", '<b>bold</b> & "quoted"']
+    assert [one["name"] for one in own] == [
+        "river",
+        "university",
+        "Oxford",
+        "music",
+        "engine",
+        '<b>bold</b> & "quoted"',
+    ]
     for one in own:
         before = stored[one["name"]]
         assert one["represented"] == before["represented"]
@@ -105,7 +112,9 @@ def test_a_prompt_that_is_too_long_for_the_model_is_refused(live: TestClient) ->
     assert "the model reads" in answer.json()["detail"]
 
 
-def test_without_the_model_the_page_says_so(published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_without_the_model_the_page_says_so(
+    published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     url = copied_database(published_store, tmp_path_factory.mktemp("off"))
     with TestClient(create_app(Settings(store=published_store.root, database_url=url, live=False))) as client:
         answer = client.post(UPLOAD, data={"text": "river"})

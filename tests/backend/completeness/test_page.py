@@ -27,7 +27,9 @@ def test_the_api_gives_what_the_run_found(client: TestClient, published_store: S
     nearest = {row["concept"]: row for row in candidates(published_store, sae) if row["nearest"]}
     found = client.get(f"/api/v1/completeness/tiny/{sae}").json()
     assert found["total"] == len(concepts) == 6
-    assert [one["occurrences"] for one in found["concepts"]] == sorted((c["occurrences"] for c in concepts), reverse=True)
+    assert [one["occurrences"] for one in found["concepts"]] == sorted(
+        (c["occurrences"] for c in concepts), reverse=True
+    )
     for number, concept in enumerate(concepts):
         mine, row = next(one for one in found["concepts"] if one["name"] == concept["name"]), nearest[number]
         assert mine["represented"] == mine["candidate"]["specific"] == row["specific"]
@@ -62,9 +64,12 @@ def test_the_page_leads_with_how_many_and_lists_every_concept(pages: TestClient)
     answer = pages.get("/completeness?sae=1-relu-64&show=all")
     context, page = answer.context, Page(answer.text)
     num = context["headline"].split()[0]
-    assert context["headline"] == f"{num} of 6 concepts ({context['saes'][0].total.split('(')[1]} have a feature of their own in 1-relu-64"
+    assert (
+        context["headline"]
+        == f"{num} of 6 concepts ({context['saes'][0].total.split('(')[1]} have a feature of their own in 1-relu-64"
+    )
     assert len(context["rows"]) == 6
-    assert '&lt;b&gt;bold&lt;/b&gt; &amp; &#34;quoted&#34;' in answer.text
+    assert "&lt;b&gt;bold&lt;/b&gt; &amp; &#34;quoted&#34;" in answer.text
     assert "<b>bold</b>" not in answer.text
     for row in context["rows"]:
         assert row.feature.href in page.links()
@@ -123,11 +128,16 @@ def test_the_drawing_has_a_dot_for_each_bin_and_marks_where_the_curve_crosses_on
     bins = [Bin(0, 0, 3, 0), Bin(1e-6, 10**-5.5, 10, 1), Bin(1e-4, 10**-3.5, 40, 30)]
     found = SAECounts(4000, 31, [31], bins, Fit(10.0, 2.0, 1e-5, 5e-6, 2e-5), "")
     figure = frequency_figure(found)
-    assert [dot.y for dot in figure.dots] == [BOTTOM, round(BOTTOM - (BOTTOM - TOP) * 0.1, 1), BOTTOM - (BOTTOM - TOP) * 0.75]
+    assert [dot.y for dot in figure.dots] == [
+        BOTTOM,
+        round(BOTTOM - (BOTTOM - TOP) * 0.1, 1),
+        BOTTOM - (BOTTOM - TOP) * 0.75,
+    ]
     assert all(LEFT < dot.x < RIGHT for dot in figure.dots)
     half = next(mark for mark in figure.marks if mark.name == "half")
     crossing = min(
-        (tuple(map(float, point.split(","))) for point in figure.curve.split()), key=lambda point: abs(point[0] - half.x)
+        (tuple(map(float, point.split(","))) for point in figure.curve.split()),
+        key=lambda point: abs(point[0] - half.x),
     )
     assert crossing[1] == pytest.approx((TOP + BOTTOM) / 2, abs=6)
     assert {mark.name for mark in figure.marks} == {"half", "alive"}

@@ -9,8 +9,8 @@ from data.concepts.lists import Concept
 from data.concepts.matching import Matcher, plurals, ways_to_write
 
 PIECES = [
-    b"", b" Cam", b"den", b"Cam", b" dog", b"dog", b"s", b" Dog", b" Guinea", b" Equatorial", b" hot", b".", b" a", b"\n",
-    b" C", b"C", b"++", b"x", b"-", b"3", b" cherry", b" cherr", b"ies", b"Guinea",
+    b"", b" Cam", b"den", b"Cam", b" dog", b"dog", b"s", b" Dog", b" Guinea", b" Equatorial", b" hot", b".", b" a",
+    b"\n",    b" C", b"C", b"++", b"x", b"-", b"3", b" cherry", b" cherr", b"ies", b"Guinea",
 ]  # fmt: skip
 CONCEPTS = ["Camden", "dog", "hot dog", "Guinea", "Equatorial Guinea", "C++", "cherry", "Guinea"]
 
@@ -32,17 +32,22 @@ def matcher() -> Matcher:
     return Matcher(written, PIECES)
 
 
+def whole_word(way: str) -> str:
+    """A pattern that finds a text wherever it is whole, also where it overlaps with itself."""
+    left = "(?<![A-Za-z0-9])" if way[0].isalnum() else ""
+    right = "(?![A-Za-z0-9])" if way[-1].isalnum() else ""
+    return f"(?={left}({re.escape(way)}){right})"
+
+
 def naive(text: str) -> set[tuple[int, int, int]]:
     """Concept, first and last character of whole words in the text, those inside longer ones left out."""
     spans = {
         (concept, found.start(1), found.end(1))
         for concept, name in enumerate(CONCEPTS)
         for way in {way.strip() for way in ways_to_write(name)}
-        for found in re.finditer(rf"(?={'(?<![A-Za-z0-9])' if way[0].isalnum() else ''}({re.escape(way)}){'(?![A-Za-z0-9])' if way[-1].isalnum() else ''})", text)
-    }  # fmt: skip
-    return {
-        (c, a, b) for c, a, b in spans if not any(x <= a and b <= y and (x, y) != (a, b) for _, x, y in spans)
+        for found in re.finditer(whole_word(way), text)
     }
+    return {(c, a, b) for c, a, b in spans if not any(x <= a and b <= y and (x, y) != (a, b) for _, x, y in spans)}
 
 
 def found_in(matcher: Matcher, tokens: list[int]) -> set[tuple[int, int, int]]:

@@ -35,7 +35,10 @@ def naive(corpus: TokenizedCorpus, documents: list[int]) -> list[int]:
         for place, token in enumerate(tokens):
             # Nothing stands before the first token; all other tokens end in a letter but the full stop.
             before = tokens[place - 1] if place else 0
-            whole = (token == SUN or (token == JOINED and before in (0, 6))) and tokens[place + 1] not in (JOINED, FLOWER)
+            whole = (token == SUN or (token == JOINED and before in (0, 6))) and tokens[place + 1] not in (
+                JOINED,
+                FLOWER,
+            )
             counts[0] += whole
             ended = tokens[place + 1] if place + 1 < len(tokens) else 0
             moonlight = token == MOON and ended == LIGHT and tokens[place + 2] not in (JOINED, FLOWER)
