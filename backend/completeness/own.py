@@ -27,6 +27,7 @@ from data.concepts.specificity import (
     choose,
     compare,
     decide,
+    means_of,
     worth_reading,
 )
 
@@ -52,7 +53,7 @@ def answer_own(
     """What the model read of a list, judged. name: the list's, under which owners' verdicts are kept."""
     own = Activations.sorted(reading.prompt_K, reading.feature_K, reading.value_K)
     size = len(content.concepts)
-    candidates = choose(own, Prompts.of([len(content.templates)] * size))
+    candidates = choose(means_of(own, Prompts.of([len(content.templates)] * size)))
     others = [one for one in concepts_of(sae.run) if not _is_same(one.concept, content.concepts)]
     prompts = Prompts.of([len(content.templates)] * size + [one.num_prompts for one in others])
     concepts = [*content.concepts, *(one.concept for one in others)]

@@ -7,6 +7,7 @@ import numpy as np
 from backend.completeness.address import CompletenessState, Shown
 from backend.completeness.figure import FrequencyFigure, frequency_figure
 from backend.completeness.rows import ConceptRow, about, features_of, frequency_text
+from backend.completeness.shared import SharedRow, shared_rows
 from backend.completeness.store import MAX_LIST_CHARACTERS, MAX_OWN_CONCEPTS, MAX_VERDICT_NOTE, Overruled
 from backend.exceptions import NotFoundError
 from backend.html.formats import count, share
@@ -60,6 +61,8 @@ class CompletenessPage(Page):
     saes: list[SAERow]
     sae: SAECard
     """Whose concepts are listed."""
+    shared: list[SharedRow]
+    """The feature that each list shares, where one tells it from the others."""
     figure: FrequencyFigure | None
     figure_text: str
     kinds: list[Link]
@@ -123,6 +126,7 @@ def completeness_page_of(
         lists=found.lists,
         saes=[_sae_row(one, sae, state) for one in run.saes],
         sae=sae_card(sae),
+        shared=shared_rows(sae) if mine else [],
         figure=frequency_figure(mine) if mine else None,
         figure_text=_figure_text(mine) if mine else "",
         kinds=[

@@ -88,6 +88,18 @@ class Fit:
 
 
 @dataclass(frozen=True)
+class SharedFeature:
+    """The feature that tells the concepts of a list best from all others, see data/concepts/specificity.py."""
+
+    feature: int
+    """Its index."""
+    inside: int
+    """Concepts of the list on which it fires."""
+    outside: int
+    """Concepts of other lists on which it does."""
+
+
+@dataclass(frozen=True)
 class SAECounts:
     """What was found of one SAE."""
 
@@ -96,6 +108,8 @@ class SAECounts:
     num_represented: int
     by_list: list[int]
     """Concepts of each list that are represented."""
+    shared: list[SharedFeature | None]
+    """Of each list; None where no feature is active on any concept of it."""
     bins: list[Bin]
     fit: Fit | None
     why_no_fit: str
@@ -105,7 +119,8 @@ class SAECounts:
     def from_json(cls, raw: Mapping[str, Any]) -> Self:
         """One from plain JSON."""
         fit = Fit(**raw["fit"]) if raw["fit"] else None
-        return cls(**{**raw, "bins": [Bin(**one) for one in raw["bins"]], "fit": fit})
+        shared = [SharedFeature(**one) if one else None for one in raw["shared"]]
+        return cls(**{**raw, "shared": shared, "bins": [Bin(**one) for one in raw["bins"]], "fit": fit})
 
 
 @dataclass(frozen=True)

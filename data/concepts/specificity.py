@@ -101,18 +101,62 @@ class Fired(NamedTuple):
         return cast(Doubles, self.own_C / np.maximum(self.own_C + self.others_C, 1))
 
 
-def choose(found: Activations, prompts: Prompts, most: int = THRESHOLDS.candidates) -> Candidates:
-    """The features that are most active on the last tokens of each concept's prompts, on average."""
+class Means(NamedTuple):
+    """Activation of features on the last tokens of each concept's prompts, on average; sorted by concept, then feature.
+
+    Shape: U pairs of a concept and a feature that is active on a prompt of it."""
+
+    concept_U: Ints
+    feature_U: Ints
+    mean_U: Doubles
+
+
+def means_of(found: Activations, prompts: Prompts) -> Means:
+    """The mean of each pair."""
     concept_K = prompts.concept_P[found.prompt_K]
     size = int(found.feature_K.max(initial=0)) + 1
-    pair_K, place_K = np.unique(concept_K * size + found.feature_K, return_inverse=True)
-    mean_U = np.bincount(place_K, found.value_K, len(pair_K)) / prompts.count_N[pair_K // size]
-    order_U = np.lexsort((pair_K % size, -mean_U, pair_K // size))
-    concept_U = (pair_K // size)[order_U]
+    pair_U, place_K = np.unique(concept_K * size + found.feature_K, return_inverse=True)
+    mean_U = np.bincount(place_K, found.value_K, len(pair_U)) / prompts.count_N[pair_U // size]
+    return Means(pair_U // size, pair_U % size, mean_U)
+
+
+def choose(means: Means, most: int = THRESHOLDS.candidates) -> Candidates:
+    """The features that are most active on each concept."""
+    order_U = np.lexsort((means.feature_U, -means.mean_U, means.concept_U))
+    concept_U = means.concept_U[order_U]
     rank_U = np.arange(len(concept_U)) - np.searchsorted(concept_U, concept_U)
     kept = rank_U < most
     chosen = order_U[kept]
-    return Candidates(concept_U[kept], rank_U[kept], pair_K[chosen] % size, mean_U[chosen].astype(np.float32))
+    return Candidates(concept_U[kept], rank_U[kept], means.feature_U[chosen], means.mean_U[chosen].astype(np.float32))
+
+
+class Shared(NamedTuple):
+    """The feature that tells the concepts of a list best from all others."""
+
+    feature: int
+    inside: int
+    """Concepts of the list on which it fires: where its mean is at least half of what it is on the list as a whole."""
+    outside: int
+    """Other concepts on which it does."""
+
+
+def shared_by(means: Means, list_N: Ints, number: int, firing: float = THRESHOLDS.firing) -> Shared | None:
+    """The feature with the highest harmonic mean of precision and recall on a list. list_N: the list of each concept.
+
+    None where no feature is active on any concept of it.
+    """
+    inside_U = list_N[means.concept_U] == number
+    if not inside_U.any():
+        return None
+    total = int((list_N == number).sum())
+    features, place_U = np.unique(means.feature_U, return_inverse=True)
+    whole_G = np.bincount(place_U, np.where(inside_U, means.mean_U, 0.0), len(features)) / total
+    fires_U = (means.mean_U >= firing * whole_G[place_U]) & (whole_G[place_U] > 0)
+    hits_G = np.bincount(place_U[fires_U & inside_U], minlength=len(features))
+    fired_G = np.bincount(place_U[fires_U], minlength=len(features))
+    score_G = 2 * hits_G / (fired_G + total)
+    best = int(np.lexsort((np.arange(len(features)), -score_G))[0])
+    return Shared(int(features[best]), int(hits_G[best]), int(fired_G[best] - hits_G[best]))
 
 
 def compare(

@@ -23,11 +23,22 @@ from data.artifacts.completeness import (
     CompletenessCounts,
     ListCounts,
     SAECounts,
+    SharedFeature,
 )
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import EXAMPLES_FILE, STATISTICS_FILE
 from data.concepts.matching import Matcher, ways_to_write
-from data.concepts.specificity import Activations, Prompts, choose, compare, decide, worth_reading
+from data.concepts.specificity import (
+    Activations,
+    Means,
+    Prompts,
+    choose,
+    compare,
+    decide,
+    means_of,
+    shared_by,
+    worth_reading,
+)
 from pipeline.activations.residuals import load_language_model
 from pipeline.arrays import Ints
 from pipeline.completeness.evidence import read_examples
@@ -104,7 +115,8 @@ class _Completeness:
         work = self._work
         sae = SAE.load(work.input_folder("train") / name, work.recipe.model.device)
         found, folder = _activations(sae, number_R, x_RD), work.folder / name
-        measured = self._measure(name, found)
+        means = means_of(found, self._prompts)
+        measured = self._measure(name, found, means)
         folder.mkdir(exist_ok=True)
         write_arrow(folder / ACTIVITY_FILE, ACTIVITY, activity_batches(found, sae.num_features))
         write_arrow(folder / CANDIDATES_FILE, CANDIDATES, candidates_table(measured).to_batches())
@@ -115,13 +127,18 @@ class _Completeness:
             num_alive=int((statistics["num_active"].to_numpy() > 0).sum()),
             num_represented=int(represented_N.sum()),
             by_list=np.bincount(np.array(self._all.list_of)[represented_N], minlength=len(self._lists)).tolist(),
+            shared=[self._shared(means, number) for number in range(len(self._lists))],
             bins=bins_of(counted.occurrences_C, counted.num_tokens, represented_N),
             fit=None if why else fit_logistic(frequency_N, represented_N),
             why_no_fit=why,
         )
 
-    def _measure(self, name: str, found: Activations) -> Measured:
-        candidates = choose(found, self._prompts)
+    def _shared(self, means: Means, number: int) -> SharedFeature | None:
+        found = shared_by(means, np.array(self._all.list_of), number)
+        return SharedFeature(**found._asdict()) if found else None
+
+    def _measure(self, name: str, found: Activations, means: Means) -> Measured:
+        candidates = choose(means)
         fired = compare(candidates, found, self._prompts, self._all.kin)
         read_C = worth_reading(candidates, fired, self._prompts)
         examples = read_arrow(self._work.input_folder("examples") / name / EXAMPLES_FILE)

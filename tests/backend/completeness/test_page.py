@@ -69,6 +69,7 @@ def test_the_page_leads_with_how_many_and_lists_every_concept(pages: TestClient)
         == f"{num} of 6 concepts ({context['saes'][0].total.split('(')[1]} have a feature of their own in 1-relu-64"
     )
     assert len(context["rows"]) == 6
+    assert [one.num_inside for one in context["shared"]] == [6]
     assert "&lt;b&gt;bold&lt;/b&gt; &amp; &#34;quoted&#34;" in answer.text
     assert "<b>bold</b>" not in answer.text
     for row in context["rows"]:
@@ -126,7 +127,7 @@ def test_frequencies_are_told_in_words() -> None:
 
 def test_the_drawing_has_a_dot_for_each_bin_and_marks_where_the_curve_crosses_one_half() -> None:
     bins = [Bin(0, 0, 3, 0), Bin(1e-6, 10**-5.5, 10, 1), Bin(1e-4, 10**-3.5, 40, 30)]
-    found = SAECounts(4000, 31, [31], bins, Fit(10.0, 2.0, 1e-5, 5e-6, 2e-5), "")
+    found = SAECounts(4000, 31, [31], [None], bins, Fit(10.0, 2.0, 1e-5, 5e-6, 2e-5), "")
     figure = frequency_figure(found)
     assert [dot.y for dot in figure.dots] == [
         BOTTOM,
@@ -142,5 +143,5 @@ def test_the_drawing_has_a_dot_for_each_bin_and_marks_where_the_curve_crosses_on
     assert crossing[1] == pytest.approx((TOP + BOTTOM) / 2, abs=6)
     assert {mark.name for mark in figure.marks} == {"half", "alive"}
     assert [tick.text for tick in figure.x_ticks][:2] == ["never", "1 in 1M"]
-    assert frequency_figure(SAECounts(1, 0, [0], bins[:1], None, "none")) is None
-    assert frequency_figure(SAECounts(4000, 0, [0], bins, None, "none")).curve == ""
+    assert frequency_figure(SAECounts(1, 0, [0], [None], bins[:1], None, "none")) is None
+    assert frequency_figure(SAECounts(4000, 0, [0], [None], bins, None, "none")).curve == ""

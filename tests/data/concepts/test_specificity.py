@@ -16,6 +16,8 @@ from data.concepts.specificity import (
     choose,
     compare,
     decide,
+    means_of,
+    shared_by,
     worth_reading,
 )
 
@@ -31,7 +33,7 @@ def sparse(value_PF: np.ndarray) -> Activations:
 
 def judge(value_PF: np.ndarray, prompts: Prompts = PROMPTS, kin: list[tuple[int, int]] | None = None) -> Judged:
     found = sparse(value_PF)
-    candidates = choose(found, prompts)
+    candidates = choose(means_of(found, prompts))
     fired = compare(candidates, found, prompts, kin or [])
     nothing = np.zeros(len(candidates.concept_C), np.int64)
     return candidates, fired, decide(candidates, fired, prompts, (nothing, nothing))
@@ -114,7 +116,7 @@ def test_kin_are_no_evidence_against_each_other() -> None:
 def test_ordinary_text_decides_where_there_is_some() -> None:
     value_PF = np.eye(2).repeat(4, axis=0)
     found, prompts = sparse(value_PF), Prompts.of([4, 4])
-    candidates = choose(found, prompts)
+    candidates = choose(means_of(found, prompts))
     fired = compare(candidates, found, prompts, [])
     for on, num, own in ((0, 0, True), (5, 10, True), (4, 10, False)):
         text = np.array([on, 1]), np.array([num, 1])
@@ -126,3 +128,28 @@ def test_nothing_active_is_nothing_found() -> None:
     candidates, fired, verdicts = judge(np.zeros((sum(COUNTS), 3)))
     assert len(candidates.concept_C) == len(fired.own_C) == 0
     assert verdicts.nearest_N.tolist() == [-1] * len(COUNTS)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_shared_feature_is_that_of_a_naive_search(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    value_PF = rng.random((sum(COUNTS), 9)) * (rng.random((sum(COUNTS), 9)) < 0.5)
+    list_N, means = np.array([0, 0, 1, 1, 1, 2]), means_of(sparse(value_PF), PROMPTS)
+    mean_NF = np.stack([value_PF[PROMPTS.concept_P == n].mean(0) for n in range(len(COUNTS))])
+    for number in range(3):
+        inside_N = list_N == number
+        fires_NF = (mean_NF >= 0.5 * mean_NF[inside_N].mean(0)) & (mean_NF > 0)
+        hits_F, fired_F = fires_NF[inside_N].sum(0), fires_NF.sum(0)
+        score_F = 2 * hits_F / (fired_F + inside_N.sum())
+        found = shared_by(means, list_N, number)
+        assert score_F[found.feature] == pytest.approx(score_F.max())
+        assert (found.inside, found.outside) == (hits_F[found.feature], fired_F[found.feature] - hits_F[found.feature])
+    assert shared_by(means, list_N, 3) is None
+
+
+def test_a_feature_that_all_concepts_of_a_list_share_alone_is_found() -> None:
+    value_PF = np.zeros((sum(COUNTS), 3))
+    value_PF[np.isin(PROMPTS.concept_P, (2, 3, 4)), 1] = 1
+    value_PF[:, 2] = 5
+    means = means_of(sparse(value_PF), PROMPTS)
+    assert shared_by(means, np.array([0, 0, 1, 1, 1, 2]), 1) == (1, 3, 0)
