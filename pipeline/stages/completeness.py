@@ -5,6 +5,7 @@ is searched for the concepts, and what features are active on is known from thei
 """
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import EXAMPLES_FILE, STATISTICS_FILE
 from data.concepts.matching import Matcher, ways_to_write
 from data.concepts.specificity import (
+    THRESHOLDS,
     Activations,
     Means,
     Prompts,
@@ -174,6 +176,7 @@ def _config(recipe: Recipe) -> dict[str, Any]:
     return {
         "lists": {one.name: one.content.digest for one in load_lists(recipe.completeness.lists)},
         "max_tokens": recipe.completeness.max_tokens,
+        "thresholds": asdict(THRESHOLDS),
         "saes": recipe.sae_names,
     }
 

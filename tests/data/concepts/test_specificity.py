@@ -118,7 +118,7 @@ def test_ordinary_text_decides_where_there_is_some() -> None:
     found, prompts = sparse(value_PF), Prompts.of([4, 4])
     candidates = choose(means_of(found, prompts))
     fired = compare(candidates, found, prompts, [])
-    for on, num, own in ((0, 0, True), (5, 10, True), (4, 10, False)):
+    for on, num, own in ((0, 0, True), (4, 12, True), (3, 10, False)):
         text = np.array([on, 1]), np.array([num, 1])
         assert decide(candidates, fired, prompts, text).specific_C.tolist() == [own, True]
     assert worth_reading(candidates, fired, prompts).all()
