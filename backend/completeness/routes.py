@@ -104,10 +104,10 @@ async def upload_list(
     owner: OwnerDep,
 ) -> Response:
     """Keep a list of one's own, typed or as a file, and lead to its page; or say why not beside what was typed."""
-    sent = await request.form()
-    form = ListUpload(**{name: sent[name] for name in ListUpload.model_fields if isinstance(sent.get(name), str)})
-    file = sent.get("file")
-    data = await file.read() if isinstance(file, UploadFile) and file.filename else b""
+    async with request.form() as sent:
+        form = ListUpload(**{name: sent[name] for name in ListUpload.model_fields if isinstance(sent.get(name), str)})
+        file = sent.get("file")
+        data = await file.read() if isinstance(file, UploadFile) and file.filename else b""
 
     def answer() -> Response:
         try:
