@@ -15,7 +15,9 @@ WIDTH, HEIGHT = 460, 250
 LEFT, RIGHT, TOP, BOTTOM = 40, 450, 22, 210
 NEVER_ROOM = 46
 """At the left of the axis, for concepts that occur nowhere."""
-SMALLEST, LARGEST = 3.0, 12.0
+TEXT_ROOM = 95
+"""Beside a mark, for what it is called."""
+SMALLEST, LARGEST = 4.0, 12.0
 """Radii of dots."""
 CURVE_POINTS = 60
 MAX_EXTENSION = 1.5
@@ -148,13 +150,12 @@ def _marks(found: SAECounts, axis: _Axis) -> list[FigureMark]:
     names = {1 / max(found.num_alive, 1): ("1 / alive features", "alive")}
     if found.fit and found.fit.slope > 0:
         names[found.fit.half] = ("one half", "half")
-    marks = []
-    for frequency, (text, name) in names.items():
-        if axis.holds(frequency):
-            x = axis.x(frequency)
-            anchor = "end" if x > (LEFT + RIGHT) / 2 else "start"
-            marks.append(FigureMark(round(x, 1), text, name, anchor))
-    return marks
+    shown = sorted((axis.x(frequency), *named) for frequency, named in names.items() if axis.holds(frequency))
+    last = len(shown) - 1
+    return [
+        FigureMark(round(x, 1), text, name, "start" if place == last and RIGHT - x >= TEXT_ROOM else "end")
+        for place, (x, text, name) in enumerate(shown)
+    ]
 
 
 def _short(value: float) -> str:

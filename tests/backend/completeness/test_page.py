@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from backend.completeness.figure import BOTTOM, LEFT, RIGHT, TOP, frequency_figure
 from backend.completeness.rows import ConceptRow, frequency_text, rivals_text
-from backend.published.catalogue import Catalogue
+from backend.published import concepts
 from backend.published.concepts import Candidate, represented_by
 from data.arrow import read_arrow
 from data.artifacts.completeness import CANDIDATES_FILE, CONCEPTS_FILE, Bin, Fit, SAECounts
@@ -23,18 +23,16 @@ def candidates(store: StorePaths, sae: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("sae", SAES)
 def test_the_api_gives_what_the_run_found(client: TestClient, published_store: StorePaths, sae: str) -> None:
-    concepts = read_arrow(published_store.run("fake").stage("completeness") / CONCEPTS_FILE).to_pylist()
+    known = read_arrow(published_store.run("fake").stage("completeness") / CONCEPTS_FILE).to_pylist()
     nearest = {row["concept"]: row for row in candidates(published_store, sae) if row["nearest"]}
     found = client.get(f"/api/v1/completeness/tiny/{sae}").json()
-    assert found["total"] == len(concepts) == 6
-    assert [one["occurrences"] for one in found["concepts"]] == sorted(
-        (c["occurrences"] for c in concepts), reverse=True
-    )
-    for number, concept in enumerate(concepts):
+    assert found["total"] == len(known) == 6
+    assert [one["occurrences"] for one in found["concepts"]] == sorted((c["occurrences"] for c in known), reverse=True)
+    for number, concept in enumerate(known):
         mine, row = next(one for one in found["concepts"] if one["name"] == concept["name"]), nearest[number]
         assert mine["represented"] == mine["candidate"]["specific"] == row["specific"]
         assert mine["feature"]["index"] == row["index"]
-        assert mine["candidate"]["rivals"] == [concepts[other]["name"] for other in row["rivals"]]
+        assert mine["candidate"]["rivals"] == [known[other]["name"] for other in row["rivals"]]
         for name in ("own", "others", "num_rivals", "num_examples_read", "num_on_concept"):
             assert mine["candidate"][name] == row[name]
 
@@ -85,20 +83,18 @@ def test_what_is_not_there_is_said(pages: TestClient, address: str) -> None:
 
 
 def test_a_feature_says_which_concepts_it_represents(
-    pages: TestClient, catalogue: Catalogue, published_store: StorePaths
+    pages: TestClient, published_store: StorePaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown = 0
-    for name in SAES:
-        sae = catalogue.saes["tiny", name]
-        own = {row["index"] for row in candidates(published_store, name) if row["specific"] and row["nearest"]}
-        for index in range(sae.num_features):
-            assert bool(represented_by(sae, index)) == (index in own)
-        for index in sorted(own)[:2]:
-            text = Page(pages.get(f"/tiny/{name}/{index}").text).text
-            assert "Things of the fake run" in text
-            shown += 1
-    assert shown, "a feature of the fake run represents something"
-    assert "concepts" in pages.get("/tiny/1-relu-64").text
+    run = pages.app.state.library.catalogue().runs[0]
+    for sae in run.saes:
+        own = {row["index"] for row in candidates(published_store, sae.name) if row["specific"] and row["nearest"]}
+        assert {index for index in range(sae.num_features) if represented_by(sae, index)} == own
+    monkeypatch.setitem(run.cached, concepts._represented, {run.saes[0].row(3): [0, 3]})
+    page = Page(pages.get("/tiny/1-relu-64/3").text)
+    assert "Represents river (Things of the fake run), music (Things of the fake run)" in " ".join(page.text.split())
+    assert "/completeness?sae=1-relu-64&list=things#concepts" in page.links()
+    assert "Represents" not in Page(pages.get("/tiny/1-relu-64/4").text).text
+    assert "of 6 have a feature of their own here" in pages.get("/tiny/1-relu-64").text
 
 
 def row(**changes: Any) -> ConceptRow:
