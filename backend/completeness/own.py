@@ -104,7 +104,8 @@ def _with_published(
 
 def _renumbered(run: OpenRun, kept: set[int], first: int) -> Ints:
     """For each prompt of the run its number behind `first` own ones; -1 where its concept is left out."""
-    numbers, following = [], first
+    numbers: list[int] = []
+    following = first
     for one in concepts_of(run):
         inside = one.number in kept
         numbers += range(following, following + one.num_prompts) if inside else [-1] * one.num_prompts
@@ -117,7 +118,8 @@ def read_published_examples(sae: OpenSAE, matcher: Matcher, candidates: Candidat
     run, num = sae.run, len(candidates.concept_C)
     rows = (sae.row(0) + candidates.feature_C[chosen]).tolist()
     records = run.tables.take("features", rows, ["first_example", "num_examples"]).to_pylist()
-    places, candidate_M = [], []
+    places: list[int] = []
+    candidate_M: list[int] = []
     for candidate, record in zip(chosen.tolist(), records, strict=True):
         first, counts = record["first_example"], record["num_examples"]
         for kind in (TOP, INTERVAL):

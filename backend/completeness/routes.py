@@ -105,7 +105,8 @@ async def upload_list(
 ) -> Response:
     """Keep a list of one's own, typed or as a file, and lead to its page; or say why not beside what was typed."""
     async with request.form() as sent:
-        form = ListUpload(**{name: sent[name] for name in ListUpload.model_fields if isinstance(sent.get(name), str)})
+        texts = {name: text for name, text in sent.items() if isinstance(text, str)}
+        form = ListUpload.model_validate(texts)
         file = sent.get("file")
         data = await file.read() if isinstance(file, UploadFile) and file.filename else b""
 

@@ -50,7 +50,7 @@ def _evidence(found: Candidate, num_prompts: int) -> str:
     parts = [f"{found.own} of {num_prompts} prompts"]
     parts.append(f"also on {rivals_text(found)}" if found.num_rivals else "on no other concept")
     if found.num_examples_read:
-        parts.append(f"{found.num_on_concept} of {found.num_examples_read} examples")
+        parts.append(f"{found.num_on_concept} of {found.num_examples_read} examples in text")
     return "; ".join(parts)
 
 

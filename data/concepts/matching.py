@@ -70,7 +70,7 @@ class Matcher:
         for first, window in zip(first_M.tolist(), windows, strict=True):
             token_N[first : first + len(window)] = window
         found, token_M = self.find(token_N), first_M + np.asarray(place_M)
-        spoken = set()
+        spoken: set[tuple[int, int]] = set()
         for concept, start, stop in zip(*(column.tolist() for column in found), strict=True):
             spoken.update((concept, token) for token in range(start, stop))
         return np.array([pair in spoken for pair in zip(concept_M.tolist(), token_M.tolist(), strict=True)], bool)
@@ -128,7 +128,7 @@ def _inside_longer(start_H: Ints, stop_H: Ints) -> Mask:
     again_H = (np.diff(start_H, prepend=-1) == 0) & (np.diff(stop_H, prepend=-1) == 0)
     first_H = np.maximum.accumulate(np.where(again_H, 0, np.arange(len(start_H))))
     before_H = np.concatenate([[-1], np.maximum.accumulate(stop_H)[:-1]])
-    return cast(Mask, (before_H >= stop_H)[first_H])
+    return (before_H >= stop_H)[first_H]
 
 
 def _edges(pieces: Sequence[bytes]) -> tuple[Mask, Mask]:

@@ -238,7 +238,7 @@ def decide(
 def passes(candidates: Candidates, fired: Fired, prompts: Prompts, thresholds: Thresholds = THRESHOLDS) -> Mask:
     """Whether each is specific on the prompts [C]."""
     recall_C = fired.own_C / prompts.count_N[candidates.concept_C]
-    return cast(Mask, (recall_C >= thresholds.recall) & (fired.precision_C >= thresholds.precision))
+    return (recall_C >= thresholds.recall) & (fired.precision_C >= thresholds.precision)
 
 
 def worth_reading(candidates: Candidates, fired: Fired, prompts: Prompts, thresholds: Thresholds = THRESHOLDS) -> Mask:

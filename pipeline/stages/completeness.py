@@ -161,7 +161,7 @@ def _activations(sae: SAE, number_R: Ints, x_RD: Tensor) -> Activations:
 def _write_nothing(work: Work) -> None:
     """Tables without rows, but for one for each feature that is active on nothing."""
     write_arrow(work.folder / CONCEPTS_FILE, CONCEPTS, [])
-    nothing = Activations(*(np.zeros(0, kind) for kind in (np.int64, np.int64, np.float32)))
+    nothing = Activations(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
     for name, size in zip(work.recipe.sae_names, (sae.num_features for sae in work.recipe.train.saes), strict=True):
         (work.folder / name).mkdir(exist_ok=True)
         write_arrow(work.folder / name / ACTIVITY_FILE, ACTIVITY, activity_batches(nothing, size))

@@ -110,7 +110,7 @@ def test_the_reason_why_a_feature_is_not_a_concepts_own_is_told() -> None:
     )
     assert row().why_not == "2 of 10 of its examples in the corpus speak of it."
     assert row(specific=True).why_not == ""
-    assert row(specific=True).evidence == "4 of 4 prompts; also on b; 2 of 10 examples"
+    assert row(specific=True).evidence == "4 of 4 prompts; also on b; 2 of 10 examples in text"
     assert ConceptRow("l", "L", "a", 3, "", 4, False, None, None, None).why_not == "No feature is active on it."
 
 
