@@ -37,13 +37,14 @@ import backend.steering.api
 import backend.steering.routes
 import backend.web.docs
 import backend.web.health
-from backend.completeness.store import ConceptLists, VerdictStore
+from backend.completeness.store import ConceptLists
 from backend.engine.engine import Engine
 from backend.html import assets
 from backend.labels.store import LabelStore
 from backend.lists.store import ListStore
 from backend.prompts.store import StoredPrompts
 from backend.published.catalogue import Library
+from backend.published.verdicts import VerdictStore
 from backend.settings import Settings
 from backend.steering.results import Results
 from backend.steering.runs import Runs

@@ -10,14 +10,13 @@ from starlette.concurrency import run_in_threadpool
 from backend.completeness.address import Shown
 from backend.completeness.own import answer_own
 from backend.completeness.page import concept_rows
-from backend.completeness.routes import VerdictsDep
 from backend.completeness.rows import ConceptRow
 from backend.completeness.store import MAX_LIST_CHARACTERS, MAX_OWN_CONCEPTS, parse_own
 from backend.exceptions import NotFoundError
 from backend.published.concepts import completeness_of
 from backend.published.lookup import named_saes
 from backend.texts import Typed
-from backend.web.dependencies import EngineDep, LibraryDep, RunDep, SAEDep
+from backend.web.dependencies import EngineDep, LibraryDep, RunDep, SAEDep, VerdictsDep
 from backend.web.live import ask
 from data.artifacts.completeness import CompletenessCounts
 from data.concepts.specificity import THRESHOLDS, Thresholds

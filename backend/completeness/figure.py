@@ -11,11 +11,11 @@ from backend.html.figures import Tick
 from backend.html.formats import count, share
 from data.artifacts.completeness import Bin, SAECounts
 
-WIDTH, HEIGHT = 460, 250
-LEFT, RIGHT, TOP, BOTTOM = 40, 450, 22, 210
-NEVER_ROOM = 46
+WIDTH, HEIGHT = 360, 256
+LEFT, RIGHT, TOP, BOTTOM = 38, 345, 22, 210
+NEVER_ROOM = 44
 """At the left of the axis, for concepts that occur nowhere."""
-TEXT_ROOM = 95
+TEXT_ROOM = 46
 """Beside a mark, for what it is called."""
 SMALLEST, LARGEST = 4.0, 12.0
 """Radii of dots."""
@@ -147,9 +147,9 @@ def _curve(found: SAECounts, axis: _Axis) -> str:
 
 
 def _marks(found: SAECounts, axis: _Axis) -> list[FigureMark]:
-    names = {1 / max(found.num_alive, 1): ("1 / alive features", "alive")}
+    names = {1 / max(found.num_alive, 1): ("1 / alive", "alive")}
     if found.fit and found.fit.slope > 0:
-        names[found.fit.half] = ("one half", "half")
+        names[found.fit.half] = ("half", "half")
     shown = sorted((axis.x(frequency), *named) for frequency, named in names.items() if axis.holds(frequency))
     last = len(shown) - 1
     return [

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from backend.completeness.rows import ConceptRow, features_of
-from backend.completeness.store import Overruled
 from backend.engine.concepts import ConceptsReading
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.concepts import Candidate, concepts_of
 from backend.published.examples import documents_of
+from backend.published.verdicts import Overruled
 from data.artifacts.completeness import RIVALS_KEPT
 from data.artifacts.features import INTERVAL, TOP
 from data.concepts.lists import Concept, ConceptList, kin_of

@@ -6,10 +6,10 @@ from backend.completeness.address import OwnState
 from backend.completeness.own import OwnAnswer
 from backend.completeness.page import PER_PAGE
 from backend.completeness.rows import ConceptRow
-from backend.completeness.store import MAX_VERDICT_NOTE
 from backend.html.page import Link, Page, Pager
 from backend.published.cards import SAECard, sae_card
 from backend.published.catalogue import OpenSAE
+from backend.published.verdicts import MAX_VERDICT_NOTE
 from backend.web.live import Answer, Problem
 from data.concepts.lists import ConceptList
 from data.concepts.specificity import THRESHOLDS, Thresholds

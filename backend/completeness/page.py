@@ -8,7 +8,7 @@ from backend.completeness.address import CompletenessState, Shown
 from backend.completeness.figure import FrequencyFigure, frequency_figure
 from backend.completeness.rows import ConceptRow, about, features_of, frequency_text
 from backend.completeness.shared import SharedRow, shared_rows
-from backend.completeness.store import MAX_LIST_CHARACTERS, MAX_OWN_CONCEPTS, MAX_VERDICT_NOTE, Overruled
+from backend.completeness.store import MAX_LIST_CHARACTERS, MAX_OWN_CONCEPTS
 from backend.exceptions import NotFoundError
 from backend.html.formats import count, share
 from backend.html.page import Link, Page, Pager
@@ -22,6 +22,7 @@ from backend.published.concepts import (
     nearest_of,
     sae_counts,
 )
+from backend.published.verdicts import MAX_VERDICT_NOTE, Overruled
 from data.artifacts.completeness import CompletenessCounts, Fit, ListCounts, SAECounts
 from data.concepts.lists import TEMPLATES
 from data.concepts.specificity import THRESHOLDS, Thresholds
@@ -57,6 +58,8 @@ class CompletenessPage(Page):
     headline: str
     meaning: str
     """What follows of it, in a sentence."""
+    total: int
+    """Concepts in all lists."""
     lists: list[ListCounts]
     saes: list[SAERow]
     sae: SAECard
@@ -123,6 +126,7 @@ def completeness_page_of(
         why_none=found.why_none,
         headline=_headline(found, sae, mine),
         meaning=_meaning(found, mine) if mine else "",
+        total=found.num_concepts,
         lists=found.lists,
         saes=[_sae_row(one, sae, state) for one in run.saes],
         sae=sae_card(sae),
@@ -218,7 +222,7 @@ def _sae_row(one: OpenSAE, current: OpenSAE, state: CompletenessState) -> SAERow
         total=f"{count(mine.num_represented)} ({share(mine.num_represented / sum(x.num_concepts for x in lists), 2)})"
         if mine
         else "–",
-        by_list=[f"{num} / {of.num_concepts}" for num, of in zip(mine.by_list, lists, strict=True)] if mine else [],
+        by_list=list(map(count, mine.by_list)) if mine else [],
         half=_half_text(mine.fit) if mine else "–",
         alive=f"1 in {count(mine.num_alive)}" if mine else "–",
     )

@@ -11,15 +11,16 @@ from backend.completeness.address import CompletenessState, OwnState
 from backend.completeness.own import OwnAnswer, answer_own
 from backend.completeness.own_page import own_address, own_page_of
 from backend.completeness.page import UploadForm, chosen_sae, completeness_page_of
-from backend.completeness.store import ConceptLists, VerdictStore, decode_file
+from backend.completeness.store import ConceptLists, decode_file
 from backend.engine.engine import Engine
 from backend.exceptions import NotFoundError, RefusedError, StoreFullError
 from backend.html.templates import render
 from backend.published.catalogue import Library, OpenSAE
 from backend.published.concepts import completeness_of, concepts_of
 from backend.published.lookup import named_saes
+from backend.published.verdicts import VerdictStore
 from backend.texts import Typed
-from backend.web.dependencies import EngineDep, LibraryDep, get_run
+from backend.web.dependencies import EngineDep, LibraryDep, VerdictsDep, get_run
 from backend.web.live import ask_for_page, respond
 from backend.web.owners import OwnerDep, require_owner
 from backend.web.problems import status_of
@@ -33,13 +34,7 @@ async def get_concept_lists(request: Request) -> ConceptLists:
     return cast(ConceptLists, request.app.state.concept_lists)
 
 
-async def get_verdicts(request: Request) -> VerdictStore:
-    """The owners' verdicts."""
-    return cast(VerdictStore, request.app.state.verdicts)
-
-
 ConceptListsDep = Annotated[ConceptLists, Depends(get_concept_lists)]
-VerdictsDep = Annotated[VerdictStore, Depends(get_verdicts)]
 
 
 class VerdictForm(Typed):
@@ -156,7 +151,7 @@ def write_verdict(
     verdicts.write(sae, form.list, form.concept, represented, form.note)
     path = own_address(form.list) if own else CompletenessState.path
     query = form.back.partition("?")[2]
-    return RedirectResponse(f"{path}?{query}" if query else path, 303)
+    return RedirectResponse(f"{path}{query and '?'}{query}{'' if own else '#concepts'}", 303)
 
 
 def _require_concept(sae: OpenSAE, name: str, concept: str, lists: ConceptLists) -> ConceptList | None:

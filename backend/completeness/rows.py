@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from backend.completeness.store import Overruled
 from backend.html.formats import count, number
 from backend.published.catalogue import OpenRun
 from backend.published.concepts import Candidate
 from backend.published.features import FeatureSummary, get_summaries
+from backend.published.verdicts import Overruled
 from data.concepts.specificity import THRESHOLDS
 
 
@@ -79,7 +79,7 @@ def frequency_text(occurrences: int | None, num_tokens: int) -> str:
         return "not counted"
     if occurrences == 0:
         return "never"
-    return f"{count(occurrences)}×, 1 in {about(num_tokens / occurrences)} tokens"
+    return f"{count(occurrences)}× (1 in {about(num_tokens / occurrences)})"
 
 
 def about(tokens: float) -> str:

@@ -192,7 +192,7 @@ class ConceptVerdictRecord(Base):
     model: Mapped[str] = mapped_column(String(64))
     sae: Mapped[str] = mapped_column(String(64))
     weights: Mapped[str] = mapped_column(String(32))
-    """Hash that names the weights, see backend/completeness/store.py."""
+    """Hash that names the weights, see backend/published/verdicts.py."""
     list: Mapped[str] = mapped_column(String(64))
     """Name of a list of the run, or the id of an uploaded one."""
     concept: Mapped[str] = mapped_column(String(64))

@@ -117,7 +117,7 @@ def test_the_reason_why_a_feature_is_not_a_concepts_own_is_told() -> None:
 def test_frequencies_are_told_in_words() -> None:
     assert frequency_text(0, 1000) == "never"
     assert frequency_text(None, 1000) == "not counted"
-    assert frequency_text(1234, 1_000_000) == "1,234×, 1 in 810 tokens"
+    assert frequency_text(1234, 1_000_000) == "1,234× (1 in 810)"
     assert rivals_text(row(num_rivals=2, rivals=["b", "c"]).candidate) == "b and c"
 
 

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from backend.app import create_app
-from backend.completeness.store import MAX_VERDICT_NOTE
+from backend.published import concepts
+from backend.published.verdicts import MAX_VERDICT_NOTE
 from backend.settings import Settings
 from data.layout import StorePaths
 from data.owner import owner_key
@@ -112,9 +113,20 @@ def test_no_more_verdicts_are_kept_than_the_limit(owner: httpx.Client) -> None:
     assert "MONOSEMA_MAX_VERDICTS" in full.text
 
 
+def test_a_feature_does_not_claim_a_concept_of_which_an_owner_says_no(
+    owner: httpx.Client, store: StorePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(concepts, "_represented", lambda run: {run.saes[0].row(3): [0]})
+    assert "Represents" in owner.get("/tiny/1-relu-64/3").text
+    owner.post(FORM, data={**CONCEPT, "represented": "no"})
+    assert "Represents" not in owner.get("/tiny/1-relu-64/3").text
+    owner.post(FORM, data={**CONCEPT, "represented": "yes"})
+    assert "Represents" in owner.get("/tiny/1-relu-64/3").text
+
+
 def test_the_way_back_stays_on_this_server(owner: httpx.Client) -> None:
     form = {**CONCEPT, "represented": "yes", "back": "https://elsewhere.example/x?show=all"}
-    assert owner.post(FORM, data=form, follow_redirects=False).headers["location"] == "/completeness?show=all"
+    assert owner.post(FORM, data=form, follow_redirects=False).headers["location"] == "/completeness?show=all#concepts"
 
 
 def test_an_uploaded_list_can_be_overruled_too(visitor: httpx.Client, owner: httpx.Client) -> None:
