@@ -14,7 +14,6 @@ from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.concepts import Candidate, concepts_of
 from backend.published.examples import documents_of
 from backend.published.verdicts import Overruled
-from data.artifacts.completeness import RIVALS_KEPT
 from data.artifacts.features import INTERVAL, TOP
 from data.concepts.lists import Concept, ConceptList, kin_of
 from data.concepts.matching import AROUND, Matcher
@@ -167,7 +166,7 @@ def _candidate(
         own=int(fired.own_C[place]),
         others=int(fired.others_C[place]),
         num_rivals=int(fired.num_rivals_C[place]),
-        rivals=[names[number] for number in fired.rivals(place)[:RIVALS_KEPT].tolist()],
+        rivals=[names[number] for number in fired.rivals(place).tolist()],
         num_examples_read=int(num_C[place]) if read_C[place] else None,
         num_on_concept=int(on_C[place]) if read_C[place] else None,
         specific=bool(verdict.specific_C[place]),

@@ -12,7 +12,6 @@ from typing import Any, Self
 import pyarrow as pa
 
 CONCEPTS_FILE, CANDIDATES_FILE, ACTIVITY_FILE = "concepts.arrow", "candidates.arrow", "activity.arrow"
-RIVALS_KEPT = 5
 
 CONCEPTS = pa.schema(
     [
@@ -32,7 +31,7 @@ CANDIDATES = pa.schema(
         pa.field("own", pa.int16(), nullable=False),  # prompts of the concept on which it fires
         pa.field("others", pa.int32(), nullable=False),  # prompts of other concepts on which it fires, kin left out
         pa.field("num_rivals", pa.int32(), nullable=False),  # concepts that these hold
-        pa.field("rivals", pa.list_(pa.int32()), nullable=False),  # the strongest RIVALS_KEPT of these
+        pa.field("rivals", pa.list_(pa.int32()), nullable=False),  # the strongest few of these
         # Of its examples in the corpus at which it fires, all, and those that stand on the concept; null where they
         # were not looked at, for it is not specific on the prompts.
         pa.field("num_examples_read", pa.int16()),

@@ -17,6 +17,11 @@ Doubles = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 
+PAIRS_AT_ONCE = 1 << 22
+RIVALS_KEPT = 5
+"""Of the other concepts on which a candidate fires, those that are named."""
+
+
 @dataclass(frozen=True)
 class Thresholds:
     """What a feature must reach to be a concept's own."""
@@ -74,6 +79,10 @@ class Candidates(NamedTuple):
     mean_C: Floats
     """Activation on the last token of the concept's prompts, on average."""
 
+    def some(self, rows: slice) -> "Candidates":
+        """Some of them."""
+        return Candidates._make(column[rows] for column in self)
+
     def level(self, thresholds: Thresholds = THRESHOLDS) -> Floats:
         """Activation from which on each fires [C]."""
         return cast(Floats, (thresholds.firing * self.mean_C).astype(np.float32))
@@ -89,12 +98,17 @@ class Fired(NamedTuple):
     num_rivals_C: Ints
     """Other concepts of which it fires on a prompt, at least."""
     rival_R: Ints
-    """These concepts, those of each candidate in a row, the strongest first."""
+    """The strongest RIVALS_KEPT of these, those of each candidate in a row, the strongest first."""
+
+    @property
+    def num_named_C(self) -> Ints:
+        """How many of these are kept of each."""
+        return np.minimum(self.num_rivals_C, RIVALS_KEPT)
 
     def rivals(self, candidate: int) -> Ints:
-        """Those of one candidate."""
-        first = int(self.num_rivals_C[:candidate].sum())
-        return self.rival_R[first : first + int(self.num_rivals_C[candidate])]
+        """Those of one candidate that are kept."""
+        first = int(self.num_named_C[:candidate].sum())
+        return self.rival_R[first : first + int(self.num_named_C[candidate])]
 
     @property
     def precision_C(self) -> Doubles:
@@ -167,14 +181,38 @@ def compare(
     kin: list[tuple[int, int]],
     thresholds: Thresholds = THRESHOLDS,
 ) -> Fired:
-    """The prompts on which each candidate fires. kin: pairs of concepts that are no evidence against each other."""
-    num_concepts, num = len(prompts.count_N), len(candidates.concept_C)
+    """The prompts on which each candidate fires. kin: pairs of concepts that are no evidence against each other.
+
+    PAIRS_AT_ONCE pairs of a candidate and an activation of its feature are looked at together.
+    """
+    kin_Q = np.array([one * len(prompts.count_N) + other for one, other in kin], np.int64)
     low_C, high_C = (np.searchsorted(found.feature_K, candidates.feature_C, side) for side in ("left", "right"))
+    reached_C = np.cumsum(high_C - low_C)
+    parts, start = [], 0
+    while start < len(low_C) or not parts:
+        before = int(reached_C[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(reached_C, before + PAIRS_AT_ONCE, side="right")))
+        some = slice(start, stop)
+        parts.append(_compare(candidates.some(some), found, low_C[some], high_C[some], prompts, kin_Q, thresholds))
+        start = stop
+    return Fired(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _compare(
+    candidates: Candidates,
+    found: Activations,
+    low_C: Ints,
+    high_C: Ints,
+    prompts: Prompts,
+    kin_Q: Ints,
+    thresholds: Thresholds,
+) -> Fired:
+    """low_C, high_C: where the activations of each candidate's feature begin and end in `found`."""
+    num_concepts, num = len(prompts.count_N), len(candidates.concept_C)
     candidate_E, place_E = _expanded(low_C, high_C - low_C)
     fires_E = found.value_K[place_E] >= candidates.level(thresholds)[candidate_E]
     candidate_E, place_E = candidate_E[fires_E], place_E[fires_E]
     concept_E, mine_E = prompts.concept_P[found.prompt_K[place_E]], candidates.concept_C[candidate_E]
-    kin_Q = np.array([one * num_concepts + other for one, other in kin], np.int64)
     own_E = concept_E == mine_E
     other_E = ~own_E & ~np.isin(mine_E * num_concepts + concept_E, kin_Q)
     num_rivals_C, rival_R = _rivals(candidate_E[other_E], concept_E[other_E], found.value_K[place_E][other_E], num)
@@ -187,7 +225,7 @@ def compare(
 
 
 def _rivals(candidate_E: Ints, concept_E: Ints, value_E: Floats, num: int) -> tuple[Ints, Ints]:
-    """How many concepts come with each candidate [num], and these, the strongest first."""
+    """How many concepts come with each candidate [num], and the strongest of these, the strongest first."""
     if not len(candidate_E):
         return np.zeros(num, np.int64), np.zeros(0, np.int64)
     # Sorted by candidate, then prompt, so that those of a concept lie in a row.
@@ -195,7 +233,9 @@ def _rivals(candidate_E: Ints, concept_E: Ints, value_E: Floats, num: int) -> tu
     sum_G = np.add.reduceat(value_E.astype(np.float64), first_G)
     candidate_G, concept_G = candidate_E[first_G], concept_E[first_G]
     order_G = np.lexsort((concept_G, -sum_G, candidate_G))
-    return np.bincount(candidate_G, minlength=num), concept_G[order_G]
+    candidate_G, concept_G = candidate_G[order_G], concept_G[order_G]
+    kept_G = np.arange(len(candidate_G)) - np.searchsorted(candidate_G, candidate_G) < RIVALS_KEPT
+    return np.bincount(candidate_G, minlength=num), concept_G[kept_G]
 
 
 def _expanded(start_C: Ints, count_C: Ints) -> tuple[Ints, Ints]:

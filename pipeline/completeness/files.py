@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from data.artifacts.completeness import ACTIVITY, CANDIDATES, CONCEPTS, RIVALS_KEPT
+from data.artifacts.completeness import ACTIVITY, CANDIDATES, CONCEPTS
 from data.concepts.specificity import Activations, Candidates, Fired, Verdicts
-from pipeline.arrays import Ints, Mask, ranges
+from pipeline.arrays import Ints, Mask
 from pipeline.completeness.lists import AllConcepts
 
 FEATURES_PER_BATCH = 1 << 16
@@ -59,7 +59,7 @@ def candidates_table(found: Measured) -> pa.Table:
         "own": pa.array(fired.own_C, pa.int16()),
         "others": pa.array(fired.others_C, pa.int32()),
         "num_rivals": pa.array(fired.num_rivals_C, pa.int32()),
-        "rivals": _first_rivals(fired),
+        "rivals": _rivals(fired),
         "num_examples_read": pa.array(num_C, pa.int16(), mask=~found.read_C),
         "num_on_concept": pa.array(on_C, pa.int16(), mask=~found.read_C),
         "specific": pa.array(found.verdicts.specific_C),
@@ -68,12 +68,9 @@ def candidates_table(found: Measured) -> pa.Table:
     return pa.Table.from_arrays([columns[name] for name in CANDIDATES.names], schema=CANDIDATES)
 
 
-def _first_rivals(fired: Fired) -> pa.ListArray:
-    kept_C = np.minimum(fired.num_rivals_C, RIVALS_KEPT)
-    first_C = np.cumsum(fired.num_rivals_C) - fired.num_rivals_C
-    ends = np.concatenate([[0], np.cumsum(kept_C)])
-    rivals = fired.rival_R[ranges(first_C, kept_C)]
-    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(rivals, pa.int32()))
+def _rivals(fired: Fired) -> pa.ListArray:
+    ends = np.concatenate([[0], np.cumsum(fired.num_named_C)])
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(fired.rival_R, pa.int32()))
 
 
 def activity_batches(found: Activations, num_features: int) -> Iterator[pa.RecordBatch]:

@@ -6,6 +6,7 @@ Shapes: P prompts, F features.
 import numpy as np
 import pytest
 
+from data.concepts import specificity
 from data.concepts.specificity import (
     THRESHOLDS,
     Activations,
@@ -40,7 +41,10 @@ def judge(value_PF: np.ndarray, prompts: Prompts = PROMPTS, kin: list[tuple[int,
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_figures_are_those_of_a_naive_reference(seed: int) -> None:
+@pytest.mark.parametrize("at_once", [1, 40, specificity.PAIRS_AT_ONCE])
+def test_figures_are_those_of_a_naive_reference(seed: int, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(specificity, "PAIRS_AT_ONCE", at_once)
+    monkeypatch.setattr(specificity, "RIVALS_KEPT", 2)
     rng = np.random.default_rng(seed)
     value_PF = np.round(rng.random((sum(COUNTS), 12)) * (rng.random((sum(COUNTS), 12)) < 0.4), 3).astype(np.float32)
     kin = [(0, 2), (2, 0)]
@@ -60,7 +64,8 @@ def test_figures_are_those_of_a_naive_reference(seed: int) -> None:
             assert (fired.own_C[place], fired.others_C[place]) == (own, others)
             rivals = {c: value_PF[fires_P & other_P & (PROMPTS.concept_P == c), f].sum(dtype=np.float64)
                       for c in PROMPTS.concept_P[fires_P & other_P]}  # fmt: skip
-            assert fired.rivals(place).tolist() == sorted(rivals, key=lambda c: (-rivals[c], c))
+            assert fired.rivals(place).tolist() == sorted(rivals, key=lambda c: (-rivals[c], c))[:2]
+            assert fired.num_rivals_C[place] == len(rivals)
             recall, precision = own / own_P.sum(), own / (own + others)
             assert fired.precision_C[place] == precision
             assert verdicts.specific_C[place] == (recall >= 0.75 and precision >= 0.5)
