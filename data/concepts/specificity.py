@@ -188,7 +188,8 @@ def compare(
     kin_Q = np.array([one * len(prompts.count_N) + other for one, other in kin], np.int64)
     low_C, high_C = (np.searchsorted(found.feature_K, candidates.feature_C, side) for side in ("left", "right"))
     reached_C = np.cumsum(high_C - low_C)
-    parts, start = [], 0
+    parts: list[Fired] = []
+    start = 0
     while start < len(low_C) or not parts:
         before = int(reached_C[start - 1]) if start else 0
         stop = max(start + 1, int(np.searchsorted(reached_C, before + PAIRS_AT_ONCE, side="right")))
