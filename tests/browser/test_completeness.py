@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
+
+from tests.support.views import check_view, in_every_view
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Page]
@@ -49,8 +50,6 @@ def test_what_is_no_list_comes_back_to_be_corrected(open_page: Open) -> None:
     expect(page.get_by_label("One concept a line")).to_have_value("river\nriver")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_is_accessible(open_page: Open, scheme: str) -> None:
-    page = open_page(ADDRESS, color_scheme=scheme)
-    violations = Axe().run(page).response["violations"]
-    assert not [violation["id"] for violation in violations]
+@in_every_view
+def test_the_page_is_accessible_and_fits(open_page: Open, width: int, scheme: str) -> None:
+    check_view(open_page(ADDRESS, width=width, color_scheme=scheme), width, scheme)

@@ -27,6 +27,7 @@ SMALL_SAES = """train.saes=[
 
 
 SMALL = [
+    'completeness.lists=["chemical-elements"]',
     "corpus.max_document_characters=6_000",
     "tokenize.max_tokens=10_000",
     "tokenize.max_held_out_tokens=3_000",

@@ -23,6 +23,7 @@ SETTINGS = [
     "evaluate.max_cross_entropy_tokens=100",
     "project.num_epochs=5",
     "effects.features=8",
+    'completeness.lists=["chemical-elements"]',
     "effects.readings=0",
     "respond.candidates=8",
     "respond.tried=2",
