@@ -134,13 +134,13 @@ class Funnel:
                 progress.advance(len(texts))
         return found
 
-    def _judge(self, hold: Hold, text: Text, new_tokens: int) -> Response:
+    def _judge(self, hold: Hold[Candidate], text: Text, new_tokens: int) -> Response:
         """A text beside its baseline, not yet read."""
         baseline = self._baseline(hold.opening, new_tokens)
         of_text, of_baseline = (
-            self._closeness.of_text(one.text, hold.candidate.evidence) for one in (text, baseline.text)
+            self._closeness.of_text(one.text, hold.feature.evidence) for one in (text, baseline.text)
         )
-        return Response(hold.opening, hold.candidate, hold.strength, text, baseline, of_text - of_baseline)
+        return Response(hold.opening, hold.feature, hold.strength, text, baseline, of_text - of_baseline)
 
     def _with_readings(
         self, responses: Sequence[Response], wanted: Callable[[Response], bool] = lambda one: True
