@@ -23,6 +23,7 @@ from backend.published.scores import leading_judge
 from backend.published.selection import FeatureList, Score, Selection, list_features, scores_of
 from backend.saes.downloads import Download, downloads
 from backend.saes.neurons import NeuronSummary, neuron_summary
+from backend.saes.strengths import StrengthSummary, strength_summary
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class SAEPage(Page):
     density_bars: Bars | None
     neurons: NeuronSummary | None
     """None where its features were not compared with neurons."""
+    strengths: StrengthSummary | None
+    """None where none of its features was held to see what that does."""
     curve_figures: list[tuple[str, dict[str, Any]]]
     """Heading and Plotly figure."""
     recipe: list[tuple[str, str]]
@@ -86,6 +89,7 @@ def sae_page_of(sae: OpenSAE, selection: Selection) -> SAEPage:
         downloads=downloads(sae),
         density_bars=_density_bars(sae, selection),
         neurons=neuron_summary(sae),
+        strengths=strength_summary(sae),
         curve_figures=curve_figures(sae.record.curve),
         recipe=recipe_lines(sae),
     )

@@ -105,6 +105,11 @@ class Writer:
             Text(tuple(tokens), self._decode(tokens), ending) for tokens, ending in zip(written, endings, strict=True)
         ]
 
+    def beginning(self, text: str, new_tokens: int) -> Text | None:
+        """So many tokens of a text that was written before; None where it has fewer."""
+        tokens = self._tokenizer.encode(text)[:new_tokens]
+        return Text(tuple(tokens), self._decode(tokens), "length") if len(tokens) == new_tokens else None
+
     def read(self, texts: Sequence[tuple[Opening, Text]]) -> list[Reading]:
         """Each text after its opening, as the model with nothing held reads it."""
         batches = [texts[start : start + BATCH_ROWS] for start in range(0, len(texts), BATCH_ROWS)]

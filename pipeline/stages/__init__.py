@@ -13,6 +13,7 @@ STAGES = (
     "neurons",
     "embed",
     "score",
+    "strengths",
     "neighbours",
     "project",
     "publish",
