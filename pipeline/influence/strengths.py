@@ -42,7 +42,8 @@ UNREAD = 0
 """Stands for the last token of a text, which is predicted and not read."""
 
 
-class HeldFeature(NamedTuple):
+@dataclass(frozen=True)
+class HeldFeature:
     """A feature that is measured."""
 
     sae: str
