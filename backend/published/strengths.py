@@ -76,8 +76,8 @@ def get_strengths(sae: OpenSAE, feature: Feature) -> StrengthCurve:
     vocabulary = run.tables.vocabulary
     return StrengthCurve(
         why_none="" if points else _why_none(run, feature, counts),
-        words=[token_text(vocabulary[token]) for token in record["strength_words"] or []],
-        words_from=record["strength_words_from"] or "",
+        words=[token_text(vocabulary[token]) for token in record["strength_words"]],
+        words_from=record["strength_words_from"],
         openings=list(run.record.recipe.get("strengths", {}).get("openings", [])),
         best=feature.peak_strength,
         breaks=feature.break_strength,

@@ -37,12 +37,12 @@ def features_schema(width: int, num_saes: int) -> pa.Schema:
             *[f for f in NEURONS if f.name != "index"],  # examples by row in the file of them
             # Times its maximum: that of its best text that responds; null where none does, or none was written.
             pa.field("best_strength", pa.float32()),
-            # Of its curve over strengths, null where it has none: the best strength and the lowest at which the text
-            # breaks (null too where no strength is or does), the tokens whose probability was measured, their origin.
+            # Of its curve over strengths: the best strength and the lowest at which the text breaks (null where no
+            # strength is or does, or it has no curve), the tokens whose probability was measured, and their origin.
             pa.field("peak_strength", pa.float32()),
             pa.field("break_strength", pa.float32()),
-            pa.field("strength_words", pa.list_(pa.int32())),
-            pa.field("strength_words_from", pa.string()),
+            pa.field("strength_words", pa.list_(pa.int32()), nullable=False),
+            pa.field("strength_words_from", pa.string(), nullable=False),
             pa.field("first_strength", pa.int64(), nullable=False),  # row in the file of strengths
             pa.field("num_strengths", pa.int16(), nullable=False),  # its rows there; 0: not measured
             pa.field("first_example", pa.int64(), nullable=False),  # row in table `examples`

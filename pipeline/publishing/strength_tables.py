@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data.arrow import read_arrow
 from data.artifacts.strengths import CURVES_FILE, STRENGTHS_FILE
@@ -59,13 +60,21 @@ class StrengthTables:
             found[sae] = {
                 "peak_strength": _taken(curves["peak"], places),
                 "break_strength": _taken(curves["breaks"], places),
-                "strength_words": _taken(curves["words"], places),
-                "strength_words_from": _taken(curves["words_from"], places),
+                "strength_words": _words(curves, size),
+                "strength_words_from": pc.fill_null(_taken(curves["words_from"], places), ""),
                 "first_strength": pa.array(before + np.cumsum(num_F) - num_F),
                 "num_strengths": pa.array(num_F.astype(np.int16)),
             }
             before += len(index_N)
         return found
+
+
+def _words(curves: pa.Table, size: int) -> pa.Array:
+    """The words of every feature; none where it has no curve."""
+    words = curves["words"].combine_chunks()
+    offsets = np.zeros(size + 1, np.int32)
+    offsets[curves["index"].to_numpy() + 1] = pc.list_value_length(words).to_numpy()
+    return pa.ListArray.from_arrays(pa.array(np.cumsum(offsets, dtype=np.int32)), words.flatten())
 
 
 def _taken(column: pa.ChunkedArray, places: pa.Array) -> pa.Array:
