@@ -21,6 +21,7 @@ from backend.published.scores import (
     step_of,
 )
 from backend.published.selection import FeatureList, list_features
+from backend.published.strengths import StrengthCurve, get_strengths
 from backend.web.dependencies import IndexDep, SAEDep
 from data.artifacts.features import ExampleKind
 
@@ -118,3 +119,10 @@ def get_feature_neurons(sae: SAEDep, index: IndexDep) -> FeatureNeurons:
     The first of them come with examples of their own: where they are highest, or lowest if r is below zero.
     """
     return get_neurons(sae, get_feature(sae, index))
+
+
+@router.get("/{model}/{sae}/{index}/strengths")
+def get_feature_strengths(sae: SAEDep, index: IndexDep) -> StrengthCurve:
+    """What it does when it is held at one strength after the other: how likely its words get, whether what is written
+    is about its label, where the text breaks, and the strength at which it is best held."""
+    return get_strengths(sae, get_feature(sae, index))

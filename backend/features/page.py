@@ -22,6 +22,7 @@ from backend.features.links import (
 )
 from backend.features.missing import band_edges, missing_examples
 from backend.features.neighbourhood import NearGroup, near_groups, neighbourhood
+from backend.features.strengths import StrengthSection, strength_section
 from backend.html.figures import Bars, activation_bars
 from backend.html.formats import count, number, share
 from backend.html.page import Link, Page
@@ -106,6 +107,8 @@ class FeaturePage(Page):
     """The address of the first example's document, to which `&example=` adds a number."""
     judged: JudgedSection | None
     """What judges say of it; None when it is dead."""
+    strengths: StrengthSection | None
+    """What happens when it is held; None when it is dead."""
     bars: Bars | None
     """Histogram of its activations; None when it is dead."""
     neurons: FeatureNeurons
@@ -201,6 +204,7 @@ def feature_page_of(
         steps=document_steps(feature, view, document) if document else {},
         in_full=feature.href + view.query(context="full", example=0, page=None),
         judged=None if feature.dead else judged_section(sae, feature, view),
+        strengths=None if feature.dead else strength_section(sae, feature),
         bars=activation_bars(feature.histogram, feature.histogram_edges, feature.max),
         neurons=get_neurons(sae, feature),
         near=near,

@@ -16,6 +16,7 @@ from starlette.templating import Jinja2Templates
 from backend.html.address import query, root_path
 from backend.html.assets import FRONTEND, PLOTLY, plotly_style_ids
 from backend.html.characters import title_of
+from backend.html.curves import curve_html
 from backend.html.formats import count, number, points, share, signed, size
 from backend.html.page import Page
 from backend.html.spans import piece_html, tokens_direction, tokens_html
@@ -80,6 +81,7 @@ def _templates() -> Jinja2Templates:
         "tokens_direction": tokens_direction,
         "bars_html": bars_html,
         "map_html": map_html,
+        "curve_html": curve_html,
         "version": __version__,
     }
     return Jinja2Templates(env=environment)

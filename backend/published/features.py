@@ -30,6 +30,8 @@ SUMMARY = [
     "negligible",
     "interest",
     "best_strength",
+    "peak_strength",
+    "break_strength",
     "highest_r",
     *EFFECT_COLUMNS,
 ]
@@ -110,6 +112,11 @@ class FeatureSummary:
     best_strength: float | None
     """Times its highest activation: where a text of the run moved most to what it is about; None where none did, or
     none was written."""
+    peak_strength: float | None
+    """Times its highest activation: the best strength of its curve, see backend/published/strengths.py; None where none
+    is, or none was measured."""
+    break_strength: float | None
+    """The lowest strength of its curve at which the text breaks; None where none does, or none was measured."""
     highest_r: float | None
     """Its highest |r| with a neuron of the model; None where it was not compared, or is active too rarely for it."""
     interest: float | None

@@ -90,6 +90,11 @@ class Chip:
         return None if self.strength is None else self.strength * self.feature.max
 
     @property
+    def note(self) -> str:
+        """What was measured of its strengths, in a few words."""
+        return strength_note(self.feature)
+
+    @property
     def place(self) -> tuple[str, str]:
         """Model and name of its SAE."""
         return self.feature.model, self.feature.sae
@@ -181,8 +186,21 @@ def parse_argument(library: Library, argument: str) -> Chip:
 
 
 def default_strength(feature: FeatureSummary) -> float:
-    """Strength of a feature that was just added: the one that was measured to be best, if any."""
-    return DEFAULT_STRENGTH if feature.best_strength is None else feature.best_strength
+    """Strength of a feature that was just added: the best of its curve, else that of its best text, if any."""
+    measured = (feature.peak_strength, feature.best_strength)
+    return next((one for one in measured if one is not None), DEFAULT_STRENGTH)
+
+
+def strength_note(feature: FeatureSummary) -> str:
+    """Where the strength of a feature that was just added is from, in a few words."""
+    breaks = f"; the text breaks from {times(feature.break_strength)} on" if feature.break_strength else ""
+    if feature.peak_strength is not None:
+        return f"Measured best at {times(feature.peak_strength)}{breaks}."
+    if feature.best_strength is not None:
+        return f"Its best text was written at {times(feature.best_strength)}{breaks}."
+    if breaks:
+        return f"Measured: no strength was good{breaks}."
+    return f"Not measured how strongly: begins at {times(DEFAULT_STRENGTH)}."
 
 
 def parse_strength(text: str) -> float | None:

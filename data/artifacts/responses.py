@@ -115,6 +115,23 @@ def read_best_strengths(folder: Path) -> dict[str, dict[int, float]]:
     return {sae: {int(index): float(strength) for index, strength in of.items()} for sae, of in found.items()}
 
 
+Continuations = dict[tuple[str, int, str, float], str]
+"""Texts by SAE, index of a feature, opening and strength."""
+
+
+def read_continuations(folder: Path) -> Continuations:
+    """The texts that were written after plain openings up to their full length, of an artifact of stage `respond`.
+
+    Of two at the same strength, the one that was written last, which is the longer one.
+    """
+    measured = json.loads((folder / RESPONSES_FILE).read_text())["measured"]
+    return {
+        (one["sae"], one["index"], one["opening"], one["strength"]): one["text"]
+        for one in measured
+        if not one["chat"] and one["ending"] == "length"
+    }
+
+
 def read_shown(folder: Path) -> Responses:
     """What pages show, of an artifact of stage `respond`."""
     return Responses.from_json(json.loads((folder / RESPONSES_FILE).read_text())["shown"])

@@ -9,6 +9,7 @@ from data.artifacts.effects import EFFECTS, READINGS
 from data.artifacts.features import COSINE_BINS, EXAMPLE_KINDS, EXAMPLES, EXPLANATIONS, STATISTICS, cosine_column
 from data.artifacts.neurons import NEURONS
 from data.artifacts.scores import JUDGED, SCORES
+from data.artifacts.strengths import STRENGTHS
 
 TOKENS_PER_CHUNK = 256
 """Documents are published in chunks of this many tokens, so that a window costs one or two rows."""
@@ -37,6 +38,14 @@ def features_schema(width: int, num_saes: int) -> pa.Schema:
             *[f for f in NEURONS if f.name != "index"],  # examples by row in the file of them
             # Times its maximum: that of its best text that responds; null where none does, or none was written.
             pa.field("best_strength", pa.float32()),
+            # Of its curve over strengths: the best strength and the lowest at which the text breaks (null where no
+            # strength is or does, or it has no curve), the tokens whose probability was measured, and their origin.
+            pa.field("peak_strength", pa.float32()),
+            pa.field("break_strength", pa.float32()),
+            pa.field("strength_words", pa.list_(pa.int32()), nullable=False),
+            pa.field("strength_words_from", pa.string(), nullable=False),
+            pa.field("first_strength", pa.int64(), nullable=False),  # row in the file of strengths
+            pa.field("num_strengths", pa.int16(), nullable=False),  # its rows there; 0: not measured
             pa.field("first_example", pa.int64(), nullable=False),  # row in table `examples`
             pa.field("first_judged", pa.int64(), nullable=False),  # row in the file of judged activations
             pa.field("num_judged", pa.int32(), nullable=False),
@@ -89,11 +98,11 @@ PUBLISHED_READINGS = pa.schema(
 )
 """File `readings`, sorted as the features are, then by rank."""
 
-PUBLISHED_JUDGED, PUBLISHED_SCORES = (
+PUBLISHED_JUDGED, PUBLISHED_SCORES, PUBLISHED_STRENGTHS = (
     pa.schema([pa.field("row", pa.int64(), nullable=False), *[field for field in schema if field.name != "index"]])
-    for schema in (JUDGED, SCORES)
+    for schema in (JUDGED, SCORES, STRENGTHS)
 )
-"""Files `judged` and `scores`, sorted as in data/artifacts/scores.py; `row` is that of the feature."""
+"""Files `judged`, `scores` and `strengths`, sorted as in data/artifacts/; `row` is that of the feature."""
 
 PUBLISHED_CANDIDATES = pa.schema(
     [

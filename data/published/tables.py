@@ -38,6 +38,7 @@ ROW_TABLES = (
     "concepts",
     "concept_features",
     "concept_activity",
+    "strengths",
 )
 """In Arrow files: features, examples and search are copies, see data/published/rows.py."""
 CHUNKS_CACHED = 1 << 14

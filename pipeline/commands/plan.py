@@ -12,6 +12,7 @@ from pipeline.preflight.disk import TRAINING_BYTES, gigabytes, read_needs
 from pipeline.preflight.model import ModelFound, look_at_model
 from pipeline.preflight.neurons import count_passes
 from pipeline.recipe import ReadRecipe, Recipe
+from pipeline.recipe.influence import StrengthsConfig
 from pipeline.recipe.judging import JudgeConfig, ScoreConfig
 
 
@@ -52,6 +53,7 @@ def _rows(recipe: Recipe, paths: RunPaths, model: ModelFound) -> list[tuple[str,
         ]
     effects = recipe.effects
     rows.append(("effects measured", f"of at most {effects.features:,} features, at {effects.examples} examples each"))
+    rows.append(("strengths", strengths_text(recipe.strengths)))
     rows.append(("features against neurons", neurons_text(recipe, model.number("intermediate_size"))))
     rows.append(("concepts looked for", concepts_text(recipe)))
     rows.append(("disk for autoencoders", gigabytes(needs.sae_bytes)))
@@ -81,6 +83,19 @@ def judge_row(config: ScoreConfig, judge: JudgeConfig) -> tuple[str, str]:
         said += f", {most.cost:,.2f} by its prices" if priced else "; set input_price and output_price for its cost"
         said += f", stopped at {judge.max_cost:,.2f}" if judge.max_cost is not None else ""
     return f"judge '{judge.title}'", said
+
+
+def strengths_text(config: StrengthsConfig) -> str:
+    """How many features are held at how many strengths, and how many texts are written and judged at most."""
+    if not config.features:
+        return "none (strengths.features=0)"
+    num_openings = len(config.openings)
+    written = config.features * len(config.text_strengths) * num_openings
+    said = f"{config.features:,} features at {len(config.strengths)} strengths after {num_openings} openings"
+    if not written:
+        return f"{said}, no texts"
+    judged = written + config.features * num_openings
+    return f"{said}, at most {written:,} texts of {config.new_tokens} tokens and {judged:,} questions to one judge"
 
 
 def neurons_text(recipe: Recipe, per_layer: int | None) -> str:

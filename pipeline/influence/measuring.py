@@ -134,12 +134,12 @@ class Funnel:
                 progress.advance(len(texts))
         return found
 
-    def _judge(self, hold: Hold, text: Text, new_tokens: int) -> Response:
+    def _judge(self, hold: Hold[Candidate], text: Text, new_tokens: int) -> Response:
         """A text beside its baseline, not yet read."""
         baseline = self._baseline(hold.opening, new_tokens)
-        by_word = self._closeness.by_word(text.text, hold.candidate.evidence)
-        moved = mean_closeness(by_word) - self._closeness.of_text(baseline.text.text, hold.candidate.evidence)
-        return Response(hold.opening, hold.candidate, hold.strength, text, baseline, moved, by_word)
+        by_word = self._closeness.by_word(text.text, hold.feature.evidence)
+        moved = mean_closeness(by_word) - self._closeness.of_text(baseline.text.text, hold.feature.evidence)
+        return Response(hold.opening, hold.feature, hold.strength, text, baseline, moved, by_word)
 
     def _with_readings(
         self, responses: Sequence[Response], wanted: Callable[[Response], bool] = lambda one: True

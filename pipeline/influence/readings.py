@@ -27,7 +27,7 @@ EXAMPLES_READ = 3
 """Of each feature, its strongest."""
 
 
-class Chosen(NamedTuple):
+class ColouredFeature(NamedTuple):
     """A feature whose examples are coloured."""
 
     sae: int
@@ -35,8 +35,8 @@ class Chosen(NamedTuple):
 
 
 def choose_coloured(
-    cases: Cases, found: EffectArrays, num_saes: int, count: int, first: Sequence[Chosen] = ()
-) -> list[Chosen]:
+    cases: Cases, found: EffectArrays, num_saes: int, count: int, first: Sequence[ColouredFeature] = ()
+) -> list[ColouredFeature]:
     """Up to `count` features: those of `first`, then those that change the prediction most.
 
     The latter are of one SAE after the other in turn, each raising another token most.
@@ -50,7 +50,7 @@ def choose_coloured(
     return chosen
 
 
-def _most_changing(cases: Cases, found: EffectArrays, num_saes: int) -> Iterator[Chosen]:
+def _most_changing(cases: Cases, found: EffectArrays, num_saes: int) -> Iterator[ColouredFeature]:
     first_M = np.flatnonzero(np.diff(cases.feature_M, prepend=-1))
     order = np.argsort(-found.raised_change_NK[:, 0], kind="stable")
     by_sae = [iter(order[cases.sae_M[first_M[order]] == sae].tolist()) for sae in range(num_saes)]
@@ -63,7 +63,7 @@ def _most_changing(cases: Cases, found: EffectArrays, num_saes: int) -> Iterator
                 continue
             seen.add(int(found.raised_NK[feature, 0]))
             row = first_M[feature]
-            yield Chosen(int(cases.sae_M[row]), int(cases.index_M[row]))
+            yield ColouredFeature(int(cases.sae_M[row]), int(cases.index_M[row]))
 
 
 class ExampleReader:

@@ -50,6 +50,11 @@ RULE = (
 )
 
 
+def repeats(tokens: Sequence[int]) -> bool:
+    """Whether a text repeats itself, by the rule at the top of this file."""
+    return longest_run(tokens) > MAX_RUN or distinct_share(tokens) < MIN_DISTINCT
+
+
 @dataclass(frozen=True)
 class Baseline:
     """What the model writes by itself after an opening."""
@@ -80,10 +85,8 @@ class Response:
     @cached_property
     def is_promising(self) -> bool:
         """Whether it responds by all of the rule but its perplexity."""
-        tokens = self.text.tokens
-        varied = longest_run(tokens) <= MAX_RUN and distinct_share(tokens) >= MIN_DISTINCT
         whole = self.text.ending != "broken" and len(set(words_of(self.text.text))) >= MIN_WORDS
-        return self.moved >= MIN_MOVED and varied and whole
+        return self.moved >= MIN_MOVED and not repeats(self.text.tokens) and whole
 
     @property
     def ratio(self) -> float:

@@ -8,12 +8,11 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from pipeline.influence.candidates import Candidate
 from pipeline.influence.evidence import word_starts
 from pipeline.models.decoder import Decoder
 from pipeline.models.generate import End, Reason, Row, Sampling, generate
@@ -33,11 +32,31 @@ class Opening(NamedTuple):
     """A message to the assistant, put into the model's chat template; else a text to continue."""
 
 
-class Hold(NamedTuple):
+class Holdable(Protocol):
+    """A feature that can be held."""
+
+    @property
+    def sae(self) -> str:
+        """Name of its SAE."""
+        ...
+
+    @property
+    def index(self) -> int: ...
+
+    @property
+    def max(self) -> float:
+        """Its highest activation on the corpus, in the residual stream's units."""
+        ...
+
+
+F = TypeVar("F", bound=Holdable)
+
+
+class Hold(NamedTuple, Generic[F]):
     """A feature held after an opening."""
 
     opening: Opening
-    candidate: Candidate
+    feature: F
     strength: float
     """Times its maximum."""
 
@@ -70,12 +89,12 @@ class Writer:
         self._model, self._tokenizer, self._saes, self._sink_norm = model, tokenizer, saes, sink_norm
         self._decoder, self._pieces = Decoder(model), tokenizer.token_bytes(model.vocab_size)
 
-    def write(self, holds: Sequence[Hold], new_tokens: int) -> Iterator[list[Text]]:
+    def write(self, holds: Sequence[Hold[Any]], new_tokens: int) -> Iterator[list[Text]]:
         """Write a text for each, BATCH_ROWS at a time."""
         for start in range(0, len(holds), BATCH_ROWS):
             yield self.write_together(holds[start : start + BATCH_ROWS], new_tokens)
 
-    def write_together(self, asked: Sequence[Hold | Opening], new_tokens: int) -> list[Text]:
+    def write_together(self, asked: Sequence[Hold[Any] | Opening], new_tokens: int) -> list[Text]:
         """Write a text for each, at temperature 0, all in one batch; for an opening with nothing held."""
         rows = [self._row(one, Sampling(max_new_tokens=new_tokens)) for one in asked]
         written: list[list[int]] = [[] for _ in rows]
@@ -89,6 +108,11 @@ class Writer:
         return [
             Text(tuple(tokens), self._decode(tokens), ending) for tokens, ending in zip(written, endings, strict=True)
         ]
+
+    def beginning(self, text: str, new_tokens: int) -> Text | None:
+        """So many tokens of a text that was written before; None where it has fewer."""
+        tokens = self._tokenizer.encode(text)[:new_tokens]
+        return Text(tuple(tokens), self._decode(tokens), "length") if len(tokens) == new_tokens else None
 
     def read(self, texts: Sequence[tuple[Opening, Text]]) -> list[Reading]:
         """Each text after its opening, as the model with nothing held reads it."""
@@ -118,21 +142,34 @@ class Writer:
 
         said: the tokens of the text, T of them.
         """
-        [(_, follow_1TV)] = self._follow(opening, said, [()])
-        return follow_1TV[0]
+        return torch.softmax(self.plain_logits(opening, said), -1)
 
     def probe(
-        self, candidates: Sequence[Candidate], opening: Opening, said: Sequence[int], strength: float
-    ) -> Iterator[tuple[list[Candidate], Tensor]]:
-        """The same with each candidate held: probabilities [B, T, V] of some candidates at a time."""
-        clamps = [[self._clamp(one, strength)] for one in candidates]
-        for start, follow_BTV in self._follow(opening, said, clamps):
-            yield list(candidates[start : start + len(follow_BTV)]), follow_BTV
+        self, features: Sequence[F], opening: Opening, said: Sequence[int], strength: float
+    ) -> Iterator[tuple[list[F], Tensor]]:
+        """The same with each feature held: probabilities [B, T, V] of some features at a time."""
+        held = [(one, strength) for one in features]
+        for start, logits_BTV in self.held_logits(opening, said, held):
+            yield list(features[start : start + len(logits_BTV)]), torch.softmax(logits_BTV, -1)
 
-    def _follow(
+    def plain_logits(self, opening: Opening, said: Sequence[int]) -> Tensor:
+        """Logits of what would follow the opening and each token of a text but its last, with nothing held [T, V]."""
+        [(_, logits_1TV)] = self._logits(opening, said, [()])
+        return logits_1TV[0]
+
+    def held_logits(
+        self, opening: Opening, said: Sequence[int], held: Sequence[tuple[Holdable, float]]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """The same with each feature held at its strength, BATCH_ROWS of them at a time.
+
+        Yields the number of the first, and float32 logits [B, T, V].
+        """
+        return self._logits(opening, said, [[self._clamp(one, strength)] for one, strength in held])
+
+    def _logits(
         self, opening: Opening, said: Sequence[int], clamps: Sequence[Sequence[Clamp]]
     ) -> Iterator[tuple[int, Tensor]]:
-        """Number of the first row and probabilities [B, T, V] of BATCH_ROWS rows at a time; layers after N are run."""
+        """Number of the first row and logits [B, T, V] of BATCH_ROWS rows at a time; layers after N are run."""
         given = self.tokens(opening)
         x_1LD = self._model.residuals(torch.tensor([[*given, *said]]))[:, :-1]
         positions_1L = torch.arange(x_1LD.shape[1], device=x_1LD.device)[None]
@@ -143,7 +180,7 @@ class Writer:
             hidden_BTD = self._model.hidden_from(x_BLD)[:, len(given) - 1 :]
             # In one piece: a CPU takes eight times as long for rows that lie apart.
             logits_NV = self._model.head(hidden_BTD.flatten(0, 1)).float()
-            yield start, torch.softmax(logits_NV, -1).view(*hidden_BTD.shape[:2], -1)
+            yield start, logits_NV.view(*hidden_BTD.shape[:2], -1)
 
     def tokens(self, opening: Opening) -> list[int]:
         """The model's exact tokens, one BOS first where the model has one."""
@@ -154,12 +191,12 @@ class Writer:
     def _decode(self, tokens: Sequence[int]) -> str:
         return b"".join(self._pieces[token] for token in tokens).decode("utf-8", "replace")
 
-    def _row(self, asked: Hold | Opening, sampling: Sampling) -> Row:
+    def _row(self, asked: Hold[Any] | Opening, sampling: Sampling) -> Row:
         if isinstance(asked, Opening):
             return Row(self.tokens(asked), (), sampling)
-        return Row(self.tokens(asked.opening), [self._clamp(asked.candidate, asked.strength)], sampling)
+        return Row(self.tokens(asked.opening), [self._clamp(asked.feature, asked.strength)], sampling)
 
-    def _clamp(self, one: Candidate, strength: float) -> Clamp:
+    def _clamp(self, one: Holdable, strength: float) -> Clamp:
         return Clamp(self._saes[one.sae], one.index, strength * one.max)
 
 

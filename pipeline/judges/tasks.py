@@ -67,3 +67,27 @@ FUZZING = Task(
 
 TASKS = {task.name: task for task in (SPECIFICITY, DETECTION, FUZZING)}
 """By name, in the order in which they are asked and stored."""
+
+TOPIC = Task(
+    name="topic",
+    version=1,
+    instruction=(
+        "You are given a label and a text. Say how much the text is about what the label names. "
+        "Answer with one digit.\n"
+        "0: nothing in the text has to do with the label.\n"
+        "1: the text touches on something near to the label.\n"
+        "2: some of the text is about what the label names.\n"
+        "3: the text is clearly about what the label names."
+    ),
+    allowed=("0", "1", "2", "3"),
+    subject="text",
+    shown=(
+        ("months", "I am a man who was born in April and married in the June after it.", "3"),
+        ("rivers", "She is the daughter of a teacher, and went to school in the city.", "0"),
+        ("music", "I am a student of history, and in the evenings I play in a band.", "2"),
+        ("war", "She is the head of a company that makes shoes for children.", "0"),
+        ("weather", "I am a farmer, and I hope that the fields will not be dry.", "1"),
+    ),
+)
+"""Whether a text that was written is about a label. It is asked of texts with features held, see
+pipeline/scores/written.py, and scores no label."""

@@ -55,6 +55,7 @@ from pipeline.publishing.interest import Tables, measure_interest
 from pipeline.publishing.map_tables import MapTables
 from pipeline.publishing.score_tables import ScoreTables
 from pipeline.publishing.searchable import Surroundings, search_batch, searchable
+from pipeline.publishing.strength_tables import StrengthTables
 from pipeline.publishing.telling import TellingWords
 
 
@@ -98,6 +99,10 @@ class RunTables:
         return ConceptTables(self.folders["completeness"], self.saes, self.sizes, self.first_rows)
 
     @cached_property
+    def strengths(self) -> StrengthTables:
+        return StrengthTables(self.folders["strengths"], self.saes, self.sizes, self.first_rows)
+
+    @cached_property
     def kinds(self) -> dict[str, FeatureKinds]:
         """The live, rare, negligible and dead features of every SAE."""
         return {name: read_kinds(self._read("examples", name, STATISTICS_FILE), self.rare_tokens) for name in self.saes}
@@ -122,6 +127,7 @@ class RunTables:
             ),
             **self.scores.all(),
             **self.concepts.all(),
+            **self.strengths.all(),
             "neuron_examples": _table(read_arrow(self.folders["neurons"] / NEURON_EXAMPLES_FILE)),
             **CorpusTables(self.corpus, self.vocabulary).all(),
             "search": RunTable(SEARCH, sum(self.sizes), self._search),
@@ -160,6 +166,7 @@ class RunTables:
                     **columns_of(explanations, rows),
                     **columns_of(effects, rows),
                     **self.scores.columns(name, rows),
+                    **self.strengths.columns(name, rows),
                     **columns_of(neurons, rows),
                     "first_reading": pa.array(reading_F[rows], pa.int64()),
                     "interest": interest_F[rows],

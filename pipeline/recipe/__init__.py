@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from data.errors import ConfigError
 from pipeline.recipe.completeness import CompletenessConfig
 from pipeline.recipe.corpus import CorpusConfig as CorpusConfig
-from pipeline.recipe.influence import EffectsConfig, RespondConfig
+from pipeline.recipe.influence import EffectsConfig, RespondConfig, StrengthsConfig
 from pipeline.recipe.judging import ScoreConfig
 from pipeline.recipe.mistakes import read_what_can_be
 from pipeline.recipe.neurons import NeuronsConfig
@@ -146,6 +146,7 @@ class Recipe(Section):
     embed: EmbedConfig = EmbedConfig()
     score: ScoreConfig = ScoreConfig()
     completeness: CompletenessConfig = CompletenessConfig()
+    strengths: StrengthsConfig = StrengthsConfig()
     neighbours: NeighboursConfig = NeighboursConfig()
     project: ProjectConfig = ProjectConfig()
 

@@ -1,4 +1,5 @@
-"""Sections of the recipe on what features do to the model: texts written while they are held, and their ablation."""
+"""Sections of the recipe on what features do to the model: texts written while they are held, their ablation, and what
+each strength does."""
 
 from typing import Annotated, Self
 
@@ -8,6 +9,7 @@ from pipeline.recipe.section import Positive, Section
 
 Opening = Annotated[str, StringConstraints(pattern=r"\S", max_length=1000)]
 Strength = Annotated[float, Field(gt=0, le=10)]
+SignedStrength = Annotated[float, Field(ge=-10, le=10)]
 
 
 class RespondConfig(Section):
@@ -59,3 +61,51 @@ class EffectsConfig(Section):
     readings: Annotated[int, Field(ge=0)] = 3
     """Features whose three strongest examples are coloured token by token, so that their pages need no model: those
     that pages lead with, then those that change the prediction most."""
+
+
+class StrengthsConfig(Section):
+    """Curves over the strength at which a feature is held: how likely its words get, and where the text breaks."""
+
+    features: Annotated[int, Field(ge=0)] = 24
+    """Features that are measured: those that respond, those that pages lead with first, up to half of them; the others
+    drawn at random from the live ones, the same share of each autoencoder. 0 measures nothing."""
+    strengths: Annotated[tuple[SignedStrength, ...], Field(min_length=2)] = (
+        -1.0,
+        0.5,
+        1.0,
+        1.5,
+        2.0,
+        3.0,
+        4.0,
+        6.0,
+        8.0,
+        10.0,
+    )
+    """Times a feature's highest activation, ascending; at all of them predictions are read."""
+    openings: Annotated[tuple[Opening, ...], Field(min_length=1)] = ("I am a", "She is the")
+    """Texts that the model continues."""
+    positions: Annotated[int, Field(ge=2)] = 6
+    """Next tokens after each opening, along what the model says by itself, of which predictions are the mean."""
+    words: Positive = 8
+    """Tokens of each feature whose probability is measured: those that it raises most."""
+    text_strengths: tuple[Strength, ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
+    """Of the strengths, those at which texts are written and judged, where predictions have not broken; none: no
+    texts."""
+    new_tokens: Annotated[int, Field(ge=2)] = 16
+    """Length of a text, at least `positions`."""
+    planted: Positive = 16
+    """Labels of known truth by which the judge is measured on such texts."""
+
+    @model_validator(mode="after")
+    def _check_lists(self) -> Self:
+        if len(set(self.openings)) < len(self.openings):
+            raise ValueError("one of the openings is named twice")
+        if list(self.strengths) != sorted(set(self.strengths)) or 0 in self.strengths or self.strengths[-1] < 0:
+            raise ValueError("the strengths must ascend, each named once, without 0 and with one above it")
+        if self.new_tokens < self.positions:
+            raise ValueError("new_tokens must be at least as many as positions: both go along the same texts")
+        if list(self.text_strengths) != sorted(set(self.text_strengths)):
+            raise ValueError("the text_strengths must ascend, each named once")
+        if other := sorted(set(self.text_strengths) - set(self.strengths)):
+            raise ValueError(f"{other[0]:g} is in text_strengths and must be in strengths too")
+        return self

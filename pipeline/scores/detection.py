@@ -51,7 +51,7 @@ class ExampleTexts:
     def __init__(self, texts: WindowTexts, samples: Samples, absent: Windows) -> None:
         self._texts, self._samples, self._absent = texts, samples, absent
 
-    def choose(self, feature: int, count: int, absent_P: np.ndarray, seed: int) -> "Chosen":
+    def choose(self, feature: int, count: int, absent_P: np.ndarray, seed: int) -> "ChosenTexts":
         """Samples of a feature, from its bands in turn, and windows without it; as many of both where there are.
 
         absent_P: whether each window is without it.
@@ -60,15 +60,15 @@ class ExampleTexts:
         in_turn_M = rows_M[np.lexsort((-self._samples.band_M[rows_M], self._samples.rank_M[rows_M]))]
         without_P = np.random.default_rng([seed, feature]).permutation(np.flatnonzero(absent_P))
         num = min(count, len(in_turn_M), len(without_P))
-        return Chosen(in_turn_M[:num], without_P[:num])
+        return ChosenTexts(in_turn_M[:num], without_P[:num])
 
-    def detection(self, label: str, rule: str, chosen: "Chosen") -> list[LabelledText]:
+    def detection(self, label: str, rule: str, chosen: "ChosenTexts") -> list[LabelledText]:
         """Plain texts."""
         positive = [self._plain(label, rule, self._samples.windows, int(m)) for m in chosen.present_M]
         negative = [self._plain(label, rule, self._absent, int(p)) for p in chosen.absent_P]
         return [*(LabelledText(q, True) for q in positive), *(LabelledText(q, False) for q in negative)]
 
-    def fuzzing(self, label: str, rule: str, chosen: "Chosen") -> list[LabelledText]:
+    def fuzzing(self, label: str, rule: str, chosen: "ChosenTexts") -> list[LabelledText]:
         """Texts with marks."""
         windows, found = self._samples.windows, [self._samples.active(int(m)) for m in chosen.present_M]
         if not found:
@@ -95,7 +95,7 @@ class ExampleTexts:
         return Question(FUZZING, label, self._texts.text(sequence, start, stop, marked), rule, places)
 
 
-class Chosen(NamedTuple):
+class ChosenTexts(NamedTuple):
     """The texts of a feature."""
 
     present_M: Ints

@@ -14,6 +14,7 @@ STAGES = (
     "embed",
     "score",
     "completeness",
+    "strengths",
     "neighbours",
     "project",
     "publish",

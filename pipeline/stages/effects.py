@@ -25,7 +25,7 @@ from pipeline.influence.effect_files import (
     readings_table,
 )
 from pipeline.influence.effects import Texts, measure_effects, run_cases
-from pipeline.influence.readings import EXAMPLES_READ, Chosen, ExampleReader, choose_coloured
+from pipeline.influence.readings import EXAMPLES_READ, ColouredFeature, ExampleReader, choose_coloured
 from pipeline.models.effects import LaterLayers, effects_obstacle
 from pipeline.models.exact import ExactModel
 from pipeline.models.language_model import LanguageModel
@@ -108,10 +108,11 @@ def _colour(work: Work, model: LanguageModel, saes: list[SAE], cases: Cases, fou
     return coloured
 
 
-def _shown(work: Work) -> list[Chosen]:
+def _shown(work: Work) -> list[ColouredFeature]:
     """Features that pages lead with, once each."""
     shown, names = read_shown(work.input_folder("respond")), work.recipe.sae_names
-    return list(dict.fromkeys(Chosen(names.index(one.sae), one.index) for one in (*shown.chats, *shown.openings)))
+    features = [ColouredFeature(names.index(one.sae), one.index) for one in (*shown.chats, *shown.openings)]
+    return list(dict.fromkeys(features))
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:

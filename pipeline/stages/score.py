@@ -16,14 +16,12 @@ from data.artifacts.effects import EFFECTS_FILE
 from data.artifacts.features import EXAMPLES_FILE, EXPLANATIONS_FILE, STATISTICS_FILE, read_kinds
 from data.artifacts.responses import read_best_strengths
 from data.artifacts.scores import JudgeReport, write_judges
-from pipeline.activations.held_out import draw_held_out
 from pipeline.activations.residuals import residual_blocks
 from pipeline.arrays import pack_tokens
-from pipeline.fetching.encoders import encoder_key, ensure_encoder
+from pipeline.fetching.encoders import encoder_key
 from pipeline.fetching.local import model_folder
-from pipeline.fetching.naming import fetched_counts
 from pipeline.judges.cache import AnswerCache
-from pipeline.judges.making import Materials, make_judge
+from pipeline.judges.making import make_judge
 from pipeline.judges.tasks import TASKS
 from pipeline.labels.words import Words
 from pipeline.models.sae import SAE
@@ -35,14 +33,13 @@ from pipeline.recipe import Recipe
 from pipeline.scores.asking import Found, Interview, ScoredFeature, ScoredSAE
 from pipeline.scores.choosing import Chosen, choose_features, share_of
 from pipeline.scores.files import write_scored
+from pipeline.scores.materials import judge_materials, plant_questions
 from pipeline.scores.sampling import BandSampler, Windows, draw_windows, no_samples
 from pipeline.scores.texts import WindowTexts
-from pipeline.scores.trust import Planted, PlantedLabel, Planter
+from pipeline.scores.trust import Planted
 from pipeline.stage import Stage, Work
 
 BLOCK_TOKENS = 4096
-HELD_OUT_TOKENS = 40_000
-"""In which planted questions are found."""
 ABSENT_PER_EXAMPLE = 8
 """Windows that are drawn for each text without a feature that is asked for."""
 
@@ -55,8 +52,12 @@ def score(work: Work) -> dict[str, Any]:
     chosen = _choose(work, corpus, vocabulary)
     saes = _sample(work, corpus, chosen)
     found = [Found(np.full((len(sae.samples.value_M), len(config.judges)), np.nan, np.float32)) for sae in saes]
-    materials = _materials(work, corpus, Words(vocabulary))
-    planted = _plant(work, materials, vocabulary) if any(sae.features for sae in saes) else {}
+    materials = judge_materials(work, corpus, Words(vocabulary))
+    planted: dict[str, list[Planted]] = {}
+    if any(sae.features for sae in saes):
+        planted = plant_questions(
+            work, materials, vocabulary, TASKS.values(), count=config.planted, context=config.context
+        )
     reports = []
     for number, judge_config in enumerate(config.judges):
         judge = make_judge(judge_config, materials) if planted else "No feature is scored."
@@ -160,29 +161,6 @@ def _scored(
     rank_C = np.argsort(order_C)
     absent_PC = (sampler.seen_P[:, None] & ~sampler.active_PC)[:, rank_C]
     return ScoredSAE(name, features, samples._replace(feature_M=order_C[samples.feature_M]), absent, absent_PC)
-
-
-def _materials(work: Work, corpus: TokenizedCorpus, words: Words) -> Materials:
-    folder = model_folder(work.inputs["fetch"], work.paths)
-    named = fetched_counts(work.inputs["fetch"], work.recipe.model, folder)
-    encoder = ensure_encoder(work.recipe.embed, work.paths.store)
-    name = str(named.get("model_name") or work.recipe.model.name)
-    encoder_name = "" if encoder is None else encoder.name
-    return Materials(work.recipe, corpus, words, encoder, encoder_name, folder, name)
-
-
-def _plant(work: Work, materials: Materials, vocabulary: list[bytes]) -> dict[str, list[Planted]]:
-    """Questions of known truth, by task."""
-    recipe, config = work.recipe, work.recipe.score
-    labels: dict[str, PlantedLabel] = {}
-    for name in recipe.sae_names:
-        table = read_arrow(work.input_folder("explain") / name / EXPLANATIONS_FILE)
-        for label, rule in zip(table["label"].to_pylist(), table["label_rule"].to_pylist(), strict=True):
-            if label and rule:
-                labels.setdefault(rule, PlantedLabel(label, rule))
-    sequences = draw_held_out(materials.corpus, HELD_OUT_TOKENS, recipe.seed)
-    planter = Planter(materials.corpus, materials.words, vocabulary, sequences, config.context, recipe.seed)
-    return {name: planter.plant(list(labels.values()), config.planted, task) for name, task in TASKS.items()}
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:

@@ -41,6 +41,7 @@ def recipe_of(model: Path, texts: Path, **corpus: Any) -> Recipe:
             "examples": {"rare_tokens": 5},
             "effects": {"features": 0},
             "respond": {"candidates": 4, "tried": 2, "written": 1, "tried_tokens": 2, "new_tokens": 2},
+            "strengths": {"features": 2, "strengths": [1, 2], "text_strengths": [1], "positions": 2, "new_tokens": 2},
         }
     )
 

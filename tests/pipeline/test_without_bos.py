@@ -62,6 +62,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
             },
             "examples": {"rare_tokens": 5},
             "respond": {"candidates": 0},
+            "strengths": {"features": 0},
             "effects": {"features": 16},
         }
     )

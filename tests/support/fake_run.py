@@ -59,6 +59,7 @@ from pipeline.stages import completeness, effects, neurons, publish
 from tests.support.fakes import make_corpus
 from tests.support.responses import make_responses
 from tests.support.scores import write_scores
+from tests.support.strengths import write_strengths
 
 WORDS = [" the", " of", " and", " in", " a", " river", " University", " Oxford", " war", " music", " engine", " was"]
 HOSTILE = [
@@ -146,6 +147,7 @@ class FakeRun:
         self._meanings()
         self._scores()
         completeness.run(self.recipe, self.paths)
+        self._strengths()
         self._neighbours_and_map()
         publish.run(self.recipe, self.paths)
 
@@ -384,6 +386,13 @@ class FakeRun:
         """As if two judges had been asked about a few features: one that is right, and one that guesses."""
         sizes = {sae.header.name: sae.num_features for sae in self.saes}
         self._put("score", write_scores(self._folder("score"), self._folder("examples"), list(sizes)))
+
+    def _strengths(self) -> None:
+        """As if three features of every SAE had been held."""
+        names = [sae.header.name for sae in self.saes]
+        words = tuple(self.vocabulary.index(word.encode()) for word in (" river", HOSTILE[0]))
+        hostile = f"<b>river</b>{HOSTILE[0]}\u202e"
+        self._put("strengths", write_strengths(self._folder("strengths"), names, hostile, words))
 
     def _neighbours_and_map(self) -> None:
         W_RD = torch.cat([sae.W_dec_FD for sae in self.saes])

@@ -122,9 +122,9 @@ def reads(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("/tiny/{sae}/9", 9),
-        ("/tiny/{sae}/9?kind=interval", 9),
-        ("/tiny/{sae}/9?context=full", 11),
+        ("/tiny/{sae}/9", 10),
+        ("/tiny/{sae}/9?kind=interval", 10),
+        ("/tiny/{sae}/9?context=full", 12),
         ("/tiny/{sae}/9?embed=1", 3),
         ("/tiny/{sae}", 2),
         ("/tiny/{sae}?sort=label_score&labelled=true&min_density=0.001", 2),

@@ -1,8 +1,8 @@
-"""What `plan` says of the comparison with neurons: of a model that is there, and of one that is not."""
+"""What `plan` says of the comparison with neurons, of a model that is there or not, and of features that are held."""
 
 from typing import Any
 
-from pipeline.commands.plan import concepts_text, neurons_text
+from pipeline.commands.plan import concepts_text, neurons_text, strengths_text
 from tests.support.fake_run import fake_recipe
 
 PER_LAYER = 64
@@ -35,3 +35,11 @@ def test_concepts_and_their_prompts_are_counted() -> None:
     assert concepts_text(fake_recipe()) == "6, in 24 prompts"
     assert concepts_text(fake_recipe(completeness={"lists": []})) == "none"
     assert "no list of concepts 'x'" in concepts_text(fake_recipe(completeness={"lists": ["x"]}))
+
+
+def test_what_is_written_and_judged_of_held_features_is_said() -> None:
+    said = strengths_text(fake_recipe(strengths={"features": 1000}).strengths)
+    assert said.startswith("1,000 features at 10 strengths after 2 openings")
+    assert said.endswith("at most 10,000 texts of 16 tokens and 12,000 questions to one judge")
+    assert strengths_text(fake_recipe(strengths={"text_strengths": []}).strengths).endswith("no texts")
+    assert strengths_text(fake_recipe(strengths={"features": 0}).strengths) == "none (strengths.features=0)"
