@@ -35,6 +35,7 @@ ROW_TABLES = (
     "neuron_examples",
     "judged",
     "scores",
+    "compared",
 )
 """In Arrow files: features, examples and search are copies, see data/published/rows.py."""
 CHUNKS_CACHED = 1 << 14

@@ -18,6 +18,7 @@ from backend.labels.page import LabelPage, OwnerPage
 from backend.lists.page import ListEditPage, ListPage, ListsPage, NewListPage
 from backend.map.page import ExplorePage
 from backend.method.page import MethodPage
+from backend.neurons.page import NeuronsPage
 from backend.prompts.page import PromptPage
 from backend.saes.page import SAEPage
 from backend.search.prompts_page import PromptSearchPage
@@ -50,6 +51,8 @@ Address = str | Callable[[TestClient], str]
 PAGES: list[tuple[type[Page], str, Address]] = [
     (HomePage, "home/home.html", "/"),
     (MethodPage, "method/method.html", "/method"),
+    (NeuronsPage, "neurons/neurons.html", "/neurons"),
+    (NeuronsPage, "neurons/neurons.html", "/neurons?measure=guess-specificity&group=neurons"),
     (SearchPage, "search/search.html", "/search?q=a"),
     (SearchPage, "search/search.html", "/search"),
     (PromptSearchPage, "search/prompt_search.html", "/search?by=prompts"),

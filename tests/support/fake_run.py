@@ -56,6 +56,7 @@ from pipeline.models.sae import SAE, SAEHeader
 from pipeline.models.sentences import SentenceEncoder
 from pipeline.recipe import NO_ENCODER, Recipe, SAEConfig, make_recipe
 from pipeline.stages import effects, neurons, publish
+from tests.support.comparison import write_compared
 from tests.support.fakes import make_corpus
 from tests.support.responses import make_responses
 from tests.support.scores import write_scores
@@ -142,6 +143,7 @@ class FakeRun:
         neurons.run(self.recipe, self.paths)
         self._meanings()
         self._scores()
+        self._comparison()
         self._neighbours_and_map()
         publish.run(self.recipe, self.paths)
 
@@ -380,6 +382,11 @@ class FakeRun:
         """As if two judges had been asked about a few features: one that is right, and one that guesses."""
         sizes = {sae.header.name: sae.num_features for sae in self.saes}
         self._put("score", write_scores(self._folder("score"), self._folder("examples"), list(sizes)))
+
+    def _comparison(self) -> None:
+        """As if some features and neurons had been drawn, and scored by the same judges."""
+        sizes = [sae.header.name for sae in self.saes]
+        self._put("compare", write_compared(self._folder("compare"), self._folder("examples"), sizes, LAYER))
 
     def _neighbours_and_map(self) -> None:
         W_RD = torch.cat([sae.W_dec_FD for sae in self.saes])

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import torch
 
 from data import CONTRACT_VERSION
+from data.artifacts.comparison import COMPARED
 from data.artifacts.features import (
     EXAMPLE_KINDS,
     HELD_OUT,
@@ -177,6 +178,7 @@ class SyntheticRun:
         found["readings"] = (PUBLISHED_READINGS, iter([]))
         found |= {"judged": (PUBLISHED_JUDGED, iter([])), "scores": (PUBLISHED_SCORES, iter([]))}
         found["neuron_examples"] = (NEURON_EXAMPLES, iter([]))
+        found["compared"] = (COMPARED, iter([]))
         found["documents"] = (PUBLISHED_DOCUMENTS, iter([_batch(PUBLISHED_DOCUMENTS, self._documents())]))
         found["chunks"] = (CHUNKS, iter([_batch(CHUNKS, self._chunks())]))
         found["vocabulary"] = (VOCABULARY, iter([_batch(VOCABULARY, {"text": pa.array(self._pieces())})]))
