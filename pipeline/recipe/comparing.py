@@ -10,7 +10,7 @@ from pipeline.recipe.section import Positive, Section
 class CompareConfig(Section):
     """Random features of every autoencoder against random MLP neurons of the layers up to the one that is read."""
 
-    n: Annotated[int, Field(ge=0, le=10_000)] = 24
+    n: Annotated[int, Field(ge=0, le=10_000)] = 30
     """Features drawn of every autoencoder, and as many neurons; 0 compares none."""
     max_tokens: Positive = 6_000
     """Training tokens that are read for examples and samples, and as many held-out ones, on which rules are tried."""

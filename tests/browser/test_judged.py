@@ -28,7 +28,7 @@ def test_a_bar_leads_to_the_texts_that_got_its_answer(open_page: Open, width: in
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     told = plot.locator(".hovertext")
     expect(told).to_have_text(HOVER)
-    found = HOVER.search(told.inner_text())
+    found = HOVER.search(told.text_content() or "")
     assert found is not None
     band, num, answer = found.groups()
     page.mouse.down()
