@@ -10,8 +10,8 @@ SURE = 0.05
 TITLES = {FIT: "Best rule", "specificity": "Specificity", "detection": "Detection", "fuzzing": "Fuzzing"}
 ABOUT = {
     FIT: "How well its best rule tells where it is active, in text that the rule was not made from: the harmonic mean "
-    "of the rule’s precision and of the share of strong activations that it names. No judge is needed. Neurons are active more often, "
-    "which makes precision easier for them.",
+    "of the rule’s precision and of the share of strong activations that it names. No judge is needed. What is active "
+    "more often, as neurons are, has it easier: more of what a rule names is right by chance.",
     "specificity": "Activations from the weakest to the strongest, each with its text: does the label say what is "
     "marked? The mean answer from 0 to 3 over all bands of the range, as a share of 3.",
     "detection": "Told by the label alone, which whole texts it is active in and which not: 50% is guessing.",
