@@ -68,7 +68,7 @@ def _often(p: float) -> str:
 
 def _round(value: float) -> int:
     """With two digits."""
-    size = 10 ** max(0, math.floor(math.log10(value)) - 1)
+    size: int = 10 ** max(0, math.floor(math.log10(value)) - 1)
     return round(value / size) * size
 
 

@@ -44,7 +44,8 @@ def compare(value_N: Values, other_M: Values, seed: int) -> Difference:
     """Two groups that were drawn apart from each other. Each has at least LEAST values."""
 
     def difference(x: Values, y: Values, axis: int) -> Values:
-        return np.mean(x, axis=axis) - np.mean(y, axis=axis)
+        found: Values = np.mean(x, axis=axis) - np.mean(y, axis=axis)
+        return found
 
     found = stats.mannwhitneyu(value_N, other_M, alternative="two-sided")
     pairs = len(value_N) * len(other_M)
