@@ -12,7 +12,7 @@ class CompareConfig(Section):
 
     n: Annotated[int, Field(ge=0, le=10_000)] = 30
     """Features drawn of every autoencoder, and as many neurons; 0 compares none."""
-    max_tokens: Positive = 8_000
+    max_tokens: Positive = 7_000
     """Training tokens that are read for examples and samples, and as many held-out ones, on which rules are tried."""
     min_active: Annotated[int, Field(ge=2)] = 10
     """What is active on fewer of the training tokens is passed over: too little is seen of it to say what it means."""
