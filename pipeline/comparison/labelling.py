@@ -35,6 +35,9 @@ from pipeline.recipe import ExamplesConfig
 from pipeline.scores.sampling import windows_around
 
 NO_SEQUENCES: Ints = np.empty(0, np.int64)
+NO_CANDIDATES = Candidates(
+    *(np.empty(0, type_) for type_ in (np.int64, np.int8, np.int8, np.int64, np.float32))  # type: ignore[arg-type]
+)
 
 
 class Label(NamedTuple):
@@ -59,6 +62,8 @@ class Examples(NamedTuple):
 
 def find_examples(drawn: Drawn, text: ReadText, corpus: TokenizedCorpus, config: ExamplesConfig) -> Examples:
     """Examples of a group, by the definitions of stage `examples`."""
+    if len(drawn.place_C) == 0:
+        return Examples(_table(drawn, NO_CANDIDATES, corpus, config.context), np.empty(0, np.float32))
     config = config.model_copy(update={"dtype": "float32"})
     x_ND = drawn.x(text)
 

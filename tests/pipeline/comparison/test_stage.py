@@ -81,6 +81,13 @@ def test_none_are_compared_where_the_recipe_asks_for_none(world: World, monkeypa
     assert rows_of(world.paths) == []
 
 
+def test_groups_of_which_nothing_is_active_enough_are_empty(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = world.run(monkeypatch, mixtures, min_active=100_000)
+    assert [(group.num, group.num_passed_over) for group in found.groups] == [(0, len(LETTERS)), (0, len(LETTERS))]
+    assert all(measure.means == measure.tests == () for measure in found.measures)
+    assert rows_of(world.paths) == []
+
+
 def rows_of(paths: RunPaths) -> list[dict]:
     return read_arrow(paths.stage("compare") / COMPARED_FILE).to_pylist()
 
