@@ -22,8 +22,21 @@ STORE_VARIABLE = "MONOSEMA_STORE"
 MANIFEST_NAME = "manifest.json"
 OWN_ADDRESSES = frozenset(
     (
-        *("api", "compare", "docs", "explore", "favicon.ico", "healthz", "lists", "method", "neurons", "owner"),
-        *("prompt", "r", "random", "readyz", "search", "static", "steer"),
+        *(
+            "api",
+            "compare",
+            "completeness",
+            "docs",
+            "explore",
+            "favicon.ico",
+            "healthz",
+            "lists",
+            "method",
+            "neurons",
+            "owner",
+            "prompt",
+        ),
+        *("r", "random", "readyz", "search", "static", "steer"),
     )
 )
 """First parts of addresses that the server has pages of its own at, beside those of models."""

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import data
 import pipeline
+from data.errors import ConfigError
 from data.layout import RunPaths
 from data.manifests import Manifest, digest, find_stage
+from pipeline.completeness.lists import load_lists
 from pipeline.progress import format_seconds, log
 from pipeline.stages import STAGES
 
@@ -28,10 +30,20 @@ def run_checked(read: "ReadRecipe", paths: RunPaths, until: str = STAGES[-1]) ->
     Raises PreflightError, before any work, when something is.
     """
     if read.problems or not is_complete(read.recipe, paths):
-        from pipeline.preflight.check import refuse_unfit
-
-        refuse_unfit(read, paths)
+        _check(read, paths)
     run_stages(read.recipe, paths, until)
+
+
+def run_checked_stage(name: str, read: "ReadRecipe", paths: RunPaths) -> Manifest:
+    """Run one stage of a recipe in which nothing is wrong. Raises PreflightError, before work, when something is."""
+    _check(read, paths)
+    return run_stage(name, read.recipe, paths)
+
+
+def _check(read: "ReadRecipe", paths: RunPaths) -> None:
+    from pipeline.preflight.check import refuse_unfit  # here, for `serve` needs none of it
+
+    refuse_unfit(read, paths)
 
 
 def run_stages(recipe: "Recipe", paths: RunPaths, until: str = STAGES[-1]) -> None:
@@ -88,7 +100,15 @@ def _read_receipt(paths: RunPaths) -> dict[str, Any] | None:
 
 
 def _run_digest(recipe: "Recipe") -> str:
-    return digest({"recipe": recipe.model_dump(mode="json"), "code": _code_digest()})
+    return digest({"recipe": recipe.model_dump(mode="json"), "code": _code_digest(), "lists": _list_digests(recipe)})
+
+
+def _list_digests(recipe: "Recipe") -> dict[str, str] | None:
+    """The content of the lists of concepts; None where one cannot be read, of which the check before a run says why."""
+    try:
+        return {one.name: one.content.digest for one in load_lists(recipe.completeness.lists)}
+    except ConfigError:
+        return None
 
 
 @cache

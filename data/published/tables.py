@@ -36,6 +36,9 @@ ROW_TABLES = (
     "judged",
     "scores",
     "compared",
+    "concepts",
+    "concept_features",
+    "concept_activity",
 )
 """In Arrow files: features, examples and search are copies, see data/published/rows.py."""
 CHUNKS_CACHED = 1 << 14

@@ -31,7 +31,18 @@ from pipeline.stage import Work
 
 MAX_CURVE_POINTS = 200
 NUM_SHOWPIECES = 12
-COUNTED_STAGES = ("fetch", "tokenize", "harvest", "examples", "effects", "neurons", "embed", "score", "compare")
+COUNTED_STAGES = (
+    "fetch",
+    "tokenize",
+    "harvest",
+    "examples",
+    "effects",
+    "neurons",
+    "embed",
+    "score",
+    "compare",
+    "completeness",
+)
 """Stages whose counts are published with the run."""
 
 

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from data.errors import ConfigError
 from pipeline.recipe.comparing import CompareConfig
+from pipeline.recipe.completeness import CompletenessConfig
 from pipeline.recipe.corpus import CorpusConfig as CorpusConfig
 from pipeline.recipe.influence import EffectsConfig, RespondConfig
 from pipeline.recipe.judging import ScoreConfig
@@ -146,6 +147,7 @@ class Recipe(Section):
     embed: EmbedConfig = EmbedConfig()
     score: ScoreConfig = ScoreConfig()
     compare: CompareConfig = CompareConfig()
+    completeness: CompletenessConfig = CompletenessConfig()
     neighbours: NeighboursConfig = NeighboursConfig()
     project: ProjectConfig = ProjectConfig()
 

@@ -14,6 +14,7 @@ STAGES = (
     "embed",
     "score",
     "compare",
+    "completeness",
     "neighbours",
     "project",
     "publish",
