@@ -24,6 +24,8 @@ import backend.lists.routes
 import backend.map.api
 import backend.map.routes
 import backend.method.routes
+import backend.neurons.api
+import backend.neurons.routes
 import backend.prompts.api
 import backend.prompts.routes
 import backend.saes.api
@@ -88,6 +90,8 @@ ROUTERS = (
     backend.completeness.routes.router,
     backend.home.routes.router,
     backend.method.routes.router,
+    backend.neurons.api.router,
+    backend.neurons.routes.router,
     # Last, for they match everything else below /api, and any path of two or three parts.
     backend.web.docs.router,
     backend.attribution.routes.router,

@@ -32,6 +32,7 @@ OWN_ADDRESSES = frozenset(
             "healthz",
             "lists",
             "method",
+            "neurons",
             "owner",
             "prompt",
         ),

@@ -135,3 +135,13 @@ def read_continuations(folder: Path) -> Continuations:
 def read_shown(folder: Path) -> Responses:
     """What pages show, of an artifact of stage `respond`."""
     return Responses.from_json(json.loads((folder / RESPONSES_FILE).read_text())["shown"])
+
+
+def read_shown_features(folder: Path) -> dict[str, list[int]]:
+    """The features whose texts pages show, by SAE, the first to be shown first, of an artifact of stage `respond`."""
+    shown = read_shown(folder)
+    found: dict[str, list[int]] = {}
+    for one in (*shown.chats, *shown.openings):
+        if one.index not in found.setdefault(one.sae, []):
+            found[one.sae].append(one.index)
+    return found

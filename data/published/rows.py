@@ -8,6 +8,7 @@
     rows/readings.arrow      what features change at single examples, and what made them fire there: no table either
     rows/judged.arrow        activations over the range of features, with what judges say of them
     rows/scores.arrow        the scores of features by every judge
+    rows/compared.arrow      random features and neurons with their scores, see data/artifacts/comparison.py
     rows/concepts.arrow      the concepts of the run's lists
     rows/concept_features.arrow    the features that may be a concept's own
     rows/concept_activity.arrow    the prompts with concepts on which every feature is active

@@ -35,6 +35,7 @@ ROW_TABLES = (
     "neuron_examples",
     "judged",
     "scores",
+    "compared",
     "concepts",
     "concept_features",
     "concept_activity",

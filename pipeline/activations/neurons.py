@@ -4,7 +4,7 @@ Shapes: N rows (tokens that are neither BOS nor padding nor attention sinks), D 
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +15,16 @@ from pipeline.activations.batches import plan_batches, read_batch
 from pipeline.arrays import Ints
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.left_out import are_sinks, own_of_batch
-from pipeline.neurons.passes import NeuronRange
+
+
+class NeuronPlaces(Protocol):
+    """The neurons that are read."""
+
+    def __len__(self) -> int: ...
+
+    def in_layer(self, layer: int, per_layer: int) -> tuple[slice | Tensor, slice] | None:
+        """Those of one layer: places in that layer, and among all that are read; None where there are none."""
+        ...
 
 
 class NeuronBlock(NamedTuple):
@@ -42,7 +51,7 @@ def neuron_blocks(
     model: LanguageModel,
     corpus: TokenizedCorpus,
     batches: list[Ints],
-    neurons: NeuronRange,
+    neurons: NeuronPlaces,
     *,
     bos_id: int,
     sink_norm: float,

@@ -13,7 +13,7 @@ from pipeline.preflight.model import ModelFound, look_at_model
 from pipeline.preflight.neurons import count_passes
 from pipeline.recipe import ReadRecipe, Recipe
 from pipeline.recipe.influence import StrengthsConfig
-from pipeline.recipe.judging import JudgeConfig, ScoreConfig
+from pipeline.recipe.judging import JudgeConfig
 
 
 def print_plan(read: ReadRecipe, paths: RunPaths) -> None:
@@ -39,7 +39,7 @@ def _rows(recipe: Recipe, paths: RunPaths, model: ModelFound) -> list[tuple[str,
     else:
         about, why = ("about ", " by the size of the corpus") if needs.tokens_are_estimated else ("", "")
         rows = [("training tokens", f"{about}{needs.tokens:,}{why}"), ("disk for tokens", gigabytes(needs.token_bytes))]
-    rows += [judge_row(recipe.score, judge) for judge in recipe.score.judges if recipe.score.features]
+    rows += [judge_row(recipe, judge) for judge in recipe.score.judges if recipe.score.features]
     if width is None:
         return [*rows, ("width of the residual stream", "known after `monosema fetch`")]
     rows.append(("width of the residual stream", f"{width:,}"))
@@ -55,6 +55,7 @@ def _rows(recipe: Recipe, paths: RunPaths, model: ModelFound) -> list[tuple[str,
     rows.append(("effects measured", f"of at most {effects.features:,} features, at {effects.examples} examples each"))
     rows.append(("strengths", strengths_text(recipe.strengths)))
     rows.append(("features against neurons", neurons_text(recipe, model.number("intermediate_size"))))
+    rows.append(("features and neurons compared", compared_text(recipe)))
     rows.append(("concepts looked for", concepts_text(recipe)))
     rows.append(("disk for autoencoders", gigabytes(needs.sae_bytes)))
     for name, parameters in zip(recipe.sae_names, needs.sae_parameters, strict=True):
@@ -72,9 +73,9 @@ def concepts_text(recipe: Recipe) -> str:
     return f"{len(found.concepts):,}, in {len(found.prompts):,} prompts" if found.concepts else "none"
 
 
-def judge_row(config: ScoreConfig, judge: JudgeConfig) -> tuple[str, str]:
+def judge_row(recipe: Recipe, judge: JudgeConfig) -> tuple[str, str]:
     """What one judge is asked at most; of a model, the tokens that it reads; of a served one, what that costs."""
-    most = estimate(config, judge)
+    most = estimate(recipe.score, judge, recipe.compare, len(recipe.train.saes))
     said = f"at most {most.questions:,} questions"
     if judge.kind in ("local", "served"):
         said += f", about {most.tokens_in:,} tokens"
@@ -96,6 +97,14 @@ def strengths_text(config: StrengthsConfig) -> str:
         return f"{said}, no texts"
     judged = written + config.features * num_openings
     return f"{said}, at most {written:,} texts of {config.new_tokens} tokens and {judged:,} questions to one judge"
+
+
+def compared_text(recipe: Recipe) -> str:
+    """How many random features are compared with random neurons, and the tokens that the model reads for it."""
+    config = recipe.compare
+    if not config.n:
+        return "none (compare.n=0)"
+    return f"{config.n:,} random ones of each SAE and of the neurons, on up to {2 * config.max_tokens:,} tokens"
 
 
 def neurons_text(recipe: Recipe, per_layer: int | None) -> str:

@@ -48,7 +48,7 @@ def select(
         for selection in selections.values():
             selection.add(x_ND, token_N)
         num_tokens += len(token_N)
-    intervals, tops = _search_again(saes, selections, corpus, config, read)
+    intervals, tops = search_again(saes, selections, corpus, config, read)
     search = ContrastSearch(corpus, occurrences, vocab_size)
     selected = {}
     for name, selection in selections.items():
@@ -59,12 +59,13 @@ def select(
     return selected, num_tokens
 
 
-def _search_again(
+def search_again(
     saes: Mapping[str, SAE],
     selections: Mapping[str, FeatureSelection],
     corpus: TokenizedCorpus,
     config: ExamplesConfig,
     read: Read,
+    say: Callable[[str], None] = log,
 ) -> tuple[dict[str, Intervals], dict[str, Entries]]:
     """The samples of all bands, and top entries: what the first pass left open is sought in another."""
     intervals = {name: selection.intervals() for name, selection in selections.items()}
@@ -81,7 +82,7 @@ def _search_again(
     searches: list[BandSearch | TopSearch] = [*bands.values(), *tops.values()]
     if searches:
         num_bands, num_tops = (sum(len(one.features) for one in some.values()) for some in (bands, tops))
-        log(
+        say(
             f"{num_bands:,} features have bands that their samples left open"
             + (f", and {num_tops:,} a top that copies crowded" if num_tops else "")
             + ": their tokens are read once more"

@@ -40,6 +40,7 @@ COUNTED_STAGES = (
     "neurons",
     "embed",
     "score",
+    "compare",
     "completeness",
     "strengths",
 )

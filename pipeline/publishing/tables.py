@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data.arrow import read_arrow
+from data.artifacts.comparison import COMPARED_FILE
 from data.artifacts.corpus import Cutting, TokenizedCorpus
 from data.artifacts.effects import EFFECTS_FILE, READINGS_FILE
 from data.artifacts.features import (
@@ -126,6 +127,7 @@ class RunTables:
                 PUBLISHED_READINGS, sum(map(len, self._per_sae("effects", READINGS_FILE))), self._readings
             ),
             **self.scores.all(),
+            "compared": _table(read_arrow(self.folders["compare"] / COMPARED_FILE)),
             **self.concepts.all(),
             **self.strengths.all(),
             "neuron_examples": _table(read_arrow(self.folders["neurons"] / NEURON_EXAMPLES_FILE)),

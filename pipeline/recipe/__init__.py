@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from data.errors import ConfigError
+from pipeline.recipe.comparing import CompareConfig
 from pipeline.recipe.completeness import CompletenessConfig
 from pipeline.recipe.corpus import CorpusConfig as CorpusConfig
 from pipeline.recipe.influence import EffectsConfig, RespondConfig, StrengthsConfig
@@ -145,6 +146,7 @@ class Recipe(Section):
     neurons: NeuronsConfig = NeuronsConfig()
     embed: EmbedConfig = EmbedConfig()
     score: ScoreConfig = ScoreConfig()
+    compare: CompareConfig = CompareConfig()
     completeness: CompletenessConfig = CompletenessConfig()
     strengths: StrengthsConfig = StrengthsConfig()
     neighbours: NeighboursConfig = NeighboursConfig()

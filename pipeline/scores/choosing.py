@@ -1,16 +1,19 @@
-"""The features that are scored: of every autoencoder the same share of labelled ones, half leading, half random.
+"""The features that are scored: of every autoencoder the same share of labelled ones, leading and random.
 
-Leading are those with which pages begin: the ones that respond when they are held, then the most interesting. Shapes: F
-features of one SAE.
+Leading are those with which pages begin: the ones whose texts pages show, the others that respond when they are held,
+then the most interesting. Half of all are leading, more where more respond. Shapes: F features of one SAE.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.arrays import Ints, Mask
+
+NOT_RESPONDING = 1 << 30
+"""Stands after every rank of features that respond."""
 
 
 class Chosen(NamedTuple):
@@ -33,14 +36,25 @@ def share_of(total: int, num_saes: int, place: int) -> int:
 
 
 def choose_features(
-    labelled_F: Mask, interest_F: npt.NDArray[np.float64], responding: Iterable[int], count: int, seed: int
+    labelled_F: Mask,
+    interest_F: npt.NDArray[np.float64],
+    shown: Sequence[int],
+    responding: Iterable[int],
+    count: int,
+    seed: int,
 ) -> Chosen:
-    """Up to `count` features of an SAE. labelled_F: live ones with a label; interest_F: NaN where there is none."""
+    """Up to `count` features of an SAE. labelled_F: live ones with a label; interest_F: NaN where there is none.
+
+    shown: features whose texts pages show, the first to be looked at first; responding: these and others that respond.
+    """
     index_N = np.flatnonzero(labelled_F)
-    responds_F = np.zeros(len(labelled_F), bool)
-    responds_F[list(responding)] = True
-    value_N = np.nan_to_num(interest_F[index_N], nan=-1.0)
-    leading = index_N[np.lexsort((index_N, -value_N, ~responds_F[index_N]))][: -(-count // 2)]
+    rank_F = np.full(len(labelled_F), NOT_RESPONDING)
+    rank_F[list(responding)] = len(shown)
+    for rank, feature in reversed(list(enumerate(shown))):
+        rank_F[feature] = rank
+    value_N, rank_N = np.nan_to_num(interest_F[index_N], nan=-1.0), rank_F[index_N]
+    in_order = index_N[np.lexsort((index_N, -value_N, rank_N))]
+    leading = in_order[: min(count, max(-(-count // 2), int((rank_N < NOT_RESPONDING).sum())))]
     others = np.setdiff1d(index_N, leading)
     random = np.random.default_rng(seed).permutation(others)[: count - len(leading)]
     return Chosen(leading, np.sort(random))

@@ -50,9 +50,11 @@ def windows_around(token_P: Ints, corpus: TokenizedCorpus, context: int) -> Wind
     return Windows(token_P, start_P, np.minimum(position_P + context + 1, first_P + sequences["length"]))
 
 
-def draw_windows(corpus: TokenizedCorpus, count: int, context: int, seed: int) -> Windows:
-    """Windows of training sequences, around tokens drawn at random, each once."""
-    numbers_S = corpus.sequence_numbers(held_out=False)
+def draw_windows(
+    corpus: TokenizedCorpus, count: int, context: int, seed: int, numbers_S: Ints | None = None
+) -> Windows:
+    """Windows of some sequences, or of all training ones, around tokens drawn at random, each once."""
+    numbers_S = corpus.sequence_numbers(held_out=False) if numbers_S is None else numbers_S
     lengths_S = corpus.sequences["length"][numbers_S].astype(np.int64)
     ends_S = np.cumsum(lengths_S)
     total = int(ends_S[-1])

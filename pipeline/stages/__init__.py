@@ -13,6 +13,7 @@ STAGES = (
     "neurons",
     "embed",
     "score",
+    "compare",
     "completeness",
     "strengths",
     "neighbours",

@@ -14,7 +14,7 @@ from data.arrow import read_arrow
 from data.artifacts.corpus import Cutting, TokenizedCorpus
 from data.artifacts.effects import EFFECTS_FILE
 from data.artifacts.features import EXAMPLES_FILE, EXPLANATIONS_FILE, STATISTICS_FILE, read_kinds
-from data.artifacts.responses import read_best_strengths
+from data.artifacts.responses import read_best_strengths, read_shown_features
 from data.artifacts.scores import JudgeReport, write_judges
 from pipeline.activations.residuals import residual_blocks
 from pipeline.arrays import pack_tokens
@@ -93,6 +93,7 @@ def _choose(work: Work, corpus: TokenizedCorpus, vocabulary: list[bytes]) -> lis
     """The features of each SAE that are scored."""
     recipe, config = work.recipe, work.recipe.score
     responding = read_best_strengths(work.input_folder("respond"))
+    shown = read_shown_features(work.input_folder("respond"))
     telling, cutting = TellingWords(corpus, vocabulary), Cutting.of(work.inputs["tokenize"].counts)
     chosen = []
     for place, name in enumerate(recipe.sae_names):
@@ -105,7 +106,8 @@ def _choose(work: Work, corpus: TokenizedCorpus, vocabulary: list[bytes]) -> lis
         told_by = Tables(statistics, explanations, effects, examples.select(["index", "kind", "document", "position"]))
         interest_F = measure_interest(told_by, cutting, telling)[0].to_numpy(zero_copy_only=False)
         count = share_of(config.features, len(recipe.sae_names), place)
-        chosen.append(choose_features(labelled_F, interest_F, responding.get(name, {}), count, recipe.seed))
+        first, others = shown.get(name, []), responding.get(name, {})
+        chosen.append(choose_features(labelled_F, interest_F, first, others, count, recipe.seed))
     return chosen
 
 
@@ -179,5 +181,6 @@ STAGE = Stage(
     work=score,
     config=_config,
     needs=("fetch", "tokenize", "harvest", "train", "examples", "explain", "respond", "effects"),
+    version=2,  # those whose texts pages show come first
 )
 run = STAGE.run

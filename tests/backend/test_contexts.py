@@ -20,6 +20,7 @@ from backend.labels.page import LabelPage, OwnerPage
 from backend.lists.page import ListEditPage, ListPage, ListsPage, NewListPage
 from backend.map.page import ExplorePage
 from backend.method.page import MethodPage
+from backend.neurons.page import NeuronsPage
 from backend.prompts.page import PromptPage
 from backend.saes.page import SAEPage
 from backend.search.prompts_page import PromptSearchPage
@@ -57,6 +58,8 @@ Address = str | Callable[[TestClient], str]
 PAGES: list[tuple[type[Page], str, Address]] = [
     (HomePage, "home/home.html", "/"),
     (MethodPage, "method/method.html", "/method"),
+    (NeuronsPage, "neurons/neurons.html", "/neurons"),
+    (NeuronsPage, "neurons/neurons.html", "/neurons?measure=guess-specificity&group=neurons"),
     (CompletenessPage, "completeness/completeness.html", "/completeness"),
     (CompletenessPage, "completeness/completeness.html", "/completeness?sae=1-relu-64&list=things&show=all"),
     (OwnListPage, "completeness/own.html", lambda client: a_concept_list(client)),

@@ -56,6 +56,7 @@ from pipeline.models.sae import SAE, SAEHeader
 from pipeline.models.sentences import SentenceEncoder
 from pipeline.recipe import NO_ENCODER, Recipe, SAEConfig, make_recipe
 from pipeline.stages import completeness, effects, neurons, publish
+from tests.support.comparison import write_compared
 from tests.support.fakes import make_corpus
 from tests.support.responses import make_responses
 from tests.support.scores import write_scores
@@ -146,6 +147,7 @@ class FakeRun:
         neurons.run(self.recipe, self.paths)
         self._meanings()
         self._scores()
+        self._comparison()
         completeness.run(self.recipe, self.paths)
         self._strengths()
         self._neighbours_and_map()
@@ -393,6 +395,11 @@ class FakeRun:
         words = tuple(self.vocabulary.index(word.encode()) for word in (" river", HOSTILE[0]))
         hostile = f"<b>river</b>{HOSTILE[0]}\u202e"
         self._put("strengths", write_strengths(self._folder("strengths"), names, hostile, words))
+
+    def _comparison(self) -> None:
+        """As if some features and neurons had been drawn, and scored by the same judges."""
+        sizes = [sae.header.name for sae in self.saes]
+        self._put("compare", write_compared(self._folder("compare"), self._folder("examples"), sizes, LAYER))
 
     def _neighbours_and_map(self) -> None:
         W_RD = torch.cat([sae.W_dec_FD for sae in self.saes])

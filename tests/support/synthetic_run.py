@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import torch
 
 from data import CONTRACT_VERSION
+from data.artifacts.comparison import COMPARED
 from data.artifacts.completeness import ACTIVITY, CONCEPTS
 from data.artifacts.features import (
     EXAMPLE_KINDS,
@@ -190,6 +191,7 @@ class SyntheticRun:
         found |= {"concepts": (CONCEPTS, iter([])), "concept_features": (PUBLISHED_CANDIDATES, iter([]))}
         found["concept_activity"] = (ACTIVITY, iter([]))
         found["neuron_examples"] = (NEURON_EXAMPLES, iter([]))
+        found["compared"] = (COMPARED, iter([]))
         found["documents"] = (PUBLISHED_DOCUMENTS, iter([_batch(PUBLISHED_DOCUMENTS, self._documents())]))
         found["chunks"] = (CHUNKS, iter([_batch(CHUNKS, self._chunks())]))
         found["vocabulary"] = (VOCABULARY, iter([_batch(VOCABULARY, {"text": pa.array(self._pieces())})]))

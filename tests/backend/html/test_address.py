@@ -15,6 +15,7 @@ from backend.features.links import FeatureState
 from backend.home.panel import HomeState
 from backend.html.address import Address, EmptyIsNone, PagedAddress, ShortFloat, query
 from backend.map.page import ExploreState
+from backend.neurons.page import NeuronsAddress
 from backend.prompts.page import PromptState
 from backend.published.search import WordSearch
 from backend.published.selection import Selection
@@ -40,6 +41,7 @@ UNUSUAL: list[Address] = [
     ),
     HomeState(demo=FEATURE, strength=1.5),
     NamedRun(run="a"),
+    NeuronsAddress(run="a", measure="rule-specificity", group="neurons", page=2),
     PromptState(text=TEXT, sae=["m/a", "m/b"], chat=True, rank="rare", hide=0.2, mixed=True, f=FEATURE, token=0),
     PromptState(p="0" * 24),
     ReadToo(read=True),

@@ -1,5 +1,6 @@
 """Stage `score` on planted features: a label that is right gets high scores, one that is shuffled low ones."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from data.artifacts.features import (
     STATISTICS,
     STATISTICS_FILE,
 )
-from data.artifacts.responses import RESPONSES_FILE
+from data.artifacts.responses import RESPONSES_FILE, Responses
 from data.artifacts.scores import JUDGED_FILE, SCORES_FILE, TASK_NAMES, read_judges
 from data.layout import RunPaths, StorePaths
 from pipeline.activations.residuals import ResidualBlock
@@ -91,7 +92,8 @@ def _features(paths: RunPaths, corpus: TokenizedCorpus, ids: list[int]) -> None:
     write(paths.stage("explain") / NAME / EXPLANATIONS_FILE, EXPLANATIONS, rows)
     put_manifest(paths, "explain", {})
     paths.stage("respond").mkdir()
-    (paths.stage("respond") / RESPONSES_FILE).write_text('{"best_strengths": {"' + NAME + '": {"6": 1.0}}}')
+    responses = {"shown": Responses(None).as_json(), "best_strengths": {NAME: {"6": 1.0}}}
+    (paths.stage("respond") / RESPONSES_FILE).write_text(json.dumps(responses))
     put_manifest(paths, "respond", {})
     empty = {name: [] for name in ("raised", "raised_change", "lowered", "lowered_change")}
     effects = [{**empty, "index": f, "num_measured": 0, "num_readings": 0} for f in range(len(ids))]

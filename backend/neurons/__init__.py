@@ -1,0 +1,1 @@
+"""Random features against random neurons: a page, and the API behind it."""
