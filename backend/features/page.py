@@ -5,6 +5,8 @@ from itertools import groupby
 from typing import ClassVar
 
 from backend.engine.limits import MAX_PROMPT_CHARACTERS
+from backend.engine.sentences import Sentences
+from backend.features.candidates import CandidatesSection, candidates_section
 from backend.features.document import ShownDocument
 from backend.features.judged import JudgedSection, judged_section
 from backend.features.label_fit import LabelFit, label_fit
@@ -66,6 +68,8 @@ class FeaturePage(Page):
     sae: SAECard
     feature: Feature
     fit: LabelFit
+    candidates: CandidatesSection | None
+    """Labels that it may have, with their scores; None where nothing is known to show."""
     owner: bool
     """Whether the reader is an owner of the server, who may correct the label."""
     num_tokens: int
@@ -156,6 +160,7 @@ def feature_page_of(
     view: FeatureState,
     base: str,
     off: str,
+    sentences: Sentences,
     shown: ShownDocument | None = None,
     *,
     owner: bool = False,
@@ -163,7 +168,7 @@ def feature_page_of(
     """The page's context. base: the server's address; off: why a text cannot be tried, "" when it can; owner: whether
     the reader may correct the label.
 
-    shown: the document in place of the examples.
+    sentences: tries an owner's label; shown: the document in place of the examples.
     """
     feature = get_feature(sae, index)
     examples = [] if view.context == "full" else get_examples(sae, feature, view.kind, int(view.context))
@@ -174,6 +179,7 @@ def feature_page_of(
         sae=sae_card(sae),
         feature=feature,
         fit=label_fit(sae.run, feature),
+        candidates=candidates_section(sae, feature, sentences),
         owner=owner,
         num_tokens=sae.run.num_tokens,
         minor=_minor_text(sae.run, feature),

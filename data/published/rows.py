@@ -8,6 +8,8 @@
     rows/readings.arrow      what features change at single examples, and what made them fire there: no table either
     rows/judged.arrow        activations over the range of features, with what judges say of them
     rows/scores.arrow        the scores of features by every judge
+    rows/candidates.arrow    candidates for labels, with their scores
+    rows/tried.arrow         the texts on which these were tried
     rows/neuron_examples.arrow    examples of the neurons that features go with, see data/artifacts/neurons.py
 
 A row costs microseconds, where LanceDB takes milliseconds of several threads. The copies take about 0.8 KB a feature

@@ -35,6 +35,8 @@ ROW_TABLES = (
     "neuron_examples",
     "judged",
     "scores",
+    "candidates",
+    "tried",
 )
 """In Arrow files: features, examples and search are copies, see data/published/rows.py."""
 CHUNKS_CACHED = 1 << 14

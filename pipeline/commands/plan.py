@@ -63,6 +63,7 @@ def judge_row(config: ScoreConfig, judge: JudgeConfig) -> tuple[str, str]:
     """What one judge is asked at most; of a model, the tokens that it reads; of a served one, what that costs."""
     most = estimate(config, judge)
     said = f"at most {most.questions:,} questions"
+    said += f", {most.proposals:,} of them for labels that it writes" if most.proposals else ""
     if judge.kind in ("local", "served"):
         said += f", about {most.tokens_in:,} tokens"
     if judge.kind == "served":

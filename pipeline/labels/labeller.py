@@ -65,12 +65,14 @@ class Labeller:
         tried = _telling(trial, best, list(candidates.values()), len(evidence.words))
         if tried is None:
             return Label("", words, best, tested_on)
-        holds = candidates[tried.rule].holds
-        places = [place for place in range(len(evidence.words)) if holds >> place & 1]
+        return Label(self.text(candidates[tried.rule], evidence), words, tried, tested_on)
+
+    def text(self, candidate: Candidate, evidence: Evidence) -> str:
+        """A rule in words, with samples of those on which it holds."""
+        places = [place for place in range(len(evidence.words)) if candidate.holds >> place & 1]
         fitting = evidence.words[places] if places else evidence.words
         spelled = self._spelled(np.concatenate([fitting, evidence.previous[places], evidence.next[places]]))
-        text = say(tried.rule, self._samples(fitting, len(fitting)), spelled, self._is_common)
-        return Label(text, words, tried, tested_on)
+        return say(candidate.rule, self._samples(fitting, len(fitting)), spelled, self._is_common)
 
     def _is_common(self, word: str) -> bool:
         return self.maker.background.share(self.maker.words.folded_number(word)) >= COMMON

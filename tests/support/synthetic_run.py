@@ -40,11 +40,13 @@ from data.published.maps import MAP_FOLDER, world_of, write_map
 from data.published.regions import write_regions
 from data.published.schemas import (
     CHUNKS,
+    PUBLISHED_CANDIDATES,
     PUBLISHED_DOCUMENTS,
     PUBLISHED_EXAMPLES,
     PUBLISHED_JUDGED,
     PUBLISHED_READINGS,
     PUBLISHED_SCORES,
+    PUBLISHED_TRIED,
     SEARCH,
     TOKENS_PER_CHUNK,
     VOCABULARY,
@@ -176,6 +178,7 @@ class SyntheticRun:
         found["splitting"] = (splitting_schema(WIDTH, len(self.sizes)), splitting_batches(self, self._blocks()))
         found["readings"] = (PUBLISHED_READINGS, iter([]))
         found |= {"judged": (PUBLISHED_JUDGED, iter([])), "scores": (PUBLISHED_SCORES, iter([]))}
+        found |= {"candidates": (PUBLISHED_CANDIDATES, iter([])), "tried": (PUBLISHED_TRIED, iter([]))}
         found["neuron_examples"] = (NEURON_EXAMPLES, iter([]))
         found["documents"] = (PUBLISHED_DOCUMENTS, iter([_batch(PUBLISHED_DOCUMENTS, self._documents())]))
         found["chunks"] = (CHUNKS, iter([_batch(CHUNKS, self._chunks())]))
@@ -265,9 +268,12 @@ class SyntheticRun:
             "num_measured": pa.array((3 * live_B).astype(np.int16)),
             "num_readings": pa.array(np.zeros(size, np.int16)),
             "first_reading": pa.array(np.zeros(size, np.int64)),
-            **{name: pa.array(np.zeros(size, np.int64)) for name in ("first_judged", "first_score")},
+            **{
+                f"first_{name}": pa.array(np.zeros(size, np.int64))
+                for name in ("judged", "score", "candidate", "tried")
+            },
             "num_judged": pa.array(np.zeros(size, np.int32)),
-            "num_scores": pa.array(np.zeros(size, np.int16)),
+            **{f"num_{name}": pa.array(np.zeros(size, np.int16)) for name in ("scores", "candidates", "tried")},
             "neuron_tokens": pa.array(active_B.astype(np.int32), mask=~live_B),
             "neuron_r": _lists(np.tile(np.float32([0.4, -0.3]), (size, 1)), live_B),
             "neuron_layer": _lists(np.tile(np.int16([0, 1]), (size, 1)), live_B),

@@ -59,7 +59,7 @@ def test_an_address_that_fits_nothing_shows_the_section_without_a_list(client: T
 def test_the_api_refuses_what_is_not_there(client: TestClient) -> None:
     answer = client.get(f"{API}/judged?judge=nobody")
     assert answer.status_code == 404
-    assert "use one of rule, guess, away" in answer.json()["detail"]
+    assert "use one of rule, guess, away, near" in answer.json()["detail"]
     assert client.get(f"{API}/judged?judge=rule&score=4").status_code == 422
     assert client.get(f"{API}/judged?judge=away").json() == []
 

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.arrays import pack_tokens
 from pipeline.judges.protocol import Answer, Question
-from pipeline.scores.detection import Chosen, ExampleTexts, LabelledText, accuracy
+from pipeline.scores.detection import ChosenTexts, ExampleTexts, LabelledText, accuracy
 from pipeline.scores.sampling import Samples, windows_around
 from pipeline.scores.texts import WindowTexts
 from tests.support import delphi
@@ -48,7 +48,7 @@ class Texts:
             np.concatenate([offsets for offsets, _ in active]), np.concatenate([values for _, values in active]),
         )  # fmt: skip
         self.maker = ExampleTexts(WindowTexts(self.corpus, VOCABULARY), self.samples, self.absent)
-        self.chosen = Chosen(np.arange(size), np.arange(len(self.absent.token_P)))
+        self.chosen = ChosenTexts(np.arange(size), np.arange(len(self.absent.token_P)))
 
     @staticmethod
     def _active(rng: np.random.Generator, windows: Any, m: int) -> tuple[np.ndarray, np.ndarray]:
