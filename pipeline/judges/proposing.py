@@ -19,6 +19,8 @@ MAX_TOKENS = 24
 """That a proposer may write."""
 LONGEST = 60
 """Characters of a label."""
+QUOTES = ('"', "'", "`")
+"""Taken off around a label as a whole, unless it is a mark or a word of two letters."""
 INSTRUCTION = (
     "You name what a feature of a language model stands for. Each line is a text in which the words where it is "
     f"active stand between {OPEN} and {CLOSE}, with how active it is before it. Lines that begin with 'Not' are texts "
@@ -121,8 +123,9 @@ def read_label(written: str) -> str | None:
     """The label in what was written: its first line, without what models put around it; None where there is none."""
     line = next((line for line in written.splitlines() if line.strip()), "")
     text = " ".join(line.removeprefix("Label:").replace("*", "").split()).rstrip(".")
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`" and text[0] not in text[1:-1]:
-        text = text[1:-1].strip()
+    quote, inside = text[:1], text[1:-1]
+    if quote in QUOTES and text.endswith(quote) and quote not in inside and sum(map(str.isalpha, inside)) > 2:
+        text = inside.rstrip(".").strip()
     if not any(character.isprintable() and not character.isspace() for character in text):
         return None
     return text if len(text) <= LONGEST and OPEN not in text and text.isprintable() else None

@@ -228,6 +228,7 @@ class SyntheticRun:
 
     def _features(self, block: "Block") -> Columns:
         live_B, active_B, size = block.live, block.num_active, len(block.index)
+        zeros = pa.array(np.zeros(size, np.int64))
         promoted_B = block.promoted
         logits_B = np.tile(np.linspace(3, 1, 10, dtype=np.float32), (size, 1))
         return {
@@ -268,10 +269,7 @@ class SyntheticRun:
             "num_measured": pa.array((3 * live_B).astype(np.int16)),
             "num_readings": pa.array(np.zeros(size, np.int16)),
             "first_reading": pa.array(np.zeros(size, np.int64)),
-            **{
-                f"first_{name}": pa.array(np.zeros(size, np.int64))
-                for name in ("judged", "score", "candidate", "tried")
-            },
+            **{f"first_{name}": zeros for name in ("judged", "score", "candidate", "tried")},
             "num_judged": pa.array(np.zeros(size, np.int32)),
             **{f"num_{name}": pa.array(np.zeros(size, np.int16)) for name in ("scores", "candidates", "tried")},
             "neuron_tokens": pa.array(active_B.astype(np.int32), mask=~live_B),
