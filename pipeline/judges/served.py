@@ -36,7 +36,7 @@ Result = TypeVar("Result", Answer, Proposal)
 
 
 @dataclass(frozen=True)
-class Request(Generic[Result]):
+class ChatRequest(Generic[Result]):
     """What a server is asked, and how its response is read."""
 
     messages: list[Message]
@@ -80,22 +80,22 @@ class ServedJudge:
         return f"{self.name}, a chat model behind a server; read from {how}"
 
     def ask(self, questions: Sequence[Question], keep: Keep) -> None:
-        def request(number: int) -> Request[Answer]:
+        def request(number: int) -> ChatRequest[Answer]:
             question = questions[number]
-            return Request(
+            return ChatRequest(
                 chat_messages(question), MAX_TOKENS, lambda response: read_response(response, question.task), True
             )
 
         self._ask_all(len(questions), request, keep)
 
     def propose(self, texts: Sequence[str], keep: KeepProposals) -> None:
-        def request(number: int) -> Request[Proposal]:
-            return Request(proposal_messages(texts[number]), proposing.MAX_TOKENS, read_proposal, False)
+        def request(number: int) -> ChatRequest[Proposal]:
+            return ChatRequest(proposal_messages(texts[number]), proposing.MAX_TOKENS, read_proposal, False)
 
         self._ask_all(len(texts), request, keep)
 
     def _ask_all(
-        self, count: int, request: Callable[[int], Request[Result]],
+        self, count: int, request: Callable[[int], ChatRequest[Result]],
         keep: Callable[[Sequence[int], Sequence[Result]], None],
     ) -> None:  # fmt: skip
         """Send requests 0 to count, several at a time; `keep` is told of each result."""
@@ -124,7 +124,7 @@ class ServedJudge:
                 f"{failure}. {kept:,} of {count:,} answers were had and are kept: the same command goes on from there"
             )
 
-    def _answer(self, request: Request[Result]) -> Result:
+    def _answer(self, request: ChatRequest[Result]) -> Result:
         """One answer, however often the server must be asked for it. Raises JudgeError when that is of no use."""
         import openai
 
@@ -152,7 +152,7 @@ class ServedJudge:
             raise JudgeError(f"{self._where} was stopped")
         raise JudgeError(f"{self._where} does not answer ({reason}): see that it runs and can be reached")
 
-    def _ask_once(self, request: Request[Result]) -> Result:
+    def _ask_once(self, request: ChatRequest[Result]) -> Result:
         """Ask, without probabilities where the server has none to give."""
         import openai
 

@@ -34,7 +34,7 @@ def write_candidates(
     tried = [
         {"index": sae.features[contest.place].index, **row}
         for contest in ordered
-        if contest.trials
+        if contest.outcomes
         for row in _tried(sae, contest, corpus)
     ]
     write_arrow(folder / TRIED_FILE, TRIED, pa.Table.from_pylist(tried, TRIED).to_batches())
@@ -44,8 +44,10 @@ def _candidates(contest: Contest, num_judges: int, decider: int | None, may_name
     label = contest.label(decider, may_name)
     for number in contest.order(decider):
         one = contest.candidates[number]
-        trials = [contest.trials[judge][number] if judge in contest.trials else None for judge in range(num_judges)]
-        found = [trial.accuracy if trial and trial.accuracy.num else None for trial in trials]
+        outcomes = [
+            contest.outcomes[judge][number] if judge in contest.outcomes else None for judge in range(num_judges)
+        ]
+        found = [outcome.accuracy if outcome and outcome.accuracy.num else None for outcome in outcomes]
         yield {
             "text": one.text,
             "origin": one.origin,

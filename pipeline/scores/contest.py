@@ -20,7 +20,7 @@ from pipeline.arrays import Mask
 from pipeline.judges.protocol import Answer
 from pipeline.judges.tasks import DETECTION, FUZZING, TASKS
 from pipeline.scores.detection import Accuracy, ChosenTexts, LabelledText, accuracy
-from pipeline.scores.sources import Candidate
+from pipeline.scores.sources import LabelCandidate
 
 SURE = 0.9
 """Agreement with known truth from which on a judge may rename a feature."""
@@ -32,7 +32,7 @@ FEWEST_TEXTS = 5
 TRYING = (DETECTION.name, FUZZING.name)
 
 
-class Trial(NamedTuple):
+class Outcome(NamedTuple):
     """How a candidate does by one judge."""
 
     accuracy: Accuracy
@@ -46,12 +46,12 @@ class Contest:
 
     place: int
     """Of the feature among those of its SAE."""
-    candidates: list[Candidate]
+    candidates: list[LabelCandidate]
     """The label from statistics first, if there is one."""
     chosen: ChosenTexts
     """The texts."""
-    trials: dict[int, list[Trial]] = field(default_factory=dict)
-    """Of each candidate, by number of the judge; one that cannot read a candidate has a trial without answers."""
+    outcomes: dict[int, list[Outcome]] = field(default_factory=dict)
+    """Of each candidate, by number of the judge; one that cannot read a candidate has an outcome without answers."""
 
     @property
     def can_be_held(self) -> bool:
@@ -60,32 +60,32 @@ class Contest:
 
     def order(self, decider: int | None) -> list[int]:
         """Numbers of the candidates, the best by one judge first; in their own order where it tried none."""
-        trials = self.trials.get(decider) if decider is not None else None
+        outcomes = self.outcomes.get(decider) if decider is not None else None
         numbers = list(range(len(self.candidates)))
-        if trials is None:
+        if outcomes is None:
             return numbers
-        return sorted(numbers, key=lambda number: -trials[number].accuracy.balanced)
+        return sorted(numbers, key=lambda number: -outcomes[number].accuracy.balanced)
 
     def label(self, decider: int | None, may_name: bool) -> int | None:
         """The number of the candidate that the feature is called by; None where none names it well enough."""
         current = 0 if self.candidates and self.candidates[0].origin == RULE else None
-        trials = self.trials.get(decider) if decider is not None else None
-        if not may_name or not trials:
+        outcomes = self.outcomes.get(decider) if decider is not None else None
+        if not may_name or not outcomes:
             return current
         best = self.order(decider)[0]
         if current is None:
-            return best if trials[best].accuracy.balanced >= NAMING else None
-        p = sign_test(trials[best].right_T, trials[current].right_T)
-        return best if p < LEVEL / max(len(trials) - 1, 1) else current
+            return best if outcomes[best].accuracy.balanced >= NAMING else None
+        p = sign_test(outcomes[best].right_T, outcomes[current].right_T)
+        return best if p < LEVEL / max(len(outcomes) - 1, 1) else current
 
 
-def make_trial(texts: Sequence[LabelledText], answers: Sequence[Answer]) -> Trial:
-    """The trial of one candidate."""
+def outcome_of(texts: Sequence[LabelledText], answers: Sequence[Answer]) -> Outcome:
+    """The outcome of one candidate."""
     right = [
         answer.value is not None and (answer.value >= text.question.task.highest / 2) == text.activating
         for text, answer in zip(texts, answers, strict=True)
     ]
-    return Trial(accuracy(texts, answers), np.array(right, bool))
+    return Outcome(accuracy(texts, answers), np.array(right, bool))
 
 
 def sign_test(one_T: Mask, other_T: Mask) -> float:

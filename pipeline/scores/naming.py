@@ -17,7 +17,7 @@ from pipeline.progress import log, track
 from pipeline.recipe.judging import JudgeConfig
 from pipeline.scores.asking import Interview, ScoredSAE
 from pipeline.scores.choosing import share_of
-from pipeline.scores.contest import Contest, best_task, find_decider, make_trial, may_name
+from pipeline.scores.contest import Contest, best_task, find_decider, may_name, outcome_of
 from pipeline.scores.detection import ExampleTexts, LabelledText
 from pipeline.scores.sources import Sources
 from pipeline.scores.texts import WindowTexts
@@ -95,7 +95,7 @@ class Naming:
         questions = [text.question for _, by_candidate in held for texts in by_candidate for text in texts]
         answers = iter(interview.ask(questions, f"candidates, {task}"))
         for contest, by_candidate in held:
-            contest.trials[number] = [make_trial(texts, [next(answers) for _ in texts]) for texts in by_candidate]
+            contest.outcomes[number] = [outcome_of(texts, [next(answers) for _ in texts]) for texts in by_candidate]
         return task if held else None
 
     def _texts(self, place: int, contest: Contest, task: str) -> list[list[LabelledText]]:

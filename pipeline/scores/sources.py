@@ -25,7 +25,7 @@ OTHER_RULES = 2
 """Rules beside the label that are candidates; of a feature without a label one more."""
 
 
-class Candidate(NamedTuple):
+class LabelCandidate(NamedTuple):
     """A label that a feature may have."""
 
     text: str
@@ -39,7 +39,7 @@ class Candidate(NamedTuple):
 class Sources:
     """What is known of one feature before judges are asked."""
 
-    found: list[Candidate]
+    found: list[LabelCandidate]
     """The label from statistics first, if there is one."""
     shown: str
     """What judges that write labels are shown."""
@@ -47,10 +47,10 @@ class Sources:
     """Of all examples, from which candidates are made."""
     position_N: Ints
 
-    def with_proposals(self, proposals: Mapping[int, str | None]) -> list[Candidate]:
+    def with_proposals(self, proposals: Mapping[int, str | None]) -> list[LabelCandidate]:
         """All candidates, each text once; proposals: labels that judges wrote, by their number."""
-        written = [Candidate(text, JUDGE, judge) for judge, text in proposals.items() if text]
-        distinct: dict[str, Candidate] = {}
+        written = [LabelCandidate(text, JUDGE, judge) for judge, text in proposals.items() if text]
+        distinct: dict[str, LabelCandidate] = {}
         for one in sorted([*self.found, *written], key=lambda candidate: candidate.origin):
             distinct.setdefault(one.text.casefold(), one)
         return list(distinct.values())
@@ -117,10 +117,10 @@ class SourceReader:
         return fit("", unique(text for text in texts if len(text) > 1 and text.isalpha()))
 
 
-def _found(label: WordedRule, rules: Sequence[WordedRule], promoted: str) -> Iterator[Candidate]:
+def _found(label: WordedRule, rules: Sequence[WordedRule], promoted: str) -> Iterator[LabelCandidate]:
     if label.text:
-        yield Candidate(label.text, RULE, rule=label.rule)
+        yield LabelCandidate(label.text, RULE, rule=label.rule)
     for rule in rules[: OTHER_RULES if label.text else OTHER_RULES + 1]:
-        yield Candidate(rule.text, OTHER_RULE, rule=rule.rule)
+        yield LabelCandidate(rule.text, OTHER_RULE, rule=rule.rule)
     if promoted:
-        yield Candidate(promoted, PROMOTED)
+        yield LabelCandidate(promoted, PROMOTED)

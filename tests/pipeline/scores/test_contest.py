@@ -5,29 +5,29 @@ import pytest
 
 from data.artifacts.candidates import JUDGE, PROMOTED, RULE
 from data.artifacts.scores import JudgeReport, Trust
-from pipeline.scores.contest import Contest, Trial, best_task, find_decider, may_name, sign_test
+from pipeline.scores.contest import Contest, Outcome, best_task, find_decider, may_name, sign_test
 from pipeline.scores.detection import Accuracy, ChosenTexts
-from pipeline.scores.sources import Candidate
+from pipeline.scores.sources import LabelCandidate
 
 TEXTS = 20
 CHOSEN = ChosenTexts(np.arange(TEXTS // 2), np.arange(TEXTS // 2))
 
 
-def trial(num_right: int) -> Trial:
+def outcome(num_right: int) -> Outcome:
     """Right on the first so many texts."""
     right_T = np.arange(TEXTS) < num_right
     half = TEXTS // 2
-    return Trial(Accuracy(float(right_T[:half].mean()), float(right_T[half:].mean()), TEXTS), right_T)
+    return Outcome(Accuracy(float(right_T[:half].mean()), float(right_T[half:].mean()), TEXTS), right_T)
 
 
-def contest(*candidates: Candidate, right: list[int]) -> Contest:
+def contest(*candidates: LabelCandidate, right: list[int]) -> Contest:
     found = Contest(0, list(candidates), CHOSEN)
-    found.trials[1] = [trial(num) for num in right]
+    found.outcomes[1] = [outcome(num) for num in right]
     return found
 
 
 OURS, ITS, ITS_TOO, WORDS = (
-    Candidate("ours", RULE), Candidate("its", JUDGE, 1), Candidate("its too", JUDGE, 2), Candidate("words", PROMOTED),
+    LabelCandidate("ours", RULE), LabelCandidate("its", JUDGE, 1), LabelCandidate("its too", JUDGE, 2), LabelCandidate("words", PROMOTED),
 )  # fmt: skip
 
 
