@@ -44,10 +44,7 @@ def _candidates(contest: Contest, num_judges: int, decider: int | None, may_name
     label = contest.label(decider, may_name)
     for number in contest.order(decider):
         one = contest.candidates[number]
-        outcomes = [
-            contest.outcomes[judge][number] if judge in contest.outcomes else None for judge in range(num_judges)
-        ]
-        found = [outcome.accuracy if outcome and outcome.accuracy.num else None for outcome in outcomes]
+        found = [contest.accuracy(judge, number) for judge in range(num_judges)]
         yield {
             "text": one.text,
             "origin": one.origin,

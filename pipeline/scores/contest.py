@@ -58,6 +58,11 @@ class Contest:
         """Whether there are enough texts."""
         return min(len(self.chosen.present_M), len(self.chosen.absent_P)) >= FEWEST_TEXTS
 
+    def accuracy(self, judge: int, number: int) -> Accuracy | None:
+        """How a judge does with a candidate; None where it did not try it, or cannot read it."""
+        found = self.outcomes[judge][number].accuracy if judge in self.outcomes else None
+        return found if found is not None and found.num else None
+
     def order(self, decider: int | None) -> list[int]:
         """Numbers of the candidates, the best by one judge first; in their own order where it tried none."""
         outcomes = self.outcomes.get(decider) if decider is not None else None

@@ -26,9 +26,8 @@ def contest(*candidates: LabelCandidate, right: list[int]) -> Contest:
     return found
 
 
-OURS, ITS, ITS_TOO, WORDS = (
-    LabelCandidate("ours", RULE), LabelCandidate("its", JUDGE, 1), LabelCandidate("its too", JUDGE, 2), LabelCandidate("words", PROMOTED),
-)  # fmt: skip
+OURS, WORDS = LabelCandidate("ours", RULE), LabelCandidate("words", PROMOTED)
+ITS, ITS_TOO = (LabelCandidate(text, JUDGE, judge) for judge, text in enumerate(("its", "its too"), 1))
 
 
 def trust(low: float, agreement: float = 0.95) -> Trust:
