@@ -80,12 +80,12 @@ def _owner_score(sae: OpenSAE, feature: Feature, sentences: Sentences) -> Candid
     judge, report = _server_judge(sae.run), candidate_report(sae.run)
     if judge is None or not feature.num_tried:
         return None
-    task, tried = report.tasks[judge.name], get_tried(sae, feature)
-    right = sentences.try_label(sae.run, feature.owner_label, tried, task)
+    tried = get_tried(sae, feature)
+    right = sentences.try_label(sae.run, feature.owner_label, tried, report.task)
     if right is None:
         return None
     rates = [_share(right, tried, active) for active in (True, False)]
-    return CandidateScore(judge.name, task, sum(rates) / 2, rates[0], rates[1], judge.trust.get(task))
+    return CandidateScore(judge.name, report.task, sum(rates) / 2, rates[0], rates[1], judge.trust.get(report.task))
 
 
 def _share(right: Sequence[bool], tried: Sequence[TriedText], active: bool) -> float:
@@ -95,8 +95,8 @@ def _share(right: Sequence[bool], tried: Sequence[TriedText], active: bool) -> f
 
 def _server_judge(run: OpenRun) -> JudgeReport | None:
     """The judge of a run that is a sentence encoder, if it tried candidates."""
-    tasks = candidate_report(run).tasks
-    return next((judge for judge in judges_of(run) if judge.kind == "sentences" and judge.name in tasks), None)
+    tried = candidate_report(run).judges
+    return next((judge for judge in judges_of(run) if judge.kind == "sentences" and judge.name in tried), None)
 
 
 def candidates_section(sae: OpenSAE, feature: Feature, sentences: Sentences) -> CandidatesSection | None:
@@ -105,7 +105,7 @@ def candidates_section(sae: OpenSAE, feature: Feature, sentences: Sentences) -> 
     if not candidates:
         return None
     report = candidate_report(sae.run)
-    columns = [judge for judge in judges_of(sae.run) if judge.name in report.tasks]
+    columns = [judge for judge in judges_of(sae.run) if judge.name in report.judges]
     return CandidatesSection(
         judges=[_column(judge, report) for judge in columns],
         lines=[_line(one, columns) for one in candidates],
@@ -116,8 +116,8 @@ def candidates_section(sae: OpenSAE, feature: Feature, sentences: Sentences) -> 
 
 
 def _column(judge: JudgeReport, report: CandidateReport) -> JudgeColumn:
-    task = report.tasks[judge.name]
-    return JudgeColumn(judge.name, f"{task}; {trust_short(judge.trust.get(task))}", judge.name == report.decider)
+    about = f"{report.task}; {trust_short(judge.trust.get(report.task))}"
+    return JudgeColumn(judge.name, about, judge.name == report.decider)
 
 
 def _line(candidate: LabelCandidate, columns: Sequence[JudgeReport]) -> CandidateLine:
@@ -139,7 +139,7 @@ def _verdict(feature: Feature, report: CandidateReport, judges: Sequence[JudgeRe
     if decider is None:
         return "No judge that reads labels can be trusted here, so none of them may change what the feature is called."
     if not report.may_name:
-        agreement = decider.trust[report.tasks[decider.name]].agreement
+        agreement = decider.trust[report.task].agreement
         return (
             f"The best by judge {decider.name} comes first. It is right about {agreement:.0%} of what is known, too "
             "little to change what the feature is called."

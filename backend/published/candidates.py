@@ -72,12 +72,12 @@ def get_candidates(sae: OpenSAE, feature: Feature) -> list[LabelCandidate]:
     if not feature.num_candidates:
         return []
     rows = range(feature.first_candidate, feature.first_candidate + feature.num_candidates)
-    judges, tasks = judges_of(sae.run), candidate_report(sae.run).tasks
+    judges, task = judges_of(sae.run), candidate_report(sae.run).task
     found = []
     for record in sae.run.tables.take("candidates", rows).to_pylist():
         columns = zip(judges, record["scores"], record["true_positive"], record["true_negative"], strict=True)
         scores = [
-            CandidateScore(judge.name, tasks[judge.name], value, right, wrong, judge.trust.get(tasks[judge.name]))
+            CandidateScore(judge.name, task, value, right, wrong, judge.trust.get(task))
             for judge, value, right, wrong in columns
             if value is not None
         ]

@@ -52,8 +52,10 @@ TRIED = pa.schema(
 class CandidateReport:
     """How candidates were tried in a run."""
 
-    tasks: dict[str, str] = field(default_factory=dict)
-    """Task at which each judge that can be trusted tried them, by the judge's name."""
+    task: str = ""
+    """detection or fuzzing: that at which the decider can be trusted most; "" where no judge can be trusted."""
+    judges: list[str] = field(default_factory=list)
+    """Names of those that can be trusted at it, which tried them."""
     decider: str = ""
     """Name of the judge by whose scores they are ordered: the most trusted that reads labels; "" where none is."""
     may_name: bool = False

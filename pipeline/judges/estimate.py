@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from pipeline.judges.proposing import proposal_messages
+from pipeline.judges.proposing import MAX_TOKENS, proposal_messages
 from pipeline.judges.protocol import Question, Task, chat_messages
 from pipeline.judges.tasks import DETECTION, FUZZING, SPECIFICITY, TASKS
 from pipeline.models.chat_template import Message
@@ -12,7 +12,7 @@ CHARACTERS_PER_TOKEN = 4
 LABEL_TOKENS, ANSWER_TOKENS = 8, 1
 PLANTED_TEXTS = 9
 """Questions about each planted label: three texts each where it is right, wrong and shuffled."""
-SHOWN_TOKENS, LABEL_OUT = 400, 24
+SHOWN_TOKENS, LABEL_OUT = 400, MAX_TOKENS
 """Tokens of what is shown of a feature, and at most of a label that is written."""
 CANDIDATES = 4
 """Labels that are tried on a feature, beside those that judges propose: the rule, two that come next, and promoted

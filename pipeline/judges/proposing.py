@@ -15,7 +15,7 @@ from pipeline.models.nearness import CLOSE, OPEN
 
 VERSION = 1
 """Raised when the same text gets other labels, so that older ones are not taken for them."""
-MAX_TOKENS = 24
+MAX_TOKENS = 16
 """That a proposer may write."""
 LONGEST = 60
 """Characters of a label."""
@@ -126,6 +126,6 @@ def read_label(written: str) -> str | None:
     quote, inside = text[:1], text[1:-1]
     if quote in QUOTES and text.endswith(quote) and quote not in inside and sum(map(str.isalpha, inside)) > 2:
         text = inside.rstrip(".").strip()
-    if not any(character.isprintable() and not character.isspace() for character in text):
+    if not any(character.isprintable() and character not in (" ", *QUOTES) for character in text):
         return None
     return text if len(text) <= LONGEST and OPEN not in text and text.isprintable() else None

@@ -77,7 +77,7 @@ class JudgeConfig(Section):
         return self
 
 
-SMALL = JudgeConfig(kind="local", tasks=("specificity",), features=3, samples=20, planted=12, proposals=6)
+SMALL = JudgeConfig(kind="local", tasks=("specificity",), features=3, samples=20, planted=12, proposals=3)
 """What the run's own model judges by default: on a laptop, some seconds for one of 135 million parameters."""
 
 
@@ -98,10 +98,10 @@ class ScoreConfig(Section):
     """detection and fuzzing: texts with the feature, and as many without it."""
     planted: Positive = 40
     """Labels of known truth by which every judge is measured."""
-    unlabelled: Annotated[int, Field(ge=0)] = 12
+    unlabelled: Annotated[int, Field(ge=0)] = 9
     """Live features without a label, drawn at random, the same share of every autoencoder: candidates for labels are
     tried on them too."""
-    candidate_texts: Annotated[int, Field(ge=0)] = 20
+    candidate_texts: Annotated[int, Field(ge=0)] = 12
     """Texts with a feature, and as many without it, on which candidates for its label are tried; 0 tries none."""
     judges: tuple[JudgeConfig, ...] = (
         JudgeConfig(kind="rule"),

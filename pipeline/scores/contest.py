@@ -101,7 +101,7 @@ def sign_test(one_T: Mask, other_T: Mask) -> float:
 
 
 def best_task(trust: Mapping[str, Trust]) -> str | None:
-    """The task at which a judge tries candidates: that at which it can be trusted most; None where at none."""
+    """The task of detection and fuzzing at which a judge can be trusted most; None where at neither."""
     usable = [name for name in TASKS if name in TRYING and name in trust and trust[name].tells]
     return max(usable, key=lambda name: trust[name].low, default=None)
 
@@ -110,6 +110,12 @@ def find_decider(reports: Sequence[JudgeReport]) -> int | None:
     """Number of the most trusted of the judges that read labels: the label's own rule does not. None where none is."""
     able = {n: r.trust[task].low for n, r in enumerate(reports) if r.kind != "rule" and (task := best_task(r.trust))}
     return max(able, key=lambda number: able[number], default=None)
+
+
+def common_task(reports: Sequence[JudgeReport], decider: int | None) -> str:
+    """The task at which all candidates are tried: the decider's, else any judge's; "" where none can be trusted."""
+    first = reports if decider is None else [reports[decider]]
+    return next((task for report in first if (task := best_task(report.trust))), "")
 
 
 def may_name(report: JudgeReport) -> bool:

@@ -17,7 +17,7 @@ from pipeline.progress import log, track
 from pipeline.recipe.judging import JudgeConfig
 from pipeline.scores.asking import Interview, ScoredSAE
 from pipeline.scores.choosing import share_of
-from pipeline.scores.contest import Contest, best_task, find_decider, may_name, outcome_of
+from pipeline.scores.contest import Contest, may_name, outcome_of
 from pipeline.scores.detection import ExampleTexts, LabelledText
 from pipeline.scores.sources import Sources
 from pipeline.scores.texts import WindowTexts
@@ -81,11 +81,10 @@ class Naming:
             contests.append(Contest(place, source.with_proposals(written), chosen))
         return contests
 
-    def try_all(self, number: int, interview: Interview, contests: Sequence[Sequence[Contest]]) -> str | None:
-        """Let a judge that can be trusted try all candidates; the task at which it did."""
-        task = best_task(interview.trust)
-        if task is None:
-            return None
+    def try_all(self, number: int, interview: Interview, contests: Sequence[Sequence[Contest]], task: str) -> bool:
+        """Let a judge try all candidates at a task, if it can be trusted there; whether it did."""
+        if task not in interview.trust or not interview.trust[task].tells:
+            return False
         held = [
             (contest, self._texts(place, contest, task))
             for place, some in enumerate(contests)
@@ -96,7 +95,7 @@ class Naming:
         answers = iter(interview.ask(questions, f"candidates, {task}"))
         for contest, by_candidate in held:
             contest.outcomes[number] = [outcome_of(texts, [next(answers) for _ in texts]) for texts in by_candidate]
-        return task if held else None
+        return bool(held)
 
     def _texts(self, place: int, contest: Contest, task: str) -> list[list[LabelledText]]:
         """The questions about each candidate of a feature."""
@@ -106,12 +105,11 @@ class Naming:
 
 
 def report_on(
-    reports: Sequence[JudgeReport], tasks: dict[str, str], contests: Sequence[Sequence[Contest]]
-) -> tuple[CandidateReport, int | None]:
-    """How candidates were tried, and the number of the judge that decides."""
-    decider = find_decider(reports)
-    sure = decider is not None and may_name(reports[decider])
+    judge: JudgeReport | None, task: str, judges: list[str], decider: int | None,
+    contests: Sequence[Sequence[Contest]],
+) -> CandidateReport:  # fmt: skip
+    """How candidates were tried. judge: the one that decides, whose number is `decider`; None where none does."""
     every = [contest for some in contests for contest in some]
+    sure = judge is not None and may_name(judge)
     named = [contest for contest in every if contest.label(decider, sure) not in (None, contest.label(None, False))]
-    name = "" if decider is None else reports[decider].name
-    return CandidateReport(tasks, name, sure, len(every), len(named)), decider
+    return CandidateReport(task, judges, "" if judge is None else judge.name, sure, len(every), len(named))

@@ -112,9 +112,10 @@ class SourceReader:
         return rows
 
     def _promoted(self, tokens: Sequence[int]) -> str:
-        """Promoted tokens that are words; "" where they tell nothing."""
-        texts = [self._vocabulary[token].decode(errors="ignore").strip() for token in tokens]
-        return fit("", unique(text for text in texts if len(text) > 1 and text.isalpha()))
+        """Promoted tokens that begin words; "" where there are none."""
+        texts = [self._vocabulary[token].decode(errors="ignore") for token in tokens]
+        words = [text[1:] for text in texts if text.startswith(" ") and text[1:].isalpha()]
+        return fit("", unique(word for word in words if len(word) > 1))
 
 
 def _found(label: WordedRule, rules: Sequence[WordedRule], promoted: str) -> Iterator[LabelCandidate]:

@@ -39,7 +39,7 @@ from pipeline.recipe import Recipe
 from pipeline.scores.asking import Found, Interview, ScoredFeature, ScoredSAE
 from pipeline.scores.candidate_files import write_candidates
 from pipeline.scores.choosing import Chosen, choose_features, draw_unlabelled, share_of
-from pipeline.scores.contest import best_task
+from pipeline.scores.contest import best_task, common_task, find_decider
 from pipeline.scores.files import write_scored
 from pipeline.scores.naming import Entrants, Naming, report_on
 from pipeline.scores.sampling import BandSampler, Windows, draw_windows, no_samples
@@ -103,17 +103,22 @@ def _try_candidates(
     work: Work, naming: Naming, asked: list[Interview | JudgeReport], saes: list[ScoredSAE], corpus: TokenizedCorpus
 ) -> tuple[CandidateReport, list[JudgeReport]]:
     """Have candidates for labels tried, and write them down; how that was done, and the final reports of all judges."""
-    contests, tasks = naming.contests(), dict[str, str]()
-    for number, one in enumerate(asked):
-        task = naming.try_all(number, one, contests) if isinstance(one, Interview) else None
-        if task is not None:
-            tasks[work.recipe.score.judges[number].title] = task
-    reports = [one.report() if isinstance(one, Interview) else one for one in asked]
-    report, decider = report_on(reports, tasks, contests)
+    contests, reports = naming.contests(), _reports(asked)
+    decider = find_decider(reports)
+    task = common_task(reports, decider)
+    tried = [
+        reports[number].name for number, one in enumerate(asked)
+        if isinstance(one, Interview) and naming.try_all(number, one, contests, task)
+    ]  # fmt: skip
+    report = report_on(None if decider is None else reports[decider], task, tried, decider, contests)
     for sae, some in zip(saes, contests or [[] for _ in saes], strict=True):
         write_candidates(work.folder / sae.name, sae, some, corpus, len(asked), decider, report.may_name)
     log(f"candidates for labels of {report.num_features:,} features: {report.num_named:,} are named by one of them")
-    return report, reports
+    return report, _reports(asked)
+
+
+def _reports(asked: list[Interview | JudgeReport]) -> list[JudgeReport]:
+    return [one.report() if isinstance(one, Interview) else one for one in asked]
 
 
 def _say(report: JudgeReport) -> None:

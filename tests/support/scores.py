@@ -23,7 +23,7 @@ from data.artifacts.candidates import (
     CandidateReport,
 )
 from data.artifacts.features import EXAMPLE_KINDS, EXAMPLES_FILE, EXPLANATIONS_FILE
-from data.artifacts.scores import JUDGED, JUDGED_FILE, SCORES, SCORES_FILE, JudgeReport, Trust, write_judges
+from data.artifacts.scores import JUDGED, JUDGED_FILE, SCORES, SCORES_FILE, TASK_NAMES, JudgeReport, Trust, write_judges
 
 SCORED = (0, 1, 2, 3, 7)
 """Features of every SAE that have scores, where they have examples."""
@@ -32,14 +32,14 @@ RIGHT = Trust(num_labels=40, num_questions=360, agreement=1.0, bias=0.0, separat
 FAIR = Trust(num_labels=40, num_questions=360, agreement=0.82, bias=-0.08, separation=0.92, low=0.87, high=0.96)
 GUESS = Trust(num_labels=16, num_questions=144, agreement=0.48, bias=0.12, separation=0.51, low=0.41, high=0.6)
 JUDGES = [
-    JudgeReport("rule", "rule", "the label's own rule", "", {"specificity": RIGHT, "detection": RIGHT}, 5, 900),
+    JudgeReport("rule", "rule", "the label's own rule", "", dict.fromkeys(TASK_NAMES, RIGHT), 5, 900),
     JudgeReport("guess", "local", "a <b>guessing</b> model", "", {"specificity": GUESS}, 5, 300, 9000, 300, 0.25),
     JudgeReport("away", "sentences", "", "The recipe names no sentence encoder (embed.source)."),
     JudgeReport("near", "sentences", "a sentence encoder", "", {"fuzzing": FAIR}, 5, 200),
 ]
 PROPOSED = "<i>rain</i> & wind"
 """What judge `guess` calls every scored feature; it stands first, and names none."""
-CANDIDATES_REPORT = CandidateReport({"rule": "detection", "near": "fuzzing"}, "near", False, 15, 0)
+CANDIDATES_REPORT = CandidateReport("fuzzing", ["rule", "near"], "near", False, 15, 0)
 TRIED_TEXTS = 3
 """Texts with each feature, and without."""
 

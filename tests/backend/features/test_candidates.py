@@ -53,7 +53,7 @@ def test_the_api_gives_the_same(client: TestClient) -> None:
     first, second, third = client.get(f"{API}/candidates").json()
     assert (first["text"], first["origin"], first["proposer"], first["is_label"]) == (PROPOSED, "judge", "guess", False)
     assert [(score["judge"], score["task"], score["value"]) for score in second["scores"]] == [
-        ("rule", "detection", 1.0), ("near", "fuzzing", 0.75),
+        ("rule", "fuzzing", 1.0), ("near", "fuzzing", 0.75),
     ]  # fmt: skip
     assert first["scores"][0]["trust"]["agreement"] == 0.82
     assert second["is_label"]

@@ -84,4 +84,4 @@ def test_answers_and_labels_of_one_judge_are_kept_apart(tmp_path: Path) -> None:
 
 def test_who_can_write_is_a_proposer() -> None:
     assert isinstance(FunctionProposer(lambda text: "", lambda question: 1.0), Proposer)
-    assert not issubclass(SentenceJudge, Proposer)
+    assert not hasattr(SentenceJudge, "propose")

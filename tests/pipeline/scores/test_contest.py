@@ -5,7 +5,7 @@ import pytest
 
 from data.artifacts.candidates import JUDGE, PROMOTED, RULE
 from data.artifacts.scores import JudgeReport, Trust
-from pipeline.scores.contest import Contest, Outcome, best_task, find_decider, may_name, sign_test
+from pipeline.scores.contest import Contest, Outcome, best_task, common_task, find_decider, may_name, sign_test
 from pipeline.scores.detection import Accuracy, ChosenTexts
 from pipeline.scores.sources import LabelCandidate
 
@@ -82,5 +82,7 @@ def test_the_most_trusted_judge_that_reads_labels_decides() -> None:
     assert find_decider([rule, weak]) is None
     assert find_decider([rule, weak, near]) == 2
     assert find_decider([rule, near, good]) == 2
+    assert common_task([rule, weak, near], 2) == common_task([weak, rule], None) == "fuzzing"
+    assert common_task([weak], None) == ""
     assert not may_name(near)
     assert may_name(good)
