@@ -25,6 +25,7 @@ def test_every_score_comes_with_its_judge_and_how_far_that_can_be_trusted(client
 
 def test_shares_are_those_of_the_judged_activations_and_lead_to_them(client: TestClient) -> None:
     html = client.get(PAGE).text
+    html = html[html.index('id="judged"') :]
     rows = re.findall(r"<tr><th scope=\"row\">(.*?)</th>(.*?)</tr>", html)
     assert rows[0][0] == "80–100%"
     every = client.get(f"{API}/judged?judge=rule&limit=100").json()
