@@ -4,7 +4,6 @@ It needs no language model and no calibration. What it cannot do is tell a word 
 see what the label says of grammar.
 """
 
-import os
 from collections.abc import Sequence
 
 from pipeline.embeddings.vectors import encode_all
@@ -34,8 +33,7 @@ class SentenceJudge:
         for start in range(0, len(questions), QUESTIONS_AT_ONCE):
             some = questions[start : start + QUESTIONS_AT_ONCE]
             pairs = [(question.label, question.text) for question in some]
-            texts = different_texts(pairs)
-            vectors_ND = encode_all(self._encoder, texts, os.cpu_count() or 1, lambda count: None)
+            vectors_ND = encode_all(self._encoder, different_texts(pairs), lambda count: None)
             shares = nearness(pairs, vectors_ND)
             answers = [Answer(q.task.highest * share) for q, share in zip(some, shares, strict=True)]
             keep(range(start, start + len(some)), answers)

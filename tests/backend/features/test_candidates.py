@@ -15,10 +15,7 @@ from backend.published.features import get_feature
 from backend.settings import Settings
 from data.layout import StorePaths
 from data.owner import owner_key
-from pipeline.judges.protocol import Question
-from pipeline.judges.sentences import SentenceJudge
-from pipeline.judges.tasks import FUZZING
-from pipeline.models.nearness import mark
+from pipeline.models.nearness import different_texts, mark, nearness
 from pipeline.models.sentences import SentenceEncoder
 from tests.support.fake_run import FakeRun, fake_recipe
 from tests.support.scores import PROPOSED, SCORED, TRIED_TEXTS
@@ -105,11 +102,9 @@ def test_an_owners_label_is_tried_as_the_judge_would(tmp_path: Path) -> None:
         sae = client.app.state.library.catalogue().saes["tiny", "1-relu-64"]
         tried = get_tried(sae, get_feature(sae, 2))
         assert [one.active for one in tried] == [True] * TRIED_TEXTS + [False] * TRIED_TEXTS
-        questions = [Question(FUZZING, "bad weather", mark(one.pieces, one.marked)) for one in tried]
-        answers: dict[int, float | None] = {}
-        judge = SentenceJudge(SentenceEncoder.load(folder), "tiny")
-        judge.ask(questions, lambda at, said: answers.update(zip(at, (one.value for one in said), strict=True)))
-        yes = [value is not None and value >= 0.5 for value in answers.values()]
+        pairs = [("bad weather", mark(one.pieces, one.marked)) for one in tried]
+        vectors_ND = SentenceEncoder.load(folder).encode(different_texts(pairs))
+        yes = [share >= 0.5 for share in nearness(pairs, vectors_ND)]
         [score] = own["scores"]
         assert score["judge"] == "near"
         assert score["true_positive"] == pytest.approx(sum(yes[:TRIED_TEXTS]) / TRIED_TEXTS)
