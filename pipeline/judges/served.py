@@ -212,7 +212,7 @@ def read_proposal(response: Any) -> Proposal:
     return Proposal(read_label(written or ""), **_tokens_of(response))
 
 
-def _tokens_of(response: Any) -> dict[str, int]:
+def _tokens_of(response: Any) -> dict[str, Any]:
     """Tokens that a server counted, if it did."""
     usage = response.usage
     return {"tokens_in": usage.prompt_tokens, "tokens_out": usage.completion_tokens} if usage else {}

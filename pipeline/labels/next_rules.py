@@ -54,9 +54,10 @@ class NextRules:
         if trial is None:
             return []
         candidates = self._labeller.maker.rules(evidence)
-        tried = [(found.score.value, one) for one in candidates if (found := trial.best([one.rule]))]
+        tried = [(best.score.value, one) for one in candidates if (best := trial.best([one.rule]))]
         tried.sort(key=lambda pair: -pair[0])
-        found, seen = list[WordedRule](), {label.text.casefold()}
+        found: list[WordedRule] = []
+        seen = {label.text.casefold()}
         for _, one in tried:
             worded = WordedRule(self._labeller.text(one, evidence), one.rule.to_json())
             if len(found) == limit:

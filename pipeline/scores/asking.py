@@ -99,7 +99,7 @@ class Interview:
 
     def report(self) -> JudgeReport:
         """What it was asked until now, and how far it can be trusted."""
-        answers = [*self._seen.values(), *self._proposals]
+        answers: list[Answer | Proposal] = [*self._seen.values(), *self._proposals]
         tokens_in, tokens_out = sum(a.tokens_in for a in answers), sum(a.tokens_out for a in answers)
         return JudgeReport(
             name=self._config.title,

@@ -19,7 +19,7 @@ from data.artifacts.features import EXAMPLES_FILE, EXPLANATIONS_FILE, HELD_OUT_F
 from pipeline.arrays import Ints
 from pipeline.labels.next_rules import NextRules, WordedRule
 from pipeline.labels.wording import fit, unique
-from pipeline.scores.shown import NextTokens, ShownTexts
+from pipeline.scores.shown import NextTokens, Row, ShownTexts
 
 OTHER_RULES = 2
 """Rules beside the label that are candidates; of a feature without a label one more."""
@@ -105,10 +105,8 @@ class SourceReader:
         bounds = np.searchsorted(table["index"].to_numpy(), np.array([[i, i + 1] for i in indices]).reshape(-1, 2))
         return {i: table.slice(low, high - low) for i, (low, high) in zip(indices, bounds.tolist(), strict=True)}
 
-    def _rows(self, stage: str, sae: str, file: str, indices: Sequence[int]) -> list[dict[str, object]]:
-        rows: list[dict[str, object]] = (
-            read_arrow(self._folders[stage] / sae / file).take(pa.array(indices, pa.int64())).to_pylist()
-        )
+    def _rows(self, stage: str, sae: str, file: str, indices: Sequence[int]) -> list[Row]:
+        rows: list[Row] = read_arrow(self._folders[stage] / sae / file).take(pa.array(indices, pa.int64())).to_pylist()
         return rows
 
     def _promoted(self, tokens: Sequence[int]) -> str:
