@@ -15,14 +15,14 @@ from backend.published.candidates import (
 )
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.features import Feature
-from backend.published.scores import judges_of, trust_short
-from data.artifacts.candidates import CandidateReport
+from backend.published.scores import judges_of, trust_text
+from data.artifacts.candidates import SURE, CandidateReport
 from data.artifacts.scores import JudgeReport
 
 OWNER, STATISTICS = "owner", "statistics"
 ORIGIN_TEXTS = {
     "rule": "statistics",
-    "other rule": "statistics, next best",
+    "other rule": "statistics, the next best",
     "promoted tokens": "promoted tokens",
     OWNER: "an owner of this server",
 }
@@ -34,7 +34,7 @@ class JudgeColumn:
 
     name: str
     about: str
-    """At which task, and how far it can be trusted."""
+    """How far it can be trusted, at which task: the end of a sentence that begins with its name."""
     decides: bool
 
 
@@ -116,13 +116,13 @@ def candidates_section(sae: OpenSAE, feature: Feature, sentences: Sentences) -> 
 
 
 def _column(judge: JudgeReport, report: CandidateReport) -> JudgeColumn:
-    about = f"{report.task}; {trust_short(judge.trust.get(report.task))}"
+    about = f"({report.task}) {trust_text(judge.trust.get(report.task))}"
     return JudgeColumn(judge.name, about, judge.name == report.decider)
 
 
 def _line(candidate: LabelCandidate, columns: Sequence[JudgeReport]) -> CandidateLine:
     by_judge = {score.judge: score for score in candidate.scores}
-    origin = f"{candidate.proposer}, a judge" if candidate.proposer else ORIGIN_TEXTS[candidate.origin]
+    origin = f"judge {candidate.proposer}" if candidate.proposer else ORIGIN_TEXTS[candidate.origin]
     scores = [_shown(by_judge[judge.name]) if judge.name in by_judge else ("", "") for judge in columns]
     return CandidateLine(candidate.text, origin, candidate.is_label, rule_text(candidate.rule), scores)
 
@@ -141,8 +141,8 @@ def _verdict(feature: Feature, report: CandidateReport, judges: Sequence[JudgeRe
     if not report.may_name:
         agreement = decider.trust[report.task].agreement
         return (
-            f"The best by judge {decider.name} comes first. It is right about {agreement:.0%} of what is known, too "
-            "little to change what the feature is called."
+            f"The best by judge {decider.name} comes first, but that judge is right about {agreement:.0%} of what is "
+            f"known: to change what a feature is called, {SURE:.0%} are needed."
         )
     if feature.label and feature.label_origin != STATISTICS:
         return f"Judge {decider.name} finds the label better than what statistics found, and not by chance."

@@ -20,6 +20,8 @@ ORIGINS = ("rule", "judge", "other rule", "promoted tokens")
 tokens that the feature promotes."""
 RULE, JUDGE, OTHER_RULE, PROMOTED = range(len(ORIGINS))
 NO_JUDGE = -1
+SURE = 0.9
+"""Agreement with known truth from which on a judge may rename a feature."""
 
 CANDIDATES = pa.schema(
     [

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.artifacts.candidates import RULE
+from data.artifacts.candidates import RULE, SURE
 from data.artifacts.scores import JudgeReport, Trust
 from pipeline.arrays import Mask
 from pipeline.judges.protocol import Answer
@@ -22,8 +22,6 @@ from pipeline.judges.tasks import DETECTION, FUZZING, TASKS
 from pipeline.scores.detection import Accuracy, ChosenTexts, LabelledText, accuracy
 from pipeline.scores.sources import LabelCandidate
 
-SURE = 0.9
-"""Agreement with known truth from which on a judge may rename a feature."""
 LEVEL = 0.05
 NAMING = 0.8
 """Score from which on such a judge's best candidate names a feature that no rule names."""

@@ -35,14 +35,14 @@ def table_of(html: str) -> list[list[str]]:
 def test_every_candidate_is_shown_with_its_origin_and_scores(client: TestClient) -> None:
     html, label = client.get(PAGE).text, client.get(API).json()["label"]
     assert table_of(html) == [
-        [PROPOSED, "guess, a judge", "–", "90%"],
-        [f"{label} its name", "statistics", "100%", "75%"],
-        ["promoted, words", "promoted tokens", "–", "50%"],
+        [f"{PROPOSED} from judge guess", "–", "90%"],
+        [f"{label} (its name) from statistics", "100%", "75%"],
+        ["promoted, words from promoted tokens", "–", "50%"],
     ]
     assert "3 candidates for its label" in html
-    assert f"the same {2 * TRIED_TEXTS} texts" in html
-    assert "It is right about 82% of what is known, too little to change what the feature is called" in html
-    assert "Judge near: fuzzing; judge right from shuffled 0.92 (0.87 to 0.96)" in html
+    assert f"the share of {2 * TRIED_TEXTS} texts, half of them with the feature" in html
+    assert "that judge is right about 82% of what is known: to change what a feature is called, 90% are needed" in html
+    assert "Judge near (fuzzing) tells right labels from shuffled ones 92% of the time (0.92, 0.87 to 0.96)" in html
     assert PROPOSED not in html  # it is escaped
 
 
@@ -80,8 +80,8 @@ def owner(published_store: StorePaths, tmp_path: Path) -> Iterator[TestClient]:
 def test_an_owners_label_stands_first_and_says_why_it_has_no_score(owner: TestClient) -> None:
     owner.post(f"{PAGE}/label", data={"label": "Bridges", "note": ""})
     html = owner.get(PAGE).text
-    assert table_of(html)[0] == ["Bridges its name", "an owner of this server", "–", "–"]
-    assert [row[0].endswith("its name") for row in table_of(html)] == [True, False, False, False]
+    assert table_of(html)[0] == ["Bridges (its name) from an owner of this server", "–", "–"]
+    assert ["(its name)" in row[0] for row in table_of(html)] == [True, False, False, False]
     assert "The owner’s label has no score: The recipe of this run turns search by meaning off" in html
     owner.post("/tiny/1-relu-64/9/label", data={"label": "Bridges", "note": ""})
     assert 9 not in SCORED
@@ -110,4 +110,4 @@ def test_an_owners_label_is_tried_as_the_judge_would(tmp_path: Path) -> None:
         assert score["true_positive"] == pytest.approx(sum(yes[:TRIED_TEXTS]) / TRIED_TEXTS)
         assert score["true_negative"] == pytest.approx(1 - sum(yes[TRIED_TEXTS:]) / TRIED_TEXTS)
         assert score["value"] == pytest.approx((score["true_positive"] + score["true_negative"]) / 2)
-        assert table_of(client.get(PAGE).text)[0][3] == f"{score['value']:.0%}"
+        assert table_of(client.get(PAGE).text)[0][2] == f"{score['value']:.0%}"
