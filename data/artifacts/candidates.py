@@ -1,6 +1,6 @@
 """Candidates for labels, with what judges say of each: a part of the artifact of stage `score`.
 
-    {sae}/candidates.arrow    the candidates of each feature that is looked at, see CANDIDATES
+    {sae}/candidates.arrow    the candidates of each feature that is looked at, see LABEL_CANDIDATES
     {sae}/tried.arrow         the texts on which they were tried, see TRIED
 
 None of these texts is one that a candidate was made from. A judge is named by its number in judges.json.
@@ -23,7 +23,7 @@ NO_JUDGE = -1
 SURE = 0.9
 """Agreement with known truth from which on a judge may rename a feature."""
 
-CANDIDATES = pa.schema(
+LABEL_CANDIDATES = pa.schema(
     [
         pa.field("index", pa.int32(), nullable=False),  # of the feature; rows are sorted by it, then the best first
         pa.field("text", pa.string(), nullable=False),

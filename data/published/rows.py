@@ -10,6 +10,9 @@
     rows/scores.arrow        the scores of features by every judge
     rows/candidates.arrow    candidates for labels, with their scores
     rows/tried.arrow         the texts on which these were tried
+    rows/concepts.arrow      the concepts of the run's lists
+    rows/concept_features.arrow    the features that may be a concept's own
+    rows/concept_activity.arrow    the prompts with concepts on which every feature is active
     rows/neuron_examples.arrow    examples of the neurons that features go with, see data/artifacts/neurons.py
 
 A row costs microseconds, where LanceDB takes milliseconds of several threads. The copies take about 0.8 KB a feature

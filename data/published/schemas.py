@@ -4,7 +4,8 @@ from typing import Literal
 
 import pyarrow as pa
 
-from data.artifacts.candidates import CANDIDATES, TRIED
+from data.artifacts.candidates import LABEL_CANDIDATES, TRIED
+from data.artifacts.completeness import CANDIDATES
 from data.artifacts.effects import EFFECTS, READINGS
 from data.artifacts.features import COSINE_BINS, EXAMPLE_KINDS, EXAMPLES, EXPLANATIONS, STATISTICS, cosine_column
 from data.artifacts.neurons import NEURONS
@@ -93,11 +94,19 @@ PUBLISHED_READINGS = pa.schema(
 )
 """File `readings`, sorted as the features are, then by rank."""
 
-PUBLISHED_JUDGED, PUBLISHED_SCORES, PUBLISHED_CANDIDATES, PUBLISHED_TRIED = (
+PUBLISHED_JUDGED, PUBLISHED_SCORES, PUBLISHED_LABEL_CANDIDATES, PUBLISHED_TRIED = (
     pa.schema([pa.field("row", pa.int64(), nullable=False), *[field for field in schema if field.name != "index"]])
-    for schema in (JUDGED, SCORES, CANDIDATES, TRIED)
+    for schema in (JUDGED, SCORES, LABEL_CANDIDATES, TRIED)
 )
 """Files `judged`, `scores`, `candidates` and `tried`, sorted as in data/artifacts; `row` is that of the feature."""
+
+PUBLISHED_CANDIDATES = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),  # of the feature in table `features`
+        *[field for field in CANDIDATES if field.name != "index"],
+    ]
+)
+"""File `concept_features`, sorted by SAE, then as in data/artifacts/completeness.py."""
 
 PUBLISHED_DOCUMENTS = pa.schema(
     [

@@ -37,6 +37,9 @@ ROW_TABLES = (
     "scores",
     "candidates",
     "tried",
+    "concepts",
+    "concept_features",
+    "concept_activity",
 )
 """In Arrow files: features, examples and search are copies, see data/published/rows.py."""
 CHUNKS_CACHED = 1 << 14

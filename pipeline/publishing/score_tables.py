@@ -15,13 +15,13 @@ import pyarrow as pa
 from data.arrow import read_arrow
 from data.artifacts.candidates import CANDIDATES_FILE, JUDGE, ORIGINS, OTHER_RULE, RULE, TRIED_FILE
 from data.artifacts.scores import JUDGED_FILE, SCORES_FILE, TASK_NAMES, read_judges
-from data.published.schemas import PUBLISHED_CANDIDATES, PUBLISHED_JUDGED, PUBLISHED_SCORES, PUBLISHED_TRIED
+from data.published.schemas import PUBLISHED_JUDGED, PUBLISHED_LABEL_CANDIDATES, PUBLISHED_SCORES, PUBLISHED_TRIED
 from pipeline.publishing.columns import RunTable, batch_of, batch_slices, columns_of
 
 FILES = {
     "judged": (PUBLISHED_JUDGED, JUDGED_FILE),
     "scores": (PUBLISHED_SCORES, SCORES_FILE),
-    "candidates": (PUBLISHED_CANDIDATES, CANDIDATES_FILE),
+    "candidates": (PUBLISHED_LABEL_CANDIDATES, CANDIDATES_FILE),
     "tried": (PUBLISHED_TRIED, TRIED_FILE),
 }
 """Schema and file of each table."""

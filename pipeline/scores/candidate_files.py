@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from data.arrow import write_arrow
-from data.artifacts.candidates import CANDIDATES, CANDIDATES_FILE, TRIED, TRIED_FILE
+from data.artifacts.candidates import CANDIDATES_FILE, LABEL_CANDIDATES, TRIED, TRIED_FILE
 from data.artifacts.corpus import TokenizedCorpus
 from pipeline.arrays import unpack_tokens
 from pipeline.scores.asking import ScoredSAE
@@ -30,7 +30,7 @@ def write_candidates(
         for contest in ordered
         for row in _candidates(contest, num_judges, decider, may_name)
     ]
-    write_arrow(folder / CANDIDATES_FILE, CANDIDATES, pa.Table.from_pylist(rows, CANDIDATES).to_batches())
+    write_arrow(folder / CANDIDATES_FILE, LABEL_CANDIDATES, pa.Table.from_pylist(rows, LABEL_CANDIDATES).to_batches())
     tried = [
         {"index": sae.features[contest.place].index, **row}
         for contest in ordered

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from data.arrow import read_arrow, write_arrow
 from data.artifacts.candidates import (
-    CANDIDATES,
     CANDIDATES_FILE,
     JUDGE,
+    LABEL_CANDIDATES,
     NO_JUDGE,
     PROMOTED,
     RULE,
@@ -56,7 +56,11 @@ def write_scores(folder: Path, examples: Path, saes: list[str]) -> dict[str, Any
         write_arrow(folder / name / SCORES_FILE, SCORES, pa.Table.from_pylist(found, SCORES).to_batches())
         scored, labels = sorted({row["index"] for row in rows}), examples.parent / "explain" / name / EXPLANATIONS_FILE
         found = [one for index in scored for one in _candidates(index, read_arrow(labels)["label"][index].as_py())]
-        write_arrow(folder / name / CANDIDATES_FILE, CANDIDATES, pa.Table.from_pylist(found, CANDIDATES).to_batches())
+        write_arrow(
+            folder / name / CANDIDATES_FILE,
+            LABEL_CANDIDATES,
+            pa.Table.from_pylist(found, LABEL_CANDIDATES).to_batches(),
+        )
         found = [one for index in scored for one in _tried(index, rows)]
         write_arrow(folder / name / TRIED_FILE, TRIED, pa.Table.from_pylist(found, TRIED).to_batches())
     judges = {"judges": [judge.as_json() for judge in JUDGES], "candidates": CANDIDATES_REPORT.as_json()}

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import torch
 
 from data import CONTRACT_VERSION
+from data.artifacts.completeness import ACTIVITY, CONCEPTS
 from data.artifacts.features import (
     EXAMPLE_KINDS,
     HELD_OUT,
@@ -44,6 +45,7 @@ from data.published.schemas import (
     PUBLISHED_DOCUMENTS,
     PUBLISHED_EXAMPLES,
     PUBLISHED_JUDGED,
+    PUBLISHED_LABEL_CANDIDATES,
     PUBLISHED_READINGS,
     PUBLISHED_SCORES,
     PUBLISHED_TRIED,
@@ -178,7 +180,9 @@ class SyntheticRun:
         found["splitting"] = (splitting_schema(WIDTH, len(self.sizes)), splitting_batches(self, self._blocks()))
         found["readings"] = (PUBLISHED_READINGS, iter([]))
         found |= {"judged": (PUBLISHED_JUDGED, iter([])), "scores": (PUBLISHED_SCORES, iter([]))}
-        found |= {"candidates": (PUBLISHED_CANDIDATES, iter([])), "tried": (PUBLISHED_TRIED, iter([]))}
+        found |= {"candidates": (PUBLISHED_LABEL_CANDIDATES, iter([])), "tried": (PUBLISHED_TRIED, iter([]))}
+        found |= {"concepts": (CONCEPTS, iter([])), "concept_features": (PUBLISHED_CANDIDATES, iter([]))}
+        found["concept_activity"] = (ACTIVITY, iter([]))
         found["neuron_examples"] = (NEURON_EXAMPLES, iter([]))
         found["documents"] = (PUBLISHED_DOCUMENTS, iter([_batch(PUBLISHED_DOCUMENTS, self._documents())]))
         found["chunks"] = (CHUNKS, iter([_batch(CHUNKS, self._chunks())]))
