@@ -5,8 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from backend.exceptions import NotFoundError
+from backend.features.candidates import all_candidates
 from backend.features.table import SelectionQuery
 from backend.features.vectors import MEDIA_TYPE, feature_vectors, file_name
+from backend.published.candidates import LabelCandidate
 from backend.published.examples import Example, get_examples
 from backend.published.features import Feature, get_feature
 from backend.published.neighbours import Neighbours, get_neighbours
@@ -22,7 +24,7 @@ from backend.published.scores import (
 )
 from backend.published.selection import FeatureList, list_features
 from backend.published.strengths import StrengthCurve, get_strengths
-from backend.web.dependencies import IndexDep, SAEDep
+from backend.web.dependencies import EngineDep, IndexDep, SAEDep
 from data.artifacts.features import ExampleKind
 
 router = APIRouter(prefix="/api/v1/features", tags=["features"])
@@ -87,6 +89,15 @@ def get_feature_neighbours(
 def get_feature_scores(sae: SAEDep, index: IndexDep) -> list[FeatureScore]:
     """Its scores by every judge, each with how the judge does where the truth is known."""
     return get_scores(sae, get_feature(sae, index))
+
+
+@router.get("/{model}/{sae}/{index}/candidates")
+def get_label_candidates(sae: SAEDep, index: IndexDep, engine: EngineDep) -> list[LabelCandidate]:
+    """Labels that it may have, each with its origin and its scores on the same texts, from which none was made.
+
+    An owner's label comes first, then the best by the judge that can be trusted most.
+    """
+    return all_candidates(sae, get_feature(sae, index), engine.sentences)
 
 
 @router.get("/{model}/{sae}/{index}/judged")

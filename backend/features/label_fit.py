@@ -54,7 +54,8 @@ def label_fit(run: OpenRun, feature: Feature) -> LabelFit:
     if not feature.label:
         return LabelFit(UNLABELLED, "", "", [], earlier)
     if feature.label_precision is None or feature.label_recall is None:
-        return LabelFit("not tried on any text", "", "", [], earlier)
+        about = "Statistics did not try it: how it does by judges stands among the candidates below."
+        return LabelFit("not tried by statistics", about, rule_text(feature.label_rule), [], earlier)
     text = (
         f"right on {feature.label_precision:.0%} of the tokens it names, which hold {feature.label_recall:.0%} of the "
         "feature’s activation"

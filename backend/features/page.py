@@ -6,6 +6,8 @@ from itertools import groupby
 from typing import ClassVar
 
 from backend.engine.limits import MAX_PROMPT_CHARACTERS
+from backend.engine.sentences import Sentences
+from backend.features.candidates import CandidatesSection, candidates_section
 from backend.features.document import ShownDocument
 from backend.features.judged import JudgedSection, judged_section
 from backend.features.label_fit import LabelFit, label_fit
@@ -69,6 +71,8 @@ class FeaturePage(Page):
     sae: SAECard
     feature: Feature
     fit: LabelFit
+    candidates: CandidatesSection | None
+    """Labels that it may have, with their scores; None where nothing is known to show."""
     owner: bool
     """Whether the reader is an owner of the server, who may correct the label."""
     concepts: Sequence[KnownConcept]
@@ -163,6 +167,7 @@ def feature_page_of(
     view: FeatureState,
     base: str,
     off: str,
+    sentences: Sentences,
     shown: ShownDocument | None = None,
     concepts: Sequence[KnownConcept] = (),
     *,
@@ -171,7 +176,8 @@ def feature_page_of(
     """The page's context. base: the server's address; off: why a text cannot be tried, "" when it can; owner: whether
     the reader may correct the label.
 
-    shown: the document in place of the examples; concepts: those whose own feature it is.
+    sentences: tries an owner's label; shown: the document in place of the examples; concepts: those whose own feature
+    it is.
     """
     feature = get_feature(sae, index)
     examples = [] if view.context == "full" else get_examples(sae, feature, view.kind, int(view.context))
@@ -182,6 +188,7 @@ def feature_page_of(
         sae=sae_card(sae),
         feature=feature,
         fit=label_fit(sae.run, feature),
+        candidates=candidates_section(sae, feature, sentences),
         owner=owner,
         concepts=concepts,
         num_tokens=sae.run.num_tokens,

@@ -40,7 +40,8 @@ async def feature_page(
 
     def answer() -> Response:
         base, off = str(request.base_url).rstrip("/"), engine.why_off(sae.run)
-        page = feature_page_of(sae, index, view, base, off, shown, _represented(sae, index, verdicts), owner=owner)
+        concepts = _represented(sae, index, verdicts)
+        page = feature_page_of(sae, index, view, base, off, engine.sentences, shown, concepts, owner=owner)
         return render(request, "features/feature.html", page)
 
     response = await run_in_threadpool(answer)

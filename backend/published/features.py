@@ -61,9 +61,17 @@ DETAILS = [
     "num_judged",
     "first_score",
     "num_scores",
+    "first_candidate",
+    "num_candidates",
+    "first_tried",
+    "num_tried",
     "x",
     "y",
 ]
+
+
+SCORE_COLUMNS = DETAILS[DETAILS.index("first_judged") : DETAILS.index("x")]
+"""Those that lead to what judges say of a feature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +210,12 @@ class Feature(FeatureSummary):
     first_score: int
     """Row of its first score, if it has any."""
     num_scores: int
+    first_candidate: int
+    """Row of its first candidate for a label, if any were collected."""
+    num_candidates: int
+    first_tried: int
+    """Row of the first text on which they were tried, if they were."""
+    num_tried: int
     x: float | None
     """On the map of the run; None when it is dead."""
     y: float | None
@@ -253,7 +267,7 @@ def to_feature(run: OpenRun, record: dict[str, Any]) -> Feature:
         first_example=record["first_example"],
         first_reading=record["first_reading"],
         num_readings=record["num_readings"],
-        **{name: record[name] for name in ("first_judged", "num_judged", "first_score", "num_scores")},
+        **{name: record[name] for name in SCORE_COLUMNS},
         x=record["x"],
         y=record["y"],
     )

@@ -19,6 +19,7 @@ from data import CONTRACT_VERSION
 NOT_DOWNLOADED = {
     *("first_example", "first_reading", "num_readings", "x", "y"),
     *("first_neuron_example", "num_neuron_examples"),
+    *("first_candidate", "num_candidates", "first_tried", "num_tried"),
 }
 PARQUET_COLUMNS = tuple(name for name in (*DETAILS, *NEURON_COLUMNS) if name not in NOT_DOWNLOADED)
 """Columns of the published features, except those that only the tables and the map need; `vector`, the decoder

@@ -9,6 +9,8 @@
     rows/judged.arrow        activations over the range of features, with what judges say of them
     rows/scores.arrow        the scores of features by every judge
     rows/compared.arrow      random features and neurons with their scores, see data/artifacts/comparison.py
+    rows/candidates.arrow    candidates for labels, with their scores
+    rows/tried.arrow         the texts on which these were tried
     rows/concepts.arrow      the concepts of the run's lists
     rows/concept_features.arrow    the features that may be a concept's own
     rows/concept_activity.arrow    the prompts with concepts on which every feature is active

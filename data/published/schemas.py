@@ -4,6 +4,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from data.artifacts.candidates import LABEL_CANDIDATES, TRIED
 from data.artifacts.completeness import CANDIDATES
 from data.artifacts.effects import EFFECTS, READINGS
 from data.artifacts.features import COSINE_BINS, EXAMPLE_KINDS, EXAMPLES, EXPLANATIONS, STATISTICS, cosine_column
@@ -51,6 +52,10 @@ def features_schema(width: int, num_saes: int) -> pa.Schema:
             pa.field("num_judged", pa.int32(), nullable=False),
             pa.field("first_score", pa.int64(), nullable=False),  # row in the file of scores
             pa.field("num_scores", pa.int16(), nullable=False),
+            pa.field("first_candidate", pa.int64(), nullable=False),  # row in the file of candidates for labels
+            pa.field("num_candidates", pa.int16(), nullable=False),
+            pa.field("first_tried", pa.int64(), nullable=False),  # row in the file of texts on which they were tried
+            pa.field("num_tried", pa.int16(), nullable=False),
             pa.field("num_examples", pa.list_(pa.int16(), len(EXAMPLE_KINDS)), nullable=False),  # by kind
             *[pa.field(axis, pa.float32()) for axis in ("x", "y")],  # its place on the map; null when it is dead
             # Highest cosine with a live feature of each SAE (its own: another feature), or NO_RELATIVE.
@@ -98,11 +103,12 @@ PUBLISHED_READINGS = pa.schema(
 )
 """File `readings`, sorted as the features are, then by rank."""
 
-PUBLISHED_JUDGED, PUBLISHED_SCORES, PUBLISHED_STRENGTHS = (
+PUBLISHED_JUDGED, PUBLISHED_SCORES, PUBLISHED_STRENGTHS, PUBLISHED_LABEL_CANDIDATES, PUBLISHED_TRIED = (
     pa.schema([pa.field("row", pa.int64(), nullable=False), *[field for field in schema if field.name != "index"]])
-    for schema in (JUDGED, SCORES, STRENGTHS)
+    for schema in (JUDGED, SCORES, STRENGTHS, LABEL_CANDIDATES, TRIED)
 )
-"""Files `judged`, `scores` and `strengths`, sorted as in data/artifacts/; `row` is that of the feature."""
+"""Files `judged`, `scores`, `strengths`, `candidates` and `tried`, sorted as in data/artifacts/; `row` is that of the
+feature."""
 
 PUBLISHED_CANDIDATES = pa.schema(
     [

@@ -36,6 +36,8 @@ ROW_TABLES = (
     "judged",
     "scores",
     "compared",
+    "candidates",
+    "tried",
     "concepts",
     "concept_features",
     "concept_activity",

@@ -11,6 +11,9 @@ from pipeline.arrays import Ints
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.left_out import are_sinks
 
+LABEL_TOKENS = 40_000
+"""Held-out tokens, as `draw_held_out` draws them, on which labels and judges are tried."""
+
 
 def draw_held_out(corpus: TokenizedCorpus, max_tokens: int, seed: int) -> Ints:
     """Numbers of random held-out sequences, of at most `max_tokens` tokens unless the first alone has more."""

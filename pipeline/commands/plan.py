@@ -77,6 +77,7 @@ def judge_row(recipe: Recipe, judge: JudgeConfig) -> tuple[str, str]:
     """What one judge is asked at most; of a model, the tokens that it reads; of a served one, what that costs."""
     most = estimate(recipe.score, judge, recipe.compare, len(recipe.train.saes))
     said = f"at most {most.questions:,} questions"
+    said += f", {most.proposals:,} of them for labels that it writes" if most.proposals else ""
     if judge.kind in ("local", "served"):
         said += f", about {most.tokens_in:,} tokens"
     if judge.kind == "served":

@@ -8,9 +8,9 @@ asked again.
 import fcntl
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from data.manifests import digest
 from pipeline.judges.protocol import Answer, Judge, Question
@@ -31,13 +31,52 @@ class Usage(NamedTuple):
         return Usage(*(one + another for one, another in zip(self, other, strict=True)))
 
 
+class KeptLines:
+    """A file of lines of JSON, to which several commands may add at the same time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> Iterator[list[Any]]:
+        """All lines that are lists. One that was cut off by a kill is none."""
+        if not self._path.is_file():
+            return
+        with self._path.open(errors="replace") as file:
+            for line in file:
+                try:
+                    found = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(found, list):
+                    yield found
+
+    def add(self, rows: Iterable[list[Any]]) -> None:
+        """Write rows behind the others."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        with self._path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not self._ends_well():
+                file.write("\n")
+            file.write(lines)
+
+    def _ends_well(self) -> bool:
+        """Whether the file ends with a whole line, or is empty."""
+        with self._path.open("rb") as file:
+            size = file.seek(0, 2)
+            if size == 0:
+                return True
+            file.seek(-1, 2)
+            return file.read(1) == b"\n"
+
+
 class AnswerCache:
     """The answers of one judge that are on disk."""
 
     def __init__(self, folder: Path, judge: Judge) -> None:
         self._judge = judge
-        self._path = folder / f"{digest({'judge': judge.identity})}.jsonl"
-        self._known = _read(self._path)
+        self._lines = KeptLines(folder / f"{digest({'judge': judge.identity})}.jsonl")
+        self._known = {key: answer for row in self._lines.read() for key, answer in _read(row)}
 
     def ask(
         self, questions: Sequence[Question], advance: Callable[[int], None] = lambda count: None
@@ -76,48 +115,24 @@ class AnswerCache:
         return [found[place] for place in range(len(questions))], Usage(asked=len(questions))
 
     def _add(self, keys: Sequence[str], answers: Sequence[Answer]) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         found = dict(zip(keys, answers, strict=True))
-        lines = "".join(_line(key, answer) for key, answer in found.items() if answer.value is not None)
-        with self._path.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if not _ends_well(self._path):
-                file.write("\n")
-            file.write(lines)
+        self._lines.add([key, *answer] for key, answer in found.items() if answer.is_usable)
         self._known.update(found)
 
 
 def question_key(question: Question) -> str:
     """A hash of all that decides the answer to a question, beside the judge."""
     task = question.task
-    parts = [task.name, task.version, question.label, question.text]
+    return content_key([task.name, task.version, question.label, question.text])
+
+
+def content_key(parts: Sequence[str | int]) -> str:
+    """A hash of texts and numbers."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def _line(key: str, answer: Answer) -> str:
-    return json.dumps([key, answer.value, answer.probabilities, answer.tokens_in, answer.tokens_out]) + "\n"
-
-
-def _read(path: Path) -> dict[str, Answer]:
-    """All answers of a file. A line that was cut off by a kill is none."""
-    known: dict[str, Answer] = {}
-    if not path.is_file():
-        return known
-    with path.open(errors="replace") as file:
-        for line in file:
-            try:
-                key, value, probabilities, tokens_in, tokens_out = json.loads(line)
-            except (ValueError, TypeError):
-                continue
-            known[key] = Answer(value, tuple(probabilities), tokens_in, tokens_out)
-    return known
-
-
-def _ends_well(path: Path) -> bool:
-    """Whether a file ends with a whole line, or is empty."""
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        if size == 0:
-            return True
-        file.seek(-1, 2)
-        return file.read(1) == b"\n"
+def _read(row: list[Any]) -> Iterator[tuple[str, Answer]]:
+    """The answer of a line, if it is one."""
+    if len(row) == 1 + len(Answer._fields):
+        key, value, probabilities, tokens_in, tokens_out = row
+        yield key, Answer(value, tuple(probabilities), tokens_in, tokens_out)

@@ -1,8 +1,8 @@
 """The judge that is a chat model on this machine.
 
-Nothing is written: the answer is the mean over the allowed answers by their probabilities as the next token, so that a
-small model gives a usable number. The beginning that all questions of a task share (what is asked, the examples) is
-read once; then many questions are read together.
+An answer is the mean over the allowed answers by their probabilities as the next token, so that a small model gives a
+usable number; only the labels that it proposes are written. The beginning that all questions of a task share (what is
+asked, the examples) is read once; then many questions are read together.
 
 Shapes: B questions of a batch, L tokens of each, A allowed answers.
 """
@@ -16,7 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.judges.proposing import MAX_TOKENS, KeepProposals, Proposal, proposal_messages, read_label
 from pipeline.judges.protocol import Keep, Question, Task, chat_messages, expected_value
+from pipeline.judges.writing import Step, write_likeliest
 from pipeline.models.errors import ModelError
 from pipeline.models.language_model import LanguageModel, cap_logits
 from pipeline.models.tokenizer import Tokenizer
@@ -71,6 +73,38 @@ class LocalJudge:
             ]
             keep([numbers[place] for place in batch], answers)
 
+    def propose(self, texts: Sequence[str], keep: KeepProposals) -> None:
+        prompts = [self._tokenizer.chat(proposal_messages(text)).tokens for text in texts]
+        shared = _shared_length(prompts)
+        beginning = self._read(torch.tensor([prompts[0][:shared]]), None)[1]
+        rests = [prompt[shared:] for prompt in prompts]
+        for batch in batches([len(rest) for rest in rests], self._batch_tokens):
+            step = self._step(beginning, len(batch))
+            written = write_likeliest(step, shared, [rests[place] for place in batch], MAX_TOKENS, self._is_written)
+            labels = [read_label(self._tokenizer.decode(tokens)) for tokens in written]
+            sizes = [(len(prompts[place]), len(tokens)) for place, tokens in zip(batch, written, strict=True)]
+            keep(batch, [Proposal(label, *size) for label, size in zip(labels, sizes, strict=True)])
+
+    def _step(self, beginning: Any, size: int) -> Step:
+        """Steps of writing `size` texts that begin as a cache does."""
+        cache = copy.deepcopy(beginning)
+        cache.batch_repeat_interleave(size)
+
+        @torch.no_grad()
+        def step(tokens_BL: Tensor, mask_BT: Tensor, position_BL: Tensor) -> Tensor:
+            device = self._model.device
+            where = {"attention_mask": mask_BT.to(device), "position_ids": position_BL.to(device)}
+            hidden_BLD, _ = self._read(tokens_BL, cache, **where)
+            return cap_logits(self._model, self._model.lm_head(hidden_BLD[:, -1]))
+
+        return step
+
+    def _is_written(self, tokens: list[int]) -> bool:
+        """Whether a label is over: by the token that ends a message, or a line."""
+        ends = self._model.generation_config.eos_token_id
+        is_end = tokens[-1] in (ends if isinstance(ends, list) else [ends])
+        return is_end or "\n" in self._tokenizer.decode(tokens).lstrip()
+
     def answer_ids(self, task: Task) -> list[int]:
         """The token that each allowed answer begins with. Raises ModelError when two are the same."""
         ids = [self._tokenizer.encode(answer)[0] for answer in task.allowed]
@@ -99,9 +133,13 @@ class LocalJudge:
         return logits_BV
 
     @torch.no_grad()
-    def _read(self, tokens_BL: Tensor, cache: Any) -> tuple[Tensor, Any]:
-        """The last hidden states [B, L, D] of tokens after what a cache holds, and the cache with them."""
-        out = self._model.model(input_ids=tokens_BL.to(self._model.device), past_key_values=cache, use_cache=True)
+    def _read(self, tokens_BL: Tensor, cache: Any, **where: Tensor) -> tuple[Tensor, Any]:
+        """The last hidden states [B, L, D] of tokens after what a cache holds, and the cache with them.
+
+        where: mask and positions, in which texts are padded on the left.
+        """
+        tokens_BL = tokens_BL.to(self._model.device)
+        out = self._model.model(input_ids=tokens_BL, past_key_values=cache, use_cache=True, **where)
         return out.last_hidden_state, out.past_key_values
 
 

@@ -15,8 +15,6 @@ from typing import Literal, NamedTuple, Protocol
 
 from pipeline.models.chat_template import Message
 
-OPEN, CLOSE = "<<", ">>"
-"""Stand around the tokens of a text that a question is about."""
 Subject = Literal["marked", "text"]
 
 
@@ -57,7 +55,7 @@ class Question:
     task: Task
     label: str
     text: str
-    """With OPEN and CLOSE around the tokens that it is about, where the task is about some."""
+    """With the marks of pipeline/models/nearness.py around the tokens that it is about, if it is about some."""
     rule: str = ""
     """The label as a rule, see pipeline/labels/rule.py; "" where it is none."""
     places: tuple[Place, ...] = ()
@@ -92,6 +90,10 @@ class Answer(NamedTuple):
     """Of the allowed answers, together 1; () where the judge gives none."""
     tokens_in: int = 0
     tokens_out: int = 0
+
+    @property
+    def is_usable(self) -> bool:
+        return self.value is not None
 
 
 class Judge(Protocol):

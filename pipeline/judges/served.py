@@ -10,11 +10,15 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from threading import Event, Lock
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from data.errors import JudgeError
+from pipeline.judges import proposing
+from pipeline.judges.proposing import KeepProposals, Proposal, proposal_messages, read_label
 from pipeline.judges.protocol import Answer, Keep, Question, Task, chat_messages, expected_value
+from pipeline.models.chat_template import Message
 from pipeline.progress import log
 from pipeline.recipe.judging import JudgeConfig
 
@@ -28,6 +32,17 @@ MIN_ANSWERS, MAX_NONSENSE = 20, 0.2
 """A judge of whose first answers more than this share cannot be used is given up."""
 NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "insufficient_balance")
 PAYMENT_REQUIRED = 402
+Result = TypeVar("Result", Answer, Proposal)
+
+
+@dataclass(frozen=True)
+class ChatRequest(Generic[Result]):
+    """What a server is asked, and how its response is read."""
+
+    messages: list[Message]
+    max_tokens: int
+    read: Callable[[Any], Result]
+    wants_probabilities: bool
 
 
 class ServedJudge:
@@ -65,33 +80,51 @@ class ServedJudge:
         return f"{self.name}, a chat model behind a server; read from {how}"
 
     def ask(self, questions: Sequence[Question], keep: Keep) -> None:
+        def request(number: int) -> ChatRequest[Answer]:
+            question = questions[number]
+            return ChatRequest(
+                chat_messages(question), MAX_TOKENS, lambda response: read_response(response, question.task), True
+            )
+
+        self._ask_all(len(questions), request, keep)
+
+    def propose(self, texts: Sequence[str], keep: KeepProposals) -> None:
+        def request(number: int) -> ChatRequest[Proposal]:
+            return ChatRequest(proposal_messages(texts[number]), proposing.MAX_TOKENS, read_proposal, False)
+
+        self._ask_all(len(texts), request, keep)
+
+    def _ask_all(
+        self, count: int, request: Callable[[int], ChatRequest[Result]],
+        keep: Callable[[Sequence[int], Sequence[Result]], None],
+    ) -> None:  # fmt: skip
+        """Send requests 0 to count, several at a time; `keep` is told of each result."""
         self._stopped.clear()
-        waiting, running = iter(range(len(questions))), dict[Future[Answer], int]()
+        waiting, running = iter(range(count)), dict[Future[Result], int]()
         failure: JudgeError | None = None
         kept = 0
         with ThreadPoolExecutor(self._config.concurrency) as pool:
             for number in _first(waiting, self._config.concurrency):
-                running[pool.submit(self._answer, questions[number])] = number
+                running[pool.submit(self._answer, request(number))] = number
             while running:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     number = running.pop(future)
                     try:
-                        answer = future.result()
-                        keep([number], [answer])
-                        kept += answer.value is not None
-                        self._check(answer)
+                        result = future.result()
+                        keep([number], [result])
+                        kept += result.is_usable
+                        self._check(result)
                     except JudgeError as error:
                         failure = failure or error
                         self._stopped.set()
                     for number in _first(waiting, 1 if failure is None else 0):
-                        running[pool.submit(self._answer, questions[number])] = number
+                        running[pool.submit(self._answer, request(number))] = number
         if failure is not None:
             raise JudgeError(
-                f"{failure}. {kept:,} of {len(questions):,} answers were had and are kept: the same command goes on "
-                "from there"
+                f"{failure}. {kept:,} of {count:,} answers were had and are kept: the same command goes on from there"
             )
 
-    def _answer(self, question: Question) -> Answer:
+    def _answer(self, request: ChatRequest[Result]) -> Result:
         """One answer, however often the server must be asked for it. Raises JudgeError when that is of no use."""
         import openai
 
@@ -100,7 +133,7 @@ class ServedJudge:
             if self._stopped.is_set():
                 break
             try:
-                return self._ask_once(question)
+                return self._ask_once(request)
             except (openai.RateLimitError, openai.APIConnectionError, openai.InternalServerError) as error:
                 reason = self._clean(error)
                 if _is_out_of_money(error):
@@ -119,14 +152,14 @@ class ServedJudge:
             raise JudgeError(f"{self._where} was stopped")
         raise JudgeError(f"{self._where} does not answer ({reason}): see that it runs and can be reached")
 
-    def _ask_once(self, question: Question) -> Answer:
+    def _ask_once(self, request: ChatRequest[Result]) -> Result:
         """Ask, without probabilities where the server has none to give."""
         import openai
 
-        messages = [{"role": message.role, "content": message.content} for message in chat_messages(question)]
+        messages = [{"role": message.role, "content": message.content} for message in request.messages]
         asked: dict[str, Any] = {"model": self._config.model, "messages": messages, "temperature": 0}
-        asked["max_tokens"] = MAX_TOKENS
-        with_probabilities = self._reads_probabilities
+        asked["max_tokens"] = request.max_tokens
+        with_probabilities = request.wants_probabilities and self._reads_probabilities
         if with_probabilities:
             asked |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         try:
@@ -138,13 +171,14 @@ class ServedJudge:
                 if self._reads_probabilities:
                     log(f"{self._where} gives no probabilities: its answers are read from its text")
                     self._reads_probabilities = False
-            return self._ask_once(question)
-        return read_response(response, question.task)
+            return self._ask_once(request)
+        return request.read(response)
 
-    def _check(self, answer: Answer) -> None:
+    def _check(self, answer: Answer | Proposal) -> None:
         """Raise JudgeError when the bill, or the share of answers that are nonsense, is too high."""
-        self._usable += answer.value is not None
-        self._useless += answer.value is None
+        if isinstance(answer, Answer):
+            self._usable += answer.is_usable
+            self._useless += not answer.is_usable
         total = self._usable + self._useless
         if total >= MIN_ANSWERS and self._useless > MAX_NONSENSE * total:
             raise JudgeError(
@@ -172,10 +206,21 @@ class ServedJudge:
         return (said.replace(self._key, "***") if self._key else said)[:300]
 
 
+def read_proposal(response: Any) -> Proposal:
+    """The label in a chat completion."""
+    written = response.choices[0].message.content if response.choices else None
+    return Proposal(read_label(written or ""), **_tokens_of(response))
+
+
+def _tokens_of(response: Any) -> dict[str, Any]:
+    """Tokens that a server counted, if it did."""
+    usage = response.usage
+    return {"tokens_in": usage.prompt_tokens, "tokens_out": usage.completion_tokens} if usage else {}
+
+
 def read_response(response: Any, task: Task) -> Answer:
     """The answer in a chat completion: by the probabilities of the first token that can be one, else by the text."""
-    usage = response.usage
-    tokens = {"tokens_in": usage.prompt_tokens, "tokens_out": usage.completion_tokens} if usage else {}
+    tokens = _tokens_of(response)
     if not response.choices:
         return Answer(None, **tokens)
     choice = response.choices[0]

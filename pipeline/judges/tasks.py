@@ -7,7 +7,8 @@ detection     whether the text has what the label names, no or yes: Paulo et al.
 fuzzing       whether the label names all tokens that are marked, no or yes: the same
 """
 
-from pipeline.judges.protocol import CLOSE, OPEN, Task
+from pipeline.judges.protocol import Task
+from pipeline.models.nearness import CLOSE, OPEN
 
 SPECIFICITY = Task(
     name="specificity",

@@ -65,13 +65,14 @@ class Labeller:
         tried = _telling(trial, best, list(candidates.values()), len(evidence.words))
         if tried is None:
             return Label("", words, best, tested_on)
-        return Label(self._word(candidates[tried.rule], evidence), words, tried, tested_on)
+        return Label(self.text(candidates[tried.rule], evidence), words, tried, tested_on)
 
     def word(self, rule: Rule, evidence: Evidence) -> str:
         """The words for a rule that was made from some evidence, whether or not it tells enough to be a label."""
-        return self._word(next(one for one in self.maker.rules(evidence) if one.rule == rule), evidence)
+        return self.text(next(one for one in self.maker.rules(evidence) if one.rule == rule), evidence)
 
-    def _word(self, candidate: Candidate, evidence: Evidence) -> str:
+    def text(self, candidate: Candidate, evidence: Evidence) -> str:
+        """A rule in words, with samples of those on which it holds."""
         places = [place for place in range(len(evidence.words)) if candidate.holds >> place & 1]
         fitting = evidence.words[places] if places else evidence.words
         spelled = self._spelled(np.concatenate([fitting, evidence.previous[places], evidence.next[places]]))

@@ -7,14 +7,41 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from data.arrow import read_arrow
+from data.artifacts.candidates import CANDIDATES_FILE, JUDGE, ORIGINS, OTHER_RULE, RULE, TRIED_FILE
 from data.artifacts.scores import JUDGED_FILE, SCORES_FILE, TASK_NAMES, read_judges
-from data.published.schemas import PUBLISHED_JUDGED, PUBLISHED_SCORES
+from data.published.schemas import PUBLISHED_JUDGED, PUBLISHED_LABEL_CANDIDATES, PUBLISHED_SCORES, PUBLISHED_TRIED
 from pipeline.publishing.columns import RunTable, batch_of, batch_slices, columns_of
+
+FILES = {
+    "judged": (PUBLISHED_JUDGED, JUDGED_FILE),
+    "scores": (PUBLISHED_SCORES, SCORES_FILE),
+    "candidates": (PUBLISHED_LABEL_CANDIDATES, CANDIDATES_FILE),
+    "tried": (PUBLISHED_TRIED, TRIED_FILE),
+}
+"""Schema and file of each table."""
+COLUMNS = (
+    (JUDGED_FILE, "first_judged", "num_judged", np.int32),
+    (SCORES_FILE, "first_score", "num_scores", np.int16),
+    (CANDIDATES_FILE, "first_candidate", "num_candidates", np.int16),
+    (TRIED_FILE, "first_tried", "num_tried", np.int16),
+)
+"""Columns of table `features` that lead to the rows of each."""
+NO_FIGURES: dict[str, Any] = {
+    "label_score": None,
+    "label_precision": None,
+    "label_recall": None,
+    "label_said": None,
+    "label_levels": [],
+    "label_tested": "",
+}
+"""Of a label that statistics did not try."""
+STATISTICS_ORIGIN = "statistics"
 
 
 @dataclass(frozen=True)
@@ -28,9 +55,8 @@ class ScoreTables:
     first_rows: list[int]
 
     def all(self) -> dict[str, RunTable]:
-        """Files `judged` and `scores`."""
-        files = {"judged": (PUBLISHED_JUDGED, JUDGED_FILE), "scores": (PUBLISHED_SCORES, SCORES_FILE)}
-        return {name: self._table(schema, file) for name, (schema, file) in files.items()}
+        """All of FILES."""
+        return {name: self._table(schema, file) for name, (schema, file) in FILES.items()}
 
     def _table(self, schema: pa.Schema, file: str) -> RunTable:
         tables = [read_arrow(self.folder / sae / file) for sae in self.saes]
@@ -50,13 +76,10 @@ class ScoreTables:
 
     @cached_property
     def _columns(self) -> dict[str, dict[str, pa.Array]]:
-        found, before = {}, {JUDGED_FILE: 0, SCORES_FILE: 0}
+        found, before = {}, {file: 0 for file, *_ in COLUMNS}
         for sae, size in zip(self.saes, self.sizes, strict=True):
             columns = {}
-            for file, first, count, kind in (
-                (JUDGED_FILE, "first_judged", "num_judged", np.int32),
-                (SCORES_FILE, "first_score", "num_scores", np.int16),
-            ):
+            for file, first, count, kind in COLUMNS:
                 num_F = np.bincount(read_arrow(self.folder / sae / file)["index"].to_numpy(), minlength=size)
                 columns[first] = pa.array(before[file] + np.cumsum(num_F) - num_F)
                 columns[count] = pa.array(num_F.astype(kind))
@@ -72,6 +95,26 @@ class ScoreTables:
         value_F = np.full(size, np.nan, np.float32)
         value_F[table["index"].to_numpy()[some_N]] = table["value"].to_numpy()[some_N]
         return pa.array(value_F, mask=np.isnan(value_F))
+
+    def renamed(self, sae: str, explanations: pa.Table) -> pa.Table:
+        """Explanations in which features that a candidate names have its label, without the figures of another."""
+        found = read_arrow(self.folder / sae / CANDIDATES_FILE).to_pylist()
+        named = [row for row in found if row["is_label"] and row["origin"] != RULE]
+        if not named:
+            return explanations
+        rows = explanations.take(pa.array([row["index"] for row in named])).to_pylist()
+        new = [{**old, **NO_FIGURES, **self._label(row)} for old, row in zip(rows, named, strict=True)]
+        place_F = np.arange(len(explanations))
+        place_F[[row["index"] for row in named]] = len(explanations) + np.arange(len(named))
+        both = pa.concat_tables([explanations, pa.Table.from_pylist(new, explanations.schema)])
+        return both.take(pa.array(place_F))
+
+    def _label(self, candidate: dict[str, Any]) -> dict[str, str]:
+        """What a candidate is as a label."""
+        origin = STATISTICS_ORIGIN if candidate["origin"] == OTHER_RULE else ORIGINS[candidate["origin"]]
+        if candidate["origin"] == JUDGE:
+            origin = read_judges(self.folder)[candidate["proposer"]].name
+        return {"label": candidate["text"], "label_origin": origin, "label_rule": candidate["rule"]}
 
     @cached_property
     def leading_judge(self) -> int:

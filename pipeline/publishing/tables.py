@@ -156,6 +156,7 @@ class RunTables:
             share_F, kinds = squared_shares(statistics["sum_squares"].to_numpy()), self.kinds[name]
             examples = self._read("examples", name, EXAMPLES_FILE).select(["index", "kind", "document", "position"])
             told_by = Tables(statistics, explanations, effects, examples)
+            renamed = self.scores.renamed(name, explanations)
             interest_F, at_start_F = measure_interest(told_by, cutting, self.telling)
             for rows in batch_slices(size):
                 columns = {
@@ -165,7 +166,7 @@ class RunTables:
                     "live": pa.array(kinds.live_F[rows]),
                     "rare": pa.array(kinds.rare_F[rows]),
                     "negligible": pa.array(kinds.negligible_F[rows]),
-                    **columns_of(explanations, rows),
+                    **columns_of(renamed, rows),
                     **columns_of(effects, rows),
                     **self.scores.columns(name, rows),
                     **self.strengths.columns(name, rows),
@@ -263,7 +264,8 @@ class RunTables:
         texts = ExampleTexts(self.corpus, self.vocabulary)
         for name, size, first_row in zip(self.saes, self.sizes, self.first_rows, strict=True):
             statistics = self._read("examples", name, STATISTICS_FILE)
-            features = searchable(statistics, self.kinds[name], self._read("explain", name, EXPLANATIONS_FILE))
+            explanations = self.scores.renamed(name, self._read("explain", name, EXPLANATIONS_FILE))
+            features = searchable(statistics, self.kinds[name], explanations)
             examples = self._read("examples", name, EXAMPLES_FILE).select(["document", "position"])
             num_FE = self._num_examples(name, size)
             first_F = np.cumsum(num_FE.sum(1)) - num_FE.sum(1)

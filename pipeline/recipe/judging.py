@@ -32,6 +32,9 @@ class JudgeConfig(Section):
     """Of the activations of each feature, so many at most, the same number of each band; None: all."""
     planted: Positive | None = None
     """Labels by which it is measured; None: as many as the section says."""
+    proposals: Annotated[int, Field(ge=0)] | None = None
+    """local, served: it writes labels for the first so many of the features whose candidates are tried; None: for all
+    of them, 0: for none."""
     batch_tokens: Positive = 4096
     """local: tokens in one forward pass, padding included."""
     concurrency: Annotated[int, Field(ge=1, le=256)] = 8
@@ -56,6 +59,11 @@ class JudgeConfig(Section):
         """Of so many tokens, in the currency of the server's bill."""
         return (tokens_in * self.input_price + tokens_out * self.output_price) / 1e6
 
+    @property
+    def num_proposals(self) -> int | None:
+        """Features for which it proposes labels; None: all."""
+        return self.proposals if self.kind in ("local", "served") else 0
+
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
         if self.kind == "served" and not (self.base_url and self.model):
@@ -64,10 +72,12 @@ class JudgeConfig(Section):
             raise ValueError(f"a judge of kind '{self.kind}' takes no base_url: kind = \"served\" does")
         if self.kind in ("rule", "sentences") and self.model:
             raise ValueError(f"a judge of kind '{self.kind}' takes no model")
+        if self.kind in ("rule", "sentences") and self.proposals:
+            raise ValueError(f"a judge of kind '{self.kind}' cannot write labels: take proposals away")
         return self
 
 
-SMALL = JudgeConfig(kind="local", tasks=("specificity",), features=3, samples=20, planted=12)
+SMALL = JudgeConfig(kind="local", tasks=("specificity",), features=3, samples=20, planted=12, proposals=3)
 """What the run's own model judges by default: on a laptop, some seconds for one of 135 million parameters."""
 
 
@@ -88,12 +98,22 @@ class ScoreConfig(Section):
     """detection and fuzzing: texts with the feature, and as many without it."""
     planted: Positive = 40
     """Labels of known truth by which every judge is measured."""
+    unlabelled: Annotated[int, Field(ge=0)] = 9
+    """Live features without a label, drawn at random, the same share of every autoencoder: candidates for labels are
+    tried on them too."""
+    candidate_texts: Annotated[int, Field(ge=0)] = 12
+    """Texts with a feature, and as many without it, on which candidates for its label are tried; 0 tries none."""
     judges: tuple[JudgeConfig, ...] = (
         JudgeConfig(kind="rule"),
         JudgeConfig(kind="sentences", tasks=("specificity", "fuzzing"), samples=40),
         SMALL,
     )
     """In the order of pages. A judge that a run cannot have is left out, with the reason."""
+
+    @property
+    def num_unlabelled(self) -> int:
+        """Features without a label on which candidates are tried."""
+        return self.unlabelled if self.features and self.candidate_texts else 0
 
     @model_validator(mode="after")
     def _check_judges(self) -> Self:

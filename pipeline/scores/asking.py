@@ -12,6 +12,7 @@ import numpy as np
 from data.artifacts.scores import JudgeReport, Trust
 from pipeline.arrays import Floats, Ints, unpack_tokens
 from pipeline.judges.cache import AnswerCache, question_key
+from pipeline.judges.proposing import Proposal
 from pipeline.judges.protocol import Answer, Judge, Place, Question, Task
 from pipeline.judges.tasks import DETECTION, FUZZING, SPECIFICITY, TASKS
 from pipeline.progress import log, track
@@ -38,11 +39,16 @@ class ScoredSAE:
 
     name: str
     features: list[ScoredFeature]
-    """In the order in which they are chosen; samples name them by their place here."""
+    """In the order in which they are chosen, those without a label last; samples name them by their place here."""
     samples: Samples
     absent: Windows
     is_absent_PC: np.ndarray
     """Whether each window is without each feature."""
+
+    @property
+    def num_labelled(self) -> int:
+        """Features that have a label to be scored."""
+        return sum(one.label != "" for one in self.features)
 
 
 class Score(NamedTuple):
@@ -74,33 +80,46 @@ class Interview:
         self._number, self._config, self._judge, self._cache = number, config, judge, cache
         self._seen: dict[str, Answer] = {}
         """Every different question's answer, by its hash."""
+        self._proposals: list[Proposal] = []
         self._judged: set[tuple[str, int]] = set()
+        self.trust: dict[str, Trust] = {}
+        """How far it can be trusted, by task."""
 
     def run(
         self, saes: Sequence[ScoredSAE], found: Sequence[Found], planted: dict[str, list[Planted]], texts: WindowTexts,
         *, bands: int, examples: int, seed: int,
-    ) -> JudgeReport:  # fmt: skip
-        """Measure the judge first, then let it judge; its report. found: of each SAE, where its answers go."""
-        trust: dict[str, Trust] = {}
+    ) -> None:  # fmt: skip
+        """Measure the judge first, then let it judge. found: of each SAE, where its answers go."""
         for name in self._config.tasks:
             questions = first_labels(planted[name], self._config.planted or len(planted[name]))
-            measured = measure_trust(questions, self._ask([one.question for one in questions], f"{name}, known truth"))
+            measured = measure_trust(questions, self.ask([one.question for one in questions], f"{name}, known truth"))
             if measured is not None:
-                trust[name] = measured
+                self.trust[name] = measured
             self._score(TASKS[name], saes, found, texts, bands, examples, seed)
-        answers = list(self._seen.values())
+
+    def report(self) -> JudgeReport:
+        """What it was asked until now, and how far it can be trusted."""
+        answers: list[Answer | Proposal] = [*self._seen.values(), *self._proposals]
         tokens_in, tokens_out = sum(a.tokens_in for a in answers), sum(a.tokens_out for a in answers)
         return JudgeReport(
             name=self._config.title,
             kind=self._config.kind,
             about=self._judge.about,
-            trust=trust,
+            trust=self.trust,
             num_features=len(self._judged),
             questions=len(answers),
             tokens_in=tokens_in,
             tokens_out=tokens_out,
             cost=self._config.cost(tokens_in, tokens_out),
         )
+
+    def count(self, proposals: Sequence[Proposal]) -> None:
+        """Labels that it wrote, which are paid for too."""
+        self._proposals += proposals
+
+    def judges(self, feature: int, sae: int, num_saes: int) -> bool:
+        """Whether it judges a feature, by its place in an SAE and that of the SAE."""
+        return self._config.features is None or feature < share_of(self._config.features, num_saes, sae)
 
     def _score(
         self, task: Task, saes: Sequence[ScoredSAE], found: Sequence[Found], texts: WindowTexts, bands: int,
@@ -112,7 +131,7 @@ class Interview:
                 specificity_questions(sae, texts, self._num_features(saes, place), per_band)
                 for place, sae in enumerate(saes)
             ]
-            answers = iter(self._ask([q for _, questions in asked for q in questions], task.name))
+            answers = iter(self.ask([q for _, questions in asked for q in questions], task.name))
             for (rows, questions), sae, into in zip(asked, saes, found, strict=True):
                 values = np.array([_value(next(answers)) for _ in questions], np.float32)
                 into.answers_MJ[rows, self._number] = values
@@ -120,7 +139,7 @@ class Interview:
             return
         several = [self._labelled(task, sae, texts, self._num_features(saes, place), examples, seed)
                    for place, sae in enumerate(saes)]  # fmt: skip
-        answers = iter(self._ask([t.question for ones in several for _, some in ones for t in some], task.name))
+        answers = iter(self.ask([t.question for ones in several for _, some in ones for t in some], task.name))
         for ones, sae, into in zip(several, saes, found, strict=True):
             for feature, some in ones:
                 rate = accuracy(some, [next(answers) for _ in some])
@@ -160,12 +179,13 @@ class Interview:
 
     def _num_features(self, saes: Sequence[ScoredSAE], place: int) -> int:
         """How many features of an SAE this judge judges."""
-        count = len(saes[place].features)
+        count = saes[place].num_labelled
         if self._config.features is None:
             return count
         return min(count, share_of(self._config.features, len(saes), place))
 
-    def _ask(self, questions: list[Question], title: str) -> list[Answer]:
+    def ask(self, questions: list[Question], title: str) -> list[Answer]:
+        """Its answers."""
         if not questions:
             return []
         with track(f"{self._config.title}: {title}", len(questions), "questions") as progress:

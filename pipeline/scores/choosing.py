@@ -23,11 +23,13 @@ class Chosen(NamedTuple):
     """The first to be looked at first."""
     random: Ints
     """Drawn with equal probability from the other labelled live ones."""
+    unlabelled: Ints = np.empty(0, np.int64)
+    """Drawn from the live ones without a label: candidates for labels are tried on them too."""
 
     @property
     def indices(self) -> Ints:
-        """All of them, the leading first."""
-        return np.concatenate([self.leading, self.random])
+        """All of them, the leading first, those without a label last."""
+        return np.concatenate([self.leading, self.random, self.unlabelled])
 
 
 def share_of(total: int, num_saes: int, place: int) -> int:
@@ -58,3 +60,9 @@ def choose_features(
     others = np.setdiff1d(index_N, leading)
     random = np.random.default_rng(seed).permutation(others)[: count - len(leading)]
     return Chosen(leading, np.sort(random))
+
+
+def draw_unlabelled(unlabelled_F: Mask, count: int, seed: int) -> Ints:
+    """Up to `count` features drawn with equal probability, ascending. unlabelled_F: live ones without a label."""
+    drawn = np.random.default_rng([seed, 1]).permutation(np.flatnonzero(unlabelled_F))[:count]
+    return np.sort(drawn)

@@ -51,12 +51,15 @@ class ExampleTexts:
     def __init__(self, texts: WindowTexts, samples: Samples, absent: Windows) -> None:
         self._texts, self._samples, self._absent = texts, samples, absent
 
-    def choose(self, feature: int, count: int, absent_P: np.ndarray, seed: int) -> "ChosenTexts":
+    def choose(
+        self, feature: int, count: int, absent_P: np.ndarray, seed: int, usable_M: np.ndarray | None = None
+    ) -> "ChosenTexts":
         """Samples of a feature, from its bands in turn, and windows without it; as many of both where there are.
 
-        absent_P: whether each window is without it.
+        absent_P: whether each window is without it; usable_M: which samples may be chosen, all by default.
         """
-        rows_M = np.flatnonzero(self._samples.feature_M == feature)
+        mine_M = self._samples.feature_M == feature
+        rows_M = np.flatnonzero(mine_M if usable_M is None else mine_M & usable_M)
         in_turn_M = rows_M[np.lexsort((-self._samples.band_M[rows_M], self._samples.rank_M[rows_M]))]
         without_P = np.random.default_rng([seed, feature]).permutation(np.flatnonzero(absent_P))
         num = min(count, len(in_turn_M), len(without_P))
@@ -70,18 +73,15 @@ class ExampleTexts:
 
     def fuzzing(self, label: str, rule: str, chosen: "ChosenTexts") -> list[LabelledText]:
         """Texts with marks."""
-        windows, found = self._samples.windows, [self._samples.active(int(m)) for m in chosen.present_M]
-        if not found:
-            return []
-        num_marked = ceil(sum(len(offsets) for offsets, _ in found) / len(found))
+        present, absent = marked_tokens(self._samples, self._absent, chosen)
         positive = [
-            self._marked(label, rule, windows, int(m), strong_tokens(offsets, values))
-            for m, (offsets, values) in zip(chosen.present_M, found, strict=True)
+            self._marked(label, rule, self._samples.windows, int(m), marked)
+            for m, marked in zip(chosen.present_M, present, strict=True)
         ]
-        negative = []
-        for p in chosen.absent_P.tolist():
-            length = int(self._absent.stop_P[p] - self._absent.start_P[p])
-            negative.append(self._marked(label, rule, self._absent, p, other_tokens(length, num_marked)))
+        negative = [
+            self._marked(label, rule, self._absent, int(p), marked)
+            for p, marked in zip(chosen.absent_P, absent, strict=True)
+        ]
         return [*(LabelledText(q, True) for q in positive), *(LabelledText(q, False) for q in negative)]
 
     def _plain(self, label: str, rule: str, windows: Windows, number: int) -> Question:
@@ -102,6 +102,17 @@ class ChosenTexts(NamedTuple):
     """Numbers of samples."""
     absent_P: Ints
     """Numbers of windows."""
+
+
+def marked_tokens(samples: Samples, absent: Windows, chosen: ChosenTexts) -> tuple[list[set[int]], list[set[int]]]:
+    """Offsets of the tokens that are marked in the texts with a feature, and in those without it."""
+    found = [samples.active(int(m)) for m in chosen.present_M]
+    if not found:
+        return [], [set() for _ in chosen.absent_P]
+    num_marked = ceil(sum(len(offsets) for offsets, _ in found) / len(found))
+    lengths = (absent.stop_P - absent.start_P)[chosen.absent_P].tolist()
+    present = [strong_tokens(offsets, values) for offsets, values in found]
+    return present, [other_tokens(length, num_marked) for length in lengths]
 
 
 def _bounds(windows: Windows, number: int) -> tuple[int, int, int]:

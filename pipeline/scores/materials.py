@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from data.arrow import read_arrow
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import EXPLANATIONS_FILE
-from pipeline.activations.held_out import draw_held_out
+from pipeline.activations.held_out import LABEL_TOKENS, draw_held_out
 from pipeline.fetching.encoders import ensure_encoder
 from pipeline.fetching.local import model_folder
 from pipeline.fetching.naming import fetched_counts
@@ -14,9 +14,6 @@ from pipeline.judges.protocol import Task
 from pipeline.labels.words import Words
 from pipeline.scores.trust import Planted, PlantedLabel, Planter
 from pipeline.stage import Work
-
-HELD_OUT_TOKENS = 40_000
-"""In which planted questions are found."""
 
 
 def judge_materials(work: Work, corpus: TokenizedCorpus, words: Words) -> Materials:
@@ -43,6 +40,6 @@ def plant_questions(
         for label, rule in zip(table["label"].to_pylist(), table["label_rule"].to_pylist(), strict=True):
             if label and rule:
                 labels.setdefault(rule, PlantedLabel(label, rule))
-    sequences = draw_held_out(materials.corpus, HELD_OUT_TOKENS, recipe.seed)
+    sequences = draw_held_out(materials.corpus, LABEL_TOKENS, recipe.seed)
     planter = Planter(materials.corpus, materials.words, vocabulary, sequences, context, recipe.seed)
     return {task.name: planter.plant(list(labels.values()), count, task) for task in tasks}

@@ -1,10 +1,9 @@
 """The texts that judges read: windows of tokens, some of them marked."""
 
 from collections.abc import Collection, Sequence
-from itertools import groupby
 
 from data.artifacts.corpus import TokenizedCorpus
-from pipeline.judges.protocol import CLOSE, OPEN
+from pipeline.models.nearness import mark
 
 
 class WindowTexts:
@@ -21,14 +20,3 @@ class WindowTexts:
         """
         tokens = self._corpus.stretch(int(self._document_S[sequence]), start, stop - start).tolist()
         return mark([self._vocabulary[token] for token in tokens], marked)
-
-
-def mark(pieces: Sequence[bytes], marked: Collection[int]) -> str:
-    """Pieces joined, with OPEN and CLOSE around each run of marked ones."""
-    if not marked:
-        return b"".join(pieces).decode(errors="ignore")
-    parts = []
-    for inside, group in groupby(range(len(pieces)), key=lambda offset: offset in marked):
-        part = b"".join(pieces[offset] for offset in group)
-        parts.append(OPEN.encode() + part + CLOSE.encode() if inside else part)
-    return b"".join(parts).decode(errors="ignore")

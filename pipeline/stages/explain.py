@@ -13,7 +13,7 @@ from data.arrow import read_arrow
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import EXAMPLES_FILE, STATISTICS_FILE
 from data.errors import CorpusError
-from pipeline.activations.held_out import draw_held_out, held_out_blocks
+from pipeline.activations.held_out import LABEL_TOKENS, draw_held_out, held_out_blocks
 from pipeline.activations.residuals import ResidualBlock, load_language_model, residual_blocks
 from pipeline.arrays import Ints, splitmix64
 from pipeline.fetching.local import model_folder
@@ -34,8 +34,6 @@ from pipeline.progress import log, track
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage, Work
 
-MAX_HELD_OUT = 40_000
-"""Held-out tokens that rules are tried on."""
 RARE_PAIRS = 800_000_000
 """Pairs of a rare feature and a training token that are computed, at most."""
 RESERVED_OF = 3
@@ -82,7 +80,7 @@ class _Reader:
         self._rare: dict[str, Ints] = {}
         hashes_D = splitmix64(corpus.document_ids.astype(np.uint64))
         self._reserved_D = (hashes_D % np.uint64(RESERVED_OF) == 0) & ~corpus.held_out
-        self._held_out = draw_held_out(corpus, MAX_HELD_OUT, work.recipe.seed)
+        self._held_out = draw_held_out(corpus, LABEL_TOKENS, work.recipe.seed)
         self._training = np.empty(0, np.int64)
         self._fresh = FreshText(corpus, self._evidence_contexts(np.ones(len(corpus.documents), bool)))
         self._first_S = np.full(len(corpus.sequences), -1, np.int64)

@@ -1,8 +1,9 @@
 """Stage `score`: whether features mean what their labels say, by judges that are first measured themselves.
 
 One reading of the corpus draws activations of all chosen features evenly over their ranges, and finds texts without
-them. Then one judge after the other is asked. Whatever a judge answers is on disk at once, so that a run that was
-killed, or whose judge failed, goes on where it stopped.
+them. Then one judge after the other is asked, and may write labels of its own; at last those that can be trusted try
+all candidates for labels. Whatever a judge answers is on disk at once, so that a run that was killed, or whose judge
+failed, goes on where it stopped.
 """
 
 from typing import Any
@@ -11,18 +12,22 @@ import numpy as np
 import pyarrow as pa
 
 from data.arrow import read_arrow
+from data.artifacts.candidates import CandidateReport
 from data.artifacts.corpus import Cutting, TokenizedCorpus
 from data.artifacts.effects import EFFECTS_FILE
 from data.artifacts.features import EXAMPLES_FILE, EXPLANATIONS_FILE, STATISTICS_FILE, read_kinds
 from data.artifacts.responses import read_best_strengths, read_shown_features
 from data.artifacts.scores import JudgeReport, write_judges
+from pipeline.activations.held_out import LABEL_TOKENS, draw_held_out
 from pipeline.activations.residuals import residual_blocks
 from pipeline.arrays import pack_tokens
 from pipeline.fetching.encoders import encoder_key
 from pipeline.fetching.local import model_folder
+from pipeline.judges import proposing
 from pipeline.judges.cache import AnswerCache
-from pipeline.judges.making import make_judge
+from pipeline.judges.making import Materials, make_judge
 from pipeline.judges.tasks import TASKS
+from pipeline.labels.next_rules import NextRules
 from pipeline.labels.words import Words
 from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
@@ -31,10 +36,14 @@ from pipeline.publishing.interest import Tables, measure_interest
 from pipeline.publishing.telling import TellingWords
 from pipeline.recipe import Recipe
 from pipeline.scores.asking import Found, Interview, ScoredFeature, ScoredSAE
-from pipeline.scores.choosing import Chosen, choose_features, share_of
+from pipeline.scores.candidate_files import write_candidates
+from pipeline.scores.choosing import Chosen, choose_features, draw_unlabelled, share_of
+from pipeline.scores.contest import best_task, common_task, find_decider
 from pipeline.scores.files import write_scored
 from pipeline.scores.materials import judge_materials, plant_questions
+from pipeline.scores.naming import Entrants, Naming, report_on
 from pipeline.scores.sampling import BandSampler, Windows, draw_windows, no_samples
+from pipeline.scores.sources import SourceReader
 from pipeline.scores.texts import WindowTexts
 from pipeline.scores.trust import Planted
 from pipeline.stage import Stage, Work
@@ -45,39 +54,75 @@ ABSENT_PER_EXAMPLE = 8
 
 
 def score(work: Work) -> dict[str, Any]:
-    """Write judges.json, and judged.arrow and scores.arrow for every SAE."""
+    """Write judges.json, and judged.arrow, scores.arrow, candidates.arrow and tried.arrow for every SAE."""
     recipe, config = work.recipe, work.recipe.score
     corpus = TokenizedCorpus(work.input_folder("tokenize"))
     vocabulary = Tokenizer.load(model_folder(work.inputs["fetch"], work.paths)).token_bytes()
     chosen = _choose(work, corpus, vocabulary)
     saes = _sample(work, corpus, chosen)
     found = [Found(np.full((len(sae.samples.value_M), len(config.judges)), np.nan, np.float32)) for sae in saes]
-    materials = judge_materials(work, corpus, Words(vocabulary))
+    materials, texts = judge_materials(work, corpus, Words(vocabulary)), WindowTexts(corpus, vocabulary)
     planted: dict[str, list[Planted]] = {}
     if any(sae.features for sae in saes):
         planted = plant_questions(
             work, materials, vocabulary, TASKS.values(), count=config.planted, context=config.context
         )
-    reports = []
+    naming = Naming(_entrants(work, materials, vocabulary, saes), corpus, texts, config.candidate_texts, recipe.seed)
+    asked: list[Interview | JudgeReport] = []
     for number, judge_config in enumerate(config.judges):
         judge = make_judge(judge_config, materials) if planted else "No feature is scored."
         if isinstance(judge, str):
             log(f"judge '{judge_config.title}' is left out: {judge}")
-            reports.append(JudgeReport(judge_config.title, judge_config.kind, "", judge))
-            continue
-        interview = Interview(number, judge_config, judge, AnswerCache(work.paths.store.judgements, judge))
-        texts = WindowTexts(corpus, vocabulary)
-        report = interview.run(
-            saes, found, planted, texts, bands=config.bands, examples=config.examples, seed=recipe.seed
-        )
-        _say(report)
-        reports.append(report)
-    write_judges(work.folder, reports)
+            asked.append(JudgeReport(judge_config.title, judge_config.kind, "", judge))
+        else:
+            interview = Interview(number, judge_config, judge, AnswerCache(work.paths.store.judgements, judge))
+            interview.run(saes, found, planted, texts, bands=config.bands, examples=config.examples, seed=recipe.seed)
+            interview.count(naming.propose(number, judge_config, judge, work.paths.store.judgements))
+            report = interview.report()
+            _say(report)
+            asked.append(interview if best_task(report.trust) else report)
     for sae, of in zip(saes, found, strict=True):
         write_scored(work.folder / sae.name, sae, of, corpus)
-    counts = {sae.name: {"num_features": len(sae.features), "num_samples": len(sae.samples.value_M)} for sae in saes}
+    candidates, reports = _try_candidates(work, naming, asked, saes, corpus)
+    write_judges(work.folder, reports)
+    counts = {sae.name: {"num_features": sae.num_labelled, "num_samples": len(sae.samples.value_M)} for sae in saes}
     random = {name: one.random.tolist() for name, one in zip(recipe.sae_names, chosen, strict=True)}
-    return {"judges": [report.as_json() for report in reports], "bands": config.bands, "saes": counts, "random": random}
+    judges = {"judges": [report.as_json() for report in reports], "candidates": candidates.as_json()}
+    return {**judges, "bands": config.bands, "saes": counts, "random": random}
+
+
+def _entrants(work: Work, materials: Materials, vocabulary: list[bytes], saes: list[ScoredSAE]) -> list[Entrants]:
+    """The features whose candidates are tried, with what these are made from; none where the recipe says so."""
+    recipe = work.recipe
+    if not recipe.score.candidate_texts or not any(sae.features for sae in saes):
+        return []
+    held_out = draw_held_out(materials.corpus, LABEL_TOKENS, recipe.seed)
+    rules = NextRules(materials.corpus, materials.words, held_out, recipe.examples.bands)
+    folders = {name: work.input_folder(name) for name in ("examples", "explain", "effects")}
+    reader = SourceReader(folders, materials.corpus, vocabulary, rules)
+    return [Entrants(sae, reader.read(sae.name, [one.index for one in sae.features])) for sae in saes]
+
+
+def _try_candidates(
+    work: Work, naming: Naming, asked: list[Interview | JudgeReport], saes: list[ScoredSAE], corpus: TokenizedCorpus
+) -> tuple[CandidateReport, list[JudgeReport]]:
+    """Have candidates for labels tried, and write them down; how that was done, and the final reports of all judges."""
+    contests, reports = naming.contests(), _reports(asked)
+    decider = find_decider(reports)
+    task = common_task(reports, decider)
+    tried = [
+        reports[number].name for number, one in enumerate(asked)
+        if isinstance(one, Interview) and naming.try_all(number, one, contests, task)
+    ]  # fmt: skip
+    report = report_on(None if decider is None else reports[decider], task, tried, decider, contests)
+    for sae, some in zip(saes, contests or [[] for _ in saes], strict=True):
+        write_candidates(work.folder / sae.name, sae, some, corpus, len(asked), decider, report.may_name)
+    log(f"candidates for labels of {report.num_features:,} features: {report.num_named:,} are named by one of them")
+    return report, _reports(asked)
+
+
+def _reports(asked: list[Interview | JudgeReport]) -> list[JudgeReport]:
+    return [one.report() if isinstance(one, Interview) else one for one in asked]
 
 
 def _say(report: JudgeReport) -> None:
@@ -99,22 +144,27 @@ def _choose(work: Work, corpus: TokenizedCorpus, vocabulary: list[bytes]) -> lis
     for place, name in enumerate(recipe.sae_names):
         statistics = read_arrow(work.input_folder("examples") / name / STATISTICS_FILE)
         explanations = read_arrow(work.input_folder("explain") / name / EXPLANATIONS_FILE)
-        labelled_F = np.array([label != "" for label in explanations["label"].to_pylist()], bool)
-        labelled_F &= read_kinds(statistics, recipe.examples.rare_tokens).live_F
+        has_label_F = np.array([label != "" for label in explanations["label"].to_pylist()], bool)
+        live_F = read_kinds(statistics, recipe.examples.rare_tokens).live_F
+        labelled_F, unlabelled_F = has_label_F & live_F, ~has_label_F & live_F
         effects = read_arrow(work.input_folder("effects") / name / EFFECTS_FILE)
         examples = read_arrow(work.input_folder("examples") / name / EXAMPLES_FILE)
         told_by = Tables(statistics, explanations, effects, examples.select(["index", "kind", "document", "position"]))
         interest_F = measure_interest(told_by, cutting, telling)[0].to_numpy(zero_copy_only=False)
         count = share_of(config.features, len(recipe.sae_names), place)
         first, others = shown.get(name, []), responding.get(name, {})
-        chosen.append(choose_features(labelled_F, interest_F, first, others, count, recipe.seed))
+        found = choose_features(labelled_F, interest_F, first, others, count, recipe.seed)
+        num_unlabelled = share_of(config.num_unlabelled, len(recipe.sae_names), place)
+        chosen.append(found._replace(unlabelled=draw_unlabelled(unlabelled_F, num_unlabelled, recipe.seed)))
     return chosen
 
 
 def _sample(work: Work, corpus: TokenizedCorpus, chosen: list[Chosen]) -> list[ScoredSAE]:
     """Samples of the chosen features of all SAEs, from one reading of the corpus."""
     recipe, config = work.recipe, work.recipe.score
-    absent = draw_windows(corpus, ABSENT_PER_EXAMPLE * config.examples, config.context, recipe.seed)
+    absent = draw_windows(
+        corpus, ABSENT_PER_EXAMPLE * max(config.examples, config.candidate_texts), config.context, recipe.seed
+    )
     samplers = {
         name: _sampler(work, name, one, absent) for name, one in zip(recipe.sae_names, chosen, strict=True)
         if len(one.indices)
@@ -170,6 +220,7 @@ def _config(recipe: Recipe) -> dict[str, Any]:
     return {
         "score": recipe.score.model_dump(mode="json", exclude={"judges": {"__all__": how}}),
         "tasks": {task.name: task.version for task in TASKS.values()},
+        "proposals": proposing.VERSION,
         "encoder": encoder_key(recipe.embed),
         "rare_tokens": recipe.examples.rare_tokens,
         "saes": recipe.sae_names,
@@ -181,6 +232,6 @@ STAGE = Stage(
     work=score,
     config=_config,
     needs=("fetch", "tokenize", "harvest", "train", "examples", "explain", "respond", "effects"),
-    version=2,  # those whose texts pages show come first
+    version=3,  # candidates for labels; those whose texts pages show come first
 )
 run = STAGE.run

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from pipeline.judges.proposing import KeepProposals, Proposal
 from pipeline.judges.protocol import Answer, Keep, Question
 
 
@@ -20,3 +21,21 @@ class FunctionJudge:
                 raise RuntimeError("the judge is gone")
             self.asked.append(question)
             keep([number], [Answer(self._answer(question), (), 10, 1)])
+
+
+class FunctionProposer(FunctionJudge):
+    """Writes what another function says, too."""
+
+    def __init__(
+        self, label: Callable[[str], str | None], answer: Callable[[Question], float | None], fail_after: int = -1
+    ) -> None:
+        super().__init__(answer, "proposer")
+        self._label, self._fail_after_labels = label, fail_after
+        self.shown: list[str] = []
+
+    def propose(self, texts: Sequence[str], keep: KeepProposals) -> None:
+        for number, text in enumerate(texts):
+            if len(self.shown) == self._fail_after_labels:
+                raise RuntimeError("the judge is gone")
+            self.shown.append(text)
+            keep([number], [Proposal(self._label(text), 100, 4)])

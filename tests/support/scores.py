@@ -1,7 +1,7 @@
 """Scores as if judges had been asked, made from the examples of a run.
 
 Judge `rule` gives 3 to the upper half of the bands and 0 to the others; judge `guess` gives anything, and its figures
-say so; judge `away` judged nothing.
+say so; judge `away` judged nothing; judge `near` tried candidates for labels.
 """
 
 from pathlib import Path
@@ -11,19 +11,37 @@ import numpy as np
 import pyarrow as pa
 
 from data.arrow import read_arrow, write_arrow
-from data.artifacts.features import EXAMPLE_KINDS, EXAMPLES_FILE
-from data.artifacts.scores import JUDGED, JUDGED_FILE, SCORES, SCORES_FILE, JudgeReport, Trust, write_judges
+from data.artifacts.candidates import (
+    CANDIDATES_FILE,
+    JUDGE,
+    LABEL_CANDIDATES,
+    NO_JUDGE,
+    PROMOTED,
+    RULE,
+    TRIED,
+    TRIED_FILE,
+    CandidateReport,
+)
+from data.artifacts.features import EXAMPLE_KINDS, EXAMPLES_FILE, EXPLANATIONS_FILE
+from data.artifacts.scores import JUDGED, JUDGED_FILE, SCORES, SCORES_FILE, TASK_NAMES, JudgeReport, Trust, write_judges
 
 SCORED = (0, 1, 2, 3, 7)
 """Features of every SAE that have scores, where they have examples."""
 BANDS = 5
 RIGHT = Trust(num_labels=40, num_questions=360, agreement=1.0, bias=0.0, separation=1.0, low=1.0, high=1.0)
+FAIR = Trust(num_labels=40, num_questions=360, agreement=0.82, bias=-0.08, separation=0.92, low=0.87, high=0.96)
 GUESS = Trust(num_labels=16, num_questions=144, agreement=0.48, bias=0.12, separation=0.51, low=0.41, high=0.6)
 JUDGES = [
-    JudgeReport("rule", "rule", "the label's own rule", "", {"specificity": RIGHT, "detection": RIGHT}, 5, 900),
+    JudgeReport("rule", "rule", "the label's own rule", "", dict.fromkeys(TASK_NAMES, RIGHT), 5, 900),
     JudgeReport("guess", "local", "a <b>guessing</b> model", "", {"specificity": GUESS}, 5, 300, 9000, 300, 0.25),
     JudgeReport("away", "sentences", "", "The recipe names no sentence encoder (embed.source)."),
+    JudgeReport("near", "sentences", "a sentence encoder", "", {"fuzzing": FAIR}, 5, 200),
 ]
+PROPOSED = "<i>rain</i> & wind"
+"""What judge `guess` calls every scored feature; it stands first, and names none."""
+CANDIDATES_REPORT = CandidateReport("fuzzing", ["rule", "near"], "near", False, 15, 0)
+TRIED_TEXTS = 3
+"""Texts with each feature, and without."""
 
 
 def write_scores(folder: Path, examples: Path, saes: list[str]) -> dict[str, Any]:
@@ -36,7 +54,48 @@ def write_scores(folder: Path, examples: Path, saes: list[str]) -> dict[str, Any
         write_arrow(folder / name / JUDGED_FILE, JUDGED, pa.Table.from_pylist(rows, JUDGED).to_batches())
         found = _scores(rows)
         write_arrow(folder / name / SCORES_FILE, SCORES, pa.Table.from_pylist(found, SCORES).to_batches())
-    return {"judges": [judge.as_json() for judge in JUDGES], "bands": BANDS, "saes": {}, "random": {}}
+        scored, labels = sorted({row["index"] for row in rows}), examples.parent / "explain" / name / EXPLANATIONS_FILE
+        found = [one for index in scored for one in _candidates(index, read_arrow(labels)["label"][index].as_py())]
+        write_arrow(
+            folder / name / CANDIDATES_FILE,
+            LABEL_CANDIDATES,
+            pa.Table.from_pylist(found, LABEL_CANDIDATES).to_batches(),
+        )
+        found = [one for index in scored for one in _tried(index, rows)]
+        write_arrow(folder / name / TRIED_FILE, TRIED, pa.Table.from_pylist(found, TRIED).to_batches())
+    judges = {"judges": [judge.as_json() for judge in JUDGES], "candidates": CANDIDATES_REPORT.as_json()}
+    return {**judges, "bands": BANDS, "saes": {}, "random": {}}
+
+
+def _candidates(index: int, label: str) -> list[dict[str, Any]]:
+    """Three of a feature, the best by judge `near` first."""
+
+    def row(text: str, origin: int, scores: list[float | None], proposer: int = NO_JUDGE) -> dict[str, Any]:
+        rates = {"true_positive": scores, "true_negative": scores}
+        named = {"is_label": origin == RULE, "rule": "", "scores": scores}
+        return {"index": index, "text": text, "origin": origin, "proposer": proposer, **named, **rates}
+
+    return [
+        row(PROPOSED, JUDGE, [None, None, None, 0.9], 1),
+        row(label, RULE, [1.0, None, None, 0.75]),
+        row("promoted, words", PROMOTED, [None, None, None, 0.5]),
+    ]
+
+
+def _tried(index: int, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Windows of the feature's own judged activations, and of other features'."""
+    own = [row for row in rows if row["index"] == index][:TRIED_TEXTS]
+    others = [row for row in rows if row["index"] != index][:TRIED_TEXTS]
+    return [
+        {
+            **{name: row[name] for name in ("document", "start", "length")},
+            "index": index,
+            "active": active,
+            "marked": [row["position"] - row["start"]],
+        }
+        for active, some in ((True, own), (False, others))
+        for row in some
+    ]
 
 
 def _judged(examples: pa.Table, rng: np.random.Generator) -> list[dict[str, Any]]:
@@ -46,7 +105,7 @@ def _judged(examples: pa.Table, rng: np.random.Generator) -> list[dict[str, Any]
         if row["index"] in SCORED and row["kind"] == EXAMPLE_KINDS.index("interval"):
             key = row["index"], row["band"]
             ranks[key] = ranks.get(key, -1) + 1
-            answers = [3.0 * (row["band"] >= BANDS // 2), float(rng.random() * 3), None]
+            answers = [3.0 * (row["band"] >= BANDS // 2), float(rng.random() * 3), None, None]
             rows.append({**{n: row[n] for n in JUDGED.names if n in row}, "rank": ranks[key], "answers": answers})
     return sorted(rows, key=lambda row: (row["index"], -row["band"], row["rank"]))
 

@@ -46,8 +46,10 @@ from data.published.schemas import (
     PUBLISHED_DOCUMENTS,
     PUBLISHED_EXAMPLES,
     PUBLISHED_JUDGED,
+    PUBLISHED_LABEL_CANDIDATES,
     PUBLISHED_READINGS,
     PUBLISHED_SCORES,
+    PUBLISHED_TRIED,
     SEARCH,
     TOKENS_PER_CHUNK,
     VOCABULARY,
@@ -188,6 +190,7 @@ class SyntheticRun:
         found["splitting"] = (splitting_schema(WIDTH, len(self.sizes)), splitting_batches(self, self._blocks()))
         found["readings"] = (PUBLISHED_READINGS, iter([]))
         found |= {"judged": (PUBLISHED_JUDGED, iter([])), "scores": (PUBLISHED_SCORES, iter([]))}
+        found |= {"candidates": (PUBLISHED_LABEL_CANDIDATES, iter([])), "tried": (PUBLISHED_TRIED, iter([]))}
         found |= {"concepts": (CONCEPTS, iter([])), "concept_features": (PUBLISHED_CANDIDATES, iter([]))}
         found["concept_activity"] = (ACTIVITY, iter([]))
         found["neuron_examples"] = (NEURON_EXAMPLES, iter([]))
@@ -240,6 +243,7 @@ class SyntheticRun:
 
     def _features(self, block: "Block") -> Columns:
         live_B, active_B, size = block.live, block.num_active, len(block.index)
+        zeros = pa.array(np.zeros(size, np.int64))
         promoted_B = block.promoted
         logits_B = np.tile(np.linspace(3, 1, 10, dtype=np.float32), (size, 1))
         return {
@@ -280,9 +284,9 @@ class SyntheticRun:
             "num_measured": pa.array((3 * live_B).astype(np.int16)),
             "num_readings": pa.array(np.zeros(size, np.int16)),
             "first_reading": pa.array(np.zeros(size, np.int64)),
-            **{name: pa.array(np.zeros(size, np.int64)) for name in ("first_judged", "first_score")},
+            **{f"first_{name}": zeros for name in ("judged", "score", "candidate", "tried")},
             "num_judged": pa.array(np.zeros(size, np.int32)),
-            "num_scores": pa.array(np.zeros(size, np.int16)),
+            **{f"num_{name}": pa.array(np.zeros(size, np.int16)) for name in ("scores", "candidates", "tried")},
             "neuron_tokens": pa.array(active_B.astype(np.int32), mask=~live_B),
             "neuron_r": _lists(np.tile(np.float32([0.4, -0.3]), (size, 1)), live_B),
             "neuron_layer": _lists(np.tile(np.int16([0, 1]), (size, 1)), live_B),

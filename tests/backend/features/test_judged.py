@@ -25,6 +25,7 @@ def test_every_score_comes_with_its_judge_and_how_far_that_can_be_trusted(client
 
 def test_shares_are_those_of_the_judged_activations_and_lead_to_them(client: TestClient) -> None:
     html = client.get(PAGE).text
+    html = html[html.index('id="judged"') :]
     rows = re.findall(r"<tr><th scope=\"row\">(.*?)</th>(.*?)</tr>", html)
     assert rows[0][0] == "80–100%"
     every = client.get(f"{API}/judged?judge=rule&limit=100").json()
@@ -59,7 +60,7 @@ def test_an_address_that_fits_nothing_shows_the_section_without_a_list(client: T
 def test_the_api_refuses_what_is_not_there(client: TestClient) -> None:
     answer = client.get(f"{API}/judged?judge=nobody")
     assert answer.status_code == 404
-    assert "use one of rule, guess, away" in answer.json()["detail"]
+    assert "use one of rule, guess, away, near" in answer.json()["detail"]
     assert client.get(f"{API}/judged?judge=rule&score=4").status_code == 422
     assert client.get(f"{API}/judged?judge=away").json() == []
 

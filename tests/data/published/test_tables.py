@@ -55,6 +55,7 @@ def make_features() -> Columns:
         **{name: [[]] * NUM_FEATURES for name in ("raised", "raised_change", "lowered", "lowered_change")},
         **{name: [0] * NUM_FEATURES for name in ("num_measured", "num_readings", "first_reading")},
         **{name: [0] * NUM_FEATURES for name in ("first_judged", "num_judged", "first_score", "num_scores")},
+        **{name: [0] * NUM_FEATURES for name in ("first_candidate", "num_candidates", "first_tried", "num_tried")},
         **{name: [None] * NUM_FEATURES for name in ("neuron_tokens", "highest_r")},
         **{name: [[]] * NUM_FEATURES for name in ("neuron_r", "neuron_layer", "neuron")},
         **{name: [[]] * NUM_FEATURES for name in ("first_neuron_example", "num_neuron_examples")},

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pipeline.judges.local import LocalJudge, batches
+from pipeline.judges.proposing import MAX_TOKENS, Proposal, proposal_messages, read_label
 from pipeline.judges.protocol import Answer, Question, chat_messages
 from pipeline.judges.tasks import DETECTION, SPECIFICITY
 from pipeline.models.tokenizer import Tokenizer
@@ -46,6 +47,22 @@ def test_answers_are_the_models_own_probabilities(folder: Path, batch_tokens: in
         assert answer.probabilities == pytest.approx(shares, abs=1e-4)
         assert answer.value == pytest.approx(sum(n * share for n, share in enumerate(shares)), abs=1e-3)
         assert answer.tokens_in == len(tokens)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 100_000])
+def test_labels_are_what_the_model_writes_by_itself(folder: Path, batch_tokens: int) -> None:
+    judge, tokenizer = make_judge(folder, batch_tokens), Tokenizer.load(folder)
+    texts = ["100%: in<< May>> 1832", "100%: the<< old bridge over the river>>\nNot:<< x>>", "1%: y"]
+    found: dict[int, Proposal] = {}
+    judge.propose(texts, lambda at, proposals: found.update(zip(at, proposals, strict=True)))
+    for number, text in enumerate(texts):
+        tokens = tokenizer.chat(proposal_messages(text)).tokens
+        with torch.no_grad():
+            ids = torch.tensor([tokens])
+            written = judge._model.generate(ids, do_sample=False, max_new_tokens=MAX_TOKENS, pad_token_id=1)
+        new = written[0, len(tokens) :].tolist()
+        over = next((n for n in range(len(new)) if judge._is_written(new[: n + 1])), len(new))
+        assert found[number] == Proposal(read_label(tokenizer.decode(new[:over])), len(tokens), over)
 
 
 def test_batches_hold_like_lengths_up_to_a_limit() -> None:

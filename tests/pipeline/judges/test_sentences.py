@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.judges.protocol import Answer, Question
-from pipeline.judges.sentences import HIGH, LOW, SentenceJudge, what_is_read
+from pipeline.judges.sentences import SentenceJudge
 from pipeline.judges.tasks import DETECTION, SPECIFICITY
+from pipeline.models.nearness import HIGH, LOW, read_parts
 from pipeline.models.sentences import SentenceEncoder
 from tests.support.sentences import make_encoder
 
@@ -23,7 +24,7 @@ from tests.support.sentences import make_encoder
     ],
 )
 def test_it_reads_the_words_around_the_marks(text: str, read: list[str]) -> None:
-    assert what_is_read(Question(SPECIFICITY, "storm", text)) == read
+    assert read_parts(text) == read
 
 
 def test_an_answer_is_the_nearest_parts_cosine(tmp_path: Path) -> None:
@@ -38,7 +39,7 @@ def test_an_answer_is_the_nearest_parts_cosine(tmp_path: Path) -> None:
     judge.ask(questions, lambda at, answers: found.update(zip(at, answers, strict=True)))
     for number, question in enumerate(questions):
         label = encoder.encode([question.label])[0]
-        cosine = max(float(encoder.encode([part])[0] @ label) for part in what_is_read(question))
+        cosine = max(float(encoder.encode([part])[0] @ label) for part in read_parts(question.text))
         expected = question.task.highest * min(max((cosine - LOW) / (HIGH - LOW), 0), 1)
         assert found[number].value == pytest.approx(expected, abs=1e-4)
     assert found[1].value == pytest.approx(3.0)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from data.errors import JudgeError
-from pipeline.judges import served
+from pipeline.judges import proposing, served
 from pipeline.judges.cache import AnswerCache
+from pipeline.judges.proposing import ProposalCache
 from pipeline.judges.protocol import Question
 from pipeline.judges.served import ServedJudge
 from pipeline.judges.tasks import SPECIFICITY
@@ -63,6 +64,35 @@ def test_a_server_without_probabilities_is_read_by_its_text(tmp_path: Path) -> N
     assert [one.value for one in answers] == [2.0] * 3
     assert sum("logprobs" in body for body in server.requests) == 1
     assert "its text" in judge.about
+
+
+def test_labels_are_written_without_probabilities(tmp_path: Path) -> None:
+    with scripted_server(lambda number, body: completion('"Months."')) as server:
+        judge, _ = make_judge(server.base_url, concurrency=3, input_price=1000.0, max_cost=10.0)
+        proposals, usage = ProposalCache(tmp_path, judge).ask([f"100%: <<May>> {n}" for n in range(5)])
+        assert ProposalCache(tmp_path, judge).ask(["100%: <<May>> 1"])[1].asked == 0
+    assert [one.label for one in proposals] == ["Months"] * 5
+    assert (usage.tokens_in, usage.tokens_out, len(server.requests)) == (500, 5, 5)
+    assert not any("logprobs" in body for body in server.requests)
+    assert {body["max_tokens"] for body in server.requests} == {proposing.MAX_TOKENS}
+    assert all(KEY not in file.read_text() for file in tmp_path.iterdir())
+
+
+def test_labels_that_were_paid_for_are_kept_when_the_money_is_gone(tmp_path: Path) -> None:
+    def answer(number: int, body: Body) -> Reply:
+        return completion("months") if number < 3 else refusal(402, f"pay, {KEY}")
+
+    with scripted_server(answer) as server:
+        judge, _ = make_judge(server.base_url, concurrency=1)
+        with pytest.raises(JudgeError, match=r"wants to be paid .* 3 of 6 answers .* same command goes on") as e:
+            ProposalCache(tmp_path, judge).ask([f"100%: <<May>> {n}" for n in range(6)])
+    assert KEY not in str(e.value)
+    with scripted_server(lambda number, body: completion("years")) as second:
+        again, _ = make_judge(second.base_url)
+        again.identity = judge.identity
+        proposals, usage = ProposalCache(tmp_path, again).ask([f"100%: <<May>> {n}" for n in range(6)])
+    assert [one.label for one in proposals] == ["months"] * 3 + ["years"] * 3
+    assert usage.asked == 3
 
 
 def test_a_busy_server_is_asked_again_when_it_says(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.judges.cache import AnswerCache
+from pipeline.judges.proposing import MAX_TOKENS, ProposalCache
 from pipeline.judges.protocol import Question
 from pipeline.judges.served import ServedJudge
 from pipeline.judges.tasks import SPECIFICITY
@@ -63,3 +64,10 @@ def test_it_answers_through_the_openai_library(base_url: str, folder: Path, tmp_
     assert usage.asked == 4
     assert usage.tokens_in > 400
     assert AnswerCache(tmp_path, judge).ask(questions)[1].asked == 0
+
+
+def test_it_writes_labels(base_url: str, folder: Path, tmp_path: Path) -> None:
+    judge = ServedJudge.from_config(JudgeConfig(kind="served", base_url=base_url, model=str(folder), concurrency=2))
+    proposals, usage = ProposalCache(tmp_path, judge).ask(["100%: in<< May>> 1", "100%: in<< June>> 2"])
+    assert [one.label for one in proposals] == ["2" * MAX_TOKENS] * 2
+    assert usage.tokens_out == 2 * MAX_TOKENS

@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.judges.protocol import Answer, Question
 from pipeline.judges.tasks import DETECTION
+from pipeline.models.nearness import mark
 from pipeline.scores.detection import LabelledText, accuracy, other_tokens, strong_tokens
-from pipeline.scores.texts import mark
 
 
 def test_marks_stand_around_runs_of_tokens() -> None:

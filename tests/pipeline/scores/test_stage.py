@@ -1,7 +1,10 @@
 """Stage `score` on planted features: a label that is right gets high scores, one that is shuffled low ones."""
 
 import json
+import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +12,7 @@ import pytest
 import torch
 
 from data.arrow import read_arrow, write_arrow
+from data.artifacts.candidates import CANDIDATES_FILE, ORIGINS, TRIED_FILE, CandidateReport
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.effects import EFFECTS, EFFECTS_FILE
 from data.artifacts.features import (
@@ -16,26 +20,36 @@ from data.artifacts.features import (
     EXAMPLES_FILE,
     EXPLANATIONS,
     EXPLANATIONS_FILE,
+    HELD_OUT,
+    HELD_OUT_FILE,
     STATISTICS,
     STATISTICS_FILE,
+    TOP,
 )
 from data.artifacts.responses import RESPONSES_FILE, Responses
 from data.artifacts.scores import JUDGED_FILE, SCORES_FILE, TASK_NAMES, read_judges
 from data.layout import RunPaths, StorePaths
+from pipeline.activations.held_out import LABEL_TOKENS, draw_held_out
 from pipeline.activations.residuals import ResidualBlock
+from pipeline.judges.making import Materials, make_judge
+from pipeline.judges.protocol import Judge, Question
 from pipeline.judges.tasks import TASKS
 from pipeline.labels.rule import Condition, Rule
 from pipeline.models.sae import SAE, SAEHeader
 from pipeline.models.tokenizer import Tokenizer
+from pipeline.publishing.score_tables import ScoreTables
 from pipeline.recipe import Recipe, make_recipe
+from pipeline.recipe.judging import JudgeConfig
 from pipeline.stages import score
 from tests.support.chat_model import make_chat_model
 from tests.support.fake_run import statistics
 from tests.support.fakes import make_corpus, put_manifest
+from tests.support.judges import FunctionProposer
 
 LETTERS = "bcdfghjk"
 """Feature f is active where LETTERS[f] stands alone; its activation differs from token to token."""
 NAME = "0-relu-8"
+NUM_EXAMPLES = 4
 SHUFFLED = 3
 """The feature that has the label of the next one."""
 
@@ -85,11 +99,12 @@ def _features(paths: RunPaths, corpus: TokenizedCorpus, ids: list[int]) -> None:
     put_manifest(paths, "train", {})
     x_ND, _ = residuals(corpus, ids)
     write(paths.stage("examples") / NAME / STATISTICS_FILE, STATISTICS, list(statistics(x_ND.numpy(), 1.0, 5)))
-    write(paths.stage("examples") / NAME / EXAMPLES_FILE, EXAMPLES, [])
+    write(paths.stage("examples") / NAME / EXAMPLES_FILE, EXAMPLES, examples(corpus, ids))
     put_manifest(paths, "examples", {})
     labels = [LETTERS[f + (f == SHUFFLED)] for f in range(len(ids))]
     rows = [explanation(f, label) for f, label in enumerate(labels)]
     write(paths.stage("explain") / NAME / EXPLANATIONS_FILE, EXPLANATIONS, rows)
+    write(paths.stage("explain") / NAME / HELD_OUT_FILE, HELD_OUT, held_out_rows(corpus, ids))
     put_manifest(paths, "explain", {})
     paths.stage("respond").mkdir()
     responses = {"shown": Responses(None).as_json(), "best_strengths": {NAME: {"6": 1.0}}}
@@ -99,6 +114,26 @@ def _features(paths: RunPaths, corpus: TokenizedCorpus, ids: list[int]) -> None:
     effects = [{**empty, "index": f, "num_measured": 0, "num_readings": 0} for f in range(len(ids))]
     write(paths.stage("effects") / NAME / EFFECTS_FILE, EFFECTS, effects)
     put_manifest(paths, "effects", {})
+
+
+def examples(corpus: TokenizedCorpus, ids: list[int]) -> list[dict[str, object]]:
+    """The first few places of each letter in training documents, as if they were the strongest."""
+    rows = []
+    for f, token in enumerate(ids):
+        for rank, document in enumerate(range(8, 8 + NUM_EXAMPLES)):
+            position = corpus.document_tokens(document).tolist().index(token)
+            window = {"start": 0, "length": 100, "offsets": [position], "values": [1.0]}
+            found = {"index": f, "kind": TOP, "rank": rank, "band": -1, "document": document, "position": position}
+            found |= {"document_id": int(corpus.document_ids[document]), "repeats": 0}
+            rows.append({**found, **window, "activation": 1.0, "pre_activation": 1.0})
+    return rows
+
+
+def held_out_rows(corpus: TokenizedCorpus, ids: list[int]) -> list[dict[str, object]]:
+    """The held-out tokens of each letter, as stage `explain` numbers them."""
+    sequences = draw_held_out(corpus, LABEL_TOKENS, 0).tolist()
+    tokens = np.concatenate([corpus.sequence_tokens(number) for number in sequences])
+    return [{"tokens": np.flatnonzero(tokens == token).tolist()} for token in ids]
 
 
 def explanation(index: int, label: str) -> dict[str, object]:
@@ -184,7 +219,7 @@ def test_it_goes_on_where_a_judge_failed(scored: RunPaths, monkeypatch: pytest.M
         asked.append(len(rests))
         return whole(self, rests, beginning)
 
-    judges = [{"kind": "local", "tasks": ["detection"], "batch_tokens": 256}]
+    judges = [{"kind": "local", "tasks": ["detection"], "batch_tokens": 256, "proposals": 0}]
     monkeypatch.setattr(LocalJudge, "_next_logits", counted)
     with pytest.raises(RuntimeError):
         score.run(recipe(judges=judges), scored)
@@ -197,3 +232,113 @@ def test_nothing_is_scored_where_the_recipe_says_so(scored: RunPaths) -> None:
     counts = score.run(recipe(features=0), scored).counts
     assert {judge["why_none"] for judge in counts["judges"]} == {"No feature is scored."}
     assert len(read_arrow(scored.stage("score") / NAME / JUDGED_FILE)) == 0
+
+
+class Names:
+    """A judge that knows letters, and what it is told to call features by the letter that is marked."""
+
+    def __init__(self, called: dict[str, str], fail_after: int = -1) -> None:
+        self.judge = FunctionProposer(self._label, self._answer, fail_after)
+        self.judge.identity = f"names {sorted(called.items())}"
+        self._called = called
+
+    def _label(self, shown: str) -> str:
+        letter = re.findall("<<(.)>>", shown)[0]
+        return self._called.get(letter, "z")
+
+    def _answer(self, question: Question) -> float:
+        """A marked space is of the word that follows."""
+        marked = re.findall("<<(.*?)>>(.?)", question.text)
+        return float({inside.strip() or after for inside, after in marked} == {question.label})
+
+    def make(self, config: JudgeConfig, materials: Materials) -> Judge | str:
+        return self.judge if config.kind == "served" else make_judge(config, materials)
+
+
+ASKED = [
+    {"kind": "rule", "tasks": ["fuzzing"]},
+    {"kind": "served", "name": "chat", "base_url": "http://127.0.0.1:1/v1", "model": "m", "tasks": ["fuzzing"]},
+]
+
+
+def candidates_of(paths: RunPaths) -> dict[int, list[dict[str, Any]]]:
+    rows = read_arrow(paths.stage("score") / NAME / CANDIDATES_FILE).to_pylist()
+    return {index: [row for row in rows if row["index"] == index] for index in {row["index"] for row in rows}}
+
+
+def test_the_right_one_of_two_labels_wins_and_all_are_kept(scored: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Names({LETTERS[SHUFFLED]: LETTERS[SHUFFLED]})
+    monkeypatch.setattr(score, "make_judge", names.make)
+    counts = score.run(recipe(judges=ASKED, features=8), scored).counts
+    report = CandidateReport.from_json(counts["candidates"])
+    assert report == CandidateReport("fuzzing", ["rule", "chat"], "chat", True, 8, 1)
+    for index, found in candidates_of(scored).items():
+        assert [row["scores"][1] for row in found] == sorted((row["scores"][1] for row in found), reverse=True)
+        by_origin = {ORIGINS[row["origin"]]: row for row in found}
+        label = next(row for row in found if row["is_label"])
+        assert label["text"] == LETTERS[index]
+        assert label == by_origin["judge" if index == SHUFFLED else "rule"]
+        assert by_origin["judge"]["text"] == (LETTERS[SHUFFLED] if index == SHUFFLED else "z")
+        assert label["scores"][1] == 1.0
+        assert (by_origin["rule"]["scores"][0] == 1.0) == (index != SHUFFLED)
+        assert by_origin["judge"]["scores"][0] is None  # the rule's judge reads no label
+    tables = ScoreTables(scored.stage("score"), (NAME,), [len(LETTERS)], [0])
+    explanations = read_arrow(scored.stage("explain") / NAME / EXPLANATIONS_FILE)
+    renamed = tables.renamed(NAME, explanations)
+    assert renamed["label"].to_pylist() == list(LETTERS)
+    assert renamed["label_origin"][SHUFFLED].as_py() == "chat"
+    assert renamed["label_score"][SHUFFLED].as_py() is None
+    others = [f for f in range(len(LETTERS)) if f != SHUFFLED]
+    assert renamed.take(others) == explanations.take(others)
+
+
+def test_candidates_are_tried_on_texts_that_none_was_made_from(
+    scored: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score, "make_judge", Names({}).make)
+    score.run(recipe(judges=ASKED, features=8, candidate_texts=7), scored)
+    examples = read_arrow(scored.stage("examples") / NAME / EXAMPLES_FILE).to_pylist()
+    rows = read_arrow(scored.stage("score") / NAME / TRIED_FILE).to_pylist()
+    for row in rows:
+        near = [e for e in examples if (e["index"], e["document"]) == (row["index"], row["document"])]
+        assert not any(row["start"] <= e["position"] < row["start"] + row["length"] for e in near)
+    assert {index: sum(r["index"] == index for r in rows) for index in range(8)} == dict.fromkeys(range(8), 14)
+    assert [row["active"] for row in rows] == ([True] * 7 + [False] * 7) * 8
+
+
+def test_a_judge_that_guesses_names_nothing(scored: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Names({letter: letter for letter in LETTERS})
+    names.judge.identity = "guesses"
+    monkeypatch.setattr(names.judge, "_answer", lambda question: float(len(question.text) % 2))
+    monkeypatch.setattr(score, "make_judge", names.make)
+    report = score.run(recipe(judges=ASKED, features=8), scored).counts["candidates"]
+    assert report["decider"] == ""
+    assert (report["task"], report["judges"]) == ("fuzzing", ["rule"])
+    assert report["num_named"] == 0
+    found = candidates_of(scored)
+    assert all(rows[0]["is_label"] and ORIGINS[rows[0]["origin"]] == "rule" for rows in found.values())
+    assert {row["text"] for row in found[SHUFFLED]} >= {LETTERS[SHUFFLED], LETTERS[SHUFFLED + 1]}
+
+
+def test_labels_that_were_written_before_a_kill_are_not_asked_for_again(
+    scored: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(scored.store.judgements, ignore_errors=True)
+    gone, again = Names({}, fail_after=3), Names({})
+    monkeypatch.setattr(score, "make_judge", gone.make)
+    with pytest.raises(RuntimeError, match="the judge is gone"):
+        score.run(recipe(judges=ASKED, features=8, planted=4), scored)
+    monkeypatch.setattr(score, "make_judge", again.make)
+    score.run(recipe(judges=ASKED, features=8, planted=4), scored)
+    assert len(gone.judge.shown) == 3
+    assert len(again.judge.shown) == len(LETTERS) - 3
+    assert not {*gone.judge.shown} & {*again.judge.shown}
+
+
+def test_no_candidates_where_the_recipe_says_so(scored: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Names({})
+    monkeypatch.setattr(score, "make_judge", names.make)
+    report = score.run(recipe(judges=ASKED, candidate_texts=0), scored).counts["candidates"]
+    assert report["num_features"] == 0
+    assert names.judge.shown == []
+    assert candidates_of(scored) == {}
