@@ -97,6 +97,7 @@ def test_activations_are_those_of_the_model(published_store: StorePaths, tmp_pat
     paths = StorePaths(tmp_path / "store").run("fake")
     shutil.rmtree(paths.stage("compare"))
     judges = [{"kind": "rule"}, {"kind": "local", "features": 3}, {"kind": "sentences"}]
+    judges.append({"kind": "sentences", "name": "near", "features": 3})
     recipe = fake_recipe(
         compare={"n": 5, "max_tokens": 1_000_000, "samples": 10, "examples": 2}, score={"judges": judges}
     )
