@@ -19,6 +19,7 @@ from torch import Tensor
 from pipeline.judges.protocol import Keep, Question, Task, chat_messages, expected_value
 from pipeline.models.errors import ModelError
 from pipeline.models.language_model import LanguageModel, cap_logits
+from pipeline.models.structure import Parts
 from pipeline.models.tokenizer import Tokenizer
 
 QUESTIONS_AT_ONCE = 1024
@@ -30,8 +31,8 @@ class LocalJudge:
 
     keeps = True
 
-    def __init__(self, model: Any, tokenizer: Tokenizer, name: str, identity: str, batch_tokens: int) -> None:
-        """model: a causal language model of transformers; name: what it is called; identity: names its weights."""
+    def __init__(self, model: Parts, tokenizer: Tokenizer, name: str, identity: str, batch_tokens: int) -> None:
+        """name: what the model is called; identity: names its weights."""
         self._model, self._tokenizer, self._batch_tokens = model, tokenizer, batch_tokens
         self.name, self.identity = name, f"local 1 {identity}"
 
@@ -40,7 +41,7 @@ class LocalJudge:
         """Read a local folder. Raises ModelError when it holds no model that can be read here."""
         model = LanguageModel.load(folder, layer=0, dtype=dtype, device=device, fused=False)
         size = sum(file.stat().st_size for file in sorted(folder.glob("*.safetensors")))
-        return cls(model.model, tokenizer, name, f"{name} {dtype} {size}", batch_tokens)
+        return cls(model.parts, tokenizer, name, f"{name} {dtype} {size}", batch_tokens)
 
     @property
     def about(self) -> str:
@@ -95,13 +96,14 @@ class LocalJudge:
         cache.batch_repeat_interleave(len(rests))
         hidden_BLD, _ = self._read(tokens_BL, cache)
         last_BD = hidden_BLD[torch.arange(len(rests)), lengths_B - 1]
-        logits_BV: Tensor = cap_logits(self._model, self._model.lm_head(last_BD))
+        logits_BV: Tensor = cap_logits(self._model.model, self._model.head(last_BD))
         return logits_BV
 
     @torch.no_grad()
     def _read(self, tokens_BL: Tensor, cache: Any) -> tuple[Tensor, Any]:
         """The last hidden states [B, L, D] of tokens after what a cache holds, and the cache with them."""
-        out = self._model.model(input_ids=tokens_BL.to(self._model.device), past_key_values=cache, use_cache=True)
+        core = self._model.core
+        out = core(input_ids=tokens_BL.to(core.device), past_key_values=cache, use_cache=True)
         return out.last_hidden_state, out.past_key_values
 
 
