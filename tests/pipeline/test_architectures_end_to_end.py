@@ -36,7 +36,7 @@ WORDS = [
     "slept",
 ]
 SIZES = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
-         "max_position_embeddings": 256, "initializer_range": 0.3}  # fmt: skip
+         "max_position_embeddings": 2048, "initializer_range": 0.3}  # fmt: skip
 ENDS = {"bos_token_id": 256, "eos_token_id": 257, "pad_token_id": 257}
 GROUPED = {"num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 64}
 MODELS: dict[str, tuple[str, str, Any]] = {
@@ -72,6 +72,7 @@ def paths(name: str, tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
             "model": {"name": name, "source": str(model), "layer": 1, "hook": hook, "dtype": "float32"},
             "tokenize": {"context_length": 64},
             "train": {"batch_size": 64, "saes": [{"architecture": "topk", "num_features": 32, "k": 4}]},
+            "harvest": {"keep_fraction": 0.8},
             "examples": {"rare_tokens": 5},
             "respond": {"candidates": 2, "chats": ["Hello"], "openings": ["the"], "tried_tokens": 4, "new_tokens": 8},
             "effects": {"features": 8},
