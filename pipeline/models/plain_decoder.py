@@ -15,7 +15,8 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from pipeline.models.additions import tapped
-from pipeline.models.decoder import Edit, check_room, stop_ids
+from pipeline.models.decoder import Edit
+from pipeline.models.decoder_parts import check_room, stop_ids
 from pipeline.models.errors import ModelError
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.modules import input_of, output_of
