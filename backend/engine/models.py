@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from backend.engine.typed_tokens import TypedTokens
 from backend.exceptions import EngineOffError, RefusedError
@@ -36,7 +36,7 @@ class ModelKey(NamedTuple):
     layer: int
     hook: Hook
     dtype: str
-    opening: str
+    opening: Literal["bos", "template", "none"]
     """Of texts, as the recipe has it."""
 
 

@@ -129,7 +129,8 @@ def tapped(layer: nn.Module, additions: Additions) -> Iterator[Callable[[], Laye
         def last() -> Layer:
             gave = {call.child: call.gave for call in calls}
             found = Layer(ends[-1][0], gave[additions.attention], gave[additions.mlp])
-            calls.clear(), ends.clear()
+            calls.clear()
+            ends.clear()
             return found
 
         yield last

@@ -129,7 +129,7 @@ class Parts:
 
     @property
     def embedding(self) -> Any:
-        return self.core.get_input_embeddings()
+        return cast(Any, self.core).get_input_embeddings()
 
     def forget_after(self, num_layers: int) -> None:
         """Keep the leading layers alone."""

@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 
 from pipeline.models.chat_template import HIDDEN, Conversation, Filled, Message, Role, Span, fill_template
 from pipeline.models.errors import ModelError
+from pipeline.models.sentencepiece_model import is_alone, read_sentencepiece
 
 AS_JSON = "put the model's tokenizer.json into its folder (`save_pretrained` of a fast tokenizer writes it)"
 
@@ -58,13 +59,9 @@ class Tokenizer:
 
         Raises ModelError when there is none that can be used.
         """
-        import transformers  # here, for preflight needs seconds less without
-
         name = name or str(folder)
         try:
-            pretrained = transformers.AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
+            pretrained = read_sentencepiece(folder) if is_alone(folder) else _read_pretrained(folder)
         except Exception as error:  # transformers raises many kinds; each means that this folder cannot be used
             reason = " ".join(str(error).split())[:MESSAGE_CHARACTERS] or type(error).__name__
             raise ModelError(f"the tokenizer of {name} cannot be read ({reason}): {AS_JSON}") from error
@@ -193,6 +190,12 @@ class Tokenizer:
         for token, added in self._plain.get_added_tokens_decoder().items():
             pieces[token] = added.content.encode()
         return pieces
+
+
+def _read_pretrained(folder: Path) -> Any:
+    import transformers  # here, for preflight needs seconds less without
+
+    return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _covered(offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -216,21 +216,6 @@ def test_a_vocabulary_with_merges_is_a_tokenizer_where_the_model_has_such_a_one(
         Tokenizer.load(tmp_path)
 
 
-def test_the_pieces_of_sentencepiece_alone_are_a_tokenizer(tmp_path: Path) -> None:
-    import sentencepiece
-
-    (tmp_path / "texts").write_text("\n".join(["the river and the storm of the king"] * 50))
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(tmp_path / "texts"), model_prefix=str(tmp_path / "tokenizer"), vocab_size=290, model_type="bpe",
-        byte_fallback=True, hard_vocab_limit=False, normalization_rule_name="identity",
-        remove_extra_whitespaces=False, minloglevel=2,
-    )  # fmt: skip
-    transformers.LlamaConfig().save_pretrained(tmp_path)
-    tokenizer = Tokenizer.load(tmp_path)
-    assert joined(tokenizer, "the  king\n日本").strip() == "the  king\n日本".encode()
-    assert tokenizer.bos_id == 1
-
-
 @pytest.mark.sample
 def test_the_sample_tokenizer(sample_store: StorePaths) -> None:
     folder = sample_store.models / "smollm2-135m"
