@@ -129,7 +129,7 @@ class Parts:
 
     @property
     def embedding(self) -> Any:
-        return cast(Any, self.core).get_input_embeddings()
+        return self.core.get_input_embeddings()
 
     def forget_after(self, num_layers: int) -> None:
         """Keep the leading layers alone."""
@@ -138,8 +138,8 @@ class Parts:
 
     def down_projection(self, layer: nn.Module) -> Any:
         """The last matrix of a layer's MLP, whose input are its neurons. Raises ModelError when there is none."""
-        mlp = getattr(layer, self.structure.mlp) if self.structure.mlp else nn.Identity()
-        matrices = [one for one in mlp.children() if getattr(one, "weight", None) is not None and one.weight.dim() == 2]
+        children: list[Any] = list(getattr(layer, self.structure.mlp).children()) if self.structure.mlp else []
+        matrices = [one for one in children if getattr(one, "weight", None) is not None and one.weight.dim() == 2]
         if not matrices or _sizes(matrices[-1])[1] != self.core.config.get_text_config().hidden_size:
             raise ModelError(f"{type(layer).__name__} has no MLP that ends in one matrix, whose input are its neurons")
         return matrices[-1]
