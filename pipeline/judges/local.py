@@ -31,9 +31,10 @@ class LocalJudge:
 
     keeps = True
 
-    def __init__(self, model: Parts, tokenizer: Tokenizer, name: str, identity: str, batch_tokens: int) -> None:
-        """name: what the model is called; identity: names its weights."""
+    def __init__(self, model: Any, tokenizer: Tokenizer, name: str, identity: str, batch_tokens: int) -> None:
+        """model: a causal language model of transformers; name: what it is called; identity: names its weights."""
         self._model, self._tokenizer, self._batch_tokens = model, tokenizer, batch_tokens
+        self._parts = Parts(model)
         self.name, self.identity = name, f"local 1 {identity}"
 
     @classmethod
@@ -41,7 +42,7 @@ class LocalJudge:
         """Read a local folder. Raises ModelError when it holds no model that can be read here."""
         model = LanguageModel.load(folder, layer=0, dtype=dtype, device=device, fused=False)
         size = sum(file.stat().st_size for file in sorted(folder.glob("*.safetensors")))
-        return cls(model.parts, tokenizer, name, f"{name} {dtype} {size}", batch_tokens)
+        return cls(model.model, tokenizer, name, f"{name} {dtype} {size}", batch_tokens)
 
     @property
     def about(self) -> str:
@@ -96,14 +97,13 @@ class LocalJudge:
         cache.batch_repeat_interleave(len(rests))
         hidden_BLD, _ = self._read(tokens_BL, cache)
         last_BD = hidden_BLD[torch.arange(len(rests)), lengths_B - 1]
-        logits_BV: Tensor = cap_logits(self._model.model, self._model.head(last_BD))
+        logits_BV: Tensor = cap_logits(self._model, self._parts.head(last_BD))
         return logits_BV
 
     @torch.no_grad()
     def _read(self, tokens_BL: Tensor, cache: Any) -> tuple[Tensor, Any]:
         """The last hidden states [B, L, D] of tokens after what a cache holds, and the cache with them."""
-        core = self._model.core
-        out = core(input_ids=tokens_BL.to(core.device), past_key_values=cache, use_cache=True)
+        out = self._parts.core(input_ids=tokens_BL.to(self._model.device), past_key_values=cache, use_cache=True)
         return out.last_hidden_state, out.past_key_values
 
 

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from pipeline.models.attention import attend_next, groups_by_places, padded, rows_together
 from pipeline.models.decoder_parts import (
+    Cache,
     Linear,
     Norm,
     Rope,
@@ -55,20 +56,15 @@ def llama_obstacle(model: Any) -> str:
     return f"its rotary embedding ('{rope}') changes with the longest text read" if rope in UNSTEADY_ROPE else ""
 
 
-class Cache:
-    """Keys and values of one row."""
-
-    def __init__(self, num_layers: int, places: int, heads: int, head_width: int, like: Tensor) -> None:
-        self.keys = like.new_zeros(num_layers, heads, places, head_width)
-        self.values = torch.zeros_like(self.keys)
-        self.length = 0
-        """Tokens in place."""
-
-    def copy(self, other: "Cache", num_layers: int, places: int) -> None:
-        """Take the first places of the first layers from another row's."""
-        if other is not self:
-            self.keys[:num_layers, :, :places] = other.keys[:num_layers, :, :places]
-            self.values[:num_layers, :, :places] = other.values[:num_layers, :, :places]
+def decoding_obstacle(model: Any) -> str:
+    """The reason why a model of transformers cannot be written with here, by any layers; "" when it can."""
+    kinds = next((one.rope_type for one in model.modules() if hasattr(one, "rope_type")), "")
+    if UNSTEADY_ROPE[0] not in (kinds.values() if isinstance(kinds, dict) else (kinds,)):
+        return ""
+    return (
+        f"this model cannot be steered: its rotary embedding ('{UNSTEADY_ROPE[0]}') changes with the longest text "
+        "read, so a text would depend on others. Prompts and features of this model can be seen all the same"
+    )
 
 
 class Part(NamedTuple):

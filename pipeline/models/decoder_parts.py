@@ -42,6 +42,22 @@ class Rope:
         return tuple(part[0] for part in self._rotary(self._like, positions_1T))
 
 
+class Cache:
+    """Keys and values of one row."""
+
+    def __init__(self, num_layers: int, places: int, heads: int, head_width: int, like: Tensor) -> None:
+        self.keys = like.new_zeros(num_layers, heads, places, head_width)
+        self.values = torch.zeros_like(self.keys)
+        self.length = 0
+        """Tokens in place."""
+
+    def copy(self, other: "Cache", num_layers: int, places: int) -> None:
+        """Take the first places of the first layers from another row's."""
+        if other is not self:
+            self.keys[:num_layers, :, :places] = other.keys[:num_layers, :, :places]
+            self.values[:num_layers, :, :places] = other.values[:num_layers, :, :places]
+
+
 class Linear:
     """One or several linear maps of the same input as one product, their outputs side by side."""
 

@@ -15,26 +15,11 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from pipeline.models.additions import tapped
-from pipeline.models.decoder import Edit
+from pipeline.models.decoder import Edit, decoding_obstacle
 from pipeline.models.decoder_parts import check_room, stop_ids
 from pipeline.models.errors import ModelError
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.modules import input_of, output_of
-
-UNSTEADY_ROPE = "dynamic"
-"""A rotary embedding that changes with the longest text read before, whosever it was."""
-
-
-def decoding_obstacle(model: Any) -> str:
-    """The reason why a model of transformers cannot be written with here; "" when it can."""
-    rotary = next((one for one in model.modules() if hasattr(one, "rope_type")), None)
-    kinds = getattr(rotary, "rope_type", "default")
-    if UNSTEADY_ROPE in (kinds.values() if isinstance(kinds, dict) else (kinds,)):
-        return (
-            f"this model cannot be steered: its rotary embedding ('{UNSTEADY_ROPE}') changes with the longest text "
-            "read, so a text would depend on others. Prompts and features of this model can be seen all the same"
-        )
-    return ""
 
 
 class PlainCache:

@@ -15,8 +15,8 @@ from pipeline.influence.candidates import Features
 from pipeline.influence.closeness import Closeness
 from pipeline.influence.measuring import Funnel, Measured
 from pipeline.influence.writing import Opening, Writer
+from pipeline.models.decoder import decoding_obstacle
 from pipeline.models.language_model import LanguageModel
-from pipeline.models.plain_decoder import decoding_obstacle
 from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.progress import log

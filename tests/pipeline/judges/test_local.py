@@ -40,7 +40,7 @@ def test_answers_are_the_models_own_probabilities(folder: Path, batch_tokens: in
     for question, answer in zip(QUESTIONS, ask(judge, QUESTIONS), strict=True):
         tokens = tokenizer.chat(chat_messages(question)).tokens
         with torch.no_grad():
-            logits_V = judge._model.model(input_ids=torch.tensor([tokens])).logits[0, -1]
+            logits_V = judge._model(input_ids=torch.tensor([tokens])).logits[0, -1]
         ids = [tokenizer.encode(text)[0] for text in question.task.allowed]
         shares = torch.softmax(logits_V[ids].float(), 0).tolist()
         assert answer.probabilities == pytest.approx(shares, abs=1e-4)
