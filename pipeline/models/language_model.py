@@ -223,6 +223,7 @@ def _read(folder: Path, dtype: torch.dtype) -> Any:
             f"{folder} holds no weights (no .safetensors): fetch the model again, or save it as safetensors"
         )
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # its warnings are of masks, which causal models need not have
     try:
         model, loaded = transformers.AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, local_files_only=True, trust_remote_code=False, output_loading_info=True
