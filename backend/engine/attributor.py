@@ -57,7 +57,7 @@ class Attributor:
         loaded = self._models.load(run)
         read = stream(loaded, run, *self._reader.own_tokens(loaded, prompt))
         at = _position(position, len(read.tokens))
-        found = predictions(ExactModel(loaded.model), read.x_LD, at, number)
+        found = predictions(ExactModel(loaded.model, read.beside_LD), read.x_LD, at, number)
         return [LikelyToken(one.token, loaded.pieces[one.token], float(np.exp(one.log_probability))) for one in found]
 
     def explain(self, saes: Sequence[OpenSAE], prompt: Prompt, question: Question) -> Iterator[Outcome | None]:
@@ -99,10 +99,11 @@ class Attributor:
         from pipeline.models.exact import ExactModel
 
         loaded = self._models.load(sae.run)
-        model, tokens_L, last = ExactModel(loaded.model), torch.tensor(list(tokens)), len(tokens) - 1
+        tokens_L, last = torch.tensor(list(tokens)), len(tokens) - 1
         with self._models.hold([sae]):
             weights = self._models.sae(sae)
             read = stream(loaded, sae.run, list(tokens))
+            model = ExactModel(loaded.model, read.beside_LD)
             yield None
             found = changes(model, weights, index, read.x_LD, read.left_out_L, tokens_L, range(last + 1))
             yield None
@@ -120,13 +121,14 @@ class Attributor:
         from pipeline.models.attribution import Target, trace
         from pipeline.models.exact import ExactModel
 
-        run, model = saes[0].run, ExactModel(loaded.model)
+        run = saes[0].run
         tokens, own = self._reader.own_tokens(loaded, prompt)
         target, *others = _tokens(loaded, question.target)
         subtracted = _tokens(loaded, question.minus) if question.minus else []
         minus = subtracted[0] if subtracted else None
         at = _position(question.position, len(tokens))
         read = stream(loaded, run, tokens, own)
+        model = ExactModel(loaded.model, read.beside_LD)
         yield None
         asked = Target(target, minus, at)
         traced = models_errors(lambda: trace(model, read.x_LD, read.left_out_L, asked), RefusedError)

@@ -11,23 +11,35 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from backend.engine.typed_tokens import TypedTokens
 from backend.exceptions import EngineOffError, RefusedError
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.settings import Settings
 from data.errors import MonosemaError
+from data.hooks import Hook
 
 if TYPE_CHECKING:
-    from pipeline.models.decoder import Decoder
+    from pipeline.models.decoding import AnyDecoder
     from pipeline.models.language_model import LanguageModel
     from pipeline.models.sae import SAE
     from pipeline.models.tokenizer import Tokenizer
 
 T = TypeVar("T")
-ModelKey = tuple[Path, int, str]
-"""Folder, layer and dtype of a model in memory."""
+
+
+class ModelKey(NamedTuple):
+    """A model in memory."""
+
+    folder: Path
+    layer: int
+    hook: Hook
+    dtype: str
+    opening: Literal["bos", "template", "none"]
+    """Of texts, as the recipe has it."""
+
+
 REQUIRED_PACKAGES = ("torch", "transformers", "safetensors")
 
 
@@ -53,7 +65,7 @@ class Loaded:
     """The bytes of every token by id."""
     no_decoder: str
     """The reason why this model cannot generate text; "" when it can."""
-    _decoder: "Decoder | None"
+    _decoder: "AnyDecoder | None"
 
     @cached_property
     def typed_tokens(self) -> TypedTokens:
@@ -61,7 +73,7 @@ class Loaded:
         return TypedTokens(self.pieces)
 
     @property
-    def decoder(self) -> "Decoder":
+    def decoder(self) -> "AnyDecoder":
         """The model's decoder. Raises RefusedError when the model cannot generate text."""
         if self._decoder is None:
             raise RefusedError(self.no_decoder)
@@ -113,7 +125,9 @@ class Models:
 
     def key(self, run: OpenRun) -> ModelKey:
         """The key under which the model of a run is loaded."""
-        return self.folder(run), run.record.layer, run.record.recipe["model"]["dtype"]
+        recipe = run.record.recipe
+        opening = recipe["tokenize"].get("opening", "bos")
+        return ModelKey(self.folder(run), run.record.layer, run.hook, recipe["model"]["dtype"], opening)
 
     def needs(self, run: OpenRun, saes: Iterable[OpenSAE] = ()) -> Needs:
         """The memory needs of work with the model of a run and some of its SAEs."""
@@ -205,16 +219,16 @@ def models_errors(function: Callable[[], T], kind: type[MonosemaError]) -> T:
 
 
 def _load(key: ModelKey, name: str, device: str) -> Loaded:
-    from pipeline.models.decoder import Decoder
+    from pipeline.models.decoding import make_decoder
     from pipeline.models.errors import ModelError
     from pipeline.models.language_model import LanguageModel
     from pipeline.models.tokenizer import Tokenizer
 
-    folder, layer, dtype = key
-    model, tokenizer = LanguageModel.load(folder, layer=layer, dtype=dtype, device=device), Tokenizer.load(folder)
+    model = LanguageModel.load(key.folder, layer=key.layer, hook=key.hook, dtype=key.dtype, device=device)
+    tokenizer = Tokenizer.load(key.folder, opening=key.opening)
     pieces = tokenizer.token_bytes(model.vocab_size)
     try:
-        return Loaded(key, name, model, tokenizer, pieces, "", Decoder(model))
+        return Loaded(key, name, model, tokenizer, pieces, "", make_decoder(model))
     except ModelError as error:
         return Loaded(key, name, model, tokenizer, pieces, str(error), None)
 

@@ -32,7 +32,9 @@ class Stream:
     tokens: list[int]
     """The model's exact tokens, the opening one first."""
     x_LD: "Tensor"
-    """The residual stream, float32."""
+    """The activations at the hook, float32."""
+    beside_LD: "Tensor | None"
+    """What stands beside them, see pipeline.models.hooks."""
     left_out_L: "Tensor"
     """bool, see pipeline.models.left_out."""
 
@@ -122,5 +124,6 @@ def stream(loaded: Loaded, run: OpenRun, tokens: list[int], own: range | None = 
 
     from pipeline.models.left_out import left_out, own_of_prompt
 
-    x_LD = loaded.model.residuals(torch.tensor([tokens]))[0].float()
-    return Stream(tokens, x_LD, left_out(x_LD, own_of_prompt(len(tokens), own), sink_norm(run)))
+    x_LD, beside_LD = loaded.model.read(torch.tensor([tokens])).of_row(0)
+    x_LD = x_LD.float()
+    return Stream(tokens, x_LD, beside_LD, left_out(x_LD, own_of_prompt(len(tokens), own), sink_norm(run)))

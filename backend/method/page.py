@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from backend.html.page import Page
 from backend.published.cards import tokens_seen
 from backend.published.catalogue import OpenRun, OpenSAE
+from data.hooks import hook_briefly
 
 PAPER_FEATURES, PAPER_CONTEXTS, PAPER_CONTEXT_LENGTH = 131_072, 40_000_000, 250
 """Of Towards Monosemanticity: features of its largest autoencoder, and contexts of so many tokens it was trained on."""
@@ -33,7 +34,8 @@ class RunFigures:
 
     name: str
     model_name: str
-    layer: int
+    place: str
+    """The place in the model that its SAEs read, e.g. "layer 14"."""
     width: int
     corpus: str
     num_tokens: int
@@ -89,7 +91,7 @@ def _figures(run: OpenRun) -> RunFigures:
     return RunFigures(
         name=run.name,
         model_name=run.model_name,
-        layer=run.record.layer,
+        place=hook_briefly(run.record.layer, run.hook),
         width=harvested["width"],
         corpus=str(tokenized.get("corpus", "")),
         num_tokens=run.num_tokens,

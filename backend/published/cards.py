@@ -8,6 +8,7 @@ from backend.html.formats import count, number, share
 from backend.published.catalogue import OpenRun, OpenSAE
 from data.artifacts.corpus import describe_limits
 from data.artifacts.curve import describe_falling
+from data.hooks import hook_briefly, hook_in_words
 from data.published.metrics import loss_sample, recovered, with_interval
 
 METHODS = {"relu": "ReLU with L1", "topk": "TopK", "batchtopk": "BatchTopK"}
@@ -90,7 +91,10 @@ class RunCard:
     """The language model's part of addresses."""
     model_name: str
     """What it is called."""
-    layer: int
+    place: str
+    """The place in the model that its SAEs read, e.g. "layer 14"."""
+    reads: str
+    """The same at length."""
     corpus: str
     falling: str
     """Which SAEs were still learning when their training ended, as a sentence; "" when none was."""
@@ -109,7 +113,8 @@ def run_card(run: OpenRun) -> RunCard:
         name=run.name,
         model=run.record.model,
         model_name=run.model_name,
-        layer=run.record.layer,
+        place=hook_briefly(run.record.layer, run.hook),
+        reads=hook_in_words(run.record.layer, run.hook),
         corpus=corpus,
         falling=describe_falling({sae.name: sae.record.metrics.get("loss_trend") for sae in run.saes}),
         limit=f"The run {limit}." if limit else "",
@@ -222,6 +227,8 @@ def recipe_lines(sae: OpenSAE) -> list[tuple[str, str]]:
     recipe: dict[str, Any] = sae.run.record.recipe
     fetched = sae.run.record.corpus["fetch"]
     lines = [("model", sae.run.model_name), ("from", str(fetched.get("model_origin", "")))]
+    if run_by := sae.run.record.corpus["harvest"].get("implementation"):
+        lines.append(("run by", str(run_by)))
     lines += [("recipe", str(recipe.get("name", ""))), ("seed", str(recipe.get("seed", 0)))]
     lines += _flat(
         "", {name: section for name, section in recipe.items() if name in {"corpus", "model", "tokenize", "harvest"}}

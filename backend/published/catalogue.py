@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, selectinload
 from backend.published.corrections import Correction, Corrections, direction_hash
 from data import CONTRACT_VERSION
 from data.artifacts.corpus import Cutting
+from data.hooks import RESID_POST, Hook
 from data.layout import StorePaths
 from data.published.maps import MAP_FOLDER, PublishedMap
 from data.published.regions import PublishedRegions
@@ -90,6 +91,12 @@ class OpenRun:
     def model_name(self) -> str:
         """What its language model is called."""
         return self.record.model_name
+
+    @property
+    def hook(self) -> Hook:
+        """The place at its layer that its SAEs read."""
+        hook: Hook = self.record.recipe["model"].get("hook", RESID_POST)
+        return hook
 
     @property
     def cutting(self) -> Cutting:

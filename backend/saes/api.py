@@ -11,6 +11,7 @@ from backend.html.address import AppPath
 from backend.published.catalogue import OpenSAE
 from backend.saes.downloads import MEDIA_TYPES, PARQUET_MEDIA_TYPE, WeightsFile, file_name, parquet_of
 from backend.web.dependencies import LibraryDep, SAEDep
+from data.hooks import Hook
 
 router = APIRouter(prefix="/api/v1/saes", tags=["SAEs"])
 
@@ -29,7 +30,10 @@ class SAEInfo:
     name: str
     run: str
     layer: int
-    """It reads the output of `model.layers[layer]`."""
+    """From 0."""
+    hook: Hook
+    """The place at the layer that it reads: the residual stream before, between or after (resid_pre, resid_mid,
+    resid_post), or what its attention or its MLP adds to it (attn, mlp)."""
     architecture: str
     num_features: int
     num_tokens: int
@@ -56,6 +60,7 @@ def _info(sae: OpenSAE) -> SAEInfo:
         name=sae.name,
         run=sae.run.name,
         layer=sae.run.record.layer,
+        hook=sae.run.hook,
         architecture=record.architecture,
         num_features=sae.num_features,
         num_tokens=sae.run.num_tokens,

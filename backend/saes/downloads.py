@@ -104,7 +104,13 @@ def _batches(sae: OpenSAE, *, vectors: bool) -> Iterator[pa.Table]:
 def _metadata(sae: OpenSAE) -> dict[str, str]:
     """The file's metadata: its origin."""
     record = sae.run.record
-    values = {"model": sae.model, "model_name": sae.run.model_name, "layer": record.layer, "sae": sae.name}
+    values = {
+        "model": sae.model,
+        "model_name": sae.run.model_name,
+        "layer": record.layer,
+        "hook": sae.run.hook,
+        "sae": sae.name,
+    }
     values |= {"run": sae.run.name, "key": record.key}
     values |= {"num_tokens": sae.run.num_tokens, "contract": CONTRACT_VERSION}
     return {f"monosema.{name}": str(value) for name, value in values.items()}

@@ -3,13 +3,14 @@
 Where the shards hold every row as the model gave it, rows come from there, and the model reads only what they lack: the
 opening token, which is BOS before every sequence, and the sequences in which a token was left out. Where few
 tokens are asked for, next to all that there are, the model reads them, for the shards are read whole; so it does where
-there is no BOS, and every sequence opens otherwise.
+there is no BOS, and every sequence opens otherwise; and where more than the activations at the hook is needed.
 
 Shapes: S sequences of the corpus, B sequences of a batch, L positions (the opening one included), D width.
 """
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,8 +30,15 @@ BLOCK_TOKENS = 1 << 16
 WORTH_READING = 0.1
 """Share of all tokens from which on the shards are read."""
 
-Beginnings = tuple[Ints, Tensor]
-"""Numbers of some sequences [B], and their stream [B, L, D] in the model's dtype, padded on the right."""
+
+class Beginnings(NamedTuple):
+    """Some sequences, padded on the right."""
+
+    numbers_B: Ints
+    x_BLD: Tensor
+    """The activations at the hook in the model's dtype."""
+    beside_BLD: Tensor | None = None
+    """What stands beside them, see hooks.py."""
 
 
 def read_beginnings(recipe: Recipe, paths: RunPaths, model: LanguageModel, positions_S: Ints) -> Iterator[Beginnings]:
@@ -40,7 +48,8 @@ def read_beginnings(recipe: Recipe, paths: RunPaths, model: LanguageModel, posit
     bos_id: int | None = harvest.counts["bos_id"]
     reader = _Reader(recipe, corpus, model, positions_S, bos_id)
     total = int(corpus.sequences["length"].sum())
-    if held_in_shards(harvest) and bos_id is not None and positions_S.sum() >= WORTH_READING * total:
+    held = held_in_shards(harvest) and bos_id is not None and not model.cut.needs_beside
+    if held and positions_S.sum() >= WORTH_READING * total:
         for block in residual_blocks(recipe, paths, block_tokens=BLOCK_TOKENS):
             yield from reader.from_block(block)
     else:
@@ -64,7 +73,7 @@ class _Reader:
             numbers_B = numbers_S[batch]
             chosen = zip(self._corpus.sequences[numbers_B].tolist(), self._positions_S[numbers_B].tolist(), strict=True)
             opened = [self._corpus.opened(sequence, self._bos_id)[:positions] for sequence, positions in chosen]
-            yield numbers_B, self._model.residuals(torch.from_numpy(pad(opened)))
+            yield Beginnings(numbers_B, *self._model.read(torch.from_numpy(pad(opened))))
 
     def from_block(self, block: ResidualBlock) -> Iterator[Beginnings]:
         """The sequences of a block of rows, those with a token that was left out read by the model."""
@@ -76,7 +85,7 @@ class _Reader:
         for batch in plan_batches(counts[whole], self._batch_tokens):
             numbers_B = np.sort(numbers[whole][batch])
             rows = wanted_N[np.isin(sequence_N[wanted_N], numbers_B)]
-            yield numbers_B, self._filled(block.x_ND, numbers_B, sequence_N[rows], place_N[rows], rows)
+            yield Beginnings(numbers_B, self._filled(block.x_ND, numbers_B, sequence_N[rows], place_N[rows], rows))
         yield from self.from_model(numbers[~whole])
 
     def _filled(self, x_ND: Tensor, numbers_B: Ints, sequence_K: Ints, place_K: Ints, row_K: Ints) -> Tensor:

@@ -49,7 +49,12 @@ def load_language_model(recipe: Recipe, paths: RunPaths, *, only_until_layer: bo
     folder = model_folder(require_stage(paths, "fetch"), paths)
     model, dtype = recipe.model, recipe.model.dtype
     return LanguageModel.load(
-        folder, layer=model.layer, dtype=dtype, device=model.device, only_until_layer=only_until_layer
+        folder,
+        layer=model.layer,
+        hook=model.hook,
+        dtype=dtype,
+        device=model.device,
+        only_until_layer=only_until_layer,
     )
 
 

@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data.errors import ConfigError, PreflightError
+from data.hooks import hook_in_words
 from data.layout import RunPaths
 from pipeline.completeness.lists import AllConcepts, load_lists
 from pipeline.judges.estimate import estimate
@@ -43,6 +44,8 @@ def _rows(recipe: Recipe, paths: RunPaths, model: ModelFound) -> list[tuple[str,
     if width is None:
         return [*rows, ("width of the residual stream", "known after `monosema fetch`")]
     rows.append(("width of the residual stream", f"{width:,}"))
+    rows.append(("read at", hook_in_words(recipe.model.layer, recipe.model.hook)))
+    rows += [("model run by", model.run_by)] if model.run_by else []
     if needs.tokens:
         harvest, batch_size = recipe.harvest, recipe.train.batch_size
         rows += [
@@ -116,6 +119,8 @@ def neurons_text(recipe: Recipe, per_layer: int | None) -> str:
     config, num_features = recipe.neurons, sum(sae.num_features for sae in recipe.train.saes)
     if not config.features:
         return "none (neurons.features=0)"
+    if not recipe.model.num_layers_run:
+        return "none (no layer is run before the hook)"
     chosen = min(config.features, num_features)
     features = f"{chosen:,} of {num_features:,} features, the most active," if chosen < num_features else "all features"
     if per_layer is None:
@@ -125,5 +130,5 @@ def neurons_text(recipe: Recipe, per_layer: int | None) -> str:
     except ConfigError as error:
         return str(error)
     times = "once" if passes == 1 else f"{passes:,} times, for neurons.memory_gb={config.memory_gb:g}"
-    num_neurons = (recipe.model.layer + 1) * per_layer
+    num_neurons = recipe.model.num_layers_run * per_layer
     return f"{features} with {num_neurons:,} neurons, on {config.max_tokens:,} tokens read {times}"

@@ -21,6 +21,7 @@ from torch import Tensor
 from data.artifacts.contexts import CONTEXT_SIDE, hash_contexts
 from data.artifacts.corpus import Cutting, is_held_out
 from data.artifacts.features import EXAMPLE_KINDS
+from data.hooks import RESID_POST
 from data.layout import StorePaths
 from data.published.state import SAES_FOLDER, Published, open_published
 from data.published.tables import PublishedRun
@@ -88,6 +89,7 @@ class Doctor:
         self.model = LanguageModel.load(
             folder,
             layer=self.record.layer,
+            hook=self.config.get("hook", RESID_POST),
             dtype=self.config["dtype"],
             device=self.config["device"],
         )

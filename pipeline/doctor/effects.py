@@ -60,7 +60,8 @@ def _deviation(
     example = run.take("examples", [feature["first_example"] + reading["rank"]], columns).to_pylist()[0]
     start = cutting.start(example["position"]) - cutting.first
     tokens = run.windows([example["document"]], [start], [example["position"] - start + 1])[0]
-    x_LD = model.residuals(torch.tensor([cutting.opened(tokens)]))[0].to(exact.dtype)
+    x_LD, beside_LD = model.read(torch.tensor([cutting.opened(tokens)])).of_row(0)
+    x_LD, exact = x_LD.to(exact.dtype), exact.of_text(beside_LD)
     without_LD = x_LD.clone()
     without_LD[-1] -= example["activation"] * saes[feature["sae"]].W_dec_FD[feature["index"]]
     hidden_2D = exact.hidden_from(torch.stack([x_LD, without_LD]))[:, -1]

@@ -29,7 +29,9 @@ class HeldOutBatch(NamedTuple):
     """Without the opening token."""
     tokens_BL: Tensor
     x_BLD: Tensor
-    """The residual stream after layer N."""
+    """The activations at the hook."""
+    beside_BLD: Tensor | None
+    """See hooks.py."""
     counted_BL: Tensor
     """Positions that are not left out."""
 
@@ -63,8 +65,9 @@ class Evaluator:
         totals: dict[str, dict[str, Sums]] = {"tokens": {}, "loss": {}, "divergence": {}}
         for batch in self._batches(sequences_S, "cross-entropy"):
             place_B = np.searchsorted(documents_M, batch.sequences_B["document"])
-            found = predict(self.model, batch.tokens_BL, batch.lengths_B, self._streams(batch, mean_D))
-            if mean_D is not None:
+            streams = self._streams(batch, mean_D)
+            found = predict(self.model, batch.tokens_BL, batch.lengths_B, streams, batch.beside_BLD)
+            if mean_D is not None and ZERO not in streams:
                 found.loss[ZERO] = predict_from_zeros(self.model, batch.tokens_BL, batch.lengths_B)
             for kind, sums in {**found._asdict(), "tokens": {"": batch.lengths_B}}.items():
                 for name, values_B in sums.items():
@@ -78,6 +81,8 @@ class Evaluator:
         streams = {MODEL: x_BLD}
         if mean_D is not None:
             streams[MEAN] = replaced(x_BLD, counted_BL, mean_D)
+            if batch.beside_BLD is not None:  # what comes of zeros depends on the sequence then
+                streams[ZERO] = torch.zeros_like(x_BLD)
         for name, sae in self.saes.items():
             streams[name] = replaced(x_BLD, counted_BL, reconstruct(sae, x_BLD[counted_BL])[1])
         return streams
@@ -88,7 +93,7 @@ class Evaluator:
             for numbers_B in plan_batches(lengths_S, self.batch_tokens):
                 sequences_B, lengths_B = sequences_S[numbers_B], lengths_S[numbers_B]
                 tokens_BL = torch.from_numpy(pad(self.read(sequences_B)))
-                x_BLD = self.model.residuals(tokens_BL)
+                x_BLD, beside_BLD = self.model.read(tokens_BL)
                 counted_BL = counted(x_BLD, lengths_B, self.sink_norm)
-                yield HeldOutBatch(sequences_B, lengths_B, tokens_BL, x_BLD, counted_BL)
+                yield HeldOutBatch(sequences_B, lengths_B, tokens_BL, x_BLD, beside_BLD, counted_BL)
                 progress.advance(int(lengths_B.sum()))

@@ -83,18 +83,24 @@ def replaced(x_BLD: Tensor, place_BL: Tensor, other: Tensor) -> Tensor:
 
 
 def predict(
-    model: LanguageModel, tokens_BL: Tensor, lengths_B: npt.NDArray[np.int64], streams: Mapping[str, Tensor]
+    model: LanguageModel,
+    tokens_BL: Tensor,
+    lengths_B: npt.NDArray[np.int64],
+    streams: Mapping[str, Tensor],
+    beside_BLD: Tensor | None = None,
 ) -> Losses:
-    """Losses of each sequence [B] under each stream [B, L, D], of which one is MODEL.
+    """Losses of each sequence [B] under each stream [B, L, D], of which one is MODEL. beside: see hooks.py.
 
     Every token of the sequences is predicted once, the first one from BOS. Logits are made tile by tile.
     """
     place_BL = torch.arange(tokens_BL.shape[1])[None, :] < torch.from_numpy(lengths_B)[:, None]
     sequence_N, position_N = torch.nonzero(place_BL, as_tuple=True)
     target_N = tokens_BL[sequence_N, position_N + 1].to(model.device)
-    hidden = {name: model.hidden_from(x_BLD)[sequence_N, position_N] for name, x_BLD in streams.items()}
+    hidden = {name: model.hidden_from(x_BLD, beside_BLD)[sequence_N, position_N] for name, x_BLD in streams.items()}
     loss = {name: torch.empty(len(target_N), dtype=torch.float64) for name in streams}
-    divergence = {name: torch.empty(len(target_N), dtype=torch.float64) for name in streams.keys() - {MODEL, MEAN}}
+    divergence = {
+        name: torch.empty(len(target_N), dtype=torch.float64) for name in streams.keys() - {MODEL, *BASELINES}
+    }
     for start in range(0, len(target_N), TILE_POSITIONS):
         tile = slice(start, start + TILE_POSITIONS)
         base_TV = _log_probabilities(model, hidden[MODEL][tile])

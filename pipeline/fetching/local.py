@@ -17,6 +17,13 @@ SAMPLE_MODEL = "smollm2-135m"
 SAMPLE_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 """What the sample model is converted from."""
 SAMPLE_CORPUS = "wikitext-2"
+OLD_NAMES = {
+    "hidden_size": "n_embd",
+    "num_hidden_layers": "n_layer",
+    "max_position_embeddings": "n_positions",
+    "intermediate_size": "n_inner",
+}
+"""Fields of config.json, and what GPT-2 and models after it call them."""
 
 
 def model_folder(manifest: Manifest, paths: RunPaths) -> Path:
@@ -30,11 +37,17 @@ def sample_corpus_folder(store: StorePaths) -> Path:
 
 
 def model_config(folder: Path) -> dict[str, Any]:
-    """`config.json` of a local model; of its text part, when it has several. Raises ModelError when it has none."""
+    """`config.json` of a local model, of its text part when it has several, with the usual names of fields.
+
+    Raises ModelError when it has none.
+    """
     path = folder / "config.json"
     try:
         config: dict[str, Any] = json.loads(path.read_text())
-        return {**config, **config.get("text_config", {})}
+        return {name: config[old] for name, old in OLD_NAMES.items() if old in config} | {
+            **config,
+            **config.get("text_config", {}),
+        }
     except FileNotFoundError:
         raise ModelError(
             f"{folder} holds no language model (no config.json): give a folder that was saved with save_pretrained"

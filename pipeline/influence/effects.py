@@ -2,7 +2,7 @@
 
     change of token v by feature i = mean over its examples t of  p(v | with) - p(v | without)
 
-"Without" is the text as it is with f_i(x_t) d_i taken out of the residual stream after layer N at t alone.
+"Without" is the text as it is with f_i(x_t) d_i taken out at t alone.
 
 Shapes: B texts, L positions, M cases, U different tokens at which they are, D width, V vocabulary, N features of a
 chunk, C cases of a chunk, K tokens kept.
@@ -31,11 +31,13 @@ MOVED = 8
 
 
 class Texts(NamedTuple):
-    """The residual stream after layer N of some sequences, from their openings on."""
+    """The activations at the hook of some sequences, from their openings on."""
 
     sequence_B: Ints
     x_BLD: Tensor
     """In the model's dtype, padded on the right."""
+    beside_BLD: Tensor | None = None
+    """What stands beside them, see pipeline/models/hooks.py."""
 
 
 class Ends(NamedTuple):
@@ -69,7 +71,10 @@ class Effects(NamedTuple):
 def run_cases(
     layers: LaterLayers, saes: Sequence[SAE], cases: Cases, texts: Iterable[Texts], progress: Progress
 ) -> Ends:
-    """Take every case through the layers after N, with its feature and without it. `texts`: all that cases stand in."""
+    """Take every case through the layers after the hook, with its feature and without it.
+
+    texts: all that cases stand in.
+    """
     token_M, first_U = _tokens_of(cases)
     order_M = np.argsort(cases.sequence_M, kind="stable")
     sorted_M = cases.sequence_M[order_M]
@@ -112,7 +117,7 @@ def _run(
     ablated_N = torch.from_numpy(order_N >= len(plain_T)).to(device)
     x_ND[ablated_N] -= _contributions(saes, cases.some(rows_N[order_N][order_N >= len(plain_T)])).to(device)
     found_ND = torch.empty_like(x_ND)
-    found_ND[torch.from_numpy(order_N).to(device)] = layers.hidden(text.x_BLD, places, x_ND)
+    found_ND[torch.from_numpy(order_N).to(device)] = layers.hidden(text.x_BLD, places, x_ND, text.beside_BLD)
     return found_ND[: len(plain_T)], found_ND[len(plain_T) :]
 
 

@@ -84,11 +84,12 @@ class ExampleReader:
             yield {"index": index, "rank": example["rank"], **self._read(sae, index, tokens_L, position, first)}
 
     def _read(self, sae: SAE, index: int, tokens_L: torch.Tensor, position: int, first: int) -> Reading:
-        x_LD = self._model.residuals(tokens_L[None])[0]
+        x_LD, beside_LD = self._model.read(tokens_L[None]).of_row(0)
+        exact = self._exact.of_text(beside_LD)
         left_out_L = left_out(x_LD, own_of_prompt(len(tokens_L)), self._sink_norm)
-        fired = fire(self._exact, sae, index, tokens_L, position)
-        changed = changes(self._exact, sae, index, x_LD, left_out_L, tokens_L, range(first - 1, len(tokens_L) - 1))
-        after = moved(self._exact, sae, index, x_LD, left_out_L, position, MOVED)
+        fired = fire(exact, sae, index, tokens_L, position)
+        changed = changes(exact, sae, index, x_LD, left_out_L, tokens_L, range(first - 1, len(tokens_L) - 1))
+        after = moved(exact, sae, index, x_LD, left_out_L, position, MOVED)
         return {
             "kl": after.kl,
             **moved_lists({"raised": after.raised, "lowered": after.lowered}),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.influence.evidence import word_starts
-from pipeline.models.decoder import Decoder
+from pipeline.models.decoding import make_decoder
 from pipeline.models.generate import End, Reason, Row, Sampling, generate
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
@@ -87,7 +87,7 @@ class Writer:
     def __init__(self, model: LanguageModel, tokenizer: Tokenizer, saes: Mapping[str, SAE], sink_norm: float) -> None:
         """sink_norm: see `Steering`. Raises ModelError when the model cannot write."""
         self._model, self._tokenizer, self._saes, self._sink_norm = model, tokenizer, saes, sink_norm
-        self._decoder, self._pieces = Decoder(model), tokenizer.token_bytes(model.vocab_size)
+        self._decoder, self._pieces = make_decoder(model), tokenizer.token_bytes(model.vocab_size)
 
     def write(self, holds: Sequence[Hold[Any]], new_tokens: int) -> Iterator[list[Text]]:
         """Write a text for each, BATCH_ROWS at a time."""
@@ -123,7 +123,7 @@ class Writer:
         given = [self.tokens(opening) for opening, _ in texts]
         rows = [torch.tensor([*before, *text.tokens]) for before, (_, text) in zip(given, texts, strict=True)]
         tokens_BL = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        hidden_BLD = self._model.hidden_from(self._model.residuals(tokens_BL))
+        hidden_BLD = self._model.hidden(tokens_BL)
         found = []
         for hidden_LD, row_L, before, (_, text) in zip(hidden_BLD, rows, given, texts, strict=True):
             written_T = row_L[len(before) :].to(hidden_LD.device)
@@ -169,15 +169,17 @@ class Writer:
     def _logits(
         self, opening: Opening, said: Sequence[int], clamps: Sequence[Sequence[Clamp]]
     ) -> Iterator[tuple[int, Tensor]]:
-        """Number of the first row and logits [B, T, V] of BATCH_ROWS rows at a time; layers after N are run."""
+        """Number of the first row and logits [B, T, V] of BATCH_ROWS rows at a time, from the hook on."""
         given = self.tokens(opening)
-        x_1LD = self._model.residuals(torch.tensor([[*given, *said]]))[:, :-1]
+        read = self._model.read(torch.tensor([[*given, *said]]))
+        x_1LD, beside_1LD = (None if part is None else part[:, :-1] for part in read)
+        assert x_1LD is not None, "a hook has activations"
         positions_1L = torch.arange(x_1LD.shape[1], device=x_1LD.device)[None]
         for start in range(0, len(clamps), BATCH_ROWS):
             rows = clamps[start : start + BATCH_ROWS]
             steering = Steering(rows, sink_norm=self._sink_norm)
             x_BLD = steering.apply(x_1LD.expand(len(rows), -1, -1), positions_1L.expand(len(rows), -1)).x_BLD
-            hidden_BTD = self._model.hidden_from(x_BLD)[:, len(given) - 1 :]
+            hidden_BTD = self._model.hidden_from(x_BLD, beside_1LD)[:, len(given) - 1 :]
             # In one piece: a CPU takes eight times as long for rows that lie apart.
             logits_NV = self._model.head(hidden_BTD.flatten(0, 1)).float()
             yield start, logits_NV.view(*hidden_BTD.shape[:2], -1)

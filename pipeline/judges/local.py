@@ -21,6 +21,7 @@ from pipeline.judges.protocol import Keep, Question, Task, chat_messages, expect
 from pipeline.judges.writing import Step, write_likeliest
 from pipeline.models.errors import ModelError
 from pipeline.models.language_model import LanguageModel, cap_logits
+from pipeline.models.structure import Parts
 from pipeline.models.tokenizer import Tokenizer
 
 QUESTIONS_AT_ONCE = 1024
@@ -35,6 +36,7 @@ class LocalJudge:
     def __init__(self, model: Any, tokenizer: Tokenizer, name: str, identity: str, batch_tokens: int) -> None:
         """model: a causal language model of transformers; name: what it is called; identity: names its weights."""
         self._model, self._tokenizer, self._batch_tokens = model, tokenizer, batch_tokens
+        self._parts = Parts(model)
         self.name, self.identity = name, f"local 1 {identity}"
 
     @classmethod
@@ -95,7 +97,7 @@ class LocalJudge:
             device = self._model.device
             where = {"attention_mask": mask_BT.to(device), "position_ids": position_BL.to(device)}
             hidden_BLD, _ = self._read(tokens_BL, cache, **where)
-            return cap_logits(self._model, self._model.lm_head(hidden_BLD[:, -1]))
+            return cap_logits(self._model, self._parts.head(hidden_BLD[:, -1]))
 
         return step
 
@@ -129,7 +131,7 @@ class LocalJudge:
         cache.batch_repeat_interleave(len(rests))
         hidden_BLD, _ = self._read(tokens_BL, cache)
         last_BD = hidden_BLD[torch.arange(len(rests)), lengths_B - 1]
-        logits_BV: Tensor = cap_logits(self._model, self._model.lm_head(last_BD))
+        logits_BV: Tensor = cap_logits(self._model, self._parts.head(last_BD))
         return logits_BV
 
     @torch.no_grad()
@@ -139,7 +141,7 @@ class LocalJudge:
         where: mask and positions, in which texts are padded on the left.
         """
         tokens_BL = tokens_BL.to(self._model.device)
-        out = self._model.model(input_ids=tokens_BL, past_key_values=cache, use_cache=True, **where)
+        out = self._parts.core(input_ids=tokens_BL, past_key_values=cache, use_cache=True, **where)
         return out.last_hidden_state, out.past_key_values
 
 

@@ -1,4 +1,4 @@
-"""A Llama model that writes one token at a time, several rows at once, with a hook after layer N.
+"""A Llama model that writes one token at a time, several rows at once, changed at a hook (hooks.py).
 
 It runs the weights of a transformers `LlamaForCausalLM` without that library's work around each layer: joined and, on
 CPUs in bfloat16, repacked matrices, and keys and values of each row in a place of their own.
@@ -25,49 +25,46 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.models.attention import attend_next, groups_by_places, padded, rows_together
-from pipeline.models.decoder_parts import Linear, Norm, Rope, causal_mask, rotate, steady_sizes, uncut
+from pipeline.models.decoder_parts import (
+    Cache,
+    Linear,
+    Norm,
+    Rope,
+    causal_mask,
+    check_room,
+    rotate,
+    steady_sizes,
+    stop_ids,
+    uncut,
+)
 from pipeline.models.errors import ModelError
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.same_bits import split_into_groups
 
 Edit = Callable[[int, Tensor, Tensor], Tensor]
-"""From the number of a row, its residual stream after layer N [L, D] and the positions [L] to what the later layers
-read."""
+"""From the number of a row, its activations at the hook [L, D] and the positions [L] to what stands there instead."""
 UNSTEADY_ROPE = ("dynamic", "longrope")
 """Rotary embeddings that change for all positions with the length of the longest text read."""
 
 
-def decoding_obstacle(model: Any) -> str:
-    """The reason why a model of transformers cannot be written with here; "" when it can."""
+def llama_obstacle(model: Any) -> str:
+    """The reason why a model of transformers is not run by these layers; "" when it is."""
     name = type(model).__name__
     if name != "LlamaForCausalLM":
-        return (
-            f"{name} cannot be steered: writing works with LlamaForCausalLM alone so far. Prompts and features of this "
-            "model can be seen all the same"
-        )
+        return f"they are for LlamaForCausalLM, this is {name}"
     rope = getattr(model.model.rotary_emb, "rope_type", "default")
-    if rope in UNSTEADY_ROPE:
-        return (
-            f"this model cannot be steered: its rotary embedding ('{rope}') changes with the longest text read, so a "
-            "text would depend on others. Prompts and features of this model can be seen all the same"
-        )
-    return ""
+    return f"its rotary embedding ('{rope}') changes with the longest text read" if rope in UNSTEADY_ROPE else ""
 
 
-class Cache:
-    """Keys and values of one row."""
-
-    def __init__(self, num_layers: int, places: int, heads: int, head_width: int, like: Tensor) -> None:
-        self.keys = like.new_zeros(num_layers, heads, places, head_width)
-        self.values = torch.zeros_like(self.keys)
-        self.length = 0
-        """Tokens in place."""
-
-    def copy(self, other: "Cache", num_layers: int, places: int) -> None:
-        """Take the first places of the first layers from another row's."""
-        if other is not self:
-            self.keys[:num_layers, :, :places] = other.keys[:num_layers, :, :places]
-            self.values[:num_layers, :, :places] = other.values[:num_layers, :, :places]
+def decoding_obstacle(model: Any) -> str:
+    """The reason why a model of transformers cannot be written with here, by any layers; "" when it can."""
+    kinds = next((one.rope_type for one in model.modules() if hasattr(one, "rope_type")), "")
+    if UNSTEADY_ROPE[0] not in (kinds.values() if isinstance(kinds, dict) else (kinds,)):
+        return ""
+    return (
+        f"this model cannot be steered: its rotary embedding ('{UNSTEADY_ROPE[0]}') changes with the longest text "
+        "read, so a text would depend on others. Prompts and features of this model can be seen all the same"
+    )
 
 
 class Part(NamedTuple):
@@ -85,12 +82,12 @@ class Decoder:
     def __init__(self, language_model: LanguageModel) -> None:
         """Raises ModelError when the model is not a Llama: no other is ever run as if it were one."""
         model = language_model.model
-        reason = decoding_obstacle(model)
-        if reason:
-            raise ModelError(reason)
-        self.layer = language_model.layer
+        if reason := llama_obstacle(model):
+            raise ModelError(f"our own layers cannot write with this model: {reason}")
+        self._layer, self._hook = language_model.layer, language_model.hook
+        self._num_until = language_model.cut.num_layers
         self.context_length = language_model.context_length
-        self.stop_ids = _stop_ids(model)
+        self.stop_ids = stop_ids(model)
         self._embed, self._rope = model.model.embed_tokens, Rope(model.model.rotary_emb, model.dtype)
         self._norm, self._head = Norm(model.model.norm), Linear([model.lm_head])
         self._heads = model.config.num_key_value_heads
@@ -104,11 +101,7 @@ class Decoder:
 
     def cache(self, places: int) -> Cache:
         """An empty cache of one row. Raises ModelError when the row would outgrow what the model can read."""
-        if places > self.context_length:
-            raise ModelError(
-                f"{places} tokens are more than the {self.context_length} that this model reads: shorten the prompt or "
-                "ask for fewer new tokens"
-            )
+        check_room(places, self.context_length)
         return Cache(len(self._layers), padded(places), self._heads, self._head_width, self._embed.weight)
 
     @torch.no_grad()
@@ -118,8 +111,8 @@ class Decoder:
         """Read the next tokens of every row; logits [B, V], float32, of what follows each row's last.
 
         A row's first tokens, any number of them, are read by themselves; later ones come one at a time, and are read
-        with those of the other rows. With head=False, layers after N are not run and nothing comes back: for `edit` to
-        see the last tokens.
+        with those of the other rows. With head=False, layers after the hook are not run and nothing comes back: for
+        `edit` to see the last tokens.
         """
         prompts: dict[tuple[int, ...], list[int]] = {}
         later = []
@@ -141,17 +134,17 @@ class Decoder:
     def _read_prompt(
         self, prompt: Sequence[int], rows: Sequence[int], caches: Sequence[Cache], edit: Edit, *, head: bool
     ) -> dict[int, Tensor]:
-        """Read the prompt of some rows; the layers up to N, which are the same for all of them, once."""
+        """Read the prompt of some rows; what comes before the hook, which is the same for all of them, once."""
         positions_L = torch.arange(len(prompt), device=self._embed.weight.device)
         x_LD, rope = self._embed(torch.tensor(prompt, device=positions_L.device)), self._rope(positions_L)
         parts = [Part(row, 0, len(prompt), caches[row]) for row in rows]
-        x_LD = self._run(range(self.layer + 1), x_LD, rope, parts[:1])
+        x_LD, beside_LD = self._until_hook(x_LD, rope, parts[:1])
         last = {}
         for part in parts:
-            part.cache.copy(parts[0].cache, self.layer + 1, len(prompt))
+            part.cache.copy(parts[0].cache, self._num_until, len(prompt))
             steered_LD = edit(part.row, x_LD, positions_L)
             if head:
-                last[part.row] = self._run(range(self.layer + 1, len(self._layers)), steered_LD, rope, [part])[-1]
+                last[part.row] = self._from_hook(steered_LD, beside_LD, rope, [part])[-1]
         return last
 
     def _read_next(
@@ -162,13 +155,37 @@ class Decoder:
         positions_B = torch.tensor([*(caches[row].length for row in rows), *filling], device=device)
         x_BD, rope = self._embed(torch.tensor([*tokens, *filling], device=device)), self._rope(positions_B)
         parts = [Part(row, at, at + 1, caches[row]) for at, row in enumerate(rows)]
-        x_BD = self._run(range(self.layer + 1), x_BD, rope, parts)
+        x_BD, beside_BD = self._until_hook(x_BD, rope, parts)
         for row, start, stop, _ in parts:
             x_BD[start:stop] = edit(row, x_BD[start:stop], positions_B[start:stop])
         if not head:
             return {}
-        x_BD = self._run(range(self.layer + 1, len(self._layers)), x_BD, rope, parts)
+        x_BD = self._from_hook(x_BD, beside_BD, rope, parts)
         return dict(zip(rows, x_BD, strict=False))
+
+    def _until_hook(
+        self, x_ND: Tensor, rope: tuple[Tensor, Tensor], parts: Sequence[Part]
+    ) -> tuple[Tensor, Tensor | None]:
+        """The activations at the hook, and what stands beside it (see hooks.py)."""
+        if self._hook in ("resid_pre", "resid_post"):
+            return self._run(range(self._num_until), x_ND, rope, parts), None
+        x_ND = self._run(range(self._layer), x_ND, rope, parts)
+        layer = self._layers[self._layer]
+        attention_ND = layer.attend(x_ND, rope, self._layer, parts)
+        if self._hook == "attn":
+            return attention_ND, x_ND
+        middle_ND = x_ND + attention_ND
+        return (middle_ND, None) if self._hook == "resid_mid" else (layer.feed(middle_ND, parts), middle_ND)
+
+    def _from_hook(
+        self, x_ND: Tensor, beside_ND: Tensor | None, rope: tuple[Tensor, Tensor], parts: Sequence[Part]
+    ) -> Tensor:
+        """The residual stream after the last layer."""
+        if beside_ND is not None:
+            x_ND = beside_ND + x_ND
+        if self._hook in ("resid_mid", "attn"):
+            x_ND = x_ND + self._layers[self._layer].feed(x_ND, parts)
+        return self._run(range(self._num_until, len(self._layers)), x_ND, rope, parts)
 
     def _run(self, layers: range, x_ND: Tensor, rope: tuple[Tensor, Tensor], parts: Sequence[Part]) -> Tensor:
         for number in layers:
@@ -204,16 +221,24 @@ class _Layer:
 
     def __call__(self, x_ND: Tensor, rope: tuple[Tensor, Tensor], number: int, parts: Sequence[Part]) -> Tensor:
         """number: of this layer in the caches."""
-        apply = uncut if parts[0].cache.length else _at_once
+        x_ND = x_ND + self.attend(x_ND, rope, number, parts)
+        return x_ND + self.feed(x_ND, parts)
+
+    def attend(self, x_ND: Tensor, rope: tuple[Tensor, Tensor], number: int, parts: Sequence[Part]) -> Tensor:
+        """What its attention adds to the residual stream."""
+        apply = _applied(parts)
         joined_NHE = self._queries_keys_values(self._attention_norm(x_ND)).view(len(x_ND), -1, self._width)
         heads = joined_NHE.shape[1] // (self._groups + 2)
         rotated_NHE = apply(_rotated, joined_NHE[:, :-heads], *rope)
         query_NHE, key_NHE, value_NHE = rotated_NHE[:, :-heads], rotated_NHE[:, -heads:], joined_NHE[:, -heads:]
-        x_ND = x_ND + self._attention_out(self._attend(query_NHE, key_NHE, value_NHE, number, parts))
-        gate, up = self._gate_up(self._mlp_norm(x_ND)).chunk(2, dim=-1)
-        return x_ND + self._mlp_out(apply(self._activation, gate) * up)
+        return self._attention_out(self._look_back(query_NHE, key_NHE, value_NHE, number, parts))
 
-    def _attend(
+    def feed(self, x_ND: Tensor, parts: Sequence[Part]) -> Tensor:
+        """What its MLP adds to the residual stream."""
+        gate, up = self._gate_up(self._mlp_norm(x_ND)).chunk(2, dim=-1)
+        return self._mlp_out(_applied(parts)(self._activation, gate) * up)
+
+    def _look_back(
         self, query_NHE: Tensor, key_NHE: Tensor, value_NHE: Tensor, number: int, parts: Sequence[Part]
     ) -> Tensor:
         """What each token takes from those of its row up to it: [N, H * G * E]."""
@@ -257,14 +282,9 @@ def _rotated(x_NHE: Tensor, cosine_NE: Tensor, sine_NE: Tensor) -> Tensor:
     return rotate(x_NHE, (cosine_NE, sine_NE))
 
 
+def _applied(parts: Sequence[Part]) -> Callable[..., Tensor]:
+    return uncut if parts[0].cache.length else _at_once
+
+
 def _at_once(function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
     return function(*rows)
-
-
-def _stop_ids(model: Any) -> frozenset[int]:
-    """Tokens that end a text, by the model's own configurations."""
-    found: set[int] = set()
-    for configuration in (model.config, model.generation_config):
-        ids = getattr(configuration, "eos_token_id", None)
-        found |= set() if ids is None else {ids} if isinstance(ids, int) else set(ids)
-    return frozenset(found)

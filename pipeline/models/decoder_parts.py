@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.models.errors import ModelError
 from pipeline.models.onednn import multiply, needs_wide_products, onednn_obstacle, pack, wide_linear
 from pipeline.models.same_bits import cancelling_weights, group_sizes
 
@@ -39,6 +40,22 @@ class Rope:
     def _block(self, start: int) -> tuple[Tensor, ...]:
         positions_1T = torch.arange(start, start + ROPE_BLOCK, device=self._like.device)[None]
         return tuple(part[0] for part in self._rotary(self._like, positions_1T))
+
+
+class Cache:
+    """Keys and values of one row."""
+
+    def __init__(self, num_layers: int, places: int, heads: int, head_width: int, like: Tensor) -> None:
+        self.keys = like.new_zeros(num_layers, heads, places, head_width)
+        self.values = torch.zeros_like(self.keys)
+        self.length = 0
+        """Tokens in place."""
+
+    def copy(self, other: "Cache", num_layers: int, places: int) -> None:
+        """Take the first places of the first layers from another row's."""
+        if other is not self:
+            self.keys[:num_layers, :, :places] = other.keys[:num_layers, :, :places]
+            self.values[:num_layers, :, :places] = other.values[:num_layers, :, :places]
 
 
 class Linear:
@@ -107,6 +124,24 @@ def rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
 def causal_mask(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """0 where a token may look, -inf at those after it: [L, L]."""
     return torch.full((length, length), float("-inf"), dtype=dtype, device=device).triu_(1)
+
+
+def check_room(places: int, context_length: int) -> None:
+    """Raise ModelError when a row would outgrow what the model can read."""
+    if places > context_length:
+        raise ModelError(
+            f"{places} tokens are more than the {context_length} that this model reads: shorten the prompt or "
+            "ask for fewer new tokens"
+        )
+
+
+def stop_ids(model: Any) -> frozenset[int]:
+    """Tokens that end a text, by the model's own configurations."""
+    found: set[int] = set()
+    for configuration in (model.config, model.generation_config):
+        ids = getattr(configuration, "eos_token_id", None)
+        found |= set() if ids is None else {ids} if isinstance(ids, int) else set(ids)
+    return frozenset(found)
 
 
 def _can_pack(weight: Tensor) -> bool:

@@ -2,34 +2,30 @@
 
     x'_t = x_t - f_i(x_t) d_i    at one token t of a text; every token before it stays as it is
 
-Only the state of t changes, and no token before t sees it. So a case is one token through the layers after N, which
-looks at the keys and values of the tokens before it; those are the model's own, computed once in its dtype and shared
-by all cases of a text. The case's token is computed in float32, and so is the token as it is that it is compared with:
-in bfloat16 a logit near 20 is known to 1/8, which is more than most features move it.
+Only the state of t changes, and no token before t sees it. So a case is one token through the layers after the hook,
+which looks at the keys and values of the tokens before it; those are the model's own, computed once in its dtype and
+shared by all cases of a text. The case's token is computed in float32, and so is the token as it is that it is compared
+with: in bfloat16 a logit near 20 is known to 1/8, which is more than most features move it.
 
 Shapes: B texts, L positions (the opening one included), C cases, D width, V vocabulary, H heads of keys, G heads of
 queries for each of them, E width of a head, P positions before a case.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.models.decoder import llama_obstacle
 from pipeline.models.decoder_parts import rotate
 from pipeline.models.errors import ModelError
 from pipeline.models.fused import attend
+from pipeline.models.hooks import Cut
 from pipeline.models.language_model import LanguageModel
 
 Rope = tuple[Tensor, Tensor]
-
-
-def effects_obstacle(model: Any) -> str:
-    """The reason why effects cannot be measured on a model of transformers; "" when they can."""
-    if type(model).__name__ == "LlamaForCausalLM":
-        return ""
-    return f"Effects are measured on LlamaForCausalLM alone so far, this is {type(model).__name__}."
 
 
 class Places(NamedTuple):
@@ -46,25 +42,47 @@ class Places(NamedTuple):
         return list(zip(texts.tolist(), [0, *stops[:-1]], stops, strict=True))
 
 
-class LaterLayers:
-    """The layers after N of a Llama."""
+class LaterLayers(ABC):
+    """The layers after a hook."""
 
     def __init__(self, language_model: LanguageModel) -> None:
-        """Raises ModelError when the model is not a Llama, or was loaded up to layer N only."""
-        model = language_model.model
-        if obstacle := effects_obstacle(model):
-            raise ModelError(obstacle)
-        if model.lm_head is None:
+        """Raises ModelError when the model was loaded up to layer N only."""
+        parts = language_model.parts
+        if parts.head is None:
             raise ModelError("the model was loaded up to layer N only: load it whole for its effects")
-        self._rotary, self._norm = model.model.rotary_emb, model.model.norm
-        self._layers = [_Layer(layer) for layer in language_model.layers[language_model.layer + 1 :]]
+        self._narrow = language_model.cut
+        self._wide = (
+            None if self._narrow.is_stream else Cut(parts, language_model.layer, language_model.hook, wide=True)
+        )
 
     @torch.no_grad()
-    def hidden(self, x_BLD: Tensor, places: Places, x_CD: Tensor) -> Tensor:
+    def hidden(self, x_BLD: Tensor, places: Places, x_CD: Tensor, beside_BLD: Tensor | None = None) -> Tensor:
         """Input of the head [C, D], float32, of states that stand at their places instead of what the texts have there.
 
-        x_BLD: the residual stream after layer N in the model's dtype; padding on the right is not seen. x_CD: float32.
+        x_BLD: the activations at the hook in the model's dtype; padding on the right is not seen. x_CD: float32.
+        beside_BLD: as `LanguageModel.read` gave it.
         """
+        if self._wide is not None:
+            beside_CD = None if beside_BLD is None else beside_BLD[places.text_C, places.position_C].to(x_CD.dtype)
+            x_CD = self._wide.lift(x_CD[None], None if beside_CD is None else beside_CD[None])[0]
+        return self._run(self._narrow.lift(x_BLD, beside_BLD), places, x_CD)
+
+    @abstractmethod
+    def _run(self, x_BLD: Tensor, places: Places, x_CD: Tensor) -> Tensor:
+        """The same from the residual stream."""
+
+
+class LlamaLayers(LaterLayers):
+    """Those of a Llama, by our own code, which reads the texts in the model's dtype."""
+
+    def __init__(self, language_model: LanguageModel) -> None:
+        super().__init__(language_model)
+        model = language_model.model
+        assert not llama_obstacle(model), llama_obstacle(model)
+        self._rotary, self._norm = model.model.rotary_emb, model.model.norm
+        self._layers = [_Layer(layer) for layer in language_model.layers[language_model.cut.num_layers :]]
+
+    def _run(self, x_BLD: Tensor, places: Places, x_CD: Tensor) -> Tensor:
         positions_1L = torch.arange(x_BLD.shape[1], device=x_BLD.device)[None]
         text_rope = self._rotary(x_BLD, positions_1L)
         case_rope = self._rotary(x_CD, places.position_C[:, None])

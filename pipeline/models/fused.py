@@ -12,15 +12,19 @@ G = H / K queries to a key, E width of a head, N a block of queries.
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
+from pipeline.models.additions import Layer
 from pipeline.models.onednn import multiply, multiply_times, onednn_obstacle, pack
 
+TakeNeurons = Callable[[int, Tensor], None]
+Tables = tuple[Tensor, Tensor]
+"""Cosines and sines of the rotary embedding."""
 SHORT, SHORT_BLOCK, LONG_BLOCK, LEAST_BLOCK = 512, 64, 128, 16
 """Queries at once: SHORT_BLOCK up to SHORT tokens, else LONG_BLOCK, fewer where the scores would fill the memory."""
 MAX_SCORES = 1 << 25
@@ -31,12 +35,13 @@ PACK_ROWS = 2048
 
 def fusing_obstacle(core: Any) -> str | None:
     """The reason why these layers cannot be fused; None when they can."""
-    weight, config = core.embed_tokens.weight, core.config
+    weight, config = core.get_input_embeddings().weight, core.config
     if weight.device.type != "cpu" or weight.dtype != torch.bfloat16:
         return "it is for bfloat16 on a CPU"
     if reason := onednn_obstacle():
         return reason
-    other = next((type(layer).__name__ for layer in core.layers if type(layer) is not LlamaDecoderLayer), None)
+    layers = getattr(core, "layers", None) or [core]
+    other = next((type(layer).__name__ for layer in layers if type(layer) is not LlamaDecoderLayer), None)
     if other is not None:
         return f"it is for LlamaDecoderLayer, this is {other}"
     if config.hidden_act != "silu" or config.attention_bias or config.mlp_bias:
@@ -55,28 +60,49 @@ class FusedLayers:
         self.eps: float = config.rms_norm_eps
         self.layers = [_Packed(layer) for layer in core.layers[:num_layers]]
 
-    def __call__(self, tokens_BL: Tensor, take_neurons: Callable[[int, Tensor], None] | None = None) -> Tensor:
+    def __call__(self, tokens_BL: Tensor, take_neurons: TakeNeurons | None = None) -> Tensor:
         """The residual stream after the last of the layers [B, L, D].
 
         take_neurons: called with the number of each layer and its MLP neurons' activations [B, L, M].
         """
+        return self._lead(tokens_BL, take_neurons, len(self.layers))[0]
+
+    def last_layer(self, tokens_BL: Tensor, take_neurons: TakeNeurons | None = None) -> Layer:
+        """The last of the layers from within."""
+        last = len(self.layers) - 1
+        x_BLD, tables = self._lead(tokens_BL, take_neurons, last)
+        attention_BLD = self._attended(x_BLD, self.layers[last], tables)
+        neurons_BLM = self._neurons(x_BLD + attention_BLD, self.layers[last])
+        if take_neurons is not None:
+            take_neurons(last, neurons_BLM)
+        return Layer(x_BLD, attention_BLD, multiply(neurons_BLM, self.layers[last].down))
+
+    def _lead(self, tokens_BL: Tensor, take_neurons: TakeNeurons | None, num_layers: int) -> tuple[Tensor, Tables]:
+        """The residual stream after some of the layers, and the rotary tables."""
         x_BLD = self.core.embed_tokens(tokens_BL)
-        cos_LHE, sin_LHE = self._rotary_table(tokens_BL.shape[1])
-        for number, layer in enumerate(self.layers):
-            normed_BLD = F.rms_norm(x_BLD, x_BLD.shape[-1:], layer.attention_norm, self.eps)
-            heads_BLHE = multiply(normed_BLD, layer.qkv).view(*tokens_BL.shape, -1, cos_LHE.shape[-1])
-            turned_BLHE = _rotate(heads_BLHE[:, :, : -self.num_keys], cos_LHE, sin_LHE)
-            query_BLHE, key_BLKE = turned_BLHE[:, :, : self.num_heads], turned_BLHE[:, :, self.num_heads :]
-            value_BLKE = heads_BLHE[:, :, -self.num_keys :]
-            x_BLD = multiply(attend(query_BLHE, key_BLKE, value_BLKE).flatten(2), layer.out).add_(x_BLD)
-            normed_BLD = F.rms_norm(x_BLD, x_BLD.shape[-1:], layer.mlp_norm, self.eps)
-            neurons_BLM = _gated(normed_BLD, layer)
+        tables = self._rotary_table(tokens_BL.shape[1])
+        for number, layer in enumerate(self.layers[:num_layers]):
+            x_BLD = self._attended(x_BLD, layer, tables).add_(x_BLD)
+            neurons_BLM = self._neurons(x_BLD, layer)
             if take_neurons is not None:
                 take_neurons(number, neurons_BLM)
             x_BLD = multiply(neurons_BLM, layer.down).add_(x_BLD)
-        return cast(Tensor, x_BLD)
+        return x_BLD, tables
 
-    def _rotary_table(self, length: int) -> tuple[Tensor, Tensor]:
+    def _attended(self, x_BLD: Tensor, layer: "_Packed", tables: Tables) -> Tensor:
+        """What the attention of a layer adds."""
+        normed_BLD = F.rms_norm(x_BLD, x_BLD.shape[-1:], layer.attention_norm, self.eps)
+        heads_BLHE = multiply(normed_BLD, layer.qkv).view(*x_BLD.shape[:2], -1, tables[0].shape[-1])
+        turned_BLHE = _rotate(heads_BLHE[:, :, : -self.num_keys], *tables)
+        query_BLHE, key_BLKE = turned_BLHE[:, :, : self.num_heads], turned_BLHE[:, :, self.num_heads :]
+        value_BLKE = heads_BLHE[:, :, -self.num_keys :]
+        return multiply(attend(query_BLHE, key_BLKE, value_BLKE).flatten(2), layer.out)
+
+    def _neurons(self, x_BLD: Tensor, layer: "_Packed") -> Tensor:
+        """The activations of the MLP neurons of a layer."""
+        return _gated(F.rms_norm(x_BLD, x_BLD.shape[-1:], layer.mlp_norm, self.eps), layer)
+
+    def _rotary_table(self, length: int) -> Tables:
         """Cosines and sines [L, H + K, E] for queries and keys, those of the queries times the softmax scale.
 
         The sines' first half is negative, so that a rotation is x * cos + swapped(x) * sin.

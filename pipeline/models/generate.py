@@ -6,12 +6,12 @@ Shapes: B rows, L tokens of one row, V vocabulary, K features of one row.
 import codecs
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pipeline.models.decoder import Cache, Decoder
+from pipeline.models.decoding import AnyDecoder
 from pipeline.models.errors import ModelError
 from pipeline.models.steering import Clamp, Scope, Steered, Steering
 
@@ -67,7 +67,7 @@ class End(NamedTuple):
 
 
 def generate(
-    decoder: Decoder,
+    decoder: AnyDecoder,
     rows: Sequence[Row],
     *,
     sink_norm: float | None,
@@ -80,8 +80,8 @@ def generate(
     numbers go on from the last.
 
     A token comes out when it has been read, so with its activations. What a row writes is the same alone and among any
-    others, to the bit (see `decoder.py`): a baseline and a steered row of one seed, which draws the same numbers for
-    both, differ by the clamps alone. `cancelled` is asked at each token for each row.
+    others, to the bit (see `decoder.py` and `plain_decoder.py`): a baseline and a steered row of one seed, which draws
+    the same numbers for both, differ by the clamps alone. `cancelled` is asked at each token for each row.
     Raises ModelError when a prompt is empty or too long, or the clamps cannot be applied.
     """
     batch = _Batch(decoder, sink_norm)
@@ -101,7 +101,7 @@ def generate(
 class _Text:
     """A row that is being written, with all that is its own."""
 
-    def __init__(self, number: int, row: Row, cache: Cache, sink_norm: float | None) -> None:
+    def __init__(self, number: int, row: Row, cache: Any, sink_norm: float | None) -> None:
         self.number, self.row, self.cache = number, row, cache
         start = len(row.prompt) if row.scope == "written" else 0
         self.steering = Steering([row.clamps], sink_norm=sink_norm, starts=[start])
@@ -119,7 +119,7 @@ class _Text:
 class _Batch:
     """The rows that are being written."""
 
-    def __init__(self, decoder: Decoder, sink_norm: float | None) -> None:
+    def __init__(self, decoder: AnyDecoder, sink_norm: float | None) -> None:
         self._decoder, self._sink_norm = decoder, sink_norm
         self._num_rows = 0
         """All that ever were in the batch."""

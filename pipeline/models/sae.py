@@ -47,7 +47,9 @@ class SAEHeader:
     model: str
     """Hub id or slug of the language model; in a run's own folder, the slug that it was trained under."""
     layer: int
-    """The SAE reads the output of `model.layers[layer]`."""
+    """From 0."""
+    hook: str = "resid_post"
+    """The place at the layer that the SAE reads, see hooks.py."""
     k: int | None = None
     activation_scale: float = 1.0
     """Root mean square norm of the residual stream over the training rows, their mean taken off."""

@@ -8,7 +8,9 @@ import torch
 import transformers
 
 from pipeline.models.errors import ModelError
-from pipeline.models.language_model import LanguageModel, check_architecture
+from pipeline.models.hooks import Hook
+from pipeline.models.language_model import LanguageModel
+from pipeline.models.structure import find_structure
 
 MESSAGE_CHARACTERS = 300
 """Of what transformers says, that are passed on."""
@@ -21,10 +23,10 @@ SMALL_PARAMETERS = 100_000_000
 """A larger one is not built."""
 
 
-def check_build(folder: Path, name: str) -> None:
+def check_build(folder: Path, name: str, hook: Hook = "resid_post") -> None:
     """Build the model `name` of a folder without weights, then a small one of its kind with random ones.
 
-    Raises ModelError when it could not be read with its own either.
+    Raises ModelError when it could not be read with its own either, or has no such hook.
     """
     config = _read_config(folder, name)
     try:
@@ -34,9 +36,9 @@ def check_build(folder: Path, name: str) -> None:
             f"{name} is no language model that transformers can build ({_in_one_line(error)}): give a decoder-only "
             "model that writes text"
         ) from None
-    check_architecture(model)
+    find_structure(model)
     if (small := _build_small(config)) is not None:
-        LanguageModel(small, layer=0, fused=False)
+        LanguageModel(small, layer=0, hook=hook, fused=False)
 
 
 def _read_config(folder: Path, name: str) -> Any:

@@ -6,8 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-REQUIRED = ("model.embed_tokens", "model.layers", "model.norm", "lm_head")
-"""Attributes of a transformers model by which it is read here."""
+DECODERS = "only decoder-only models work (Llama, Mistral, Qwen, Gemma, Phi-3, OLMo, GPT-2, Pythia and others built so)"
 MAPPING = "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES"
 """Of transformers: from the type of a model to the class that writes text with it."""
 
@@ -18,7 +17,7 @@ class Built(NamedTuple):
     name: str
     """"" where transformers has no class for it."""
     missing: str
-    """The first of REQUIRED that it does not build; "" where it builds them all, or its source does not tell."""
+    """What it does not build of what it is read by; "" where it builds all, or its source does not tell."""
 
 
 def read_build(model_type: str) -> Built:
@@ -27,20 +26,16 @@ def read_build(model_type: str) -> Built:
     whole = _attributes(model_type, name)
     if whole is None:
         return Built(name, "")
-    core = _attributes(model_type, whole.get("model", ""))
-    for path in REQUIRED:
-        outer, _, inner = path.partition(".")
-        if outer not in whole or (inner and core is not None and inner not in core):
-            return Built(name, path)
-    return Built(name, "")
+    cores = [core for made in whole.values() if (core := _attributes(model_type, made)) is not None]
+    if cores and not any("ModuleList" in core.values() for core in cores):
+        return Built(name, "list of layers in its core")
+    has_head = "lm_head" in whole or "Linear" in whole.values()
+    return Built(name, "" if has_head else "unembedding (`lm_head`)")
 
 
-def built_otherwise(name: str, path: str) -> str:
-    """What is wrong with a class that has no attribute `path`."""
-    return (
-        f"{name} has no `{path}`: only decoder-only models with {', '.join(REQUIRED)} work; give one that is built as "
-        "Llama is (Llama, Mistral, Qwen, Gemma, SmolLM and others)"
-    )
+def built_otherwise(name: str, missing: str) -> str:
+    """A class that lacks a part, as a sentence that says what works."""
+    return f"{name} has no {missing}: {DECODERS}"
 
 
 @cache
@@ -56,6 +51,8 @@ def _classes() -> dict[str, str]:
 
 def _attributes(model_type: str, name: str) -> dict[str, str] | None:
     """Attributes that a class gives itself, each with the class that makes it; None where the source does not tell."""
+    if not name:
+        return None
     module = model_type.replace("-", "_")
     file = _models() / module / f"modeling_{module}.py"
     if not file.is_file():
@@ -75,8 +72,13 @@ def _assigned(function: ast.FunctionDef) -> dict[str, str]:
             if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == "self":
                 call = node.value if isinstance(node, ast.Assign) else None
                 made = call.func if isinstance(call, ast.Call) else None
-                names[target.attr] = made.id if isinstance(made, ast.Name) else ""
+                names[target.attr] = _last_name(made)
     return names
+
+
+def _last_name(made: ast.expr | None) -> str:
+    """`GPT2Model` of a call of it, `ModuleList` of one of `nn.ModuleList`."""
+    return made.id if isinstance(made, ast.Name) else made.attr if isinstance(made, ast.Attribute) else ""
 
 
 @cache

@@ -1,20 +1,26 @@
 """Text to token ids and back to exact bytes, by the model's own tokenizer.
 
-Two schemes are known, since only for them the bytes of a token follow from its name: byte-level BPE (GPT-2, Llama 3,
-SmolLM2, Qwen) and sentencepiece's pieces with byte fallback (Llama 2, Mistral, Gemma).
+Three schemes are known, since only for them the bytes of a token follow from its name: byte-level BPE (GPT-2, Llama 3,
+SmolLM2, Qwen), sentencepiece's pieces, with byte fallback or without (Llama 2, Mistral, Gemma), and WordPiece, whose
+words come out with one blank before each, as its tokens hold no others.
 """
 
 import json
 import re
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pipeline.models.chat_template import HIDDEN, Conversation, Filled, Message, Role, Span, fill_template
 from pipeline.models.errors import ModelError
+from pipeline.models.sentencepiece_model import is_alone, read_sentencepiece
 
 AS_JSON = "put the model's tokenizer.json into its folder (`save_pretrained` of a fast tokenizer writes it)"
+
+OpenedBy = Literal["bos", "template", "none"]
+"""What stands before a text: BOS, or where there is none what the tokenizer's template puts there; the latter alone; or
+nothing."""
 
 MESSAGE_CHARACTERS = 300
 """Of what transformers says, that are passed on."""
@@ -29,11 +35,11 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 class Tokenizer:
     """A tokenizer of the transformers library. Text never becomes a special token, but in `chat` the template's own."""
 
-    def __init__(self, pretrained: Any) -> None:
+    def __init__(self, pretrained: Any, opening: OpenedBy = "bos") -> None:
         """pretrained: a fast tokenizer of transformers. Raises ModelError when it has no rules of its own here."""
         if not getattr(pretrained, "is_fast", False):
             raise ModelError(f"{type(pretrained).__name__} has no fast version: {AS_JSON}")
-        self._pretrained = pretrained
+        self._pretrained, self._opened_by = pretrained, opening
         parsing = pretrained.backend_tokenizer
         self._plain = type(parsing).from_str(parsing.to_str())
         self._plain.encode_special_tokens = True
@@ -48,28 +54,39 @@ class Tokenizer:
         """One more than the highest token id. A model's own vocabulary may be padded beyond it."""
 
     @classmethod
-    def load(cls, folder: Path, name: str = "") -> Self:
+    def load(cls, folder: Path, name: str = "", *, opening: OpenedBy = "bos") -> Self:
         """Read the tokenizer of a local model folder. name: of the model, for messages.
 
         Raises ModelError when there is none that can be used.
         """
-        import transformers  # here, for preflight needs seconds less without
-
         name = name or str(folder)
         try:
-            pretrained = transformers.AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
+            pretrained = read_sentencepiece(folder) if is_alone(folder) else _read_pretrained(folder)
         except Exception as error:  # transformers raises many kinds; each means that this folder cannot be used
             reason = " ".join(str(error).split())[:MESSAGE_CHARACTERS] or type(error).__name__
             raise ModelError(f"the tokenizer of {name} cannot be read ({reason}): {AS_JSON}") from error
-        return cls(pretrained)
+        return cls(pretrained, opening)
 
     @cached_property
     def bos_id(self) -> int | None:
         """The token that opens every sequence; None for a model that has none, such as Qwen's: it is never made up."""
-        found = self._pretrained.bos_token_id
-        return None if found is None else int(found)
+        if self._opened_by == "none":
+            return None
+        found = self._pretrained.bos_token_id if self._opened_by == "bos" else None
+        return self._opening_of_template() if found is None else int(found)
+
+    def _opening_of_template(self) -> int | None:
+        """The token that the tokenizer's own template puts before a text, such as [CLS]."""
+        parsing = self._pretrained.backend_tokenizer
+        framed, plain = (parsing.encode("a", add_special_tokens=framed).ids for framed in (True, False))
+        places = range(len(framed) - len(plain) + 1)
+        before = framed[: next((place for place in places if framed[place : place + len(plain)] == plain), 0)]
+        if len(before) > 1:
+            raise ModelError(
+                f"the tokenizer opens a text with {len(before)} tokens ({self.decode(before)}), where one can be read "
+                "here: set tokenize.opening=none"
+            )
+        return int(before[0]) if before else None
 
     @property
     def opening(self) -> list[int]:
@@ -80,6 +97,11 @@ class Tokenizer:
         """What the model reads of a text, and the positions of the text's own tokens: all but the opening one."""
         tokens = [*self.opening, *self.encode(text)]
         return tokens, range(1, max(len(tokens), 1))
+
+    def check(self) -> None:
+        """Raise ModelError when the bytes of its tokens are not known, or how it opens a text."""
+        self.token_bytes()
+        self.open("")
 
     def encode(self, text: str) -> list[int]:
         """Token ids of one text, see `encode_batch`."""
@@ -170,6 +192,12 @@ class Tokenizer:
         return pieces
 
 
+def _read_pretrained(folder: Path) -> Any:
+    import transformers  # here, for preflight needs seconds less without
+
+    return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
 def _covered(offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Characters that each token covers. Blanks that a tokenizer leaves out of a token's place are of that token."""
     covered: list[tuple[int, int]] = []
@@ -196,9 +224,12 @@ def find_scheme(description: dict[str, Any]) -> Callable[[str], bytes]:
     marks_spaces = "Metaspace" in kinds or _SPACE_MARK in json.dumps(description.get("decoder"), ensure_ascii=False)
     if marks_spaces:
         return _sentencepiece
-    kind = (description.get("model") or {}).get("type", "of no known kind")
+    model = description.get("model") or {}
+    if model.get("type") == "WordPiece":
+        return partial(_wordpiece, str(model.get("continuing_subword_prefix", "##")))
+    kind = model.get("type", "of no known kind")
     raise ModelError(
-        f"the bytes of this tokenizer's tokens are not known ({kind}): only byte-level BPE and sentencepiece "
+        f"the bytes of this tokenizer's tokens are not known ({kind}): byte-level BPE, sentencepiece and WordPiece "
         "tokenizers work; give a model with one of these, as Llama, Mistral, Qwen, Gemma and GPT-2 have"
     )
 
@@ -223,6 +254,11 @@ def _byte_level(piece: str) -> bytes:
 def _sentencepiece(piece: str) -> bytes:
     byte = _BYTE_PIECE.fullmatch(piece)
     return bytes([int(byte[1], 16)]) if byte else piece.replace(_SPACE_MARK, " ").encode()
+
+
+def _wordpiece(continuing: str, piece: str) -> bytes:
+    """A piece that begins a word, with a blank before it, or one that goes on."""
+    return piece.removeprefix(continuing).encode() if piece.startswith(continuing) else f" {piece}".encode()
 
 
 def _byte_characters() -> dict[str, int]:

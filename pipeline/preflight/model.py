@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from data.errors import MonosemaError
+from data.hooks import RESID_POST, Hook
 from data.layout import StorePaths
 from pipeline.fetching import hub
 from pipeline.fetching.contents import CONFIG_FILE, folder_problems, has_tokenizer, name_problems
@@ -16,9 +17,11 @@ from pipeline.fetching.local import gguf_alone, local_model, misfits, model_conf
 from pipeline.models.errors import ModelError
 from pipeline.models.sources import built_otherwise, read_build
 from pipeline.preflight.tokenizer import Encode, look_at_tokenizer
-from pipeline.recipe import ModelConfig, ReadRecipe
+from pipeline.recipe import ModelConfig, OpenedBy, ReadRecipe
 
 GGUF_MAGIC = b"GGUF"
+OWN_LAYERS = "LlamaForCausalLM"
+"""The class whose layers we run by code of our own; every other is run by transformers'."""
 
 
 @dataclass
@@ -33,8 +36,20 @@ class ModelFound:
     """Its config.json; empty where that is not known."""
     encode: Encode | None = None
     """Its tokenizer, where that is quickly had."""
+    hook: Hook = RESID_POST
+    """The recipe's."""
+    opening: OpenedBy = "bos"
+    """Of texts, by the recipe."""
     bytes_to_fetch: int = 0
     """From the Hub; 0 where the model is here, or its size is not known."""
+
+    @property
+    def run_by(self) -> str:
+        """Whose code runs its layers; "" where its kind is not known."""
+        name = read_build(str(self.config.get("model_type", ""))).name
+        if name == OWN_LAYERS:
+            return "our own layers where they fit: reading on a CPU in bfloat16, and writing"
+        return f"transformers' own layers ({name})" if name else ""
 
     def number(self, name: str) -> int | None:
         """A number of its configuration, where that says it."""
@@ -58,13 +73,15 @@ def look_at_model(read: ReadRecipe, store: StorePaths) -> Iterator[ModelFound]:
 
 def look_closer(found: ModelFound) -> list[str]:
     """What only transformers can say of a model in which nothing is wrong so far. It takes seconds to import."""
-    folder, name = found.folder, found.name
+    folder, name, hook = found.folder, found.name, found.hook
     if folder is None:
         return []
     from pipeline.models.skeleton import check_build
     from pipeline.models.tokenizer import Tokenizer
 
-    return _said(lambda: check_build(folder, name)) or _said(lambda: Tokenizer.load(folder, name).token_bytes())
+    return _said(lambda: check_build(folder, name, hook)) or _said(
+        lambda: Tokenizer.load(folder, name, opening=found.opening).check()
+    )
 
 
 def _said(look: Callable[[], object]) -> list[str]:
@@ -107,7 +124,8 @@ def _look_at_gguf(folder: Path) -> ModelFound:
 
 def _look_at_folder(read: ReadRecipe, folder: Path, name: str, problems: list[str]) -> ModelFound:
     """What the small files of a model say. problems: those of its files, found already."""
-    found = ModelFound(problems, name, folder)
+    recipe = read.recipe
+    found = ModelFound(problems, name, folder, hook=recipe.model.hook, opening=recipe.tokenize.opening)
     if (folder / CONFIG_FILE).is_file():
         try:
             found.config = model_config(folder)

@@ -14,17 +14,18 @@ def count_passes(recipe: Recipe, per_layer: int) -> int:
     num_features = min(config.features, sum(sae.num_features for sae in recipe.train.saes))
     positions = max(recipe.harvest.batch_tokens, recipe.tokenize.context_length)
     device = model.device.partition(":")[0]
-    sizes = Sizes(num_features, (model.layer + 1) * per_layer, positions, VALUE_BYTES[model.dtype], device)
+    sizes = Sizes(num_features, model.num_layers_run * per_layer, positions, VALUE_BYTES[model.dtype], device)
     return len(plan_passes(sizes, config))
 
 
 def neurons_problems(read: ReadRecipe, model: ModelFound) -> list[str]:
     """That the memory is too little for a single neuron, as a sentence; nothing where it is enough."""
     per_layer = model.number("intermediate_size")
-    if per_layer is None or not read.recipe.neurons.features or read.problems:
+    recipe = read.recipe
+    if per_layer is None or not (recipe.neurons.features and recipe.model.num_layers_run) or read.problems:
         return []
     try:
-        count_passes(read.recipe, per_layer)
+        count_passes(recipe, per_layer)
     except ConfigError as error:
         return [str(error)]
     return []

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from data.errors import ConfigError
+from data.hooks import RESID_POST, Hook, hook_address
 from pipeline.recipe.comparing import CompareConfig
 from pipeline.recipe.completeness import CompletenessConfig
 from pipeline.recipe.corpus import CorpusConfig as CorpusConfig
@@ -29,8 +30,11 @@ SAMPLE_ENCODER, NO_ENCODER = "sample-minilm", "none"
 """Values of `embed.source` beside folders and Hub ids."""
 
 
+OpenedBy = Literal["bos", "template", "none"]
+
+
 class ModelConfig(Section):
-    """The language model and the layer that is read."""
+    """The language model and the place in it that is read."""
 
     name: Slug
     """Its name in addresses, e.g. smollm2-135m."""
@@ -38,10 +42,18 @@ class ModelConfig(Section):
     """"sample", a Hugging Face Hub id, or a local folder with safetensors and a tokenizer."""
     revision: str | None = None
     layer: Annotated[int, Field(ge=0)]
-    """Layer N means the output of `model.layers[N]`, N from 0."""
+    """N, from 0."""
+    hook: Annotated[Hook, Field(exclude_if=lambda hook: hook == RESID_POST)] = RESID_POST
+    """The place at layer N that is read: the residual stream before it, between its attention and its MLP, or after it
+    (resid_pre, resid_mid, resid_post), or what its attention (attn) or its MLP (mlp) adds to that stream."""
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     device: str = "cpu"
     """"cpu", "cuda" or "cuda:N". Never chosen for you."""
+
+    @property
+    def num_layers_run(self) -> int:
+        """Leading layers that are run up to the hook."""
+        return self.layer if self.hook == "resid_pre" else self.layer + 1
 
 
 class TokenizeConfig(Section):
@@ -53,6 +65,9 @@ class TokenizeConfig(Section):
     """Stop after the document with which the training documents reach this many tokens; None reads all."""
     max_held_out_tokens: Positive | None = None
     """The same for held-out documents."""
+    opening: Annotated[OpenedBy, Field(exclude_if=lambda opening: opening == "bos")] = "bos"
+    """What the model reads before every text: "bos" (that of the tokenizer, where it has one), "template" (what the
+    tokenizer puts there by itself: nothing for GPT-2 and Pythia, which have a BOS all the same), or "none"."""
 
 
 class HarvestConfig(Section):
@@ -161,8 +176,8 @@ class Recipe(Section):
         return self
 
     def sae_name(self, sae: SAEConfig) -> str:
-        """The autoencoder's name in folders and addresses, e.g. 14-relu-4096."""
-        return f"{self.model.layer}-{sae.architecture}-{sae.num_features}"
+        """The autoencoder's name in folders and addresses, e.g. 14-relu-4096, 14-mlp-relu-4096."""
+        return f"{hook_address(self.model.layer, self.model.hook)}-{sae.architecture}-{sae.num_features}"
 
     @property
     def sae_names(self) -> list[str]:

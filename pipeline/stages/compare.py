@@ -94,7 +94,7 @@ class _Comparing:
 
     def run(self) -> tuple[Comparison, pa.Table]:
         """The comparison, and COMPARED."""
-        per_layer, num_layers = self._model.neurons_per_layer(), self._model.layer + 1
+        per_layer, num_layers = self._model.neurons_per_layer(), self._model.cut.num_layers
         config, seed = self._recipe.compare, self._recipe.seed
         pool = draw_numbers(np.arange(num_layers * per_layer), NEURONS_POOL * config.n, (seed, 11))
         texts = self._read(np.sort(pool))

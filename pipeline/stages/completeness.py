@@ -77,7 +77,8 @@ class _Completeness:
         self._work, self._lists, self._all = work, lists, all_
         self._corpus = TokenizedCorpus(work.input_folder("tokenize"))
         self._prompts = Prompts.of(all_.num_prompts)
-        self._tokenizer = Tokenizer.load(model_folder(work.inputs["fetch"], work.paths))
+        folder = model_folder(work.inputs["fetch"], work.paths)
+        self._tokenizer = Tokenizer.load(folder, opening=work.recipe.tokenize.opening)
         ways = [[way for text in one.spellings for way in ways_to_write(text)] for one in all_.concepts]
         pieces = self._tokenizer.token_bytes(work.inputs["tokenize"].counts["vocab_size"])
         self._matcher = Matcher(tokens_of_ways(self._tokenizer, ways), pieces)

@@ -26,9 +26,9 @@ from pipeline.influence.effect_files import (
 )
 from pipeline.influence.effects import Texts, measure_effects, run_cases
 from pipeline.influence.readings import EXAMPLES_READ, ColouredFeature, ExampleReader, choose_coloured
-from pipeline.models.effects import LaterLayers, effects_obstacle
 from pipeline.models.exact import ExactModel
 from pipeline.models.language_model import LanguageModel
+from pipeline.models.plain_effects import effects_obstacle, make_later_layers
 from pipeline.models.sae import SAE
 from pipeline.progress import log, track
 from pipeline.recipe import Recipe
@@ -47,7 +47,7 @@ def _work(work: Work) -> dict[str, Any]:
     choices = choose_features(statistics, first, recipe.examples.rare_tokens, config.features)
     cases = choose_cases(examples, choices, TokenizedCorpus(work.input_folder("tokenize")).sequences, config)
     model = load_language_model(recipe, work.paths) if config.features else None
-    why_none = "The recipe measures none (effects.features=0)." if model is None else effects_obstacle(model.model)
+    why_none = "The recipe measures none (effects.features=0)." if model is None else effects_obstacle(model)
     found: EffectArrays | None = None
     coloured: Coloured = {}
     if why_none or model is None:
@@ -71,7 +71,7 @@ def _measure(work: Work, model: LanguageModel, cases: Cases) -> tuple[EffectArra
     recipe, config = work.recipe, work.recipe.effects
     saes = [SAE.load(work.input_folder("train") / name, recipe.model.device) for name in recipe.sae_names]
     with track("effects: texts", len(cases.sae_M), "examples") as progress:
-        ends = run_cases(LaterLayers(model), saes, cases, _texts(work, model, cases), progress)
+        ends = run_cases(make_later_layers(model), saes, cases, _texts(work, model, cases), progress)
     feature_M = cases.feature_M
     with track("effects: tokens", int(feature_M[-1]) + 1, "features") as progress:
         chunks = []
@@ -85,8 +85,8 @@ def _measure(work: Work, model: LanguageModel, cases: Cases) -> tuple[EffectArra
 def _texts(work: Work, model: LanguageModel, cases: Cases) -> Iterator[Texts]:
     positions_S = np.zeros(len(TokenizedCorpus(work.input_folder("tokenize")).sequences), np.int64)
     np.maximum.at(positions_S, cases.sequence_M, cases.position_M + 1)
-    for numbers_B, x_BLD in read_beginnings(work.recipe, work.paths, model, positions_S):
-        yield Texts(numbers_B, x_BLD)
+    for beginnings in read_beginnings(work.recipe, work.paths, model, positions_S):
+        yield Texts(*beginnings)
 
 
 def _colour(work: Work, model: LanguageModel, saes: list[SAE], cases: Cases, found: EffectArrays) -> Coloured:

@@ -1,4 +1,4 @@
-"""Harvest: run the language model over the training documents and store the residual stream after layer N, shuffled.
+"""Harvest: run the language model over the training documents and store its activations at the hook, shuffled.
 
 Left out are BOS, padding, and attention sinks: tokens whose norm is more than `sink_factor` times the median, which is
 measured once, on the first batches, so that one rule holds for all rows.
@@ -16,6 +16,7 @@ import numpy as np
 
 from data.artifacts.corpus import TokenizedCorpus
 from data.errors import CorpusError
+from data.hooks import hook_in_words
 from pipeline.activations.batches import count_batches, training_batches
 from pipeline.activations.harvest import Harvest
 from pipeline.activations.residuals import ORDER_FILE, check_lengths, load_language_model
@@ -25,7 +26,7 @@ from pipeline.stage import Stage, Work
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:
-    model = recipe.model.model_dump(include={"layer", "dtype", "device"})
+    model = recipe.model.model_dump(include={"layer", "hook", "dtype", "device"})
     return {"harvest": recipe.harvest.model_dump(), "model": model}
 
 
@@ -37,7 +38,8 @@ def _work(work: Work) -> dict[str, Any]:
     model = load_language_model(work.recipe, work.paths, only_until_layer=True)
     check_lengths(model, corpus)
     dtype = work.recipe.model.dtype
-    log(f"harvesting layer {model.layer} of {model.num_layers} on {model.device} in {dtype}: {model.implementation}")
+    place = hook_in_words(model.layer, model.hook)
+    log(f"harvesting {place} of {model.num_layers} on {model.device} in {dtype}: {model.implementation}")
     np.save(work.folder / ORDER_FILE, np.concatenate(batches))
     num_tokens, num_positions = count_batches(corpus, batches)
     with Harvest(work, model) as harvest:
@@ -47,6 +49,7 @@ def _work(work: Work) -> dict[str, Any]:
         "tokens_per_second": round(rate, 1),
         "dtype": dtype,
         "device": str(model.device),
+        "implementation": model.implementation,
     }
 
 

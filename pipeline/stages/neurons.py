@@ -85,7 +85,7 @@ class _Correlation:
         self._batches = batches_of(self._corpus, numbers_S, recipe.harvest.batch_tokens)
         saes = [SAE.load(work.input_folder("train") / name, recipe.model.device) for name in recipe.sae_names]
         self._features = FeatureReader(saes, chosen, DTYPES[recipe.examples.dtype])
-        self._num_neurons = (model.layer + 1) * model.neurons_per_layer()
+        self._num_neurons = model.cut.num_layers * model.neurons_per_layer()
 
     def run(self) -> _Result:
         positions = count_positions(self._corpus, self._batches)
@@ -133,7 +133,7 @@ class _Correlation:
         counts = {
             "num_tokens": reader.sums.num_tokens,
             "num_sequences": sum(map(len, self._batches)),
-            "num_layers": self._model.layer + 1,
+            "num_layers": self._model.cut.num_layers,
             "num_neurons": self._num_neurons,
             "num_passes": len(measured),
         }

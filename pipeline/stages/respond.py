@@ -40,7 +40,8 @@ def _work(work: Work) -> dict[str, Any]:
 
 def _measure(work: Work, model: LanguageModel) -> Measured:
     recipe, config = work.recipe, work.recipe.respond
-    tokenizer = Tokenizer.load(model_folder(work.inputs["fetch"], work.paths))
+    folder = model_folder(work.inputs["fetch"], work.paths)
+    tokenizer = Tokenizer.load(folder, opening=recipe.tokenize.opening)
     corpus = TokenizedCorpus(work.input_folder("tokenize"))
     pieces, examples = tokenizer.token_bytes(model.vocab_size), work.input_folder("examples")
     features = Features(corpus, examples, work.input_folder("explain"), pieces, recipe.examples)

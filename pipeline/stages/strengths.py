@@ -39,7 +39,7 @@ from pipeline.stage import Stage, Work
 
 def _work(work: Work) -> dict[str, Any]:
     recipe, config = work.recipe, work.recipe.strengths
-    tokenizer = Tokenizer.load(model_folder(work.inputs["fetch"], work.paths))
+    tokenizer = Tokenizer.load(model_folder(work.inputs["fetch"], work.paths), opening=recipe.tokenize.opening)
     model = load_language_model(recipe, work.paths) if config.features else None
     why_none = "The recipe measures none (strengths.features=0)." if model is None else decoding_obstacle(model.model)
     curves: list[Curve] = []

@@ -31,7 +31,7 @@ from pipeline.stage import Stage, Work
 def _work(work: Work) -> dict[str, Any]:
     recipe = work.recipe
     folder = model_folder(work.inputs["fetch"], work.paths)
-    tokenizer = Tokenizer.load(folder)
+    tokenizer = Tokenizer.load(folder, opening=recipe.tokenize.opening)
     source = open_source(recipe.corpus, sample_corpus_folder(work.paths.store))
     writer = CorpusWriter(work.folder)
     try:

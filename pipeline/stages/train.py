@@ -125,6 +125,7 @@ def _header(recipe: Recipe, name: str, sae: SAEConfig, normalisation: Normalisat
         width=len(normalisation.mean_D),
         model=recipe.model.name,
         layer=recipe.model.layer,
+        hook=recipe.model.hook,
         k=sae.k,
         activation_scale=normalisation.rms,
     )

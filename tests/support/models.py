@@ -41,17 +41,23 @@ def tiny_language_model(layer: int = 1, dtype: torch.dtype = torch.float32) -> L
 
 
 def tiny_sae(
-    num_features: int = 24, *, nonlinearity: Nonlinearity = "relu", seed: int = 0, name: str | None = None, k: int = 4
+    num_features: int = 24,
+    *,
+    nonlinearity: Nonlinearity = "relu",
+    seed: int = 0,
+    name: str | None = None,
+    k: int = 4,
+    width: int = WIDTH,
 ) -> SAE:
     """Random directions of norm 1, half of whose features are active on a random input."""
     generator = torch.Generator().manual_seed(seed)
-    vectors = torch.randn(num_features, WIDTH, generator=generator)
+    vectors = torch.randn(num_features, width, generator=generator)
     header = SAEHeader(
         name=name or f"1-{nonlinearity}-{num_features}",
         architecture=nonlinearity,
         nonlinearity=nonlinearity,
         num_features=num_features,
-        width=WIDTH,
+        width=width,
         model="tiny",
         layer=1,
         k=k if nonlinearity == "topk" else None,
@@ -59,10 +65,10 @@ def tiny_sae(
     threshold = torch.full((num_features,), 0.5 if nonlinearity == "jumprelu" else 0.0)
     return SAE(
         header,
-        torch.randn(num_features, WIDTH, generator=generator),
+        torch.randn(num_features, width, generator=generator),
         0.1 * torch.randn(num_features, generator=generator),
         vectors / vectors.norm(dim=1, keepdim=True),
-        torch.zeros(WIDTH),
+        torch.zeros(width),
         threshold,
     )
 

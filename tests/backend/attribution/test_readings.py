@@ -31,7 +31,7 @@ def test_causes_are_those_of_finite_differences(live: TestClient, plain: Languag
     def activation(place: int, factor: float) -> float:
         changed = embedding.clone()
         changed[0, place] *= factor
-        x = plain._until(inputs_embeds=changed, use_cache=False).last_hidden_state[0, -1]
+        x = plain.cut.until(inputs_embeds=changed).x_BLD[0, -1]
         return float(sae.W_enc_FD[index] @ x)
 
     with torch.no_grad():

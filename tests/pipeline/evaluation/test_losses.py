@@ -12,6 +12,7 @@ from data.artifacts.corpus import TokenizedCorpus
 from pipeline.evaluation.held_out import Evaluator
 from pipeline.evaluation.losses import MEAN, MODEL, ZERO, DocumentLosses, predict, replaced
 from pipeline.evaluation.metrics import counted, reconstruct
+from pipeline.models.hooks import AtHook
 from pipeline.models.sae import SparseActivations
 from tests.support.fakes import make_corpus
 from tests.support.models import WIDTH, tiny_language_model, tiny_llama, tiny_sae
@@ -38,11 +39,11 @@ class PlantedModel:
     def __init__(self, losses: list[float]) -> None:
         self.losses = torch.tensor(losses)
 
-    def residuals(self, tokens_BL: Tensor) -> Tensor:
+    def read(self, tokens_BL: Tensor) -> AtHook:
         document_BL = tokens_BL[:, 1:2].expand_as(tokens_BL)
-        return torch.stack([self.losses[document_BL], document_BL.float()], -1)
+        return AtHook(torch.stack([self.losses[document_BL], document_BL.float()], -1), None)
 
-    def hidden_from(self, x_BLD: Tensor) -> Tensor:
+    def hidden_from(self, x_BLD: Tensor, beside_BLD: Tensor | None) -> Tensor:
         return x_BLD
 
     def head(self, hidden_ND: Tensor) -> Tensor:

@@ -238,7 +238,7 @@ def test_beginnings_are_what_the_model_gives(run: RunPaths, plain: LanguageModel
     positions_S = np.zeros(len(corpus.sequences), np.int64)
     positions_S[[0, 2, 3]] = [1, 5, 2]
     seen = {}
-    for numbers_B, x_BLD in read_beginnings(fake_recipe(), run, plain, positions_S):
+    for numbers_B, x_BLD, _ in read_beginnings(fake_recipe(), run, plain, positions_S):
         seen |= {n: x_LD[: positions_S[n]] for n, x_LD in zip(numbers_B.tolist(), x_BLD, strict=True)}
     assert sorted(seen) == [0, 2, 3]
     for number, x_LD in seen.items():

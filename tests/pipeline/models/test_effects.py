@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 
-import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.effects import LaterLayers, Places, effects_obstacle
-from pipeline.models.errors import ModelError
+from pipeline.models.effects import LlamaLayers, Places
 from pipeline.models.language_model import LanguageModel
+from pipeline.models.plain_effects import make_later_layers
 from pipeline.models.sae import SAE
 from tests.support.architectures import qwen
-from tests.support.models import tiny_language_model, tiny_llama, tiny_sae
+from tests.support.models import tiny_language_model, tiny_sae
 
 TEXTS = [[256, 11, 42, 7, 99, 3, 42, 8], [256, 5, 17, 230], [256, 1, 2, 3, 4, 5, 6]]
 CASES = [(0, 7, 3), (0, 7, 5), (0, 4, 3), (0, 1, 9), (1, 3, 3), (1, 0, 2), (2, 2, 11), (2, 2, None)]
@@ -46,7 +45,7 @@ def measured(model: LanguageModel, sae: SAE) -> Tensor:
     for row, (_, _, feature) in enumerate(CASES):
         if feature is not None:
             x_CD[row] -= sae.encode(x_CD[row][None])[0, feature] * sae.W_dec_FD[feature]
-    hidden_CD = LaterLayers(model).hidden(x_BLD, places, x_CD)
+    hidden_CD = LlamaLayers(model).hidden(x_BLD, places, x_CD)
     return (hidden_CD @ model.model.lm_head.weight.float().T).log_softmax(1)
 
 
@@ -72,7 +71,6 @@ def test_cases_in_bfloat16_equal_float32_from_the_same_stream() -> None:
     torch.testing.assert_close(measured(model, sae), expected_CV, atol=TOLERANCE[torch.bfloat16], rtol=0)
 
 
-def test_other_models_are_refused_by_name() -> None:
-    assert effects_obstacle(tiny_llama()) == ""
-    with pytest.raises(ModelError, match="LlamaForCausalLM alone so far, this is Qwen2ForCausalLM"):
-        LaterLayers(LanguageModel(qwen(), layer=0))
+def test_a_llama_is_run_by_our_own_layers() -> None:
+    assert isinstance(make_later_layers(tiny_language_model()), LlamaLayers)
+    assert not isinstance(make_later_layers(LanguageModel(qwen(), layer=0)), LlamaLayers)

@@ -51,7 +51,7 @@ def test_weights_stay_as_they_are_and_shared(rounded: LanguageModel) -> None:
     embedding = model.embed(TOKENS).requires_grad_()
     model.hidden_from(model.residuals_from(embedding)).sum().backward()
     own = {parameter.data_ptr() for parameter in rounded.model.parameters()}
-    for part in (model._until, model._after):
+    for part in (model._cut._until, model._later._core):
         assert {parameter.data_ptr() for parameter in part.parameters()} <= own
     assert all(parameter.dtype == torch.bfloat16 and parameter.grad is None for parameter in rounded.model.parameters())
     assert torch.equal(rounded.logits(TOKENS), before)

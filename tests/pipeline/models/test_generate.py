@@ -303,7 +303,7 @@ def test_split_characters_come_out_whole() -> None:
     assert [detokeniser.feed(token) for token in range(7)] == ["n", "é ", "", "", "🦊", "\\xff", "a"]
 
 
-def test_only_llamas_are_written_with() -> None:
+def test_only_llamas_are_run_as_llamas() -> None:
     model = tiny_language_model()
     model.model.__class__ = type("OtherForCausalLM", (type(model.model),), {})
     with pytest.raises(ModelError, match="OtherForCausalLM"):

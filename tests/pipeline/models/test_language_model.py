@@ -4,12 +4,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
+    BertConfig,
+    BertLMHeadModel,
     CohereConfig,
     CohereForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     GraniteConfig,
     GraniteForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
 )
 
 from pipeline.models import fused
@@ -57,7 +61,6 @@ def test_the_last_layer_can_be_read(plain):
 @pytest.mark.parametrize(
     ("model", "config", "options"),
     [
-        (GraniteForCausalLM, GraniteConfig, {"embedding_multiplier": 12.0}),
         (GraniteForCausalLM, GraniteConfig, {"logits_scaling": 4.0}),
         (CohereForCausalLM, CohereConfig, {"logit_scale": 0.0625}),
     ],
@@ -186,8 +189,23 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_another_architecture_names_what_is_missing():
-    with pytest.raises(ModelError, match=r"GPT2LMHeadModel has no `model\.embed_tokens`"):
-        LanguageModel(GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=11)), layer=0)
+    sizes = {"num_hidden_layers": 1, "hidden_size": 8, "vocab_size": 11}
+    bert = BertConfig(**sizes, num_attention_heads=2, intermediate_size=16, is_decoder=True)
+    with pytest.raises(ModelError, match="BertLMHeadModel has no list of layers in its core: only decoder-only models"):
+        LanguageModel(BertLMHeadModel(bert), layer=0)
+    with pytest.raises(ModelError, match="a layer of MambaForCausalLM has no attention"):
+        LanguageModel(MambaForCausalLM(MambaConfig(**sizes, state_size=4)), layer=0)
+    whisper = GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=11, add_cross_attention=True)
+    with pytest.raises(ModelError, match="a layer of GPT2LMHeadModel has several attentions"):
+        LanguageModel(GPT2LMHeadModel(whisper), layer=0)
+
+
+def test_a_model_that_scales_its_embeddings():
+    torch.manual_seed(0)
+    config = GraniteConfig(**SIZES, num_attention_heads=4, num_key_value_heads=2, embedding_multiplier=12.0)
+    plain = GraniteForCausalLM(config).eval()
+    model = LanguageModel(plain, layer=LAYER)
+    torch.testing.assert_close(model.logits_from(model.residuals(padded())), plain(padded()).logits)
 
 
 def test_the_road_says_why_it_is_not_the_fast_one():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import transformers
 from tokenizers import Tokenizer as Rust
-from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from data.layout import StorePaths
 from pipeline.models.chat_template import Message
@@ -148,8 +148,48 @@ def test_chat_without_a_template_or_with_refused_messages() -> None:
 def test_a_tokenizer_whose_bytes_are_not_known_is_refused() -> None:
     rust = Rust(models.WordLevel({chr(97 + n): n for n in range(26)}, unk_token="a"))
     rust.pre_tokenizer = pre_tokenizers.Whitespace()
-    with pytest.raises(ModelError, match="only byte-level BPE and sentencepiece"):
+    with pytest.raises(ModelError, match="byte-level BPE, sentencepiece and WordPiece tokenizers work"):
         Tokenizer(transformers.PreTrainedTokenizerFast(tokenizer_object=rust)).token_bytes()
+
+
+def wordpiece() -> Rust:
+    words = ["[UNK]", "[CLS]", "[SEP]", "the", "king", "##dom", "s", "##s", ",", *"abcdefgh"]
+    rust = Rust(models.WordPiece({word: token for token, word in enumerate(words)}, unk_token="[UNK]"))
+    rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    rust.decoder = decoders.WordPiece()
+    rust.add_special_tokens(["[UNK]", "[CLS]", "[SEP]"])
+    ends = [("[CLS]", 1), ("[SEP]", 2)]
+    rust.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    return rust
+
+
+def test_pieces_of_words_have_a_blank_before_each_word() -> None:
+    tokenizer = Tokenizer(transformers.PreTrainedTokenizerFast(tokenizer_object=wordpiece()))
+    assert joined(tokenizer, "the kingdoms, the king") == b" the kingdoms , the king"
+    assert tokenizer.token_bytes()[:3] == [b"[UNK]", b"[CLS]", b"[SEP]"]
+
+
+def test_what_opens_a_text() -> None:
+    """BOS where there is one; else what the tokenizer's template says, and nothing where that says nothing."""
+    pretrained = transformers.PreTrainedTokenizerFast(tokenizer_object=wordpiece())
+    assert Tokenizer(pretrained).open("the king") == ([1, 3, 4], range(1, 3))
+    assert Tokenizer(pretrained, "template").bos_id == 1
+    assert Tokenizer(pretrained, "none").open("the king") == ([3, 4], range(1, 2))
+    named = byte_level(bos_token="<s>")._pretrained
+    assert Tokenizer(named).bos_id == 0
+    assert Tokenizer(named, "template").bos_id is None, "the template of GPT-2 and Pythia puts no BOS before a text"
+    assert Tokenizer(named, "none").opening == []
+    assert byte_level(eos_token="</s>").bos_id is None
+
+
+def test_several_opening_tokens_are_refused() -> None:
+    rust = wordpiece()
+    ends = [("[CLS]", 1), ("[SEP]", 2)]
+    rust.post_processor = processors.TemplateProcessing(single="[CLS] [SEP] $A", special_tokens=ends)
+    pretrained = transformers.PreTrainedTokenizerFast(tokenizer_object=rust)
+    with pytest.raises(ModelError, match=r"opens a text with 2 tokens .*set tokenize\.opening=none"):
+        Tokenizer(pretrained).check()
+    Tokenizer(pretrained, "none").check()
 
 
 def test_load_from_a_folder(tmp_path: Path) -> None:
@@ -174,21 +214,6 @@ def test_a_vocabulary_with_merges_is_a_tokenizer_where_the_model_has_such_a_one(
     transformers.Gemma2Config().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="GemmaTokenizer has 5 tokens only, so its files were not read"):
         Tokenizer.load(tmp_path)
-
-
-def test_the_pieces_of_sentencepiece_alone_are_a_tokenizer(tmp_path: Path) -> None:
-    import sentencepiece
-
-    (tmp_path / "texts").write_text("\n".join(["the river and the storm of the king"] * 50))
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(tmp_path / "texts"), model_prefix=str(tmp_path / "tokenizer"), vocab_size=290, model_type="bpe",
-        byte_fallback=True, hard_vocab_limit=False, normalization_rule_name="identity",
-        remove_extra_whitespaces=False, minloglevel=2,
-    )  # fmt: skip
-    transformers.LlamaConfig().save_pretrained(tmp_path)
-    tokenizer = Tokenizer.load(tmp_path)
-    assert joined(tokenizer, "the  king\n日本").strip() == "the  king\n日本".encode()
-    assert tokenizer.bos_id == 1
 
 
 @pytest.mark.sample

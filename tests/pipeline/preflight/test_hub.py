@@ -41,13 +41,13 @@ def test_nothing_is_wrong_and_no_weights_are_fetched(find: Find, taken: list[str
 
 
 def test_what_does_not_fit_is_told_by_its_id(find: Find, taken: list[str], model: Path) -> None:
-    change_config(model, model_type="gpt2")
+    change_config(model, model_type="bert")
     (model / "model.safetensors").rename(model / "pytorch_model.bin")
     weights, layer, built = find(model={"source": "some-one/tiny", "layer": 7})
     assert "some-one/tiny holds weights as .bin or .pth only" in weights
     assert "choose a repository or revision that has them" in weights
     assert "model.layer=7 is out of range: some-one/tiny has layers 0 to 2" in layer
-    assert "GPT2LMHeadModel has no `model.embed_tokens`" in built
+    assert "BertLMHeadModel has no list of layers in its core" in built
 
 
 @pytest.mark.parametrize(

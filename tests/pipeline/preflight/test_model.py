@@ -79,14 +79,30 @@ def test_a_shard_that_is_missing(find: Find, model: Path) -> None:
 
 
 def test_a_model_that_is_built_otherwise(find: Find, model: Path) -> None:
-    config = transformers.GPT2Config(n_layer=2, n_embd=32, n_head=2, vocab_size=300, n_positions=256)
-    config.save_pretrained(model)
-    assert "GPT2LMHeadModel has no `model.embed_tokens`: only decoder-only models with" in only(find())
+    sizes = {"num_hidden_layers": 3, "hidden_size": 32, "vocab_size": 300}
+    transformers.BertConfig(**sizes).save_pretrained(model)
+    assert "BertLMHeadModel has no list of layers in its core: only decoder-only models" in only(find())
+    transformers.GPT2Config(n_layer=3, n_embd=32, n_head=2, vocab_size=300, n_positions=256).save_pretrained(model)
+    assert find() == []
+
+
+def test_a_model_with_other_names_of_its_sizes(find: Find, model: Path) -> None:
+    transformers.GPT2Config(n_layer=2, n_embd=32, n_head=2, vocab_size=300, n_positions=256).save_pretrained(model)
+    layer, length = find(model={"layer": 2}, tokenize={"context_length": 257})
+    assert "model.layer=2 is out of range: model has layers 0 to 1" in layer
+    assert "set it to 256 or less" in length
+
+
+def test_a_hook_that_the_model_has_not(find: Find, model: Path) -> None:
+    sizes = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "vocab_size": 300}
+    transformers.GPTNeoXConfig(**sizes, intermediate_size=64).save_pretrained(model)
+    assert find(model={"hook": "mlp"}) == []
+    assert "has no stream between attention and MLP" in only(find(model={"hook": "resid_mid"}))
 
 
 def test_a_model_that_does_more_than_run_its_layers(find: Find, model: Path) -> None:
     sizes = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 3}
-    transformers.GraniteConfig(**sizes, vocab_size=300, embedding_multiplier=12.0).save_pretrained(model)
+    transformers.GraniteConfig(**sizes, vocab_size=300, logits_scaling=4.0).save_pretrained(model)
     assert "GraniteForCausalLM does more around its layers than run them" in only(find())
     transformers.Qwen2Config(**sizes, vocab_size=300, layer_types=["full_attention"] * 3).save_pretrained(model)
     assert find() == []
@@ -98,7 +114,7 @@ def test_a_model_that_does_more_than_run_its_layers(find: Find, model: Path) -> 
         ({"model_type": "nobody-knows"}, "model is of type 'nobody-knows', by which transformers reads no"),
         ({"auto_map": {"AutoConfig": "own.Config"}, "model_type": "own"}, "not without code that comes with it"),
         ({"model_type": "t5"}, "by which transformers reads no decoder-only"),
-        ({"model_type": "mamba"}, "MambaForCausalLM has no `model.embed_tokens`"),
+        ({"model_type": "mamba"}, "a layer of MambaForCausalLM has no attention"),
         ({"hidden_size": "wide"}, "cannot read the config.json of model (Validation error for field 'hidden_size'"),
     ],
 )
@@ -116,10 +132,10 @@ def test_a_configuration_that_is_no_json(find: Find, model: Path) -> None:
 
 
 def test_a_tokenizer_whose_bytes_are_not_known(find: Find, model: Path) -> None:
-    rust = Rust(models.WordPiece({"[UNK]": 0, "a": 1, "##b": 2}, unk_token="[UNK]"))
-    rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    rust = Rust(models.WordLevel({"[UNK]": 0, "a": 1, "b": 2}, unk_token="[UNK]"))
+    rust.pre_tokenizer = pre_tokenizers.Whitespace()
     transformers.PreTrainedTokenizerFast(tokenizer_object=rust, bos_token="[UNK]").save_pretrained(model)
-    assert "only byte-level BPE and sentencepiece tokenizers work" in only(find())
+    assert "byte-level BPE, sentencepiece and WordPiece tokenizers work" in only(find())
 
 
 def test_a_folder_without_a_tokenizer(find: Find, model: Path) -> None:

@@ -1,0 +1,111 @@
+"""Tiny models that are no Llamas, each read at another hook, from text to pages and steering."""
+
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, GPTNeoXConfig, Qwen3Config
+
+from backend.settings import Settings
+from data.layout import RunPaths, StorePaths
+from pipeline.doctor.doctor import run_doctor
+from pipeline.recipe import ReadRecipe, make_recipe
+from pipeline.runs import run_checked
+from tests.support.models import byte_tokenizer
+from tests.support.pages import app_with_contexts
+
+WORDS = [
+    "the",
+    "river",
+    "storm",
+    "king",
+    "of",
+    "bad",
+    "weather",
+    "ran",
+    "over",
+    "hills",
+    "and",
+    "houses",
+    "while",
+    "people",
+    "slept",
+]
+SIZES = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
+         "max_position_embeddings": 2048, "initializer_range": 0.3}  # fmt: skip
+ENDS = {"bos_token_id": 256, "eos_token_id": 257, "pad_token_id": 257}
+GROUPED = {"num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 64}
+MODELS: dict[str, tuple[str, str, Any]] = {
+    "gpt2": ("attn", "1-attn", GPT2Config(**SIZES, **ENDS)),
+    "pythia": ("mlp", "1-mlp", GPTNeoXConfig(**SIZES, **ENDS, intermediate_size=64)),
+    "gemma": ("resid_mid", "1-mid", Gemma2Config(**SIZES, **ENDS, **GROUPED, sliding_window=16)),
+    "qwen": ("resid_post", "1", Qwen3Config(**SIZES, **ENDS, **GROUPED)),
+}
+"""The hook that is read, its part of addresses, and the model."""
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def paths(name: str, tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
+    """A whole run."""
+    folder, rng = tmp_path_factory.mktemp(name), random.Random(0)
+    model, texts, store = folder / "model", folder / "texts", StorePaths(folder / "store")
+    hook, _, config = MODELS[name]
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(model)
+    byte_tokenizer().save_pretrained(model)
+    texts.mkdir()
+    for number in range(30):
+        (texts / f"{number}.txt").write_text(" ".join(rng.choice(WORDS) for _ in range(rng.randint(5, 40))))
+    recipe = make_recipe(
+        {
+            "name": name,
+            "corpus": {"source": "text", "path": str(texts), "held_out_fraction": 0.3},
+            "model": {"name": name, "source": str(model), "layer": 1, "hook": hook, "dtype": "float32"},
+            "tokenize": {"context_length": 64},
+            "train": {"batch_size": 64, "saes": [{"architecture": "topk", "num_features": 32, "k": 4}]},
+            "harvest": {"keep_fraction": 0.8},
+            "examples": {"rare_tokens": 5},
+            "respond": {"candidates": 2, "chats": ["Hello"], "openings": ["the"], "tried_tokens": 4, "new_tokens": 8},
+            "effects": {"features": 8},
+        }
+    )
+    run_checked(ReadRecipe(recipe, [], frozenset()), store.run(name))
+    return store.run(name)
+
+
+@pytest.fixture
+def pages(paths: RunPaths) -> Iterator[TestClient]:
+    with TestClient(app_with_contexts(Settings(store=paths.store.root))) as client:
+        yield client
+
+
+def test_from_a_corpus_to_steering(name: str, paths: RunPaths, pages: TestClient) -> None:
+    assert run_doctor(paths.store, name, False)
+    sae = f"{name}/{MODELS[name][1]}-topk-32"
+    assert pages.get(f"/{sae}").status_code == 200
+    page = pages.get(f"/{sae}/1?context=full").context
+    assert page["document"] is not None
+    examples = pages.get(f"/api/v1/features/{sae}/1/examples").json()
+    causes, effects = (
+        pages.get(f"/api/v1/features/{sae}/1/examples/top/0/{kind}").json() for kind in ("causes", "effects")
+    )
+    assert causes["activation"] == pytest.approx(examples[0]["activation"], rel=0.01)
+    assert len(effects["tokens"]) == len(examples[0]["tokens"])
+    reading = pages.post("/api/v1/activations", json={"text": "the king", "saes": [sae]}).json()
+    assert "".join(token["text"] for token in reading["tokens"]).replace("␣", " ").endswith("the king")
+    body = {"features": [{"feature": f"{sae}/1", "strength": 8}], "prompt": "the king", "max_new_tokens": 4}
+    lines = pages.post("/api/v1/steer", json=body).text.splitlines()
+    events = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
+    written = {row: [e for e in events if e.get("row") == row and e.get("probability") is not None] for row in (0, 1)}
+    assert all(written.values())
+    explained = pages.post("/api/v1/attribution", json={"text": "the king", "saes": [sae], "target": "s"})
+    assert explained.status_code == 200, explained.text
