@@ -10,7 +10,9 @@ from data.artifacts.corpus import describe_limits
 from data.artifacts.curve import describe_falling
 from data.published.metrics import loss_sample, recovered, with_interval
 
-METHODS = {"relu": "ReLU with L1", "topk": "TopK", "batchtopk": "BatchTopK"}
+METHODS = {"relu": "ReLU with L1", "topk": "TopK", "batchtopk": "BatchTopK", "jumprelu": "JumpReLU"} | {
+    "gated": "Gated", "matryoshka": "Matryoshka BatchTopK",
+}  # fmt: skip
 SAE_METRICS = {
     "explained_variance": (
         "Explained variance",
@@ -226,7 +228,8 @@ def recipe_lines(sae: OpenSAE) -> list[tuple[str, str]]:
     lines += _flat(
         "", {name: section for name, section in recipe.items() if name in {"corpus", "model", "tokenize", "harvest"}}
     )
-    lines += _flat("train", {name: value for name, value in recipe.get("train", {}).items() if name != "saes"})
+    if not recipe.get("imports", {}).get("saes"):
+        lines += _flat("train", {name: value for name, value in recipe.get("train", {}).items() if name != "saes"})
     return lines + _flat("sae", sae.record.config)
 
 

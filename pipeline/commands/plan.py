@@ -77,7 +77,7 @@ def neurons_text(recipe: Recipe, per_layer: int | None) -> str:
 
     per_layer: neurons of a layer, None where that is not known.
     """
-    config, num_features = recipe.neurons, sum(sae.num_features for sae in recipe.train.saes)
+    config, num_features = recipe.neurons, sum(sae.num_features for sae in recipe.saes)
     if not config.features:
         return "none (neurons.features=0)"
     chosen = min(config.features, num_features)

@@ -62,7 +62,8 @@ def _deviation(
     tokens = run.windows([example["document"]], [start], [example["position"] - start + 1])[0]
     x_LD = model.residuals(torch.tensor([cutting.opened(tokens)]))[0].to(exact.dtype)
     without_LD = x_LD.clone()
-    without_LD[-1] -= example["activation"] * saes[feature["sae"]].W_dec_FD[feature["index"]]
+    sae = saes[feature["sae"]]
+    without_LD[-1] -= example["activation"] * sae.token_scale(x_LD[-1]) * sae.W_dec_FD[feature["index"]]
     hidden_2D = exact.hidden_from(torch.stack([x_LD, without_LD]))[:, -1]
     with_V, without_V = exact.log_probabilities(hidden_2D).cpu().numpy()
     names = ("raised", "lowered")
