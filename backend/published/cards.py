@@ -9,6 +9,7 @@ from backend.published.catalogue import OpenRun, OpenSAE
 from data.artifacts.corpus import describe_limits
 from data.artifacts.curve import describe_falling
 from data.published.metrics import loss_sample, recovered, with_interval
+from data.sql.records import SAERecord
 
 METHODS = {"relu": "ReLU with L1", "topk": "TopK", "batchtopk": "BatchTopK", "jumprelu": "JumpReLU"} | {
     "gated": "Gated", "matryoshka": "Matryoshka BatchTopK",
@@ -123,8 +124,7 @@ def run_card(run: OpenRun) -> RunCard:
 def sae_card(sae: OpenSAE) -> SAECard:
     """An SAE as pages name it."""
     record = sae.record
-    method = METHODS.get(record.architecture, record.architecture)
-    k = record.config.get("k")
+    method, k = _method(record), record.config.get("k")
     return SAECard(
         model=sae.model,
         model_name=sae.run.model_name,
@@ -135,6 +135,14 @@ def sae_card(sae: OpenSAE) -> SAECard:
         method=f"{method}, k {k}" if k else method,
         metrics=sae_metrics(sae),
     )
+
+
+def _method(record: SAERecord) -> str:
+    """How it was trained, in words; of one that was imported, what it is."""
+    if "source" not in record.config:
+        return METHODS.get(record.architecture, record.architecture)
+    method = "ReLU" if record.architecture == "relu" else METHODS.get(record.architecture, record.architecture)
+    return f"{method}, imported"
 
 
 def tokens_seen(sae: OpenSAE) -> int | None:

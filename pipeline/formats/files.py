@@ -22,6 +22,8 @@ from pipeline.fetching.contents import weights_problem
 TILE = 4096
 """Rows or columns of a matrix that are converted at once."""
 AGAIN = "fetch or save the SAE again"
+OTHER_THINGS = ("Unsupported", "GLOBAL", "global")
+"""Words of torch where a pickle asks for more than tensors."""
 
 
 def read_config(file: Path) -> dict[str, Any]:
@@ -93,7 +95,9 @@ def open_pickle(file: Path) -> Iterator[Matrices]:
         raise FormatError(f"{file.parent} has no {file.name}: {AGAIN}")
     try:
         found = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-    except pickle.UnpicklingError:
+    except pickle.UnpicklingError as error:
+        if not any(word in str(error) for word in OTHER_THINGS):
+            raise FormatError(f"{file} is cut off, or no file of torch.save: {AGAIN}") from None
         raise FormatError(
             f"{file} holds more than tensors, which can run code when it is read, so it was not: save its state_dict "
             "alone (torch.save(sae.state_dict(), ...)), or as safetensors"

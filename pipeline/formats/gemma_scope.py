@@ -45,11 +45,22 @@ def _provenance(folder: Path) -> Provenance:
     path = folder.as_posix()
     if (folder / CONFIG_FILE).is_file():
         config = read_config(folder / CONFIG_FILE)
-        return Provenance(config.get("model_name"), config.get("hf_hook_point_in"), CONTEXT_LENGTH, True, CORPUS)
+        return Provenance(
+            _second_model(str(config.get("model_name", ""))),
+            config.get("hf_hook_point_in"),
+            CONTEXT_LENGTH,
+            True,
+            CORPUS,
+        )
     place = next((place for part, place in PLACES.items() if part in path), None)
     layer, model = re.search(r"layer_(\d+)", path), MODELS.search(path)
     hook = place or (layer[1] if layer else None)
     return Provenance(_model(model[1], model[2]) if model else None, hook, CONTEXT_LENGTH, True, CORPUS)
+
+
+def _second_model(name: str) -> str | None:
+    """Its Hub id."""
+    return (name if "/" in name else f"google/{name.replace('-v3', '-3')}") if name else None
 
 
 def _model(size: str, kind: str) -> str:

@@ -27,7 +27,13 @@ DOCUMENTS = 500
 LEAST_VARIANCE, LEAST_L0 = 0.3, 0.5
 """Less is explained, or active on a token, by no SAE that fits. More than `width` features active are not sparse."""
 BETTER = 0.05
-"""Of the variance, by which another layer must explain more to be named for an SAE that seems to fit."""
+"""Of the variance, by which another layer must explain more to be named for an SAE that seems to fit. Of readings that
+differ by less, the likelier kind is named: another layer, one factor for all, a norm of each token, BOS."""
+MOST_TOLD = 6
+NORMALISATIONS: dict[Normalisation, str] = {
+    "layer_norm": "a layer norm of each token", "constant_norm": "each token scaled to one norm",
+    "none": "no normalisation",
+}  # fmt: skip
 
 
 class Figures(NamedTuple):
@@ -158,18 +164,16 @@ def mean_scale(x_ND: Tensor) -> float:
 
 def _alternatives(case: Case, sae: SAE, rows: Rows, x_ND: Tensor) -> Iterator[Alternative]:
     yield from (_at_layer(case, sae, rows, layer) for layer in range(len(rows.by_layer)) if layer != case.layer)
-    kinds: dict[Normalisation, str] = {"none": "no normalisation", "layer_norm": "a layer norm of each token",
-                                       "constant_norm": "each token scaled to one norm"}  # fmt: skip
-    for kind, what in kinds.items():
-        if kind != sae.header.normalisation:
-            other = replaced(sae, normalisation=kind)
-            yield Alternative(f"with {what}", f"--normalise {kind}", measure(other, x_ND))
     if not case.foreign.needs_scale:
         scaled = case.foreign.normalised("mean_norm").fold(
             name="trial", model="", layer=case.layer, activation_scale=1.0, input_scale=mean_scale(x_ND)
         )
         what = f"with activations times {mean_scale(x_ND):.4g}, to a mean norm of sqrt(width)"
         yield Alternative(what, "--normalise mean_norm", measure(scaled.to(sae.device), x_ND))
+    for kind, what in NORMALISATIONS.items():
+        if kind != sae.header.normalisation:
+            other = replaced(sae, normalisation=kind)
+            yield Alternative(f"with {what}", f"--normalise {kind}", measure(other, x_ND))
     shift_F = sae.W_enc_FD @ sae.b_dec_D
     for sign, what in ((-1, "taken off"), (1, "left in")):
         other = replaced(sae, b_enc_F=sae.b_enc_F + sign * shift_F)
@@ -194,18 +198,19 @@ def replaced(sae: SAE, *, normalisation: Normalisation | None = None, b_enc_F: T
 def _verdict(case: Case, figures: Figures, num_tokens: int, found: list[Alternative]) -> str:
     width = case.foreign.width
     ranked = sorted(found, key=lambda one: (one.figures.are_sane(width), one.figures.explained_variance), reverse=True)
-    best, *others = ranked
+    near = ranked[0].figures.explained_variance - BETTER
+    best = next((one for one in found if one.figures.are_sane(width) and one.figures.explained_variance >= near), None)
     begun = (
         f"the SAE does not fit layer {case.layer}: on {num_tokens:,} tokens of the corpus {figures} (at least "
         f"{LEAST_VARIANCE} and between {LEAST_L0} and {width:,} are expected)."
     )
-    if best.figures.are_sane(width):
+    if best is not None:
         likely = f" Most likely it is to be read {best.what}: {best.figures} ({best.remedy})."
     else:
-        others = ranked
         likely = (
             " Nothing that was tried in its place fits either, so the model is another one than it was trained on, or "
             "its files are not what they say."
         )
-    tried = "; ".join(f"{one.what} {one.figures}" for one in others[:6])
+    others = [one for one in ranked if one is not best]
+    tried = "; ".join(f"{one.what} {one.figures}" for one in others[:MOST_TOLD])
     return f"{begun}{likely} Tried as well, the best first: {tried}. --anyway goes on as it is."

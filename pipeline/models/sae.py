@@ -183,8 +183,9 @@ class SAE:
     def to(self, device: str | torch.device) -> Self:
         """The same SAE on another device."""
         tensors = (self.W_enc_FD, self.b_enc_F, self.W_dec_FD, self.b_dec_D, self.threshold_F)
-        selection_F = None if self.selection_F is None else self.selection_F.to(device)
-        return type(self)(self.header, *(tensor.to(device) for tensor in tensors), selection_F=selection_F)
+        moved = type(self)(self.header, *(tensor.to(device) for tensor in tensors))
+        moved.selection_F = None if self.selection_F is None else self.selection_F.to(device)
+        return moved
 
     def save(self, folder: Path) -> None:
         """Write `cfg.json` and `sae.safetensors`."""
@@ -213,7 +214,9 @@ class SAE:
         shapes = [tuple(tensor.shape) for tensor in tensors]
         if shapes != [(F, D), (F,), (F, D), (D,), (F,)]:
             raise ModelError(f"{folder / WEIGHTS_FILE} has shapes {shapes}, its header says F={F}, D={D}")
-        return cls(header, *tensors, selection_F=weights.get("selection"))
+        sae = cls(header, *tensors)
+        sae.selection_F = weights.get("selection")
+        return sae
 
     def _encoder(self, dtype: torch.dtype) -> Tensor:
         return self.W_enc_FD if dtype == torch.float32 else self._rounded(dtype).rounded_ND

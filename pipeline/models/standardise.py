@@ -32,7 +32,8 @@ def token_scale(x: Tensor, kind: Normalisation) -> Tensor:
     """Length in the residual stream of an activation of 1, of rows [..., D]: float32 [..., 1], 1 without any."""
     x = x.float()
     if kind == "layer_norm":
-        return x.std(-1, keepdim=True)
+        deviation: Tensor = x.std(-1, keepdim=True)
+        return deviation
     if kind == "constant_norm":
         return torch.linalg.vector_norm(x, dim=-1, keepdim=True) / x.shape[-1] ** 0.5
     return x.new_ones(*x.shape[:-1], 1)

@@ -160,7 +160,7 @@ class Recipe(Section):
         return self
 
     @property
-    def saes(self) -> tuple[SAEConfig, ...] | tuple[ImportedSAE, ...]:
+    def saes(self) -> tuple[SAEConfig | ImportedSAE, ...]:
         """The autoencoders that are trained, or imported."""
         return self.train.saes or self.imports.saes
 

@@ -94,7 +94,8 @@ def read_saelens(folder, x):
 
     sae = SAE.load_from_disk(folder)
     acts = sae.encode(x)
-    return acts, sae.decode(acts), sae.W_dec.norm(dim=1)
+    rescaled = getattr(sae.cfg, "rescale_acts_by_decoder_norm", False)  # activations have the norm already
+    return acts, sae.decode(acts), torch.ones(sae.cfg.d_sae) if rescaled else sae.W_dec.norm(dim=1)
 
 
 def read_sparsify(folder, x):

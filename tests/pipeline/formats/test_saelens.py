@@ -147,7 +147,7 @@ def test_the_scale_and_the_whitening_of_training_are_folded(tmp_path: Path) -> N
     agree(folded(found), x_ND, acts_NF / factor, decoded_ND / factor)
 
     mean_D, whiten_DD = random_tensor(D, seed=11).double(), random_tensor(D, D, seed=12).double() + 3 * torch.eye(D)
-    inverse_DD = whiten_DD.inverse()
+    inverse_DD = whiten_DD.inverse().contiguous()
     acts_NF, decoded_ND = reference(inside, tensors, (x_ND - mean_D) @ whiten_DD)
     lengths_F = (tensors["W_dec"].double() @ inverse_DD).norm(dim=1) / tensors["W_dec"].double().norm(dim=1)
     config["normalize_activations"] = "covariance_whitening"

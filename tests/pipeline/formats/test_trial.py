@@ -2,10 +2,12 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import Tensor
 
 from data.errors import CorpusError, FormatError
 from pipeline.formats.foreign import Foreign
@@ -16,7 +18,7 @@ from pipeline.models.tokenizer import Tokenizer
 from tests.support.foreign import principal_sae, random_tensor
 from tests.support.models import byte_tokenizer, tiny_language_model, tiny_llama
 
-LAYER, DIRECTIONS, BOS = 2, 6, 256
+LAYER, DIRECTIONS, BOS = 2, 8, 256
 FACTOR = 10.0
 
 
@@ -70,18 +72,29 @@ def test_an_sae_that_fits_is_let_through() -> None:
 
 
 def test_the_layer_that_it_belongs_to_is_named() -> None:
-    sae = principal_sae(rows().at(LAYER, FACTOR), DIRECTIONS)
+    x_ND = rows().at(LAYER, FACTOR)
+    sae = principal_sae(x_ND, DIRECTIONS)
+    sae.threshold_F = ((x_ND - x_ND.mean(0)) @ sae.W_dec_FD.T).std(0)
     with pytest.raises(FormatError, match=r"fit layer 0: on \d+ tokens .* to be read at layer 2: .*\(--layer 2\)"):
         try_sae(case_of(sae, layer=0))
 
 
+def with_silent_features(sae: SAE, x_ND: Tensor) -> SAE:
+    """The SAE with features more that none of these rows reaches, and longer ones do."""
+    W_FD = torch.nn.functional.normalize(random_tensor(150, x_ND.shape[1], seed=5))
+    bias_F = -1.3 * (x_ND @ W_FD.T).amax(0)
+    return SAE(
+        replace(sae.header, num_features=sae.num_features + 150),
+        torch.cat([sae.W_enc_FD, W_FD]), torch.cat([sae.b_enc_F, bias_F]), torch.cat([sae.W_dec_FD, W_FD]),
+        sae.b_dec_D, torch.cat([sae.threshold_F, torch.zeros(150)]),
+    )  # fmt: skip
+
+
 def test_a_missing_normalisation_is_named() -> None:
     x_ND = rows().at(LAYER, FACTOR)
-    scaled = principal_sae(x_ND * mean_scale(x_ND), DIRECTIONS)
+    scaled = with_silent_features(principal_sae(x_ND * mean_scale(x_ND), DIRECTIONS), x_ND * mean_scale(x_ND))
     said = r"with activations times .* to a mean norm of sqrt\(width\): .*\(--normalise mean_norm\)"
     case = case_of(scaled)
-    if measure(scaled, x_ND).are_sane(scaled.header.width):
-        pytest.fail("the planted scale is too near 1 to be missed")
     with pytest.raises(FormatError, match=said):
         try_sae(case)
     assert try_sae(case._replace(foreign=case.foreign.normalised("mean_norm"))).figures.explained_variance > 0.3
