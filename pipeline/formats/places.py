@@ -36,8 +36,9 @@ def ensure_sae(config: ImportedSAE, store: StorePaths) -> Path:
     if local is not None:
         return _below(local, config.folder)
     name = folder_name(f"{config.source}/{config.folder}" if config.folder else config.source, config.revision)
-    fetched = fetch_once(store.saes / name, lambda partial: _fetch(config, partial))
-    return _below(fetched, config.folder)
+    if not (store.saes / name).is_dir():
+        _require_one(config)
+    return _below(fetch_once(store.saes / name, lambda partial: _fetch(config, partial)), config.folder)
 
 
 def sae_key(folder: Path) -> str:
@@ -58,15 +59,25 @@ def check_holds_one(folder: Path) -> None:
         raise FormatError(f"{folder} holds no SAE of a known format: {_named(_folders(names))}")
 
 
-def _fetch(config: ImportedSAE, partial: Path) -> None:
+def _require_one(config: ImportedSAE) -> None:
+    """Raise FormatError when the repository's folder holds no SAE, with those that do. Nothing is written."""
     from pipeline.fetching import hub
 
     names = set(hub.list_files(config.source, config.revision, FIELD))
-    prefix = f"{config.folder.strip('/')}/" if config.folder else ""
+    prefix = _prefix(config)
     if not _recognised({name.removeprefix(prefix) for name in names if name.startswith(prefix)}):
         where = f"{config.source}/{config.folder}".rstrip("/")
-        shutil.rmtree(partial, ignore_errors=True)
         raise FormatError(f"{where} holds no SAE of a known format: {_named(_folders(names))}")
+
+
+def _prefix(config: ImportedSAE) -> str:
+    return f"{config.folder.strip('/')}/" if config.folder else ""
+
+
+def _fetch(config: ImportedSAE, partial: Path) -> None:
+    from pipeline.fetching import hub
+
+    prefix = _prefix(config)
     above = str(PurePosixPath(config.folder).parent / "config.json") if config.folder else "config.json"
     hub.download(config.source, config.revision, partial, [*(prefix + name for name in FILES), above], FIELD)
     shutil.rmtree(partial / ".cache", ignore_errors=True)
