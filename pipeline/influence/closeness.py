@@ -10,7 +10,7 @@ stands in none of the examples.
 Shapes: V vocabulary, D width, W words, E words of the evidence, N tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -28,6 +28,11 @@ SMALLEST = 1e-4
 """Variances below this share of the largest count as so large."""
 
 
+def mean_closeness(by_word: Mapping[str, float]) -> float:
+    """Of a text, from the closeness of its different words."""
+    return sum(by_word.values()) / max(len(by_word), MIN_WORDS)
+
+
 class Closeness:
     """Closeness of words to evidence."""
 
@@ -42,8 +47,12 @@ class Closeness:
 
     def of_text(self, text: str, evidence: Evidence) -> float:
         """The mean closeness of the different words of a text."""
+        return mean_closeness(self.by_word(text, evidence))
+
+    def by_word(self, text: str, evidence: Evidence) -> dict[str, float]:
+        """The closeness of each different word of a text."""
         words = sorted(set(words_of(text)))
-        return float(self.of_words(words, evidence).sum()) / max(len(words), MIN_WORDS) if words else 0.0
+        return dict(zip(words, self.of_words(words, evidence).tolist(), strict=True)) if words else {}
 
     def of_words(self, words: Sequence[str], evidence: Evidence) -> Tensor:
         """The closeness of each word [W]."""

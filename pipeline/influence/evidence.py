@@ -46,6 +46,16 @@ def words_of(text: str) -> list[str]:
     return [word for word in _WORD.findall(text.casefold()) if len(word) >= MIN_LETTERS]
 
 
+def word_starts(text: str) -> dict[str, int]:
+    """The character with which each of its different words begins for the first time."""
+    starts: dict[str, int] = {}
+    for found in _WORD.finditer(text):
+        word = found[0].casefold()
+        if len(word) >= MIN_LETTERS:
+            starts.setdefault(word, found.start())
+    return starts
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Words that a feature is about."""

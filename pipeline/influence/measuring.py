@@ -20,7 +20,7 @@ from torch import Tensor
 
 from data.artifacts.responses import BaselineText, Demonstration, Responses
 from pipeline.influence.candidates import Candidate
-from pipeline.influence.closeness import Closeness
+from pipeline.influence.closeness import Closeness, mean_closeness
 from pipeline.influence.evidence import words_of
 from pipeline.influence.responses import RULE, Baseline, Response, best_of
 from pipeline.influence.writing import Hold, Opening, Text, Writer
@@ -137,10 +137,9 @@ class Funnel:
     def _judge(self, hold: Hold, text: Text, new_tokens: int) -> Response:
         """A text beside its baseline, not yet read."""
         baseline = self._baseline(hold.opening, new_tokens)
-        of_text, of_baseline = (
-            self._closeness.of_text(one.text, hold.candidate.evidence) for one in (text, baseline.text)
-        )
-        return Response(hold.opening, hold.candidate, hold.strength, text, baseline, of_text - of_baseline)
+        by_word = self._closeness.by_word(text.text, hold.candidate.evidence)
+        moved = mean_closeness(by_word) - self._closeness.of_text(baseline.text.text, hold.candidate.evidence)
+        return Response(hold.opening, hold.candidate, hold.strength, text, baseline, moved, by_word)
 
     def _with_readings(
         self, responses: Sequence[Response], wanted: Callable[[Response], bool] = lambda one: True
@@ -242,6 +241,7 @@ def _as_json(one: Response) -> dict[str, Any]:
         "ending": one.text.ending,
         "moved": one.moved,
         "fresh": one.fresh,
+        "surprise": one.surprise,
         "perplexity": one.reading.perplexity if one.reading else None,
         "first_loss": one.reading.first_loss if one.reading else None,
         "responds": one.responds,

@@ -11,19 +11,22 @@ A text **responds** when all of this holds:
 
 Of several texts the best has the highest score:
 
-    score = moved x fresh^2 x distinct x alike / (1 + ln ratio / ln MAX_RATIO + first / FIRST_LOSS)
+    score = moved x fresh^2 x distinct x alike x surprise / (1 + ln ratio / ln MAX_RATIO + first / FIRST_LOSS)
 
     fresh       share of its different words that no baseline of the same kind (chat or not) has
     distinct    share of different ones among its pairs of neighbouring tokens
     alike       1, but OTHER_START for an answer in a chat whose first word is not the baseline's: what begins with the
                 same word ("I") still answers, and says something else
+    surprise    1 - exp(-S / SURPRISE), S the sum over its words of their closeness times -ln of the probability, with
+                nothing held, of that word's beginning there: "museum" tells more than "creative", which an assistant
+                may say
     ratio       of its perplexity to the baseline's, at least 1
     first       -ln of the probability, with nothing held, of its first token: it is to begin as an answer does
 """
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -39,6 +42,8 @@ MAX_RUN = 2
 MIN_WORDS = 4
 FIRST_LOSS = 5.0
 OTHER_START = 0.3
+SURPRISE = 8.0
+"""Nats."""
 RULE = (
     f"A text responds when its words are closer to the feature’s own than those of the text without it, its perplexity "
     f"for the model by itself is at most {MAX_RATIO:g} times as high, and it does not repeat itself."
@@ -67,6 +72,8 @@ class Response:
     baseline: Baseline
     moved: float
     """By how much the text is closer to the feature's evidence than the baseline is."""
+    closeness: Mapping[str, float]
+    """Of each different word of the text to the feature's evidence."""
     reading: Reading | None = None
     """By the model with nothing held; None where it was not asked for, see `is_promising`."""
 
@@ -96,6 +103,13 @@ class Response:
         words = set(words_of(self.text.text))
         return len(words - self.baseline.known) / max(len(words), 1)
 
+    @cached_property
+    def surprise(self) -> float:
+        """See the top of this file; 0 where its perplexity is not known."""
+        losses = self.reading.word_losses if self.reading else {}
+        told = sum(close * losses.get(word, 0.0) for word, close in self.closeness.items())
+        return -math.expm1(-told / SURPRISE)
+
     @property
     def begins_alike(self) -> bool:
         """Whether it has the baseline's first word."""
@@ -107,7 +121,7 @@ class Response:
         """See the top of this file; 0 for a text that does not respond."""
         if self.reading is None or not self.responds:
             return 0.0
-        said = self.moved * self.fresh**2 * distinct_share(self.text.tokens)
+        said = self.moved * self.fresh**2 * distinct_share(self.text.tokens) * self.surprise
         if self.opening.chat and not self.begins_alike:
             said *= OTHER_START
         return said / (1 + math.log(self.ratio) / math.log(MAX_RATIO) + self.reading.first_loss / FIRST_LOSS)

@@ -4,6 +4,7 @@ Shapes: B texts of a batch, L tokens of an opening with what follows it, D width
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.influence.candidates import Candidate
+from pipeline.influence.evidence import word_starts
 from pipeline.models.decoder import Decoder
 from pipeline.models.generate import End, Reason, Row, Sampling, generate
 from pipeline.models.language_model import LanguageModel
@@ -56,6 +58,8 @@ class Reading(NamedTuple):
     """1 for a text without tokens."""
     first_loss: float
     """-ln of the probability of its first token."""
+    word_losses: Mapping[str, float]
+    """Of each of its words, -ln of the probability of the token with which it begins for the first time."""
 
 
 class Writer:
@@ -97,12 +101,17 @@ class Writer:
         tokens_BL = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         hidden_BLD = self._model.hidden_from(self._model.residuals(tokens_BL))
         found = []
-        for hidden_LD, row_L, before in zip(hidden_BLD, rows, given, strict=True):
+        for hidden_LD, row_L, before, (_, text) in zip(hidden_BLD, rows, given, texts, strict=True):
             written_T = row_L[len(before) :].to(hidden_LD.device)
             logits_TV = self._model.head(hidden_LD[len(before) - 1 : len(row_L) - 1]).float()
             losses = torch.nn.functional.cross_entropy(logits_TV, written_T, reduction="none").tolist() or [0.0]
-            found.append(Reading(math.exp(sum(losses) / len(losses)), losses[0]))
+            perplexity = math.exp(sum(losses) / len(losses))
+            found.append(Reading(perplexity, losses[0], self._word_losses(text, losses)))
         return found
+
+    def _word_losses(self, text: Text, losses: Sequence[float]) -> dict[str, float]:
+        stops = [len(self._decode(text.tokens[: place + 1])) for place in range(len(text.tokens))]
+        return {word: losses[bisect_right(stops, start)] for word, start in word_starts(text.text).items()}
 
     def follow(self, opening: Opening, said: Sequence[int]) -> Tensor:
         """What would follow the opening and each token of a text but its last, with nothing held: probabilities [T, V].

@@ -4,7 +4,6 @@ It needs no language model and no calibration: cosines between LOW and HIGH beco
 do is tell a word from one that means nearly the same, or see what the label says of grammar.
 """
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,7 +45,7 @@ class SentenceJudge:
         """By the nearest of the parts of each text."""
         parts = [what_is_read(question) for question in questions]
         texts = list(dict.fromkeys(t for q, some in zip(questions, parts, strict=True) for t in (q.label, *some)))
-        vectors_ND = encode_all(self._encoder, texts, os.cpu_count() or 1, lambda count: None)
+        vectors_ND = encode_all(self._encoder, texts, lambda count: None)
         place = {text: number for number, text in enumerate(texts)}
         nearest = [
             float((vectors_ND[[place[part] for part in some]] @ vectors_ND[place[question.label]]).max())

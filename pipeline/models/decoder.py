@@ -7,7 +7,8 @@ CPUs in bfloat16, repacked matrices, and keys and values of each row in a place 
 number of rows, so:
 
 - a row's prompt is read by itself, or once for all rows that have the same, and its attention reaches its own keys and
-  values alone, as many as it has;
+  values alone;
+- the attention of later tokens is that of `attention.py`: rows together, each as if it were alone;
 - the matrix products of all rows are made in groups of the sizes of `same_bits.py`, which were seen to give every row
   the same bits at every place, and the same in all sizes;
 - what lies between them is done number by number, and never cut among threads within a row (`UNCUT`).
@@ -23,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.models.attention import attend_next, groups_by_places, padded, rows_together
 from pipeline.models.decoder_parts import Linear, Norm, Rope, causal_mask, rotate, steady_sizes, uncut
 from pipeline.models.errors import ModelError
 from pipeline.models.language_model import LanguageModel
@@ -91,9 +93,11 @@ class Decoder:
         self.stop_ids = _stop_ids(model)
         self._embed, self._rope = model.model.embed_tokens, Rope(model.model.rotary_emb, model.dtype)
         self._norm, self._head = Norm(model.model.norm), Linear([model.lm_head])
-        self._layers = [_Layer(layer) for layer in model.model.layers]
         self._heads = model.config.num_key_value_heads
         self._head_width = model.model.layers[0].self_attn.head_dim
+        groups = model.model.layers[0].self_attn.num_key_value_groups
+        together = rows_together(self._heads, groups, self._head_width, self._embed.weight)
+        self._layers = [_Layer(layer, together) for layer in model.model.layers]
         products = [self._head, *self._layers[0].products]
         self.group_sizes = steady_sizes([product.shape for product in products], self._embed.weight)
         """Rows that are read together, see `same_bits.py`."""
@@ -105,7 +109,7 @@ class Decoder:
                 f"{places} tokens are more than the {self.context_length} that this model reads: shorten the prompt or "
                 "ask for fewer new tokens"
             )
-        return Cache(len(self._layers), places, self._heads, self._head_width, self._embed.weight)
+        return Cache(len(self._layers), padded(places), self._heads, self._head_width, self._embed.weight)
 
     @torch.no_grad()
     def read(
@@ -183,13 +187,15 @@ class Decoder:
 class _Layer:
     """One decoder layer."""
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, together: int) -> None:
+        """together: rows whose attention may be computed at once."""
         attention, mlp = layer.self_attn, layer.mlp
         self._attention_norm, self._mlp_norm = Norm(layer.input_layernorm), Norm(layer.post_attention_layernorm)
         self._queries_keys_values = Linear([attention.q_proj, attention.k_proj, attention.v_proj])
         self._attention_out, self._mlp_out = Linear([attention.o_proj]), Linear([mlp.down_proj])
         self._gate_up, self._activation = Linear([mlp.gate_proj, mlp.up_proj]), mlp.act_fn
         self._width, self._scaling, self._groups = attention.head_dim, attention.scaling, attention.num_key_value_groups
+        self._together = together
 
     @property
     def products(self) -> list[Linear]:
@@ -211,23 +217,38 @@ class _Layer:
         self, query_NHE: Tensor, key_NHE: Tensor, value_NHE: Tensor, number: int, parts: Sequence[Part]
     ) -> Tensor:
         """What each token takes from those of its row up to it: [N, H * G * E]."""
-        mixed_NC = query_NHE.new_zeros(len(query_NHE), query_NHE.shape[1] * self._width)
         for _, start, stop, cache in parts:
             upto = cache.length + stop - start
             cache.keys[number, :, cache.length : upto] = key_NHE[start:stop].transpose(0, 1)
             cache.values[number, :, cache.length : upto] = value_NHE[start:stop].transpose(0, 1)
-            keys, values = cache.keys[number, :, :upto], cache.values[number, :, :upto]
-            mixed_NC[start:stop] = self._mix(query_NHE[start:stop], keys, values)
-        return mixed_NC
+        if parts[0].cache.length:
+            return self._mix_next(query_NHE, number, [cache for *_, cache in parts])
+        [(_, _, stop, cache)] = parts
+        return self._mix(query_NHE, cache.keys[number, :, :stop], cache.values[number, :, :stop])
+
+    def _mix_next(self, query_BHE: Tensor, number: int, caches: Sequence[Cache]) -> Tensor:
+        """The attention of the next token of each of some rows; 0 for rows that fill a group up: [B, H * G * E]."""
+        query_BHGE = query_BHE.reshape(len(query_BHE), -1, self._groups, self._width)
+        mixed_BHGE = torch.zeros_like(query_BHGE)
+        for places, rows in groups_by_places([cache.length + 1 for cache in caches], self._together):
+            some = [caches[row] for row in rows]
+            mixed_BHGE[rows] = attend_next(
+                query_BHGE[rows],
+                torch.stack([cache.keys[number, :, :places] for cache in some]),
+                torch.stack([cache.values[number, :, :places] for cache in some]),
+                [cache.length + 1 for cache in some],
+                self._scaling,
+            )
+        return mixed_BHGE.flatten(1)
 
     def _mix(self, query_LHE: Tensor, keys_HTE: Tensor, values_HTE: Tensor) -> Tensor:
-        """The attention of the last L tokens of one row [L, H * G * E]."""
+        """The attention of the L tokens of a prompt [L, H * G * E]."""
         L, heads = len(query_LHE), len(keys_HTE)
         # The G queries that share a head's keys stand side by side, so that no key is copied.
         query = (
             query_LHE.view(L, heads, self._groups, self._width).permute(1, 2, 0, 3).reshape(1, heads, -1, self._width)
         )
-        mask = None if L == 1 else causal_mask(L, query.dtype, query.device).repeat(self._groups, 1)
+        mask = causal_mask(L, query.dtype, query.device).repeat(self._groups, 1)
         out = F.scaled_dot_product_attention(query, keys_HTE[None], values_HTE[None], mask, scale=self._scaling)
         return out.view(heads, self._groups, L, self._width).permute(2, 0, 1, 3).reshape(L, -1)
 

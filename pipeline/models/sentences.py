@@ -138,14 +138,14 @@ class SentenceEncoder:
         return x_TD
 
 
-def batches_by_length(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Numbers of texts of equal length, about BATCH_TOKENS tokens together, the longest first."""
+def batches_by_length(lengths: Sequence[int], most: int = BATCH_TOKENS) -> Iterator[list[int]]:
+    """Numbers of texts of equal length, at most about `most` tokens together, the longest first."""
     order = sorted(range(len(lengths)), key=lambda n: (-lengths[n], n))
     start = 0
     while start < len(order):
         length = lengths[order[start]]
         stop = start + 1
-        while stop < len(order) and lengths[order[stop]] == length and (stop - start + 1) * length <= BATCH_TOKENS:
+        while stop < len(order) and lengths[order[stop]] == length and (stop - start + 1) * length <= most:
             stop += 1
         yield order[start:stop]
         start = stop

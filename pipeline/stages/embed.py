@@ -1,6 +1,5 @@
 """Stage `embed`: what every live feature is about, as a sentence encoder reads its label and strongest examples."""
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -74,7 +73,7 @@ def _batch(
     schema: pa.Schema, described: list[tuple[int, str]], encoder: SentenceEncoder, advance: Callable[[int], None]
 ) -> pa.RecordBatch:
     rows, texts = zip(*described, strict=True)
-    vectors_ND = encode_all(encoder, texts, os.cpu_count() or 1, advance)
+    vectors_ND = encode_all(encoder, texts, advance)
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(vectors_ND.reshape(-1)), encoder.width)
     return pa.RecordBatch.from_arrays([pa.array(rows, pa.int64()), vectors], schema=schema)
 

@@ -66,6 +66,6 @@ def _config(recipe: Recipe) -> dict[str, Any]:
 
 
 STAGE = Stage(
-    "respond", _work, _config, needs=("fetch", "tokenize", "harvest", "train", "examples", "explain"), version=2
+    "respond", _work, _config, needs=("fetch", "tokenize", "harvest", "train", "examples", "explain"), version=3
 )
 run = STAGE.run

@@ -13,6 +13,7 @@ from data.published.metrics import with_interval
 from data.published.state import Published, open_published
 from data.published.tables import PublishedRun
 from pipeline.doctor.doctor import Doctor
+from pipeline.influence import showpieces
 from pipeline.recipe import Recipe, make_recipe
 from pipeline.runs import run_stages
 from tests.support.models import save_tiny_model
@@ -77,7 +78,11 @@ def test_one_held_out_token(model: Path, store: StorePaths, tmp_path: Path) -> N
     assert "±" not in (with_interval(metrics, "loss_added") or "")
 
 
-def test_six_books_have_twenty_examples_each_of_another_part(model: Path, store: StorePaths, tmp_path: Path) -> None:
+def test_six_books_have_twenty_examples_each_of_another_part(
+    model: Path, store: StorePaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"MIN_LETTERS": 1, "MAX_DENSITY": 1.0, "MIN_AGREEMENT": 0.2}.items():
+        monkeypatch.setattr(showpieces, name, value)  # the words of this model are single letters
     for number in range(6):
         lines = [f"Line {line} of book {number} tells of {line * 7919 % 104729}.\n" for line in range(200)]
         (tmp_path / f"book {number}.txt").write_text("".join(lines))
@@ -85,9 +90,11 @@ def test_six_books_have_twenty_examples_each_of_another_part(model: Path, store:
     counts = load_manifest(store.run("test").stage("tokenize")).counts
     assert counts["num_cut_documents"] == 6
     assert counts["num_held_out_documents"] > 5
-    tops = [examples for examples in top_examples(published) if examples]
+    tops = top_examples(published)
     assert max(map(len, tops)) == 20
     assert all(len({one["document"] for one in examples}) == len(examples) for examples in tops)
+    assert published.record.showpieces
+    assert all(len(tops[piece["index"]]) >= showpieces.MIN_EXAMPLES for piece in published.record.showpieces)
 
 
 def test_a_paragraph_in_forty_documents_is_one_example(model: Path, store: StorePaths, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_every_live_feature_has_the_vector_of_its_description(paths: RunPaths, t
         record = run.take("search", [row], ["texts", "peak_words"]).to_pylist()[0]
         peaks = [Peak(word, "", "") for word in record["peak_words"]]
         text = describe(features[row]["label"], peaks, record["texts"])
-        np.testing.assert_allclose(vector, encoder.encode([text])[0], atol=1e-6)
+        np.testing.assert_allclose(vector, encoder.encode([text])[0], atol=1e-2)
 
 
 def test_a_recipe_that_turns_it_off_writes_nothing(paths: RunPaths) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.influence import measuring, responses
 from pipeline.influence.candidates import Candidate
-from pipeline.influence.closeness import Closeness
+from pipeline.influence.closeness import MIN_WORDS, Closeness
 from pipeline.influence.measuring import Funnel, Measured
 from pipeline.influence.writing import Writer
 from pipeline.recipe.influence import RespondConfig
@@ -21,8 +21,8 @@ __all__ = ["writer"]
 class Marks(Closeness):
     """Counts marks, of which the tiny model's texts are made."""
 
-    def of_text(self, text: str, evidence: object) -> float:
-        return min(text.count("#"), 3) / 10
+    def by_word(self, text: str, evidence: object) -> dict[str, float]:
+        return {"#": MIN_WORDS * min(text.count("#"), 3) / 10}
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,8 @@ def lenient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rule asks for words and sense, which a random model does not have."""
     for name, value in {"MIN_WORDS": 0, "MAX_RUN": 99, "MIN_DISTINCT": 0.0, "MAX_RATIO": 1e9}.items():
         monkeypatch.setattr(responses, name, value)
-    monkeypatch.setattr(responses.Response, "fresh", 1.0)
+    for name in ("fresh", "surprise"):
+        monkeypatch.setattr(responses.Response, name, 1.0)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 
 from pipeline.influence import writing
 from pipeline.influence.candidates import Candidate
-from pipeline.influence.evidence import Evidence
+from pipeline.influence.evidence import Evidence, words_of
 from pipeline.influence.writing import Hold, Opening, Text, Writer
 from pipeline.models.tokenizer import Tokenizer
 from tests.support.models import byte_tokenizer, tiny_language_model, tiny_llama, tiny_sae
@@ -76,6 +76,19 @@ def test_perplexity_is_that_of_transformers(writer: Writer) -> None:
         logits_LV = tiny_llama()(ids).logits[0]
         first = -float(logits_LV.log_softmax(-1)[len(given) - 1, text.tokens[0]]) if text.tokens else 0.0
         assert found.first_loss == pytest.approx(first, rel=1e-3)
+        assert list(found.word_losses) == list(dict.fromkeys(words_of(text.text)))
+
+
+@torch.no_grad()
+def test_each_word_has_the_loss_of_the_token_that_it_begins_with(writer: Writer) -> None:
+    said = "I am a king; kings, a king."
+    [reading] = writer.read([(PLAIN, Text(tuple(TOKENIZER.encode(said)), said, "length"))])
+    ids = [*writer.tokens(PLAIN), *TOKENIZER.encode(said)]
+    loss_L = -tiny_llama()(torch.tensor([ids])).logits[0].log_softmax(-1)
+    assert list(reading.word_losses) == ["king", "kings"]
+    for word, before in (("king", "I am a "), ("kings", "I am a king; ")):
+        place = len(writer.tokens(PLAIN)) + len(TOKENIZER.encode(before))  # a token a byte
+        assert reading.word_losses[word] == pytest.approx(float(loss_L[place - 1, ids[place]]), rel=1e-3)
 
 
 def test_the_probe_is_what_would_follow_each_token(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
