@@ -7,7 +7,7 @@ of all artifacts), and the next run of the same recipe by the same code only che
 import hashlib
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,9 +73,19 @@ def is_complete(recipe: "Recipe", paths: RunPaths) -> bool:
     manifests = {name: find_stage(paths, name) for name in STAGES}
     if any(manifest is None or manifest.key != keys[name] for name, manifest in manifests.items()):
         return False
-    if not fetch.is_current(recipe, paths, keys["fetch"]):
+    if not fetch.is_current(recipe, paths, keys["fetch"]) or not _imports_are_current(recipe, manifests, keys):
         return False
     return is_intact(paths.published(keys["publish"])) and is_visible(paths, keys["publish"])
+
+
+def _imports_are_current(recipe: "Recipe", manifests: Mapping[str, Manifest | None], keys: Mapping[str, str]) -> bool:
+    """Whether the files of imported SAEs are those that were read."""
+    if not recipe.imports.saes:
+        return True
+    from pipeline.stages.imports import STAGE
+
+    inputs = {name: manifest for name in STAGE.needs if (manifest := manifests[name]) is not None}
+    return STAGE.key(recipe, inputs) == keys["train"]
 
 
 def _write_receipt(recipe: "Recipe", paths: RunPaths, manifests: dict[str, Manifest]) -> None:

@@ -47,12 +47,17 @@ def _rows(recipe: Recipe, paths: RunPaths, model: ModelFound) -> list[tuple[str,
             ("activation rows stored", f"{needs.rows:,} ({harvest.keep_fraction:.0%} of the tokens)"),
             ("disk for activations", gigabytes(needs.activation_bytes)),
             ("memory for one shard", gigabytes(needs.activation_bytes / harvest.num_shards)),
-            ("training steps", f"{needs.rows * recipe.train.epochs // batch_size:,} of {batch_size:,} tokens"),
         ]
+        if recipe.train.saes:
+            steps = needs.rows * recipe.train.epochs // batch_size
+            rows.append(("training steps", f"{steps:,} of {batch_size:,} tokens"))
     effects = recipe.effects
     rows.append(("effects measured", f"of at most {effects.features:,} features, at {effects.examples} examples each"))
     rows.append(("features against neurons", neurons_text(recipe, model.number("intermediate_size"))))
     rows.append(("disk for autoencoders", gigabytes(needs.sae_bytes)))
+    if recipe.imports.saes:
+        sizes = zip(recipe.sae_names, needs.sae_parameters, strict=True)
+        return rows + [(name, f"{parameters:,} parameters, imported") for name, parameters in sizes]
     for name, parameters in zip(recipe.sae_names, needs.sae_parameters, strict=True):
         rows.append((name, f"{parameters:,} parameters, {gigabytes(parameters * TRAINING_BYTES)} in training"))
     rows.append(("memory in training, all SAEs", gigabytes(sum(needs.sae_parameters) * TRAINING_BYTES)))

@@ -71,7 +71,11 @@ class Weights:
         """
         norm_F = torch.linalg.vector_norm(self.W_dec_FD, dim=1)
         without_F = norm_F == 0
-        if choose_by_raw and norm_F.max() - norm_F[~without_F].min() > NORMS_DIFFER * norm_F.max():
+        if (
+            choose_by_raw
+            and not without_F.all()
+            and norm_F.max() - norm_F[~without_F].min() > NORMS_DIFFER * norm_F.max()
+        ):
             self.selection_F = torch.where(without_F, 0.0, 1 / norm_F)
         self.W_enc_FD *= norm_F[:, None]
         self.b_enc_F *= norm_F
