@@ -14,13 +14,13 @@ from data.errors import ConfigError, MonosemaError
 from data.layout import RunPaths, StorePaths, default_store
 from pipeline.models.errors import ModelError
 from pipeline.progress import log
-from pipeline.runs import run_checked, run_stage
+from pipeline.runs import run_checked, run_checked_stage
 from pipeline.stages import STAGES
 
 if TYPE_CHECKING:
     from socket import socket
 
-    from pipeline.recipe import ReadRecipe, Recipe
+    from pipeline.recipe import ReadRecipe
 
 INTERRUPTED = 130
 CANNOT_WRITE = {errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
@@ -86,7 +86,7 @@ def run_command(
 
 def _add_stage_command(name: str) -> None:
     def command(recipe: RecipeOption = "sample", set_: SetOption = None, store: StoreOption = None) -> None:
-        run_stage(name, *_open(recipe, set_, store))
+        run_checked_stage(name, *_read(recipe, set_, store))
 
     app.command(name, help=f"Run stage `{name}` alone; the stages that it needs must stand.")(command)
 
@@ -226,13 +226,6 @@ def import_command(
 
 def _store(path: Path | None) -> StorePaths:
     return default_store() if path is None else StorePaths(path.expanduser().resolve())
-
-
-def _open(recipe: str, overrides: list[str] | None, store: Path | None) -> tuple["Recipe", RunPaths]:
-    from pipeline.recipe import load_recipe  # and with it pydantic
-
-    loaded = load_recipe(recipe, overrides or [])
-    return loaded, _store(store).run(loaded.name)
 
 
 def _read(recipe: str, overrides: list[str] | None, store: Path | None) -> tuple["ReadRecipe", RunPaths]:

@@ -31,12 +31,22 @@ def run_checked(
     trial: called before any work, too, once nothing is; it may raise. Raises PreflightError when something is wrong.
     """
     if read.problems or not is_complete(read.recipe, paths):
-        from pipeline.preflight.check import refuse_unfit
-
-        refuse_unfit(read, paths)
+        _check(read, paths)
         if trial is not None:
             trial()
     run_stages(read.recipe, paths, until)
+
+
+def run_checked_stage(name: str, read: "ReadRecipe", paths: RunPaths) -> Manifest:
+    """Run one stage of a recipe in which nothing is wrong. Raises PreflightError, before work, when something is."""
+    _check(read, paths)
+    return run_stage(name, read.recipe, paths)
+
+
+def _check(read: "ReadRecipe", paths: RunPaths) -> None:
+    from pipeline.preflight.check import refuse_unfit  # here, for `serve` needs none of it
+
+    refuse_unfit(read, paths)
 
 
 def run_stages(recipe: "Recipe", paths: RunPaths, until: str = STAGES[-1]) -> None:

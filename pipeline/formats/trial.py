@@ -195,11 +195,18 @@ def replaced(sae: SAE, *, normalisation: Normalisation | None = None, b_enc_F: T
     return SAE(header, *tensors, selection_F=sae.selection_F)
 
 
+def _likeliest(sane: list[Alternative]) -> Alternative | None:
+    """Of those that are about as good as the best, the best layer, else the first; None of none."""
+    near = max((one.figures.explained_variance for one in sane), default=0.0) - BETTER
+    good = [one for one in sane if one.figures.explained_variance >= near]
+    layers = [one for one in good if one.remedy.startswith("--layer")]
+    return max(layers, key=lambda one: one.figures.explained_variance) if layers else next(iter(good), None)
+
+
 def _verdict(case: Case, figures: Figures, num_tokens: int, found: list[Alternative]) -> str:
     width = case.foreign.width
     ranked = sorted(found, key=lambda one: (one.figures.are_sane(width), one.figures.explained_variance), reverse=True)
-    near = ranked[0].figures.explained_variance - BETTER
-    best = next((one for one in found if one.figures.are_sane(width) and one.figures.explained_variance >= near), None)
+    best = _likeliest([one for one in found if one.figures.are_sane(width)])
     begun = (
         f"the SAE does not fit layer {case.layer}: on {num_tokens:,} tokens of the corpus {figures} (at least "
         f"{LEAST_VARIANCE} and between {LEAST_L0} and {width:,} are expected)."

@@ -122,7 +122,7 @@ def test_six_mistakes_are_six_messages_and_nothing_is_written(store: StorePaths,
     given = ["corpus.path=2024-05-01", f"model.source={other}", "model.layer=9", "model.device=mps"]
     sets = [part for one in given for part in ("--set", one)]
     before = sorted(recipe.parent.rglob("*"))
-    for command in ("run", "plan"):
+    for command in ("run", "plan", "harvest"):
         message = refused(store, command, "--recipe", str(recipe), *sets)
         assert message.startswith("6 things keep this recipe from running; nothing was begun:\n  1. ")
         for number, said in enumerate(
@@ -180,7 +180,7 @@ def test_a_port_in_use(store: StorePaths) -> None:
 def test_a_store_that_cannot_be_written(recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = monosema(StorePaths(tmp_path / "file" / "store"), "fetch", "--recipe", str(recipe), status=1)
-    assert "cannot be written (Not a directory)" in done.stderr
+    assert "is a file, not a folder: choose another --store" in done.stderr
 
 
 def test_usage_errors_and_help(store: StorePaths) -> None:
