@@ -11,7 +11,18 @@ from torch import Tensor
 
 from data.errors import CorpusError, FormatError
 from pipeline.formats.foreign import Foreign
-from pipeline.formats.trial import Case, Rows, first_tokens, mean_scale, measure, read_layers, try_sae
+from pipeline.formats.trial import (
+    Alternative,
+    Case,
+    Figures,
+    Rows,
+    _likeliest,
+    first_tokens,
+    mean_scale,
+    measure,
+    read_layers,
+    try_sae,
+)
 from pipeline.formats.weights import Weights
 from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
@@ -125,3 +136,14 @@ def test_documents_that_are_too_short_are_passed_over() -> None:
     assert [len(tokens) for tokens in found] == [12, 96]
     with pytest.raises(CorpusError, match="has 8 tokens"):
         first_tokens(Source("ab"), tokenizer)  # type: ignore[arg-type]
+
+
+def test_of_layers_that_fit_about_as_well_the_best_is_named() -> None:
+    found = [
+        Alternative(f"at layer {n}", f"--layer {n}", Figures(variance, 30.0))
+        for n, variance in enumerate((0.2, 0.66, 0.70, 0.62))
+    ]
+    norm = Alternative("with a norm", "--normalise layer_norm", Figures(0.71, 30.0))
+    assert _likeliest([*found, norm]) == found[2]
+    assert _likeliest([found[0], norm]) == norm
+    assert _likeliest([]) is None
