@@ -35,7 +35,8 @@ def token_scale(x: Tensor, kind: Normalisation) -> Tensor:
         deviation: Tensor = x.std(-1, keepdim=True)
         return deviation
     if kind == "constant_norm":
-        return torch.linalg.vector_norm(x, dim=-1, keepdim=True) / x.shape[-1] ** 0.5
+        norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return norm / x.shape[-1] ** 0.5
     return x.new_ones(*x.shape[:-1], 1)
 
 
