@@ -12,6 +12,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 import backend.attribution.api
 import backend.attribution.example_api
 import backend.attribution.routes
+import backend.completeness.api
+import backend.completeness.routes
 import backend.features.api
 import backend.features.routes
 import backend.features.try_text
@@ -35,12 +37,14 @@ import backend.steering.api
 import backend.steering.routes
 import backend.web.docs
 import backend.web.health
+from backend.completeness.store import ConceptLists
 from backend.engine.engine import Engine
 from backend.html import assets
 from backend.labels.store import LabelStore
 from backend.lists.store import ListStore
 from backend.prompts.store import StoredPrompts
 from backend.published.catalogue import Library
+from backend.published.verdicts import VerdictStore
 from backend.settings import Settings
 from backend.steering.results import Results
 from backend.steering.runs import Runs
@@ -80,6 +84,8 @@ ROUTERS = (
     backend.steering.routes.router,
     backend.features.try_text.router,
     backend.labels.routes.router,
+    backend.completeness.api.router,
+    backend.completeness.routes.router,
     backend.home.routes.router,
     backend.method.routes.router,
     # Last, for they match everything else below /api, and any path of two or three parts.
@@ -124,6 +130,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.library = Library(engine, settings.paths)
     app.state.lists = ListStore(engine, settings.max_lists)
     app.state.labels = LabelStore(engine, settings.max_labels)
+    app.state.concept_lists = ConceptLists(engine, settings.max_concept_lists)
+    app.state.verdicts = VerdictStore(engine, settings.max_verdicts)
     app.state.owner_key = settings.find_owner_key()
     app.state.quota = ClientQuota(settings.live_per_address)
     app.state.prompts = StoredPrompts(engine, settings.max_stored_prompts)

@@ -60,6 +60,10 @@ class Settings(BaseSettings):
     """Lists of features that are kept, in SQL."""
     max_labels: Annotated[int, Field(ge=0)] = 20_000
     """Labels and notes of owners that are kept, in SQL."""
+    max_concept_lists: Annotated[int, Field(ge=0)] = 5_000
+    """Uploaded lists of concepts that are kept, in SQL."""
+    max_verdicts: Annotated[int, Field(ge=0)] = 50_000
+    """Verdicts of owners on concepts that are kept, in SQL."""
     owner_key: str | None = None
     """Who has it may correct labels; None is the key in the store, which is made at first start."""
     trusted_hosts: str = ""

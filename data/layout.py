@@ -23,7 +23,19 @@ STORE_VARIABLE = "MONOSEMA_STORE"
 MANIFEST_NAME = "manifest.json"
 OWN_ADDRESSES = frozenset(
     (
-        *("api", "compare", "docs", "explore", "favicon.ico", "healthz", "lists", "method", "owner", "prompt"),
+        *(
+            "api",
+            "compare",
+            "completeness",
+            "docs",
+            "explore",
+            "favicon.ico",
+            "healthz",
+            "lists",
+            "method",
+            "owner",
+            "prompt",
+        ),
         *("r", "random", "readyz", "search", "static", "steer"),
     )
 )

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import data
 import pipeline
+from data.errors import ConfigError
 from data.layout import RunPaths
 from data.manifests import Manifest, digest, find_stage
+from pipeline.completeness.lists import load_lists
 from pipeline.progress import format_seconds, log
 from pipeline.stages import STAGES
 
@@ -114,7 +116,15 @@ def _read_receipt(paths: RunPaths) -> dict[str, Any] | None:
 
 
 def _run_digest(recipe: "Recipe") -> str:
-    return digest({"recipe": recipe.model_dump(mode="json"), "code": _code_digest()})
+    return digest({"recipe": recipe.model_dump(mode="json"), "code": _code_digest(), "lists": _list_digests(recipe)})
+
+
+def _list_digests(recipe: "Recipe") -> dict[str, str] | None:
+    """The content of the lists of concepts; None where one cannot be read, of which the check before a run says why."""
+    try:
+        return {one.name: one.content.digest for one in load_lists(recipe.completeness.lists)}
+    except ConfigError:
+        return None
 
 
 @cache

@@ -7,6 +7,7 @@ loop.
     worker.py        the thread and its queue
     models.py        the model and the SAEs in memory
     reading.py       reading a prompt
+    concepts.py      reading prompts that end with concepts
     steer_jobs.py    generating text with features held
     writing.py       generating text without steering
     attributor.py    attributing outputs to features, and features to tokens
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from backend.engine.attributor import Attributor
+from backend.engine.concepts import ConceptReader, ConceptsReading
 from backend.engine.messages import (
     Changed,
     Chat,
@@ -49,6 +51,7 @@ from backend.engine.writing import write
 from backend.exceptions import EngineOffError, TooSlowError
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.settings import Settings
+from data.concepts.lists import ConceptList
 
 T = TypeVar("T")
 
@@ -80,6 +83,7 @@ class Engine:
         self.reader = Reader(settings, self.models)
         self.sentences = Sentences(settings)
         self._attributor = Attributor(self.models, self.reader)
+        self._concepts = ConceptReader(self.models)
         self._max_rows = settings.live_rows
         self._writer = Writer(self.models, self.worker, settings.live_rows)
 
@@ -165,6 +169,10 @@ class Engine:
     async def activations(self, saes: Sequence[OpenSAE], prompt: Prompt) -> PromptReading:
         """The features that a prompt activates in some SAEs of one run. Raises as `tokenize` does."""
         return await self.call(saes[0].run, lambda: self.reader.read(saes, prompt), saes)
+
+    async def concepts(self, sae: OpenSAE, content: ConceptList) -> ConceptsReading:
+        """The features of an SAE that are active on prompts that end with a list's concepts. Raises as `steps` does."""
+        return await self.steps(sae.run, lambda: self._concepts.read(sae, content), [sae])
 
     async def values(self, sae: OpenSAE, index: int, tokens: Sequence[int]) -> list[float]:
         """One feature's activation on every token of a text, as the harvest reads it: 0 where a token is left out.

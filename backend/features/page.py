@@ -1,5 +1,6 @@
 """The page of one feature, and its embeddable form: their contexts, and the parts of these."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import ClassVar
@@ -28,6 +29,7 @@ from backend.html.policies import EMBEDDED, PLOTS
 from backend.html.svg import SmallMap
 from backend.published.cards import NEGLIGIBLE, Metric, SAECard, rare_text, sae_card
 from backend.published.catalogue import OpenRun, OpenSAE
+from backend.published.concepts import KnownConcept
 from backend.published.documents import WholeDocument
 from backend.published.effects import KnownReading, known_readings, why_not_measured
 from backend.published.examples import Example, get_examples
@@ -68,6 +70,8 @@ class FeaturePage(Page):
     fit: LabelFit
     owner: bool
     """Whether the reader is an owner of the server, who may correct the label."""
+    concepts: Sequence[KnownConcept]
+    """Those whose own feature it is."""
     num_tokens: int
     """Tokens that statistics and examples were counted on."""
     minor: str
@@ -157,13 +161,14 @@ def feature_page_of(
     base: str,
     off: str,
     shown: ShownDocument | None = None,
+    concepts: Sequence[KnownConcept] = (),
     *,
     owner: bool = False,
 ) -> FeaturePage:
     """The page's context. base: the server's address; off: why a text cannot be tried, "" when it can; owner: whether
     the reader may correct the label.
 
-    shown: the document in place of the examples.
+    shown: the document in place of the examples; concepts: those whose own feature it is.
     """
     feature = get_feature(sae, index)
     examples = [] if view.context == "full" else get_examples(sae, feature, view.kind, int(view.context))
@@ -175,6 +180,7 @@ def feature_page_of(
         feature=feature,
         fit=label_fit(sae.run, feature),
         owner=owner,
+        concepts=concepts,
         num_tokens=sae.run.num_tokens,
         minor=_minor_text(sae.run, feature),
         view_minor=view.minor,

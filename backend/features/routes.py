@@ -11,9 +11,11 @@ from backend.features.links import FeatureState
 from backend.features.page import embed_page_of, feature_page_of
 from backend.html.templates import render
 from backend.published.catalogue import OpenSAE
+from backend.published.concepts import KnownConcept, represented_by
 from backend.published.features import Feature, get_feature
+from backend.published.verdicts import VerdictStore
 from backend.web.clients import set_visitor_cookie
-from backend.web.dependencies import EngineDep, IndexDep, SAEDep
+from backend.web.dependencies import EngineDep, IndexDep, SAEDep, VerdictsDep
 from backend.web.live import Answer, ask_for_page
 from backend.web.owners import OwnerDep
 
@@ -29,7 +31,7 @@ def feature_json(sae: SAEDep, index: IndexDep) -> Feature:
 @router.get("/{model}/{sae}/{index}")
 async def feature_page(
     request: Request, sae: SAEDep, index: IndexDep, view: Annotated[FeatureState, Query()], engine: EngineDep,
-    owner: OwnerDep,
+    owner: OwnerDep, verdicts: VerdictsDep,
 ) -> Response:  # fmt: skip
     """Everything about one feature, or with ?embed=1 what fits into a frame."""
     if view.embed:
@@ -38,11 +40,18 @@ async def feature_page(
 
     def answer() -> Response:
         base, off = str(request.base_url).rstrip("/"), engine.why_off(sae.run)
-        page = feature_page_of(sae, index, view, base, off, shown, owner=owner)
+        page = feature_page_of(sae, index, view, base, off, shown, _represented(sae, index, verdicts), owner=owner)
         return render(request, "features/feature.html", page)
 
     response = await run_in_threadpool(answer)
     return set_visitor_cookie(request, response) if shown else response
+
+
+def _represented(sae: OpenSAE, index: int, verdicts: VerdictStore) -> list[KnownConcept]:
+    """The concepts whose own feature this is, but for those of which an owner says that they have none."""
+    found = represented_by(sae, index)
+    said = verdicts.of(sae) if found else {}
+    return [one for one in found if (verdict := said.get((one.list.name, one.name))) is None or verdict.represented]
 
 
 def _embedded(request: Request, sae: OpenSAE, index: int, view: FeatureState) -> Response:

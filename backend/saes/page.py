@@ -19,6 +19,7 @@ from backend.published.cards import (
     tokens_seen,
 )
 from backend.published.catalogue import OpenSAE
+from backend.published.concepts import concepts_link
 from backend.published.scores import leading_judge
 from backend.published.selection import FeatureList, Score, Selection, list_features, scores_of
 from backend.saes.downloads import Download, downloads
@@ -55,6 +56,8 @@ class SAEPage(Page):
     """Scores that any of its features has."""
     downloads: list[Download]
     density_bars: Bars | None
+    concepts: Link | None
+    """How many concepts have a feature of their own, with the page of them; None where that was not measured."""
     neurons: NeuronSummary | None
     """None where its features were not compared with neurons."""
     curve_figures: list[tuple[str, dict[str, Any]]]
@@ -85,6 +88,7 @@ def sae_page_of(sae: OpenSAE, selection: Selection) -> SAEPage:
         scores=scores,
         downloads=downloads(sae),
         density_bars=_density_bars(sae, selection),
+        concepts=concepts_link(sae),
         neurons=neuron_summary(sae),
         curve_figures=curve_figures(sae.record.curve),
         recipe=recipe_lines(sae),

@@ -8,6 +8,7 @@ from backend.engine.engine import Engine
 from backend.exceptions import NotFoundError
 from backend.published.catalogue import Library, OpenRun, OpenSAE
 from backend.published.lookup import refuse_left_out, require_runs
+from backend.published.verdicts import VerdictStore
 from backend.settings import Settings
 
 
@@ -26,9 +27,15 @@ async def get_engine(request: Request) -> Engine:
     return cast(Engine, request.app.state.engine)
 
 
+async def get_verdicts(request: Request) -> VerdictStore:
+    """Owners' verdicts on concepts."""
+    return cast(VerdictStore, request.app.state.verdicts)
+
+
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 LibraryDep = Annotated[Library, Depends(get_library)]
 EngineDep = Annotated[Engine, Depends(get_engine)]
+VerdictsDep = Annotated[VerdictStore, Depends(get_verdicts)]
 
 
 def get_sae(

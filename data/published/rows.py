@@ -8,6 +8,9 @@
     rows/readings.arrow      what features change at single examples, and what made them fire there: no table either
     rows/judged.arrow        activations over the range of features, with what judges say of them
     rows/scores.arrow        the scores of features by every judge
+    rows/concepts.arrow      the concepts of the run's lists
+    rows/concept_features.arrow    the features that may be a concept's own
+    rows/concept_activity.arrow    the prompts with concepts on which every feature is active
     rows/neuron_examples.arrow    examples of the neurons that features go with, see data/artifacts/neurons.py
 
 A row costs microseconds, where LanceDB takes milliseconds of several threads. The copies take about 0.8 KB a feature

@@ -4,6 +4,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from data.artifacts.completeness import CANDIDATES
 from data.artifacts.effects import EFFECTS, READINGS
 from data.artifacts.features import COSINE_BINS, EXAMPLE_KINDS, EXAMPLES, EXPLANATIONS, STATISTICS, cosine_column
 from data.artifacts.neurons import NEURONS
@@ -93,6 +94,14 @@ PUBLISHED_JUDGED, PUBLISHED_SCORES = (
     for schema in (JUDGED, SCORES)
 )
 """Files `judged` and `scores`, sorted as in data/artifacts/scores.py; `row` is that of the feature."""
+
+PUBLISHED_CANDIDATES = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),  # of the feature in table `features`
+        *[field for field in CANDIDATES if field.name != "index"],
+    ]
+)
+"""File `concept_features`, sorted by SAE, then as in data/artifacts/completeness.py."""
 
 PUBLISHED_DOCUMENTS = pa.schema(
     [

@@ -35,6 +35,9 @@ ROW_TABLES = (
     "neuron_examples",
     "judged",
     "scores",
+    "concepts",
+    "concept_features",
+    "concept_activity",
 )
 """In Arrow files: features, examples and search are copies, see data/published/rows.py."""
 CHUNKS_CACHED = 1 << 14

@@ -1,8 +1,8 @@
 """Records of published runs and of what people keep, in SQL: SQLite in the store by default, any SQLAlchemy URL by
 MONOSEMA_DATABASE_URL.
 
-Only `publish` writes `runs` and `saes`. Lists, prompts and owners' labels are written by the server only, and point at
-no run, so that they survive whatever is published.
+Only `publish` writes `runs` and `saes`. Lists, prompts, owners' labels and verdicts are written by the server
+only, and point at no run, so that they survive whatever is published.
 Schema changes go through `data/sql/migrations`; `prepare` brings a database up to date.
 """
 
@@ -166,3 +166,37 @@ class FeatureLabelRecord(Base):
     """UTC without a time zone."""
     revision: Mapped[int]
     """Number of the change that wrote it; the highest says whether a server has read all."""
+
+
+class ConceptListRecord(Base):
+    """A list of concepts that somebody uploaded. Written by the server only, and never changed."""
+
+    __tablename__ = "concept_lists"
+
+    id: Mapped[str] = mapped_column(String(24), primary_key=True)
+    """By its content, see backend/completeness/store.py."""
+    text: Mapped[str] = mapped_column(Text)
+    """As data/concepts/lists.py says lists are written."""
+    created: Mapped[datetime]
+    """UTC without a time zone."""
+
+
+class ConceptVerdictRecord(Base):
+    """What an owner of the server says of whether a concept is represented in an SAE, beside what was measured. Written
+    by the server only, and independent of what is published: other weights under the same name are another SAE."""
+
+    __tablename__ = "concept_verdicts"
+    __table_args__ = (UniqueConstraint("model", "sae", "weights", "list", "concept"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(String(64))
+    sae: Mapped[str] = mapped_column(String(64))
+    weights: Mapped[str] = mapped_column(String(32))
+    """Hash that names the weights, see backend/published/verdicts.py."""
+    list: Mapped[str] = mapped_column(String(64))
+    """Name of a list of the run, or the id of an uploaded one."""
+    concept: Mapped[str] = mapped_column(String(64))
+    represented: Mapped[bool]
+    note: Mapped[str] = mapped_column(Text)
+    changed: Mapped[datetime]
+    """UTC without a time zone."""

@@ -5,6 +5,7 @@ from rich.table import Table
 
 from data.errors import ConfigError, PreflightError
 from data.layout import RunPaths
+from pipeline.completeness.lists import AllConcepts, load_lists
 from pipeline.judges.estimate import estimate
 from pipeline.preflight.check import find_problems
 from pipeline.preflight.disk import TRAINING_BYTES, gigabytes, read_needs
@@ -54,6 +55,7 @@ def _rows(recipe: Recipe, paths: RunPaths, model: ModelFound) -> list[tuple[str,
     effects = recipe.effects
     rows.append(("effects measured", f"of at most {effects.features:,} features, at {effects.examples} examples each"))
     rows.append(("features against neurons", neurons_text(recipe, model.number("intermediate_size"))))
+    rows.append(("concepts looked for", concepts_text(recipe)))
     rows.append(("disk for autoencoders", gigabytes(needs.sae_bytes)))
     if recipe.imports.saes:
         sizes = zip(recipe.sae_names, needs.sae_parameters, strict=True)
@@ -62,6 +64,15 @@ def _rows(recipe: Recipe, paths: RunPaths, model: ModelFound) -> list[tuple[str,
         rows.append((name, f"{parameters:,} parameters, {gigabytes(parameters * TRAINING_BYTES)} in training"))
     rows.append(("memory in training, all SAEs", gigabytes(sum(needs.sae_parameters) * TRAINING_BYTES)))
     return rows
+
+
+def concepts_text(recipe: Recipe) -> str:
+    """How many concepts, and prompts that are read for them."""
+    try:
+        found = AllConcepts.of([one.content for one in load_lists(recipe.completeness.lists)])
+    except ConfigError as error:
+        return str(error)
+    return f"{len(found.concepts):,}, in {len(found.prompts):,} prompts" if found.concepts else "none"
 
 
 def judge_row(config: ScoreConfig, judge: JudgeConfig) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from data.errors import PreflightError
 from data.layout import RunPaths
 from pipeline.preflight.addresses import address_problems
+from pipeline.preflight.completeness import concept_problems
 from pipeline.preflight.corpus import corpus_problems
 from pipeline.preflight.device import device_problems
 from pipeline.preflight.disk import disk_problems
@@ -38,5 +39,6 @@ def find_problems(read: ReadRecipe, paths: RunPaths, model: ModelFound) -> list[
         *import_problems(read, paths.store, model),
         *disk_problems(read, paths, model),
         *neurons_problems(read, model),
+        *concept_problems(read.recipe),
         *address_problems(read, paths),
     ]

@@ -31,7 +31,7 @@ from pipeline.stage import Work
 
 MAX_CURVE_POINTS = 200
 NUM_SHOWPIECES = 12
-COUNTED_STAGES = ("fetch", "tokenize", "harvest", "examples", "effects", "neurons", "embed", "score")
+COUNTED_STAGES = ("fetch", "tokenize", "harvest", "examples", "effects", "neurons", "embed", "score", "completeness")
 """Stages whose counts are published with the run."""
 
 

@@ -49,6 +49,7 @@ from pipeline.geometry.nearest import decoder_rows
 from pipeline.geometry.relatives import best_cosines, count_cosines
 from pipeline.models.sae import load_header
 from pipeline.publishing.columns import TABLE_BATCH_ROWS, RunTable, batch_of, batch_slices, columns_of, fixed_lists
+from pipeline.publishing.concept_tables import ConceptTables
 from pipeline.publishing.corpus_tables import CorpusTables
 from pipeline.publishing.interest import Tables, measure_interest
 from pipeline.publishing.map_tables import MapTables
@@ -93,6 +94,10 @@ class RunTables:
         return ScoreTables(self.folders["score"], self.saes, self.sizes, self.first_rows)
 
     @cached_property
+    def concepts(self) -> ConceptTables:
+        return ConceptTables(self.folders["completeness"], self.saes, self.sizes, self.first_rows)
+
+    @cached_property
     def kinds(self) -> dict[str, FeatureKinds]:
         """The live, rare, negligible and dead features of every SAE."""
         return {name: read_kinds(self._read("examples", name, STATISTICS_FILE), self.rare_tokens) for name in self.saes}
@@ -116,6 +121,7 @@ class RunTables:
                 PUBLISHED_READINGS, sum(map(len, self._per_sae("effects", READINGS_FILE))), self._readings
             ),
             **self.scores.all(),
+            **self.concepts.all(),
             "neuron_examples": _table(read_arrow(self.folders["neurons"] / NEURON_EXAMPLES_FILE)),
             **CorpusTables(self.corpus, self.vocabulary).all(),
             "search": RunTable(SEARCH, sum(self.sizes), self._search),

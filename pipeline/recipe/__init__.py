@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from data.errors import ConfigError
+from pipeline.recipe.completeness import CompletenessConfig
 from pipeline.recipe.corpus import CorpusConfig as CorpusConfig
 from pipeline.recipe.imports import ImportedSAE, ImportsConfig
 from pipeline.recipe.influence import EffectsConfig, RespondConfig
@@ -146,6 +147,7 @@ class Recipe(Section):
     neurons: NeuronsConfig = NeuronsConfig()
     embed: EmbedConfig = EmbedConfig()
     score: ScoreConfig = ScoreConfig()
+    completeness: CompletenessConfig = CompletenessConfig()
     neighbours: NeighboursConfig = NeighboursConfig()
     project: ProjectConfig = ProjectConfig()
 

@@ -13,6 +13,7 @@ STAGES = (
     "neurons",
     "embed",
     "score",
+    "completeness",
     "neighbours",
     "project",
     "publish",

@@ -11,6 +11,8 @@ from fastapi.testclient import TestClient
 
 import backend
 from backend.attribution.example_page import ExamplePage
+from backend.completeness.own_page import OwnListPage
+from backend.completeness.page import CompletenessPage
 from backend.features.page import EmbedPage, FeaturePage
 from backend.home.page import HomePage
 from backend.html.page import Page
@@ -46,10 +48,18 @@ def a_result(client: TestClient) -> str:
     return client.post("/steer", data=form, follow_redirects=False).headers["location"]
 
 
+def a_concept_list(client: TestClient) -> str:
+    form = {"text": "# Own\nriver\nmusic", "sae": "tiny/1-relu-64"}
+    return client.post("/completeness/lists", data=form, follow_redirects=False).headers["location"]
+
+
 Address = str | Callable[[TestClient], str]
 PAGES: list[tuple[type[Page], str, Address]] = [
     (HomePage, "home/home.html", "/"),
     (MethodPage, "method/method.html", "/method"),
+    (CompletenessPage, "completeness/completeness.html", "/completeness"),
+    (CompletenessPage, "completeness/completeness.html", "/completeness?sae=1-relu-64&list=things&show=all"),
+    (OwnListPage, "completeness/own.html", lambda client: a_concept_list(client)),
     (SearchPage, "search/search.html", "/search?q=a"),
     (SearchPage, "search/search.html", "/search"),
     (PromptSearchPage, "search/prompt_search.html", "/search?by=prompts"),

@@ -55,7 +55,7 @@ from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE, SAEHeader
 from pipeline.models.sentences import SentenceEncoder
 from pipeline.recipe import NO_ENCODER, Recipe, SAEConfig, make_recipe
-from pipeline.stages import effects, neurons, publish
+from pipeline.stages import completeness, effects, neurons, publish
 from tests.support.fakes import make_corpus
 from tests.support.responses import make_responses
 from tests.support.scores import write_scores
@@ -86,6 +86,8 @@ MEANING, MEANT = 9, "bad weather"
 """A feature of every SAE, and what it means where the recipe names an encoder."""
 LONGEST_DOCUMENT = 700
 NUM_DOCUMENTS = 24
+THINGS = Path(__file__).parent / "things.txt"
+"""The concepts that are looked for."""
 HELD_OUT_FRACTION = 0.15
 
 
@@ -101,6 +103,7 @@ def fake_recipe(name: str = "fake", model: str = "tiny", seed: int = 0, **sectio
             "train": {"saes": SAES},
             "neighbours": {"k": NEAREST},
             "examples": {"rare_tokens": RARE_TOKENS},
+            "completeness": {"lists": [str(THINGS)]},
             **sections,
         }
     )
@@ -142,6 +145,7 @@ class FakeRun:
         neurons.run(self.recipe, self.paths)
         self._meanings()
         self._scores()
+        completeness.run(self.recipe, self.paths)
         self._neighbours_and_map()
         publish.run(self.recipe, self.paths)
 

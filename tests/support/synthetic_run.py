@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import torch
 
 from data import CONTRACT_VERSION
+from data.artifacts.completeness import ACTIVITY, CONCEPTS
 from data.artifacts.features import (
     EXAMPLE_KINDS,
     HELD_OUT,
@@ -40,6 +41,7 @@ from data.published.maps import MAP_FOLDER, world_of, write_map
 from data.published.regions import write_regions
 from data.published.schemas import (
     CHUNKS,
+    PUBLISHED_CANDIDATES,
     PUBLISHED_DOCUMENTS,
     PUBLISHED_EXAMPLES,
     PUBLISHED_JUDGED,
@@ -176,6 +178,8 @@ class SyntheticRun:
         found["splitting"] = (splitting_schema(WIDTH, len(self.sizes)), splitting_batches(self, self._blocks()))
         found["readings"] = (PUBLISHED_READINGS, iter([]))
         found |= {"judged": (PUBLISHED_JUDGED, iter([])), "scores": (PUBLISHED_SCORES, iter([]))}
+        found |= {"concepts": (CONCEPTS, iter([])), "concept_features": (PUBLISHED_CANDIDATES, iter([]))}
+        found["concept_activity"] = (ACTIVITY, iter([]))
         found["neuron_examples"] = (NEURON_EXAMPLES, iter([]))
         found["documents"] = (PUBLISHED_DOCUMENTS, iter([_batch(PUBLISHED_DOCUMENTS, self._documents())]))
         found["chunks"] = (CHUNKS, iter([_batch(CHUNKS, self._chunks())]))

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from backend.attribution.example_page import ExampleState
 from backend.attribution.section import AttributionState
+from backend.completeness.address import CompletenessState, OwnState
 from backend.features.links import FeatureState
 from backend.home.panel import HomeState
 from backend.html.address import Address, EmptyIsNone, PagedAddress, ShortFloat, query
@@ -28,6 +29,8 @@ UNUSUAL: list[Address] = [
     AttributionState(target=" Paris", minus="#12", position=0, k=20, by="effect", all=True),
     CompareState(f="", run="a", t=0.25, sae="1-relu-64", other="smaller", order="cosine", page=3, minor=True),
     CompareState(f=FEATURE, t=0.0),
+    CompletenessState(run="a", sae="1-relu-64", kind="foods", show="missing", page=2),
+    OwnState(sae="model/a", page=3),
     ExampleState(kind="bottom", rank=2, reading="effects", live=True),
     ExploreState(
         f=FEATURE, q=TEXT, sel="0,0,1,1,1,0", hide="a,b", view="0,1,0,1", colour="density", minor=True, run="a"

@@ -42,6 +42,11 @@ ROWS: dict[str, dict[str, Any]] = {
         "id": 5, "model": "m", "sae": "s", "index": 3, "direction": "d" * 32, "label": TEXT[:200], "note": TEXT,
         "changed": MOMENT, "revision": 4,
     },
+    "concept_lists": {"id": "e" * 24, "text": TEXT, "created": MOMENT},
+    "concept_verdicts": {
+        "id": 6, "model": "m", "sae": "s", "weights": "f" * 32, "list": "foods", "concept": TEXT[:60],
+        "represented": True, "note": TEXT, "changed": MOMENT,
+    },
 }  # fmt: skip
 """One row of every table as the newest schema has it."""
 

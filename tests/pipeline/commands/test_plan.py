@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.commands.plan import neurons_text
+from pipeline.commands.plan import concepts_text, neurons_text
 from tests.support.fake_run import fake_recipe
 
 PER_LAYER = 64
@@ -29,3 +29,9 @@ def test_too_little_memory_is_said_before_the_run() -> None:
 def test_none_and_a_model_that_is_not_fetched() -> None:
     assert text(features=0) == "none (neurons.features=0)"
     assert text(None) == "all features on 24,000 tokens"
+
+
+def test_concepts_and_their_prompts_are_counted() -> None:
+    assert concepts_text(fake_recipe()) == "6, in 24 prompts"
+    assert concepts_text(fake_recipe(completeness={"lists": []})) == "none"
+    assert "no list of concepts 'x'" in concepts_text(fake_recipe(completeness={"lists": ["x"]}))

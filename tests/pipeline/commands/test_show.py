@@ -68,7 +68,7 @@ def test_an_sae_of_saelens_ends_in_a_published_run(place: Path, store: StorePath
     assert done.returncode == 0, done.stderr[-3000:]
     assert "saelens, relu, 16 features of width 32" in done.stderr
     assert "it fits layer 1: explained variance" in done.stderr
-    assert "[4/15] import: done" in done.stderr
+    assert "[4/16] import: done" in done.stderr
     assert "1-relu-16" in done.stdout
     published = open_published(store, "mine")
     assert (published.record.layer, published.record.saes[0].curve) == (LAYER, [])

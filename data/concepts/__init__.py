@@ -1,0 +1,1 @@
+"""Concepts and what shows that a feature is about one: shared by the stage `completeness` and the live pages."""
