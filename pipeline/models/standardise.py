@@ -6,6 +6,7 @@ residual stream, x ~= scale(x) (sum_i f_i(x) d_i + b_dec) + mean(x).
 Shapes: [...] any, D width.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -36,7 +37,7 @@ def token_scale(x: Tensor, kind: Normalisation) -> Tensor:
         return deviation
     if kind == "constant_norm":
         norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        return norm / x.shape[-1] ** 0.5
+        return norm / math.sqrt(x.shape[-1])
     return x.new_ones(*x.shape[:-1], 1)
 
 
