@@ -3,6 +3,7 @@
     MonosemaError
     ├── ConfigError        an unknown recipe or field, a value out of range
     │   └── PreflightError all that keeps a recipe from running, found before it runs
+    ├── FormatError        an SAE of another library that is missing, damaged, or of a kind that cannot be read
     ├── CorpusError        an empty corpus, a file that cannot be read, a missing text field
     ├── DeviceError        a device that was asked for and is not there
     ├── StorageError       a full disk, a folder that cannot be written
@@ -35,6 +36,10 @@ class PreflightError(ConfigError):
         lines = [f"  {number}. {problem}" for number, problem in enumerate(problems, 1)]
         several = f"{len(lines)} things keep this recipe from running; nothing was begun:\n" + "\n".join(lines)
         super().__init__(problems[0] if len(lines) == 1 else several)
+
+
+class FormatError(MonosemaError):
+    """An SAE of another library cannot be used."""
 
 
 class CorpusError(MonosemaError):

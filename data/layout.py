@@ -5,6 +5,7 @@ store/
     owner.key                          who has it may correct labels (see data/owner.py)
     models/{slug}/                     language models in safetensors, with their tokenizer
     corpora/{slug}/                    the files of a fetched corpus
+    saes/{slug}/                       SAEs of others that were fetched, as they were written
     judgements/{key}.jsonl             answers of one judge, by content (see pipeline/judges/cache.py)
     runs/{run}/{stage}/                one artifact with its manifest.json (see data/manifests.py)
     published/{run}/{key}/             one published state, with manifest.json and rows.json (what SQL shall hold of it)
@@ -88,6 +89,11 @@ class StorePaths:
     @property
     def corpora(self) -> Path:
         return self.root / "corpora"
+
+    @property
+    def saes(self) -> Path:
+        """Fetched SAEs of others, in their own formats."""
+        return self.root / "saes"
 
     @property
     def judgements(self) -> Path:

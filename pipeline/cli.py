@@ -18,6 +18,8 @@ from pipeline.runs import run_checked, run_checked_stage
 from pipeline.stages import STAGES
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from pipeline.recipe import ReadRecipe
 
 INTERRUPTED = 130
@@ -117,6 +119,12 @@ def demo(
     listener = serving.take_port(host, port) if serve else None
     read, paths = _read("sample", set_, store)
     run_checked(read, paths)
+    _end_run(paths, host, port, listener)
+
+
+def _end_run(paths: RunPaths, host: str, port: int, listener: "socket | None") -> None:
+    """The summary of a run, and then its server if one is asked for."""
+    from pipeline.commands import serving
     from pipeline.commands.summary import print_summary
 
     address = f"http://{host}:{listener.getsockname()[1] if listener else port}"
@@ -125,6 +133,41 @@ def demo(
         log("`make demo`, or `monosema serve`, serves it")
     else:
         serving.serve_store(paths.store, listener)
+
+
+@app.command()
+def show(
+    sae: Annotated[str, typer.Argument(help="The SAE: a folder, or a Hub id with the folder in it (org/repo/folder).")],
+    model: Annotated[str | None, typer.Option(help="Folder or Hub id, or sample. Else what the SAE names.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Folder, file or Hub dataset, or sample. Else the SAE's.")] = None,
+    layer: Annotated[int | None, typer.Option(help="Layer whose output it reads. Else what the SAE says.")] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens of the corpus to read, of documents at random.")] = 300_000,
+    context_length: Annotated[int | None, typer.Option(min=8, help="Tokens of a sequence. Else the SAE's.")] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="Format of its files. Else told by them.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the SAE on the Hub.")] = None,
+    normalise: Annotated[
+        str | None, typer.Option(help="none, mean_norm, layer_norm or constant_norm, where its files are wrong.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run. Else made of model and SAE.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    anyway: Annotated[bool, typer.Option("--anyway", help="Go on where the SAE does not seem to fit.")] = False,
+    serve: Annotated[bool, typer.Option(help="Serve at the end.")] = True,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8000,
+    set_: SetOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Show an SAE that is there already: its features on a corpus, from its files to a dashboard."""
+    from pipeline.commands import serving, showing
+
+    listener = serving.take_port(host, port) if serve else None
+    asked = showing.Asked(
+        sae, model, corpus, layer, tokens, context_length, format_, revision, normalise, name, device, tuple(set_ or ())
+    )
+    read = showing.make_show_recipe(asked, _store(store))
+    paths = _store(store).run(read.recipe.name)
+    run_checked(read, paths, trial=lambda: showing.refuse_misfit(read.recipe, paths.store, anyway=anyway))
+    _end_run(paths, host, port, listener)
 
 
 @app.command()
@@ -152,11 +195,20 @@ def doctor(
 
 @app.command("export")
 def export_command(
-    target: Annotated[Path, typer.Argument(help="The .tar file to write.")],
+    target: Annotated[Path, typer.Argument(help="The .tar file to write; with --format, the folder to make.")],
     run: RunOption = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="Write the SAEs for saelens, sparsify or dictionary_learning.")
+    ] = None,
+    sae: Annotated[str | None, typer.Option(help="With --format: this SAE alone.")] = None,
     store: StoreOption = None,
 ) -> None:
-    """Write a published run to one file."""
+    """Write a published run to one file, or its SAEs for other libraries."""
+    if format_ is not None:
+        from pipeline.commands.exporting import export_to
+
+        export_to(_store(store), run, sae, format_, target)
+        return
     from pipeline.publishing.archive import export_run
 
     log(f"run '{export_run(_store(store), run, target)}' is in {target}")

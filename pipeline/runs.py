@@ -7,6 +7,7 @@ of all artifacts), and the next run of the same recipe by the same code only che
 import hashlib
 import importlib
 import json
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,13 +25,17 @@ if TYPE_CHECKING:
     from pipeline.recipe import ReadRecipe, Recipe
 
 
-def run_checked(read: "ReadRecipe", paths: RunPaths, until: str = STAGES[-1]) -> None:
+def run_checked(
+    read: "ReadRecipe", paths: RunPaths, until: str = STAGES[-1], trial: Callable[[], None] | None = None
+) -> None:
     """Run the stages of a recipe in which nothing is wrong.
 
-    Raises PreflightError, before any work, when something is.
+    trial: called before any work, too, once nothing is; it may raise. Raises PreflightError when something is wrong.
     """
     if read.problems or not is_complete(read.recipe, paths):
         _check(read, paths)
+        if trial is not None:
+            trial()
     run_stages(read.recipe, paths, until)
 
 
@@ -60,10 +65,11 @@ def run_stages(recipe: "Recipe", paths: RunPaths, until: str = STAGES[-1]) -> No
 def run_stage(name: str, recipe: "Recipe", paths: RunPaths) -> Manifest:
     """Run one stage and say what came of it. Raises MonosemaError or ModelError."""
     before = find_stage(paths, name)
-    stage = importlib.import_module(f"pipeline.stages.{name}")
+    imports = name == "train" and bool(recipe.imports.saes)
+    stage = importlib.import_module(f"pipeline.stages.{'imports' if imports else name}")
     manifest: Manifest = stage.run(recipe, paths)
     state = "stands already" if manifest == before else f"done in {format_seconds(manifest.seconds)}"
-    log(f"[{STAGES.index(name) + 1}/{len(STAGES)}] {name}: {state}")
+    log(f"[{STAGES.index(name) + 1}/{len(STAGES)}] {'import' if imports else name}: {state}")
     return manifest
 
 
@@ -79,9 +85,19 @@ def is_complete(recipe: "Recipe", paths: RunPaths) -> bool:
     manifests = {name: find_stage(paths, name) for name in STAGES}
     if any(manifest is None or manifest.key != keys[name] for name, manifest in manifests.items()):
         return False
-    if not fetch.is_current(recipe, paths, keys["fetch"]):
+    if not fetch.is_current(recipe, paths, keys["fetch"]) or not _imports_are_current(recipe, manifests, keys):
         return False
     return is_intact(paths.published(keys["publish"])) and is_visible(paths, keys["publish"])
+
+
+def _imports_are_current(recipe: "Recipe", manifests: Mapping[str, Manifest | None], keys: Mapping[str, str]) -> bool:
+    """Whether the files of imported SAEs are those that were read."""
+    if not recipe.imports.saes:
+        return True
+    from pipeline.stages.imports import STAGE
+
+    inputs = {name: manifest for name in STAGE.needs if (manifest := manifests[name]) is not None}
+    return STAGE.key(recipe, inputs) == keys["train"]
 
 
 def _write_receipt(recipe: "Recipe", paths: RunPaths, manifests: dict[str, Manifest]) -> None:

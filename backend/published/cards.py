@@ -10,8 +10,11 @@ from data.artifacts.corpus import describe_limits
 from data.artifacts.curve import describe_falling
 from data.hooks import hook_briefly, hook_in_words
 from data.published.metrics import loss_sample, recovered, with_interval
+from data.sql.records import SAERecord
 
-METHODS = {"relu": "ReLU with L1", "topk": "TopK", "batchtopk": "BatchTopK"}
+METHODS = {"relu": "ReLU with L1", "topk": "TopK", "batchtopk": "BatchTopK", "jumprelu": "JumpReLU"} | {
+    "gated": "Gated", "matryoshka": "Matryoshka BatchTopK",
+}  # fmt: skip
 SAE_METRICS = {
     "explained_variance": (
         "Explained variance",
@@ -126,8 +129,7 @@ def run_card(run: OpenRun) -> RunCard:
 def sae_card(sae: OpenSAE) -> SAECard:
     """An SAE as pages name it."""
     record = sae.record
-    method = METHODS.get(record.architecture, record.architecture)
-    k = record.config.get("k")
+    method, k = _method(record), record.config.get("k")
     return SAECard(
         model=sae.model,
         model_name=sae.run.model_name,
@@ -138,6 +140,14 @@ def sae_card(sae: OpenSAE) -> SAECard:
         method=f"{method}, k {k}" if k else method,
         metrics=sae_metrics(sae),
     )
+
+
+def _method(record: SAERecord) -> str:
+    """How it was trained, in words; of one that was imported, what it is."""
+    if "source" not in record.config:
+        return METHODS.get(record.architecture, record.architecture)
+    method = "ReLU" if record.architecture == "relu" else METHODS.get(record.architecture, record.architecture)
+    return f"{method}, imported"
 
 
 def tokens_seen(sae: OpenSAE) -> int | None:
@@ -233,7 +243,8 @@ def recipe_lines(sae: OpenSAE) -> list[tuple[str, str]]:
     lines += _flat(
         "", {name: section for name, section in recipe.items() if name in {"corpus", "model", "tokenize", "harvest"}}
     )
-    lines += _flat("train", {name: value for name, value in recipe.get("train", {}).items() if name != "saes"})
+    if not recipe.get("imports", {}).get("saes"):
+        lines += _flat("train", {name: value for name, value in recipe.get("train", {}).items() if name != "saes"})
     return lines + _flat("sae", sae.record.config)
 
 

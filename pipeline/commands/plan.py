@@ -52,8 +52,10 @@ def _rows(recipe: Recipe, paths: RunPaths, model: ModelFound) -> list[tuple[str,
             ("activation rows stored", f"{needs.rows:,} ({harvest.keep_fraction:.0%} of the tokens)"),
             ("disk for activations", gigabytes(needs.activation_bytes)),
             ("memory for one shard", gigabytes(needs.activation_bytes / harvest.num_shards)),
-            ("training steps", f"{needs.rows * recipe.train.epochs // batch_size:,} of {batch_size:,} tokens"),
         ]
+        if recipe.train.saes:
+            steps = needs.rows * recipe.train.epochs // batch_size
+            rows.append(("training steps", f"{steps:,} of {batch_size:,} tokens"))
     effects = recipe.effects
     rows.append(("effects measured", f"of at most {effects.features:,} features, at {effects.examples} examples each"))
     rows.append(("strengths", strengths_text(recipe.strengths)))
@@ -61,6 +63,9 @@ def _rows(recipe: Recipe, paths: RunPaths, model: ModelFound) -> list[tuple[str,
     rows.append(("features and neurons compared", compared_text(recipe)))
     rows.append(("concepts looked for", concepts_text(recipe)))
     rows.append(("disk for autoencoders", gigabytes(needs.sae_bytes)))
+    if recipe.imports.saes:
+        sizes = zip(recipe.sae_names, needs.sae_parameters, strict=True)
+        return rows + [(name, f"{parameters:,} parameters, imported") for name, parameters in sizes]
     for name, parameters in zip(recipe.sae_names, needs.sae_parameters, strict=True):
         rows.append((name, f"{parameters:,} parameters, {gigabytes(parameters * TRAINING_BYTES)} in training"))
     rows.append(("memory in training, all SAEs", gigabytes(sum(needs.sae_parameters) * TRAINING_BYTES)))
@@ -78,7 +83,7 @@ def concepts_text(recipe: Recipe) -> str:
 
 def judge_row(recipe: Recipe, judge: JudgeConfig) -> tuple[str, str]:
     """What one judge is asked at most; of a model, the tokens that it reads; of a served one, what that costs."""
-    most = estimate(recipe.score, judge, recipe.compare, len(recipe.train.saes))
+    most = estimate(recipe.score, judge, recipe.compare, len(recipe.saes))
     said = f"at most {most.questions:,} questions"
     said += f", {most.proposals:,} of them for labels that it writes" if most.proposals else ""
     if judge.kind in ("local", "served"):
@@ -116,7 +121,7 @@ def neurons_text(recipe: Recipe, per_layer: int | None) -> str:
 
     per_layer: neurons of a layer, None where that is not known.
     """
-    config, num_features = recipe.neurons, sum(sae.num_features for sae in recipe.train.saes)
+    config, num_features = recipe.neurons, sum(sae.num_features for sae in recipe.saes)
     if not config.features:
         return "none (neurons.features=0)"
     if not recipe.model.num_layers_run:

@@ -197,7 +197,7 @@ def check_corpus(tally: Tally, recipe: Recipe, corpus: str, document_ids: set[in
             f"none of the {documents:,} documents of the corpus ({corpus}) fell into the held-out share of {share}, on "
             f"which metrics are measured: {_proposal(tally, recipe, document_ids)}"
         )
-    if tally.tokens < recipe.train.batch_size:
+    if recipe.train.saes and tally.tokens < recipe.train.batch_size:
         raise CorpusError(
             f"the corpus ({corpus}) has {tally.tokens:,} training tokens in {tally.documents:,} "
             f"documents ({tally.held_out_documents:,} are held out), fewer than one training batch of "

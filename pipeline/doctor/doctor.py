@@ -159,7 +159,7 @@ class Doctor:
         recomputed = []
         for x_D, example in zip(x_MD, examples, strict=True):
             sae, feature = self.saes[example.sae], torch.tensor([example.feature], device=x_MD.device)
-            unit = checks.ROUNDING * float((sae.W_enc_FD[example.feature] * x_D).norm())
+            unit = checks.ROUNDING * float((sae.W_enc_FD[example.feature] * sae.standardise(x_D)).norm())
             pre = float(sae.pre_activations(x_D[None], feature))
             recomputed.append(Recomputed(pre, float(sae.encode(x_D[None], feature)), unit))
         return recomputed

@@ -63,7 +63,8 @@ def _deviation(
     x_LD, beside_LD = model.read(torch.tensor([cutting.opened(tokens)])).of_row(0)
     x_LD, exact = x_LD.to(exact.dtype), exact.of_text(beside_LD)
     without_LD = x_LD.clone()
-    without_LD[-1] -= example["activation"] * saes[feature["sae"]].W_dec_FD[feature["index"]]
+    sae = saes[feature["sae"]]
+    without_LD[-1] -= example["activation"] * sae.token_scale(x_LD[-1]) * sae.W_dec_FD[feature["index"]]
     hidden_2D = exact.hidden_from(torch.stack([x_LD, without_LD]))[:, -1]
     with_V, without_V = exact.log_probabilities(hidden_2D).cpu().numpy()
     names = ("raised", "lowered")

@@ -116,7 +116,7 @@ class Extremes:
         token_N, x_ND = token_N[order], x_ND[torch.from_numpy(order).to(x_ND.device)]
         self.num_tokens += len(token_N)
         place_K, n_K, value_K = self._activations(x_ND)
-        unit_K = ROUNDING * self._norm_U[place_K] * x_ND.float().norm(dim=1).cpu().numpy()[n_K]
+        unit_K = ROUNDING * self._norm_U[place_K] * self._sae.standardise(x_ND.float()).norm(dim=1).cpu().numpy()[n_K]
         stored_K = self._compare_stored(token_N, place_K * len(token_N) + n_K, value_K, unit_K)
         self._note("maxima", place_K, (value_K - self._stored.max_U[place_K]) / unit_K)
         listed_K = contains(self._top_documents, place_K << 32 | token_N[n_K] >> 32)

@@ -67,7 +67,7 @@ def counted(x_BLD: Tensor, lengths_B: npt.NDArray[np.int64], sink_norm: float) -
 def reconstruct(sae: SAE, x_ND: Tensor) -> tuple[SparseActivations, Tensor]:
     """Active features and x^ [N, D], float32."""
     sparse = sae.encode_sparse(x_ND.float())
-    return sparse, sae.decode_sparse(sparse, len(x_ND))
+    return sparse, sae.decode_sparse(sparse, x_ND)
 
 
 def density_histogram(density_F: npt.NDArray[np.float32]) -> dict[str, list[float] | list[int] | int]:

@@ -115,20 +115,22 @@ def _run(
     places = Places(*(torch.from_numpy(column[order_N]).to(device) for column in (text_N, cases.position_M[rows_N])))
     x_ND = text.x_BLD[places.text_C, places.position_C].float()
     ablated_N = torch.from_numpy(order_N >= len(plain_T)).to(device)
-    x_ND[ablated_N] -= _contributions(saes, cases.some(rows_N[order_N][order_N >= len(plain_T)])).to(device)
+    ablated = cases.some(rows_N[order_N][order_N >= len(plain_T)])
+    x_ND[ablated_N] -= _contributions(saes, ablated, x_ND[ablated_N].cpu()).to(device)
     found_ND = torch.empty_like(x_ND)
     found_ND[torch.from_numpy(order_N).to(device)] = layers.hidden(text.x_BLD, places, x_ND, text.beside_BLD)
     return found_ND[: len(plain_T)], found_ND[len(plain_T) :]
 
 
-def _contributions(saes: Sequence[SAE], cases: Cases) -> Tensor:
-    """f_i(x_t) d_i of every case [C, D]."""
+def _contributions(saes: Sequence[SAE], cases: Cases, x_CD: Tensor) -> Tensor:
+    """f_i(x_t) d_i of every case [C, D], in the residual stream's own units."""
     found_CD = torch.empty(len(cases.sae_M), saes[0].W_dec_FD.shape[1])
     for number, sae in enumerate(saes):
         mine_C = torch.from_numpy(np.flatnonzero(cases.sae_M == number))
         index_C = torch.from_numpy(cases.index_M)[mine_C]
         activation_C = torch.from_numpy(cases.activation_M)[mine_C]
-        found_CD[mine_C] = activation_C[:, None] * sae.W_dec_FD[index_C.to(sae.device)].cpu()
+        length_C1 = activation_C[:, None] * sae.token_scale(x_CD[mine_C])
+        found_CD[mine_C] = length_C1 * sae.W_dec_FD[index_C.to(sae.device)].cpu()
     return found_CD
 
 

@@ -152,6 +152,7 @@ def attribute(traced: Trace, sae: SAE) -> Attribution:
     for start in range(0, len(slope_K), PAIRS_AT_ONCE):
         part = slice(start, start + PAIRS_AT_ONCE)
         slope_K[part] = (traced.gradient_LD[pairs.token_K[part]] * sae.W_dec_FD[pairs.feature_K[part]]).sum(1)
+    slope_K *= sae.token_scale(traced.x_LD)[pairs.token_K, 0]
     return Attribution(pairs, pairs.value_K * slope_K)
 
 
@@ -192,7 +193,8 @@ def fire(model: ExactModel, sae: SAE, feature: int, tokens_L: Tensor, position: 
         active = float(sae.encode(x_D.detach()[None].float(), torch.tensor([feature], device=sae.device)))
         if active <= 0:
             raise ModelError(f"feature {feature} is inactive on this token: choose one on which it is active")
-        activation = sae.W_enc_FD[feature].to(x_D.dtype) @ x_D + sae.b_enc_F[feature]
+        read_D = sae.standardise(x_D).to(x_D.dtype)
+        activation = sae.W_enc_FD[feature].to(x_D.dtype) @ read_D + sae.b_enc_F[feature]
         (gradient_LD,) = torch.autograd.grad(activation, embedding_LD)
     return Firing(float(activation.detach()), (gradient_LD * embedding_LD.detach()).sum(1))
 
@@ -259,6 +261,7 @@ def _without(x_LD: Tensor, left_out_L: Tensor, sae: SAE, features: Sequence[int]
     if at is not None:
         elsewhere_L = torch.arange(len(x_LD), device=x_LD.device) != at
         acts_LA = acts_LA.masked_fill(elsewhere_L[:, None], 0.0)
+    acts_LA = acts_LA * sae.token_scale(x_LD)
     return x_LD - acts_LA.T[:, :, None] * sae.W_dec_FD[feature_A][:, None]
 
 

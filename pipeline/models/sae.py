@@ -1,9 +1,11 @@
 """A trained sparse autoencoder: takes raw residual-stream activations, gives features in the stream's own units.
 
 Whatever a trainer used (centring, scaling, decoder norms) is folded into the weights when an SAE is saved, so nothing
-downstream ever normalises: decoder directions have norm 1, and x ~= sum_i f_i(x) d_i + b_dec.
+downstream ever normalises: decoder directions have norm 1, and x ~= sum_i f_i(x) d_i + b_dec. (Some SAEs of other
+libraries normalise each token by itself, which cannot be folded: see standardise.py.)
 
-Folder format: `cfg.json` (SAEHeader) and `sae.safetensors` (W_enc, b_enc, W_dec, b_dec, threshold).
+Folder format: `cfg.json` (SAEHeader) and `sae.safetensors` (W_enc, b_enc, W_dec, b_dec, threshold, and where TopK
+chooses by other values than it gives, selection).
 
 Shapes: B tokens, D width of the residual stream, F features, K active (token, feature) pairs.
 """
@@ -22,6 +24,7 @@ from torch import Tensor
 from pipeline.models.errors import ModelError
 from pipeline.models.onednn import product_dtype
 from pipeline.models.rounding import RoundedRows, flat_nonzero, pairs_above, products_at
+from pipeline.models.standardise import Normalisation, restore, standardise, token_scale
 
 HEADER_FILE = "cfg.json"
 WEIGHTS_FILE = "sae.safetensors"
@@ -39,7 +42,7 @@ class SAEHeader:
     name: str
     """e.g. 14-relu-4096"""
     architecture: str
-    """Architecture in training: relu, topk, batchtopk."""
+    """Architecture in training: relu, topk, batchtopk; of imported SAEs also jumprelu, gated, matryoshka."""
     nonlinearity: Nonlinearity
     """Activation when used: relu; jumprelu (a threshold per feature; BatchTopK becomes this); topk (k per token)."""
     num_features: int
@@ -53,6 +56,8 @@ class SAEHeader:
     k: int | None = None
     activation_scale: float = 1.0
     """Root mean square norm of the residual stream over the training rows, their mean taken off."""
+    normalisation: Normalisation = "none"
+    """Of each token by itself, before it is read."""
     format_version: int = FORMAT_VERSION
 
 
@@ -79,11 +84,13 @@ class SAE:
         W_dec_FD: Tensor,
         b_dec_D: Tensor,
         threshold_F: Tensor,
+        selection_F: Tensor | None = None,
     ) -> None:
+        """selection_F: topk chooses by activation times this; None by the activation itself."""
         self.header = header
         self.W_enc_FD, self.b_enc_F = W_enc_FD, b_enc_F
         self.W_dec_FD, self.b_dec_D = W_dec_FD, b_dec_D
-        self.threshold_F = threshold_F
+        self.threshold_F, self.selection_F = threshold_F, selection_F
         self._low_precision: dict[torch.dtype, RoundedRows] = {}
 
     @property
@@ -100,7 +107,7 @@ class SAE:
         """Values before the nonlinearity, float32 [B, F or chosen], the product taken in `dtype`."""
         chosen = slice(None) if features is None else features
         dtype = product_dtype(dtype, self.device)
-        W_FD = self._encoder(dtype)[chosen]
+        W_FD, x_BD = self._encoder(dtype)[chosen], self.standardise(x_BD)
         return torch.nn.functional.linear(x_BD.to(dtype), W_FD).float().add_(self.b_enc_F[chosen])
 
     def encode(self, x_BD: Tensor, features: Tensor | None = None) -> Tensor:
@@ -136,7 +143,7 @@ class SAE:
             order_K = torch.argsort(sparse.feature_K, stable=True)
             yield SparseActivations._make(column_K[order_K] for column_K in sparse)
             return
-        block = RoundedRows.of(x_BD, product_dtype(dtype, self.device))
+        block = RoundedRows.of(self.standardise(x_BD), product_dtype(dtype, self.device))
         for start in range(0, self.num_features, TILE_FEATURES):
             yield self._encode_tile(block, slice(start, start + TILE_FEATURES))
 
@@ -148,27 +155,39 @@ class SAE:
         rows = (self.W_enc_FD[features], self.b_enc_F[features], self.W_dec_FD[features])
         return type(self)(header, *rows, self.b_dec_D, threshold_F)
 
+    def standardise(self, x: Tensor) -> Tensor:
+        """Rows [..., D] as they are read: for most SAEs themselves."""
+        return standardise(x, self.header.normalisation)
+
+    def token_scale(self, x: Tensor) -> Tensor:
+        """Length in the residual stream of an activation of 1, of rows [..., D]: [..., 1]; 1 for most SAEs."""
+        return token_scale(x, self.header.normalisation)
+
     def decode(self, activations_BF: Tensor) -> Tensor:
-        """Reconstruction [B, D] of dense activations."""
+        """Reconstruction [B, D] of dense activations, of an SAE that normalises no token by itself."""
+        assert self.header.normalisation == "none", "what it read is needed: use reconstruct"
         return activations_BF @ self.W_dec_FD + self.b_dec_D
 
-    def decode_sparse(self, sparse: SparseActivations, num_tokens: int) -> Tensor:
-        """Reconstruction [num_tokens, D] of sparse activations."""
+    def decode_sparse(self, sparse: SparseActivations, x_BD: Tensor) -> Tensor:
+        """Reconstruction [B, D] of sparse activations of x [B, D]."""
+        num_tokens = len(x_BD)
         counts_B = torch.bincount(sparse.token_K, minlength=num_tokens)
         starts_B = torch.cumsum(counts_B, 0) - counts_B
         sums_BD = torch.nn.functional.embedding_bag(
             sparse.feature_K, self.W_dec_FD, starts_B, mode="sum", per_sample_weights=sparse.value_K
         )
-        return sums_BD + self.b_dec_D
+        return restore(sums_BD + self.b_dec_D, x_BD, self.header.normalisation)
 
     def reconstruct(self, x_BD: Tensor) -> Tensor:
         """x^ of raw activations [B, D], float32."""
-        return self.decode_sparse(self.encode_sparse(x_BD), len(x_BD))
+        return self.decode_sparse(self.encode_sparse(x_BD), x_BD)
 
     def to(self, device: str | torch.device) -> Self:
         """The same SAE on another device."""
         tensors = (self.W_enc_FD, self.b_enc_F, self.W_dec_FD, self.b_dec_D, self.threshold_F)
-        return type(self)(self.header, *(tensor.to(device) for tensor in tensors))
+        moved = type(self)(self.header, *(tensor.to(device) for tensor in tensors))
+        moved.selection_F = None if self.selection_F is None else self.selection_F.to(device)
+        return moved
 
     def save(self, folder: Path) -> None:
         """Write `cfg.json` and `sae.safetensors`."""
@@ -177,6 +196,8 @@ class SAE:
             "W_enc": self.W_enc_FD, "b_enc": self.b_enc_F, "W_dec": self.W_dec_FD,
             "b_dec": self.b_dec_D, "threshold": self.threshold_F,
         }  # fmt: skip
+        if self.selection_F is not None:
+            weights["selection"] = self.selection_F
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, folder / WEIGHTS_FILE)
         write_header(folder, self.header)
 
@@ -195,7 +216,9 @@ class SAE:
         shapes = [tuple(tensor.shape) for tensor in tensors]
         if shapes != [(F, D), (F,), (F, D), (D,), (F,)]:
             raise ModelError(f"{folder / WEIGHTS_FILE} has shapes {shapes}, its header says F={F}, D={D}")
-        return cls(header, *tensors)
+        sae = cls(header, *tensors)
+        sae.selection_F = weights.get("selection")
+        return sae
 
     def _encoder(self, dtype: torch.dtype) -> Tensor:
         return self.W_enc_FD if dtype == torch.float32 else self._rounded(dtype).rounded_ND
@@ -239,13 +262,18 @@ class SAE:
         index_BK = torch.empty(len(x_BD), 0, dtype=torch.long, device=self.device)
         for start in range(0, self.num_features, TILE_FEATURES):
             pre_BT = self.pre_activations(x_BD, slice(start, start + TILE_FEATURES), dtype)
+            if self.selection_F is not None:
+                pre_BT *= self.selection_F[start : start + TILE_FEATURES]
             values_BT, tile_BT = pre_BT.topk(min(k, pre_BT.shape[1]), dim=1)
             merged_BK = torch.cat([best_BK, values_BT], 1)
             merged_index_BK = torch.cat([index_BK, tile_BT + start], 1)
             best_BK, place_BK = merged_BK.topk(min(k, merged_BK.shape[1]), dim=1)
             index_BK = merged_index_BK.gather(1, place_BK)
         token_K, place_K = torch.nonzero(best_BK > 0, as_tuple=True)
-        return _sorted(token_K, index_BK[token_K, place_K], best_BK[token_K, place_K], self.num_features)
+        feature_K, value_K = index_BK[token_K, place_K], best_BK[token_K, place_K]
+        if self.selection_F is not None:
+            value_K = value_K / self.selection_F[feature_K]
+        return _sorted(token_K, feature_K, value_K, self.num_features)
 
 
 def load_header(folder: Path) -> SAEHeader:

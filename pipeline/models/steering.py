@@ -75,7 +75,8 @@ class Steering:
         Raises ModelError when a row names a feature twice.
         """
         pairs = {(id(clamp.sae), clamp.feature): clamp for row in rows for clamp in row}
-        self._readers = _readers(list(pairs.values()))
+        self._blocks = _blocks(list(pairs.values()))
+        self._readers = [_reader(sae, features) for sae, features in self._blocks]
         slots = {key: slot for slot, key in enumerate(pairs)}
         self.slots: list[list[int]] = [[slots[id(clamp.sae), clamp.feature] for clamp in row] for row in rows]
         """For each row, the place of each of its clamps in K."""
@@ -110,22 +111,29 @@ class Steering:
         value_BLK = torch.addcmul(self._value_BK[:, None], self._kept_BK[:, None], before_BLK)
         after_BLK = torch.where(steered_BLK, value_BLK, before_BLK)
         # A row that steers nothing adds exact zeros, so rounding back gives what came in.
-        steered_BLD = (x32_BLD + (after_BLK - before_BLK) @ self._vectors_KD).to(x_BLD.dtype)
+        steered_BLD = (x32_BLD + self._lengths(x32_BLD, after_BLK - before_BLK) @ self._vectors_KD).to(x_BLD.dtype)
         return Steered(steered_BLD, after_BLK, left_out_BL)
+
+    def _lengths(self, x_BLD: Tensor, change_BLK: Tensor) -> Tensor:
+        """Changes of activations as lengths in the residual stream."""
+        if all(sae.header.normalisation == "none" for sae, _ in self._blocks):
+            return change_BLK
+        scales = [sae.token_scale(x_BLD).expand(*x_BLD.shape[:-1], len(features)) for sae, features in self._blocks]
+        return change_BLK * torch.cat(scales, dim=-1)
 
     def _measure(self, x_BLD: Tensor) -> Tensor:
         x_ND = x_BLD.flatten(0, 1)
         return torch.cat([read(x_ND) for read in self._readers], dim=1).view(*x_BLD.shape[:2], -1)
 
 
-def _readers(clamps: Sequence[Clamp]) -> list[Callable[[Tensor], Tensor]]:
-    """One function per clamp or block of clamps from x_ND to f_NK, in the order of the clamps."""
+def _blocks(clamps: Sequence[Clamp]) -> list[tuple[SAE, list[int]]]:
+    """The features of clamps in their order, those of one SAE in a row together."""
     blocks: list[tuple[SAE, list[int]]] = []
     for clamp in clamps:
         if not blocks or blocks[-1][0] is not clamp.sae:
             blocks.append((clamp.sae, []))
         blocks[-1][1].append(clamp.feature)
-    return [_reader(sae, features) for sae, features in blocks]
+    return blocks
 
 
 def _reader(sae: SAE, features: list[int]) -> Callable[[Tensor], Tensor]:
@@ -136,7 +144,7 @@ def _reader(sae: SAE, features: list[int]) -> Callable[[Tensor], Tensor]:
     W_KD, b_K, threshold_K = sae.W_enc_FD[index_K], sae.b_enc_F[index_K], sae.threshold_F[index_K]
 
     def read(x_ND: Tensor) -> Tensor:
-        pre_NK = torch.addmm(b_K, x_ND, W_KD.T)
+        pre_NK = torch.addmm(b_K, sae.standardise(x_ND), W_KD.T)
         return torch.where(pre_NK > threshold_K, pre_NK, 0.0)
 
     return read

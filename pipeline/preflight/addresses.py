@@ -11,7 +11,7 @@ def address_problems(read: ReadRecipe, paths: RunPaths) -> list[str]:
     model = read.recipe.model.name
     if read.gives("model.name") and model in OWN_ADDRESSES:
         return [f"model.name={model} is where pages of the server lie (/{model}): give the model another name"]
-    if not read.gives("name", "model.name", "model.layer", "train.saes"):
+    if not read.gives("name", "model.name", "model.layer", "train.saes", "imports"):
         return []
     try:
         return taken_addresses(paths.store, paths.run, model, read.recipe.sae_names)

@@ -8,6 +8,7 @@ from pipeline.preflight.corpus import corpus_problems
 from pipeline.preflight.device import device_problems
 from pipeline.preflight.disk import disk_problems
 from pipeline.preflight.encoder import encoder_problems
+from pipeline.preflight.imports import import_problems
 from pipeline.preflight.model import ModelFound, look_at_model, look_closer
 from pipeline.preflight.neurons import neurons_problems
 from pipeline.recipe import ReadRecipe
@@ -35,6 +36,7 @@ def find_problems(read: ReadRecipe, paths: RunPaths, model: ModelFound) -> list[
         *corpus_problems(read, paths.store, model),
         *device_problems(read.recipe.model.device),
         *encoder_problems(read.recipe.embed, paths.store),
+        *import_problems(read, paths.store, model),
         *disk_problems(read, paths, model),
         *neurons_problems(read, model),
         *concept_problems(read.recipe),

@@ -51,7 +51,7 @@ def read_needs(recipe: Recipe, paths: RunPaths, width: int | None) -> Needs:
     rows = round((tokens or 0) * recipe.harvest.keep_fraction)
     row_bytes = 0 if width is None else width * BYTES_OF_A_VALUE[recipe.harvest.storage] + ROW.itemsize
     parameters = () if width is None else tuple(
-        2 * width * sae.num_features + 2 * sae.num_features + width for sae in recipe.train.saes
+        2 * width * sae.num_features + 2 * sae.num_features + width for sae in recipe.saes
     )  # fmt: skip
     return Needs(tokens, estimated, (tokens or 0) * TOKEN.itemsize, rows, rows * row_bytes, parameters)
 
@@ -96,7 +96,7 @@ def disk_problems(read: ReadRecipe, paths: RunPaths, model: ModelFound) -> list[
         return [f"{place} is a file, not a folder: choose another --store"]
     if not os.access(place, os.W_OK | os.X_OK):
         return [f"{place} cannot be written: make it writable, or choose another --store"]
-    if not read.gives("model", "corpus", "tokenize", "harvest", "train"):
+    if not read.gives("model", "corpus", "tokenize", "harvest", "train", "imports"):
         return []
     parts = _parts(read.recipe, paths, model)
     needed, free = sum(size for _, size in parts), shutil.disk_usage(place).free

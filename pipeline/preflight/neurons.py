@@ -11,7 +11,7 @@ VALUE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 def count_passes(recipe: Recipe, per_layer: int) -> int:
     """Readings of the tokens, at most. per_layer: neurons of a layer. Raises ConfigError when memory is too little."""
     model, config = recipe.model, recipe.neurons
-    num_features = min(config.features, sum(sae.num_features for sae in recipe.train.saes))
+    num_features = min(config.features, sum(sae.num_features for sae in recipe.saes))
     positions = max(recipe.harvest.batch_tokens, recipe.tokenize.context_length)
     device = model.device.partition(":")[0]
     sizes = Sizes(num_features, model.num_layers_run * per_layer, positions, VALUE_BYTES[model.dtype], device)

@@ -135,7 +135,7 @@ def _rows(work: Work, first_rows: list[int], tables: PublishedRun) -> SQLRows:
             "config": config.model_dump(mode="json"),
             **_trained(work, recipe.sae_name(config), metrics[recipe.sae_name(config)]),
         }
-        for position, config in enumerate(recipe.train.saes)
+        for position, config in enumerate(recipe.saes)
     ]
     return dict(finite({"run": run, "saes": saes}))
 
@@ -189,4 +189,5 @@ def finite(value: Any) -> Any:
 
 def publish_config(recipe: Recipe) -> dict[str, Any]:
     """The part of a recipe that decides what is published: all of it."""
-    return {"recipe": recipe.model_dump(mode="json"), "contract": CONTRACT_VERSION}
+    trained = {"imports"} if recipe.train.saes else set()
+    return {"recipe": recipe.model_dump(mode="json", exclude=trained), "contract": CONTRACT_VERSION}

@@ -16,6 +16,7 @@ from data.hooks import RESID_POST, Hook, hook_address
 from pipeline.recipe.comparing import CompareConfig
 from pipeline.recipe.completeness import CompletenessConfig
 from pipeline.recipe.corpus import CorpusConfig as CorpusConfig
+from pipeline.recipe.imports import ImportedSAE, ImportsConfig
 from pipeline.recipe.influence import EffectsConfig, RespondConfig, StrengthsConfig
 from pipeline.recipe.judging import ScoreConfig
 from pipeline.recipe.mistakes import read_what_can_be
@@ -152,7 +153,8 @@ class Recipe(Section):
     model: ModelConfig
     tokenize: TokenizeConfig = TokenizeConfig()
     harvest: HarvestConfig = HarvestConfig()
-    train: TrainConfig
+    train: TrainConfig = TrainConfig()
+    imports: ImportsConfig = ImportsConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     examples: ExamplesConfig = ExamplesConfig()
     explain: ExplainConfig = ExplainConfig()
@@ -169,20 +171,29 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
-        names = [self.sae_name(sae) for sae in self.train.saes]
+        if bool(self.train.saes) == bool(self.imports.saes):
+            raise ValueError("give either [[train.saes]], autoencoders to train, or [[imports.saes]], some to import")
+        names = self.sae_names
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two autoencoders of the same architecture and size: {', '.join(twice)}")
         return self
 
-    def sae_name(self, sae: SAEConfig) -> str:
+    @property
+    def saes(self) -> tuple[SAEConfig | ImportedSAE, ...]:
+        """The autoencoders that are trained, or imported."""
+        return self.train.saes or self.imports.saes
+
+    def sae_name(self, sae: SAEConfig | ImportedSAE) -> str:
         """The autoencoder's name in folders and addresses, e.g. 14-relu-4096, 14-mlp-relu-4096."""
+        if isinstance(sae, ImportedSAE) and sae.name is not None:
+            return sae.name
         return f"{hook_address(self.model.layer, self.model.hook)}-{sae.architecture}-{sae.num_features}"
 
     @property
     def sae_names(self) -> list[str]:
         """Names of all autoencoders in the order of the recipe."""
-        return [self.sae_name(sae) for sae in self.train.saes]
+        return [self.sae_name(sae) for sae in self.saes]
 
 
 def recipe_names() -> list[str]:
@@ -196,6 +207,7 @@ NEUTRAL: dict[str, Any] = {
     "model": {"name": "none", "source": "sample", "layer": 0},
     "tokenize": {"context_length": 8},
     "train": {"saes": [{"architecture": "relu", "num_features": 2}]},
+    "imports": {},
 }
 """Values that ask for nothing in place of wrong ones: of required fields, and where the usual may not fit."""
 

@@ -12,6 +12,8 @@ from pipeline.recipe.section import SLUG_PATTERN
 
 T = TypeVar("T", bound=BaseModel)
 Place = tuple[int | str, ...]
+AUTOENCODERS = {"train", "imports"}
+"""Sections of which one is needed: without the mistakes in it there may be none."""
 
 
 class Readable(NamedTuple):
@@ -44,7 +46,8 @@ def read_what_can_be(recipe: type[T], raw: dict[str, Any], neutral: Mapping[str,
 
 
 def _is_part_of(place: Place, touched: set[str]) -> bool:
-    return bool(place) and str(place[0]) in {name.partition(".")[0] for name in touched}
+    sections = {name.partition(".")[0] for name in touched}
+    return str(place[0]) in sections if place else bool(sections & AUTOENCODERS)
 
 
 def _follows(error: ErrorDetails, others: Sequence[ErrorDetails]) -> bool:

@@ -32,7 +32,8 @@ class SAEConfig(Section):
 class TrainConfig(Section):
     """Training of the autoencoders, all from one reading of the shards."""
 
-    saes: Annotated[tuple[SAEConfig, ...], Field(min_length=1)]
+    saes: tuple[SAEConfig, ...] = ()
+    """None where SAEs are imported."""
     batch_size: Positive = 4096
     """Tokens in one step."""
     epochs: Positive = 1

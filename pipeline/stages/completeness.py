@@ -163,7 +163,7 @@ def _write_nothing(work: Work) -> None:
     """Tables without rows, but for one for each feature that is active on nothing."""
     write_arrow(work.folder / CONCEPTS_FILE, CONCEPTS, [])
     nothing = Activations(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-    for name, size in zip(work.recipe.sae_names, (sae.num_features for sae in work.recipe.train.saes), strict=True):
+    for name, size in zip(work.recipe.sae_names, (sae.num_features for sae in work.recipe.saes), strict=True):
         (work.folder / name).mkdir(exist_ok=True)
         write_arrow(work.folder / name / ACTIVITY_FILE, ACTIVITY, activity_batches(nothing, size))
         write_arrow(work.folder / name / CANDIDATES_FILE, CANDIDATES, _no_batches())

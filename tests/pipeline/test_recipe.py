@@ -143,3 +143,21 @@ def test_a_corpus_folder_whose_name_cannot_be_written_down_is_refused() -> None:
     odd = os.fsdecode(b"/some/caf\xe9")
     with pytest.raises(ConfigError, match=r"corpus\.path: .*rename the folder"):
         load_recipe("sample", ["corpus.source=text", f"corpus.path={odd}"])
+
+
+IMPORTED = (
+    'imports.saes=[{source="org/x", architecture="topk", num_features=8, k=2}, '
+    '{source="y", name="mine", architecture="gated", num_features=8}]'
+)
+
+
+def test_autoencoders_are_trained_or_imported() -> None:
+    recipe = load_recipe("sample", ["train.saes=[]", IMPORTED])
+    assert recipe.sae_names == ["14-topk-8", "mine"]
+    assert [sae.num_features for sae in recipe.saes] == [8, 8]
+    for overrides in ([IMPORTED], ["train.saes=[]"]):
+        with pytest.raises(ConfigError, match=r"give either \[\[train\.saes\]\]"):
+            load_recipe("sample", overrides)
+    wrong = ["train.saes=[]", 'imports.saes=[{source="x", architecture="tent", num_features=8}]']
+    problems = read_recipe("sample", wrong).problems
+    assert [problem.partition(":")[0] for problem in problems] == ["imports.saes.0.architecture"]

@@ -64,9 +64,9 @@ class Adds:
         self.x_ND = x_ND
         return NONE
 
-    def decode_sparse(self, sparse: SparseActivations, num_tokens: int) -> Tensor:
-        assert len(self.x_ND) == num_tokens
-        return self.x_ND + torch.stack([self.added[self.x_ND[:, 1].long()], torch.zeros(num_tokens)], 1)
+    def decode_sparse(self, sparse: SparseActivations, x_ND: Tensor) -> Tensor:
+        assert torch.equal(self.x_ND, x_ND.float())
+        return self.x_ND + torch.stack([self.added[self.x_ND[:, 1].long()], torch.zeros(len(x_ND))], 1)
 
 
 def test_planted_losses_come_back_with_their_interval(tmp_path: Path) -> None:

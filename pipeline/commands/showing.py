@@ -1,0 +1,188 @@
+"""`monosema show`: from an SAE, a model and a corpus to a recipe, and the trial before it runs."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, get_args
+
+from data.errors import ConfigError, FormatError
+from data.layout import StorePaths
+from pipeline.corpus import KINDS, open_source
+from pipeline.corpus.files import find_files
+from pipeline.fetching.ensure import ensure_corpus, ensure_model
+from pipeline.fetching.local import model_config, sample_corpus_folder
+from pipeline.formats.foreign import Foreign
+from pipeline.formats.hooks import layer_of
+from pipeline.formats.imported import find_imported, require_fit
+from pipeline.formats.places import ensure_sae, split_source
+from pipeline.formats.reading import look_at_sae
+from pipeline.progress import log
+from pipeline.recipe import NEUTRAL, SAMPLE_ENCODER, ReadRecipe, Recipe
+from pipeline.recipe.imports import FormatName, ImportedSAE
+from pipeline.recipe.mistakes import read_what_can_be
+from pipeline.recipe.overrides import apply_override
+
+SAMPLE_NAME, SAMPLE_SINK_FACTOR = "smollm2-135m", 4.0
+CONTEXT_LENGTH = 512
+"""Longest sequences, unless the SAE was trained on shorter ones or the model reads no more."""
+HELD_OUT_SHARE = 10
+"""One held-out token for so many others."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person gave on the command line; None leaves it to the SAE's configuration."""
+
+    sae: str
+    model: str | None = None
+    corpus: str | None = None
+    layer: int | None = None
+    tokens: int = 300_000
+    context_length: int | None = None
+    format: str | None = None
+    revision: str | None = None
+    normalise: str | None = None
+    name: str | None = None
+    device: str = "cpu"
+    overrides: tuple[str, ...] = ()
+
+
+def make_show_recipe(asked: Asked, store: StorePaths) -> ReadRecipe:
+    """The recipe, with what is wrong with it. An SAE of the Hub is fetched.
+
+    Raises FormatError, ConfigError or ModelError.
+    """
+    source, folder = split_source(asked.sae)
+    if asked.format is not None and asked.format not in get_args(FormatName):
+        raise ConfigError(f"there is no format '{asked.format}': use one of {', '.join(get_args(FormatName))}")
+    place = {"source": source, "folder": folder, "revision": asked.revision, "format": asked.format}
+    probe = ImportedSAE.model_validate({**place, "architecture": "relu", "num_features": 2})
+    found = look_at_sae(ensure_sae(probe, store), probe.format)
+    raw = _raw(asked, found, place)
+    problems = []
+    for override in asked.overrides:
+        try:
+            apply_override(raw, override, Recipe)
+        except ConfigError as error:
+            problems.append(str(error))
+    read = read_what_can_be(Recipe, raw, NEUTRAL)
+    return ReadRecipe(read.recipe, problems + read.problems, read.broken)
+
+
+def _raw(asked: Asked, found: Foreign, place: dict[str, Any]) -> dict[str, Any]:
+    model = asked.model or _named_model(found)
+    layer = _named_layer(found) if asked.layer is None else asked.layer
+    name = SAMPLE_NAME if model == "sample" else slug(PurePosixPath(model).name)
+    length = asked.context_length or min(CONTEXT_LENGTH, found.provenance.context_length or CONTEXT_LENGTH)
+    sae = {**place, "architecture": found.architecture, "num_features": found.num_features, "k": found.k}
+    return {
+        "name": slug(asked.name or f"{name}-{layer}-{PurePosixPath(asked.sae).name}"),
+        "corpus": corpus_section(asked.corpus or _named_corpus(found)),
+        "model": {"name": name, "source": model, "layer": layer, "device": asked.device},
+        "tokenize": {
+            "context_length": length, "max_tokens": asked.tokens, "max_held_out_tokens": asked.tokens // HELD_OUT_SHARE,
+        },
+        "harvest": {"sink_factor": SAMPLE_SINK_FACTOR} if model == "sample" else {},
+        "imports": {"saes": [{**sae, "normalise": asked.normalise}]},
+        "embed": {"source": SAMPLE_ENCODER},
+    }  # fmt: skip
+
+
+def _named_model(found: Foreign) -> str:
+    model = found.provenance.model
+    if model and "/" in model:
+        return model
+    said = f"the SAE's configuration calls its model '{model}', which is no Hub id" if model else "the SAE names none"
+    raise FormatError(f"{said}: give the language model with --model, a folder or a Hub id")
+
+
+def _named_layer(found: Foreign) -> int:
+    hook = found.provenance.hook
+    if hook is None:
+        raise FormatError("the SAE does not say which layer it reads: give it with --layer (its output is read)")
+    return layer_of(hook)
+
+
+def _named_corpus(found: Foreign) -> str:
+    if found.provenance.corpus:
+        return found.provenance.corpus
+    raise FormatError("the SAE does not name its corpus: give one with --corpus, a folder, a file or a Hub dataset")
+
+
+def corpus_section(corpus: str) -> dict[str, Any]:
+    """The recipe's section for the sample, a file or a folder of texts, or a dataset of the Hub. Raises ConfigError."""
+    path = Path(corpus).expanduser()
+    if corpus == "sample":
+        return {"source": "sample"}
+    if path.exists():
+        return {"source": _kind(path), "path": str(path)}
+    if corpus.startswith((".", "/", "~")) or corpus.count("/") > 1:
+        raise ConfigError(f"--corpus: there is no {path}: give a folder, a file, the id of a Hub dataset, or 'sample'")
+    return {"source": "huggingface", "dataset": corpus}
+
+
+def _kind(path: Path) -> str:
+    found = {}
+    for kind, files in KINDS.items():
+        if path.is_file() and not files.include(path.name):
+            continue
+        if path.is_dir() and not any(files.include(one.name) for one in path.rglob("*") if one.is_file()):
+            continue
+        found[kind] = len(find_files(path, files).files)
+    if not found:
+        raise ConfigError(f"--corpus: {path} holds no text, JSON, CSV or Parquet files: give a folder that does")
+    return max(found, key=lambda kind: found[kind])
+
+
+def slug(text: str) -> str:
+    """A name for addresses."""
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:64] or "sae"
+
+
+def refuse_misfit(recipe: Recipe, store: StorePaths, *, anyway: bool) -> None:
+    """Fetch what is needed and try the SAEs on a few hundred tokens. Raises FormatError when one does not fit.
+
+    anyway: say so only.
+    """
+    folder = ensure_model(recipe.model, store)
+    width = model_config(folder).get("hidden_size")
+    for config in recipe.imports.saes:
+        sae_folder, foreign = find_imported(config, store)
+        require_fit(config, foreign, sae_folder, int(width or foreign.width))
+        _say_what_it_is(foreign, config, sae_folder)
+        try:
+            _try(recipe, config, foreign, folder, store)
+        except FormatError as error:
+            if not anyway:
+                raise
+            log(f"going on all the same (--anyway): {error}")
+
+
+def _say_what_it_is(foreign: Foreign, config: ImportedSAE, folder: Path) -> None:
+    k = f", k {foreign.k}" if foreign.k else ""
+    kind = f"{foreign.format}, {foreign.architecture}{k}"
+    log(f"{folder}: {kind}, {foreign.num_features:,} features of width {foreign.width:,}")
+    said = foreign.provenance
+    named = {"model": said.model, "hook": said.hook, "context": said.context_length, "corpus": said.corpus,
+             "BOS": None if said.prepend_bos is None else "yes" if said.prepend_bos else "no"}  # fmt: skip
+    if any(named.values()):
+        log("its configuration says: " + ", ".join(f"{name} {value}" for name, value in named.items() if value))
+
+
+def _try(recipe: Recipe, config: ImportedSAE, foreign: Foreign, folder: Path, store: StorePaths) -> None:
+    from pipeline.formats.trial import Case, first_tokens, try_sae
+    from pipeline.models.language_model import LanguageModel
+    from pipeline.models.tokenizer import Tokenizer
+
+    ensure_corpus(recipe.corpus, store)
+    tokenizer = Tokenizer.load(folder)
+    model = LanguageModel.load(folder, layer=recipe.model.layer, dtype=recipe.model.dtype, device=recipe.model.device)
+    sequences = first_tokens(open_source(recipe.corpus, sample_corpus_folder(store)), tokenizer)
+    opening = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    if foreign.provenance.prepend_bos is False and opening:
+        log("it was trained on texts without BOS; this model's begin with one, which is itself left out")
+    layer, factor = recipe.model.layer, recipe.harvest.sink_factor
+    trial = try_sae(Case(foreign, model, layer, sequences, opening, factor, config.input_scale))
+    log(f"it fits layer {layer}: {trial.figures}, on {trial.num_tokens:,} tokens of the corpus")
+    if other := trial.better_layer:
+        log(f"{other.what} it would explain more ({other.figures}): {other.remedy} reads it there")

@@ -1,0 +1,164 @@
+"""`monosema show`: from somebody's SAE to a published run; and what is refused before any work."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from data.errors import ConfigError, FormatError
+from data.layout import StorePaths
+from data.published.state import open_published
+from data.published.tables import PublishedRun
+from pipeline.commands.showing import Asked, corpus_section, make_show_recipe, slug
+from pipeline.corpus import open_source
+from pipeline.formats import saelens
+from pipeline.formats.exported import Exported
+from pipeline.formats.trial import first_tokens, read_layers
+from pipeline.models.language_model import LanguageModel
+from pipeline.models.sae import SAE
+from pipeline.models.tokenizer import Tokenizer
+from pipeline.recipe.corpus import CorpusConfig
+from tests.browser.test_end_to_end import make_text_folder
+from tests.support.foreign import principal_sae
+from tests.support.models import byte_tokenizer, save_tiny_model, tiny_sae
+
+LAYER, DIRECTIONS, LENGTH = 1, 8, 64
+# Not all rows are kept, so that examples come from the model in float32 and not from rows in bfloat16.
+SETTINGS = ("model.dtype=float32", "harvest.keep_fraction=0.9", "embed.source=none", "corpus.held_out_fraction=0.2",
+            "project.num_epochs=10", "score.features=8", "neurons.features=0", "examples.rare_tokens=10")  # fmt: skip
+
+
+def monosema(*arguments: str, store: StorePaths) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.cli", *arguments, "--store", str(store.root)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with a model, texts, and an SAE of it in SAELens's format."""
+    make_text_folder(tmp_path / "texts", 12)
+    save_tiny_model(tmp_path / "llama")
+    model = LanguageModel.load(tmp_path / "llama", layer=LAYER, dtype="float32")
+    source = open_source(CorpusConfig(source="text", path=tmp_path / "texts"), tmp_path)
+    tokens = first_tokens(source, Tokenizer(byte_tokenizer()))
+    sae = principal_sae(read_layers(model, tokens, [256]).at(LAYER, 10.0), DIRECTIONS, LAYER)
+    write(sae, tmp_path / "sae")
+    return tmp_path
+
+
+def write(sae: SAE, folder: Path) -> None:
+    folder.mkdir()
+    density = torch.full((sae.num_features,), 0.1)
+    saelens.write(Exported(sae, "org/tiny", "texts", LENGTH, True, density, {}), folder)
+
+
+def show(place: Path, store: StorePaths, *more: str, sae: str = "sae") -> subprocess.CompletedProcess[str]:
+    settings = [part for setting in SETTINGS for part in ("--set", setting)]
+    given = ("--model", str(place / "llama"), "--corpus", str(place / "texts"), "--no-serve", "--name", "mine")
+    return monosema("show", str(place / sae), *given, *settings, *more, store=store)
+
+
+def test_an_sae_of_saelens_ends_in_a_published_run(place: Path, store: StorePaths) -> None:
+    done = show(place, store)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "saelens, relu, 16 features of width 32" in done.stderr
+    assert "it fits layer 1: explained variance" in done.stderr
+    assert "[4/16] import: done" in done.stderr
+    assert "1-relu-16" in done.stdout
+    published = open_published(store, "mine")
+    assert (published.record.layer, published.record.saes[0].curve) == (LAYER, [])
+    check_activations(PublishedRun(published.folder), place)
+    doctor = monosema("doctor", "--run", "mine", store=store)
+    assert doctor.returncode == 0, doctor.stdout[-3000:]
+    again = show(place, store)
+    assert again.returncode == 0
+    assert "done in" not in again.stderr
+    out = monosema("export", str(place / "out"), "--format", "saelens", store=store)
+    assert out.returncode == 0, out.stderr
+    folders = (place / "sae", place / "out/1-relu-16")
+    before, after = (load_file(folder / "sae_weights.safetensors") for folder in folders)
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
+    sparsity = load_file(place / "out/1-relu-16/sparsity.safetensors")["sparsity"]
+    features = PublishedRun(published.folder).take("features", range(16), ["density"])["density"].to_numpy()
+    assert np.allclose(10 ** sparsity.numpy(), features, atol=1e-6)
+    assert "| Features | 16 |" in (place / "out/1-relu-16/README.md").read_text()
+
+
+def check_activations(run: PublishedRun, place: Path) -> None:
+    """Published activations of top examples equal SAELens's own formula on the model's residual stream, to 1e-4."""
+    weights = {name: one.double() for name, one in load_file(place / "sae/sae_weights.safetensors").items()}
+    model = LanguageModel.load(place / "llama", layer=LAYER, dtype="float32", fused=False)
+    features = run.take("features", range(16), ["first_example"])["first_example"].to_pylist()
+    columns = ["document", "position", "activation"]
+    for index, example in enumerate(run.take("examples", features, columns).to_pylist()):
+        start = example["position"] // (LENGTH - 1) * (LENGTH - 1)
+        tokens = run.windows([example["document"]], [start], [example["position"] - start + 1])[0]
+        x_D = model.residuals(torch.tensor([[256, *tokens]]))[0, -1].double()
+        expected = (x_D @ weights["W_enc"][:, index] + weights["b_enc"][index]).relu()
+        assert example["activation"] == pytest.approx(float(expected), abs=1e-4, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["width", "misfit", "none", "layer"])
+def test_what_does_not_fit_is_refused_before_any_work(place: Path, store: StorePaths, kind: str) -> None:
+    more: tuple[str, ...] = ()
+    if kind == "width":
+        write(principal_sae(torch.randn(50, 16, generator=torch.Generator().manual_seed(0)), 4), place / "other")
+        said = "reads activations of width 16, the model's residual stream has 32"
+    elif kind == "misfit":
+        write(tiny_sae(), place / "other")
+        said = "does not fit layer 1"
+    elif kind == "none":
+        (place / "other").mkdir()
+        said = "holds no SAE of a known format"
+    else:
+        write(tiny_sae(), place / "other")
+        more, said = ("--layer", "7"), "model.layer=7 is out of range"
+    done = show(place, store, *more, sae="other")
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.count("error: ") == 1
+    assert "Traceback" not in done.stderr
+    assert not (store.root / "runs").exists()
+
+
+def test_the_configuration_gives_what_is_not_asked_for(place: Path, store: StorePaths) -> None:
+    file = place / "sae/cfg.json"
+    config = json.loads(file.read_text())
+    recipe = make_show_recipe(Asked(str(place / "sae"), corpus="sample"), store).recipe
+    assert (recipe.model.source, recipe.model.layer, recipe.tokenize.context_length) == ("org/tiny", LAYER, LENGTH)
+    asked = Asked(str(place / "sae"), "sample", "org/texts", layer=3, context_length=32, overrides=("seed=7",))
+    recipe = make_show_recipe(asked, store).recipe
+    assert (recipe.model.name, recipe.model.layer, recipe.seed) == ("smollm2-135m", 3, 7)
+    assert (recipe.tokenize.context_length, recipe.corpus.dataset) == (32, "org/texts")
+    config["metadata"] |= {"model_name": "gpt2-small", "hook_name": "blocks.1.hook_mlp_out"}
+    file.write_text(json.dumps(config))
+    with pytest.raises(FormatError, match=r"calls its model 'gpt2-small', which is no Hub id: give .*--model"):
+        make_show_recipe(Asked(str(place / "sae"), corpus="sample"), store)
+    with pytest.raises(FormatError, match=r"hook_mlp_out'; SAEs of the residual stream"):
+        make_show_recipe(Asked(str(place / "sae"), "sample", "sample"), store)
+    with pytest.raises(ConfigError, match="no format 'pickle'"):
+        make_show_recipe(Asked(str(place / "sae"), "sample", "sample", format="pickle"), store)
+
+
+def test_corpora_are_told_by_their_files(place: Path) -> None:
+    assert corpus_section("sample") == {"source": "sample"}
+    assert corpus_section(str(place / "texts"))["source"] == "text"
+    (place / "data.jsonl").write_text('{"text": "a"}\n')
+    assert corpus_section(str(place / "data.jsonl"))["source"] == "jsonl"
+    assert corpus_section("org/texts") == {"source": "huggingface", "dataset": "org/texts"}
+    with pytest.raises(ConfigError, match="there is no"):
+        corpus_section("./nowhere")
+    (place / "empty").mkdir()
+    with pytest.raises(ConfigError, match="holds no text"):
+        corpus_section(str(place / "empty"))
+
+
+def test_slugs() -> None:
+    assert slug("blocks.3.hook_resid_post") == "blocks.3.hook_resid_post"
+    assert slug("Meta Llama/3") == "meta-llama-3"
+    assert slug("?!") == "sae"
