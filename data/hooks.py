@@ -3,7 +3,8 @@
 What each is, and how it is read and steered, is in `pipeline/models/hooks.py`.
 """
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 Hook = Literal["resid_pre", "resid_mid", "resid_post", "attn", "mlp"]
 HOOKS: tuple[Hook, ...] = get_args(Hook)
@@ -26,6 +27,12 @@ BRIEFLY: dict[Hook, str] = {
     "attn": "the attention of layer {layer}",
     "mlp": "the MLP of layer {layer}",
 }
+
+
+def hook_of(recipe: Mapping[str, Any]) -> Hook:
+    """The one that a recipe names, as it is kept with what was published."""
+    hook: Hook = recipe["model"].get("hook", RESID_POST)
+    return hook
 
 
 def hook_address(layer: int, hook: Hook = RESID_POST) -> str:

@@ -140,7 +140,10 @@ def show(
     sae: Annotated[str, typer.Argument(help="The SAE: a folder, or a Hub id with the folder in it (org/repo/folder).")],
     model: Annotated[str | None, typer.Option(help="Folder or Hub id, or sample. Else what the SAE names.")] = None,
     corpus: Annotated[str | None, typer.Option(help="Folder, file or Hub dataset, or sample. Else the SAE's.")] = None,
-    layer: Annotated[int | None, typer.Option(help="Layer whose output it reads. Else what the SAE says.")] = None,
+    layer: Annotated[int | None, typer.Option(help="Layer that it reads, from 0. Else what the SAE says.")] = None,
+    hook: Annotated[
+        str | None, typer.Option(help="resid_pre, resid_mid, resid_post, attn or mlp. Else what the SAE says.")
+    ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens of the corpus to read, of documents at random.")] = 300_000,
     context_length: Annotated[int | None, typer.Option(min=8, help="Tokens of a sequence. Else the SAE's.")] = None,
     format_: Annotated[str | None, typer.Option("--format", help="Format of its files. Else told by them.")] = None,
@@ -161,8 +164,9 @@ def show(
     from pipeline.commands import serving, showing
 
     listener = serving.take_port(host, port) if serve else None
+    settings = tuple(set_ or ())
     asked = showing.Asked(
-        sae, model, corpus, layer, tokens, context_length, format_, revision, normalise, name, device, tuple(set_ or ())
+        sae, model, corpus, layer, tokens, context_length, format_, revision, normalise, name, device, settings, hook
     )
     read = showing.make_show_recipe(asked, _store(store))
     paths = _store(store).run(read.recipe.name)

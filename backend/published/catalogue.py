@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, selectinload
 from backend.published.corrections import Correction, Corrections, direction_hash
 from data import CONTRACT_VERSION
 from data.artifacts.corpus import Cutting
-from data.hooks import RESID_POST, Hook
+from data.hooks import Hook, hook_of
 from data.layout import StorePaths
 from data.published.maps import MAP_FOLDER, PublishedMap
 from data.published.regions import PublishedRegions
@@ -95,8 +95,7 @@ class OpenRun:
     @property
     def hook(self) -> Hook:
         """The place at its layer that its SAEs read."""
-        hook: Hook = self.record.recipe["model"].get("hook", RESID_POST)
-        return hook
+        return hook_of(self.record.recipe)
 
     @property
     def cutting(self) -> Cutting:

@@ -26,6 +26,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from data import CONTRACT_VERSION
 from data.errors import ArtifactError, ConfigError, ContractError
+from data.hooks import Hook, hook_of
 from data.layout import RunPaths, StorePaths
 from data.manifests import Manifest, check_sizes, load_manifest
 from data.sql.database import connect, database_url, explained, open_engine
@@ -43,6 +44,11 @@ class Published(NamedTuple):
     """Detached, its SAEs loaded."""
     folder: Path
     manifest: Manifest
+
+    @property
+    def hook(self) -> Hook:
+        """The place at its layer that its SAEs read."""
+        return hook_of(self.record.recipe)
 
 
 def read_rows(folder: Path) -> SQLRows:

@@ -6,13 +6,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from data.errors import ConfigError, FormatError
+from data.hooks import HOOKS, Hook, hook_address
 from data.layout import StorePaths
 from pipeline.corpus import KINDS, open_source
 from pipeline.corpus.files import find_files
 from pipeline.fetching.ensure import ensure_corpus, ensure_model
 from pipeline.fetching.local import model_config, sample_corpus_folder
 from pipeline.formats.foreign import Foreign
-from pipeline.formats.hooks import layer_of
+from pipeline.formats.hooks import Place, place_of
 from pipeline.formats.imported import find_imported, require_fit
 from pipeline.formats.places import ensure_sae, split_source
 from pipeline.formats.reading import look_at_sae
@@ -45,6 +46,7 @@ class Asked:
     name: str | None = None
     device: str = "cpu"
     overrides: tuple[str, ...] = ()
+    hook: str | None = None
 
 
 def make_show_recipe(asked: Asked, store: StorePaths) -> ReadRecipe:
@@ -55,6 +57,8 @@ def make_show_recipe(asked: Asked, store: StorePaths) -> ReadRecipe:
     source, folder = split_source(asked.sae)
     if asked.format is not None and asked.format not in get_args(FormatName):
         raise ConfigError(f"there is no format '{asked.format}': use one of {', '.join(get_args(FormatName))}")
+    if asked.hook is not None and asked.hook not in HOOKS:
+        raise ConfigError(f"there is no hook '{asked.hook}': use one of {', '.join(HOOKS)}")
     place = {"source": source, "folder": folder, "revision": asked.revision, "format": asked.format}
     probe = ImportedSAE.model_validate({**place, "architecture": "relu", "num_features": 2})
     found = look_at_sae(ensure_sae(probe, store), probe.format)
@@ -71,16 +75,17 @@ def make_show_recipe(asked: Asked, store: StorePaths) -> ReadRecipe:
 
 def _raw(asked: Asked, found: Foreign, place: dict[str, Any]) -> dict[str, Any]:
     model = asked.model or _named_model(found)
-    layer = _named_layer(found) if asked.layer is None else asked.layer
+    layer, hook = _place(asked, found)
     name = SAMPLE_NAME if model == "sample" else slug(PurePosixPath(model).name)
     length = asked.context_length or min(CONTEXT_LENGTH, found.provenance.context_length or CONTEXT_LENGTH)
     sae = {**place, "architecture": found.architecture, "num_features": found.num_features, "k": found.k}
     return {
-        "name": slug(asked.name or f"{name}-{layer}-{PurePosixPath(asked.sae).name}"),
+        "name": slug(asked.name or f"{name}-{hook_address(layer, hook)}-{PurePosixPath(asked.sae).name}"),
         "corpus": corpus_section(asked.corpus or _named_corpus(found)),
-        "model": {"name": name, "source": model, "layer": layer, "device": asked.device},
+        "model": {"name": name, "source": model, "layer": layer, "hook": hook, "device": asked.device},
         "tokenize": {
             "context_length": length, "max_tokens": asked.tokens, "max_held_out_tokens": asked.tokens // HELD_OUT_SHARE,
+            "opening": "none" if found.provenance.prepend_bos is False else "bos",
         },
         "harvest": {"sink_factor": SAMPLE_SINK_FACTOR} if model == "sample" else {},
         "imports": {"saes": [{**sae, "normalise": asked.normalise}]},
@@ -96,11 +101,16 @@ def _named_model(found: Foreign) -> str:
     raise FormatError(f"{said}: give the language model with --model, a folder or a Hub id")
 
 
-def _named_layer(found: Foreign) -> int:
-    hook = found.provenance.hook
-    if hook is None:
+def _place(asked: Asked, found: Foreign) -> Place:
+    """What was asked for, and for the rest what the SAE's configuration says. Raises FormatError."""
+    hook: Hook | None = next((hook for hook in HOOKS if hook == asked.hook), None)
+    if asked.layer is not None and hook is not None:
+        return Place(asked.layer, hook)
+    named = found.provenance.hook
+    if named is None and asked.layer is None:
         raise FormatError("the SAE does not say which layer it reads: give it with --layer (its output is read)")
-    return layer_of(hook)
+    said = Place(0) if named is None else place_of(named)
+    return Place(said.layer if asked.layer is None else asked.layer, hook or said.hook)
 
 
 def _named_corpus(found: Foreign) -> str:
@@ -175,14 +185,15 @@ def _try(recipe: Recipe, config: ImportedSAE, foreign: Foreign, folder: Path, st
     from pipeline.models.tokenizer import Tokenizer
 
     ensure_corpus(recipe.corpus, store)
-    tokenizer = Tokenizer.load(folder)
-    model = LanguageModel.load(folder, layer=recipe.model.layer, dtype=recipe.model.dtype, device=recipe.model.device)
+    wanted, factor, said = recipe.model, recipe.harvest.sink_factor, foreign.provenance
+    tokenizer, opening = Tokenizer.load(folder), Tokenizer.load(folder, opening=recipe.tokenize.opening).opening
+    other = [] if opening else tokenizer.opening
+    model = LanguageModel.load(folder, layer=wanted.layer, hook=wanted.hook, dtype=wanted.dtype, device=wanted.device)
+    if said.prepend_bos is not None and said.prepend_bos != bool(opening) and tokenizer.opening:
+        log(f"it was trained on texts {'with' if said.prepend_bos else 'without'} BOS; here they are read otherwise")
     sequences = first_tokens(open_source(recipe.corpus, sample_corpus_folder(store)), tokenizer)
-    opening = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
-    if foreign.provenance.prepend_bos is False and opening:
-        log("it was trained on texts without BOS; this model's begin with one, which is itself left out")
-    layer, factor = recipe.model.layer, recipe.harvest.sink_factor
-    trial = try_sae(Case(foreign, model, layer, sequences, opening, factor, config.input_scale))
-    log(f"it fits layer {layer}: {trial.figures}, on {trial.num_tokens:,} tokens of the corpus")
-    if other := trial.better_layer:
-        log(f"{other.what} it would explain more ({other.figures}): {other.remedy} reads it there")
+    case = Case(foreign, model, wanted.layer, sequences, opening, factor, config.input_scale)
+    trial = try_sae(case if other == opening else case._replace(other_opening=other))
+    log(f"it fits {case.place}: {trial.figures}, on {trial.num_tokens:,} tokens of the corpus")
+    if better := trial.better_layer:
+        log(f"{better.what} it would explain more ({better.figures}): {better.remedy} reads it there")

@@ -11,7 +11,7 @@ from rich.table import Table
 from data.artifacts.corpus import describe_limits
 from data.artifacts.curve import describe_falling
 from data.artifacts.responses import Demonstration, Responses
-from data.hooks import RESID_POST, hook_briefly
+from data.hooks import hook_briefly
 from data.layout import StorePaths
 from data.published.metrics import loss_sample, recovered, with_interval
 from data.published.state import Published, open_published
@@ -80,7 +80,7 @@ def _steering(published: Published, one: Demonstration) -> str:
 def metrics_table(published: Published) -> Table:
     """One row per SAE, measured on held-out documents."""
     record = published.record
-    place = hook_briefly(record.layer, record.recipe["model"].get("hook", RESID_POST))
+    place = hook_briefly(record.layer, published.hook)
     table = Table(title=f"run '{record.name}', {place} of {_one_line(record.model_name)}")
     table.add_column("SAE", no_wrap=True)
     for name in ("features", "explained variance", "L0", "dead", "rare", "loss added", "recovered"):

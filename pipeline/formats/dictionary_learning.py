@@ -13,6 +13,7 @@ from data.errors import FormatError
 from pipeline.formats.exported import Exported, loosen
 from pipeline.formats.files import Matrices, check_shapes, open_pickle, read_config
 from pipeline.formats.foreign import Foreign, Provenance
+from pipeline.formats.hooks import submodule_name
 from pipeline.formats.weights import Weights
 from pipeline.models.sae import SAE
 
@@ -108,7 +109,7 @@ def write(exported: Exported, folder: Path) -> None:
     torch.save({name: one.contiguous() for name, one in _state(exported.sae).items()}, folder / WEIGHTS_FILE)
     trainer = {
         "dict_class": WRITTEN[header.nonlinearity], "activation_dim": header.width, "dict_size": header.num_features,
-        "layer": header.layer, "lm_name": exported.model, "submodule_name": f"resid_post_layer_{header.layer}",
+        "layer": header.layer, "lm_name": exported.model, "submodule_name": submodule_name(header.layer, exported.hook),
         **({"k": header.k} if header.k else {}),
     }  # fmt: skip
     config = {"trainer": trainer, "buffer": {"ctx_len": exported.context_length}}

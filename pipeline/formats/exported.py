@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from data.errors import FormatError
+from data.hooks import RESID_POST, Hook
 from pipeline.models.sae import SAE
 
 LOG_OFFSET = 1e-10
@@ -25,6 +26,8 @@ class Exported(NamedTuple):
     """Share of the tokens on which each feature is active."""
     facts: dict[str, str]
     """Lines of the model card."""
+    hook: Hook = RESID_POST
+    """The place at its layer that it reads."""
 
     def require_plain(self, library: str) -> None:
         """Raise FormatError where the SAE normalises each token by itself, which the library cannot say."""

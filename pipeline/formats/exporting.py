@@ -10,6 +10,7 @@ import torch
 
 from data.artifacts.corpus import describe_limits
 from data.errors import ConfigError
+from data.hooks import hook_in_words
 from data.layout import StorePaths
 from data.published.metrics import with_interval
 from data.published.state import SAES_FOLDER, Published, open_published
@@ -60,7 +61,7 @@ def export_saes(store: StorePaths, run: str | None, only: str | None, kind: Expo
 
 def _folder(published: Published, sae: SAERecord, kind: ExportFormat) -> str:
     """sparsify knows the module by the name of its folder."""
-    return f"{sae.name}/{module_name(published.record.layer)}" if kind == "sparsify" else sae.name
+    return f"{sae.name}/{module_name(published.record.layer, published.hook)}" if kind == "sparsify" else sae.name
 
 
 def _export(published: Published, record: SAERecord, kind: ExportFormat, folder: Path) -> Path:
@@ -85,6 +86,7 @@ def describe(published: Published, record: SAERecord) -> Exported:
         counts["tokenize"]["bos_id"] is not None,
         torch.from_numpy(np.array(density, np.float32)),
         _facts(published, record),
+        published.hook,
     )
 
 
@@ -92,7 +94,7 @@ def _facts(published: Published, record: SAERecord) -> dict[str, str]:
     run, metrics = published.record, record.metrics
     facts = {
         "Language model": run.model_name,
-        "Place": f"the residual stream after layer {run.layer} (from 0)",
+        "Place": f"{hook_in_words(run.layer, published.hook)} (layers from 0)",
         "Architecture": record.architecture,
         "Features": f"{record.num_features:,}",
         "Text": str(run.corpus["tokenize"].get("corpus", "")),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from data.errors import FormatError
+from data.hooks import RESID_POST, Hook
 from pipeline.formats.weights import Weights
 from pipeline.models.sae import SAE, Nonlinearity, SAEHeader
 from pipeline.models.standardise import Normalisation
@@ -51,7 +52,10 @@ class Foreign:
         of_tokens: dict[str, Normalisation] = {"layer_norm": "layer_norm", "constant_norm": "constant_norm"}
         return replace(self, normalisation=of_tokens.get(kind, "none"), needs_scale=kind == "mean_norm")
 
-    def fold(self, *, name: str, model: str, layer: int, activation_scale: float, input_scale: float | None) -> SAE:
+    def fold(
+        self, *, name: str, model: str, layer: int, hook: Hook = RESID_POST, activation_scale: float,
+        input_scale: float | None,
+    ) -> SAE:  # fmt: skip
         """The SAE as one of ours.
 
         activation_scale: see SAEHeader. input_scale: the factor that the files lack, where they do. Raises FormatError.
@@ -63,7 +67,7 @@ class Foreign:
             weights.normalise_decoder(choose_by_raw=True)
         header = SAEHeader(
             name, self.architecture, NONLINEARITY[self.architecture], self.num_features, self.width, model, layer,
-            k=self.k, activation_scale=activation_scale, normalisation=self.normalisation,
+            hook=hook, k=self.k, activation_scale=activation_scale, normalisation=self.normalisation,
         )  # fmt: skip
         tensors = (weights.W_enc_FD, weights.b_enc_F, weights.W_dec_FD, weights.b_dec_D, weights.threshold_F)
         if not all(bool(tensor.isfinite().all()) for tensor in tensors):

@@ -12,7 +12,7 @@ from pipeline.formats.weights import Weights
 
 FIRST_FILE, SECOND_FILE, CONFIG_FILE = "params.npz", "params.safetensors", "config.json"
 MODELS = re.compile(r"gemma-scope-(\d+b)-(pt|it)", re.IGNORECASE)
-PLACES = {"-mlp": "mlp_out", "-att": "attn_out", "transcoder": "a transcoder"}
+PLACES = {"-mlp": "hook_mlp_out", "-att": "attn.hook_z", "transcoder": "a transcoder"}
 """Parts of a repository's name that say another place than the residual stream."""
 CONTEXT_LENGTH, CORPUS = 1024, "monology/pile-uncopyrighted"
 
@@ -45,16 +45,19 @@ def _provenance(folder: Path) -> Provenance:
     path = folder.as_posix()
     if (folder / CONFIG_FILE).is_file():
         config = read_config(folder / CONFIG_FILE)
+        read, written = (config.get(f"hf_hook_point_{end}") for end in ("in", "out"))
+        if written not in (None, read):
+            raise FormatError(f"{folder} is a transcoder (it writes {written}), which cannot be read")
         return Provenance(
             _second_model(str(config.get("model_name", ""))),
-            config.get("hf_hook_point_in"),
+            read,
             CONTEXT_LENGTH,
             True,
             CORPUS,
         )
     place = next((place for part, place in PLACES.items() if part in path), None)
     layer, model = re.search(r"layer_(\d+)", path), MODELS.search(path)
-    hook = place or (layer[1] if layer else None)
+    hook = f"blocks.{layer[1]}.{place}" if place and layer else place or (layer and layer[1])
     return Provenance(_model(model[1], model[2]) if model else None, hook, CONTEXT_LENGTH, True, CORPUS)
 
 

@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from data.errors import FormatError
+from data.hooks import HOOKS, hook_address
 from pipeline.formats.files import read_config
 from pipeline.formats.foreign import NONLINEARITY, Foreign, Provenance
 from pipeline.formats.weights import Weights
@@ -32,9 +33,12 @@ def look(folder: Path) -> Foreign:
         raise FormatError(str(error)) from None
     if header.architecture not in NONLINEARITY:
         raise FormatError(f"{folder} has the architecture '{header.architecture}', which is not known here")
+    hook = next((hook for hook in HOOKS if hook == header.hook), None)
+    if hook is None:
+        raise FormatError(f"{folder} reads the hook '{header.hook}', which is not known here")
     return Foreign(
         "monosema", header.architecture, header.num_features, header.width, partial(_read, folder), header.k,
-        header.normalisation, provenance=Provenance(header.model, str(header.layer)),
+        header.normalisation, provenance=Provenance(header.model, hook_address(header.layer, hook)),
     )  # fmt: skip
 
 

@@ -227,7 +227,7 @@ def _written_config(exported: Exported) -> dict[str, Any]:
             "sae_lens_version": VERSION,
             "sae_lens_training_version": None,
             "model_name": exported.model,
-            "hook_name": hook_name(header.layer),
+            "hook_name": hook_name(header.layer, exported.hook),
             "context_size": exported.context_length,
             "prepend_bos": exported.prepend_bos,
             "dataset_path": exported.corpus,

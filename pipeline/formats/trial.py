@@ -4,6 +4,7 @@ Shapes: S sequences, L tokens of one, N rows (tokens that are neither opening on
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
@@ -12,8 +13,12 @@ import torch
 from torch import Tensor
 
 from data.errors import CorpusError, FormatError
+from data.hooks import HOOKS, RESID_POST, Hook
 from pipeline.corpus.document import Source
 from pipeline.formats.foreign import Foreign
+from pipeline.formats.hooks import is_module
+from pipeline.models.errors import ModelError
+from pipeline.models.hooks import Cut
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.left_out import are_sinks, measure_sink_norm, row_norms
 from pipeline.models.sae import SAE
@@ -28,7 +33,8 @@ LEAST_VARIANCE, LEAST_L0 = 0.3, 0.5
 """Less is explained, or active on a token, by no SAE that fits. More than `width` features active are not sparse."""
 BETTER = 0.05
 """Of the variance, by which another layer must explain more to be named for an SAE that seems to fit. Of readings that
-differ by less, the likelier kind is named: another layer, one factor for all, a norm of each token, BOS."""
+differ by less, the likelier kind is named: another layer, another hook, one factor for all, a norm of each token,
+BOS."""
 MOST_TOLD = 6
 NORMALISATIONS: dict[Normalisation, str] = {
     "layer_norm": "a layer norm of each token", "constant_norm": "each token scaled to one norm",
@@ -67,15 +73,14 @@ class Trial(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The residual stream of the sequences at every layer."""
+    """The activations of the sequences at one hook of every layer."""
 
     by_layer: list[Tensor]
-    """[N, D] each, float32, the output of every layer."""
+    """[N, D] each, float32."""
 
     def at(self, layer: int, sink_factor: float) -> Tensor:
         """The rows of one layer, sinks left out."""
-        x_ND = self.by_layer[layer]
-        return x_ND[~are_sinks(x_ND, measure_sink_norm(row_norms(x_ND), sink_factor))]
+        return _without_sinks(self.by_layer[layer], sink_factor)
 
 
 def first_tokens(source: Source, tokenizer: Tokenizer) -> list[list[int]]:
@@ -94,27 +99,33 @@ def first_tokens(source: Source, tokenizer: Tokenizer) -> list[list[int]]:
 
 @torch.no_grad()
 def read_layers(model: LanguageModel, sequences: Sequence[Sequence[int]], opening: Sequence[int]) -> Rows:
-    """The output of every layer at every token but the first one of each sequence.
+    """The activations at the model's hook of every layer, at every token but the first one of each sequence.
 
     opening: the model's opening token, or nothing for none.
     """
-    taken: list[list[Tensor]] = [[] for _ in model.layers]
-    hooks = [
-        layer.register_forward_hook(lambda module, inputs, output, number=number: taken[number].append(_rows(output)))
-        for number, layer in enumerate(model.layers)
-    ]
-    try:
+    taken: list[list[Tensor]] = []
+    with ExitStack() as stack:
+        last = [stack.enter_context(model.cut.watched(layer)) for layer in model.layers]
         for tokens in sequences:
             model.logits(torch.tensor([[*opening, *tokens]]))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return Rows([torch.cat(parts) for parts in taken])
+            taken.append([seen()[0, 1:].float() for seen in last])
+    return Rows([torch.cat(parts) for parts in zip(*taken, strict=True)])
 
 
-def _rows(output: Tensor | tuple[Tensor, ...]) -> Tensor:
-    x_BLD = output[0] if isinstance(output, tuple) else output
-    return x_BLD[0, 1:].float()
+@torch.no_grad()
+def read_hook(case: "Case", hook: Hook) -> Tensor | None:
+    """The rows at another hook of the layer, sinks left out; None where the model has no such hook."""
+    try:
+        cut = Cut(case.model.parts, case.layer, hook)
+    except ModelError:
+        return None
+    tokens = [torch.tensor([[*case.opening, *some]], device=case.model.device) for some in case.sequences]
+    x_ND = torch.cat([cut.until(input_ids=tokens_1L).x_BLD[0, 1:].float() for tokens_1L in tokens])
+    return _without_sinks(x_ND, case.sink_factor)
+
+
+def _without_sinks(x_ND: Tensor, sink_factor: float) -> Tensor:
+    return x_ND[~are_sinks(x_ND, measure_sink_norm(row_norms(x_ND), sink_factor))]
 
 
 def measure(sae: SAE, x_ND: Tensor) -> Figures:
@@ -135,10 +146,19 @@ class Case(NamedTuple):
     opening: list[int]
     sink_factor: float
     input_scale: float | None
+    other_opening: list[int] | None = None
+    """The opening that texts have otherwise: none, or that of the tokenizer; None where there is but one."""
+
+    @property
+    def place(self) -> str:
+        """The layer, or the hook of it."""
+        hook = self.model.hook
+        return f"layer {self.layer}" if hook == RESID_POST else f"{hook} of layer {self.layer}"
 
 
 def try_sae(case: Case) -> Trial:
     """Try an SAE at a layer of its model. Raises FormatError, with what is most likely wrong, when it does not fit."""
+    _require_no_norm(case.model, case.foreign.provenance.hook)
     rows = read_layers(case.model, case.sequences, case.opening)
     x_ND = rows.at(case.layer, case.sink_factor)
     scale = case.input_scale or mean_scale(x_ND)
@@ -154,6 +174,20 @@ def try_sae(case: Case) -> Trial:
     return Trial(figures, len(x_ND), best if is_better else None)
 
 
+def _require_no_norm(model: LanguageModel, named: str | None) -> None:
+    """Raise FormatError where the SAE reads the output of a module behind which the layer has a norm."""
+    additions, structure, hook = model.cut.additions, model.parts.structure, model.hook
+    if additions is None or named is None or not is_module(named) or hook not in ("attn", "mlp"):
+        return
+    own = {"attn": structure.attention, "mlp": structure.mlp}[hook]
+    adds = {"attn": additions.attention, "mlp": additions.mlp}[hook]
+    if own != adds:
+        raise FormatError(
+            f"the SAE reads {named}, and behind that stands a norm ({adds}), whose output is read here: it is what the "
+            "layer adds to the residual stream. Such SAEs of this model cannot be read"
+        )
+
+
 def mean_scale(x_ND: Tensor) -> float:
     """sqrt(D) by the mean norm."""
     return float(x_ND.shape[1] ** 0.5 / row_norms(x_ND).mean())
@@ -164,6 +198,7 @@ def mean_scale(x_ND: Tensor) -> float:
 
 def _alternatives(case: Case, sae: SAE, rows: Rows, x_ND: Tensor) -> Iterator[Alternative]:
     yield from (_at_layer(case, sae, rows, layer) for layer in range(len(rows.by_layer)) if layer != case.layer)
+    yield from _at_other_hooks(case, sae)
     if not case.foreign.needs_scale:
         scaled = case.foreign.normalised("mean_norm").fold(
             name="trial", model="", layer=case.layer, activation_scale=1.0, input_scale=mean_scale(x_ND)
@@ -178,9 +213,18 @@ def _alternatives(case: Case, sae: SAE, rows: Rows, x_ND: Tensor) -> Iterator[Al
     for sign, what in ((-1, "taken off"), (1, "left in")):
         other = replaced(sae, b_enc_F=sae.b_enc_F + sign * shift_F)
         yield Alternative(f"with the decoder's bias {what} the input", "see apply_b_dec_to_input", measure(other, x_ND))
-    if case.opening:
-        without = read_layers(case.model, case.sequences, []).at(case.layer, case.sink_factor)
-        yield Alternative("without BOS", "its texts had none: this model's have", measure(sae, without))
+    if case.other_opening is not None:
+        otherwise = read_layers(case.model, case.sequences, case.other_opening).at(case.layer, case.sink_factor)
+        what, opening = ("with BOS", "bos") if case.other_opening else ("without BOS", "none")
+        yield Alternative(what, f"--set tokenize.opening={opening}", measure(sae, otherwise))
+
+
+def _at_other_hooks(case: Case, sae: SAE) -> Iterator[Alternative]:
+    """The hooks of the same layer that it fits."""
+    for hook in HOOKS:
+        x_ND = read_hook(case, hook) if hook != case.model.hook else None
+        if x_ND is not None and (figures := measure(sae, x_ND)).are_sane(sae.header.width):
+            yield Alternative(f"at {hook} of layer {case.layer}", f"--hook {hook}", figures)
 
 
 def _at_layer(case: Case, sae: SAE, rows: Rows, layer: int) -> Alternative:
@@ -208,7 +252,7 @@ def _verdict(case: Case, figures: Figures, num_tokens: int, found: list[Alternat
     ranked = sorted(found, key=lambda one: (one.figures.are_sane(width), one.figures.explained_variance), reverse=True)
     best = _likeliest([one for one in found if one.figures.are_sane(width)])
     begun = (
-        f"the SAE does not fit layer {case.layer}: on {num_tokens:,} tokens of the corpus {figures} (at least "
+        f"the SAE does not fit {case.place}: on {num_tokens:,} tokens of the corpus {figures} (at least "
         f"{LEAST_VARIANCE} and between {LEAST_L0} and {width:,} are expected)."
     )
     if best is not None:

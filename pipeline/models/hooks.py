@@ -12,13 +12,15 @@ and the layers after those. So attribution, effects and steering need nothing el
 Shapes: B sequences, L tokens, D width.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, cast
 
 from torch import Tensor, nn
 
 from pipeline.models.additions import Layer, find_additions, tapped
 from pipeline.models.errors import ModelError
-from pipeline.models.modules import Given, Nothing, PassOn, Wide, shallow, unhooked
+from pipeline.models.modules import Given, Nothing, PassOn, Wide, input_of, output_of, shallow, unhooked
 from pipeline.models.structure import Parts
 
 Hook = Literal["resid_pre", "resid_mid", "resid_post", "attn", "mlp"]
@@ -80,6 +82,24 @@ class Cut:
         if self.hook == "attn":
             return AtHook(attention, before + mlp if self.is_parallel else before)
         return AtHook(mlp, before + attention)
+
+    @contextmanager
+    def watched(self, layer: nn.Module) -> Iterator[Callable[[], Tensor]]:
+        """A function that says what was at this hook of any layer [B, L, D] when it was last run within the block."""
+        if self.additions is not None:
+            with tapped(layer, self.additions) as last:
+                yield lambda: self.at_hook(last()).x_BLD
+            return
+        seen: list[Tensor] = []
+
+        def keep(module: object, args: Any, kwargs: Any, output: Any) -> None:
+            seen[:] = [input_of(args, kwargs) if self.hook == "resid_pre" else output_of(output)]
+
+        handle = layer.register_forward_hook(keep, with_kwargs=True)
+        try:
+            yield lambda: seen[0]
+        finally:
+            handle.remove()
 
     def lift(self, x_BLD: Tensor, beside_BLD: Tensor | None) -> Tensor:
         """The residual stream behind the layer of the hook, when the hook has `x_BLD`; differentiable."""

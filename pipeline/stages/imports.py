@@ -52,7 +52,9 @@ def _import(work: Work, config: ImportedSAE, name: str, *, width: int, rms: floa
     scale = (config.input_scale or _measure_scale(work, width)) if foreign.needs_scale else None
     if scale is not None:
         log(f"{name} reads activations times {scale:.6g}")
-    sae = foreign.fold(name=name, model=model.name, layer=model.layer, activation_scale=rms, input_scale=scale)
+    sae = foreign.fold(
+        name=name, model=model.name, layer=model.layer, hook=model.hook, activation_scale=rms, input_scale=scale
+    )
     sae.save(work.folder / name)
     (work.folder / name / CURVE_FILE).write_text(json.dumps([]))
     return {"format": foreign.format, "input_scale": scale, "normalisation": foreign.normalisation}
