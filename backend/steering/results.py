@@ -16,6 +16,7 @@ from backend.engine.messages import Ended, Finished, Reason, Scope, SteerEvent, 
 from backend.published.catalogue import OpenRun
 from backend.steering.plan import Plan, Turn, steered_value
 from backend.storage import ContentStore, content_id
+from data.hooks import RESID_POST, Hook, hook_briefly
 from data.sql.records import SteeringRecord
 
 ENDINGS: dict[Reason, str] = {
@@ -91,6 +92,8 @@ class SteeringResult(BaseModel):
     model_name: str = ""
     """What it is called; "" in results of earlier versions."""
     layer: int
+    hook: Hook = RESID_POST
+    """The place at the layer at which features were held."""
     features: list[SteeredFeatureResult]
     mode: SteeringMode
     scope: Scope
@@ -113,6 +116,11 @@ class SteeringResult(BaseModel):
     def href(self) -> str:
         """Its address."""
         return f"/r/{self.id}"
+
+    @property
+    def place(self) -> str:
+        """Where features were held, e.g. "layer 14"."""
+        return hook_briefly(self.layer, self.hook)
 
     def turn(self) -> Turn | None:
         """The prompt of a chat and the answers to it, as others go on from them; None where there is no such pair."""
@@ -160,9 +168,9 @@ class Collector:
         ]  # fmt: skip
         return SteeringResult(
             id=result_id(plan), created=datetime.now(UTC), run=plan.run.name, key=plan.run.record.key,
-            model=plan.run.record.model, model_name=plan.run.model_name, layer=plan.run.record.layer, features=features,
-            mode=plan.mode, scope=plan.scope, sweep=bool(plan.strengths), prompt=plan.prompt.text,
-            chat=plan.prompt.chat, history=plan.history, system=self._system,
+            model=plan.run.record.model, model_name=plan.run.model_name, layer=plan.run.record.layer,
+            hook=plan.run.hook, features=features, mode=plan.mode, scope=plan.scope, sweep=bool(plan.strengths),
+            prompt=plan.prompt.text, chat=plan.prompt.chat, history=plan.history, system=self._system,
             temperature=draw.temperature, top_p=draw.top_p, max_new_tokens=draw.max_new_tokens, seed=draw.seed,
             rows=rows, seconds=round(finished.seconds, 3), num_tokens=finished.num_tokens,
         )  # fmt: skip

@@ -11,10 +11,13 @@ from fastapi.testclient import TestClient
 from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, GPTNeoXConfig, Qwen3Config
 
 from backend.settings import Settings
+from data.artifacts.comparison import read_comparison
 from data.layout import RunPaths, StorePaths
+from data.manifests import load_manifest
 from pipeline.doctor.doctor import run_doctor
 from pipeline.recipe import ReadRecipe, make_recipe
 from pipeline.runs import run_checked
+from tests.support.fake_run import THINGS
 from tests.support.models import byte_tokenizer
 from tests.support.pages import app_with_contexts
 
@@ -76,6 +79,9 @@ def paths(name: str, tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
             "examples": {"rare_tokens": 5},
             "respond": {"candidates": 2, "chats": ["Hello"], "openings": ["the"], "tried_tokens": 4, "new_tokens": 8},
             "effects": {"features": 8},
+            "compare": {"n": 4, "max_tokens": 1500, "min_active": 2},
+            "completeness": {"lists": [str(THINGS)]},
+            "strengths": {"features": 2, "strengths": [1, 2], "text_strengths": [1], "positions": 2, "new_tokens": 4},
         }
     )
     run_checked(ReadRecipe(recipe, [], frozenset()), store.run(name))
@@ -109,3 +115,19 @@ def test_from_a_corpus_to_steering(name: str, paths: RunPaths, pages: TestClient
     assert all(written.values())
     explained = pages.post("/api/v1/attribution", json={"text": "the king", "saes": [sae], "target": "s"})
     assert explained.status_code == 200, explained.text
+
+
+def test_neurons_strengths_and_concepts_are_measured_at_the_hook(name: str, paths: RunPaths, pages: TestClient) -> None:
+    sae = f"{MODELS[name][1]}-topk-32"
+    comparison = read_comparison(paths.stage("compare"))
+    assert (comparison.why_none, comparison.num_layers) == ("", 2)
+    assert load_manifest(paths.stage("strengths")).counts["saes"][sae]["num_measured"] == 2
+    stored = {one["name"]: one for one in pages.get(f"/api/v1/completeness/{name}/{sae}").json()["concepts"]}
+    live = pages.post("/api/v1/completeness", json={"text": THINGS.read_text(), "sae": f"{name}/{sae}"}).json()
+    assert len(live) == len(stored) > 3
+    for one in live:
+        before = stored[one["name"]]
+        assert (one["candidate"] is None) == (before["candidate"] is None)
+        if one["candidate"]:
+            assert one["candidate"]["mean"] == pytest.approx(before["candidate"]["mean"], rel=1e-3)
+    assert pages.get("/neurons").status_code == pages.get(f"/completeness?sae={name}/{sae}").status_code == 200

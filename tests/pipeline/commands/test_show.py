@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from data.errors import ConfigError, FormatError
+from data.hooks import Hook
 from data.layout import StorePaths
 from data.published.state import open_published
 from data.published.tables import PublishedRun
@@ -23,6 +25,7 @@ from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.recipe.corpus import CorpusConfig
+from pipeline.stages import STAGES
 from tests.browser.test_end_to_end import make_text_folder
 from tests.support.foreign import principal_sae
 from tests.support.models import byte_tokenizer, save_tiny_model, tiny_sae
@@ -30,7 +33,10 @@ from tests.support.models import byte_tokenizer, save_tiny_model, tiny_sae
 LAYER, DIRECTIONS, LENGTH = 1, 8, 64
 # Not all rows are kept, so that examples come from the model in float32 and not from rows in bfloat16.
 SETTINGS = ("model.dtype=float32", "harvest.keep_fraction=0.9", "embed.source=none", "corpus.held_out_fraction=0.2",
-            "project.num_epochs=10", "score.features=8", "neurons.features=0", "examples.rare_tokens=10")  # fmt: skip
+            "project.num_epochs=10", "score.features=8", "neurons.features=0", "examples.rare_tokens=10",
+            "compare.n=4", "completeness.lists=[]", "strengths.features=2", "strengths.strengths=[1, 2]",
+            "strengths.text_strengths=[1]")  # fmt: skip
+IMPORT = f"[{STAGES.index('train') + 1}/{len(STAGES)}] import: done"
 
 
 def monosema(*arguments: str, store: StorePaths) -> subprocess.CompletedProcess[str]:
@@ -51,10 +57,10 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write(sae: SAE, folder: Path) -> None:
+def write(sae: SAE, folder: Path, hook: Hook = "resid_post", *, bos: bool = True) -> None:
     folder.mkdir()
     density = torch.full((sae.num_features,), 0.1)
-    saelens.write(Exported(sae, "org/tiny", "texts", LENGTH, True, density, {}), folder)
+    saelens.write(Exported(sae, "org/tiny", "texts", LENGTH, bos, density, {}, hook), folder)
 
 
 def show(place: Path, store: StorePaths, *more: str, sae: str = "sae") -> subprocess.CompletedProcess[str]:
@@ -68,7 +74,7 @@ def test_an_sae_of_saelens_ends_in_a_published_run(place: Path, store: StorePath
     assert done.returncode == 0, done.stderr[-3000:]
     assert "saelens, relu, 16 features of width 32" in done.stderr
     assert "it fits layer 1: explained variance" in done.stderr
-    assert "[4/16] import: done" in done.stderr
+    assert IMPORT in done.stderr
     assert "1-relu-16" in done.stdout
     published = open_published(store, "mine")
     assert (published.record.layer, published.record.saes[0].curve) == (LAYER, [])
@@ -103,6 +109,34 @@ def check_activations(run: PublishedRun, place: Path) -> None:
         assert example["activation"] == pytest.approx(float(expected), abs=1e-4, rel=1e-4)
 
 
+def test_an_sae_of_a_gpt2s_mlp_without_bos_is_read_so(place: Path, store: StorePaths) -> None:
+    """Steered, attributed, measured, all of it, at what that MLP adds to the stream."""
+    torch.manual_seed(0)
+    config = GPT2Config(n_embd=32, n_layer=3, n_head=4, n_positions=256, vocab_size=300, initializer_range=0.3,
+                        bos_token_id=256, eos_token_id=257)  # fmt: skip
+    GPT2LMHeadModel(config).save_pretrained(place / "gpt2")
+    byte_tokenizer().save_pretrained(place / "gpt2")
+    model = LanguageModel.load(place / "gpt2", layer=LAYER, hook="mlp", dtype="float32")
+    source = open_source(CorpusConfig(source="text", path=place / "texts"), place)
+    rows = read_layers(model, first_tokens(source, Tokenizer(byte_tokenizer())), [])
+    write(principal_sae(rows.at(LAYER, 10.0), DIRECTIONS, LAYER), place / "mlp", "mlp", bos=False)
+    done = show(place, store, "--model", str(place / "gpt2"), sae="mlp")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "it fits mlp of layer 1: explained variance" in done.stderr
+    published = open_published(store, "mine")
+    counts = published.record.corpus["tokenize"]
+    assert (published.hook, counts["bos_id"], published.record.saes[0].name) == ("mlp", None, "1-mlp-relu-16")
+    doctor = monosema("doctor", "--run", "mine", store=store)
+    assert doctor.returncode == 0, doctor.stdout[-3000:]
+    out = monosema("export", str(place / "out"), "--format", "saelens", store=store)
+    assert out.returncode == 0, out.stderr
+    before, after = (
+        json.loads((place / one / "cfg.json").read_text())["metadata"] for one in ("mlp", "out/1-mlp-relu-16")
+    )
+    assert after["hook_name"] == before["hook_name"] == "blocks.1.hook_mlp_out"
+    assert after["prepend_bos"] is before["prepend_bos"] is False
+
+
 @pytest.mark.parametrize("kind", ["width", "misfit", "none", "layer"])
 def test_what_does_not_fit_is_refused_before_any_work(place: Path, store: StorePaths, kind: str) -> None:
     more: tuple[str, ...] = ()
@@ -135,12 +169,24 @@ def test_the_configuration_gives_what_is_not_asked_for(place: Path, store: Store
     recipe = make_show_recipe(asked, store).recipe
     assert (recipe.model.name, recipe.model.layer, recipe.seed) == ("smollm2-135m", 3, 7)
     assert (recipe.tokenize.context_length, recipe.corpus.dataset) == (32, "org/texts")
-    config["metadata"] |= {"model_name": "gpt2-small", "hook_name": "blocks.1.hook_mlp_out"}
+    assert (recipe.model.hook, recipe.tokenize.opening) == ("resid_post", "bos")
+    config["metadata"] |= {"hook_name": "blocks.1.hook_mlp_out", "prepend_bos": False}
+    file.write_text(json.dumps(config))
+    recipe = make_show_recipe(Asked(str(place / "sae"), corpus="sample"), store).recipe
+    assert (recipe.model.layer, recipe.model.hook, recipe.tokenize.opening) == (1, "mlp", "none")
+    asked = Asked(str(place / "sae"), corpus="sample", hook="attn", overrides=("tokenize.opening=bos",))
+    recipe = make_show_recipe(asked, store).recipe
+    assert (recipe.model.layer, recipe.model.hook, recipe.tokenize.opening) == (1, "attn", "bos")
+    with pytest.raises(ConfigError, match="no hook 'nose': use one of resid_pre"):
+        make_show_recipe(Asked(str(place / "sae"), corpus="sample", hook="nose"), store)
+    config["metadata"] |= {"model_name": "gpt2-small", "hook_name": "blocks.1.attn.hook_z"}
     file.write_text(json.dumps(config))
     with pytest.raises(FormatError, match=r"calls its model 'gpt2-small', which is no Hub id: give .*--model"):
         make_show_recipe(Asked(str(place / "sae"), corpus="sample"), store)
-    with pytest.raises(FormatError, match=r"hook_mlp_out'; SAEs of the residual stream"):
+    with pytest.raises(FormatError, match=r"hook_z'; SAEs of the residual stream .* give --layer and --hook"):
         make_show_recipe(Asked(str(place / "sae"), "sample", "sample"), store)
+    recipe = make_show_recipe(Asked(str(place / "sae"), "sample", "sample", layer=2, hook="mlp"), store).recipe
+    assert (recipe.model.layer, recipe.model.hook) == (2, "mlp")
     with pytest.raises(ConfigError, match="no format 'pickle'"):
         make_show_recipe(Asked(str(place / "sae"), "sample", "sample", format="pickle"), store)
 

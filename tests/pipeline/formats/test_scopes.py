@@ -1,6 +1,7 @@
 """Gemma Scope, OpenMOSS, our own, and what holds no SAE."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from data.errors import FormatError
-from pipeline.formats.hooks import layer_of
+from data.hooks import HOOKS, Hook, hook_address
+from pipeline.formats.hooks import hook_name, module_name, place_of, submodule_name
 from pipeline.formats.places import split_source
 from pipeline.formats.reading import look_at_sae
+from pipeline.models.sae import SAE
 from tests.support.foreign import D, F, agree, folded, random_tensor
 from tests.support.models import tiny_sae
 
@@ -135,6 +138,10 @@ def test_our_own(tmp_path: Path, nonlinearity: Any) -> None:
     x_ND = random_tensor(20, 32, seed=9)
     agree(folded(found), x_ND, sae.encode(x_ND).double(), sae.reconstruct(x_ND).double())
     assert (found.format, found.provenance.hook) == ("monosema", "1")
+    SAE(replace(sae.header, hook="mlp"), sae.W_enc_FD, sae.b_enc_F, sae.W_dec_FD, sae.b_dec_D, sae.threshold_F).save(
+        tmp_path
+    )
+    assert look_at_sae(tmp_path).provenance.hook == "1-mlp"
 
 
 def test_a_folder_without_an_sae_names_those_below_it(tmp_path: Path) -> None:
@@ -147,22 +154,55 @@ def test_a_folder_without_an_sae_names_those_below_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hook", "layer"),
+    ("name", "place"),
     [
-        ("blocks.14.hook_resid_post", 14), ("blocks.14.hook_resid_pre", 13), ("model.layers.3", 3), ("layers.3", 3),
-        ("model.layers.3.output", 3), ("resid_post_layer_8", 8), ("7", 7),
+        ("blocks.14.hook_resid_post", (14, "resid_post")), ("blocks.14.hook_resid_pre", (14, "resid_pre")),
+        ("blocks.0.hook_resid_mid", (0, "resid_mid")), ("blocks.3.hook_mlp_out", (3, "mlp")),
+        ("blocks.3.hook_attn_out", (3, "attn")), ("model.layers.3", (3, "resid_post")), ("layers.3", (3, "resid_post")),
+        ("h.3", (3, "resid_post")), ("gpt_neox.layers.3", (3, "resid_post")), ("layers.3.mlp", (3, "mlp")),
+        ("h.3.attn", (3, "attn")), ("model.layers.3.self_attn", (3, "attn")), ("layers.3.attention", (3, "attn")),
+        ("model.layers.3.output", (3, "resid_post")), ("model.layers.3.input", (3, "resid_pre")),
+        ("model.layers.3.post_feedforward_layernorm.output", (3, "mlp")), ("resid_post_layer_8", (8, "resid_post")),
+        ("7", (7, "resid_post")), ("7-pre", (7, "resid_pre")), ("7-mlp", (7, "mlp")),
     ],
 )  # fmt: skip
-def test_hooks(hook: str, layer: int) -> None:
-    assert layer_of(hook) == layer
+def test_places(name: str, place: tuple[int, str]) -> None:
+    assert place_of(name) == place
 
 
 @pytest.mark.parametrize(
-    "hook", ["blocks.0.hook_resid_pre", "blocks.3.hook_mlp_out", "blocks.3.attn.hook_z", "layers.3.mlp", "hook_embed"]
+    "name",
+    ["blocks.3.attn.hook_z", "hook_embed", "model.layers.3.self_attn.o_proj.input", "blocks.3.ln2.hook_normalized"],
 )
-def test_other_hooks_are_refused(hook: str) -> None:
+def test_other_places_are_refused(name: str) -> None:
     with pytest.raises(FormatError, match="others not yet"):
-        layer_of(hook)
+        place_of(name)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_the_names_that_are_written_are_read_as_the_same_place(hook: Hook) -> None:
+    for name in (hook_name(5, hook), submodule_name(5, hook), hook_address(5, hook)):
+        assert place_of(name) == (5, hook)
+    if hook == "resid_mid":
+        with pytest.raises(FormatError, match="none's: use saelens"):
+            module_name(5, hook)
+    else:
+        assert place_of(module_name(5, hook)) == ((4, "resid_post") if hook == "resid_pre" else (5, hook))
+
+
+def test_gemma_scope_of_mlps_attention_and_transcoders(tmp_path: Path) -> None:
+    arrays = {"W_enc": W_ENC_DF, "W_dec": W_DEC_FD, "b_enc": B_ENC_F, "b_dec": B_DEC_D, "threshold": THRESHOLD_F}
+    for part, name in (("mlp", "blocks.20.hook_mlp_out"), ("att", "blocks.20.attn.hook_z")):
+        folder = tmp_path / f"google--gemma-scope-2b-pt-{part}" / "layer_20/width_16k/average_l0_71"
+        folder.mkdir(parents=True)
+        np.savez(folder / "params.npz", **{name: one.numpy() for name, one in arrays.items()})
+        assert look_at_sae(folder).provenance.hook == name
+    save_file({name.lower(): one for name, one in arrays.items()}, tmp_path / "params.safetensors")
+    between = {"hf_hook_point_in": "model.layers.9.pre_feedforward_layernorm.output",
+               "hf_hook_point_out": "model.layers.9.post_feedforward_layernorm.output"}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps({"model_name": "google/gemma-3-1b-pt"} | between))
+    with pytest.raises(FormatError, match="is a transcoder"):
+        look_at_sae(tmp_path)
 
 
 def test_a_hub_id_may_have_a_folder(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from data.errors import CorpusError, FormatError
-from pipeline.formats.foreign import Foreign
+from data.hooks import Hook
+from pipeline.formats.foreign import Foreign, Provenance
 from pipeline.formats.trial import (
     Alternative,
     Case,
     Figures,
     Rows,
+    _alternatives,
     _likeliest,
     first_tokens,
     mean_scale,
@@ -24,12 +26,14 @@ from pipeline.formats.trial import (
     try_sae,
 )
 from pipeline.formats.weights import Weights
+from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
+from tests.support.architectures import KINDS, LAYER, seen_at
 from tests.support.foreign import principal_sae, random_tensor
 from tests.support.models import byte_tokenizer, tiny_language_model, tiny_llama
 
-LAYER, DIRECTIONS, BOS = 2, 8, 256
+DIRECTIONS, BOS = 8, 256
 FACTOR = 10.0
 
 
@@ -51,7 +55,7 @@ def foreign_of(sae: SAE) -> Foreign:
 
 
 def case_of(sae: SAE, layer: int = LAYER) -> Case:
-    return Case(foreign_of(sae), tiny_language_model(layer), layer, sequences(), [BOS], FACTOR, None)
+    return Case(foreign_of(sae), tiny_language_model(layer), layer, sequences(), [BOS], FACTOR, None, [])
 
 
 def test_the_rows_are_those_of_transformers() -> None:
@@ -118,6 +122,54 @@ def test_where_nothing_fits_it_is_said_with_all_figures() -> None:
         try_sae(case_of(sae))
     assert all(part in str(refused.value) for part in ("at layer 0", "without BOS", "--anyway"))
     assert str(refused.value).count("explained variance") >= 6
+
+
+def at_hook(name: str, hook: Hook) -> LanguageModel:
+    return LanguageModel(KINDS[name].make(), layer=LAYER, hook=hook)
+
+
+SHORT = [[number % 97 for number in tokens[:60]] for tokens in sequences()]
+
+
+@pytest.mark.parametrize(("name", "hook"), [("gpt2", "mlp"), ("pythia", "attn"), ("gemma2", "resid_mid")])
+def test_other_models_are_tried_at_their_hook(name: str, hook: Hook) -> None:
+    model, kind = at_hook(name, hook), KINDS[name]
+    found = read_layers(model, SHORT, [])
+    with torch.no_grad():
+        for layer in range(model.num_layers):
+            expected = seen_at(kind, kind.make(), layer, hook, torch.tensor(SHORT[:1]))[0, 1:]
+            torch.testing.assert_close(found.by_layer[layer][: len(expected)], expected, atol=1e-4, rtol=1e-4)
+    sae = principal_sae(found.at(LAYER, FACTOR), 16)
+    case = Case(foreign_of(sae), model, LAYER, SHORT, [], FACTOR, None)
+    assert try_sae(case).figures.explained_variance > 0.3
+    assert case.place == f"{hook} of layer 2"
+
+
+def test_the_hook_that_it_belongs_to_is_named() -> None:
+    x_ND = read_layers(at_hook("gpt2", "mlp"), SHORT, []).at(LAYER, FACTOR)
+    sae, model = principal_sae(x_ND, 8), at_hook("gpt2", "resid_post")
+    with pytest.raises(FormatError, match=r"does not fit layer 2: .* to be read at mlp of layer 2: .*\(--hook mlp\)"):
+        try_sae(Case(foreign_of(sae), model, LAYER, SHORT, [], FACTOR, None))
+
+
+def test_the_output_of_a_module_before_a_norm_is_refused() -> None:
+    model = at_hook("gemma2", "mlp")
+    x_ND = read_layers(model, SHORT, []).at(LAYER, FACTOR)
+    foreign = replace(foreign_of(principal_sae(x_ND, 8)), provenance=Provenance(hook="layers.2.mlp"))
+    case = Case(foreign, model, LAYER, SHORT, [], FACTOR, None)
+    with pytest.raises(FormatError, match=r"layers\.2\.mlp, and behind that stands a norm"):
+        try_sae(case)
+    try_sae(case._replace(foreign=replace(foreign, provenance=Provenance(hook="blocks.2.hook_mlp_out"))))
+
+
+def test_an_opening_that_it_was_not_trained_with_is_named() -> None:
+    model = tiny_language_model(LAYER)
+    x_ND = read_layers(model, sequences(), []).at(LAYER, FACTOR)
+    sae = principal_sae(x_ND, DIRECTIONS)
+    found = [one.remedy for one in _alternatives(case_of(sae), sae, rows(), x_ND)]
+    assert "--set tokenize.opening=none" in found
+    without = case_of(sae)._replace(opening=[], other_opening=[BOS])
+    assert "--set tokenize.opening=bos" in [one.remedy for one in _alternatives(without, sae, rows(), x_ND)]
 
 
 class Source:

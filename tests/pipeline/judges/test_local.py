@@ -19,9 +19,9 @@ QUESTIONS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_chat_model(tmp_path_factory.mktemp("chat"))
+@pytest.fixture(scope="module", params=["llama", "neox"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_chat_model(tmp_path_factory.mktemp("chat"), llama=request.param == "llama")
 
 
 def make_judge(folder: Path, batch_tokens: int) -> LocalJudge:

@@ -1,12 +1,14 @@
 """Every class of models at every hook against plain transformers with a hook of its own."""
 
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
+from pipeline.influence.writing import Opening, Writer
 from pipeline.models.attribution import Target, ablate, attribute, fire, trace
 from pipeline.models.decoding import make_decoder
 from pipeline.models.effects import Places
@@ -55,6 +57,54 @@ def test_activations_are_those_of_a_hook(case: Case) -> None:
     expected = seen_at(case.kind, case.plain, LAYER, case.hook, TOKENS)
     torch.testing.assert_close(case.model.residuals(TOKENS), expected, **CLOSE)
     assert expected.std() > 0.01
+
+
+@torch.no_grad()
+def test_the_hook_of_every_layer_can_be_watched(case: Case) -> None:
+    with ExitStack() as stack:
+        last = [stack.enter_context(case.model.cut.watched(layer)) for layer in case.model.layers]
+        case.model.logits(TOKENS)
+        found = [seen() for seen in last]
+    for layer, x_BLD in enumerate(found):
+        torch.testing.assert_close(x_BLD, seen_at(case.kind, case.plain, layer, case.hook, TOKENS), **CLOSE)
+
+
+@torch.no_grad()
+def test_logits_with_a_feature_held_are_those_of_a_hook(case: Case) -> None:
+    sae, given = case.reaching(TOKENS), 9
+    writer = Writer(case.model, Given(given), {"sae": sae}, 1e9)  # type: ignore[arg-type]
+    said, held = TOKENS[0, given:].tolist(), Held("sae", FEATURES[0], 6.0)
+    [(_, found_BTV)] = writer.held_logits(Opening("", False), said, [(held, 0.5), (held, 1.5)])
+    for found_TV, strength in zip(found_BTV, (0.5, 1.5), strict=True):
+
+        def change(x_BLD: Tensor, value: float = 6.0 * strength) -> Tensor:
+            f_BL1 = sae.encode(x_BLD[0])[None, :, FEATURES[0], None]
+            own_1L1 = (torch.arange(x_BLD.shape[1]) > 0)[None, :, None]
+            return x_BLD + own_1L1 * (value - f_BL1) * sae.W_dec_FD[FEATURES[0]]
+
+        with case.changed(change):
+            expected_LV = case.plain(TOKENS[:1]).logits[0]
+        torch.testing.assert_close(found_TV, expected_LV[given - 1 : -1], **CLOSE)
+
+
+class Held(NamedTuple):
+    """A feature that is held."""
+
+    sae: str
+    index: int
+    max: float
+
+
+class Given(NamedTuple):
+    """A tokenizer by which every text is the beginning of TOKENS."""
+
+    length: int
+
+    def token_bytes(self, num_ids: int) -> list[bytes]:
+        return [b"x"] * num_ids
+
+    def open(self, text: str) -> tuple[list[int], range]:
+        return TOKENS[0, : self.length].tolist(), range(1, self.length)
 
 
 @torch.no_grad()
