@@ -24,7 +24,6 @@ from data.artifacts.features import (
     EXPLANATIONS_FILE,
     HELD_OUT,
     HELD_OUT_FILE,
-    MEANINGS_FILE,
     NEIGHBOURS_FILE,
     STATISTICS_FILE,
     TOP,
@@ -42,7 +41,6 @@ from data.published.schemas import (
     PUBLISHED_READINGS,
     SEARCH,
     features_schema,
-    published_meanings_schema,
     splitting_schema,
 )
 from pipeline.examples.texts import ExampleTexts
@@ -54,6 +52,7 @@ from pipeline.publishing.concept_tables import ConceptTables
 from pipeline.publishing.corpus_tables import CorpusTables
 from pipeline.publishing.interest import Tables, measure_interest
 from pipeline.publishing.map_tables import MapTables
+from pipeline.publishing.meanings import meanings_table
 from pipeline.publishing.score_tables import ScoreTables
 from pipeline.publishing.searchable import Surroundings, search_batch, searchable
 from pipeline.publishing.strength_tables import StrengthTables
@@ -134,7 +133,9 @@ class RunTables:
             **CorpusTables(self.corpus, self.vocabulary).all(),
             "search": RunTable(SEARCH, sum(self.sizes), self._search),
             "splitting": RunTable(splitting_schema(width, len(self.saes)), len(self.saes), self._splitting),
-            **self._meanings(),
+            **meanings_table(
+                self.folders["embed"], self.saes, self.first_rows, self._per_sae("examples", STATISTICS_FILE)
+            ),
         }
 
     def _features(self) -> Iterator[pa.RecordBatch]:
@@ -273,24 +274,6 @@ class RunTables:
                 some = examples.slice(first_F[rows][0], int(num_FE[rows].sum()))
                 found = Surroundings(texts, some, first_F[rows] - first_F[rows][0], num_FE[rows, TOP])
                 yield search_batch(name, first_row + rows.start, columns_of(features, rows), found, self.vocabulary)
-
-    def _meanings(self) -> dict[str, RunTable]:
-        """Table `meanings`, unless the recipe turns it off."""
-        file = self.folders["embed"] / MEANINGS_FILE
-        if not file.is_file():
-            return {}
-        found = read_arrow(file)
-        densities = [table["density"].to_numpy() for table in self._per_sae("examples", STATISTICS_FILE)]
-        row_N = found["row"].to_numpy()
-        place_N = np.searchsorted(self.first_rows, row_N, side="right") - 1
-        columns = {
-            "row": found["row"],
-            "sae": pa.array(self.saes).take(pa.array(place_N)),
-            "density": pa.array(np.concatenate(densities)[row_N]),
-            "vector": found["vector"],
-        }
-        schema = published_meanings_schema(found["vector"].type.list_size)
-        return {"meanings": _table(pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema))}
 
     def _per_sae(self, stage: str, file: str) -> list[pa.Table]:
         return [self._read(stage, name, file) for name in self.saes]
