@@ -6,8 +6,8 @@ p_s that with the feature held at s times its maximum:
     probability(s) = mean of  sum over the feature's words v of  p_s(v)
     perplexity(s)  = exp of the mean of  - sum over all tokens v of  p_s(v) ln p_0(v)
 
-Both are exact and need no text: what follows the hook is run on rows of all strengths together. Perplexity is that of what
-would be written next with the feature held, for the model with nothing held. A strength is **broken** when its
+Both are exact and need no text: what follows the hook is run on rows of all strengths together. Perplexity is that of
+what would be written next with the feature held, for the model with nothing held. A strength is **broken** when its
 perplexity is above MAX_RATIO times that with nothing held, or when that of the texts written at it is above so many
 times that of the texts with nothing held. Where predictions are broken no text is written. The text **breaks** at the
 lowest strength above 0 that is broken.

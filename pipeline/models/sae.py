@@ -51,13 +51,13 @@ class SAEHeader:
     """Hub id or slug of the language model; in a run's own folder, the slug that it was trained under."""
     layer: int
     """From 0."""
-    hook: str = "resid_post"
-    """The place at the layer that the SAE reads, see hooks.py."""
     k: int | None = None
     activation_scale: float = 1.0
     """Root mean square norm of the residual stream over the training rows, their mean taken off."""
     normalisation: Normalisation = "none"
     """Of each token by itself, before it is read."""
+    hook: str = "resid_post"
+    """The place at the layer that the SAE reads, see hooks.py."""
     format_version: int = FORMAT_VERSION
 
 

@@ -105,7 +105,13 @@ class World:
 
     def run(self, monkeypatch: pytest.MonkeyPatch, neurons: Heights, seed: int = 0, **section: Any) -> Comparison:
         """The comparison of features that are letters with such neurons."""
-        model = SimpleNamespace(neurons_per_layer=lambda: F, layer=0, device=torch.device("cpu"), vocab_size=None)
+        model = SimpleNamespace(
+            neurons_per_layer=lambda: F,
+            layer=0,
+            cut=SimpleNamespace(num_layers=1),
+            device=torch.device("cpu"),
+            vocab_size=None,
+        )
         monkeypatch.setattr(compare, "load_language_model", lambda *args, **options: model)
         monkeypatch.setattr(compare, "read_text", self.read(monosemantic, neurons, seed + 1))
         shutil.rmtree(self.paths.stage("compare"), ignore_errors=True)

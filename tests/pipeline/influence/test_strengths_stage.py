@@ -189,12 +189,12 @@ def test_a_model_that_cannot_be_written_with_says_so(run: RunPaths, monkeypatch:
     torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2,
+        num_key_value_heads=2, rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0},
     )  # fmt: skip
     other = LanguageModel(Qwen2ForCausalLM(config), layer=1)
     monkeypatch.setattr(strengths, "load_language_model", lambda *arguments: other)
     manifest = strengths.run(asked(), run)
-    assert "Qwen2ForCausalLM cannot be steered" in manifest.counts["why_none"]
+    assert "this model cannot be steered" in manifest.counts["why_none"]
 
 
 def test_without_texts_no_judge_is_asked(run: RunPaths, judge: FunctionJudge) -> None:
