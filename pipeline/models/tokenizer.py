@@ -116,8 +116,11 @@ class Tokenizer:
         return [encoding.ids for encoding in self._plain.encode_batch_fast(clean, add_special_tokens=False)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of some tokens, special tokens by name; bytes that are no UTF-8 become U+FFFD."""
-        return b"".join(self._bytes[token] for token in ids).decode("utf-8", "replace")
+        """The text of some tokens, special tokens by name; bytes that are no UTF-8 become U+FFFD.
+
+        An id without a token, which a model that pads its vocabulary may write, gives nothing.
+        """
+        return b"".join(self._bytes[token] for token in ids if token < len(self._bytes)).decode("utf-8", "replace")
 
     def token_bytes(self, num_ids: int | None = None) -> list[bytes]:
         """The exact bytes that each token id stands for; b"" for an id without a token.

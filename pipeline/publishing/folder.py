@@ -21,9 +21,9 @@ from data.published.state import ROWS_FILE, SAES_FOLDER, SQLRows
 from data.published.tables import PublishedRun, write_table
 from pipeline.fetching.local import model_folder
 from pipeline.fetching.naming import fetched_counts
+from pipeline.fetching.vocabulary import model_vocabulary
 from pipeline.influence.showpieces import find_showpieces
 from pipeline.models.sae import WEIGHTS_FILE, load_header, write_header
-from pipeline.models.tokenizer import Tokenizer
 from pipeline.progress import log, track
 from pipeline.publishing.tables import RunTables
 from pipeline.recipe import Recipe
@@ -57,7 +57,7 @@ def write_folder(work: Work, folder: Path) -> None:
     tables = RunTables(
         folders,
         tuple(work.recipe.sae_names),
-        _vocabulary(model_folder(work.inputs["fetch"], work.paths)),
+        model_vocabulary(model_folder(work.inputs["fetch"], work.paths)),
         work.recipe.examples.rare_tokens,
     )
     with track("publish", tables.num_rows, "rows") as progress:
@@ -79,13 +79,6 @@ def write_folder(work: Work, folder: Path) -> None:
     (partial / ROWS_FILE).write_text(json.dumps(rows, ensure_ascii=False, allow_nan=False) + "\n")
     write_manifest(partial, _manifest(work, partial, counts))
     partial.rename(folder)
-
-
-def _vocabulary(folder: Path) -> list[bytes]:
-    """The bytes of every id that the model knows: its own vocabulary may be larger than its tokenizer's."""
-    config = json.loads((folder / "config.json").read_text())
-    size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
-    return Tokenizer.load(folder).token_bytes(size)
 
 
 def _copy_sae(source: Path, target: Path, model: str) -> None:

@@ -23,6 +23,7 @@ from pipeline.activations.residuals import residual_blocks
 from pipeline.arrays import pack_tokens
 from pipeline.fetching.encoders import encoder_key
 from pipeline.fetching.local import model_folder
+from pipeline.fetching.vocabulary import model_vocabulary
 from pipeline.judges import proposing
 from pipeline.judges.cache import AnswerCache
 from pipeline.judges.making import Materials, make_judge
@@ -30,7 +31,6 @@ from pipeline.judges.tasks import TASKS
 from pipeline.labels.next_rules import NextRules
 from pipeline.labels.words import Words
 from pipeline.models.sae import SAE
-from pipeline.models.tokenizer import Tokenizer
 from pipeline.progress import log, track
 from pipeline.publishing.interest import Tables, measure_interest
 from pipeline.publishing.telling import TellingWords
@@ -57,7 +57,7 @@ def score(work: Work) -> dict[str, Any]:
     """Write judges.json, and judged.arrow, scores.arrow, candidates.arrow and tried.arrow for every SAE."""
     recipe, config = work.recipe, work.recipe.score
     corpus = TokenizedCorpus(work.input_folder("tokenize"))
-    vocabulary = Tokenizer.load(model_folder(work.inputs["fetch"], work.paths)).token_bytes()
+    vocabulary = model_vocabulary(model_folder(work.inputs["fetch"], work.paths))
     chosen = _choose(work, corpus, vocabulary)
     saes = _sample(work, corpus, chosen)
     found = [Found(np.full((len(sae.samples.value_M), len(config.judges)), np.nan, np.float32)) for sae in saes]

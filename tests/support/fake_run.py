@@ -392,7 +392,7 @@ class FakeRun:
     def _strengths(self) -> None:
         """As if three features of every SAE had been held."""
         names = [sae.header.name for sae in self.saes]
-        words = tuple(self.vocabulary.index(word.encode()) for word in (" river", HOSTILE[0]))
+        words = tuple(self.vocabulary.index(word.encode()) for word in (WORDS[0], HOSTILE[0]))
         hostile = f"<b>river</b>{HOSTILE[0]}\u202e"
         self._put("strengths", write_strengths(self._folder("strengths"), names, hostile, words))
 

@@ -49,6 +49,7 @@ from data.published.schemas import (
     PUBLISHED_LABEL_CANDIDATES,
     PUBLISHED_READINGS,
     PUBLISHED_SCORES,
+    PUBLISHED_STRENGTHS,
     PUBLISHED_TRIED,
     SEARCH,
     TOKENS_PER_CHUNK,
@@ -194,6 +195,7 @@ class SyntheticRun:
         found |= {"concepts": (CONCEPTS, iter([])), "concept_features": (PUBLISHED_CANDIDATES, iter([]))}
         found["concept_activity"] = (ACTIVITY, iter([]))
         found["neuron_examples"] = (NEURON_EXAMPLES, iter([]))
+        found["strengths"] = (PUBLISHED_STRENGTHS, iter([]))
         found["compared"] = (COMPARED, iter([]))
         found["documents"] = (PUBLISHED_DOCUMENTS, iter([_batch(PUBLISHED_DOCUMENTS, self._documents())]))
         found["chunks"] = (CHUNKS, iter([_batch(CHUNKS, self._chunks())]))
@@ -272,7 +274,11 @@ class SyntheticRun:
             "label_tested": _repeated("held-out", size),
             "top_words": pa.array([[label] if label else [] for label in block.labels().to_pylist()]),
             "specificity": pa.nulls(size, pa.float32()),
-            "best_strength": pa.nulls(size, pa.float32()),
+            **{name: pa.nulls(size, pa.float32()) for name in ("best_strength", "peak_strength", "break_strength")},
+            "strength_words": _lists(np.zeros((size, 0), np.int32)),
+            "strength_words_from": _repeated("", size),
+            "first_strength": zeros,
+            "num_strengths": pa.array(np.zeros(size, np.int16)),
             "promoted": _lists(promoted_B.astype(np.int32)),
             "promoted_logits": _lists(logits_B),
             "suppressed": _lists(((promoted_B + 2048) % NUM_WORDS).astype(np.int32)),

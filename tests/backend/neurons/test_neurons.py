@@ -27,7 +27,7 @@ def test_the_answer_of_the_api_is_what_was_compared(client, catalogue, name) -> 
     found = answer_of(client, f"/api/v1/neurons/{name}")
     groups = [sae.name for sae in catalogue.runs[0].saes] + [NEURONS_GROUP]
     assert [group["name"] for group in found["comparison"]["groups"]] == groups
-    assert [judge["name"] for judge in found["judges"]] == ["rule", "guess", "away"]
+    assert [judge["name"] for judge in found["judges"]] == ["rule", "guess", "away", "near"]
     for place, measure in enumerate(found["comparison"]["measures"]):
         for mean in measure["means"]:
             units = answer_of(client, f"/api/v1/neurons/{name}/{mean['group']}")

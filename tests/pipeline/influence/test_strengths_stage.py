@@ -56,7 +56,11 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> FunctionJudge:
 
 def asked(**changes: Any) -> Recipe:
     config = {"features": COUNT, "positions": 3, "new_tokens": 4, "strengths": [-1.0, 0.5, 2.0, 8.0]}
-    return fake_recipe(strengths={**config, "text_strengths": [0.5, 2.0], "planted": 4, **changes})
+    kinds = {"rule": "rule", "guess": "local", "away": "sentences", "near": "sentences"}  # of tests.support.scores
+    judges = [{"name": name, "kind": kind} for name, kind in kinds.items()]
+    return fake_recipe(
+        strengths={**config, "text_strengths": [0.5, 2.0], "planted": 4, **changes}, score={"judges": judges}
+    )
 
 
 def rows_of(paths: RunPaths, file: str) -> dict[str, list[dict[str, Any]]]:
@@ -96,7 +100,7 @@ def test_every_strength_has_a_row_and_written_texts_are_judged(run: RunPaths, ju
             assert labels[sae][row["index"]]
             assert row["score"] == (pytest.approx(sum(scores) / len(scores)) if scores else None)
     assert manifest.counts["judge"]["questions"] - written in range(100)  # the others are planted
-    assert manifest.counts["judge"]["name"] == "sentences"
+    assert manifest.counts["judge"]["name"] == "near"
     assert sum(one["num_measured"] for one in manifest.counts["saes"].values()) == COUNT
 
 

@@ -12,6 +12,7 @@ from data.layout import StorePaths
 from pipeline.models.chat_template import Message
 from pipeline.models.errors import ModelError
 from pipeline.models.tokenizer import Tokenizer
+from tests.support.models import byte_tokenizer
 
 HOSTILE = [
     "",
@@ -231,3 +232,9 @@ def test_the_sample_tokenizer(sample_store: StorePaths) -> None:
     assert tokenizer.decode(said["system"]).startswith("You are a helpful AI assistant")
     ids, own = tokenizer.ask("Who are you?")
     assert tokenizer.decode(ids[own.start : own.stop]) == "Who are you?"
+
+
+def test_an_id_without_a_token_is_no_text() -> None:
+    tokenizer = Tokenizer(byte_tokenizer())
+    known = tokenizer.encode("ab")
+    assert tokenizer.decode([known[0], len(tokenizer.token_bytes()) + 3, known[1]]) == "ab"
