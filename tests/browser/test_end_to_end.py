@@ -38,6 +38,9 @@ SMALL = [
     "respond.written=2",
     "respond.new_tokens=16",
     "effects.features=48",
+    "strengths.features=6",
+    "compare.n=4",
+    "compare.max_tokens=2_000",
     "effects.context=32",
     "effects.readings=1",
     "neurons.max_tokens=4_000",
@@ -51,7 +54,7 @@ SMALL = [
 
 def monosema(*arguments: str, store: StorePaths, check: bool = True) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline.cli", *arguments, "--store", str(store.root)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert not check or done.returncode == 0, f"{arguments}: {done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     return done
 
