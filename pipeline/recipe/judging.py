@@ -10,6 +10,9 @@ TaskName = Literal["specificity", "detection", "fuzzing"]
 Price = Annotated[float, Field(ge=0)]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
+HOW_ASKED = frozenset({"concurrency", "retries", "timeout", "max_cost", "batch_tokens"})
+"""Fields of a judge that change no answer, and so belong to no key."""
+
 
 class JudgeConfig(Section):
     """One judge."""

@@ -45,6 +45,7 @@ from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.progress import log
 from pipeline.recipe import Recipe
+from pipeline.recipe.judging import HOW_ASKED
 from pipeline.scores.sampling import draw_windows
 from pipeline.scores.texts import WindowTexts
 from pipeline.stage import Stage, Work
@@ -177,8 +178,7 @@ class _Comparing:
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:
-    how = {"concurrency", "retries", "timeout", "max_cost", "batch_tokens"}
-    judges = [judge.model_dump(mode="json", exclude=how) for judge in recipe.score.judges]
+    judges = [judge.model_dump(mode="json", exclude=set(HOW_ASKED)) for judge in recipe.score.judges]
     return {
         "compare": recipe.compare.model_dump(mode="json"),
         "score": {"judges": judges, "bands": recipe.score.bands, "context": recipe.score.context},

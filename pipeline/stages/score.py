@@ -35,6 +35,7 @@ from pipeline.progress import log, track
 from pipeline.publishing.interest import Tables, measure_interest
 from pipeline.publishing.telling import TellingWords
 from pipeline.recipe import Recipe
+from pipeline.recipe.judging import HOW_ASKED
 from pipeline.scores.asking import Found, Interview, ScoredFeature, ScoredSAE
 from pipeline.scores.candidate_files import write_candidates
 from pipeline.scores.choosing import Chosen, choose_features, draw_unlabelled, share_of
@@ -216,9 +217,8 @@ def _scored(
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:
-    how = {"concurrency", "retries", "timeout", "max_cost", "batch_tokens"}
     return {
-        "score": recipe.score.model_dump(mode="json", exclude={"judges": {"__all__": how}}),
+        "score": recipe.score.model_dump(mode="json", exclude={"judges": {"__all__": set(HOW_ASKED)}}),
         "tasks": {task.name: task.version for task in TASKS.values()},
         "proposals": proposing.VERSION,
         "encoder": encoder_key(recipe.embed),
