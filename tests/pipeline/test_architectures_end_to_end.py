@@ -130,4 +130,4 @@ def test_neurons_strengths_and_concepts_are_measured_at_the_hook(name: str, path
         assert (one["candidate"] is None) == (before["candidate"] is None)
         if one["candidate"]:
             assert one["candidate"]["mean"] == pytest.approx(before["candidate"]["mean"], rel=1e-3)
-    assert pages.get("/neurons").status_code == pages.get(f"/completeness?sae={name}/{sae}").status_code == 200
+    assert pages.get("/neurons").status_code == pages.get(f"/completeness?run={name}&sae={sae}").status_code == 200
