@@ -1,8 +1,8 @@
 """Correlation of the sample's 4,096 features with all neurons of layers 0 to 14, against the plain forward pass.
 
 The reading of the model, sums and best neurons of one SAE; and all that the stage does, the neurons' own examples with
-it. The forward pass is that of the harvest, over the same tokens. It needs the run that `make demo` leaves, in the store that MONOSEMA_STORE
-names.
+it. The forward pass is that of the harvest, over the same tokens. It needs the run that `make demo` leaves, in the
+store that MONOSEMA_STORE names.
 """
 
 import math
