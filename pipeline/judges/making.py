@@ -13,7 +13,6 @@ from pipeline.models.tokenizer import Tokenizer
 from pipeline.recipe import Recipe
 from pipeline.recipe.judging import JudgeConfig
 
-
 LEAST_CONTEXT = 1024
 """Tokens that a local judge must be able to read: a question with its examples has about 600."""
 
