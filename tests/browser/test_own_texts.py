@@ -1,7 +1,6 @@
 """The whole road, by the commands a person types: own texts and an own model in, dashboard out."""
 
 import json
-import random
 from pathlib import Path
 
 import pytest
@@ -10,17 +9,7 @@ from playwright.sync_api import Browser
 
 from data.layout import StorePaths
 from tests.browser.commands import monosema, serving, visit
-
-
-def make_text_folder(folder: Path, num_files: int) -> None:
-    """Files of made-up sentences: enough for a held-out share, and with words that a feature can find."""
-    rng = random.Random(0)
-    nouns = ["river", "engine", "teacher", "window", "garden", "signal", "market", "letter"]
-    verbs = ["follows", "opens", "repairs", "paints", "measures", "forgets"]
-    folder.mkdir()
-    for number in range(num_files):
-        sentences = [f"The {rng.choice(nouns)} {rng.choice(verbs)} the {rng.choice(nouns)}." for _ in range(60)]
-        (folder / f"{number:03d}.txt").write_text(" ".join(sentences))
+from tests.support.text_folder import make_text_folder
 
 
 def make_tiny_llama(folder: Path, texts: Path) -> None:
