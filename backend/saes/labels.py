@@ -55,4 +55,4 @@ def _row(name: str, trust: Mapping[str, Trust], found: list[dict[str, Any]]) -> 
 
 
 def _mean(one: dict[str, Any] | None) -> str:
-    return "–" if one is None else f"{share(one['mean'], 0)} ({share(one['low'], 0)} to {share(one['high'], 0)})"
+    return "–" if one is None else f"{share(one['mean'], 2)} ({share(one['low'], 2)} to {share(one['high'], 2)})"
