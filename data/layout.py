@@ -37,7 +37,7 @@ OWN_ADDRESSES = frozenset(
             "owner",
             "prompt",
         ),
-        *("r", "random", "readyz", "search", "static", "steer"),
+        *("r", "random", "readyz", "scaling", "search", "static", "steer"),
     )
 )
 """First parts of addresses that the server has pages of its own at, beside those of models."""

@@ -1,0 +1,100 @@
+"""Traces of Plotly figures, in colours of the stylesheet: `meta` names one, see static/base/plots.js."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from data.artifacts.scaling import CurvePoint
+
+Trace = dict[str, Any]
+RANKS = 8
+"""Colours --rank-0 to --rank-7 in the stylesheet, from few to many."""
+
+
+def rank_colour(place: int, num: int) -> str:
+    """The colour of one of several in order."""
+    return f"rank-{round(place * (RANKS - 1) / max(num - 1, 1))}"
+
+
+def points(
+    x: Sequence[float],
+    y: Sequence[float],
+    *,
+    colour: str,
+    name: str = "",
+    text: Sequence[str] = (),
+    hrefs: Sequence[str] = (),
+    mode: str = "lines+markers",
+    symbol: str = "circle",
+    size: int = 8,
+    legend: bool = True,
+) -> Trace:
+    """Measured points, each with what is told of it, and the address that it leads to."""
+    return {
+        "type": "scatter",
+        "mode": mode,
+        "x": list(x),
+        "y": list(y),
+        "name": name,
+        "text": list(text),
+        "customdata": list(hrefs),
+        "hovertemplate": "%{text}<extra></extra>",
+        "meta": colour,
+        "line": {"width": 1.5},
+        "marker": {"symbol": symbol, "size": size},
+        "showlegend": legend,
+    }
+
+
+def line(x: Sequence[float], y: Sequence[float], *, colour: str, name: str = "", dash: str = "solid") -> Trace:
+    """A fitted line, which nothing is told of."""
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": list(x),
+        "y": list(y),
+        "name": name,
+        "meta": colour,
+        "line": {"width": 2, "dash": dash},
+        "hoverinfo": "skip",
+        "showlegend": bool(name),
+    }
+
+
+def law(curve: Sequence[CurvePoint], low: float, high: float, name: str) -> list[Trace]:
+    """A fitted curve with its interval: solid from `low` to `high`, where it is no extrapolation, and dashed beyond."""
+    measured = [point for point in curve if low * 0.999 <= point.x <= high * 1.001]
+    beyond = [point for point in curve if point.x >= (measured[-1].x if measured else low)]
+    band = {
+        **line(
+            [point.x for point in (*curve, *reversed(curve))],
+            [*(point.high for point in curve), *(point.low for point in reversed(curve))],
+            colour="accent-wash",
+        ),
+        "fill": "toself",
+    }
+    band["line"] = {"width": 0}
+    traces = [band, line([p.x for p in measured], [p.value for p in measured], colour="ink", name=name)]
+    if len(beyond) > 1:
+        dashed = line([p.x for p in beyond], [p.value for p in beyond], colour="ink", name="extrapolated", dash="dot")
+        traces.append(dashed)
+    return traces
+
+
+def figure(traces: Sequence[Trace], x: Trace, y: Trace, *, legend: bool = True) -> Trace:
+    """A figure of traces on two axes."""
+    layout = {
+        "xaxis": x,
+        "yaxis": y,
+        "showlegend": legend,
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
+        "hovermode": "closest",
+    }
+    return {"data": list(traces), "layout": layout}
+
+
+def log_axis(title: str, ticks: Sequence[tuple[float, str]] = ()) -> Trace:
+    """A logarithmic axis. ticks: place and text of each; by default powers of ten."""
+    axis: Trace = {"type": "log", "title": {"text": title}, "showgrid": True}
+    if ticks:
+        return axis | {"tickvals": [place for place, _ in ticks], "ticktext": [text for _, text in ticks]}
+    return axis | {"exponentformat": "power", "nticks": 6}
