@@ -45,9 +45,7 @@ def objective_sentence(grid: GridReport) -> str:
     """What the loss of a grid is."""
     if grid.architecture == "topk":
         return f"The loss is the squared error with k = {grid.k} active features per token."
-    return (
-        f"The loss is the training objective, squared error + λ × sum of activations, with λ = {grid.l1_coefficient:g}."
-    )
+    return f"The loss is the training objective: squared error + λ × sum of activations, λ = {grid.l1_coefficient:g}."
 
 
 def headline(grid: GridReport) -> str:
@@ -99,9 +97,7 @@ def limits(report: ScalingReport, grid: GridReport, cells: list[Cell]) -> list[s
             "again, which teaches less than new ones would."
         )
     if grid.loss is not None:
-        said.append(
-            "Anything beyond the cells: dashed lines are extrapolated, and their intervals assume the same law."
-        )
+        said.append("Anything beyond the cells: dotted lines are extrapolated; their intervals assume the same law.")
     guessed = {cell.num_features for cell in cells if cell.learning_rate_from == "extrapolated"}
     if guessed:
         sizes = ", ".join(map(count, sorted(guessed)))

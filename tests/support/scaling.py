@@ -143,7 +143,8 @@ def _iso(flops: float) -> IsoCurve:
 
 
 def _prediction(cell: Cell) -> Prediction:
-    assert cell.loss and cell.fitted, "kept out, and measured"
+    assert cell.loss
+    assert cell.fitted
     predicted = Interval(cell.fitted, 0.97 * cell.fitted, 1.03 * cell.fitted)
     return Prediction(cell.key, predicted, cell.loss, cell.loss / cell.fitted - 1,
                       predicted.low <= cell.loss <= predicted.high)  # fmt: skip
