@@ -18,9 +18,10 @@ from tests.support.views import check_view, in_every_view
 pytestmark = pytest.mark.browser
 Open = Callable[..., Page]
 POINT = """(name) => {
-  const plot = document.querySelector(".plot[data-drawn] .plot-target"), trace = plot.data.find((one) => one.name === name);
-  const axes = plot._fullLayout, box = plot.getBoundingClientRect();
-  return [box.left + axes.xaxis._offset + axes.xaxis.d2p(trace.x[2]), box.top + axes.yaxis._offset + axes.yaxis.d2p(trace.y[2]), trace.customdata[2]];
+  const plot = document.querySelector(".plot[data-drawn] .plot-target"), box = plot.getBoundingClientRect();
+  const trace = plot.data.find((one) => one.name === name), { xaxis, yaxis } = plot._fullLayout;
+  const x = box.left + xaxis._offset + xaxis.d2p(trace.x[2]), y = box.top + yaxis._offset + yaxis.d2p(trace.y[2]);
+  return [x, y, trace.customdata[2]];
 }"""
 """The place on the screen of the third point of a trace of the first figure, and where it leads."""
 
