@@ -5,7 +5,7 @@ cells at any time, and shares those that another recipe has too.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -42,6 +42,8 @@ class Measured:
     diverged: bool
     why_diverged: str
     seconds: float
+    own_seconds: float
+    """Of these, those that it shares with no other token count."""
     loss: float | None = None
     squared_error: float | None = None
     l0: float | None = None
@@ -126,6 +128,17 @@ def swept_cells(grid: GridConfig) -> Iterator[Planned]:
 def sizes_and_tokens(grid: GridConfig) -> list[tuple[int, int]]:
     """Every size with every token count, both rising."""
     return [(size, tokens) for size in sorted(grid.num_features) for tokens in sorted(grid.num_tokens)]
+
+
+def total_seconds(cells: Sequence[Planned], keys: CellKeys, measured: Mapping[str, Measured]) -> float:
+    """Wall time of all steps, those that token counts share counted once."""
+    shared: dict[tuple[GridConfig, int, float], float] = {}
+    own = 0.0
+    for key, cell in unique(cells, keys).items():
+        found, lane = measured[key], (cell.grid, cell.num_features, cell.learning_rate)
+        shared[lane] = max(shared.get(lane, 0.0), found.seconds - found.own_seconds)
+        own += found.own_seconds
+    return own + sum(shared.values())
 
 
 def unique(cells: Sequence[Planned], keys: CellKeys) -> dict[str, Planned]:

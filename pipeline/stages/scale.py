@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -29,8 +30,18 @@ from pipeline.models.sae import SAEHeader
 from pipeline.progress import Progress, log, track
 from pipeline.recipe import Recipe
 from pipeline.recipe.scaling import GridConfig
-from pipeline.scaling.cells import CellKeys, CellStore, Measured, Planned, sizes_and_tokens, swept_cells, unique
+from pipeline.scaling.cells import (
+    CellKeys,
+    CellStore,
+    Measured,
+    Planned,
+    sizes_and_tokens,
+    swept_cells,
+    total_seconds,
+    unique,
+)
 from pipeline.scaling.learning_rates import LearningRates, find_learning_rates
+from pipeline.scaling.report import MeasuredGrid, report_grid
 from pipeline.stage import Stage, Work
 from pipeline.training.architecture import Architecture
 from pipeline.training.grid import GridTrainer, GridTraining
@@ -55,7 +66,8 @@ def _work(work: Work) -> dict[str, Any]:
         _tell(grid, found)
     planned = [_all_cells(grid, found) for grid, found in zip(config.grids, rates, strict=True)]
     cells.measure([cell for part in planned for cell in part])
-    return {}
+    measured = [MeasuredGrid(*parts) for parts in zip(config.grids, planned, rates, strict=True)]
+    return cells.report(measured).as_json()
 
 
 def _all_cells(grid: GridConfig, rates: LearningRates) -> list[Planned]:
@@ -96,6 +108,22 @@ class _Cells:
             log(f"{len(missing):,} of {len(planned):,} cells are not measured yet")
             self._train(missing)
 
+    def report(self, grids: Sequence[MeasuredGrid]) -> ScalingReport:
+        """What the measured grids say."""
+        config, cells = self._config, [cell for grid in grids for cell in grid.cells]
+        return ScalingReport(
+            why_none="",
+            width=self._reader.width,
+            batch_size=config.batch_size,
+            warmup_steps=config.warmup_steps,
+            decay_fraction=config.decay_fraction,
+            num_rows=len(self._reader),
+            num_held_out_tokens=len(self._held_out_rows()),
+            rare_tokens=config.rare_tokens,
+            seconds=round(total_seconds(cells, self.keys, self.measured), 1),
+            grids=tuple(report_grid(grid, self.keys, self.measured, self._reader.width) for grid in grids),
+        )
+
     def _train(self, cells: dict[str, Planned]) -> None:
         config, recipe, x_ND = self._config, self._work.recipe, self._held_out()
         training = GridTraining(config.batch_size, config.checkpoint_seconds, recipe.seed, recipe.model.device)
@@ -134,6 +162,11 @@ class _Cells:
 
     def _held_out(self) -> Tensor:
         """Normalised activations of held-out tokens, the same for all cells [N, D]."""
+        x_ND = torch.from_numpy(np.array(self._held_out_rows()))
+        return self._normalisation.apply(x_ND.to(self._work.recipe.model.device))
+
+    def _held_out_rows(self) -> npt.NDArray[np.float32]:
+        """The same as the model gives them, memory-mapped; it runs where the store has none of this harvest."""
         harvest, tokens = self._work.inputs["harvest"], self._config.held_out_tokens
         key = digest(
             {"version": HELD_OUT_VERSION, "rows": harvest.key, "tokens": tokens, "seed": self._work.recipe.seed}
@@ -144,7 +177,8 @@ class _Cells:
             temporary = path.with_suffix(".part.npy")
             np.save(temporary, _read_held_out(self._work).numpy())
             temporary.replace(path)
-        return self._normalisation.apply(torch.from_numpy(np.load(path)).to(self._work.recipe.model.device))
+        rows_ND: npt.NDArray[np.float32] = np.load(path, mmap_mode="r")
+        return rows_ND
 
 
 def make_cell(recipe: Recipe, grid: GridConfig, num_features: int, width: int) -> Architecture:
@@ -176,7 +210,7 @@ def _count_steps(plan: LanePlan, done: int) -> int:
 def _measure(ended: Ended, cell: Planned, rare_tokens: int, x_ND: Tensor) -> Measured:
     """The cell on the held-out tokens."""
     if ended.model is None:
-        return Measured(True, ended.why_diverged, round(ended.seconds, 3))
+        return Measured(True, ended.why_diverged, round(ended.seconds, 3), round(ended.own_seconds, 3))
     header = SAEHeader(
         "", cell.grid.architecture, cell.grid.architecture, cell.num_features, x_ND.shape[1], "", 0, cell.grid.k
     )
@@ -188,8 +222,8 @@ def _measure(ended: Ended, cell: Planned, rare_tokens: int, x_ND: Tensor) -> Mea
         why = (
             f"Its loss of {found.loss:,.4g} on held-out tokens is not below {nothing:,.4g}, that of no features at all."
         )
-        return Measured(True, why, round(ended.seconds, 3))
-    return Measured(False, "", round(ended.seconds, 3), **found._asdict())
+        return Measured(True, why, round(ended.seconds, 3), round(ended.own_seconds, 3))
+    return Measured(False, "", round(ended.seconds, 3), round(ended.own_seconds, 3), **found._asdict())
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ parts from it, with a copy of the weights and of Adam's moments, where its own l
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -63,6 +63,8 @@ class Ended(NamedTuple):
     """As a sentence; "" when it did not."""
     seconds: float
     """Wall time of its steps, those of the trunk included."""
+    own_seconds: float
+    """Of these, those since it parted from the trunk."""
 
 
 @dataclass
@@ -71,6 +73,8 @@ class Course:
 
     model: Architecture
     seconds: float = 0.0
+    shared_seconds: float = 0.0
+    """Of these, those before it parted."""
     why_diverged: str = ""
 
     def step(self, x_BD: Tensor, learning_rate: float, warmup: float, number: int) -> None:
@@ -121,7 +125,8 @@ class Lane:
         while self.waiting and self.waiting[0].parts_at == step:
             ending = self.waiting.pop(0)
             assert self.trunk is not None, "a trunk stands as long as one waits for it"
-            self.parted[ending] = self._copy(self.trunk) if self.waiting else self.trunk
+            course = self._copy(self.trunk) if self.waiting else self.trunk
+            self.parted[ending] = replace(course, shared_seconds=course.seconds)
         if not self.waiting:
             self.trunk = None
 
@@ -171,7 +176,7 @@ class Lane:
     def _load(plan: LanePlan, state: Mapping[str, Any]) -> Course:
         model = plan.make()
         model.load_state(state["model"])
-        return Course(model, state["seconds"])
+        return Course(model, state["seconds"], state["shared_seconds"])
 
 
 def _by_parting(endings: Sequence[Ending]) -> list[Ending]:
@@ -180,8 +185,8 @@ def _by_parting(endings: Sequence[Ending]) -> list[Ending]:
 
 def _end(ending: Ending, course: Course) -> Ended:
     model = None if course.why_diverged else course.model
-    return Ended(ending.key, model, course.why_diverged, course.seconds)
+    return Ended(ending.key, model, course.why_diverged, course.seconds, course.seconds - course.shared_seconds)
 
 
 def _state(course: Course) -> dict[str, Any]:
-    return {"model": course.model.state(), "seconds": course.seconds}
+    return {"model": course.model.state(), "seconds": course.seconds, "shared_seconds": course.shared_seconds}
