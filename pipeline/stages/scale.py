@@ -8,6 +8,7 @@ Shapes: N rows, D width.
 """
 
 import math
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -17,12 +18,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.scaling import ScalingReport
-from data.errors import CorpusError
+from data.errors import ConfigError, CorpusError
 from data.manifests import digest
-from pipeline.activations.held_out import draw_held_out, held_out_blocks
-from pipeline.activations.residuals import MOMENTS_FILE, load_language_model
+from pipeline.activations.held_out import read_held_out
+from pipeline.activations.residuals import MOMENTS_FILE
 from pipeline.activations.rows import harvested_rows
 from pipeline.evaluation.objective import measure_objective
 from pipeline.models.onednn import product_dtype
@@ -40,8 +40,10 @@ from pipeline.scaling.cells import (
     total_seconds,
     unique,
 )
+from pipeline.scaling.flops import flops_per_step
 from pipeline.scaling.learning_rates import LearningRates, find_learning_rates
 from pipeline.scaling.report import MeasuredGrid, report_grid
+from pipeline.scaling.room import USABLE_SHARE, lane_bytes, memory_problems, pack, refuse_unfit_hours, usable_memory
 from pipeline.stage import Stage, Work
 from pipeline.training.architecture import Architecture
 from pipeline.training.grid import GridTrainer, GridTraining
@@ -52,6 +54,7 @@ from pipeline.training.trainee import Normalisation
 from pipeline.training.trainer import seed_of
 
 HELD_OUT_VERSION = 1
+TIMED_STEPS = 2
 NONE_ASKED = "The recipe asks for no grid of scaling laws (scale.grids)."
 
 
@@ -60,6 +63,7 @@ def _work(work: Work) -> dict[str, Any]:
     if not config.grids:
         return ScalingReport(why_none=NONE_ASKED).as_json()
     cells = _Cells(work)
+    cells.refuse_unfit()
     cells.measure([cell for grid in config.grids for cell in swept_cells(grid)])
     rates = [find_learning_rates(grid, cells.keys, cells.measured) for grid in config.grids]
     for grid, found in zip(config.grids, rates, strict=True):
@@ -99,6 +103,13 @@ class _Cells:
         if not (math.isfinite(self._normalisation.rms) and self._normalisation.rms > 0):
             raise CorpusError("the activations have no spread around their mean, so there is nothing to learn")
 
+    def refuse_unfit(self) -> None:
+        """Raise ConfigError for grids that this machine has not the memory or the hours for."""
+        width, device = self._reader.width, self._work.recipe.model.device
+        if problems := memory_problems(self._config, width, free_memory(device)):
+            raise ConfigError("; ".join(problems))
+        refuse_unfit_hours(self._config, width, partial(flops_per_second, self._work.recipe, width))
+
     def measure(self, cells: Sequence[Planned]) -> None:
         """Train and measure those that the store lacks."""
         planned = unique(cells, self.keys)
@@ -127,15 +138,31 @@ class _Cells:
     def _train(self, cells: dict[str, Planned]) -> None:
         config, recipe, x_ND = self._config, self._work.recipe, self._held_out()
         training = GridTraining(config.batch_size, config.checkpoint_seconds, recipe.seed, recipe.model.device)
-        plans = self._lanes(cells)
-        trainer = GridTrainer(training, plans, self._reader, self._normalisation, self._work.folder)
-        if trainer.restore():
-            log(f"going on after step {trainer.step:,} of {trainer.num_steps:,}")
-        num_steps = sum(_count_steps(plan, trainer.step) * plan.num_features for plan in plans)
-        with track(f"scale: {len(cells)} cells", num_steps / 1000, "k feature steps") as progress:
-            trainer.run(partial(self._take, cells, x_ND, progress), lambda made: progress.advance(made / 1000))
+        for plans in self._rounds(self._lanes(cells)):
+            trainer = GridTrainer(training, plans, self._reader, self._normalisation, self._work.folder)
+            if trainer.restore():
+                log(f"going on after step {trainer.step:,} of {trainer.num_steps:,}")
+            num_steps = sum(_count_steps(plan, trainer.step) * plan.num_features for plan in plans)
+            title = f"scale: {sum(len(plan.endings) for plan in plans)} cells"
+            with track(title, num_steps / 1000, "k feature steps") as progress:
+                trainer.run(partial(self._take, cells, x_ND), partial(_advance, progress))
 
-    def _take(self, cells: dict[str, Planned], x_ND: Tensor, progress: Progress, ended: Ended) -> None:
+    def _rounds(self, plans: list[LanePlan]) -> list[list[LanePlan]]:
+        """Lanes that fit into memory side by side: each list is one reading of the shards."""
+        batch = self._config.batch_size
+        needs = [
+            lane_bytes(
+                self._config, plan.num_features, [one.num_steps * batch for one in plan.endings], self._reader.width
+            )
+            for plan in plans
+        ]
+        memory = free_memory(self._work.recipe.model.device)
+        rounds = pack(needs, memory)
+        if len(rounds) > 1:
+            log(f"{memory / 1e9:.1f} GB of memory are too little for all side by side: {len(rounds)} readings")
+        return [[plans[number] for number in numbers] for numbers in rounds]
+
+    def _take(self, cells: dict[str, Planned], x_ND: Tensor, ended: Ended) -> None:
         """Measure one that is trained, and keep what was found."""
         measured = _measure(ended, cells[ended.key], self._config.rare_tokens, x_ND)
         self._store.save(ended.key, measured)
@@ -175,7 +202,7 @@ class _Cells:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_suffix(".part.npy")
-            np.save(temporary, _read_held_out(self._work).numpy())
+            np.save(temporary, read_held_out(self._work.recipe, self._work.paths, tokens).numpy())
             temporary.replace(path)
         rows_ND: npt.NDArray[np.float32] = np.load(path, mmap_mode="r")
         return rows_ND
@@ -198,6 +225,31 @@ def make_cell(recipe: Recipe, grid: GridConfig, num_features: int, width: int) -
         low=low,
         device=device,
     )
+
+
+def flops_per_second(recipe: Recipe, width: int) -> float:
+    """Operations each second of a step at the largest size, as it begins: later ones, sparser, are faster."""
+    grid = max(recipe.scale.grids, key=lambda grid: max(grid.num_features))
+    size, batch_size = max(grid.num_features), recipe.scale.batch_size
+    model = make_cell(recipe, grid, size, width)
+    x_BD = torch.randn(batch_size, width, device=recipe.model.device)
+    seconds = []
+    for _ in range(TIMED_STEPS):
+        start = time.perf_counter()
+        model.step(x_BD, learning_rate=1e-4, warmup=0.0)
+        seconds.append(time.perf_counter() - start)
+    return flops_per_step(batch_size, width, size) / min(seconds)
+
+
+def free_memory(device: str) -> int:
+    """Bytes that training may use on a device."""
+    if device == "cpu":
+        return usable_memory()
+    return int(USABLE_SHARE * torch.cuda.mem_get_info(device)[0])
+
+
+def _advance(progress: Progress, num_made: int) -> None:
+    progress.advance(num_made / 1000)
 
 
 def _count_steps(plan: LanePlan, done: int) -> int:
@@ -224,29 +276,6 @@ def _measure(ended: Ended, cell: Planned, rare_tokens: int, x_ND: Tensor) -> Mea
         )
         return Measured(True, why, round(ended.seconds, 3), round(ended.own_seconds, 3))
     return Measured(False, "", round(ended.seconds, 3), round(ended.own_seconds, 3), **found._asdict())
-
-
-@torch.no_grad()
-def _read_held_out(work: Work) -> Tensor:
-    """Held-out activations as the model gives them [N, D], float32, without attention sinks."""
-    corpus, recipe, counts = TokenizedCorpus(work.input_folder("tokenize")), work.recipe, work.inputs["harvest"].counts
-    numbers_S = draw_held_out(corpus, recipe.scale.held_out_tokens, recipe.seed)
-    if len(numbers_S) == 0:
-        raise CorpusError("no document is held out, on which cells are measured: raise corpus.held_out_fraction")
-    model = load_language_model(recipe, work.paths, only_until_layer=True)
-    with track("held-out activations", int(corpus.sequences["length"][numbers_S].sum())) as progress:
-        parts = []
-        for block in held_out_blocks(
-            model,
-            corpus,
-            numbers_S,
-            bos_id=counts["bos_id"],
-            sink_norm=counts["sink_threshold"],
-            batch_tokens=recipe.harvest.batch_tokens,
-        ):
-            parts.append(block.x_ND.float().cpu())
-            progress.advance(len(block.x_ND))
-    return torch.cat(parts)
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:
