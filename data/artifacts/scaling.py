@@ -127,10 +127,12 @@ class LossLaw:
     scale: Interval
     exponent: Interval
     curve: tuple[CurvePoint, ...]
-    """Loss at the best allocation; x: FLOPs, over the range of the cells, then beyond it up to a hundredfold."""
+    """Loss at the best allocation; x: FLOPs, over the range of the cells."""
     num_cells: int
     residual_rms: float
     """Root mean square of the residuals."""
+    beyond: tuple[CurvePoint, ...] = ()
+    """The same from the most compute of a cell on, 10^8 times as far: extrapolated."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ class AllocationLaw:
     coefficient: Interval
     exponent: Interval
     curve: tuple[CurvePoint, ...]
+    beyond: tuple[CurvePoint, ...] = ()
     """x: FLOPs, as in the law of the loss."""
 
 
