@@ -35,14 +35,11 @@ def find_grid(run: OpenRun, key: str) -> GridReport:
 
 
 def main_cells(grid: GridReport) -> list[Cell]:
-    """Of each size and token count one: what is in the fit or held out of it; without a fit, that of lowest loss."""
-    usable = [cell for cell in grid.usable if cell.loss is not None]
-    if any(cell.in_fit for cell in usable):
-        return [cell for cell in usable if cell.in_fit or cell.held_out]
+    """Of each size and token count the cell of lowest loss: what is in the fit, or held out of it."""
     best: dict[tuple[int, int], Cell] = {}
-    for cell in sorted(usable, key=lambda cell: cell.loss or 0.0):
+    for cell in sorted(grid.usable, key=lambda cell: cell.loss or 0.0):
         best.setdefault((cell.num_features, cell.num_tokens), cell)
-    return [cell for cell in usable if best[cell.num_features, cell.num_tokens] is cell]
+    return [cell for cell in grid.cells if best.get((cell.num_features, cell.num_tokens)) is cell]
 
 
 def published_sae(run: OpenRun, grid: GridReport, num_features: int) -> OpenSAE | None:

@@ -1,12 +1,11 @@
 """What a budget should buy, by the fitted laws."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backend.html.formats import number
 from backend.scaling.wording import power, short
-from data.artifacts.scaling import Cell, CurvePoint, GridReport, value_at
+from data.artifacts.scaling import CurvePoint, GridReport, value_at
 
 MAX_TYPED = 40
 
@@ -26,24 +25,25 @@ class Advice:
     max_typed: int = MAX_TYPED
 
 
-def advise(grid: GridReport, cells: Sequence[Cell], typed: str) -> Advice:
+def advise(grid: GridReport, typed: str) -> Advice:
     """Features, tokens and loss for as many FLOPs as were typed."""
     assert grid.loss is not None, "asked only where there is a law"
-    curve = grid.loss.curve
-    example = f"{curve[len(curve) // 2].x:.0e}".replace("+", "")
+    laws = [law.curve[:-1] + law.beyond for law in (grid.features, grid.tokens, grid.loss) if law]
+    curve = laws[0]
+    example = f"{grid.loss.curve[-1].x:.0e}".replace("+", "")
     if not typed.strip():
         return Advice("", "", [], "", example)
     flops = _parse(typed)
     if flops is None:
         return Advice(typed, f"“{typed}” is no number of FLOPs: write one like {example}.", [], "", example)
-    found = [value_at(law.curve, flops) for law in (grid.features, grid.tokens, grid.loss) if law]
+    found = [value_at(law, flops) for law in laws]
     if None in found:
         low, high = power(curve[0].x), power(curve[-1].x)
         problem = f"{power(flops)} FLOPs are outside of what these cells can say something about, {low} to {high}."
         return Advice(typed, problem, [], "", example)
     names = ("Features", "Tokens", "Loss")
     answer = [(name, _text(name, point)) for name, point in zip(names, found, strict=True) if point]
-    return Advice(typed, "", answer, _warning(flops, cells), example)
+    return Advice(typed, "", answer, _warning(flops, grid.loss.curve[-1].x), example)
 
 
 def _parse(typed: str) -> float | None:
@@ -60,8 +60,7 @@ def _text(name: str, point: CurvePoint) -> str:
     return f"{short(point.value)} ({short(point.low)} to {short(point.high)})"
 
 
-def _warning(flops: float, cells: Sequence[Cell]) -> str:
-    largest = max(cell.flops for cell in cells if cell.in_fit)
+def _warning(flops: float, largest: float) -> str:
     if flops <= largest:
         return ""
     return f"This is {number(flops / largest, 2)} times the compute of the largest cell: an extrapolation."

@@ -1,16 +1,18 @@
 """The API of scaling laws: the grids of a run, and their data as CSV."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import APIRouter, Response
 
 from backend.published.catalogue import OpenRun
 from backend.published.scaling import find_grid, scaled_runs, scaling_of
-from backend.scaling.files import Table, write_table
+from backend.scaling.files import MEDIA_TYPE, Table, write_table
 from backend.web.dependencies import LibraryDep, get_run
 from data.artifacts.scaling import GridReport, ScalingReport
 
 router = APIRouter(prefix="/api/v1/scaling", tags=["scaling"])
+FILE: dict[int | str, dict[str, Any]] = {200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}}
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,14 @@ def get_grid(run: str, objective: str, library: LibraryDep) -> GridReport:
     return find_grid(get_run(library, run), objective)
 
 
-@router.get("/{run}/{objective}/{table}.csv", response_class=Response)
+@router.get("/{run}/{objective}/{table}.csv", response_class=Response, responses=FILE)
 def get_table(run: str, objective: str, table: Table, library: LibraryDep) -> Response:
     """A table of a grid as CSV."""
     found = get_run(library, run)
     text = write_table(find_grid(found, objective), table)
     name = f"{found.name}_{objective}_{table}.csv"
     headers = {"content-disposition": f'attachment; filename="{name}"'}
-    return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
+    return Response(text, media_type=f"{MEDIA_TYPE}; charset=utf-8", headers=headers)
 
 
 def _answer(run: OpenRun) -> ScalingAnswer:

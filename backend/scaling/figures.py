@@ -9,7 +9,7 @@ from backend.html.formats import count, number, share
 from backend.scaling.address import Along
 from backend.scaling.traces import Trace, figure, law, line, log_axis, points, rank_colour
 from backend.scaling.wording import power, short
-from data.artifacts.scaling import AllocationLaw, Cell, GridReport, IsoCurve
+from data.artifacts.scaling import AllocationLaw, Cell, CurvePoint, GridReport, IsoCurve
 
 METRICS = {
     "loss": "Loss",
@@ -19,6 +19,8 @@ METRICS = {
     "rare_share": "Rare share",
 }
 SHARES = ("dead_share", "rare_share")
+DRAWN_BEYOND = 100
+"""Times the most compute of a cell up to which laws are drawn."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def compute_figure(grid: GridReport, cells: Sequence[Cell]) -> Titled:
     sizes = sorted({cell.num_features for cell in cells})
     traces: list[Trace] = []
     if grid.loss:
-        traces += law(grid.loss.curve, *_range(cells), "best allocation")
+        traces += law(grid.loss.curve, _near(grid.loss.beyond), "best allocation")
     for place, size in enumerate(sizes):
         mine = sorted((cell for cell in cells if cell.num_features == size), key=lambda cell: cell.flops)
         traces.append(
@@ -81,7 +83,7 @@ def best_figures(grid: GridReport, cells: Sequence[Cell]) -> list[Titled]:
     """The best number of features, and of tokens, against compute; none without a law."""
     sizes, tokens = [cell.num_features for cell in cells], [cell.num_tokens for cell in cells]
     return [
-        _best(title, name, found, grid, cells, field, ticks)
+        _best(title, name, found, grid, field, ticks)
         for title, name, found, field, ticks in (
             ("The best number of features", "Features", grid.features, "num_features", _size_ticks(sizes, 100)),
             ("The best number of tokens", "Tokens", grid.tokens, "num_tokens", _size_ticks(tokens, 100)),
@@ -145,10 +147,9 @@ def told(cell: Cell) -> str:
     )
 
 
-def _range(cells: Sequence[Cell]) -> tuple[float, float]:
-    """FLOPs between which the law is no extrapolation."""
-    fitted = [cell.flops for cell in cells if cell.in_fit] or [cell.flops for cell in cells]
-    return min(fitted), max(fitted)
+def _near(beyond: Sequence[CurvePoint]) -> list[CurvePoint]:
+    """What is drawn of an extrapolation."""
+    return [point for point in beyond if point.x <= DRAWN_BEYOND * beyond[0].x]
 
 
 def _iso(curve: IsoCurve, colour: str, cells: Sequence[Cell]) -> list[Trace]:
@@ -187,12 +188,11 @@ def _best(
     axis: str,
     found: AllocationLaw,
     grid: GridReport,
-    cells: Sequence[Cell],
     field: str,
     ticks: Sequence[tuple[float, str]],
 ) -> Titled:
     minima = [(curve.flops, curve.minimum) for curve in grid.iso_curves if curve.minimum]
-    traces = law(found.curve, *_range(cells), "by the law")
+    traces = law(found.curve, _near(found.beyond), "by the law")
     if minima:
         x, y = [flops for flops, _ in minima], [getattr(low, field) for _, low in minima]
         tell = [f"{short(value)} at {power(flops)} FLOPs" for flops, value in zip(x, y, strict=True)]
@@ -211,7 +211,9 @@ def _best_rates(grid: GridReport) -> Titled:
     traces: list[Trace] = []
     about = grid.why_no_learning_rate
     if rates := grid.learning_rate:
-        traces += law(rates.curve, rates.smallest_swept, rates.largest_swept, "by the law")
+        swept = [point for point in rates.curve if point.x <= rates.largest_swept]
+        beyond = [point for point in rates.curve if point.x >= rates.largest_swept]
+        traces += law(swept, beyond, "by the law")
         exponent = rates.exponent
         about = (
             f"It changes as features to the power of {number(exponent.value, 2)} ({number(exponent.low, 2)} to "

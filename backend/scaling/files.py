@@ -9,6 +9,7 @@ from typing import Any, Literal
 from backend.published.catalogue import OpenRun
 from data.artifacts.scaling import Cell, GridReport
 
+MEDIA_TYPE = "text/csv"
 Table = Literal["cells", "curves", "iso-curves", "predictions"]
 TABLES: dict[Table, str] = {
     "cells": "Cells",
@@ -40,12 +41,13 @@ def _cells(grid: GridReport) -> Iterator[Sequence[Any]]:
 
 
 def _curves(grid: GridReport) -> Iterator[Sequence[Any]]:
-    yield ("curve", "of", "x", "value", "low", "high")
+    yield ("curve", "of", "extrapolated", "x", "value", "low", "high")
     laws = (("loss", "flops", grid.loss), ("features", "flops", grid.features), ("tokens", "flops", grid.tokens),
             ("learning_rate", "features", grid.learning_rate))  # fmt: skip
     for name, of, law in laws:
-        for point in law.curve if law else ():
-            yield (name, of, point.x, point.value, point.low, point.high)
+        for part in ("curve", "beyond"):
+            for point in getattr(law, part, ()):
+                yield (name, of, part == "beyond", point.x, point.value, point.low, point.high)
 
 
 def _iso_curves(grid: GridReport) -> Iterator[Sequence[Any]]:

@@ -102,6 +102,7 @@ class Shown:
     """None without a law."""
     key: str
     cells: list[CellRow]
+    rare_tokens: int
     files: list[Link]
 
 
@@ -153,9 +154,10 @@ def _shown(run: OpenRun, report: ScalingReport, grid: GridReport, state: Scaling
         predictions=[_prediction_row(one, grid) for one in grid.predictions],
         supports=supports(grid, cells),
         limits=limits(report, grid, cells),
-        advice=advise(grid, cells, state.flops) if grid.loss else None,
+        advice=advise(grid, state.flops) if grid.loss else None,
         key=grid.key,
-        cells=[_row(run, grid, cell, {one.key for one in cells}) for cell in grid.cells],
+        cells=[_row(run, grid, cell, cells) for cell in grid.cells],
+        rare_tokens=report.rare_tokens,
         files=[Link(title, csv_address(run, grid, name)) for name, title in TABLES.items()],
     )
 
@@ -182,7 +184,7 @@ def _prediction_row(one: Prediction, grid: GridReport) -> PredictionRow:
     )
 
 
-def _row(run: OpenRun, grid: GridReport, cell: Cell, main: set[str]) -> CellRow:
+def _row(run: OpenRun, grid: GridReport, cell: Cell, main: list[Cell]) -> CellRow:
     sae = published_sae(run, grid, cell.num_features)
     residual = "" if cell.residual is None else f"{signed(100 * cell.residual, 1)}%"
     return CellRow(
@@ -194,15 +196,15 @@ def _row(run: OpenRun, grid: GridReport, cell: Cell, main: set[str]) -> CellRow:
         flops=power(cell.flops),
         fitted=residual,
         metrics=[value_text(cell, name) for name in COLUMNS],
-        use=_use(cell, in_figure=cell.key in main),
+        use=_use(cell, is_main=cell in main, has_law=grid.loss is not None),
         why=cell.why_diverged,
         published=Link(sae.name, sae.href) if sae else None,
     )
 
 
-def _use(cell: Cell, *, in_figure: bool) -> str:
+def _use(cell: Cell, *, is_main: bool, has_law: bool) -> str:
     if cell.diverged:
         return "diverged"
-    if cell.held_out:
-        return "kept out"
-    return "in the fit" if cell.in_fit else "shown" if in_figure else "another rate"
+    if not is_main:
+        return "another rate"
+    return "kept out" if cell.held_out else "in the fit" if has_law else "shown"

@@ -60,24 +60,24 @@ def line(x: Sequence[float], y: Sequence[float], *, colour: str, name: str = "",
     }
 
 
-def law(curve: Sequence[CurvePoint], low: float, high: float, name: str) -> list[Trace]:
-    """A fitted curve with its interval: solid from `low` to `high`, where it is no extrapolation, and dashed beyond."""
-    measured = [point for point in curve if low * 0.999 <= point.x <= high * 1.001]
-    beyond = [point for point in curve if point.x >= (measured[-1].x if measured else low)]
-    band = {
-        **line(
-            [point.x for point in (*curve, *reversed(curve))],
-            [*(point.high for point in curve), *(point.low for point in reversed(curve))],
-            colour="accent-wash",
+def law(curve: Sequence[CurvePoint], beyond: Sequence[CurvePoint], name: str) -> list[Trace]:
+    """A fitted curve with its interval: solid where it is no extrapolation, dotted beyond."""
+    return [
+        _band([*curve, *beyond]),
+        line([point.x for point in curve], [point.value for point in curve], colour="ink", name=name),
+        *(
+            [line([p.x for p in beyond], [p.value for p in beyond], colour="ink", name="extrapolated", dash="dot")]
+            if len(beyond) > 1
+            else []
         ),
-        "fill": "toself",
-    }
-    band["line"] = {"width": 0}
-    traces = [band, line([p.x for p in measured], [p.value for p in measured], colour="ink", name=name)]
-    if len(beyond) > 1:
-        dashed = line([p.x for p in beyond], [p.value for p in beyond], colour="ink", name="extrapolated", dash="dot")
-        traces.append(dashed)
-    return traces
+    ]
+
+
+def _band(curve: Sequence[CurvePoint]) -> Trace:
+    """The interval of a fitted curve, as an area."""
+    there, back = [point.x for point in curve], [point.x for point in reversed(curve)]
+    high, low = [point.high for point in curve], [point.low for point in reversed(curve)]
+    return {**line([*there, *back], [*high, *low], colour="accent-wash"), "fill": "toself", "line": {"width": 0}}
 
 
 def figure(traces: Sequence[Trace], x: Trace, y: Trace, *, legend: bool = True) -> Trace:

@@ -3,6 +3,7 @@
 import json
 import math
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,21 +77,26 @@ def _relu_grid() -> GridReport:
         loss=None, squared_error=None, l0=None, explained_variance=None, dead_share=None, rare_share=None,
     )  # fmt: skip
     cells = tuple(sorted((*grid, *others, wrong), key=lambda c: (c.num_features, c.num_tokens, c.learning_rate)))
-    curve = [10 ** (13 + k / 4) for k in range(-6, 19)]
+    low, high = flops_of(SIZES[0], TOKENS[0]), flops_of(SIZES[-1], TOKENS[-1])
     exponent = ALPHA * BETA / (ALPHA + BETA)
-    best = [(flops, *_best(flops)) for flops in curve]
+    curve = [(flops, *_best(flops)) for flops in (low * (high / low) ** (k / 24) for k in range(25))]
+    beyond = [(flops, *_best(flops)) for flops in (high * 10 ** (k / 4) for k in range(33))]
+
+    def law(value: Callable[[float, float], float], width: float) -> tuple[tuple[CurvePoint, ...], ...]:
+        return tuple(tuple(_near(flops, value(f, t), width) for flops, f, t in part) for part in (curve, beyond))
+
+    loss, features, tokens = law(loss_at, 0.02), law(lambda f, _: f, 0.2), law(lambda _, t: t, 0.2)
+    laws = (Interval(v, 0.95 * v, 1.05 * v) for v in (FLOOR, A, ALPHA, B, BETA, 5000.0, exponent))
+    share = BETA / (ALPHA + BETA)
     return GridReport(
         architecture="relu", l1_coefficient=2.5, k=None, cells=cells,
         swept=tuple(one for one, _ in sweeps),
         learning_rate=LearningRateLaw(0.02, Interval(-0.3, -0.5, -0.1),
                                       tuple(_near(size, 0.02 * size**-0.3, 0.2) for size in SIZES), 512, 2048),
         why_no_learning_rate="",
-        loss=LossLaw(*(Interval(v, 0.95 * v, 1.05 * v) for v in (FLOOR, A, ALPHA, B, BETA, 5000.0, exponent)),
-                     tuple(_near(flops, loss_at(f, t), 0.02) for flops, f, t in best), 28, 0.012),
-        features=AllocationLaw(Interval(1e-4, 5e-5, 2e-4), Interval(BETA / (ALPHA + BETA), 0.5, 0.61),
-                               tuple(_near(flops, f, 0.2) for flops, f, _ in best)),
-        tokens=AllocationLaw(Interval(1.0, 0.5, 2.0), Interval(ALPHA / (ALPHA + BETA), 0.39, 0.5),
-                             tuple(_near(flops, t, 0.2) for flops, _, t in best)),
+        loss=LossLaw(*laws, loss[0], 28, 0.012, loss[1]),
+        features=AllocationLaw(Interval(1e-4, 5e-5, 2e-4), Interval(share, share - 0.06, share + 0.06), *features),
+        tokens=AllocationLaw(Interval(1.0, 0.5, 2.0), Interval(1 - share, 0.94 - share, 1.06 - share), *tokens),
         why_no_loss="",
         iso_curves=tuple(_iso(flops) for flops in (1e12, 3e12, 1e13)),
         predictions=tuple(_prediction(cell) for cell in grid if cell.held_out),
@@ -123,10 +129,10 @@ def _near(x: float, value: float, width: float) -> CurvePoint:
 
 
 def _best(flops: float) -> tuple[float, float]:
-    """Features and tokens of the lowest loss, on a fine scale."""
-    sizes = [2 ** (5 + k / 16) for k in range(260)]
-    pairs = [(size, flops / (12.0 * WIDTH * size)) for size in sizes]
-    return min(pairs, key=lambda pair: loss_at(*pair))
+    """Features and tokens of the lowest loss."""
+    pairs, both = flops / (12.0 * WIDTH), ALPHA + BETA
+    features = (ALPHA * A / (BETA * B)) ** (1 / both) * pairs ** (BETA / both)
+    return features, pairs / features
 
 
 def _iso(flops: float) -> IsoCurve:
