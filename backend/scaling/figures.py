@@ -8,7 +8,7 @@ from backend.html.figures import Figure
 from backend.html.formats import count, number, share
 from backend.scaling.address import Along
 from backend.scaling.traces import Trace, figure, law, line, log_axis, points, rank_colour
-from backend.scaling.wording import power, short
+from backend.scaling.wording import interval, power, short
 from data.artifacts.scaling import AllocationLaw, Cell, CurvePoint, GridReport, IsoCurve
 
 METRICS = {
@@ -198,11 +198,7 @@ def _best(
         tell = [f"{short(value)} at {power(flops)} FLOPs" for flops, value in zip(x, y, strict=True)]
         traces.append(points(x, y, colour="warm", name="lowest of each curve", text=tell, mode="markers",
                              symbol="diamond", size=11))  # fmt: skip
-    exponent = found.exponent
-    about = (
-        f"It grows as compute to the power of {number(exponent.value, 2)} "
-        f"({number(exponent.low, 2)} to {number(exponent.high, 2)})."
-    )
+    about = f"It grows as compute to the power of {interval(found.exponent)}."
     return Titled(title, about, figure(traces, log_axis("FLOPs of training"), log_axis(axis, ticks)))
 
 
@@ -214,10 +210,9 @@ def _best_rates(grid: GridReport) -> Titled:
         swept = [point for point in rates.curve if point.x <= rates.largest_swept]
         beyond = [point for point in rates.curve if point.x >= rates.largest_swept]
         traces += law(swept, beyond, "by the law")
-        exponent = rates.exponent
         about = (
-            f"It changes as features to the power of {number(exponent.value, 2)} ({number(exponent.low, 2)} to "
-            f"{number(exponent.high, 2)}); sizes beyond {count(rates.largest_swept)} are extrapolated."
+            f"It changes as features to the power of {interval(rates.exponent)}; sizes beyond "
+            f"{count(rates.largest_swept)} are extrapolated."
         )
     tell = [f"{one.best:.2g} at {count(one.num_features)} features" for one in found]
     x, y = [one.num_features for one in found], [one.best or 0.0 for one in found]

@@ -32,8 +32,9 @@ def short(value: float) -> str:
 
 
 def interval(one: Interval, digits: int = 2) -> str:
-    """A value with its interval: 0.34 (0.30 to 0.38)."""
-    return f"{number(one.value, digits)} ({number(one.low, digits)} to {number(one.high, digits)})"
+    """A value with its interval, and true minus signs: 0.34 (0.30 to 0.38)."""
+    value, low, high = (number(value, digits).replace("-", "−") for value in (one.value, one.low, one.high))
+    return f"{value} ({low} to {high})"
 
 
 def objective_title(grid: GridReport) -> str:

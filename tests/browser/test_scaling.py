@@ -72,11 +72,11 @@ def test_figures_run_along_features_and_objectives_are_chosen_by_links(open_page
 def test_a_budget_is_answered_or_refused(open_page: Open) -> None:
     page = open_page("/scaling")
     page.get_by_label("FLOPs of training").fill("1e15")
-    page.get_by_role("button", name="Tell").click()
+    page.get_by_role("button", name="Show").click()
     expect(page.locator("#advice dl")).to_contain_text("Features")
     expect(page.locator("#advice")).to_contain_text("an extrapolation")
     page.get_by_label("FLOPs of training").fill("a lot")
-    page.get_by_role("button", name="Tell").click()
+    page.get_by_role("button", name="Show").click()
     expect(page.get_by_role("alert")).to_contain_text("“a lot” is no number of FLOPs")
 
 
