@@ -29,7 +29,7 @@ PLANTED = PlantedConfig(
     num_features=512, width=128, num_families=16, children=8, group_size=8, rho=0.5, noise=0.1, seed=1
 )
 SIZES = (64, 128, 256, 512, 1024)
-TOKENS = (2**16, 2**18, 2**20)
+TOKENS = (2**15, 2**17, 2**19)
 BATCH, L1, K = 256, 3.0, 4
 LEARNING_RATE = {"relu": 3e-3, "topk": 3e-3}
 HELD_OUT = 2**15
