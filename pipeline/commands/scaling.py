@@ -54,21 +54,27 @@ def print_scaling(recipe: Recipe, paths: RunPaths, manifest: Manifest, asked: As
         for line in describe_grid(grid):
             console.print(line, soft_wrap=True, markup=False)
     console.print(f"Trained in {format_seconds(report.seconds)} in all.")
-    if asked.budget is None:
-        return
+    if asked.budget is not None:
+        _print_advice(console, recipe, paths, report, asked.budget, asked.write_recipe)
+
+
+def _print_advice(
+    console: Console, recipe: Recipe, paths: RunPaths, report: ScalingReport, budget: Budget, path: Path | None
+) -> None:
+    """Advice by each grid that has a law; the first one's recipe is written."""
     problems = []
     for grid in report.grids:
         try:
-            advice = advise(grid, asked.budget, gpu_flops=recipe.scale.gpu_flops)
+            advice = advise(grid, budget, gpu_flops=recipe.scale.gpu_flops)
         except ConfigError as error:
             problems.append(str(error))
             continue
-        for line in describe_advice(grid, report, asked.budget, advice, recipe.scale.gpu_flops):
+        for line in describe_advice(grid, report, budget, advice, recipe.scale.gpu_flops):
             console.print(line, soft_wrap=True, markup=False)
-        if asked.write_recipe is not None and not asked.write_recipe.exists():
+        if path is not None and not path.exists():
             corpus_tokens = require_stage(paths, "tokenize").counts.get("num_corpus_tokens")
-            write_advised_recipe(asked.write_recipe, recipe, report, grid, advice, corpus_tokens)
-            console.print(f"{asked.write_recipe} trains it: `monosema run --recipe {asked.write_recipe}`", markup=False)
+            write_advised_recipe(path, recipe, report, grid, advice, corpus_tokens)
+            console.print(f"{path} trains it: `monosema run --recipe {path}`", soft_wrap=True, markup=False)
     if problems:
         raise ConfigError("\n".join(problems))
 

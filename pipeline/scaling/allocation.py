@@ -5,6 +5,7 @@ never beyond them; its minimum, of a parabola, owes nothing to the law of the lo
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +17,8 @@ LEAST_SIZES = 3
 """Sizes that a curve of equal compute needs."""
 SAME = 0.02
 """Numbers of FLOPs that differ by no more than this share are one curve."""
+NO_FLOOR = 1e-3
+"""An interval of the floor that reaches below this share of the lowest loss reaches to 0."""
 LINE_POINTS = 40
 """Of a parabola, and of a law over the range of the cells."""
 BEYOND, BEYOND_PER_DECADE = 1e8, 4
@@ -87,6 +90,8 @@ def loss_law(fit: Fit, points: Points, flops_per_pair: float) -> LossLaw:
     """The law as it is reported."""
     names = ("floor", "features_scale", "features_exponent", "tokens_scale", "tokens_exponent", "exponent")
     parts = {name: interval(float(getattr(fit.surface, name)), getattr(fit.resampled, name)) for name in names}
+    if parts["floor"].low < NO_FLOOR * float(points.loss_P.min()):
+        parts["floor"] = replace(parts["floor"], low=0.0)
 
     def scale(surface: Surface) -> Floats:
         return np.asarray((surface.best_loss(1.0) - surface.floor) * flops_per_pair**surface.exponent)

@@ -1,7 +1,7 @@
 """The law of the loss: floor + A features^-alpha + B tokens^-beta, fitted to measured cells, with a bootstrap.
 
 Least squares of log(loss), by scipy. Resamples take the fitted losses with residuals drawn anew, widened for the five
-parameters that the fit used up, so that their spread is that of the noise.
+parameters that the fit used up, as Student's t is, so that intervals hold with few cells too.
 
 Shapes: P points (cells), R resamples, X places.
 """
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 from scipy.optimize import least_squares, nnls
 
 from data.artifacts.scaling import Interval
@@ -28,6 +29,8 @@ LEAST_LEVELS = 3
 """Sizes, and token counts, that a fit needs."""
 EXPONENTS = (0.02, 5.0)
 """A fit with an exponent outside has not found a bend to follow."""
+LOG_RANGE = (-40.0, 4.0)
+"""Logarithms of the parameters beyond which none is followed: fits that run off end in time."""
 START_EXPONENTS = (0.15, 0.3, 0.6, 1.0)
 
 
@@ -88,7 +91,7 @@ class Fit:
     residual_P: Floats
     """log(loss) less log(fitted)."""
     noise_P: Floats
-    """The same, widened for the parameters."""
+    """The same, widened."""
 
     def predict(self, features: float, tokens: float, seed: int) -> Interval:
         """Loss of one new cell: the law's uncertainty, and the scatter of single cells about it."""
@@ -114,8 +117,8 @@ def why_too_few(points: Points) -> str:
 def fit_loss(points: Points, seed: int, num_resamples: int = RESAMPLES) -> Fit | str:
     """The law of the loss through points, enough of them by `why_too_few`; or why none fits, as a sentence."""
     solver = _Solver.of(points)
-    log_P = np.log(points.loss_P)
-    best = min((solver.solve(log_P, start) for start in solver.starts(points.loss_P)), key=lambda one: one[1])[0]
+    log_P = np.log(points.loss_P / solver.loss_unit)
+    best = min((solver.solve(log_P, start) for start in solver.starts(log_P)), key=lambda one: one[1])[0]
     surface = solver.surface(best)
     alpha, beta = float(surface.features_exponent), float(surface.tokens_exponent)
     if not all(EXPONENTS[0] <= exponent <= EXPONENTS[1] for exponent in (alpha, beta)):
@@ -125,7 +128,8 @@ def fit_loss(points: Points, seed: int, num_resamples: int = RESAMPLES) -> Fit |
         )
     residual_P = -solver.residuals(best, log_P)
     spare = len(log_P) - NUM_PARAMETERS
-    noise_P = (residual_P - residual_P.mean()) * np.sqrt(len(log_P) / spare)
+    wider = stats.t.ppf((1 + CONFIDENCE) / 2, spare) / stats.norm.ppf((1 + CONFIDENCE) / 2)
+    noise_P = (residual_P - residual_P.mean()) * np.sqrt(len(log_P) / spare) * wider
     rng = np.random.default_rng(seed)
     fitted_P = log_P - residual_P
     found = [solver.solve(fitted_P + rng.choice(noise_P, len(log_P)), best)[0] for _ in range(num_resamples)]
@@ -141,21 +145,23 @@ def interval(value: float, values_R: Floats) -> Interval:
 
 
 class _Solver(NamedTuple):
-    """Least squares in the logarithms of all five parameters, with features and tokens in units of their middle."""
+    """Least squares in the logarithms of all five parameters, with all three quantities in units of their middle."""
 
     log_features_P: Floats
     log_tokens_P: Floats
     features_unit: float
     tokens_unit: float
+    loss_unit: float
 
     @classmethod
     def of(cls, points: Points) -> "_Solver":
-        log_n, log_t = np.log(points.features_P), np.log(points.tokens_P)
-        return cls(log_n - log_n.mean(), log_t - log_t.mean(), float(np.exp(log_n.mean())), float(np.exp(log_t.mean())))
+        log_n, log_t, log_loss = (np.log(column_P) for column_P in points)
+        units = (float(np.exp(column_P.mean())) for column_P in (log_n, log_t, log_loss))
+        return cls(log_n - log_n.mean(), log_t - log_t.mean(), *units)
 
-    def starts(self, loss_P: Floats) -> Sequence[Floats]:
+    def starts(self, log_P: Floats) -> Sequence[Floats]:
         """Places to start from: for some exponents, the best of the other parameters, which the loss is linear in."""
-        found = []
+        found, loss_P = [], np.exp(log_P)
         for alpha, beta in product(START_EXPONENTS, START_EXPONENTS):
             columns = [np.ones_like(loss_P), np.exp(-alpha * self.log_features_P), np.exp(-beta * self.log_tokens_P)]
             scales, rest = nnls(np.stack(columns, 1) / loss_P[:, None], np.ones_like(loss_P))
@@ -165,7 +171,7 @@ class _Solver(NamedTuple):
 
     def terms(self, theta: Floats) -> tuple[Floats, Floats, Floats]:
         """floor, A n^-alpha, B t^-beta [P]."""
-        floor, a, alpha, b, beta = np.exp(theta)
+        floor, a, alpha, b, beta = np.exp(np.clip(theta, *LOG_RANGE))
         return floor, a * np.exp(-alpha * self.log_features_P), b * np.exp(-beta * self.log_tokens_P)
 
     def residuals(self, theta: Floats, log_P: Floats) -> Floats:
@@ -173,7 +179,7 @@ class _Solver(NamedTuple):
 
     def jacobian(self, theta: Floats, _: Floats) -> Floats:
         floor, by_n, by_t = self.terms(theta)
-        alpha, beta = np.exp(theta[[2, 4]])
+        alpha, beta = np.exp(np.clip(theta[[2, 4]], *LOG_RANGE))
         columns = [
             np.full_like(by_n, floor),
             by_n,
@@ -190,5 +196,6 @@ class _Solver(NamedTuple):
 
     def surface(self, theta: Floats) -> Surface:
         """The parameters [5] or [5, R] in units of features and tokens."""
-        floor, a, alpha, b, beta = np.exp(theta)
-        return Surface(floor, a * self.features_unit**alpha, alpha, b * self.tokens_unit**beta, beta)
+        floor, a, alpha, b, beta = np.exp(np.clip(theta, *LOG_RANGE))
+        scales = (a * self.features_unit**alpha, b * self.tokens_unit**beta)
+        return Surface(self.loss_unit * floor, self.loss_unit * scales[0], alpha, self.loss_unit * scales[1], beta)

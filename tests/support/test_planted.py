@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -92,7 +93,7 @@ def test_what_cannot_be_planted_is_refused(changes: dict[str, float]) -> None:
 def test_a_harvest_holds_the_rows_and_their_moments(tmp_path: Path) -> None:
     planted = Planted(PlantedConfig(30, 16, noise=0.1))
     reader, normalisation = planted.harvest(tmp_path / "rows", 9000, seed=3)
-    stored_ND = as_tensor(reader.shard(0).values_ND)
+    stored_ND = as_tensor(np.array(reader.shard(0).values_ND))
     x_ND = torch.cat([x_ND for _, x_ND in planted.blocks(9000, 3)])
     assert torch.equal(stored_ND, x_ND.bfloat16())
     normalised_ND = normalisation.apply(x_ND)
