@@ -62,6 +62,7 @@ def test_one_objective_is_shown_at_a_time(scaled: TestClient, report: ScalingRep
     assert {row.key for row in shown.cells} == {cell.key for cell in report.grids[1].cells}
     assert [link.current for link in shown.objectives] == [False, True]
     assert shown.law == shown.best == shown.predictions == []
+    assert {row.use for row in shown.cells} == {"shown"}
     assert shown.advice is None
     assert anchors(shown.compute.figure) == {f"#cell-{cell.key}" for cell in report.grids[1].cells}
 
@@ -75,10 +76,12 @@ def test_where_there_is_no_law_the_points_stand_alone_and_it_is_said(scaled: Tes
 
 
 def test_a_run_without_a_grid_says_so(pages: TestClient) -> None:
-    answer = pages.get("/scaling")
+    answer, report = pages.get("/scaling"), pages.get("/api/v1/scaling/fake").json()["report"]
     assert answer.status_code == 200
-    assert "`monosema scale` trains one" in Page(answer.text).text
-    assert pages.get("/api/v1/scaling/fake").json()["report"]["grids"] == []
+    assert answer.context["shown"] is None
+    assert report["grids"] == []
+    assert report["why_none"] in Page(answer.text).text
+    assert pages.get("/scaling?flops=1e13&objective=relu-2.5").status_code == 200
 
 
 @pytest.mark.parametrize("query", ["run=none", "objective=relu-9"])
