@@ -34,8 +34,8 @@ RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 def made_report() -> ScalingReport:
     """A ReLU grid with laws, and a TopK one that is too small for any."""
     relu = _relu_grid()
-    few = tuple(replace(cell, key=f"f{cell.key[1:]}", fitted=None, residual=None)
-                for cell in relu.cells if cell.in_fit and cell.num_features <= 1024 and cell.num_tokens <= 131_072)  # fmt: skip
+    small = [cell for cell in relu.cells if cell.in_fit and cell.num_features <= 1024 and cell.num_tokens <= 131_072]
+    few = tuple(replace(cell, key=f"f{cell.key[1:]}", fitted=None, residual=None) for cell in small)
     topk = replace(
         relu, architecture="topk", l1_coefficient=None, k=32, cells=few, swept=(), learning_rate=None, loss=None,
         features=None, tokens=None, iso_curves=(), predictions=(), why_no_loss="4 cells are too few: 9 are needed.",
