@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from backend.html.figures import Figure
 from backend.html.formats import count, number, share
 from backend.scaling.address import Along
+from backend.scaling.ticks import Tick, even_ticks, power_ticks, rate_ticks, size_ticks
 from backend.scaling.traces import Trace, figure, law, line, log_axis, points, rank_colour
 from backend.scaling.wording import interval, power, short
 from data.artifacts.scaling import AllocationLaw, Cell, CurvePoint, GridReport, IsoCurve
@@ -52,12 +53,12 @@ def compute_figure(grid: GridReport, cells: Sequence[Cell]) -> Titled:
     if held_out:
         ring = _cells(held_out, lambda cell: cell.flops, lambda cell: cell.loss, "ink", "kept out of the fit")
         traces.append(ring | {"mode": "markers", "marker": {"symbol": "circle-open", "size": 13}})
-    y = log_axis("Loss", _even_ticks([cell.loss for cell in cells if cell.loss]))
+    y = log_axis("Loss", even_ticks([cell.loss for cell in cells if cell.loss]))
     return Titled(
         "Loss against compute",
         "A line for each number of features, from few tokens to many. The lowest of them at any compute is what the "
         "law at the best allocation goes through.",
-        figure(traces, log_axis("FLOPs of training"), y),
+        figure(traces, log_axis("FLOPs of training", _flops_ticks(grid, cells)), y),
     )
 
 
@@ -69,8 +70,8 @@ def iso_figure(grid: GridReport, cells: Sequence[Cell]) -> Titled | None:
     traces = [
         trace for place, curve in enumerate(curves) for trace in _iso(curve, rank_colour(place, len(curves)), cells)
     ]
-    x = log_axis("Features", _size_ticks([cell.num_features for cell in cells]))
-    y = log_axis("Loss", _even_ticks([point.loss for curve in curves for point in curve.points]))
+    x = log_axis("Features", size_ticks([cell.num_features for cell in cells]))
+    y = log_axis("Loss", even_ticks([point.loss for curve in curves for point in curve.points]))
     return Titled(
         "At equal compute, which size?",
         "Each curve is one number of FLOPs: to the right, more features and fewer tokens. A diamond marks its lowest "
@@ -85,8 +86,8 @@ def best_figures(grid: GridReport, cells: Sequence[Cell]) -> list[Titled]:
     return [
         _best(title, name, found, grid, field, ticks)
         for title, name, found, field, ticks in (
-            ("The best number of features", "Features", grid.features, "num_features", _size_ticks(sizes, 100)),
-            ("The best number of tokens", "Tokens", grid.tokens, "num_tokens", _size_ticks(tokens, 100)),
+            ("The best number of features", "Features", grid.features, "num_features", size_ticks(sizes, 100)),
+            ("The best number of tokens", "Tokens", grid.tokens, "num_tokens", size_ticks(tokens, 100)),
         )
         if found
     ]
@@ -105,10 +106,11 @@ def rate_figures(grid: GridReport) -> list[Titled]:
     if not tried:
         return []
     losses = [cell.loss for _, mine in swept for cell in mine if cell.loss]
+    rates = [cell.learning_rate for _, mine in swept for cell in mine]
     found = [Titled(
         "Learning rates that were tried",
         f"A line for each number of features, at {short(grid.swept[0].num_tokens)} tokens.",
-        figure(tried, log_axis("Learning rate"), log_axis("Loss", _even_ticks(losses))),
+        figure(tried, log_axis("Learning rate", rate_ticks(rates)), log_axis("Loss", even_ticks(losses))),
     )]  # fmt: skip
     return [*found, _best_rates(grid)] if any(one.best for one in grid.swept) else found
 
@@ -145,6 +147,11 @@ def told(cell: Cell) -> str:
         f"loss {number(cell.loss or 0.0, 4)}, {power(cell.flops)} FLOPs<br>learning rate {cell.learning_rate:.2g}"
         + ("<br>kept out of the fit" if cell.held_out else "")
     )
+
+
+def _flops_ticks(grid: GridReport, cells: Sequence[Cell]) -> list[Tick]:
+    drawn = _near(grid.loss.beyond) if grid.loss else []
+    return power_ticks([*(cell.flops for cell in cells), *(point.x for point in drawn)])
 
 
 def _near(beyond: Sequence[CurvePoint]) -> list[CurvePoint]:
@@ -189,7 +196,7 @@ def _best(
     found: AllocationLaw,
     grid: GridReport,
     field: str,
-    ticks: Sequence[tuple[float, str]],
+    ticks: Sequence[Tick],
 ) -> Titled:
     minima = [(curve.flops, curve.minimum) for curve in grid.iso_curves if curve.minimum]
     traces = law(found.curve, _near(found.beyond), "by the law")
@@ -198,8 +205,9 @@ def _best(
         tell = [f"{short(value)} at {power(flops)} FLOPs" for flops, value in zip(x, y, strict=True)]
         traces.append(points(x, y, colour="warm", name="lowest of each curve", text=tell, mode="markers",
                              symbol="diamond", size=11))  # fmt: skip
+    x = log_axis("FLOPs of training", power_ticks([point.x for point in (*found.curve, *_near(found.beyond))]))
     about = f"It grows as compute to the power of {interval(found.exponent)}."
-    return Titled(title, about, figure(traces, log_axis("FLOPs of training"), log_axis(axis, ticks)))
+    return Titled(title, about, figure(traces, x, log_axis(axis, ticks)))
 
 
 def _best_rates(grid: GridReport) -> Titled:
@@ -218,11 +226,12 @@ def _best_rates(grid: GridReport) -> Titled:
     x, y = [one.num_features for one in found], [one.best or 0.0 for one in found]
     traces.append(points(x, y, colour="warm", name="best of those tried", text=tell, mode="markers", symbol="diamond",
                          size=11))  # fmt: skip
-    sizes = [one.x for one in rates.curve] if rates else [one.num_features for one in found]
+    curve = rates.curve if rates else ()
+    sizes, heights = [*x, *(point.x for point in curve)], [*y, *(point.value for point in curve)]
     return Titled(
         "The best learning rate",
         about,
-        figure(traces, log_axis("Features", _size_ticks(sizes)), log_axis("Learning rate", _even_ticks(y))),
+        figure(traces, log_axis("Features", size_ticks(sizes)), log_axis("Learning rate", even_ticks(heights))),
     )
 
 
@@ -245,7 +254,7 @@ def _metric(cells: Sequence[Cell], along: Along, name: str, *, legend: bool) -> 
         trace["text"] = [f"{told(cell)}<br>{METRICS[name]}: {value_text(cell, name)}" for cell in known]
         traces.append(trace | {"marker": {"size": 6}})
     values = [cell.num_tokens if tokens else cell.num_features for cell in cells]
-    x = log_axis("Tokens" if tokens else "Features", _size_ticks(values))
+    x = log_axis("Tokens" if tokens else "Features", size_ticks(values))
     y: Trace = {"nticks": 5, "tickformat": ".1~%" if name in SHARES else "~g"}
     return figure(traces, x, y | ({} if name == "loss" else {"rangemode": "tozero"}), legend=legend)
 
@@ -256,33 +265,3 @@ def value_text(cell: Cell, name: str) -> str:
     if value is None:
         return "–"
     return share(value, 2) if name in SHARES else number(value, 3)
-
-
-# ---- Ticks
-
-
-def _size_ticks(values: Sequence[float], times: float = 1) -> list[tuple[float, str]]:
-    """The values themselves, six at most, going on to so many times the largest."""
-    found = sorted(set(values))
-    step = math.ceil(len(found) / 6)
-    shown = found[::step]
-    while times > 1 and shown and shown[-1] * 4 <= found[-1] * times and len(shown) < 8:
-        shown.append(shown[-1] * 4)
-    return [(value, short(value)) for value in shown]
-
-
-def _even_ticks(values: Sequence[float]) -> list[tuple[float, str]]:
-    """About five round values between the lowest and the highest."""
-    low, high = min(values, default=1.0), max(values, default=1.0)
-    if high / low > 20:
-        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        return [(10.0**exponent, f"{10.0**exponent:g}") for exponent in powers]
-    step = _round_step((high - low) / 5 or low / 5)
-    first = math.floor(low / step)
-    return [(k * step, f"{k * step:.4g}") for k in range(first, math.ceil(high / step) + 1) if k > 0]
-
-
-def _round_step(raw: float) -> float:
-    """The largest of 1, 2, 5 times a power of ten that is at most a little over `raw`."""
-    base = 10.0 ** math.floor(math.log10(raw))
-    return max((factor * base for factor in (1, 2, 5, 10) if factor * base <= 1.2 * raw), default=base)
