@@ -34,7 +34,7 @@ def iso_curves(points: Points, flops_per_pair: float) -> tuple[IsoCurve, ...]:
         if len(through) >= LEAST_SIZES:
             levels.append((flops, through))
     chosen = sorted({round(place) for place in np.linspace(0, len(levels) - 1, MAX_CURVES)}) if levels else []
-    return tuple(_iso_curve(*levels[number], flops_per_pair) for number in chosen)
+    return tuple(_iso_curve(levels[number][0], levels[number][1], flops_per_pair) for number in chosen)
 
 
 def _of_size(points: Points, size: float) -> tuple[Floats, Floats]:
@@ -69,7 +69,7 @@ def _iso_curve(flops: float, points: tuple[IsoPoint, ...], flops_per_pair: float
         return IsoPoint(size, flops / (flops_per_pair * size), float(np.exp(parabola(place))))
 
     curve = tuple(at(place) for place in np.linspace(x[0], x[-1], LINE_POINTS).tolist())
-    _, slope, bend = parabola.convert().coef
+    _, slope, bend = map(float, parabola.convert().coef)
     lowest = -slope / (2 * bend) if bend > 0 else None
     if lowest is not None and x[0] < lowest < x[-1]:
         return IsoCurve(flops, points, curve, at(float(lowest)), "")
