@@ -112,10 +112,10 @@ class LearningRateLaw:
 
 @dataclass(frozen=True)
 class LossLaw:
-    """loss = floor + features_scale * features^-features_exponent + tokens_scale * tokens^-tokens_exponent.
+    """loss = floor + features_scale features^-features_exponent + tokens_scale features^demand tokens^-tokens_exponent.
 
     Fitted to the logarithm of the loss of all cells with `in_fit`. At the best allocation of C FLOPs it is
-    floor + scale * C^-exponent, with exponent = features_exponent * tokens_exponent / their sum.
+    floor + scale C^-exponent, with exponent = features_exponent * tokens_exponent / (the sum of both and demand).
     """
 
     floor: Interval
@@ -131,8 +131,11 @@ class LossLaw:
     num_cells: int
     residual_rms: float
     """Root mean square of the residuals."""
+    demand: Interval = Interval(0.0, 0.0, 0.0)
+    """How what is left for want of tokens grows with features: a larger size needs features^(demand / tokens_exponent)
+    times the tokens to be trained as far."""
     beyond: tuple[CurvePoint, ...] = ()
-    """The same from the most compute of a cell on, 10^8 times as far: extrapolated."""
+    """Loss at the best allocation from the most compute of a cell on, 10^8 times as far: extrapolated."""
 
 
 @dataclass(frozen=True)

@@ -117,15 +117,15 @@ def describe_grid(grid: GridReport) -> list[str]:
         )
     if grid.loss is None or grid.features is None or grid.tokens is None:
         return [*lines, grid.why_no_loss]
-    return [*lines, *_describe_laws(grid, grid.loss, grid.features, grid.tokens), *_describe_trials(grid)]
+    return [*lines, *_describe_laws(grid.loss, grid.features, grid.tokens), *_describe_trials(grid)]
 
 
-def _describe_laws(grid: GridReport, loss: LossLaw, features: AllocationLaw, tokens: AllocationLaw) -> list[str]:
+def _describe_laws(loss: LossLaw, features: AllocationLaw, tokens: AllocationLaw) -> list[str]:
     return [
         f"Loss = {_with_interval(loss.floor)} + {loss.features_scale.value:.3g} features^-"
-        f"{_with_interval(loss.features_exponent)} + {loss.tokens_scale.value:.3g} tokens^-"
-        f"{_with_interval(loss.tokens_exponent)}, fitted to {loss.num_cells} cells; they lie "
-        f"{loss.residual_rms:.2%} off it.",
+        f"{_with_interval(loss.features_exponent)} + {loss.tokens_scale.value:.3g} features^"
+        f"{_with_interval(loss.demand)} tokens^-{_with_interval(loss.tokens_exponent)}",
+        f"  fitted to {loss.num_cells} cells, which lie {loss.residual_rms:.2%} off it.",
         f"At the best allocation it falls with compute to the power -{_with_interval(loss.exponent)} above the floor; "
         f"the best features grow with {_with_interval(features.exponent)}, the best tokens with "
         f"{_with_interval(tokens.exponent)}.",

@@ -35,7 +35,7 @@ def measure_objective(sae: SAE, x_ND: Tensor, *, l1_coefficient: float, rare_tok
     """
     found, total = Reconstruction(x_ND.shape[1]), 0.0
     num_active_F = torch.zeros(sae.num_features, dtype=torch.int64, device=sae.device)
-    for rows_BD in x_ND.split(ROWS_AT_ONCE):
+    for rows_BD in torch.split(x_ND, ROWS_AT_ONCE):
         sparse, x_hat_BD = reconstruct(sae, rows_BD)
         found.add(rows_BD, x_hat_BD, sparse)
         total += float(sparse.value_K.double().sum())

@@ -5,11 +5,10 @@ never beyond them; its minimum, of a parabola, owes nothing to the law of the lo
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from data.artifacts.scaling import AllocationLaw, CurvePoint, IsoCurve, IsoPoint, LossLaw
+from data.artifacts.scaling import AllocationLaw, CurvePoint, Interval, IsoCurve, IsoPoint, LossLaw
 from pipeline.scaling.laws import Fit, Floats, Points, Surface, interval
 
 MAX_CURVES = 8
@@ -18,7 +17,7 @@ LEAST_SIZES = 3
 SAME = 0.02
 """Numbers of FLOPs that differ by no more than this share are one curve."""
 NO_FLOOR = 1e-3
-"""An interval of the floor that reaches below this share of the lowest loss reaches to 0."""
+"""A floor below this share of the lowest loss is none."""
 LINE_POINTS = 40
 """Of a parabola, and of a law over the range of the cells."""
 BEYOND, BEYOND_PER_DECADE = 1e8, 4
@@ -35,7 +34,7 @@ def iso_curves(points: Points, flops_per_pair: float) -> tuple[IsoCurve, ...]:
         if len(through) >= LEAST_SIZES:
             levels.append((flops, through))
     chosen = sorted({round(place) for place in np.linspace(0, len(levels) - 1, MAX_CURVES)}) if levels else []
-    return tuple(_iso_curve(*levels[number], flops_per_pair) for number in chosen)
+    return tuple(_iso_curve(levels[number][0], levels[number][1], flops_per_pair) for number in chosen)
 
 
 def _of_size(points: Points, size: float) -> tuple[Floats, Floats]:
@@ -70,7 +69,7 @@ def _iso_curve(flops: float, points: tuple[IsoPoint, ...], flops_per_pair: float
         return IsoPoint(size, flops / (flops_per_pair * size), float(np.exp(parabola(place))))
 
     curve = tuple(at(place) for place in np.linspace(x[0], x[-1], LINE_POINTS).tolist())
-    _, slope, bend = parabola.convert().coef
+    _, slope, bend = map(float, parabola.convert().coef)
     lowest = -slope / (2 * bend) if bend > 0 else None
     if lowest is not None and x[0] < lowest < x[-1]:
         return IsoCurve(flops, points, curve, at(float(lowest)), "")
@@ -88,10 +87,10 @@ def _why_none(points: Sequence[IsoPoint]) -> str:
 
 def loss_law(fit: Fit, points: Points, flops_per_pair: float) -> LossLaw:
     """The law as it is reported."""
-    names = ("floor", "features_scale", "features_exponent", "tokens_scale", "tokens_exponent", "exponent")
+    names = ("floor", "features_scale", "features_exponent", "tokens_scale", "tokens_exponent", "demand", "exponent")
     parts = {name: interval(float(getattr(fit.surface, name)), getattr(fit.resampled, name)) for name in names}
-    if parts["floor"].low < NO_FLOOR * float(points.loss_P.min()):
-        parts["floor"] = replace(parts["floor"], low=0.0)
+    least, floor = NO_FLOOR * float(points.loss_P.min()), parts["floor"]
+    parts["floor"] = Interval(*(end if end >= least else 0.0 for end in (floor.value, floor.low, floor.high)))
 
     def scale(surface: Surface) -> Floats:
         return np.asarray((surface.best_loss(1.0) - surface.floor) * flops_per_pair**surface.exponent)

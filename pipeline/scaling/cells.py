@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from data.artifacts.scaling import LearningRateFrom
 from data.errors import ArtifactError
@@ -68,7 +68,7 @@ class CellKeys:
     def of(self, cell: Planned) -> str:
         """The key of a cell: 16 hexadecimal digits."""
         config, grid = self.config, cell.grid
-        objective = {"architecture": grid.architecture, "l1_coefficient": grid.l1_coefficient}
+        objective: dict[str, Any] = {"architecture": grid.architecture, "l1_coefficient": grid.l1_coefficient}
         if grid.architecture == "topk":
             names = ("auxiliary_coefficient", "dead_window")
             objective = {"architecture": "topk", "k": grid.k, **{name: getattr(config, name) for name in names}}

@@ -1,6 +1,9 @@
-"""The law of the loss: floor + A features^-alpha + B tokens^-beta, fitted to measured cells, with a bootstrap.
+"""The law of the loss: floor + A features^-alpha + B features^delta tokens^-beta, fitted to measured cells.
 
-Least squares of log(loss), by scipy. Resamples take the fitted losses with residuals drawn anew, widened for the five
+delta, the demand: a larger size needs more tokens to be trained as far. Without it the form would say that what more
+tokens give is the same at every size.
+
+Least squares of log(loss), by scipy. Resamples take the fitted losses with residuals drawn anew, widened for the six
 parameters that the fit used up, as Student's t is, so that intervals hold with few cells too.
 
 Shapes: P points (cells), R resamples, X places.
@@ -22,13 +25,14 @@ Floats = npt.NDArray[np.float64]
 
 RESAMPLES = 300
 CONFIDENCE = 0.95
-NUM_PARAMETERS = 5
+NUM_PARAMETERS = 6
 SPARE_POINTS = 3
 """A fit needs so many points more than it has parameters."""
 LEAST_LEVELS = 3
 """Sizes, and token counts, that a fit needs."""
 EXPONENTS = (0.02, 5.0)
 """A fit with an exponent outside has not found a bend to follow."""
+DEMANDS = (0.0, 0.3)
 LOG_RANGE = (-40.0, 4.0)
 """Logarithms of the parameters beyond which none is followed: fits that run off end in time."""
 START_EXPONENTS = (0.15, 0.3, 0.6, 1.0)
@@ -50,27 +54,32 @@ class Surface(NamedTuple):
     features_exponent: Floats
     tokens_scale: Floats
     tokens_exponent: Floats
+    demand: Floats
 
     def loss(self, features: Floats | float, tokens: Floats | float) -> Floats:
         """Loss of a size and a token count; shapes broadcast with those of the parameters."""
         by_features = self.features_scale * features**-self.features_exponent
-        return np.asarray(self.floor + by_features + self.tokens_scale * tokens**-self.tokens_exponent)
+        by_tokens = self.tokens_scale * features**self.demand * tokens**-self.tokens_exponent
+        return np.asarray(self.floor + by_features + by_tokens)
+
+    @property
+    def _sum(self) -> Floats:
+        return np.asarray(self.features_exponent + self.tokens_exponent + self.demand)
 
     @property
     def exponent(self) -> Floats:
         """Of compute, in the loss at the best allocation."""
-        return self.features_exponent * self.tokens_exponent / (self.features_exponent + self.tokens_exponent)
+        return self.features_exponent * self.tokens_exponent / self._sum
 
     @property
     def balance(self) -> Floats:
-        """G: the best features are G (features x tokens)^(beta / (alpha + beta)), the best tokens 1/G of the rest."""
-        ratio = self.features_exponent * self.features_scale / (self.tokens_exponent * self.tokens_scale)
-        return np.asarray(ratio ** (1 / (self.features_exponent + self.tokens_exponent)))
+        """G: the best features are G (features x tokens)^(beta / (alpha + beta + delta))."""
+        by_tokens = (self.tokens_exponent + self.demand) * self.tokens_scale
+        return np.asarray((self.features_exponent * self.features_scale / by_tokens) ** (1 / self._sum))
 
     def best_features(self, pairs: Floats | float) -> Floats:
         """The best size where features x tokens = `pairs`."""
-        share = self.tokens_exponent / (self.features_exponent + self.tokens_exponent)
-        return np.asarray(self.balance * pairs**share)
+        return np.asarray(self.balance * pairs ** (self.tokens_exponent / self._sum))
 
     def best_tokens(self, pairs: Floats | float) -> Floats:
         """The best token count there."""
@@ -120,11 +129,11 @@ def fit_loss(points: Points, seed: int, num_resamples: int = RESAMPLES) -> Fit |
     log_P = np.log(points.loss_P / solver.loss_unit)
     best = min((solver.solve(log_P, start) for start in solver.starts(log_P)), key=lambda one: one[1])[0]
     surface = solver.surface(best)
-    alpha, beta = float(surface.features_exponent), float(surface.tokens_exponent)
-    if not all(EXPONENTS[0] <= exponent <= EXPONENTS[1] for exponent in (alpha, beta)):
+    if not bool(_has_best(surface)):
         return (
-            f"The losses follow no power law with a floor: the best exponents would be {alpha:.3g} of features and "
-            f"{beta:.3g} of tokens. More cells, further apart, may show one."
+            "The losses follow no power law with a floor: the best exponents would be "
+            f"{surface.features_exponent:.3g} of features, {surface.tokens_exponent:.3g} of tokens, and a demand of "
+            f"{surface.demand:.3g}. More cells, further apart, may show one."
         )
     residual_P = -solver.residuals(best, log_P)
     spare = len(log_P) - NUM_PARAMETERS
@@ -134,7 +143,18 @@ def fit_loss(points: Points, seed: int, num_resamples: int = RESAMPLES) -> Fit |
     fitted_P = log_P - residual_P
     found = [solver.solve(fitted_P + rng.choice(noise_P, len(log_P)), best)[0] for _ in range(num_resamples)]
     resampled = solver.surface(np.array(found).T)
+    kept_R = _has_best(resampled)
+    if kept_R.mean() < CONFIDENCE:
+        return "The cells do not say well enough how loss falls: other noise of the same size would show no law."
+    resampled = Surface(*(column_R[kept_R] for column_R in resampled))
     return Fit(surface, resampled, residual_P, noise_P)
+
+
+def _has_best(surface: Surface) -> npt.NDArray[np.bool_]:
+    """Whether a law bends, and has a best allocation."""
+    exponents = np.stack([surface.features_exponent, surface.tokens_exponent])
+    inside = ((exponents >= EXPONENTS[0]) & (exponents <= EXPONENTS[1])).all(0)
+    return np.asarray(inside & (surface.tokens_exponent + surface.demand > EXPONENTS[0]))
 
 
 def interval(value: float, values_R: Floats) -> Interval:
@@ -145,7 +165,7 @@ def interval(value: float, values_R: Floats) -> Interval:
 
 
 class _Solver(NamedTuple):
-    """Least squares in the logarithms of all five parameters, with all three quantities in units of their middle."""
+    """Least squares in logarithms of all parameters but the demand; all quantities in units of their middle."""
 
     log_features_P: Floats
     log_tokens_P: Floats
@@ -162,30 +182,33 @@ class _Solver(NamedTuple):
     def starts(self, log_P: Floats) -> Sequence[Floats]:
         """Places to start from: for some exponents, the best of the other parameters, which the loss is linear in."""
         found, loss_P = [], np.exp(log_P)
-        for alpha, beta in product(START_EXPONENTS, START_EXPONENTS):
-            columns = [np.ones_like(loss_P), np.exp(-alpha * self.log_features_P), np.exp(-beta * self.log_tokens_P)]
+        for alpha, beta, demand in product(START_EXPONENTS, START_EXPONENTS, DEMANDS):
+            by_tokens = np.exp(demand * self.log_features_P - beta * self.log_tokens_P)
+            columns = [np.ones_like(loss_P), np.exp(-alpha * self.log_features_P), by_tokens]
             scales, rest = nnls(np.stack(columns, 1) / loss_P[:, None], np.ones_like(loss_P))
-            floor, a, b = np.maximum(scales, 1e-3 * float(loss_P.min()))
-            found.append((rest, np.log([floor, a, alpha, b, beta])))
+            floor, a, b = np.log(np.maximum(scales, 1e-3 * float(loss_P.min())))
+            found.append((rest, np.array([floor, a, np.log(alpha), b, np.log(beta), demand])))
         return [start for _, start in sorted(found, key=lambda one: float(one[0]))[:3]]
 
     def terms(self, theta: Floats) -> tuple[Floats, Floats, Floats]:
-        """floor, A n^-alpha, B t^-beta [P]."""
-        floor, a, alpha, b, beta = np.exp(np.clip(theta, *LOG_RANGE))
-        return floor, a * np.exp(-alpha * self.log_features_P), b * np.exp(-beta * self.log_tokens_P)
+        """floor, A n^-alpha, B n^delta t^-beta [P]."""
+        floor, a, alpha, b, beta, demand = _parameters(theta)
+        by_tokens = b * np.exp(demand * self.log_features_P - beta * self.log_tokens_P)
+        return floor, a * np.exp(-alpha * self.log_features_P), by_tokens
 
     def residuals(self, theta: Floats, log_P: Floats) -> Floats:
         return np.asarray(np.log(sum(self.terms(theta))) - log_P)
 
     def jacobian(self, theta: Floats, _: Floats) -> Floats:
         floor, by_n, by_t = self.terms(theta)
-        alpha, beta = np.exp(np.clip(theta[[2, 4]], *LOG_RANGE))
+        _, _, alpha, _, beta, _ = _parameters(theta)
         columns = [
             np.full_like(by_n, floor),
             by_n,
             -alpha * self.log_features_P * by_n,
             by_t,
             -beta * self.log_tokens_P * by_t,
+            self.log_features_P * by_t,
         ]
         return np.stack(columns, 1) / (floor + by_n + by_t)[:, None]
 
@@ -195,7 +218,13 @@ class _Solver(NamedTuple):
         return found.x, float(found.cost)
 
     def surface(self, theta: Floats) -> Surface:
-        """The parameters [5] or [5, R] in units of features and tokens."""
-        floor, a, alpha, b, beta = np.exp(np.clip(theta, *LOG_RANGE))
-        scales = (a * self.features_unit**alpha, b * self.tokens_unit**beta)
-        return Surface(self.loss_unit * floor, self.loss_unit * scales[0], alpha, self.loss_unit * scales[1], beta)
+        """The parameters [6] or [6, R] in units of features, tokens and loss."""
+        floor, a, alpha, b, beta, demand = _parameters(theta)
+        by_features = self.loss_unit * a * self.features_unit**alpha
+        by_tokens = self.loss_unit * b * self.tokens_unit**beta * self.features_unit**-demand
+        return Surface(self.loss_unit * floor, by_features, alpha, by_tokens, beta, demand)
+
+
+def _parameters(theta: Floats) -> tuple[Floats, ...]:
+    """floor, A, alpha, B, beta, delta of what is fitted."""
+    return (*np.exp(np.clip(theta[:5], *LOG_RANGE)), np.clip(theta[5], *LOG_RANGE))

@@ -78,17 +78,16 @@ def memory_problems(config: ScaleConfig, width: int, memory: int) -> list[str]:
 def hours_problem(config: ScaleConfig, width: int, flops_per_second: float) -> str:
     """That the grids take longer than `max_hours`, and what would not, as a sentence; "" where they do not."""
 
-    def hours(fits: Callable[[int], bool] = lambda size: True, tokens: int | None = None) -> float:
-        return sum(
-            grid_flops(config, part, width) for grid in config.grids if (part := _part(grid, fits, tokens)) is not None
-        ) / (flops_per_second * 3600)  # fmt: skip
+    def hours(most_features: int | None = None, most_tokens: int | None = None) -> float:
+        parts = [_part(grid, most_features, most_tokens) for grid in config.grids]
+        return sum(grid_flops(config, part, width) for part in parts if part) / (flops_per_second * 3600)
 
     if hours() <= config.max_hours:
         return ""
     sizes = sorted({size for grid in config.grids for size in grid.num_features})
     counts = sorted({count for grid in config.grids for count in grid.num_tokens})
-    by_size = [most for most in sizes if hours(lambda size, most=most: size <= most) <= config.max_hours]
-    by_tokens = [most for most in counts if hours(tokens=most) <= config.max_hours]
+    by_size = [most for most in sizes if hours(most_features=most) <= config.max_hours]
+    by_tokens = [most for most in counts if hours(most_tokens=most) <= config.max_hours]
     found = [f"sizes up to {by_size[-1]:,}"] if by_size else []
     found += [f"token counts up to {by_tokens[-1]:,}"] if by_tokens else []
     return (
@@ -98,9 +97,9 @@ def hours_problem(config: ScaleConfig, width: int, flops_per_second: float) -> s
     )
 
 
-def _part(grid: GridConfig, fits: Callable[[int], bool], most_tokens: int | None) -> GridConfig | None:
+def _part(grid: GridConfig, most_features: int | None, most_tokens: int | None) -> GridConfig | None:
     """The grid without what is too large, where anything is left."""
-    sizes = tuple(size for size in grid.num_features if fits(size))
+    sizes = tuple(size for size in grid.num_features if most_features is None or size <= most_features)
     tokens = tuple(count for count in grid.num_tokens if most_tokens is None or count <= most_tokens)
     if not sizes or not tokens:
         return None

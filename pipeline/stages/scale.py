@@ -10,7 +10,7 @@ Shapes: N rows, D width.
 import math
 import time
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,6 @@ def _work(work: Work) -> dict[str, Any]:
     if not config.grids:
         return ScalingReport(why_none=NONE_ASKED).as_json()
     cells = _Cells(work)
-    cells.refuse_unfit()
     cells.measure([cell for grid in config.grids for cell in swept_cells(grid)])
     rates = [find_learning_rates(grid, cells.keys, cells.measured) for grid in config.grids]
     for grid, found in zip(config.grids, rates, strict=True):
@@ -103,19 +102,21 @@ class _Cells:
         if not (math.isfinite(self._normalisation.rms) and self._normalisation.rms > 0):
             raise CorpusError("the activations have no spread around their mean, so there is nothing to learn")
 
-    def refuse_unfit(self) -> None:
-        """Raise ConfigError for grids that this machine has not the memory or the hours for."""
+    @cached_property
+    def _fits(self) -> bool:
+        """True. Raises ConfigError for grids that this machine has not the memory or the hours for."""
         width, device = self._reader.width, self._work.recipe.model.device
         if problems := memory_problems(self._config, width, free_memory(device)):
             raise ConfigError("; ".join(problems))
         refuse_unfit_hours(self._config, width, partial(flops_per_second, self._work.recipe, width))
+        return True
 
     def measure(self, cells: Sequence[Planned]) -> None:
         """Train and measure those that the store lacks."""
         planned = unique(cells, self.keys)
         self.measured |= {key: found for key in planned if (found := self._store.find(key)) is not None}
         missing = {key: cell for key, cell in planned.items() if key not in self.measured}
-        if missing:
+        if missing and self._fits:
             log(f"{len(missing):,} of {len(planned):,} cells are not measured yet")
             self._train(missing)
 

@@ -14,7 +14,7 @@ from pipeline.scaling.report import MeasuredGrid
 SIZES = tuple(512 * 2**step for step in range(6))
 COUNTS = tuple(32_768 * 2**step for step in range(6))
 RATES = (1e-3, 2e-3, 4e-3, 8e-3, 16e-3)
-TRUE = Surface(*map(np.float64, (120.0, 900.0, 0.35, 3000.0, 0.40)))
+TRUE = Surface(*map(np.float64, (120.0, 900.0, 0.35, 1500.0, 0.40, 0.10)))
 WIDTH, BATCH = 576, 512
 RATE_SCALE, RATE_EXPONENT = 0.06, -0.4
 

@@ -57,6 +57,24 @@ def test_too_few_cells_are_told(sizes, counts):
     assert f"there are {sizes * counts}, of {sizes} sizes and {counts} token counts" in why
 
 
+def test_without_a_demand_in_the_losses_none_is_found():
+    points, plain = true_points(0.0, 0), TRUE._replace(demand=np.float64(0.0))
+
+    fit = fit_loss(points._replace(loss_P=plain.loss(points.features_P, points.tokens_P)), 0, num_resamples=3)
+
+    assert not isinstance(fit, str)
+    assert fit.surface.demand == pytest.approx(0.0, abs=1e-4)
+
+
+def test_noise_that_drowns_the_law_is_told():
+    points = true_points(0.0, 0)
+    noise = np.exp(0.5 * np.random.default_rng(3).standard_normal(len(points.loss_P)))
+
+    why = fit_loss(points._replace(loss_P=300 * noise), 0, num_resamples=20)
+
+    assert isinstance(why, str)
+
+
 def test_enough_cells_are_told_as_such():
     assert why_too_few(true_points(0.01, 0)) == ""
 

@@ -204,6 +204,13 @@ def test_what_this_machine_cannot_train_is_refused(paths, monkeypatch):
         scale.run(recipe_of(GRID), paths)
 
 
+def test_what_is_measured_needs_no_room(paths, monkeypatch):
+    run(recipe_of(GRID), paths)
+    monkeypatch.setattr(scale, "free_memory", lambda device: 1000)
+
+    assert run(recipe_of(GRID | {"held_out": []}), paths).grids[0].predictions == ()
+
+
 def test_the_rate_of_this_machine_is_measured():
     assert scale.flops_per_second(recipe_of(GRID), WIDTH) > 1e3
 
