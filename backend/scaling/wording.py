@@ -62,8 +62,9 @@ def law_rows(law: LossLaw) -> list[tuple[str, str, str]]:
     return [
         ("Floor", interval(law.floor, 3), "loss that is left with features and tokens without end"),
         ("Exponent of compute", interval(law.exponent), "how fast the rest falls at the best allocation"),
-        ("Exponent of features", interval(law.features_exponent), "how fast the rest falls with features alone"),
-        ("Exponent of tokens", interval(law.tokens_exponent), "how fast the rest falls with tokens alone"),
+        ("α, of features", interval(law.features_exponent), "how fast what few features cost falls with more"),
+        ("β, of tokens", interval(law.tokens_exponent), "how fast what few tokens cost falls with more"),
+        ("δ, demand", interval(law.demand), "how fast the cost of few tokens grows with features"),
         ("Residuals", share(law.residual_rms, 2), f"root mean square over the {law.num_cells} cells of the fit"),
     ]
 

@@ -94,7 +94,7 @@ def _relu_grid() -> GridReport:
         learning_rate=LearningRateLaw(0.02, Interval(-0.3, -0.5, -0.1),
                                       tuple(_near(size, 0.02 * size**-0.3, 0.2) for size in SIZES), 512, 2048),
         why_no_learning_rate="",
-        loss=LossLaw(*laws, loss[0], 28, 0.012, loss[1]),
+        loss=LossLaw(*laws, loss[0], 28, 0.012, beyond=loss[1]),
         features=AllocationLaw(Interval(1e-4, 5e-5, 2e-4), Interval(share, share - 0.06, share + 0.06), *features),
         tokens=AllocationLaw(Interval(1.0, 0.5, 2.0), Interval(1 - share, 0.94 - share, 1.06 - share), *tokens),
         why_no_loss="",

@@ -51,7 +51,7 @@ def test_every_point_leads_to_the_row_of_its_cell(scaled: TestClient, grid: Grid
 def test_without_scripts_the_numbers_stand_in_tables(scaled: TestClient, grid: GridReport) -> None:
     text = " ".join(Page(scaled.get("/scaling").text).text.split())
     assert f"All {len(grid.cells)} cells" in text
-    for name in ("Floor", "Exponent of compute", "Exponent of features", "Exponent of tokens", "Residuals"):
+    for name in ("Floor", "Exponent of compute", "α, of features", "β, of tokens", "δ, demand", "Residuals"):
         assert name in text
     assert "The loss was not finite at step 40." in text
     assert "2 of 2 cells that were kept out of the fit have the loss that it predicts" in text
