@@ -43,7 +43,7 @@ def compute_figure(grid: GridReport, cells: Sequence[Cell]) -> Titled:
     sizes = sorted({cell.num_features for cell in cells})
     traces: list[Trace] = []
     if grid.loss:
-        traces += law(grid.loss.curve, _near(grid.loss.beyond), "best allocation")
+        traces += law(grid.loss.curve, _near(grid.loss.beyond), "the law")
     for place, size in enumerate(sizes):
         mine = sorted((cell for cell in cells if cell.num_features == size), key=lambda cell: cell.flops)
         traces.append(
@@ -51,14 +51,14 @@ def compute_figure(grid: GridReport, cells: Sequence[Cell]) -> Titled:
         )
     held_out = [cell for cell in cells if cell.held_out]
     if held_out:
-        ring = _cells(held_out, lambda cell: cell.flops, lambda cell: cell.loss, "ink", "kept out of the fit")
+        ring = _cells(held_out, lambda cell: cell.flops, lambda cell: cell.loss, "ink", "kept out")
         traces.append(ring | {"mode": "markers", "marker": {"symbol": "circle-open", "size": 13}})
     y = log_axis("Loss", even_ticks([cell.loss for cell in cells if cell.loss]))
     return Titled(
         "Loss against compute",
-        "A line for each number of features, from few tokens to many. The lowest of them at any compute is what the "
-        "law at the best allocation goes through.",
-        figure(traces, log_axis("FLOPs of training", _flops_ticks(grid, cells)), y),
+        "A line for each number of features, from few tokens to many. The law is that of the best allocation: it runs "
+        "along the lowest of them. A ring marks what was kept out of the fit.",
+        figure(traces, log_axis("FLOPs of training", _flops_ticks(grid, cells)), y, name_width=52),
     )
 
 

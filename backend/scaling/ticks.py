@@ -34,7 +34,7 @@ def power_ticks(values: Sequence[float]) -> list[Tick]:
 
 
 def even_ticks(values: Sequence[float]) -> list[Tick]:
-    """About five round values between the lowest and the highest; powers of ten where these are far apart."""
+    """At most seven round values about the lowest and the highest; powers of ten where these are far apart."""
     low, high = min(values, default=1.0), max(values, default=1.0)
     if high / low > 20:
         return [(value, f"{value:g}") for value, _ in power_ticks((low, high * 51))]
@@ -44,6 +44,6 @@ def even_ticks(values: Sequence[float]) -> list[Tick]:
 
 
 def _round_step(raw: float) -> float:
-    """The largest of 1, 2, 5 times a power of ten that is at most a little over `raw`."""
+    """The smallest of 1, 2, 5 times a power of ten that is no less than `raw`."""
     base = 10.0 ** math.floor(math.log10(raw))
-    return max((factor * base for factor in (1, 2, 5, 10) if factor * base <= 1.2 * raw), default=base)
+    return next(factor * base for factor in (1, 2, 5, 10) if factor * base >= raw * 0.999)

@@ -66,7 +66,7 @@ def law(curve: Sequence[CurvePoint], beyond: Sequence[CurvePoint], name: str) ->
         _band([*curve, *beyond]),
         line([point.x for point in curve], [point.value for point in curve], colour="ink", name=name),
         *(
-            [line([p.x for p in beyond], [p.value for p in beyond], colour="ink", name="extrapolated", dash="dot")]
+            [line([p.x for p in beyond], [p.value for p in beyond], colour="ink", name="beyond", dash="dot")]
             if len(beyond) > 1
             else []
         ),
@@ -80,13 +80,20 @@ def _band(curve: Sequence[CurvePoint]) -> Trace:
     return {**line([*there, *back], [*high, *low], colour="accent-wash"), "fill": "toself", "line": {"width": 0}}
 
 
-def figure(traces: Sequence[Trace], x: Trace, y: Trace, *, legend: bool = True) -> Trace:
-    """A figure of traces on two axes."""
+def figure(traces: Sequence[Trace], x: Trace, y: Trace, *, legend: bool = True, name_width: int = 0) -> Trace:
+    """A figure of traces on two axes. name_width: pixels for each name of the legend; 0 for as many as it needs."""
+    place = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
     layout = {
         "xaxis": x,
         "yaxis": y,
         "showlegend": legend,
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
+        "legend": {
+            "orientation": "h",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "traceorder": "normal",
+            "entrywidth": name_width,
+        },
         "hovermode": "closest",
     }
     return {"data": list(traces), "layout": layout}
