@@ -82,7 +82,6 @@ def _band(curve: Sequence[CurvePoint]) -> Trace:
 
 def figure(traces: Sequence[Trace], x: Trace, y: Trace, *, legend: bool = True, name_width: int = 0) -> Trace:
     """A figure of traces on two axes. name_width: pixels for each name of the legend; 0 for as many as it needs."""
-    place = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
     layout = {
         "xaxis": x,
         "yaxis": y,
