@@ -30,6 +30,8 @@ import backend.prompts.api
 import backend.prompts.routes
 import backend.saes.api
 import backend.saes.routes
+import backend.scaling.api
+import backend.scaling.routes
 import backend.search.prompts_api
 import backend.search.prompts_routes
 import backend.search.words_routes
@@ -88,6 +90,8 @@ ROUTERS = (
     backend.labels.routes.router,
     backend.completeness.api.router,
     backend.completeness.routes.router,
+    backend.scaling.api.router,
+    backend.scaling.routes.router,
     backend.home.routes.router,
     backend.method.routes.router,
     backend.neurons.api.router,

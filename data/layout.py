@@ -7,6 +7,7 @@ store/
     corpora/{slug}/                    the files of a fetched corpus
     saes/{slug}/                       SAEs of others that were fetched, as they were written
     judgements/{key}.jsonl             answers of one judge, by content (see pipeline/judges/cache.py)
+    scaling/{key}.json                 one cell of a grid of scaling laws (see pipeline/scaling/cells.py)
     runs/{run}/{stage}/                one artifact with its manifest.json (see data/manifests.py)
     published/{run}/{key}/             one published state, with manifest.json and rows.json (what SQL shall hold of it)
     published/{run}/{key}/lance/       LanceDB tables (see data/published/tables.py)
@@ -37,7 +38,7 @@ OWN_ADDRESSES = frozenset(
             "owner",
             "prompt",
         ),
-        *("r", "random", "readyz", "search", "static", "steer"),
+        *("r", "random", "readyz", "scaling", "search", "static", "steer"),
     )
 )
 """First parts of addresses that the server has pages of its own at, beside those of models."""
@@ -99,6 +100,11 @@ class StorePaths:
     def judgements(self) -> Path:
         """Answers of judges, which all runs share."""
         return self.root / "judgements"
+
+    @property
+    def scaling(self) -> Path:
+        """Cells of grids, which all runs share."""
+        return self.root / "scaling"
 
     @property
     def published(self) -> Path:

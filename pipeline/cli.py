@@ -14,7 +14,7 @@ from data.errors import ConfigError, MonosemaError
 from data.layout import RunPaths, StorePaths, default_store
 from pipeline.models.errors import ModelError
 from pipeline.progress import log
-from pipeline.runs import run_checked, run_checked_stage
+from pipeline.runs import run_checked, run_checked_stage, run_stage
 from pipeline.stages import STAGES
 
 if TYPE_CHECKING:
@@ -92,7 +92,29 @@ def _add_stage_command(name: str) -> None:
 
 
 for _name in STAGES:
-    _add_stage_command(_name)
+    if _name != "scale":  # has options of its own
+        _add_stage_command(_name)
+
+
+@app.command()
+def scale(
+    recipe: RecipeOption = "sample-scaling",
+    budget: Annotated[
+        str | None, typer.Option(help="Say what it should buy: 200gpu-hours, 3hours, 1e18FLOPs or 5e8tokens.")
+    ] = None,
+    write_recipe: Annotated[
+        Path | None, typer.Option(help="With --budget: write the recipe that trains what it should buy.")
+    ] = None,
+    set_: SetOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Train a grid of small autoencoders, fit scaling laws to it, and say which size and tokens a budget should buy."""
+    from pipeline.commands.scaling import check_asked, print_scaling
+
+    read, paths = _read(recipe, set_, store)
+    asked = check_asked(read, budget, write_recipe)
+    run_checked(read, paths, until="harvest")
+    print_scaling(read.recipe, paths, run_stage("scale", read.recipe, paths), asked)
 
 
 @app.command()

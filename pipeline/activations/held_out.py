@@ -3,13 +3,20 @@
 from collections.abc import Iterator
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from data.artifacts.corpus import TokenizedCorpus
+from data.errors import CorpusError
+from data.layout import RunPaths
+from data.manifests import require_stage
 from pipeline.activations.batches import draw_sequences, plan_batches
-from pipeline.activations.residuals import ResidualBlock, run_model
+from pipeline.activations.residuals import ResidualBlock, load_language_model, run_model
 from pipeline.arrays import Ints
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.left_out import are_sinks
+from pipeline.progress import track
+from pipeline.recipe import Recipe
 
 LABEL_TOKENS = 40_000
 """Held-out tokens, as `draw_held_out` draws them, on which labels and judges are tried."""
@@ -34,3 +41,29 @@ def held_out_blocks(
     for block in run_model(model, corpus, [numbers_S[batch] for batch in batches], bos_id):
         kept_N = np.flatnonzero(~are_sinks(block.x_ND, sink_norm).cpu().numpy())
         yield ResidualBlock(block.x_ND[kept_N], block.index_N[kept_N])
+
+
+@torch.no_grad()
+def read_held_out(recipe: Recipe, paths: RunPaths, max_tokens: int) -> Tensor:
+    """Activations of the first sequences that `draw_held_out` draws, as the model gives them, float32 [N, D].
+
+    Raises CorpusError where no document is held out.
+    """
+    corpus, counts = TokenizedCorpus(paths.stage("tokenize")), require_stage(paths, "harvest").counts
+    numbers_S = draw_held_out(corpus, max_tokens, recipe.seed)
+    if len(numbers_S) == 0:
+        raise CorpusError("no document is held out to measure on: give more text, or raise corpus.held_out_fraction")
+    model = load_language_model(recipe, paths, only_until_layer=True)
+    parts = []
+    with track("held-out activations", int(corpus.sequences["length"][numbers_S].sum())) as progress:
+        for block in held_out_blocks(
+            model,
+            corpus,
+            numbers_S,
+            bos_id=counts["bos_id"],
+            sink_norm=counts["sink_threshold"],
+            batch_tokens=recipe.harvest.batch_tokens,
+        ):
+            parts.append(block.x_ND.float().cpu())
+            progress.advance(len(block.x_ND))
+    return torch.cat(parts)

@@ -15,6 +15,8 @@ from pipeline.preflight.neurons import count_passes
 from pipeline.recipe import ReadRecipe, Recipe
 from pipeline.recipe.influence import StrengthsConfig
 from pipeline.recipe.judging import JudgeConfig
+from pipeline.recipe.scaling import ScaleConfig
+from pipeline.scaling.room import all_bytes, grid_flops
 
 
 def print_plan(read: ReadRecipe, paths: RunPaths) -> None:
@@ -62,6 +64,7 @@ def _rows(recipe: Recipe, paths: RunPaths, model: ModelFound) -> list[tuple[str,
     rows.append(("features against neurons", neurons_text(recipe, model.number("intermediate_size"))))
     rows.append(("features and neurons compared", compared_text(recipe)))
     rows.append(("concepts looked for", concepts_text(recipe)))
+    rows.append(("scaling laws", scaling_text(recipe.scale, width)))
     rows.append(("disk for autoencoders", gigabytes(needs.sae_bytes)))
     if recipe.imports.saes:
         sizes = zip(recipe.sae_names, needs.sae_parameters, strict=True)
@@ -114,6 +117,16 @@ def compared_text(recipe: Recipe) -> str:
     if not config.n:
         return "none (compare.n=0)"
     return f"{config.n:,} random ones of each SAE and of the neurons, on up to {2 * config.max_tokens:,} tokens"
+
+
+def scaling_text(config: ScaleConfig, width: int) -> str:
+    """How many cells the grids have, their operations and the memory of all side by side."""
+    if not config.grids:
+        return "none (scale.grids)"
+    swept = sum(len(grid.sweep_features) * len(grid.learning_rates) for grid in config.grids)
+    cells = swept + sum(len(grid.num_features) * len(grid.num_tokens) for grid in config.grids)
+    flops = sum(grid_flops(config, grid, width) for grid in config.grids)
+    return f"{cells:,} cells, {flops:.2g} FLOPs, {gigabytes(all_bytes(config, width))} with all sizes side by side"
 
 
 def neurons_text(recipe: Recipe, per_layer: int | None) -> str:

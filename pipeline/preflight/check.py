@@ -11,6 +11,7 @@ from pipeline.preflight.encoder import encoder_problems
 from pipeline.preflight.imports import import_problems
 from pipeline.preflight.model import ModelFound, look_at_model, look_closer
 from pipeline.preflight.neurons import neurons_problems
+from pipeline.preflight.scaling import scaling_problems
 from pipeline.recipe import ReadRecipe
 
 
@@ -40,5 +41,6 @@ def find_problems(read: ReadRecipe, paths: RunPaths, model: ModelFound) -> list[
         *disk_problems(read, paths, model),
         *neurons_problems(read, model),
         *concept_problems(read.recipe),
+        *scaling_problems(read, paths, model),
         *address_problems(read, paths),
     ]

@@ -91,7 +91,7 @@ def _text_bytes(file: Path) -> int:
 
 def disk_problems(read: ReadRecipe, paths: RunPaths, model: ModelFound) -> list[str]:
     """What keeps the store from being written, or from holding what the recipe makes."""
-    place = _standing(paths.store.root)
+    place = standing(paths.store.root)
     if not place.is_dir():
         return [f"{place} is a file, not a folder: choose another --store"]
     if not os.access(place, os.W_OK | os.X_OK):
@@ -128,7 +128,7 @@ def _bytes_below(files: Iterable[Path]) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _standing(path: Path) -> Path:
+def standing(path: Path) -> Path:
     """The path, or the nearest above it that is there."""
     return next(one for one in (path, *path.parents) if one.exists())
 

@@ -43,6 +43,7 @@ COUNTED_STAGES = (
     "compare",
     "completeness",
     "strengths",
+    "scale",
 )
 """Stages whose counts are published with the run."""
 

@@ -22,6 +22,7 @@ from pipeline.recipe.judging import ScoreConfig
 from pipeline.recipe.mistakes import read_what_can_be
 from pipeline.recipe.neurons import NeuronsConfig
 from pipeline.recipe.overrides import apply_override
+from pipeline.recipe.scaling import ScaleConfig
 from pipeline.recipe.section import Positive, Section, Slug
 from pipeline.recipe.training import SAEConfig, TrainConfig
 
@@ -168,6 +169,7 @@ class Recipe(Section):
     strengths: StrengthsConfig = StrengthsConfig()
     neighbours: NeighboursConfig = NeighboursConfig()
     project: ProjectConfig = ProjectConfig()
+    scale: ScaleConfig = ScaleConfig()
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:

@@ -18,6 +18,7 @@ STAGES = (
     "strengths",
     "neighbours",
     "project",
+    "scale",
     "publish",
 )
 """Their names, in order."""

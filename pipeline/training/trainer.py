@@ -123,7 +123,10 @@ class Trainer:
         queue = sorted(self.trainees.values(), key=lambda trainee: -trainee.model.num_features)
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
             while block := list(islice(batches, BLOCK_BATCHES)):
-                rows = [self._normalise(values_BD) for values_BD, _ in block]
+                rows = [
+                    normalised_rows(values_BD, self.reader, self.normalisation, self.config.device)
+                    for values_BD, _ in block
+                ]
                 train = partial(Trainee.train, batches=rows, first_step=self.step, schedule=self.schedule)
                 list(pool.map(train, queue))
                 self.step, self.position = self.step + len(block), block[-1][1]
@@ -156,10 +159,13 @@ class Trainer:
         seed = seed_of(self.config.seed, name)
         return make(self.reader.width, dead_window=dead_window, seed=seed, device=self.config.device)
 
-    def _normalise(self, values_BD: npt.NDArray[Any]) -> Tensor:
-        scales_D = self.reader.scales_D
-        x_BD = as_tensor(values_BD) if scales_D is None else torch.from_numpy(values_BD * scales_D)
-        return self.normalisation.apply(x_BD.to(self.config.device))
+
+def normalised_rows(
+    values_BD: npt.NDArray[Any], reader: ShardReader, normalisation: Normalisation, device: str
+) -> Tensor:
+    """Stored values of `reader` as x~ on a device."""
+    x_BD = as_tensor(values_BD) if reader.scales_D is None else torch.from_numpy(values_BD * reader.scales_D)
+    return normalisation.apply(x_BD.to(device))
 
 
 def seed_of(seed: int, name: str) -> int:

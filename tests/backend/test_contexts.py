@@ -23,6 +23,7 @@ from backend.method.page import MethodPage
 from backend.neurons.page import NeuronsPage
 from backend.prompts.page import PromptPage
 from backend.saes.page import SAEPage
+from backend.scaling.page import ScalingPage
 from backend.search.prompts_page import PromptSearchPage
 from backend.search.words_page import SearchPage
 from backend.settings import Settings
@@ -62,6 +63,7 @@ PAGES: list[tuple[type[Page], str, Address]] = [
     (NeuronsPage, "neurons/neurons.html", "/neurons?measure=guess-specificity&group=neurons"),
     (CompletenessPage, "completeness/completeness.html", "/completeness"),
     (CompletenessPage, "completeness/completeness.html", "/completeness?sae=1-relu-64&list=things&show=all"),
+    (ScalingPage, "scaling/scaling.html", "/scaling"),
     (OwnListPage, "completeness/own.html", lambda client: a_concept_list(client)),
     (SearchPage, "search/search.html", "/search?q=a"),
     (SearchPage, "search/search.html", "/search"),

@@ -22,7 +22,7 @@ from tests.support.steering import copied_database
 FEATURE = "tiny/1-relu-64/3"
 NAMES = {
     "model", "sae", "f", "run", "other", "id_", "list_id", "ending", "key", "done", "name", "by", "kind", "reading",
-    "path", "colour", "index", "file", "judge", "group",
+    "path", "colour", "index", "file", "judge", "group", "objective",
 }  # fmt: skip
 """Parameters that stand alone and are names or choices, not texts."""
 FORM = {"content-type": "application/x-www-form-urlencoded"}

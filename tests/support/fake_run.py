@@ -55,7 +55,7 @@ from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE, SAEHeader
 from pipeline.models.sentences import SentenceEncoder
 from pipeline.recipe import NO_ENCODER, Recipe, SAEConfig, make_recipe
-from pipeline.stages import completeness, effects, neurons, publish
+from pipeline.stages import completeness, effects, neurons, publish, scale
 from tests.support.comparison import write_compared
 from tests.support.fakes import make_corpus
 from tests.support.responses import make_responses
@@ -151,6 +151,7 @@ class FakeRun:
         completeness.run(self.recipe, self.paths)
         self._strengths()
         self._neighbours_and_map()
+        scale.run(self.recipe, self.paths)
         publish.run(self.recipe, self.paths)
 
     def _fetch(self) -> None:

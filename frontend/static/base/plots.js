@@ -41,7 +41,12 @@ export function themed(layout) {
 
 const paint = (trace) => trace.type === "bar"
   ? { ...trace, marker: { color: colour(trace.meta) } }
-  : { ...trace, line: { color: colour("accent"), width: 2 }, ...(trace.fill && { fillcolor: colour("accent-wash") }) };
+  : {
+    ...trace,
+    line: { width: 2, ...trace.line, color: colour(trace.meta ?? "accent") },
+    marker: { ...trace.marker, color: colour(trace.meta ?? "accent") },
+    ...(trace.fill && { fillcolor: colour("accent-wash") }),
+  };
 
 async function draw(element) {
   const figure = figureIn(element);

@@ -19,6 +19,7 @@ from backend.neurons.page import NeuronsAddress
 from backend.prompts.page import PromptState
 from backend.published.search import WordSearch
 from backend.published.selection import Selection
+from backend.scaling.address import ScalingState
 from backend.search.prompts_page import SearchForm
 from backend.search.words_page import NamedRun, ReadToo
 from backend.splitting.address import CompareState
@@ -45,6 +46,7 @@ UNUSUAL: list[Address] = [
     PromptState(text=TEXT, sae=["m/a", "m/b"], chat=True, rank="rare", hide=0.2, mixed=True, f=FEATURE, token=0),
     PromptState(p="0" * 24),
     ReadToo(read=True),
+    ScalingState(run="a", objective="topk-32", along="features", flops="1e15"),
     SearchForm(
         pos=[TEXT, "b"], pos_p=["0" * 24], neg=["c"], neg_p=["1" * 24], sae=["model/a"], at_least=0.3, at_most=0.0,
         hide=0.01, minor=True, order="weakest", chat=True, topic="rivers", k=3, seed=2**31 - 1, edit=True,

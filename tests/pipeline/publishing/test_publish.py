@@ -16,9 +16,10 @@ from data import CONTRACT_VERSION
 from data.arrow import read_arrow, write_arrow
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import EXAMPLE_KINDS, EXAMPLES_FILE, ExampleKind
+from data.artifacts.scaling import ScalingReport
 from data.errors import ArtifactError, ConfigError, ContractError
 from data.layout import StorePaths
-from data.manifests import hash_folder, write_manifest
+from data.manifests import hash_folder, load_manifest, write_manifest
 from data.published.maps import PublishedMap
 from data.published.rows import row_file_path
 from data.published.schemas import TOKENS_PER_CHUNK
@@ -150,6 +151,14 @@ def test_batches_of_any_size_give_the_same_tables(
 
 def tables_names(run: PublishedRun) -> list[str]:
     return ["features", "examples", "neighbours", "documents", "chunks", "vocabulary", "search"]
+
+
+def test_the_report_of_scaling_laws_is_published_as_it_is(made: StorePaths) -> None:
+    published = open_published(made)
+    counts = load_manifest(made.run(published.record.name).stage("scale")).counts
+
+    assert published.record.corpus["scale"] == counts
+    assert ScalingReport.from_json(counts).why_none
 
 
 def test_a_second_publish_does_nothing(store: StorePaths) -> None:

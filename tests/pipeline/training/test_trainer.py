@@ -20,7 +20,7 @@ from pipeline.recipe import Recipe, make_recipe
 from pipeline.stages import train
 from pipeline.training import trainer as trainer_module
 from pipeline.training.trainee import Curve, Normalisation, Schedule, Trainee
-from pipeline.training.trainer import Trainer, seed_of
+from pipeline.training.trainer import Trainer, normalised_rows, seed_of
 from tests.support.fakes import put_manifest
 
 WIDTH, NUM_ROWS, BATCH = 12, 1003, 32
@@ -269,7 +269,5 @@ def test_int8_rows_are_scaled_back(tmp_path: Path):
     np.save(tmp_path / "scales.npy", np.array([2.0, 10.0], np.float32))
     reader = ShardReader(tmp_path, "k", 2, "int8", rows)
     normalisation = Normalisation(torch.zeros(2, dtype=torch.float64), 2**0.5)
-    recipe = recipe_with([{"architecture": "relu", "num_features": 4}], batch_size=2)
-    trainer = Trainer(train.make_training(recipe), train.make_untrained(recipe), reader, normalisation, tmp_path)
     values_BD, _ = next(read_batches(reader, 0, 2, ShufflePosition()))
-    assert sorted(trainer._normalise(values_BD).tolist()) == [[2.0, -20.0], [6.0, 40.0]]
+    assert sorted(normalised_rows(values_BD, reader, normalisation, "cpu").tolist()) == [[2.0, -20.0], [6.0, 40.0]]

@@ -1,0 +1,1 @@
+"""How loss falls with size, tokens and compute, by a grid of small trainings."""

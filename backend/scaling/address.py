@@ -1,0 +1,24 @@
+"""The state of the page of scaling laws in its address."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from backend.html.address import Address
+
+Along = Literal["tokens", "features"]
+
+
+class ScalingState(Address):
+    """Which grid is shown, and how."""
+
+    path: ClassVar[str] = "/scaling"
+
+    run: str = Field("", max_length=64)
+    """Name of the run; the newest that has a grid where empty."""
+    objective: str = Field("", max_length=64)
+    """Key of a grid; the first where empty."""
+    along: Along = "tokens"
+    """What the figures of the metrics run along; a line for each of the other."""
+    flops: str = Field("", max_length=40)
+    """Budget that advice is asked for."""

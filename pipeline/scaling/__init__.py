@@ -1,0 +1,1 @@
+"""Scaling laws: grids of small trainings, the laws that fit them, and advice from these."""

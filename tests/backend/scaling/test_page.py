@@ -1,0 +1,205 @@
+"""The page of scaling laws and its API, against a made report."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from backend.published.scaling import main_cells
+from backend.scaling.advice import advise
+from backend.scaling.figures import compute_figure, iso_figure, metric_figures, rate_figures
+from backend.scaling.wording import headline, limits, power, short, supports
+from data.artifacts.scaling import GridReport, ScalingReport, value_at
+from tests.support.pages import Page, check_nothing_inline
+from tests.support.scaling import HELD_OUT, RATES, SIZES, TOKENS
+
+
+@pytest.fixture
+def grid(report: ScalingReport) -> GridReport:
+    return report.grids[0]
+
+
+def anchors(figure: dict[str, Any]) -> set[str]:
+    return {href for trace in figure["data"] for href in trace.get("customdata", [])}
+
+
+def test_the_page_leads_with_what_more_compute_should_buy(scaled: TestClient) -> None:
+    answer = scaled.get("/scaling")
+    page = Page(answer.text)
+    assert answer.context["headline"] == "Ten times the compute: 3.6 times the features, 2.8 times the tokens"
+    assert "squared error + λ × sum of activations, λ = 2.5" in page.text
+    check_nothing_inline(answer.text)
+
+
+def test_every_point_leads_to_the_row_of_its_cell(scaled: TestClient, grid: GridReport) -> None:
+    answer = scaled.get("/scaling")
+    rows = {f"#{a['id']}" for tag, a in Page(answer.text).elements if tag == "tr" and "id" in a}
+    assert rows == {f"#cell-{cell.key}" for cell in grid.cells}
+    shown = answer.context["shown"]
+    figures = [shown.compute, shown.iso, *shown.best, *shown.rates, *shown.metrics]
+    led = set().union(*(anchors(one.figure) for one in figures))
+    assert led <= rows
+    assert anchors(shown.compute.figure) == {f"#cell-{cell.key}" for cell in main_cells(grid)}
+    assert [one.href for one in shown.predictions] == [f"#cell-{one.cell}" for one in grid.predictions]
+
+
+def test_without_scripts_the_numbers_stand_in_tables(scaled: TestClient, grid: GridReport) -> None:
+    text = " ".join(Page(scaled.get("/scaling").text).text.split())
+    assert f"All {len(grid.cells)} cells" in text
+    for name in ("Floor", "Exponent of compute", "α, of features", "β, of tokens", "δ, demand", "Residuals"):
+        assert name in text
+    assert "The loss was not finite at step 40." in text
+    assert "2 of 2 cells that were kept out of the fit have the loss that it predicts" in text
+
+
+def test_one_objective_is_shown_at_a_time(scaled: TestClient, report: ScalingReport) -> None:
+    shown = scaled.get("/scaling?objective=topk-32").context["shown"]
+    assert {row.key for row in shown.cells} == {cell.key for cell in report.grids[1].cells}
+    assert [link.current for link in shown.objectives] == [False, True]
+    assert shown.law == shown.best == shown.predictions == []
+    assert {row.use for row in shown.cells} == {"shown"}
+    assert shown.advice is None
+    assert anchors(shown.compute.figure) == {f"#cell-{cell.key}" for cell in report.grids[1].cells}
+
+
+def test_where_there_is_no_law_the_points_stand_alone_and_it_is_said(scaled: TestClient) -> None:
+    answer = scaled.get("/scaling?objective=topk-32")
+    assert answer.context["headline"] == "How many features, and how many tokens?"
+    assert "No law is fitted: 4 cells are too few: 9 are needed." in Page(answer.text).text
+    modes = [trace["name"] for trace in answer.context["shown"].compute.figure["data"]]
+    assert modes == ["512", "1,024"]
+
+
+def test_a_run_without_a_grid_says_so(pages: TestClient) -> None:
+    answer, report = pages.get("/scaling"), pages.get("/api/v1/scaling/fake").json()["report"]
+    assert answer.status_code == 200
+    assert answer.context["shown"] is None
+    assert report["grids"] == []
+    assert report["why_none"] in Page(answer.text).text
+    assert pages.get("/scaling?flops=1e13&objective=relu-2.5").status_code == 200
+
+
+@pytest.mark.parametrize("query", ["run=none", "objective=relu-9"])
+def test_what_is_not_there_is_said(scaled: TestClient, query: str) -> None:
+    assert scaled.get(f"/scaling?{query}").status_code == 404
+
+
+def test_a_published_sae_of_the_same_size_and_objective_is_linked(
+    scaled: TestClient, report: ScalingReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = scaled.app.state.library.catalogue().runs[0]
+    sae = next(one for one in run.saes if one.record.architecture == "relu")
+    grid = report.grids[0]
+    cell = replace(grid.cells[0], num_features=sae.num_features)
+    changed = replace(grid, l1_coefficient=sae.record.config["l1_coefficient"], cells=(cell, *grid.cells[1:]))
+    monkeypatch.setattr("backend.scaling.page.scaling_of", lambda _: replace(report, grids=(changed,)))
+    monkeypatch.setattr("backend.scaling.page.find_grid", lambda *_: changed)
+    rows = scaled.get("/scaling").context["shown"].cells
+    assert rows[0].published.href == sae.href
+    assert {row.published for row in rows[1:]} == {None}
+
+
+def test_the_api_gives_the_report(scaled: TestClient, report: ScalingReport) -> None:
+    expected = json.loads(json.dumps(report.as_json()))
+    for address in ("/api/v1/scaling", "/api/v1/scaling/fake"):
+        assert scaled.get(address).json() == {"run": "fake", "report": expected}
+    assert scaled.get("/api/v1/scaling/fake/topk-32").json() == expected["grids"][1]
+    assert scaled.get("/api/v1/scaling/none").status_code == 404
+    assert scaled.get("/api/v1/scaling/fake/none").status_code == 404
+    assert scaled.get("/api/v1/scaling/fake/relu-2.5/none.csv").status_code == 422
+
+
+def table(client: TestClient, name: str) -> list[dict[str, str]]:
+    answer = client.get(f"/api/v1/scaling/fake/relu-2.5/{name}.csv")
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.headers["content-disposition"] == f'attachment; filename="fake_relu-2.5_{name}.csv"'
+    return list(csv.DictReader(io.StringIO(answer.text, newline="")))
+
+
+def test_all_data_comes_as_csv(scaled: TestClient, grid: GridReport) -> None:
+    cells = table(scaled, "cells")
+    assert [row["key"] for row in cells] == [cell.key for cell in grid.cells]
+    assert [float(row["loss"]) for row in cells if row["loss"]] == [cell.loss for cell in grid.usable]
+    curves = table(scaled, "curves")
+    assert {row["curve"] for row in curves} == {"loss", "features", "tokens", "learning_rate"}
+    kinds = [row["kind"] for row in table(scaled, "iso-curves")]
+    assert kinds.count("minimum") == sum(curve.minimum is not None for curve in grid.iso_curves)
+    assert [float(row["predicted"]) for row in table(scaled, "predictions")] == [
+        one.predicted.value for one in grid.predictions
+    ]
+    links = Page(scaled.get("/scaling").text).links()
+    assert "/api/v1/scaling/fake/relu-2.5/cells.csv" in links
+
+
+def test_the_law_is_solid_within_the_cells_and_dotted_beyond(grid: GridReport) -> None:
+    cells = main_cells(grid)
+    band, solid, dotted = compute_figure(grid, cells).figure["data"][:3]
+    assert band["fill"] == "toself"
+    assert solid["x"] == [point.x for point in grid.loss.curve]
+    assert dotted["line"]["dash"] == "dot"
+    assert dotted["x"][0] == solid["x"][-1]
+    assert 50 * solid["x"][-1] < dotted["x"][-1] <= 100.001 * solid["x"][-1] < grid.loss.beyond[-1].x
+
+
+def test_cells_of_a_sweep_stand_in_the_figure_of_learning_rates_alone(grid: GridReport) -> None:
+    cells = main_cells(grid)
+    assert len(cells) == len(SIZES) * len(TOKENS)
+    tried, best = rate_figures(grid)
+    assert [trace["x"] for trace in tried.figure["data"]] == [list(RATES)] * 3
+    assert not anchors(tried.figure) & anchors(compute_figure(grid, cells).figure)
+    assert "beyond 2,048" in best.about
+
+
+def test_the_metrics_run_along_tokens_or_features(grid: GridReport) -> None:
+    cells = main_cells(grid)
+    along = {name: metric_figures(cells, name)[0].figure["data"] for name in ("tokens", "features")}
+    assert [trace["x"] for trace in along["tokens"]] == [list(TOKENS)] * len(SIZES)
+    assert [trace["x"] for trace in along["features"]] == [list(SIZES)] * len(TOKENS)
+    assert [one.title for one in metric_figures(cells, "tokens")] == [
+        "Loss", "Explained variance", "L0: active features per token", "Dead share", "Rare share",
+    ]  # fmt: skip
+
+
+def test_curves_of_equal_compute_mark_their_lowest_point(grid: GridReport) -> None:
+    titled = iso_figure(grid, main_cells(grid))
+    assert titled
+    diamonds = [trace for trace in titled.figure["data"] if trace.get("marker", {}).get("symbol") == "diamond"]
+    minima = [curve.minimum for curve in grid.iso_curves if curve.minimum]
+    assert [trace["x"] for trace in diamonds] == [[one.num_features] for one in minima]
+
+
+def test_advice_follows_the_laws_and_says_how_far_it_goes(grid: GridReport) -> None:
+    near, far = advise(grid, "1e13"), advise(grid, "1e15")
+    expected = value_at(grid.features.curve, 1e13)
+    assert near.answer[0] == ("Features", f"{short(expected.value)} ({short(expected.low)} to {short(expected.high)})")
+    assert near.warning == ""
+    assert re.fullmatch(r"This is [\d.]+ times the compute of the largest cell: an extrapolation.", far.warning)
+
+
+@pytest.mark.parametrize("typed", ["many", "-1e13", "nan", "1e400", "1e40", "1"])
+def test_a_budget_outside_all_sense_gets_a_message(grid: GridReport, typed: str) -> None:
+    answer = advise(grid, typed)
+    assert answer.answer == []
+    assert "FLOPs" in answer.problem
+
+
+def test_what_the_fit_supports_is_said_and_what_not(report: ScalingReport, grid: GridReport) -> None:
+    cells = main_cells(grid)
+    said, not_said = supports(grid, cells), limits(report, grid, cells)
+    assert said[0].startswith("Loss from 512 to 16,384 features, 65.5k to 1.05M tokens and")
+    assert any("360,922 different tokens; 12 cells read some of them again" in line for line in not_said)
+    assert any("4,096, 8,192, 16,384 features: it is extrapolated" in line for line in not_said)
+    assert "1 cell that diverged: it is listed below, and left out of every fit." in not_said
+    assert len(HELD_OUT) == len(grid.predictions)
+    assert headline(report.grids[1]).endswith("?")
+
+
+def test_numbers_are_short() -> None:
+    assert power(1.62e13) == "1.6 × 10¹³"
+    assert power(9.99e13) == "1.0 × 10¹⁴"
+    assert [short(value) for value in (512, 8192, 65_536, 1_048_576, 3e9)] == ["512", "8,192", "65.5k", "1.05M", "3B"]
