@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.models.left_out import left_out, own_of_batch
+from pipeline.models.left_out import left_out
 from pipeline.models.sae import SAE, SparseActivations
 
 DENSITY_BINS_PER_DECADE = 4
@@ -59,9 +59,9 @@ class Reconstruction:
         }
 
 
-def counted(x_BLD: Tensor, lengths_B: npt.NDArray[np.int64], sink_norm: float) -> Tensor:
-    """Positions that are not left out: bool [B, L]."""
-    return ~left_out(x_BLD, torch.from_numpy(own_of_batch(lengths_B, x_BLD.shape[1])), sink_norm)
+def counted(x_BLD: Tensor, own_BL: npt.NDArray[np.bool_], sink_norm: float) -> Tensor:
+    """Positions that are not left out: bool [B, L]. own: those of the text's own tokens."""
+    return ~left_out(x_BLD, torch.from_numpy(own_BL), sink_norm)
 
 
 def reconstruct(sae: SAE, x_ND: Tensor) -> tuple[SparseActivations, Tensor]:
