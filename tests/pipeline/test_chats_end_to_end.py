@@ -110,8 +110,7 @@ def test_the_doctor_agrees(paths: RunPaths, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.fixture(scope="module")
 def client(paths: RunPaths) -> Iterator[TestClient]:
-    with TestClient(app_with_contexts(Settings(store=paths.store.root, live=True, torch_threads=1))) as client:
-        client.app.state.engine.load()
+    with TestClient(app_with_contexts(Settings(store=paths.store.root))) as client:
         yield client
 
 
