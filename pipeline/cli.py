@@ -152,7 +152,7 @@ def show(
         str | None, typer.Option(help="none, mean_norm, layer_norm or constant_norm, where its files are wrong.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run. Else made of model and SAE.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or mps.")] = "cpu",
     anyway: Annotated[bool, typer.Option("--anyway", help="Go on where the SAE does not seem to fit.")] = False,
     serve: Annotated[bool, typer.Option(help="Serve at the end.")] = True,
     host: HostOption = "127.0.0.1",

@@ -78,7 +78,7 @@ class DocumentLosses(NamedTuple):
 def replaced(x_BLD: Tensor, place_BL: Tensor, other: Tensor) -> Tensor:
     """The residual stream with some positions replaced ([N, D] or [D]), all others as they are."""
     changed_BLD = x_BLD.clone()
-    changed_BLD[place_BL] = other.to(x_BLD.device, x_BLD.dtype)
+    changed_BLD[place_BL] = other.to(x_BLD.dtype).to(x_BLD.device)
     return changed_BLD
 
 
@@ -131,7 +131,7 @@ def predict_from_zeros(model: LanguageModel, tokens_BL: Tensor, own_BL: npt.NDAr
         target_BT = tokens_BL[:, start + 1 : start + 1 + TILE_POSITIONS]
         position_T = torch.arange(start, start + target_BT.shape[1])
         logs_TV = _log_probabilities(model, hidden_LD[position_T]).cpu()
-        loss_BT = -logs_TV[position_T - start, target_BT].double().numpy()
+        loss_BT = -logs_TV[position_T - start, target_BT].cpu().double().numpy()
         loss_B += np.where(own_BL[:, position_T.numpy() + 1], loss_BT, 0.0).sum(1)
     return loss_B
 
@@ -143,4 +143,4 @@ def _log_probabilities(model: LanguageModel, hidden_TD: Tensor) -> Tensor:
 
 def _dot(p_TV: Tensor, logs_TV: Tensor) -> Tensor:
     """Inner products of rows [T], several times faster than a product and a sum."""
-    return torch.bmm(p_TV[:, None], logs_TV[:, :, None])[:, 0, 0].double().cpu()
+    return torch.bmm(p_TV[:, None], logs_TV[:, :, None])[:, 0, 0].cpu().double()

@@ -27,9 +27,10 @@ class Reconstruction:
 
     def add(self, x_ND: Tensor, x_hat_ND: Tensor, sparse: SparseActivations) -> None:
         """Take in raw activations, their reconstruction and the active features."""
-        exact_ND, error_ND = x_ND.double(), x_ND.double() - x_hat_ND.double()
+        exact_ND = x_ND.cpu().double()
+        error_ND = exact_ND - x_hat_ND.cpu().double()
         self.num_tokens += len(x_ND)
-        self._sum_D += exact_ND.sum(0).cpu()
+        self._sum_D += exact_ND.sum(0)
         self._squares += float(exact_ND.square().sum())
         self._squared_error += float(error_ND.square().sum())
         self._num_active += len(sparse.token_K)

@@ -140,8 +140,8 @@ def _without_sinks(x_ND: Tensor, sink_factor: float) -> Tensor:
 def measure(sae: SAE, x_ND: Tensor) -> Figures:
     """Explained variance and L0 on some rows."""
     sparse = sae.encode_sparse(x_ND)
-    residue = float((x_ND - sae.decode_sparse(sparse, x_ND)).double().square().sum())
-    total = float((x_ND - x_ND.mean(0)).double().square().sum())
+    residue = float((x_ND - sae.decode_sparse(sparse, x_ND)).cpu().double().square().sum())
+    total = float((x_ND - x_ND.mean(0)).cpu().double().square().sum())
     return Figures(1 - residue / total if total > 0 else 0.0, len(sparse.token_K) / max(1, len(x_ND)))
 
 

@@ -130,6 +130,6 @@ def test_pages_mute_what_does_not_count(client: TestClient, paths: RunPaths) -> 
 
 
 def test_other_pages_open(client: TestClient) -> None:
-    for address in ("/", "/talks", f"/talks/{NAME}", "/neurons", "/map", "/method", "/search?q=know"):
+    for address in ("/", "/talks", f"/talks/{NAME}", "/neurons", "/method", "/search?q=know"):
         answer = client.get(address)
         assert answer.status_code in (200, 307, 308), address
