@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from rich.console import Console
 from rich.table import Table
 
+from data.artifacts.chats import describe_chats, describe_marks
 from data.artifacts.corpus import describe_limits
 from data.artifacts.curve import describe_falling
 from data.artifacts.responses import Demonstration, Responses
@@ -15,7 +16,6 @@ from data.hooks import hook_briefly
 from data.layout import StorePaths
 from data.published.metrics import loss_sample, recovered, with_interval
 from data.published.state import Published, open_published
-from pipeline.corpus.chats import describe_chats, describe_marks
 
 NUM_RESPONSES = 3
 WIDTH_OF_FILES = 120

@@ -2,10 +2,11 @@
 
 from itertools import islice
 
+from data.artifacts.chats import say_marked
 from data.errors import MonosemaError
 from data.layout import StorePaths
 from pipeline.corpus import is_streamed, open_source
-from pipeline.corpus.chats import Chats, mark_of, say_marked
+from pipeline.corpus.chats import Chats, mark_of
 from pipeline.fetching.local import sample_corpus_folder
 from pipeline.models.chat_template import telling_names
 from pipeline.models.errors import ModelError

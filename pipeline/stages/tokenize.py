@@ -17,9 +17,9 @@ Conversations are read by the model's chat template; whose each token is, and wh
 
 from typing import Any
 
+from data.artifacts.chats import describe_chats, describe_marks
 from data.artifacts.corpus import Cutting, describe_limits
 from pipeline.corpus import is_streamed, open_source
-from pipeline.corpus.chats import describe_chats, describe_marks
 from pipeline.corpus.document import describe_reading
 from pipeline.corpus.tokenization import Tokenization, check_corpus, read_documents
 from pipeline.corpus.writer import CorpusWriter

@@ -129,7 +129,8 @@ def test_pages_mute_what_does_not_count(client: TestClient, paths: RunPaths) -> 
     assert not re.search(r'class="a\d+[^"]*uncounted', document.text)
 
 
-def test_other_pages_open(client: TestClient) -> None:
+def test_other_pages_open_and_home_says_what_counts(client: TestClient) -> None:
+    assert "the tokens of the assistant&#39;s messages count" in client.get("/").text
     for address in ("/", "/talks", f"/talks/{NAME}", "/neurons", "/method", "/search?q=know"):
         answer = client.get(address)
         assert answer.status_code in (200, 307, 308), address

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data.artifacts.chats import describe_marks
 from data.artifacts.corpus import COUNTED, ROLES, TokenizedCorpus
 from data.errors import ConfigError, CorpusError
 from data.layout import StorePaths
@@ -17,7 +18,7 @@ from data.manifests import Manifest, load_manifest
 from pipeline.activations.batches import count_tokens, read_batch, training_batches
 from pipeline.commands.summary import _on_the_corpus
 from pipeline.corpus import tokenization
-from pipeline.corpus.chats import Chats, describe_marks
+from pipeline.corpus.chats import Chats
 from pipeline.corpus.conversations import Chat
 from pipeline.corpus.document import make_document
 from pipeline.models.chat_template import Message
