@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     live: bool = True
     """Whether the language model is loaded for prompts and steering (it needs the `live` extra and memory)."""
     live_device: str = "cpu"
-    """The model's device: "cpu", "cuda" or "cuda:N". Never chosen automatically."""
+    """The model's device: "cpu", "cuda", "cuda:N" or "mps". Never chosen automatically."""
     live_sae_gb: Annotated[float, Field(gt=0)] = 4.0
     """Memory for SAEs in use, in GB; the least recently used is evicted first."""
     live_queue: Annotated[int, Field(gt=0)] = 16

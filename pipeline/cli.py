@@ -174,7 +174,7 @@ def show(
         str | None, typer.Option(help="none, mean_norm, layer_norm or constant_norm, where its files are wrong.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run. Else made of model and SAE.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or mps.")] = "cpu",
     anyway: Annotated[bool, typer.Option("--anyway", help="Go on where the SAE does not seem to fit.")] = False,
     serve: Annotated[bool, typer.Option(help="Serve at the end.")] = True,
     host: HostOption = "127.0.0.1",
@@ -227,14 +227,20 @@ def export_command(
         str | None, typer.Option("--format", help="Write the SAEs for saelens, sparsify or dictionary_learning.")
     ] = None,
     sae: Annotated[str | None, typer.Option(help="With --format: this SAE alone.")] = None,
+    push: Annotated[
+        str | None, typer.Option(help="With --format: put them into this repository of the Hub, too. Needs HF_TOKEN.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="With --push: for a repository that is made.")] = False,
     store: StoreOption = None,
 ) -> None:
     """Write a published run to one file, or its SAEs for other libraries."""
     if format_ is not None:
         from pipeline.commands.exporting import export_to
 
-        export_to(_store(store), run, sae, format_, target)
+        export_to(_store(store), run, sae, format_, target, push, private=private)
         return
+    if push is not None:
+        raise ConfigError("--push puts SAEs on the Hub: say in which format, e.g. --format saelens")
     from pipeline.publishing.archive import export_run
 
     log(f"run '{export_run(_store(store), run, target)}' is in {target}")

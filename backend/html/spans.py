@@ -21,9 +21,18 @@ class HasText(Protocol):
     def text(self) -> str: ...
 
 
+UNCOUNTED = {
+    "template": "of the chat template, not counted",
+    "system": "of the system message, not counted",
+    "user": "of the user, not counted",
+    "assistant": "of the assistant, not counted",
+}
+"""Titles of tokens of conversations that do not count, by whose they are."""
+
+
 def tokens_html(tokens: Sequence[TokenView]) -> Markup:
     """One span a token: its step and mark as classes, its activation and what is unusual in its text as title."""
-    spans = [_plain(t.text) if t.level < 0 and not t.mark and not t.centre else _marked(t) for t in tokens]
+    spans = [_marked(t) if t.level >= 0 or t.mark or t.centre or t.whose else _plain(t.text) for t in tokens]
     return Markup("".join(spans))
 
 
@@ -49,6 +58,7 @@ def _title(*parts: str) -> str:
 
 def _marked(token: TokenView) -> str:
     step = f"a{token.level}" if token.level >= 0 else ""
-    classes = " ".join(name for name in (step, token.mark, "centre" if token.centre else "") if name)
-    title = _title(number(token.value, DIGITS) if step else "", title_of(token.text))
+    quiet, centre = "uncounted" if token.whose else "", "centre" if token.centre else ""
+    classes = " ".join(name for name in (step, token.mark, centre, quiet) if name)
+    title = _title(number(token.value, DIGITS) if step else UNCOUNTED.get(token.whose, ""), title_of(token.text))
     return f'<span class="{classes}"{title}>{escape(token.text)}</span>'

@@ -49,6 +49,8 @@ class TokenView:
     """Step of the highlight, 0 to LEVELS - 1; -1 for none."""
     centre: bool = False
     """Whether it is the token that made the example."""
+    whose: str = ""
+    """Of a token of a conversation that does not count: template, system, user or assistant."""
 
 
 def highlight(tokens: Sequence[bytes], values: Sequence[float], scale: float, centre: int = -1) -> list[TokenView]:
@@ -59,6 +61,14 @@ def highlight(tokens: Sequence[bytes], values: Sequence[float], scale: float, ce
     for i in [i for i, value in enumerate(values) if value > 0 or i == centre]:
         views[i] = TokenView(*shown[i], values[i], level(values[i], scale), i == centre)
     return views
+
+
+def with_roles(tokens: Sequence[TokenView], whose: Sequence[str]) -> list[TokenView]:
+    """Tokens of a conversation, those that do not count with whose they are and no activation. whose: "" for others."""
+    return [
+        TokenView(token.text, token.mark, 0.0, -1, token.centre, role) if role else token
+        for token, role in zip(tokens, whose, strict=True)
+    ]
 
 
 @lru_cache(1 << 17)

@@ -6,6 +6,7 @@ from typing import Any
 
 from backend.html.formats import count, number, share
 from backend.published.catalogue import OpenRun, OpenSAE
+from data.artifacts.chats import describe_chats
 from data.artifacts.corpus import describe_limits
 from data.artifacts.curve import describe_falling
 from data.hooks import hook_briefly, hook_in_words
@@ -102,7 +103,7 @@ class RunCard:
     falling: str
     """Which SAEs were still learning when their training ended, as a sentence; "" when none was."""
     limit: str
-    """What limits left of the corpus, as a sentence; "" where they left nothing out."""
+    """What limits left of the corpus, and how conversations were read, as sentences; "" for nothing of either."""
     num_tokens: int
     """Tokens that statistics and examples were counted on."""
     saes: list[SAECard]
@@ -110,8 +111,9 @@ class RunCard:
 
 def run_card(run: OpenRun) -> RunCard:
     """A run as pages name it."""
-    corpus = str(run.record.corpus["tokenize"].get("corpus", ""))
-    limit = describe_limits(run.record.corpus["tokenize"])
+    counts = run.record.corpus["tokenize"]
+    corpus = str(counts.get("corpus", ""))
+    limits = [said for said in (describe_limits(counts), describe_chats(counts)) if said]
     return RunCard(
         name=run.name,
         model=run.record.model,
@@ -120,7 +122,7 @@ def run_card(run: OpenRun) -> RunCard:
         reads=hook_in_words(run.record.layer, run.hook),
         corpus=corpus,
         falling=describe_falling({sae.name: sae.record.metrics.get("loss_trend") for sae in run.saes}),
-        limit=f"The run {limit}." if limit else "",
+        limit=" ".join(f"The run {said}." for said in limits),
         num_tokens=run.num_tokens,
         saes=[sae_card(sae) for sae in run.saes],
     )

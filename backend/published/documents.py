@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from backend.html.tokens import TokenView, highlight, text_direction, visible_text
+from backend.html.tokens import TokenView, highlight, text_direction, visible_text, with_roles
 from backend.published.catalogue import OpenSAE
+from backend.published.examples import uncounted
 from backend.published.features import Feature
 from data.artifacts.features import EXAMPLE_KINDS, ExampleKind
 
@@ -137,6 +138,9 @@ def whole_document(sae: OpenSAE, found: DocumentPage, values: Sequence[float] | 
     """A page of a document as it is shown. values: the activation on each of its tokens; what is stored by default."""
     record, chosen = found.record, found.chosen
     known: Sequence[float | None] = found.stored if values is None else values
+    whose = uncounted(sae.run, [record["first_chunk"]], [found.start], [len(found.tokens)])[0]
+    if whose:
+        known = [0.0 if role else value for value, role in zip(known, whose, strict=True)]
     pieces = [sae.run.tables.vocabulary[token] for token in found.tokens]
     return WholeDocument(
         source=visible_text(record["source"]),
@@ -150,7 +154,7 @@ def whole_document(sae: OpenSAE, found: DocumentPage, values: Sequence[float] | 
         num_pages=found.num_pages,
         num_known=sum(value is not None for value in known),
         num_active=sum(value is not None and value > 0 for value in known),
-        stretches=_stretches(pieces, known, found, chosen["position"] - found.start),
+        stretches=_stretches(pieces, known, found, chosen["position"] - found.start, whose),
     )
 
 
@@ -168,10 +172,15 @@ def _stored(examples: Sequence[dict[str, Any]], start: int, length: int) -> list
 
 
 def _stretches(
-    pieces: Sequence[bytes], values: Sequence[float | None], found: DocumentPage, centre: int
+    pieces: Sequence[bytes],
+    values: Sequence[float | None],
+    found: DocumentPage,
+    centre: int,
+    whose: Sequence[str],
 ) -> list[Stretch]:
     """The tokens of a page in runs that are known and runs that are not; what is stored is a run of its own."""
     shown = highlight(pieces, [value or 0.0 for value in values], found.feature.max, centre)
+    shown = with_roles(shown, whose) if whose else shown
     stretches = []
     kinds = [(value is not None, stored is not None) for value, stored in zip(values, found.stored, strict=True)]
     for (known, _), numbers in groupby(range(len(values)), key=kinds.__getitem__):

@@ -1,12 +1,13 @@
 """Reads of examples with their tokens, a fixed number however many features there are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from backend.html.tokens import TokenView, highlight, visible_text
+from backend.html.tokens import TokenView, highlight, visible_text, with_roles
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.features import SUMMARY, Feature, FeatureSummary, TokenWeight, summary_fields, token_weights
-from data.artifacts.corpus import format_document_id
+from data.artifacts.corpus import COUNTED, ROLES, format_document_id
 from data.artifacts.features import EXAMPLE_KINDS, ExampleKind
 from data.published.memory import Memory
 
@@ -124,16 +125,28 @@ def read_examples(run: OpenRun, found: list[dict[str, Any]], scales: list[float]
     tables, documents = run.tables, documents_of(run, [e["document"] for e in found])
     starts, lengths = [e["start"] for e in found], [e["length"] for e in found]
     windows = tables.windows_from([first_chunk for _, first_chunk in documents], starts, lengths)
+    whose = uncounted(run, [first_chunk for _, first_chunk in documents], starts, lengths)
     return [
-        _example(example, source, [tables.vocabulary[token] for token in tokens], scale)
-        for example, (source, _), tokens, scale in zip(found, documents, windows, scales, strict=True)
+        _example(example, source, [tables.vocabulary[token] for token in tokens], scale, roles)
+        for example, (source, _), tokens, scale, roles in zip(found, documents, windows, scales, whose, strict=True)
     ]
 
 
-def _example(record: dict[str, Any], source: str, tokens: list[bytes], scale: float) -> Example:
+def uncounted(
+    run: OpenRun, first_chunks: Sequence[int], starts: Sequence[int], lengths: Sequence[int]
+) -> list[list[str]]:
+    """Whose the tokens of stretches are that do not count, "" for the others; nothing of plain text."""
+    if not run.tables.has_roles:
+        return [[] for _ in starts]
+    found = run.tables.roles_from(first_chunks, starts, lengths)
+    return [["" if role >= COUNTED else ROLES[role] for role in roles.tolist()] for roles in found]
+
+
+def _example(record: dict[str, Any], source: str, tokens: list[bytes], scale: float, whose: Sequence[str]) -> Example:
     values = [0.0] * len(tokens)
     for offset, value in zip(record["offsets"], record["values"], strict=True):
         values[offset] = value
+    views = highlight(tokens, values, scale, record["position"] - record["start"])
     return Example(
         kind=EXAMPLE_KINDS[record["kind"]],
         rank=record["rank"],
@@ -144,7 +157,7 @@ def _example(record: dict[str, Any], source: str, tokens: list[bytes], scale: fl
         start=record["start"],
         activation=record["activation"],
         pre_activation=record["pre_activation"],
-        tokens=highlight(tokens, values, scale, record["position"] - record["start"]),
+        tokens=with_roles(views, whose) if whose else views,
         repeats=record["repeats"],
     )
 

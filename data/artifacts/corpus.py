@@ -6,6 +6,8 @@ Files of the artifact (stage `tokenize`):
     tokens.bin        uint32, all documents one after the other, without BOS
     sequences.npy     structured, see SEQUENCE: the pieces of at most context_length - 1 tokens that the model reads,
                       each after one opening token (see Cutting). A document that fits is one sequence.
+    roles.bin         of conversations alone: uint8 for each token of tokens.bin, its place in ROLES, with COUNTED added
+                      where it counts. Of other corpora, every token does
 
 A token is named by `document_id` and `position` (0 is the document's first token; BOS has no position).
 """
@@ -26,6 +28,7 @@ from data.arrow import read_arrow
 DOCUMENTS_FILE = "documents.arrow"
 TOKENS_FILE = "tokens.bin"
 SEQUENCES_FILE = "sequences.npy"
+ROLES_FILE = "roles.bin"
 
 DOCUMENTS = pa.schema(
     [
@@ -43,6 +46,12 @@ SEQUENCE = np.dtype([("document", "<i4"), ("start", "<i4"), ("length", "<i4")])
 counted."""
 
 TOKEN = np.dtype("<u4")
+
+ROLES = ("template", "system", "user", "assistant")
+"""Whose a token of a conversation is; "template": what the chat template says around the messages."""
+COUNTED = 0x80
+"""Added to the role of tokens that train SAEs, give examples and are measured; others are read and shown only."""
+Mask = npt.NDArray[np.bool_]
 
 
 class Cutting(NamedTuple):
@@ -167,9 +176,33 @@ class TokenizedCorpus:
         """Whether each document is for metrics only [D]."""
         return cast(npt.NDArray[np.bool_], self.documents["held_out"].to_numpy(zero_copy_only=False))
 
+    @cached_property
+    def roles(self) -> npt.NDArray[np.uint8] | None:
+        """Of every token [total], see ROLES and COUNTED; None where the corpus holds no conversations."""
+        file = self.folder / ROLES_FILE
+        return np.memmap(file, dtype=np.uint8, mode="r") if file.exists() else None
+
     def sequence_numbers(self, *, held_out: bool) -> npt.NDArray[np.int64]:
-        """Numbers of the sequences whose documents are held out, or are not [S']."""
-        return np.flatnonzero(self.held_out[self.sequences["document"]] == held_out)
+        """Numbers of the sequences with a token that counts, whose documents are held out, or are not [S']."""
+        return np.flatnonzero((self.held_out[self.sequences["document"]] == held_out) & self._has_counted_S)
+
+    @cached_property
+    def _has_counted_S(self) -> Mask:
+        """Whether each sequence has a token that counts [S]."""
+        if self.roles is None or not len(self.sequences):
+            return np.ones(len(self.sequences), bool)
+        first_S = self.offsets[self.sequences["document"]] + self.sequences["start"]
+        bounds = np.stack([first_S, first_S + self.sequences["length"]], 1).reshape(-1)
+        counted = np.append(self.roles >= COUNTED, False)  # so that the end of the last one is a place
+        return cast(Mask, np.logical_or.reduceat(counted, bounds)[::2])
+
+    def counted(self, sequence: tuple[int, int, int]) -> Mask:
+        """Which tokens of a stretch of SEQUENCE count [length]."""
+        document, start, length = sequence
+        if self.roles is None:
+            return np.ones(length, bool)
+        first = int(self.offsets[document]) + start
+        return self.roles[first : first + length] >= COUNTED
 
     def sequence_tokens(self, number: int) -> npt.NDArray[np.uint32]:
         """The tokens of one sequence, without the opening one [length]."""

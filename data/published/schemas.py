@@ -132,6 +132,9 @@ PUBLISHED_DOCUMENTS = pa.schema(
 CHUNKS = pa.schema([pa.field("tokens", pa.list_(pa.int32()), nullable=False)])
 """Table `chunks`: TOKENS_PER_CHUNK tokens a row (a document's last has fewer); position p of a document is token
 p % TOKENS_PER_CHUNK of chunk first_chunk + p // TOKENS_PER_CHUNK."""
+CHAT_CHUNKS = CHUNKS.append(pa.field("roles", pa.list_(pa.uint8()), nullable=False))
+"""The same of a corpus of conversations: `roles` is that of each token, see ROLES and COUNTED in
+data/artifacts/corpus.py."""
 
 VOCABULARY = pa.schema([pa.field("text", pa.binary(), nullable=False)])
 """Table `vocabulary`: the bytes that each token stands for, by token id. A token may be part of a character."""

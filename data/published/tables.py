@@ -193,33 +193,58 @@ class PublishedRun:
         self, first_chunks: Sequence[int], starts: Sequence[int], lengths: Sequence[int]
     ) -> list[list[int]]:
         """The same where the documents' first chunks are known."""
+        return [tokens.tolist() for tokens in self._stretches("tokens", first_chunks, starts, lengths)]
+
+    @cached_property
+    def has_roles(self) -> bool:
+        """Whether the corpus is of conversations, whose tokens have roles."""
+        return "roles" in self._tables["chunks"].schema.names
+
+    def roles(
+        self, documents: Sequence[int], starts: Sequence[int], lengths: Sequence[int]
+    ) -> list[npt.NDArray[np.uint8]]:
+        """Roles of the tokens of stretches, given as for `windows`, see ROLES and COUNTED in data.artifacts.corpus."""
+        first_chunks = self.take("documents", documents, ["first_chunk"])["first_chunk"].to_pylist()
+        return self.roles_from(first_chunks, starts, lengths)
+
+    def roles_from(
+        self, first_chunks: Sequence[int], starts: Sequence[int], lengths: Sequence[int]
+    ) -> list[npt.NDArray[np.uint8]]:
+        """The same where the documents' first chunks are known."""
+        return self._stretches("roles", first_chunks, starts, lengths)
+
+    def _stretches(
+        self, column: str, first_chunks: Sequence[int], starts: Sequence[int], lengths: Sequence[int]
+    ) -> list[npt.NDArray[Any]]:
+        """A column of table `chunks` for stretches of documents."""
         spans = [
             (first + start // TOKENS_PER_CHUNK, first + (start + max(length, 1) - 1) // TOKENS_PER_CHUNK)
             for first, start, length in zip(first_chunks, starts, lengths, strict=True)
         ]
-        chunks = self._chunks({chunk for low, high in spans for chunk in range(low, high + 1)})
+        chunks = self._chunks(column, {chunk for low, high in spans for chunk in range(low, high + 1)})
         windows = []
         for (low, high), start, length in zip(spans, starts, lengths, strict=True):
-            tokens = chunks[low] if low == high else np.concatenate([chunks[chunk] for chunk in range(low, high + 1)])
+            values = chunks[low] if low == high else np.concatenate([chunks[chunk] for chunk in range(low, high + 1)])
             skip = start % TOKENS_PER_CHUNK
-            windows.append(tokens[skip : skip + length].tolist())
+            windows.append(values[skip : skip + length])
         return windows
 
-    def _chunks(self, wanted: set[int]) -> dict[int, npt.NDArray[np.int32]]:
-        """The tokens of some chunks by number; those read lately are remembered."""
-        known = {chunk: tokens for chunk in wanted if (tokens := self._read_chunks.get(chunk)) is not None}
+    def _chunks(self, column: str, wanted: set[int]) -> dict[int, npt.NDArray[Any]]:
+        """A column of some chunks by number; those read lately are remembered."""
+        remembered = self._read_chunks[column]
+        known = {chunk: values for chunk in wanted if (values := remembered.get(chunk)) is not None}
         missing = sorted(wanted - known.keys())
         if missing:
-            lists = self.take("chunks", missing)["tokens"].combine_chunks()
+            lists = self.take("chunks", missing, [column])[column].combine_chunks()
             bounds, flat = lists.offsets.to_numpy(), lists.values.to_numpy()
             read = {chunk: flat[bounds[i] : bounds[i + 1]].copy() for i, chunk in enumerate(missing)}
-            self._read_chunks.put(read)
+            remembered.put(read)
             known |= read
         return known
 
     @cached_property
-    def _read_chunks(self) -> Memory[int, npt.NDArray[np.int32]]:
-        return Memory(CHUNKS_CACHED)
+    def _read_chunks(self) -> dict[str, Memory[int, npt.NDArray[Any]]]:
+        return {column: Memory(CHUNKS_CACHED) for column in ("tokens", "roles")}
 
     def neighbours(
         self, row: int, num_saes: int, *, minor: bool = False

@@ -1,10 +1,10 @@
 """Batches for a language model: sequences of like length together, padded on the right, one opening token before each.
 
-Shapes: S sequences, B sequences of a batch, L positions of a batch (the opening one included), N rows (tokens that are
-neither opening nor padding), D width.
+Shapes: S sequences, B sequences of a batch, L positions of a batch (the opening one included), N rows (tokens that
+count, and so are neither opening nor padding), D width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.shards import ROW
-from pipeline.models.left_out import own_of_batch
+from pipeline.models.left_out import OPENING, own_of_batch
 
 MAX_PADDING = 0.05
 """Largest share of a batch that is padding."""
@@ -26,8 +26,10 @@ class Batch(NamedTuple):
     """The opening token, the sequence, then padding, which no token of the sequence can see."""
     lengths_B: npt.NDArray[np.int64]
     """Tokens of each sequence, without the opening one."""
+    own_BL: npt.NDArray[np.bool_]
+    """Positions of the tokens that count."""
     index_N: np.ndarray
-    """Of dtype ROW, one sequence after the other."""
+    """Of dtype ROW, one sequence after the other: the tokens that count."""
 
 
 def plan_batches(lengths_S: npt.NDArray[np.int64], batch_tokens: int) -> list[npt.NDArray[np.int64]]:
@@ -67,9 +69,18 @@ def draw_sequences(
 
 
 def count_batches(corpus: TokenizedCorpus, batches: list[npt.NDArray[np.int64]]) -> tuple[int, int]:
-    """Tokens without the opening ones, and positions that the model runs (these and padding included)."""
+    """Tokens that count, and positions that the model runs (opening ones and padding included)."""
     lengths = [corpus.sequences["length"][numbers] for numbers in batches]
-    return sum(int(part.sum()) for part in lengths), sum(len(part) * (1 + int(part.max())) for part in lengths)
+    tokens = sum(count_tokens(corpus, numbers) for numbers in batches)
+    return tokens, sum(len(part) * (1 + int(part.max())) for part in lengths)
+
+
+def count_tokens(corpus: TokenizedCorpus, numbers: npt.NDArray[np.int64]) -> int:
+    """Tokens that count in the sequences with these numbers."""
+    chosen = corpus.sequences[numbers]
+    if corpus.roles is None:
+        return int(chosen["length"].sum(dtype=np.int64))
+    return sum(int(corpus.counted(sequence).sum()) for sequence in chosen.tolist())
 
 
 def pad(opened: Sequence[Sequence[int] | npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
@@ -84,15 +95,31 @@ def pad(opened: Sequence[Sequence[int] | npt.NDArray[np.int64]]) -> npt.NDArray[
 def read_batch(corpus: TokenizedCorpus, numbers: npt.NDArray[np.int64], bos_id: int | None) -> Batch:
     """The batch of the sequences with these numbers."""
     chosen = corpus.sequences[numbers]
-    lengths_B = chosen["length"].astype(np.int64)
-    first_B = np.cumsum(lengths_B) - lengths_B
-    index_N = np.empty(int(lengths_B.sum()), ROW)
-    index_N["document_id"] = np.repeat(corpus.document_ids[chosen["document"]], lengths_B)
-    index_N["sequence"] = np.repeat(numbers, lengths_B)
-    index_N["position"] = np.arange(len(index_N)) + np.repeat(chosen["start"] - first_B, lengths_B)
-    return Batch(pad([corpus.opened(sequence, bos_id) for sequence in chosen.tolist()]), lengths_B, index_N)
+    tokens_BL = pad([corpus.opened(sequence, bos_id) for sequence in chosen.tolist()])
+    own_BL = own_positions(chosen, tokens_BL.shape[1], corpus.counted if corpus.roles is not None else None)
+    row_N, place_N = np.nonzero(own_BL)
+    index_N = np.empty(len(row_N), ROW)
+    index_N["document_id"] = corpus.document_ids[chosen["document"]][row_N]
+    index_N["sequence"] = numbers[row_N]
+    index_N["position"] = chosen["start"][row_N] + place_N - 1
+    return Batch(tokens_BL, chosen["length"].astype(np.int64), own_BL, index_N)
 
 
-def rows_of(x_BLD: Tensor, lengths_B: npt.NDArray[np.int64]) -> Tensor:
+Counted = Callable[[tuple[int, int, int]], npt.NDArray[np.bool_]]
+"""From a stretch of SEQUENCE to which of its tokens count [length]."""
+
+
+def own_positions(
+    sequences_B: npt.NDArray[np.void], num_positions: int, counted: Counted | None
+) -> npt.NDArray[np.bool_]:
+    """Positions of the tokens that count in a padded batch of SEQUENCE: bool [B, L]. counted: None where all do."""
+    own_BL = own_of_batch(sequences_B["length"].astype(np.int64), num_positions)
+    if counted is not None:
+        for row, sequence in enumerate(sequences_B.tolist()):
+            own_BL[row, OPENING + 1 : OPENING + 1 + sequence[2]] = counted(sequence)
+    return own_BL
+
+
+def rows_of(x_BLD: Tensor, own_BL: npt.NDArray[np.bool_]) -> Tensor:
     """The rows [N, D] of a batch's residual stream, in the order of `Batch.index_N`."""
-    return x_BLD.flatten(0, 1)[np.flatnonzero(own_of_batch(lengths_B, x_BLD.shape[1]))]
+    return x_BLD.flatten(0, 1)[np.flatnonzero(own_BL)]

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 
@@ -27,7 +26,7 @@ class Moments:
         """Count these rows in."""
         if len(x_ND) == 0:
             return
-        exact_ND = x_ND.to(torch.float64)
+        exact_ND = x_ND.cpu().double()
         mean_D = exact_ND.mean(0)
         squares = float((exact_ND - mean_D).square_().sum())
         step_D = mean_D.cpu().numpy() - self.mean_D

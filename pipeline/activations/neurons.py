@@ -14,7 +14,7 @@ from data.artifacts.corpus import TokenizedCorpus
 from pipeline.activations.batches import plan_batches, read_batch
 from pipeline.arrays import Ints
 from pipeline.models.language_model import LanguageModel
-from pipeline.models.left_out import are_sinks, own_of_batch
+from pipeline.models.left_out import are_sinks
 
 
 class NeuronPlaces(Protocol):
@@ -60,7 +60,7 @@ def neuron_blocks(
     per_layer = model.neurons_per_layer()
     for numbers in batches:
         batch = read_batch(corpus, numbers, bos_id)
-        own_N = torch.from_numpy(np.flatnonzero(own_of_batch(batch.lengths_B, batch.tokens_BL.shape[1])))
+        own_N = torch.from_numpy(np.flatnonzero(batch.own_BL))
         own_N = own_N.to(model.device)
         neurons_NM = torch.empty(len(own_N), len(neurons), dtype=model.dtype, device=model.device)
 

@@ -83,7 +83,7 @@ def run_model(
                 "for another model; run `monosema tokenize` again"
             )
         x_BLD = model.residuals(torch.from_numpy(batch.tokens_BL))
-        yield ResidualBlock(_all_finite(rows_of(x_BLD, batch.lengths_B)), batch.index_N)
+        yield ResidualBlock(_all_finite(rows_of(x_BLD, batch.own_BL)), batch.index_N)
 
 
 def _all_finite(x_ND: Tensor) -> Tensor:

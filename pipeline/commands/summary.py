@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from rich.console import Console
 from rich.table import Table
 
+from data.artifacts.chats import describe_chats, describe_marks
 from data.artifacts.corpus import describe_limits
 from data.artifacts.curve import describe_falling
 from data.artifacts.responses import Demonstration, Responses
@@ -32,8 +33,8 @@ def print_summary(store: StorePaths, run: str, address: str, *, num_features: in
         )
     if falling := describe_falling({sae.name: sae.metrics.get("loss_trend") for sae in published.record.saes}):
         console.print(falling, soft_wrap=True)
-    if limit := describe_limits(published.record.corpus["tokenize"]):
-        console.print(f"It {limit}.", soft_wrap=True)
+    for told in _on_the_corpus(published.record.corpus["tokenize"]):
+        console.print(told, markup=False, soft_wrap=True)
     pieces = published.record.showpieces[:num_features]
     if pieces:
         console.print("A few features to begin with:")
@@ -49,6 +50,12 @@ def print_summary(store: StorePaths, run: str, address: str, *, num_features: in
         console.print(f"  {address}{_steering(published, one)}", markup=False, soft_wrap=True)
         for line in _compared(one):
             console.print(f"    {line}", markup=False, soft_wrap=True)
+
+
+def _on_the_corpus(counts: Mapping[str, Any]) -> list[str]:
+    """Sentences on how the corpus was read, by the counts of `tokenize`."""
+    told = [f"It {said}." for said in (describe_limits(counts), describe_chats(counts)) if said]
+    return told + [f"{said}." for said in (describe_marks(counts),) if said]
 
 
 def _one_line(text: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from data.artifacts.corpus import document_id
 from data.errors import CorpusError
+from pipeline.corpus.conversations import CONVERSATIONS, Chat, Fields, take_chat
 from pipeline.corpus.pieces import cut
 
 State = dict[str, Any]
@@ -14,8 +15,6 @@ State = dict[str, Any]
 COUNTS = ("cut_documents", "returns", "bad_encodings")
 """Counted while a corpus is read: documents that were cut into parts; files or records in which CRLF (of text files, CR
 too) was read as LF; files or lines that were not UTF-8, read with U+FFFD or left out."""
-CONVERSATIONS = ("messages", "conversations", "conversation")
-"""Fields by which chat data is known."""
 
 
 class Document(NamedTuple):
@@ -28,6 +27,8 @@ class Document(NamedTuple):
     text: str
     meta: str
     """The source's own metadata as JSON, "{}" without."""
+    chat: Chat | None = None
+    """The conversation that it is; its text is then that of the messages, one after the other."""
 
 
 def describe_reading(counts: Mapping[str, int]) -> str:
@@ -90,6 +91,8 @@ class Source(ABC):
 
     def _parts_of(self, record: Document, *, first: bool) -> list[Document]:
         """The documents that a record makes. first: whether it was not counted before."""
+        if record.chat is not None:
+            return [record]
         text = record.text.replace("\r\n", "\n")
         self.counts["returns"] += first and len(text) < len(record.text)
         pieces = list(cut([text], self.longest))
@@ -110,6 +113,15 @@ def make_document(kind: str, locator: str, source: str, text: str, meta: Mapping
     return Document(document_id(kind, locator), source, text, _without_surrogates(encoded))
 
 
+def make_record(kind: str, locator: str, where: str, record: Mapping[str, Any], fields: Fields) -> Document:
+    """The document of a record with fields: text, or a conversation. Raises CorpusError when it is neither."""
+    if not fields.has_chats:
+        return make_document(kind, locator, where, *take_text(record, fields.names[0], where))
+    chat, meta = take_chat(record, fields, where)
+    text = "\n\n".join(message.content for message in chat.messages)
+    return make_document(kind, locator, where, text, meta)._replace(chat=chat)
+
+
 def take_text(record: Mapping[str, Any], field: str, where: str) -> tuple[str, dict[str, Any]]:
     """The text of a record and its other fields as metadata; The Pile's own `meta` field is taken as it is.
 
@@ -118,8 +130,8 @@ def take_text(record: Mapping[str, Any], field: str, where: str) -> tuple[str, d
     if field not in record:
         if chat := next((name for name in CONVERSATIONS if isinstance(record.get(name), list)), None):
             raise CorpusError(
-                f"{where} is a conversation ('{chat}'), and only text can be read: write the turns of each into one "
-                f"text, as the model's chat template does, and put it into a field '{field}'"
+                f"{where} is a conversation ('{chat}'): set corpus.turns=all (or assistant, or user: whose tokens "
+                "count) to read it by the model's chat template, or corpus.text_field to the field with plain text"
             )
         fields = ", ".join(f"'{name}'" for name in record) or "no field"
         raise CorpusError(f"{where} has no field '{field}', only {fields}: set corpus.text_field to the one with text")

@@ -80,10 +80,10 @@ class Limits:
 def draw(
     batches: Iterable[Sequence[Document]],
     limits: Limits,
-    count: Callable[[list[str]], list[int]],
+    count: Callable[[list[Document]], list[int]],
     report: Callable[[int], None],
 ) -> Drawn:
-    """Read a corpus and say what its limits take. count: tokens of each text; report: is told of documents read."""
+    """Read a corpus and say what its limits take. count: tokens of each document; report: is told of documents read."""
     lowest = {False: Lowest(limits.max_tokens), True: Lowest(limits.max_held_out_tokens)}
     seen: set[int] = set()
     characters = counted_characters = counted_tokens = 0
@@ -97,10 +97,10 @@ def draw(
             kind = lowest[is_held_out(document.document_id, limits.held_out_fraction)]
             number = number_of(document.document_id, limits.seed)
             if kind.wants(number):
-                wanted.append((kind, number, document.text))
-        for (kind, number, text), num_tokens in zip(wanted, count([text for *_, text in wanted]), strict=True):
+                wanted.append((kind, number, document))
+        for (kind, number, one), num_tokens in zip(wanted, count([one for *_, one in wanted]), strict=True):
             kind.add(number, num_tokens)
-            counted_characters, counted_tokens = counted_characters + len(text), counted_tokens + num_tokens
+            counted_characters, counted_tokens = counted_characters + len(one.text), counted_tokens + num_tokens
         report(len(batch))
     num_tokens = round(counted_tokens * characters / max(counted_characters, 1))
     held_out_cut = lowest[False].cut if limits.max_held_out_tokens is None else lowest[True].cut

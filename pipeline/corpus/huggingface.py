@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import CorpusError
-from pipeline.corpus.document import Document, Source, State, make_document, take_text
+from pipeline.corpus.conversations import Fields
+from pipeline.corpus.document import Document, Source, State, make_record
 from pipeline.recipe import CorpusConfig
 
 
@@ -21,7 +22,7 @@ class HuggingFaceDataset(Source):
         parts = [short, configuration, None if split == "train" else split, revision and revision[:8]]
         self.name = " ".join(part for part in parts if part)
         self.streamed = not local
-        self.text_field = config.text_field
+        self._fields = Fields.of(config)
         self._kind = f"huggingface/{short}/{configuration or ''}/{split}"
         self._rows = _open(dataset, configuration, split, None if local else revision)
         self._done = 0
@@ -31,11 +32,10 @@ class HuggingFaceDataset(Source):
         if place:
             self._rows.load_state_dict(place["dataset"])
         for record in self._records():
-            where = f"{self.name}, row {self._done}"
-            text, meta = take_text(record, self.text_field, where)
             row = self._done
+            document = make_record(self._kind, str(row), f"{self.name}, row {row}", record, self._fields)
             self._done += 1
-            yield make_document(self._kind, str(row), where, text, meta)
+            yield document
 
     def place(self) -> State:
         return {"rows": self._done, "dataset": self._rows.state_dict()}

@@ -7,6 +7,7 @@ from itertools import chain, islice
 from typing import Any
 
 from data.errors import CorpusError
+from pipeline.corpus.conversations import Fields
 
 MAX_RECORD = 1 << 26
 """Characters of one record."""
@@ -22,7 +23,7 @@ def parse_json(text: str, where: str) -> Any:
         raise CorpusError(f"{where}: not JSON that can be read ({_why(error)}): fix or remove it") from None
 
 
-def read_values(blocks: Iterable[str], text_field: str, where: str) -> Iterator[Any]:
+def read_values(blocks: Iterable[str], fields: Fields, where: str) -> Iterator[Any]:
     """The records of a .json file, see jsonl.py. Raises CorpusError where it is none, or one is too long."""
     text = _Buffer(iter(blocks), where)
     if text.next_character() == "[":
@@ -31,16 +32,16 @@ def read_values(blocks: Iterable[str], text_field: str, where: str) -> Iterator[
         return
     values = text.values(until="")
     first = list(islice(values, 2))
-    if len(first) == 1 and isinstance(first[0], dict) and text_field not in first[0]:
-        yield from _only_list(first[0], text_field, where)
+    if len(first) == 1 and isinstance(first[0], dict) and fields.among(first[0]) is None:
+        yield from _only_list(first[0], fields, where)
     else:
         yield from chain(first, values)
 
 
-def _only_list(value: dict[str, Any], text_field: str, where: str) -> list[Any]:
+def _only_list(value: dict[str, Any], fields: Fields, where: str) -> list[Any]:
     """The one list of documents that an object holds; the object itself where it holds none."""
     lists = [name for name, one in value.items() if isinstance(one, list) and one and isinstance(one[0], dict)]
-    lists = [name for name in lists if text_field in value[name][0]]
+    lists = [name for name in lists if fields.among(value[name][0]) is not None]
     if len(lists) > 1:
         raise CorpusError(
             f"{where} holds several lists of documents ({', '.join(map(repr, lists))}): save the one to read as a "

@@ -3,6 +3,8 @@
 .jsonl, .ndjson   one object, or one string, a line
 .json             a list of objects or strings; one object after the other; one object that holds one list of
                   objects, such as {"data": [...]}; or one object that is a document itself
+
+Of conversations, a list of messages may stand for the object that holds it.
 """
 
 from collections.abc import Iterator
@@ -11,7 +13,8 @@ from typing import Any
 
 from data.errors import CorpusError
 from pipeline.corpus.compressed import open_lines
-from pipeline.corpus.document import Document, Source, State, make_document, take_text
+from pipeline.corpus.conversations import Fields
+from pipeline.corpus.document import Document, Source, State, make_document, make_record
 from pipeline.corpus.encoding import BYTE_ORDER_MARK, TextBlocks, first_wrong_byte, refuse_encodings
 from pipeline.corpus.files import FileKinds, find_files, name_in, plain_name
 from pipeline.corpus.json_values import parse_json, read_values
@@ -26,7 +29,7 @@ class JsonLines(Source):
 
     def __init__(self, path: Path, config: CorpusConfig) -> None:
         super().__init__(config.max_document_characters)
-        self.path, self.text_field, self._bad_encoding = path, config.text_field, config.bad_encoding
+        self.path, self._fields, self._bad_encoding = path, Fields.of(config), config.bad_encoding
         self.name = f"JSON in {path.name}"
         found = find_files(path, JSON_FILES)
         self._files, self.passed_over = found.files, found.describe_others()
@@ -72,7 +75,7 @@ class JsonLines(Source):
             if self._bad_encoding == "skip":
                 return
         try:
-            values = read_values(TextBlocks(file, replace=is_bad), self.text_field, str(file))
+            values = read_values(TextBlocks(file, replace=is_bad), self._fields, str(file))
             for number, value in enumerate(values, 1):
                 if number > done:
                     self._place["line"] = number
@@ -83,15 +86,16 @@ class JsonLines(Source):
     def _document(self, file: Path, value: Any) -> Document:
         number = self._place["line"]
         place = f"{name_in(self.path, file)}:{number}"
-        if isinstance(value, str):
+        if isinstance(value, list) and self._fields.has_chats:
+            value = {self._fields.names[0]: value}
+        if isinstance(value, str) and not self._fields.has_chats:
             return make_document("jsonl", place, place, value)
         if not isinstance(value, dict):
             what = "record" if _is_whole(file) else "line"
             raise CorpusError(
                 f"{file}, {what} {number}: not a JSON object but {type(value).__name__}: fix or remove that {what}"
             )
-        text, meta = take_text(value, self.text_field, place)
-        return make_document("jsonl", place, place, text, meta)
+        return make_record("jsonl", place, place, value, self._fields)
 
 
 def _is_whole(file: Path) -> bool:

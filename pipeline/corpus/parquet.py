@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.errors import CorpusError
-from pipeline.corpus.document import Document, Source, State, make_document, take_text
+from pipeline.corpus.conversations import Fields
+from pipeline.corpus.document import Document, Source, State, make_record
 from pipeline.corpus.files import FileKinds, find_files, name_in
 from pipeline.recipe import CorpusConfig
 
@@ -20,7 +21,7 @@ class ParquetFiles(Source):
 
     def __init__(self, path: Path, config: CorpusConfig) -> None:
         super().__init__(config.max_document_characters)
-        self.path, self.text_field = path, config.text_field
+        self.path, self._fields = path, Fields.of(config)
         self.name = f"parquet files in {path.name}"
         found = find_files(path, PARQUET_FILES)
         self._files, self.passed_over = found.files, found.describe_others()
@@ -44,8 +45,7 @@ class ParquetFiles(Source):
                     for record in batch.slice(skip).to_pylist():
                         place = f"{name}:{self._place['row']}"
                         self._place["row"] += 1
-                        text, meta = take_text(record, self.text_field, place)
-                        yield make_document("parquet", place, place, text, meta)
+                        yield make_record("parquet", place, place, record, self._fields)
         except (pa.ArrowException, OSError) as error:
             raise CorpusError(f"{file} cannot be read as parquet ({error}): fetch it again, or take it out") from None
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from data.artifacts.corpus import TOKEN, is_held_out
 from data.errors import CorpusError
+from pipeline.corpus.chats import Chats, Encoded, mark_of
 from pipeline.corpus.document import Document, Source, State
 from pipeline.corpus.drawing import Drawn, Limits, draw, number_of
 from pipeline.corpus.writer import CorpusWriter
@@ -42,6 +43,18 @@ class Tally:
     """Documents whose id had come before."""
     left_out_documents: int = 0
     """That the limits did not take, of those that were read."""
+    bad_conversations: int = 0
+    """That were left out, since the template refuses them, or they have messages without role or text."""
+    counted_tokens: int = 0
+    """Of training documents, those that count: all but of conversations."""
+    marked_documents: int = 0
+    """Plain text with names of special tokens, as of a filled chat template."""
+    mark: str = ""
+    """The first such name."""
+
+    def counts(self) -> dict[str, int | str]:
+        """The same for a manifest."""
+        return {"mark" if name == "mark" else f"num_{name}": value for name, value in asdict(self).items()}
 
     def add(self, num_tokens: int, *, held_out: bool) -> None:
         if held_out:
@@ -60,6 +73,7 @@ class Tokenization:
         self.held_out_fraction = recipe.corpus.held_out_fraction
         self.tokenizer, self.vocab_size, self.writer = tokenizer, vocab_size, writer
         self.seed = recipe.seed
+        self.chats = Chats.of(recipe.corpus, tokenizer)
         self._fewest = 1 if tokenizer.bos_id is not None else 2  # of which the first opens the document
         self.tally = Tally(**writer.state["tally"]) if writer.state else Tally()
         drawn = writer.state["drawn"] if writer.state else None
@@ -103,17 +117,20 @@ class Tokenization:
         """Tokenize a batch; returns the number of training tokens that it brought."""
         before = self.tally.tokens
         held_out = [is_held_out(document.document_id, self.held_out_fraction) for document in documents]
-        wanted = [bool(d.text.strip()) and self._takes(d, held_out=h) for d, h in zip(documents, held_out, strict=True)]
-        encoded = iter(self.tokenizer.encode_batch([d.text for d, w in zip(documents, wanted, strict=True) if w]))
+        wanted = [has_content(d) and self._takes(d, held_out=h) for d, h in zip(documents, held_out, strict=True)]
+        encoded = iter(self._encode([d for d, w in zip(documents, wanted, strict=True) if w]))
         for document, is_held, is_wanted in zip(documents, held_out, wanted, strict=True):
             if self.is_done():
                 break
-            self._take(document, next(encoded) if is_wanted else [], held_out=is_held)
+            self._take(document, next(encoded) if is_wanted else Encoded([]), held_out=is_held)
         return self.tally.tokens - before
 
-    def _take(self, document: Document, tokens: list[int], *, held_out: bool) -> None:
-        if document.text.strip() and not self._takes(document, held_out=held_out):
+    def _take(self, document: Document, encoded: Encoded, *, held_out: bool) -> None:
+        tokens = encoded.tokens
+        if has_content(document) and not self._takes(document, held_out=held_out):
             self.tally.left_out_documents += 1
+        elif encoded.is_bad:
+            self.tally.bad_conversations += 1
         elif len(tokens) < self._fewest:
             self.tally.empty_documents += 1
         elif document.document_id in self.writer.document_ids:
@@ -122,8 +139,10 @@ class Tokenization:
             tokens_L = np.array(tokens, TOKEN)
             if tokens_L.max() >= self.vocab_size:
                 raise ModelError(foreign_tokenizer(int(tokens_L.max()), self.vocab_size))
-            self.writer.add(document, tokens_L, held_out=held_out)
+            self.writer.add(document, tokens_L, held_out=held_out, roles_L=encoded.roles_L)
             self.tally.add(len(tokens), held_out=held_out)
+            self.tally.counted_tokens += 0 if held_out else encoded.num_counted
+            self._note_mark(document)
 
     def _takes(self, document: Document, *, held_out: bool) -> bool:
         """Whether the limits leave room for a document."""
@@ -131,13 +150,29 @@ class Tokenization:
             return self.drawn.takes(number_of(document.document_id, self.seed), held_out=held_out)
         return not self._is_full(held_out=held_out)
 
-    def _count(self, texts: list[str]) -> list[int]:
-        return [len(tokens) for tokens in self.tokenizer.encode_batch(texts)] if texts else []
+    def _encode(self, documents: list[Document]) -> list[Encoded]:
+        if self.chats is not None:
+            return [self.chats.encode(document) for document in documents]
+        return [Encoded(tokens) for tokens in self.tokenizer.encode_batch([document.text for document in documents])]
+
+    def _count(self, documents: list[Document]) -> list[int]:
+        return [len(encoded.tokens) for encoded in self._encode(documents)] if documents else []
+
+    def _note_mark(self, document: Document) -> None:
+        """Count plain text that looks like a filled chat template."""
+        if self.chats is None and (mark := mark_of(document.text, self.tokenizer.template_names)):
+            self.tally.marked_documents += 1
+            self.tally.mark = self.tally.mark or mark
 
     def _is_full(self, *, held_out: bool) -> bool:
         limit = self.limits.max_held_out_tokens if held_out else self.limits.max_tokens
         tokens = self.tally.held_out_tokens if held_out else self.tally.tokens
         return limit is not None and tokens >= limit
+
+
+def has_content(document: Document) -> bool:
+    """Whether a document has text, or is a conversation that must be spoken of."""
+    return bool(document.text.strip()) or document.chat is not None
 
 
 def read_documents(source: Source, tokenization: Tokenization) -> None:
@@ -197,9 +232,14 @@ def check_corpus(tally: Tally, recipe: Recipe, corpus: str, document_ids: set[in
             f"none of the {documents:,} documents of the corpus ({corpus}) fell into the held-out share of {share}, on "
             f"which metrics are measured: {_proposal(tally, recipe, document_ids)}"
         )
-    if recipe.train.saes and tally.tokens < recipe.train.batch_size:
+    if tally.counted_tokens == 0:
         raise CorpusError(
-            f"the corpus ({corpus}) has {tally.tokens:,} training tokens in {tally.documents:,} "
+            f"no token of the corpus ({corpus}) counts: its conversations have no turn of '{recipe.corpus.turns}'; set "
+            "corpus.turns=all, or give others"
+        )
+    if recipe.train.saes and tally.counted_tokens < recipe.train.batch_size:
+        raise CorpusError(
+            f"the corpus ({corpus}) has {tally.counted_tokens:,} training tokens in {tally.documents:,} "
             f"documents ({tally.held_out_documents:,} are held out), fewer than one training batch of "
             f"{recipe.train.batch_size:,}: give more text, or set train.batch_size (and corpus.held_out_fraction) lower"
         )

@@ -18,7 +18,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data.arrow import read_arrow, write_arrow
-from data.artifacts.corpus import DOCUMENTS, DOCUMENTS_FILE, SEQUENCE, SEQUENCES_FILE, TOKEN, TOKENS_FILE, Cutting
+from data.artifacts.corpus import (
+    DOCUMENTS,
+    DOCUMENTS_FILE,
+    ROLES_FILE,
+    SEQUENCE,
+    SEQUENCES_FILE,
+    TOKEN,
+    TOKENS_FILE,
+    Cutting,
+)
 from pipeline.corpus.document import Document
 
 CORPUS_CHECKPOINT = ".checkpoint.json"
@@ -26,9 +35,12 @@ CORPUS_BATCH_ROWS = 1 << 16
 
 
 class CorpusWriter:
-    """Appends documents. One made in a folder with a checkpoint resumes from there."""
+    """Appends documents. One made in a folder with a checkpoint resumes from there.
 
-    def __init__(self, folder: Path) -> None:
+    has_roles: whether documents are conversations, whose tokens have roles.
+    """
+
+    def __init__(self, folder: Path, *, has_roles: bool = False) -> None:
         self.folder = folder
         file = folder / CORPUS_CHECKPOINT
         saved: dict[str, Any] = {"num_tokens": 0, "parts": 0, "state": None}
@@ -45,9 +57,20 @@ class CorpusWriter:
             self.document_ids.update(read_arrow(self._part(part))["document_id"].to_pylist())
         self._tokens = (folder / TOKENS_FILE).open("ab")
         self._tokens.truncate(self.num_tokens * TOKEN.itemsize)
+        self._roles = (folder / ROLES_FILE).open("ab") if has_roles else None
+        if self._roles:
+            self._roles.truncate(self.num_tokens)
 
-    def add(self, document: Document, tokens_L: npt.NDArray[np.uint32], *, held_out: bool) -> None:
-        """Append a document whose id is new."""
+    def add(
+        self,
+        document: Document,
+        tokens_L: npt.NDArray[np.uint32],
+        *,
+        held_out: bool,
+        roles_L: npt.NDArray[np.uint8] | None = None,
+    ) -> None:
+        """Append a document whose id is new. roles: of its tokens, for conversations."""
+        assert (roles_L is not None) == (self._roles is not None), "conversations alone have roles, and all have"
         assert document.document_id not in self.document_ids, "a document comes once"
         self.document_ids.add(document.document_id)
         self._rows.append(
@@ -61,11 +84,15 @@ class CorpusWriter:
             }
         )
         self._tokens.write(tokens_L.astype(TOKEN).tobytes())
+        if self._roles and roles_L is not None:
+            self._roles.write(roles_L.tobytes())
         self.num_tokens += len(tokens_L)
 
     def checkpoint(self, state: dict[str, Any]) -> None:
         """Make everything so far safe from a kill, with what the caller needs to go on."""
         self._tokens.flush()
+        if self._roles:
+            self._roles.flush()
         if self._rows:
             write_arrow(self._part(self._parts), DOCUMENTS, [pa.RecordBatch.from_pylist(self._rows, DOCUMENTS)])
             self._parts, self._rows = self._parts + 1, []
@@ -80,7 +107,7 @@ class CorpusWriter:
         Call `checkpoint` before. Nothing can be added afterwards.
         """
         assert not self._rows, "checkpoint first"
-        self._tokens.close()
+        self.close()
         documents = pa.concat_tables(
             [DOCUMENTS.empty_table(), *(read_arrow(self._part(n)) for n in range(self._parts))]
         )
@@ -92,6 +119,8 @@ class CorpusWriter:
 
     def close(self) -> None:
         self._tokens.close()
+        if self._roles:
+            self._roles.close()
 
     def _part(self, number: int) -> Path:
         return self.folder / f".documents-{number:05d}.arrow"

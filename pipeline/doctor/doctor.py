@@ -13,20 +13,21 @@ from functools import lru_cache
 from itertools import product
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from data.artifacts.contexts import CONTEXT_SIDE, hash_contexts
-from data.artifacts.corpus import Cutting, is_held_out
+from data.artifacts.corpus import COUNTED, Cutting, is_held_out
 from data.artifacts.features import EXAMPLE_KINDS
 from data.hooks import RESID_POST
 from data.layout import StorePaths
 from data.published.state import SAES_FOLDER, Published, open_published
 from data.published.tables import PublishedRun
 from data.sql.records import SAERecord
-from pipeline.activations.batches import pad, plan_batches
+from pipeline.activations.batches import own_positions, pad, plan_batches
 from pipeline.arrays import Ints, pack_tokens
 from pipeline.doctor import checks
 from pipeline.doctor.checks import Check, Example, Recomputed
@@ -99,6 +100,8 @@ class Doctor:
             SAE.load(published.folder / SAES_FOLDER / sae.name, self.config["device"]) for sae in self.record.saes
         ]
         self.cutting = Cutting.of(self.record.corpus["tokenize"])
+        self.own = self._counted if self.run.has_roles else None
+        """Which tokens of a sequence count; None for all."""
 
     def checks(self, deep: bool) -> list[Check]:
         """Every check, the cheap ones first."""
@@ -237,7 +240,12 @@ class Doctor:
             sink_norm=self.record.corpus["harvest"]["sink_threshold"],
             batch_tokens=BATCH_TOKENS,
             title="doctor",
+            own=self.own,
         )
+
+    def _counted(self, sequence: tuple[int, int, int]) -> npt.NDArray[np.bool_]:
+        document, start, length = sequence
+        return self.run.roles([document], [start], [length])[0] >= COUNTED
 
     def _read(self, sequences_B: Sequences) -> list[list[int]]:
         document_B, start_B, length_B = (sequences_B[name] for name in ("document", "start", "length"))
@@ -289,7 +297,7 @@ class Doctor:
         with track("doctor: texts", sum(int(chosen["length"].sum()) for chosen in batches)) as progress:
             for chosen in batches:
                 x_BLD = self.model.residuals(torch.from_numpy(pad(self._read(chosen))))
-                counted_BL = counted(x_BLD, chosen["length"].astype(np.int64), threshold)
+                counted_BL = counted(x_BLD, own_positions(chosen, x_BLD.shape[1], self.own), threshold)
                 b_N, l_N = (place_N.cpu().numpy() for place_N in torch.nonzero(counted_BL, as_tuple=True))
                 x_ND = x_BLD[counted_BL].to(torch.bfloat16) if from_shards else x_BLD[counted_BL]
                 yield x_ND, pack_tokens(chosen["document"][b_N], chosen["start"][b_N] + l_N - 1)

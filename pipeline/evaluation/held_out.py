@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.activations.batches import pad, plan_batches
+from pipeline.activations.batches import Counted, own_positions, pad, plan_batches
 from pipeline.evaluation.losses import MEAN, MODEL, ZERO, DocumentLosses, Sums, predict, predict_from_zeros, replaced
 from pipeline.evaluation.metrics import Reconstruction, counted, reconstruct
 from pipeline.evaluation.sample import Sequences
@@ -25,8 +25,8 @@ class HeldOutBatch(NamedTuple):
     """Some sequences as the model reads them."""
 
     sequences_B: Sequences
-    lengths_B: npt.NDArray[np.int64]
-    """Without the opening token."""
+    own_BL: npt.NDArray[np.bool_]
+    """Positions of the tokens that count, attention sinks among them."""
     tokens_BL: Tensor
     x_BLD: Tensor
     """The activations at the hook."""
@@ -48,6 +48,8 @@ class Evaluator:
     batch_tokens: int
     title: str
     """Name on the progress bar."""
+    own: Counted | None = None
+    """Which tokens of a sequence count; None for all."""
 
     def reconstruct(self, sequences_S: Sequences) -> dict[str, Reconstruction]:
         """Reconstruction of the counted tokens by each SAE."""
@@ -66,10 +68,10 @@ class Evaluator:
         for batch in self._batches(sequences_S, "cross-entropy"):
             place_B = np.searchsorted(documents_M, batch.sequences_B["document"])
             streams = self._streams(batch, mean_D)
-            found = predict(self.model, batch.tokens_BL, batch.lengths_B, streams, batch.beside_BLD)
+            found = predict(self.model, batch.tokens_BL, batch.own_BL, streams, batch.beside_BLD)
             if mean_D is not None and ZERO not in streams:
-                found.loss[ZERO] = predict_from_zeros(self.model, batch.tokens_BL, batch.lengths_B)
-            for kind, sums in {**found._asdict(), "tokens": {"": batch.lengths_B}}.items():
+                found.loss[ZERO] = predict_from_zeros(self.model, batch.tokens_BL, batch.own_BL)
+            for kind, sums in {**found._asdict(), "tokens": {"": batch.own_BL.sum(1)}}.items():
                 for name, values_B in sums.items():
                     total_M = totals[kind].setdefault(name, np.zeros(len(documents_M)))
                     np.add.at(total_M, place_B, values_B)
@@ -94,6 +96,7 @@ class Evaluator:
                 sequences_B, lengths_B = sequences_S[numbers_B], lengths_S[numbers_B]
                 tokens_BL = torch.from_numpy(pad(self.read(sequences_B)))
                 x_BLD, beside_BLD = self.model.read(tokens_BL)
-                counted_BL = counted(x_BLD, lengths_B, self.sink_norm)
-                yield HeldOutBatch(sequences_B, lengths_B, tokens_BL, x_BLD, beside_BLD, counted_BL)
+                own_BL = own_positions(sequences_B, tokens_BL.shape[1], self.own)
+                counted_BL = counted(x_BLD, own_BL, self.sink_norm)
+                yield HeldOutBatch(sequences_B, own_BL, tokens_BL, x_BLD, beside_BLD, counted_BL)
                 progress.advance(int(lengths_B.sum()))

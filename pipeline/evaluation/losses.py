@@ -78,22 +78,22 @@ class DocumentLosses(NamedTuple):
 def replaced(x_BLD: Tensor, place_BL: Tensor, other: Tensor) -> Tensor:
     """The residual stream with some positions replaced ([N, D] or [D]), all others as they are."""
     changed_BLD = x_BLD.clone()
-    changed_BLD[place_BL] = other.to(x_BLD.device, x_BLD.dtype)
+    changed_BLD[place_BL] = other.to(x_BLD.dtype).to(x_BLD.device)
     return changed_BLD
 
 
 def predict(
     model: LanguageModel,
     tokens_BL: Tensor,
-    lengths_B: npt.NDArray[np.int64],
+    own_BL: npt.NDArray[np.bool_],
     streams: Mapping[str, Tensor],
     beside_BLD: Tensor | None = None,
 ) -> Losses:
     """Losses of each sequence [B] under each stream [B, L, D], of which one is MODEL. beside: see hooks.py.
 
-    Every token of the sequences is predicted once, the first one from BOS. Logits are made tile by tile.
+    Every token that counts (own) is predicted once, from the one before it. Logits are made tile by tile.
     """
-    place_BL = torch.arange(tokens_BL.shape[1])[None, :] < torch.from_numpy(lengths_B)[:, None]
+    place_BL = torch.from_numpy(own_BL[:, 1:])
     sequence_N, position_N = torch.nonzero(place_BL, as_tuple=True)
     target_N = tokens_BL[sequence_N, position_N + 1].to(model.device)
     hidden = {name: model.hidden_from(x_BLD, beside_BLD)[sequence_N, position_N] for name, x_BLD in streams.items()}
@@ -111,24 +111,28 @@ def predict(
             loss[name][tile] = -logs_TV.gather(1, target_N[tile, None])[:, 0]
             if name in divergence:
                 divergence[name][tile] = -_dot(p_TV, logs_TV) - entropy_T
-    starts_B = np.cumsum(lengths_B) - lengths_B
-    return Losses(*({name: np.add.reduceat(v.numpy(), starts_B) for name, v in d.items()} for d in (loss, divergence)))
+
+    def summed(values: dict[str, Tensor]) -> dict[str, Sums]:
+        zeros_B = torch.zeros(len(own_BL), dtype=torch.float64)
+        return {name: zeros_B.index_add(0, sequence_N, value_N).numpy() for name, value_N in values.items()}
+
+    return Losses(summed(loss), summed(divergence))
 
 
-def predict_from_zeros(model: LanguageModel, tokens_BL: Tensor, lengths_B: npt.NDArray[np.int64]) -> Sums:
+def predict_from_zeros(model: LanguageModel, tokens_BL: Tensor, own_BL: npt.NDArray[np.bool_]) -> Sums:
     """The loss of each sequence [B] where every position of the stream is zero.
 
     Such a stream knows nothing of the sequence, so that one row of positions serves all of them.
     """
     num_positions = tokens_BL.shape[1]
     hidden_LD = model.hidden_from(torch.zeros(1, num_positions, model.width))[0]
-    loss_B = np.zeros(len(lengths_B))
+    loss_B = np.zeros(len(own_BL))
     for start in range(0, num_positions - 1, TILE_POSITIONS):
         target_BT = tokens_BL[:, start + 1 : start + 1 + TILE_POSITIONS]
         position_T = torch.arange(start, start + target_BT.shape[1])
         logs_TV = _log_probabilities(model, hidden_LD[position_T]).cpu()
-        loss_BT = -logs_TV[position_T - start, target_BT].double().numpy()
-        loss_B += np.where(position_T.numpy() < lengths_B[:, None], loss_BT, 0.0).sum(1)
+        loss_BT = -logs_TV[position_T - start, target_BT].cpu().double().numpy()
+        loss_B += np.where(own_BL[:, position_T.numpy() + 1], loss_BT, 0.0).sum(1)
     return loss_B
 
 
@@ -139,4 +143,4 @@ def _log_probabilities(model: LanguageModel, hidden_TD: Tensor) -> Tensor:
 
 def _dot(p_TV: Tensor, logs_TV: Tensor) -> Tensor:
     """Inner products of rows [T], several times faster than a product and a sum."""
-    return torch.bmm(p_TV[:, None], logs_TV[:, :, None])[:, 0, 0].double().cpu()
+    return torch.bmm(p_TV[:, None], logs_TV[:, :, None])[:, 0, 0].cpu().double()

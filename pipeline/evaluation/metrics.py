@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.models.left_out import left_out, own_of_batch
+from pipeline.models.left_out import left_out
 from pipeline.models.sae import SAE, SparseActivations
 
 DENSITY_BINS_PER_DECADE = 4
@@ -27,9 +27,10 @@ class Reconstruction:
 
     def add(self, x_ND: Tensor, x_hat_ND: Tensor, sparse: SparseActivations) -> None:
         """Take in raw activations, their reconstruction and the active features."""
-        exact_ND, error_ND = x_ND.double(), x_ND.double() - x_hat_ND.double()
+        exact_ND = x_ND.cpu().double()
+        error_ND = exact_ND - x_hat_ND.cpu().double()
         self.num_tokens += len(x_ND)
-        self._sum_D += exact_ND.sum(0).cpu()
+        self._sum_D += exact_ND.sum(0)
         self._squares += float(exact_ND.square().sum())
         self._squared_error += float(error_ND.square().sum())
         self._num_active += len(sparse.token_K)
@@ -59,9 +60,9 @@ class Reconstruction:
         }
 
 
-def counted(x_BLD: Tensor, lengths_B: npt.NDArray[np.int64], sink_norm: float) -> Tensor:
-    """Positions that are not left out: bool [B, L]."""
-    return ~left_out(x_BLD, torch.from_numpy(own_of_batch(lengths_B, x_BLD.shape[1])), sink_norm)
+def counted(x_BLD: Tensor, own_BL: npt.NDArray[np.bool_], sink_norm: float) -> Tensor:
+    """Positions that are not left out: bool [B, L]. own: those of the text's own tokens."""
+    return ~left_out(x_BLD, torch.from_numpy(own_BL), sink_norm)
 
 
 def reconstruct(sae: SAE, x_ND: Tensor) -> tuple[SparseActivations, Tensor]:

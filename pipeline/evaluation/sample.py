@@ -19,17 +19,15 @@ def whole_documents(rows_M: npt.NDArray[np.int64], lengths_M: npt.NDArray[np.int
     return np.array([(row, *piece) for row, length in pairs for piece in cutting.pieces(length)], SEQUENCE)
 
 
-def draw_in_turn(
-    rows_M: npt.NDArray[np.int64], lengths_M: npt.NDArray[np.int64], cutting: Cutting, max_tokens: int, seed: int
-) -> Sequences:
-    """A random sample of the sequences [S] of all documents, at most `max_tokens` tokens in all.
+def draw_in_turn(sequences_S: Sequences, max_tokens: int, seed: int) -> Sequences:
+    """A random sample of some sequences [S], at most `max_tokens` tokens in all.
 
     Documents come in random order and give one random sequence each, then a second one, and so on until the budget is
     reached; the last one is cut to what is left of it. So the sample has as many documents as the budget allows, and
     a long one counts no more than the others as long as all have sequences left.
     """
     rng = np.random.default_rng(seed)
-    shuffled_S = rng.permutation(whole_documents(rows_M, lengths_M, cutting))
+    shuffled_S = rng.permutation(sequences_S)
     _, turn_S = np.unique(shuffled_S["document"], return_inverse=True)
     order_M = rng.permutation(int(turn_S.max(initial=-1)) + 1)
     by_document_S = np.argsort(turn_S, kind="stable")

@@ -42,7 +42,10 @@ def list_files(source: str, revision: str | None, field: str = "model") -> dict[
     import huggingface_hub
 
     with _explained(source, revision, f"{field}.source", f"{field}.revision"):
-        found = huggingface_hub.HfApi().model_info(source, revision=revision, files_metadata=True, timeout=LOOK_SECONDS)
+        api = huggingface_hub.HfApi()
+        found = api.model_info(source, revision=revision, files_metadata=True, timeout=LOOK_SECONDS)
+        if getattr(found, "gated", False):
+            api.auth_check(source)  # whose list of files everybody may read
     return {file.rfilename: file.size or 0 for file in found.siblings or ()}
 
 
@@ -68,7 +71,10 @@ def require_dataset(dataset: str, revision: str | None) -> None:
     import huggingface_hub
 
     with _explained(dataset, revision, "corpus.dataset", "corpus.revision", kind="dataset"):
-        huggingface_hub.HfApi().dataset_info(dataset, revision=revision, timeout=LOOK_SECONDS)
+        api = huggingface_hub.HfApi()
+        found = api.dataset_info(dataset, revision=revision, timeout=LOOK_SECONDS)
+        if getattr(found, "gated", False):
+            api.auth_check(dataset, repo_type="dataset")
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

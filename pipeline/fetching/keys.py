@@ -9,7 +9,10 @@ from pipeline.corpus import corpus_files, corpus_root
 from pipeline.fetching.local import fingerprint, local_model
 from pipeline.recipe import CorpusConfig, ModelConfig
 
-LATER_FIELDS = ("separator", "bad_encoding", "max_document_characters")
+LATER_FIELDS = (
+    *("separator", "bad_encoding", "max_document_characters"),
+    *("turns", "template_tokens", "bad_conversations"),
+)
 """Fields of the corpus that count only where they are not as usual, so that the sample's key is what it was."""
 READING = 2
 """Raised when the same files give other documents."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from data.errors import CorpusError, FormatError
 from data.hooks import HOOKS, RESID_POST, Hook
-from pipeline.corpus.document import Source
+from pipeline.corpus.document import Document, Source
 from pipeline.formats.foreign import Foreign
 from pipeline.formats.hooks import is_module
 from pipeline.models.errors import ModelError
@@ -87,7 +87,7 @@ def first_tokens(source: Source, tokenizer: Tokenizer) -> list[list[int]]:
     """The beginnings of the first documents that are long enough, without an opening token. Raises CorpusError."""
     found: list[list[int]] = []
     for document in islice(source.documents(), DOCUMENTS):
-        tokens = tokenizer.encode(document.text[: 20 * LENGTH])[:LENGTH]
+        tokens = _tokens(document, tokenizer)[:LENGTH]
         if len(tokens) >= SHORTEST:
             found.append(tokens)
         if len(found) == SEQUENCES:
@@ -95,6 +95,15 @@ def first_tokens(source: Source, tokenizer: Tokenizer) -> list[list[int]]:
     if not found:
         raise CorpusError(f"none of the first {DOCUMENTS} documents has {SHORTEST} tokens: the SAE cannot be tried")
     return found
+
+
+def _tokens(document: Document, tokenizer: Tokenizer) -> list[int]:
+    """Of a text's beginning, or of a conversation by the model's chat template."""
+    if document.chat is None:
+        return tokenizer.encode(document.text[: 20 * LENGTH])
+    if document.chat.problem:
+        return []
+    return tokenizer.converse(document.chat.messages).tokens[len(tokenizer.opening) :]
 
 
 @torch.no_grad()
@@ -131,8 +140,8 @@ def _without_sinks(x_ND: Tensor, sink_factor: float) -> Tensor:
 def measure(sae: SAE, x_ND: Tensor) -> Figures:
     """Explained variance and L0 on some rows."""
     sparse = sae.encode_sparse(x_ND)
-    residue = float((x_ND - sae.decode_sparse(sparse, x_ND)).double().square().sum())
-    total = float((x_ND - x_ND.mean(0)).double().square().sum())
+    residue = float((x_ND - sae.decode_sparse(sparse, x_ND)).cpu().double().square().sum())
+    total = float((x_ND - x_ND.mean(0)).cpu().double().square().sum())
     return Figures(1 - residue / total if total > 0 else 0.0, len(sparse.token_K) / max(1, len(x_ND)))
 
 

@@ -80,10 +80,10 @@ def main_plane(x_PD: Tensor, seed: int) -> npt.NDArray[np.float32]:
     """
     if len(x_PD) == 0:
         return np.zeros((0, 2), np.float32)
-    centred_PD = (x_PD - x_PD.mean(0)).double()
+    centred_PD = (x_PD - x_PD.mean(0)).cpu().double()
     components_D2 = torch.linalg.eigh(centred_PD.T @ centred_PD).eigenvectors[:, -2:].flip(1)
     largest_2 = components_D2.gather(0, components_D2.abs().argmax(0, keepdim=True))
-    xy_P2 = (centred_PD @ (components_D2 * largest_2.sign())).cpu().numpy()
+    xy_P2 = (centred_PD @ (components_D2 * largest_2.sign())).numpy()
     xy_P2 /= np.maximum(xy_P2.std(0), np.finfo(np.float32).tiny)
     noise_P2 = np.random.default_rng(seed).standard_normal(xy_P2.shape)
     return np.asarray(xy_P2 + JITTER * noise_P2, np.float32)

@@ -6,6 +6,7 @@ that it puts in by itself is what stands where one of ours would.
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -68,6 +69,34 @@ def fill_template(fill: Fill, messages: Sequence[Message], special_names: Sequen
     text = _filled(fill, guarded)
     around = _around(fill, guarded)
     return Filled(text, hidden, _default_system(fill, guarded, around) + _spans(text, guarded, around))
+
+
+def telling_names(special_names: Sequence[str], fill: Fill | None) -> tuple[str, ...]:
+    """Names of special tokens by which a text shows that it is a filled template: those in bars (<|im_start|>), and
+    those that the model's own template writes around messages; none that is short, as <s>.
+
+    fill: None for a model without a template.
+    """
+    written = ""
+    if fill is not None:
+        with suppress(ModelError):  # one that refuses such messages shows nothing
+            written = _filled(fill, [Message("user", ""), Message("assistant", "")])
+    return tuple(name for name in special_names if len(name) >= 5 and (name.startswith("<|") or name in written))
+
+
+def covered_characters(offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Characters that each token covers. Blanks that a tokenizer leaves out of a token's place are of that token."""
+    covered: list[tuple[int, int]] = []
+    last = 0
+    for start, stop in offsets:
+        covered.append((min(start, last), stop))
+        last = stop
+    return covered
+
+
+def role_of(start: int, stop: int, spans: Sequence[Span]) -> Role:
+    """The role of characters from `start` to `stop`."""
+    return next((span.role for span in spans if span.start < stop and start < span.stop), "template")
 
 
 def _filled(fill: Fill, messages: Sequence[Message]) -> str:

@@ -3,7 +3,8 @@
     the opening token   at position 0: BOS, which is of no text, or of a model without BOS the text's own first token,
                         at which such models put an attention sink
     padding             after the end of a sequence in a batch
-    the chat template   what it says around a text, whatever the text (see `Tokenizer.ask`)
+    the chat template   what it says around a text, whatever the text (see `Tokenizer.ask`); of a corpus of
+                        conversations, all that the recipe does not count (`corpus.turns`)
     attention sinks     tokens whose residual stream is longer than a limit, which the harvest measures once
 
 The first three are known before the model runs: what is left of them is a text's own (`own_of_prompt`, `own_of_batch`).

@@ -12,7 +12,17 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pipeline.models.chat_template import HIDDEN, Conversation, Filled, Message, Role, Span, fill_template
+from pipeline.models.chat_template import (
+    HIDDEN,
+    Conversation,
+    Filled,
+    Message,
+    Role,
+    covered_characters,
+    fill_template,
+    role_of,
+    telling_names,
+)
 from pipeline.models.errors import ModelError
 from pipeline.models.sentencepiece_model import is_alone, read_sentencepiece
 
@@ -141,12 +151,21 @@ class Tokenizer:
         A message that holds the name of a special token stays plain text. Raises ModelError when the model has no chat
         template, or its template refuses the messages or does not show each of them as it is.
         """
+        return self._by_template(messages, answered=False)
+
+    def converse(self, messages: Sequence[Message]) -> Conversation:
+        """A whole conversation as `chat` gives it, but nothing of an answer that is to come, and a system message that
+        the template puts in by itself is the template's. Raises as `chat` does."""
+        return self._by_template(messages, answered=True)
+
+    def _by_template(self, messages: Sequence[Message], *, answered: bool) -> Conversation:
         if not self.has_chat_template:
             raise ModelError("this model has no chat template: it is no chat model, give it plain text")
         if not messages:
             raise ModelError("there is no message to answer: begin with one of the user")
-        names = [token.content for token in self._plain.get_added_tokens_decoder().values()]
-        filled = fill_template(self._fill, messages, names)
+        filled = fill_template(partial(self._fill, answered=answered), messages, self._added_names)
+        if answered:
+            filled = filled._replace(spans=filled.spans[-len(messages) :])
         ids, roles = self._encode_filled(filled)
         own = next((place for place, token in enumerate(ids) if token != self.bos_id), len(ids))
         opening: list[Role] = ["template"] * len(self.opening)
@@ -161,8 +180,19 @@ class Tokenizer:
         own = [position for position, role in enumerate(roles) if role == "user"]
         return tokens, range(own[0], own[-1] + 1) if own else range(len(tokens), len(tokens))
 
-    def _fill(self, messages: list[dict[str, str]]) -> str:
-        return str(self._pretrained.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    @cached_property
+    def template_names(self) -> tuple[str, ...]:
+        """Names of special tokens by which a text shows that it is a filled chat template, see `telling_names`."""
+        special = [token.content for token in self._plain.get_added_tokens_decoder().values() if token.special]
+        return telling_names(special, partial(self._fill, answered=True) if self.has_chat_template else None)
+
+    @cached_property
+    def _added_names(self) -> list[str]:
+        return [token.content for token in self._plain.get_added_tokens_decoder().values()]
+
+    def _fill(self, messages: list[dict[str, str]], *, answered: bool) -> str:
+        prompt = not answered
+        return str(self._pretrained.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt))
 
     def _encode_filled(self, filled: Filled) -> tuple[list[int], list[Role]]:
         """Tokens of a filled template, and whose each is."""
@@ -174,13 +204,13 @@ class Tokenizer:
             if name:
                 tokens = self.encode(name)
                 ids += tokens
-                roles += [_role(start, start + len(HIDDEN), filled.spans)] * len(tokens)
+                roles += [role_of(start, start + len(HIDDEN), filled.spans)] * len(tokens)
                 start += len(HIDDEN)
             encoding = self._pretrained.backend_tokenizer.encode(
                 _SURROGATES.sub("\ufffd", part), add_special_tokens=False
             )
             ids += encoding.ids
-            roles += [_role(start + a, start + b, filled.spans) for a, b in _covered(encoding.offsets)]
+            roles += [role_of(start + a, start + b, filled.spans) for a, b in covered_characters(encoding.offsets)]
             start += len(part)
         return ids, roles
 
@@ -199,21 +229,6 @@ def _read_pretrained(folder: Path) -> Any:
     import transformers  # here, for preflight needs seconds less without
 
     return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-
-
-def _covered(offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Characters that each token covers. Blanks that a tokenizer leaves out of a token's place are of that token."""
-    covered: list[tuple[int, int]] = []
-    last = 0
-    for start, stop in offsets:
-        covered.append((min(start, last), stop))
-        last = stop
-    return covered
-
-
-def _role(start: int, stop: int, spans: Sequence[Span]) -> Role:
-    """The role of characters from `start` to `stop`."""
-    return next((span.role for span in spans if span.start < stop and start < span.stop), "template")
 
 
 def find_scheme(description: dict[str, Any]) -> Callable[[str], bytes]:

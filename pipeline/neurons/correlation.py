@@ -47,8 +47,8 @@ class CorrelationSums:
         self.num_tokens = 0
         self.num_active_F = torch.zeros(num_features, dtype=torch.long, device=device)
         """Tokens on which each feature is active."""
-        self._sum_F, self._squares_F = torch.zeros(2, num_features, dtype=torch.float64, device=device)
-        self._sum_M, self._squares_M = torch.zeros(2, num_neurons, dtype=torch.float64, device=device)
+        self._sum_F, self._squares_F = torch.zeros(2, num_features, dtype=torch.float64)
+        self._sum_M, self._squares_M = torch.zeros(2, num_neurons, dtype=torch.float64)
         self._shift_M = torch.zeros(num_neurons, device=device)
         width = tile_width(torch.device(device).type)
         self._places = [slice(start, min(start + width, num_neurons)) for start in range(0, num_neurons, width)]
@@ -62,8 +62,8 @@ class CorrelationSums:
         first = self.num_tokens == 0
         self.num_tokens += len(neurons_NM)
         self.num_active_F += active.count_F
-        feature_K = torch.repeat_interleave(active.count_F)
-        value_K = active.value_K.double()
+        feature_K = torch.repeat_interleave(active.count_F.cpu())
+        value_K = active.value_K.cpu().double()
         self._sum_F.index_add_(0, feature_K, value_K)
         self._squares_F.index_add_(0, feature_K, value_K.square())
         seen = active.count_F.nonzero()[:, 0]
@@ -76,16 +76,17 @@ class CorrelationSums:
                 active.token_K, n_NT, starts_S, mode="sum", per_sample_weights=active.value_K
             )
             products_FT.index_add_(0, seen, bags_ST)
-            self._sum_M[place] += n_NT.sum(0)
-            self._squares_M[place] += n_NT.square_().sum(0)
+            self._sum_M[place] += n_NT.sum(0).cpu()
+            self._squares_M[place] += n_NT.square_().sum(0).cpu()
 
     def correlations(self, rows: slice) -> Tensor:
         """r of some features with every neuron, float32 [rows, M]; 0 where either never varies."""
-        sum_R = self._sum_F[rows].float()[:, None]
-        scale_R = _inverse_norm(self._sum_F[rows], self._squares_F[rows], self.num_tokens).float()[:, None]
-        scale_M = _inverse_norm(self._sum_M, self._squares_M, self.num_tokens).float()
-        mean_M = (self._sum_M / max(self.num_tokens, 1)).float()
-        r_RM = torch.empty(len(sum_R), len(mean_M), device=sum_R.device)
+        device = self._shift_M.device
+        sum_R = self._sum_F[rows].float()[:, None].to(device)
+        scale_R = _inverse_norm(self._sum_F[rows], self._squares_F[rows], self.num_tokens)[:, None].to(device)
+        scale_M = _inverse_norm(self._sum_M, self._squares_M, self.num_tokens).to(device)
+        mean_M = (self._sum_M / max(self.num_tokens, 1)).float().to(device)
+        r_RM = torch.empty(len(sum_R), len(mean_M), device=device)
         for place, products_FT in zip(self._places, self._products, strict=True):
             covariance_RT = torch.addcmul(products_FT[rows], sum_R, mean_M[place], value=-1)
             r_RM[:, place] = covariance_RT.mul_(scale_R).mul_(scale_M[place]).clamp_(-1, 1)
@@ -109,8 +110,8 @@ def _joined(parts: Sequence[BestNeurons], dim: int) -> BestNeurons:
 
 
 def _inverse_norm(sum_N: Tensor, squares_N: Tensor, num_tokens: int) -> Tensor:
-    """1 over the norm of the values less their mean [N]; 0 where they never vary."""
+    """1 over the norm of the values less their mean, float32 [N]; 0 where they never vary. Sums: float64."""
     spread_N = squares_N - sum_N.square() / max(num_tokens, 1)
     # What is left of equal values are the last digits of their squares.
     varies_N = spread_N > 1e-12 * squares_N
-    return torch.where(varies_N, spread_N.clamp_min(1e-300).rsqrt(), 0.0)
+    return torch.where(varies_N, spread_N.clamp_min(1e-300).rsqrt(), 0.0).float()

@@ -3,6 +3,7 @@
 from data.errors import PreflightError
 from data.layout import RunPaths
 from pipeline.preflight.addresses import address_problems
+from pipeline.preflight.chats import chat_problems, find_marks
 from pipeline.preflight.completeness import concept_problems
 from pipeline.preflight.corpus import corpus_problems
 from pipeline.preflight.device import device_problems
@@ -12,6 +13,7 @@ from pipeline.preflight.imports import import_problems
 from pipeline.preflight.model import ModelFound, look_at_model, look_closer
 from pipeline.preflight.neurons import neurons_problems
 from pipeline.preflight.scaling import scaling_problems
+from pipeline.progress import log
 from pipeline.recipe import ReadRecipe
 
 
@@ -22,8 +24,15 @@ def refuse_unfit(read: ReadRecipe, paths: RunPaths) -> None:
     take seconds to import.
     """
     with look_at_model(read, paths.store) as model:
-        if problems := find_problems(read, paths, model) or look_closer(model):
+        if problems := find_problems(read, paths, model) or find_deeper(read, paths, model):
             raise PreflightError(problems)
+        if mark := find_marks(read.recipe.corpus, paths.store, model.special_names):
+            log(mark)
+
+
+def find_deeper(read: ReadRecipe, paths: RunPaths, model: ModelFound) -> list[str]:
+    """The same for a recipe in which nothing is wrong so far, by libraries that take seconds to import."""
+    return look_closer(model) or chat_problems(read, paths.store, model)
 
 
 def find_problems(read: ReadRecipe, paths: RunPaths, model: ModelFound) -> list[str]:

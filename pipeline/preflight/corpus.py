@@ -9,7 +9,7 @@ from data.layout import StorePaths
 from pipeline.corpus import corpus_files, is_streamed, open_source
 from pipeline.corpus.checks import encoding_problems
 from pipeline.corpus.document import Document, Source
-from pipeline.corpus.tokenization import Tally, check_corpus, foreign_tokenizer
+from pipeline.corpus.tokenization import Tally, check_corpus, foreign_tokenizer, has_content
 from pipeline.fetching.hub import require_dataset
 from pipeline.fetching.local import sample_corpus_folder
 from pipeline.models.errors import ModelError
@@ -19,6 +19,7 @@ from pipeline.recipe import CorpusConfig, ReadRecipe
 READ_BY = (
     *("source", "path", "text_field", "dataset", "configuration", "split", "revision"),
     *("bad_encoding", "separator", "max_document_characters"),
+    *("turns", "template_tokens", "bad_conversations"),
 )
 """Fields without which the corpus cannot be looked at."""
 FIRST_CHARACTERS = 500_000
@@ -99,9 +100,11 @@ def _tokenize(documents: list[Document], model: ModelFound) -> tuple[list[int], 
 def _tally(documents: list[Document], lengths: list[int], held_out_fraction: float) -> Tally:
     tally, seen = Tally(), set[int]()
     for document, length in zip(documents, lengths, strict=True):
-        if document.document_id in seen or not document.text.strip():
+        if document.document_id in seen or not has_content(document):
             tally.empty_documents += document.document_id not in seen
         else:
-            tally.add(length, held_out=is_held_out(document.document_id, held_out_fraction))
+            held_out = is_held_out(document.document_id, held_out_fraction)
+            tally.add(length, held_out=held_out)
+            tally.counted_tokens += 0 if held_out else length
         seen.add(document.document_id)
     return tally

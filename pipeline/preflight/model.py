@@ -38,6 +38,8 @@ class ModelFound:
     """Its tokenizer, where that is quickly had."""
     hook: Hook = RESID_POST
     """The recipe's."""
+    special_names: list[str] = field(default_factory=list)
+    """Of its special tokens, where its tokenizer is quickly had."""
     opening: OpenedBy = "bos"
     """Of texts, by the recipe."""
     bytes_to_fetch: int = 0
@@ -134,7 +136,7 @@ def _look_at_folder(read: ReadRecipe, folder: Path, name: str, problems: list[st
         else:
             found.problems += [*misfits(read.recipe, found.config, name), *_build_problems(found)]
     if has_tokenizer(path.name for path in folder.iterdir()):
-        found.encode = look_at_tokenizer(folder, name, found.problems)
+        found.encode = look_at_tokenizer(folder, name, found.problems, found.special_names)
     return found
 
 

@@ -11,8 +11,9 @@ Encode = Callable[[Sequence[str]], list[list[int]]]
 """From texts to the token ids of each."""
 
 
-def look_at_tokenizer(folder: Path, name: str, problems: list[str]) -> Encode | None:
-    """The tokenizer of the model `name`. Where it cannot be used, the reason is put among the problems.
+def look_at_tokenizer(folder: Path, name: str, problems: list[str], special: list[str]) -> Encode | None:
+    """The tokenizer of the model `name`. Where it cannot be used, the reason is put among the problems; the names of
+    its special tokens are put among `special`.
 
     None, too, where it is in other files, which transformers alone can read.
     """
@@ -30,6 +31,7 @@ def look_at_tokenizer(folder: Path, name: str, problems: list[str]) -> Encode | 
     except Exception as error:  # the library raises plain ones
         problems.append(f"the tokenizer.json of {name} cannot be read ({error}): {AS_JSON}")
         return None
+    special += [token.content for token in plain.get_added_tokens_decoder().values() if token.special]
     plain.encode_special_tokens = True
     plain.no_truncation()
     plain.no_padding()

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data.artifacts.corpus import TokenizedCorpus
-from data.published.schemas import CHUNKS, PUBLISHED_DOCUMENTS, TOKENS_PER_CHUNK, VOCABULARY
+from data.published.schemas import CHAT_CHUNKS, CHUNKS, PUBLISHED_DOCUMENTS, TOKENS_PER_CHUNK, VOCABULARY
 from pipeline.publishing.columns import RunTable, batch_of, batch_slices, columns_of
 
 TOKENS_PER_BATCH = 1 << 18
@@ -31,9 +31,13 @@ class CorpusTables:
         num_chunks = int(self._chunks_of_documents.sum())
         return {
             "documents": RunTable(PUBLISHED_DOCUMENTS, len(self.corpus.documents), self._documents),
-            "chunks": RunTable(CHUNKS, num_chunks, self._chunks),
+            "chunks": RunTable(self._chunks_schema, num_chunks, self._chunks),
             "vocabulary": RunTable(VOCABULARY, len(self.vocabulary), self._vocabulary),
         }
+
+    @property
+    def _chunks_schema(self) -> pa.Schema:
+        return CHUNKS if self.corpus.roles is None else CHAT_CHUNKS
 
     @cached_property
     def _lengths(self) -> npt.NDArray[np.int64]:
@@ -57,10 +61,13 @@ class CorpusTables:
         ends = np.cumsum(lengths)
         groups = np.unique((ends - lengths) // TOKENS_PER_BATCH, return_index=True)[1].tolist()
         for start, stop in zip(groups, [*groups[1:], len(lengths)], strict=True):
-            tokens = self.corpus.tokens[ends[start] - lengths[start] : ends[stop - 1]].astype(np.int32)
-            bounds = chunk_bounds(lengths[start:stop])
-            lists = pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), pa.array(tokens))
-            yield batch_of(CHUNKS, {"tokens": lists})
+            some = slice(ends[start] - lengths[start], ends[stop - 1])
+            columns = {"tokens": pa.array(self.corpus.tokens[some].astype(np.int32))}
+            if self.corpus.roles is not None:
+                columns["roles"] = pa.array(np.asarray(self.corpus.roles[some]))
+            bounds = pa.array(chunk_bounds(lengths[start:stop]), pa.int32())
+            lists = {name: pa.ListArray.from_arrays(bounds, flat) for name, flat in columns.items()}
+            yield batch_of(self._chunks_schema, lists)
 
     def _vocabulary(self) -> Iterator[pa.RecordBatch]:
         yield batch_of(VOCABULARY, {"text": pa.array(self.vocabulary, pa.binary())})

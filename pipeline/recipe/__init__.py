@@ -50,7 +50,7 @@ class ModelConfig(Section):
     (resid_pre, resid_mid, resid_post), or what its attention (attn) or its MLP (mlp) adds to that stream."""
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     device: str = "cpu"
-    """"cpu", "cuda" or "cuda:N". Never chosen for you."""
+    """"cpu", "cuda", "cuda:N" or "mps". Never chosen for you."""
 
     @property
     def num_layers_run(self) -> int:

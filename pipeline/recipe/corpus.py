@@ -8,6 +8,8 @@ from pydantic import Field, field_validator, model_validator
 from pipeline.recipe.section import Fraction, Section
 
 BadEncoding = Literal["refuse", "replace", "skip"]
+Turns = Literal["all", "assistant", "user"]
+CHAT_SOURCES = ("jsonl", "parquet", "huggingface")
 
 
 class CorpusConfig(Section):
@@ -17,7 +19,16 @@ class CorpusConfig(Section):
     path: Path | None = None
     """text, jsonl, csv, parquet: a file or a folder of them. Relative to where the command runs."""
     text_field: str = "text"
-    """jsonl, csv, parquet, huggingface: the field that holds the text. The other fields are kept as `meta`."""
+    """jsonl, csv, parquet, huggingface: the field that holds the text. The other fields are kept as `meta`. Of
+    conversations: the field that holds the messages, where it is not `messages`, `conversations` or `conversation`."""
+    turns: Turns | None = None
+    """jsonl, parquet, huggingface: reads conversations by the model's chat template; whose tokens train SAEs, are
+    measured and give examples: those of all messages, of the assistant's, or of the user's. None reads plain text."""
+    template_tokens: bool = False
+    """Of conversations: count what the template says around the messages, too."""
+    bad_conversations: Literal["refuse", "skip"] = "refuse"
+    """Where a conversation cannot be had: messages without role or text, or the template refuses them. "skip" leaves
+    it out; all are counted."""
     separator: Annotated[str, Field(min_length=1)] | None = None
     """text: what stands between the documents of a file, such as "<|endoftext|>"; None takes a file for one."""
     bad_encoding: BadEncoding = "refuse"
@@ -49,6 +60,10 @@ class CorpusConfig(Section):
             raise ValueError(f"corpus source '{self.source}' needs corpus.path")
         if self.source == "huggingface" and self.dataset is None:
             raise ValueError("corpus source 'huggingface' needs corpus.dataset")
+        if self.turns is not None and self.source not in CHAT_SOURCES:
+            raise ValueError(f"corpus source '{self.source}' holds no conversations: leave corpus.turns out")
+        if self.template_tokens and self.turns is None:
+            raise ValueError("corpus.template_tokens is for conversations: set corpus.turns, too")
         if self.separator is not None and self.source != "text":
             raise ValueError(f"corpus source '{self.source}' takes no corpus.separator: it is for source 'text'")
         return self

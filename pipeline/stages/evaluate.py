@@ -17,9 +17,10 @@ import numpy.typing as npt
 import torch
 
 from data.arrow import read_arrow
-from data.artifacts.corpus import Cutting, TokenizedCorpus
+from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import METRICS_FILE, STATISTICS_FILE
 from data.errors import CorpusError
+from pipeline.activations.batches import count_tokens
 from pipeline.activations.residuals import MOMENTS_FILE, load_language_model
 from pipeline.evaluation.held_out import Evaluator
 from pipeline.evaluation.losses import DocumentLosses
@@ -39,7 +40,7 @@ def _work(work: Work) -> dict[str, Any]:
     sequences_S = corpus.sequences[corpus.sequence_numbers(held_out=True)]
     if len(sequences_S) == 0:
         raise CorpusError("no document is held out for metrics: give more text, or raise corpus.held_out_fraction")
-    sample_S = _draw(work, corpus)
+    sample_S = draw_in_turn(sequences_S, recipe.evaluate.max_cross_entropy_tokens, recipe.seed)
     evaluator = _evaluator(work, corpus)
     reconstructions = evaluator.reconstruct(sequences_S)
     mean_D = torch.from_numpy(np.load(work.input_folder("harvest") / MOMENTS_FILE)["mean_D"])
@@ -53,19 +54,11 @@ def _work(work: Work) -> dict[str, Any]:
     (work.folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1) + "\n")
     (work.folder / LOSSES_FILE).write_text(json.dumps(_by_document(corpus, sample_S, losses), indent=1) + "\n")
     return {
-        "num_held_out_tokens": int(sequences_S["length"].sum()),
+        "num_held_out_tokens": count_tokens(corpus, corpus.sequence_numbers(held_out=True)),
         "num_cross_entropy_tokens": int(losses.tokens_M.sum()),
         "num_cross_entropy_documents": len(losses.tokens_M),
         "saes": {name: {key: found[key] for key in ("explained_variance", "l0")} for name, found in metrics.items()},
     }
-
-
-def _draw(work: Work, corpus: TokenizedCorpus) -> Sequences:
-    """The sample that cross-entropy is measured on."""
-    rows_M = np.flatnonzero(corpus.held_out)
-    lengths_M = corpus.documents["num_tokens"].to_numpy()[rows_M]
-    cutting = Cutting.of(work.inputs["tokenize"].counts)
-    return draw_in_turn(rows_M, lengths_M, cutting, work.recipe.evaluate.max_cross_entropy_tokens, work.recipe.seed)
 
 
 def _evaluator(work: Work, corpus: TokenizedCorpus) -> Evaluator:
@@ -83,6 +76,7 @@ def _evaluator(work: Work, corpus: TokenizedCorpus) -> Evaluator:
         sink_norm=work.inputs["harvest"].counts["sink_threshold"],
         batch_tokens=recipe.harvest.batch_tokens,
         title="evaluate",
+        own=corpus.counted if corpus.roles is not None else None,
     )
 
 

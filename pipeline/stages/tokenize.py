@@ -11,11 +11,13 @@ The document with which a limit is reached is the last of its kind, and whole. O
 random sample of documents by the run's seed, and of the held-out ones, without a limit of their own, the same share;
 "until" is then meant in the order in which they are drawn. Of a streamed corpus, whose length is not known, it takes
 the first.
+
+Conversations are read by the model's chat template; whose each token is, and whether it counts, is kept beside it.
 """
 
-from dataclasses import asdict
 from typing import Any
 
+from data.artifacts.chats import describe_chats, describe_marks
 from data.artifacts.corpus import Cutting, describe_limits
 from pipeline.corpus import is_streamed, open_source
 from pipeline.corpus.document import describe_reading
@@ -33,7 +35,7 @@ def _work(work: Work) -> dict[str, Any]:
     folder = model_folder(work.inputs["fetch"], work.paths)
     tokenizer = Tokenizer.load(folder, opening=recipe.tokenize.opening)
     source = open_source(recipe.corpus, sample_corpus_folder(work.paths.store))
-    writer = CorpusWriter(work.folder)
+    writer = CorpusWriter(work.folder, has_roles=recipe.corpus.turns is not None)
     try:
         tokenization = Tokenization(recipe, tokenizer, model_config(folder)["vocab_size"], writer)
         read_documents(source, tokenization)
@@ -47,7 +49,12 @@ def _work(work: Work) -> dict[str, Any]:
         writer.close()
     counts = {
         "corpus": source.name,
-        **{f"num_{name}": value for name, value in asdict(tally).items()},
+        **tally.counts(),
+        **(
+            {"turns": recipe.corpus.turns, "template_tokens": recipe.corpus.template_tokens}
+            if recipe.corpus.turns
+            else {}
+        ),
         **{f"num_{name}": value for name, value in source.counts.items()},
         "passed_over": source.passed_over,
         "limits": tokenization.reached(),
@@ -59,8 +66,9 @@ def _work(work: Work) -> dict[str, Any]:
         "bos_id": tokenizer.bos_id,
         "vocab_size": tokenizer.vocab_size,
     }
-    if limit := describe_limits(counts):
-        log(limit)
+    for told in (describe_limits(counts), describe_chats(counts), describe_marks(counts)):
+        if told:
+            log(told)
     return counts
 
 

@@ -97,7 +97,7 @@ class Architecture(ABC):
     def dead_share(self, window: int) -> float:
         """Share of features that were inactive over the last `window` tokens, or all there were."""
         since = self.tokens_seen - min(window, self.tokens_seen)
-        return float((self.last_active_F <= since).double().mean())
+        return int((self.last_active_F <= since).sum()) / len(self.last_active_F)
 
     def threshold(self) -> float:
         """Threshold that a pre-activation must exceed when the trained SAE is used, in units of x~."""
@@ -105,13 +105,16 @@ class Architecture(ABC):
 
     @torch.no_grad()
     def fold(self, header: SAEHeader, scale: float, mean_D: Tensor) -> SAE:
-        """The SAE for raw activations, given c (`scale`) and mu (`mean_D`): see docs/method.md. Computed in float64."""
-        mean_D = mean_D.to(self.weights.b_dec_D.device, torch.float64)
+        """The SAE for raw activations, given c (`scale`) and mu (`mean_D`): see docs/method.md.
+
+        Computed in float64, on the CPU.
+        """
+        mean_D = mean_D.cpu().double()
         W_enc_FD, b_enc_F, W_dec_FD, b_dec_D = (torch.empty_like(w, dtype=torch.float32) for w in self.weights)
         threshold_F = torch.empty_like(b_enc_F)
-        b_dec_D.copy_(self.weights.b_dec_D.double() / scale + mean_D)
+        b_dec_D.copy_(self.weights.b_dec_D.cpu().double() / scale + mean_D)
         for features in self.tiles:
-            W_enc_TD, b_enc_T, W_dec_TD, _ = (weight.double() for weight in self.weights.tile(features))
+            W_enc_TD, b_enc_T, W_dec_TD, _ = (weight.cpu().double() for weight in self.weights.tile(features))
             norm_T = W_dec_TD.norm(dim=1)
             W_enc_FD[features] = W_enc_TD * norm_T[:, None]
             b_enc_F[features] = norm_T * (b_enc_T / scale - W_enc_TD @ mean_D)
@@ -176,8 +179,8 @@ class Architecture(ABC):
 
 
 def squared_sum(values_BD: Tensor) -> float:
-    """Sum of squares over all entries, in float64."""
-    return float(values_BD.square().sum(dtype=torch.float64))
+    """Sum of squares over all entries: within rows as they are, over rows in float64."""
+    return float(values_BD.square().sum(1).cpu().double().sum())
 
 
 def _remove_radial(grad_FD: Tensor, W_FD: Tensor) -> None:

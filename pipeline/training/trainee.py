@@ -5,7 +5,6 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from data.errors import ConfigError
@@ -29,7 +28,7 @@ class Normalisation(NamedTuple):
 
     def apply(self, x_ND: Tensor) -> Tensor:
         """Normalised rows, float32."""
-        return (x_ND.float() - self.mean_D.to(x_ND.device, torch.float32)).mul_(self.scale)
+        return (x_ND.float() - self.mean_D.float().to(x_ND.device)).mul_(self.scale)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from pipeline.activations.batches import MAX_PADDING, pad, plan_batches, rows_of
+from pipeline.models.left_out import own_of_batch
 
 
 def padding_share(lengths_S, batches) -> float:
@@ -53,4 +54,4 @@ def test_padding_is_the_opening_token_of_each_sequence():
 
 def test_rows_leave_out_bos_and_padding():
     x_BLD = torch.arange(2 * 4 * 1).reshape(2, 4, 1)
-    assert rows_of(x_BLD, np.array([3, 1])).flatten().tolist() == [1, 2, 3, 5]
+    assert rows_of(x_BLD, own_of_batch(np.array([3, 1]), 4)).flatten().tolist() == [1, 2, 3, 5]

@@ -209,7 +209,7 @@ def cut_zst() -> bytes:
             r"line 1: .*thousands of digits",
         ),
         ("a.jsonl", b"[" * 100_000, {"source": "jsonl"}, r"line 1: .*brackets inside brackets"),
-        ("a.jsonl", b'{"messages": [{"role": "user"}]}', {"source": "jsonl"}, r"a conversation .*chat template does"),
+        ("a.jsonl", b'{"messages": [{"role": "user"}]}', {"source": "jsonl"}, r"a conversation .*set corpus.turns=all"),
         ("a.json", b'[{"text": "x"}, {"text": ', {"source": "jsonl"}, r"record 2: not JSON"),
         ("a.json", b'[{"text": "x"}', {"source": "jsonl"}, "ends before its list does"),
         ("a.json", b'[{"text": "x"}, 3]', {"source": "jsonl"}, "record 2: not a JSON object but int"),

@@ -13,6 +13,7 @@ from pipeline.evaluation.held_out import Evaluator
 from pipeline.evaluation.losses import MEAN, MODEL, ZERO, DocumentLosses, predict, replaced
 from pipeline.evaluation.metrics import counted, reconstruct
 from pipeline.models.hooks import AtHook
+from pipeline.models.left_out import own_of_batch
 from pipeline.models.sae import SparseActivations
 from tests.support.fakes import make_corpus
 from tests.support.models import WIDTH, tiny_language_model, tiny_llama, tiny_sae
@@ -141,12 +142,12 @@ def test_cross_entropy_and_divergence_match_transformers_with_a_hook() -> None:
     model = tiny_language_model()
     sequence = torch.randint(0, 250, (17,), generator=torch.Generator().manual_seed(1)).tolist()
     tokens_BL = torch.tensor([[BOS, *sequence, BOS, BOS, BOS]])
-    lengths_B = np.array([17])
+    own_BL = own_of_batch(np.array([17]), tokens_BL.shape[1])
     x_BLD = model.residuals(tokens_BL)
-    counted_BL = counted(x_BLD, lengths_B, 1e9)
+    counted_BL = counted(x_BLD, own_BL, 1e9)
     _, x_hat_ND = reconstruct(tiny_sae(), x_BLD[counted_BL])
     streams = {MODEL: x_BLD, "sae": replaced(x_BLD, counted_BL, x_hat_ND)}
-    found = predict(model, tokens_BL, lengths_B, streams)
+    found = predict(model, tokens_BL, own_BL, streams)
     _, base_logs = naive_cross_entropy(sequence, None)
     for name, change in ((MODEL, None), ("sae", x_hat_ND)):
         loss, logs = naive_cross_entropy(sequence, change)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pipeline.evaluation.metrics import Reconstruction, counted, density_histogram
+from pipeline.models.left_out import own_of_batch
 from pipeline.models.sae import SparseActivations
 
 
@@ -27,7 +28,7 @@ def test_counted_leaves_out_bos_padding_and_sinks() -> None:
     x_BLD = torch.ones(2, 5, 4)
     x_BLD[0, 2] = 100.0
     expected = torch.tensor([[False, True, False, True, True], [False, True, True, False, False]])
-    assert torch.equal(counted(x_BLD, np.array([4, 2]), sink_norm=20.0), expected)
+    assert torch.equal(counted(x_BLD, own_of_batch(np.array([4, 2]), 5), sink_norm=20.0), expected)
 
 
 def test_density_histogram_counts_every_feature_once() -> None:

@@ -17,7 +17,7 @@ LENGTH_OF = dict(zip(ROWS.tolist(), LENGTHS.tolist(), strict=True))
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("budget", [300, 2_000, 6_000])
 def test_documents_give_their_sequences_in_turn(seed: int, budget: int) -> None:
-    sample = draw_in_turn(ROWS, LENGTHS, CUTTING, budget, seed)
+    sample = draw_in_turn(whole_documents(ROWS, LENGTHS, CUTTING), budget, seed)
     assert sample["length"].sum() == budget
     everything = {(row, start): length for row, start, length in whole_documents(ROWS, LENGTHS, CUTTING).tolist()}
     drawn = [(row, start) for row, start, _ in sample.tolist()]
@@ -33,7 +33,9 @@ def test_documents_give_their_sequences_in_turn(seed: int, budget: int) -> None:
 
 
 def test_the_sample_is_the_seeds_and_another_seeds_another() -> None:
-    first, again, other = (draw_in_turn(ROWS, LENGTHS, CUTTING, 600, seed).tolist() for seed in (3, 3, 4))
+    first, again, other = (
+        draw_in_turn(whole_documents(ROWS, LENGTHS, CUTTING), 600, seed).tolist() for seed in (3, 3, 4)
+    )
     assert first == again
     assert {row for row, _, _ in first} != {row for row, _, _ in other}
 
@@ -42,7 +44,7 @@ def test_every_document_and_every_sequence_of_it_has_the_same_chance() -> None:
     """Also the long ones, which come first where sequences are sorted by length."""
     documents, starts = np.zeros(50), Counter()
     for seed in range(2_000):
-        sample = draw_in_turn(ROWS, np.full(40, 100), Cutting(50, 0), 500, seed)
+        sample = draw_in_turn(whole_documents(ROWS, np.full(40, 100), Cutting(50, 0)), 500, seed)
         documents[sample["document"]] += 1
         starts.update(sample["start"].tolist())
     assert documents[10:] == pytest.approx(500, abs=90)
@@ -51,9 +53,9 @@ def test_every_document_and_every_sequence_of_it_has_the_same_chance() -> None:
 
 
 def test_a_budget_that_is_not_reached_takes_all() -> None:
-    sample = draw_in_turn(ROWS, LENGTHS, CUTTING, 10**9, 0)
+    sample = draw_in_turn(whole_documents(ROWS, LENGTHS, CUTTING), 10**9, 0)
     assert sorted(sample.tolist()) == sorted(whole_documents(ROWS, LENGTHS, CUTTING).tolist())
-    assert len(draw_in_turn(ROWS[:0], LENGTHS[:0], CUTTING, 100, 0)) == 0
+    assert len(draw_in_turn(whole_documents(ROWS[:0], LENGTHS[:0], CUTTING), 100, 0)) == 0
 
 
 def test_one_sequence_of_each_of_some_documents() -> None:

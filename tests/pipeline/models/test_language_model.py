@@ -183,6 +183,7 @@ def test_weights_that_are_missing_are_never_made_up(tmp_path: Path):
 
 
 def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match=r"no CUDA device here: set model\.device=cpu"):
         LanguageModel.load(tmp_path, layer=1, device="cuda")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from data.layout import StorePaths
-from pipeline.preflight.check import find_problems
-from pipeline.preflight.model import look_at_model, look_closer
+from pipeline.preflight.check import find_deeper, find_problems
+from pipeline.preflight.model import look_at_model
 from pipeline.recipe import ReadRecipe, make_recipe
 from tests.support.models import save_tiny_model
 
@@ -55,7 +55,7 @@ def find(store: StorePaths, model: Path, texts: Path) -> Find:
         read = ReadRecipe(make_recipe(raw), [], frozenset())
         paths = store.run("test")
         with look_at_model(read, store) as looked:
-            found = find_problems(read, paths, looked) or look_closer(looked)
+            found = find_problems(read, paths, looked) or find_deeper(read, paths, looked)
         assert store.root.exists() == there, "the check writes nothing"
         return found
 
