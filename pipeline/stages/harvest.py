@@ -53,7 +53,7 @@ def _work_together(works: Sequence[Work]) -> list[dict[str, Any]]:
     model = load_language_model(deepest, paths, only_until_layer=True)
     check_lengths(model, corpus)
     hooks, dtype = SeveralHooks(model, places), recipe.model.dtype
-    named = ", ".join(hook_in_words(*place) for place in places)
+    named = "; ".join(hook_in_words(*place) for place in places)
     log(f"harvesting {named} of {model.num_layers} on {model.device} in {dtype}: {model.implementation}")
     for work in works:
         np.save(work.folder / ORDER_FILE, np.concatenate(batches))
