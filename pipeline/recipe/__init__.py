@@ -194,7 +194,7 @@ class Recipe(Section):
 
     def sae_name(self, sae: SAEConfig | ImportedSAE) -> str:
         """The autoencoder's name in folders and addresses, e.g. 14-relu-4096, 14-mlp-relu-4096."""
-        if isinstance(sae, ImportedSAE) and sae.name is not None:
+        if sae.name is not None:
             return sae.name
         return f"{self.place_of(sae).address}-{sae.architecture}-{sae.num_features}"
 

@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from pipeline.recipe.imports import SAESource
 from pipeline.recipe.placed import Placed
-from pipeline.recipe.section import Fraction, Positive, Section, is_none
+from pipeline.recipe.section import Fraction, Positive, Section, Slug, is_none
 
 
 class SAEConfig(Placed):
@@ -23,6 +23,8 @@ class SAEConfig(Placed):
     auxiliary_coefficient: Annotated[float, Field(ge=0)] = 1 / 32
     """topk and batchtopk: weight of the auxiliary loss that revives dead features."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    name: Annotated[Slug | None, Field(exclude_if=is_none)] = None
+    """In addresses; None makes it of layer, architecture and number of features."""
     begin: Annotated[SAESource | None, Field(alias="from", exclude_if=is_none)] = None
     """from: an SAE of this architecture and size that training goes on from. One of a run here
     ("run:sample/14-topk-64"), a folder or a Hub id, in any format; a table where more is to be said of it. The
