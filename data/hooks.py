@@ -4,7 +4,7 @@ What each is, and how it is read and steered, is in `pipeline/models/hooks.py`.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 Hook = Literal["resid_pre", "resid_mid", "resid_post", "attn", "mlp"]
 HOOKS: tuple[Hook, ...] = get_args(Hook)
@@ -27,6 +27,23 @@ BRIEFLY: dict[Hook, str] = {
     "attn": "the attention of layer {layer}",
     "mlp": "the MLP of layer {layer}",
 }
+
+
+class Place(NamedTuple):
+    """A hook of a layer."""
+
+    layer: int
+    hook: Hook = RESID_POST
+
+    @property
+    def num_layers(self) -> int:
+        """Leading layers that are run up to it."""
+        return self.layer if self.hook == "resid_pre" else self.layer + 1
+
+    @property
+    def address(self) -> str:
+        """It in the name of an SAE."""
+        return hook_address(*self)
 
 
 def hook_of(recipe: Mapping[str, Any]) -> Hook:

@@ -14,7 +14,7 @@ from data.errors import ConfigError, MonosemaError
 from data.layout import RunPaths, StorePaths, default_store
 from pipeline.models.errors import ModelError
 from pipeline.progress import log
-from pipeline.runs import run_checked, run_checked_stage, run_stage
+from pipeline.runs import parts_of, run_checked, run_checked_stage, run_stage
 from pipeline.stages import STAGES
 
 if TYPE_CHECKING:
@@ -79,9 +79,7 @@ def run_command(
     read, paths = _read(recipe, set_, store)
     run_checked(read, paths, until)
     if until == STAGES[-1]:
-        from pipeline.commands.summary import print_summary
-
-        print_summary(paths.store, paths.run, "")
+        _summarise(read, paths, "")
 
 
 def _add_stage_command(name: str) -> None:
@@ -141,16 +139,23 @@ def demo(
     listener = serving.take_port(host, port) if serve else None
     read, paths = _read("sample", set_, store)
     run_checked(read, paths)
-    _end_run(paths, host, port, listener)
+    _end_run(read, paths, host, port, listener)
 
 
-def _end_run(paths: RunPaths, host: str, port: int, listener: "socket | None") -> None:
-    """The summary of a run, and then its server if one is asked for."""
-    from pipeline.commands import serving
+def _summarise(read: "ReadRecipe", paths: RunPaths, address: str) -> None:
+    """The summary of each run of a recipe."""
     from pipeline.commands.summary import print_summary
 
+    for _, of_one in parts_of(read.recipe, paths):
+        print_summary(paths.store, of_one.run, address)
+
+
+def _end_run(read: "ReadRecipe", paths: RunPaths, host: str, port: int, listener: "socket | None") -> None:
+    """The summary of a run, and then its server if one is asked for."""
+    from pipeline.commands import serving
+
     address = f"http://{host}:{listener.getsockname()[1] if listener else port}"
-    print_summary(paths.store, paths.run, address)
+    _summarise(read, paths, address)
     if listener is None:
         log("`make demo`, or `monosema serve`, serves it")
     else:
@@ -193,7 +198,7 @@ def show(
     read = showing.make_show_recipe(asked, _store(store))
     paths = _store(store).run(read.recipe.name)
     run_checked(read, paths, trial=lambda: showing.refuse_misfit(read.recipe, paths.store, anyway=anyway))
-    _end_run(paths, host, port, listener)
+    _end_run(read, paths, host, port, listener)
 
 
 @app.command()

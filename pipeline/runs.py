@@ -14,15 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 import data
 import pipeline
-from data.errors import ConfigError
+from data.errors import ConfigError, MonosemaError
+from data.hooks import hook_in_words
 from data.layout import RunPaths
-from data.manifests import Manifest, digest, find_stage
+from data.manifests import Manifest, digest, find_stage, require_stage
 from pipeline.completeness.lists import load_lists
 from pipeline.progress import format_seconds, log
 from pipeline.stages import STAGES
 
 if TYPE_CHECKING:
     from pipeline.recipe import ReadRecipe, Recipe
+    from pipeline.stage import Stage
+
+SHARED = ("tokenize", "harvest")
+"""Stages that runs of several hooks have in common: tokens are the same, and one reading harvests all hooks."""
+TOGETHER = ("fetch", *SHARED)
 
 
 def run_checked(
@@ -32,17 +38,23 @@ def run_checked(
 
     trial: called before any work, too, once nothing is; it may raise. Raises PreflightError when something is wrong.
     """
-    if read.problems or not is_complete(read.recipe, paths):
+    if read.problems or not all(is_complete(*part) for part in parts_of(read.recipe, paths)):
         _check(read, paths)
         if trial is not None:
             trial()
     run_stages(read.recipe, paths, until)
 
 
-def run_checked_stage(name: str, read: "ReadRecipe", paths: RunPaths) -> Manifest:
+def run_checked_stage(name: str, read: "ReadRecipe", paths: RunPaths) -> list[Manifest]:
     """Run one stage of a recipe in which nothing is wrong. Raises PreflightError, before work, when something is."""
     _check(read, paths)
-    return run_stage(name, read.recipe, paths)
+    parts = parts_of(read.recipe, paths)
+    return _run_together(name, parts) if name in TOGETHER else [run_stage(name, *part) for part in parts]
+
+
+def parts_of(recipe: "Recipe", paths: RunPaths) -> list[tuple["Recipe", RunPaths]]:
+    """The runs of a recipe: one for each hook that its autoencoders read, for most recipes itself alone."""
+    return [(one, paths.store.run(one.name)) for one in recipe.by_place()]
 
 
 def _check(read: "ReadRecipe", paths: RunPaths) -> None:
@@ -52,14 +64,42 @@ def _check(read: "ReadRecipe", paths: RunPaths) -> None:
 
 
 def run_stages(recipe: "Recipe", paths: RunPaths, until: str = STAGES[-1]) -> None:
-    """Run the stages up to and including `until`; those that stand already do nothing."""
-    if is_complete(recipe, paths):
-        log(f"run '{paths.run}' is complete already")
-        return
+    """Run the stages up to and including `until`; those that stand already do nothing.
+
+    Of several hooks each has a run, and the corpus is read once for all of them.
+    """
+    parts = parts_of(recipe, paths)
+    missing = [part for part in parts if not _told_complete(*part)]
     names = STAGES[: STAGES.index(until) + 1]
-    manifests = {name: run_stage(name, recipe, paths) for name in names}
-    if until == STAGES[-1]:
-        _write_receipt(recipe, paths, manifests)
+    alone = STAGES.index(TOGETHER[-1]) + 1 if len(parts) > 1 else 0
+    for name in names[:alone] if missing else ():
+        _run_together(name, parts)
+    for one, of_one in missing:
+        if alone and names[alone:]:
+            log(f"run '{of_one.run}': {hook_in_words(*one.model.place)}")
+        manifests = {name: run_stage(name, one, of_one) for name in names[alone:]}
+        if until == STAGES[-1]:
+            before = {name: require_stage(of_one, name) for name in names[:alone]}
+            _write_receipt(one, of_one, before | manifests)
+
+
+def _told_complete(recipe: "Recipe", paths: RunPaths) -> bool:
+    complete = is_complete(recipe, paths)
+    if complete:
+        log(f"run '{paths.run}' is complete already")
+    return complete
+
+
+def _run_together(name: str, parts: list[tuple["Recipe", RunPaths]]) -> list[Manifest]:
+    """Run a stage of several runs: where they ask for the same it is made once, and harvested is all in one pass."""
+    if len(parts) == 1 or name not in SHARED:
+        return [run_stage(name, *part) for part in parts]
+    before = [find_stage(paths, name) for _, paths in parts]
+    stage: Stage = importlib.import_module(f"pipeline.stages.{name}").STAGE
+    manifests = stage.run_together(parts)
+    for (_, paths), manifest, earlier in zip(parts, manifests, before, strict=True):
+        _tell(name, manifest, earlier, f", run '{paths.run}'")
+    return manifests
 
 
 def run_stage(name: str, recipe: "Recipe", paths: RunPaths) -> Manifest:
@@ -68,9 +108,13 @@ def run_stage(name: str, recipe: "Recipe", paths: RunPaths) -> Manifest:
     imports = name == "train" and bool(recipe.imports.saes)
     stage = importlib.import_module(f"pipeline.stages.{'imports' if imports else name}")
     manifest: Manifest = stage.run(recipe, paths)
-    state = "stands already" if manifest == before else f"done in {format_seconds(manifest.seconds)}"
-    log(f"[{STAGES.index(name) + 1}/{len(STAGES)}] {'import' if imports else name}: {state}")
+    _tell(name, manifest, before, title="import" if imports else name)
     return manifest
+
+
+def _tell(name: str, manifest: Manifest, before: Manifest | None, of_run: str = "", title: str = "") -> None:
+    state = "stands already" if manifest == before else f"done in {format_seconds(manifest.seconds)}"
+    log(f"[{STAGES.index(name) + 1}/{len(STAGES)}] {title or name}{of_run}: {state}")
 
 
 def is_complete(recipe: "Recipe", paths: RunPaths) -> bool:
@@ -85,19 +129,30 @@ def is_complete(recipe: "Recipe", paths: RunPaths) -> bool:
     manifests = {name: find_stage(paths, name) for name in STAGES}
     if any(manifest is None or manifest.key != keys[name] for name, manifest in manifests.items()):
         return False
-    if not fetch.is_current(recipe, paths, keys["fetch"]) or not _imports_are_current(recipe, manifests, keys):
+    if not fetch.is_current(recipe, paths, keys["fetch"]) or not _sources_are_current(recipe, paths, manifests, keys):
         return False
     return is_intact(paths.published(keys["publish"])) and is_visible(paths, keys["publish"])
 
 
-def _imports_are_current(recipe: "Recipe", manifests: Mapping[str, Manifest | None], keys: Mapping[str, str]) -> bool:
-    """Whether the files of imported SAEs are those that were read."""
-    if not recipe.imports.saes:
-        return True
-    from pipeline.stages.imports import STAGE
+def _sources_are_current(
+    recipe: "Recipe", paths: RunPaths, manifests: Mapping[str, Manifest | None], keys: Mapping[str, str]
+) -> bool:
+    """Whether the files of SAEs that are imported or gone on from are those that were read."""
+    if recipe.imports.saes:
+        from pipeline.stages import imports
 
-    inputs = {name: manifest for name in STAGE.needs if (manifest := manifests[name]) is not None}
-    return STAGE.key(recipe, inputs) == keys["train"]
+        stage = imports.STAGE
+    elif any(sae.begin for sae in recipe.train.saes):
+        from pipeline.stages.train import stage_in
+
+        stage = stage_in(paths.store)
+    else:
+        return True
+    inputs = {name: manifest for name in stage.needs if (manifest := manifests[name]) is not None}
+    try:
+        return stage.key(recipe, inputs) == keys["train"]
+    except MonosemaError:
+        return False
 
 
 def _write_receipt(recipe: "Recipe", paths: RunPaths, manifests: dict[str, Manifest]) -> None:

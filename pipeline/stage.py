@@ -7,10 +7,11 @@ run that was killed finds its hidden folder, if that has the same key, and resum
 
 import errno
 import fcntl
+import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,6 +65,8 @@ class Stage:
     """Raised when the same config and inputs give another content."""
     finish: Callable[[Work], None] = field(default=lambda work: None)
     """Function that makes the artifact visible elsewhere; called once it is in place."""
+    together: Callable[[Sequence[Work]], list[dict[str, Any]]] | None = None
+    """Does the work of several runs at once, and gives the counts of each; None does one after the other."""
 
     def key(self, recipe: Recipe, inputs: Mapping[str, Manifest]) -> str:
         """Names everything that decides the content."""
@@ -84,54 +87,114 @@ class Stage:
         Raises ArtifactError when an input is missing or damaged, StorageError when the disk is full. In either case,
         and for any other error, the earlier artifact stays as it was.
         """
-        inputs = {name: require_stage(paths, name) for name in self.needs}
-        key = self.key(recipe, inputs)
-        with _alone(paths, self.name):
-            return self._run_alone(recipe, paths, inputs, key)
+        return self.run_together([(recipe, paths)])[0]
 
-    def _run_alone(self, recipe: Recipe, paths: RunPaths, inputs: dict[str, Manifest], key: str) -> Manifest:
-        _recover(paths, self.name)
-        finished = finished_manifest(paths, self.name, key)
-        if finished is not None:
-            return finished
+    def run_together(self, parts: Sequence[tuple[Recipe, RunPaths]]) -> list[Manifest]:
+        """The same for several runs, at once where the stage can. Runs with the same key share one artifact's files."""
+        asked = [self._ask(recipe, paths) for recipe, paths in parts]
+        with ExitStack() as locks:
+            for one in asked:
+                locks.enter_context(_alone(one.paths, self.name))
+                _recover(one.paths, self.name)
+            found = {one.paths: manifest for one in asked if (manifest := one.finished(self.name)) is not None}
+            missing = {one.key: one for one in reversed(asked) if one.paths not in found}
+            makers = [one for key, one in missing.items() if key not in {manifest.key for manifest in found.values()}]
+            if makers:
+                found |= self._guarded(makers[::-1])
+            for one in asked:
+                if one.paths not in found:
+                    source = next(paths for paths, manifest in found.items() if manifest.key == one.key)
+                    found[one.paths] = self._share(one, source)
+            return [found[one.paths] for one in asked]
+
+    def _ask(self, recipe: Recipe, paths: RunPaths) -> "_Asked":
+        inputs = {name: require_stage(paths, name) for name in self.needs}
+        return _Asked(recipe, paths, inputs, self.key(recipe, inputs))
+
+    def _guarded(self, makers: "Sequence[_Asked]") -> dict[RunPaths, Manifest]:
         try:
-            return self._make(recipe, paths, inputs, key)
+            return self._make(makers)
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise
-            free = shutil.disk_usage(paths.store.root).free
+            root = makers[0].paths.store.root
+            free = shutil.disk_usage(root).free
             raise StorageError(
-                f"the disk is full ({free / 1e9:.1f} GB free at {paths.store.root}) while stage '{self.name}' wrote: "
+                f"the disk is full ({free / 1e9:.1f} GB free at {root}) while stage '{self.name}' wrote: "
                 "free some space and run the same command again; it resumes where it stopped, and earlier artifacts "
                 "are as they were"
             ) from None
 
-    def _make(self, recipe: Recipe, paths: RunPaths, inputs: dict[str, Manifest], key: str) -> Manifest:
-        folder = paths.partial(self.name)
-        resumed = _prepare(folder, key)
-        work = Work(recipe, paths, folder, inputs, key, resumed)
-        clock = Clock(folder)
-        try:
-            with listening(clock.tick):
-                counts = self.work(work)
-        finally:
-            clock.save()
+    def _make(self, makers: "Sequence[_Asked]") -> dict[RunPaths, Manifest]:
+        works = [one.begin(self.name) for one in makers]
+        if self.together is None:
+            return {work.paths: self._make_one(work) for work in works}
+        clocks = [Clock(work.folder) for work in works]
+        with _running(clocks):
+            counts = self.together(works)
+        return {
+            work.paths: self._end(work, of_work, clock)
+            for work, of_work, clock in zip(works, counts, clocks, strict=True)
+        }
+
+    def _make_one(self, work: Work) -> Manifest:
+        clock = Clock(work.folder)
+        with _running([clock]):
+            counts = self.work(work)
+        return self._end(work, counts, clock)
+
+    def _end(self, work: Work, counts: dict[str, Any], clock: "Clock") -> Manifest:
+        """Put what was made in its place."""
         manifest = Manifest(
             stage=self.name,
-            key=key,
-            config=dict(self.config(recipe)),
-            inputs={name: manifest.key for name, manifest in inputs.items()},
-            seed=recipe.seed,
+            key=work.key,
+            config=dict(self.config(work.recipe)),
+            inputs={name: manifest.key for name, manifest in work.inputs.items()},
+            seed=work.recipe.seed,
             counts=counts,
-            files=hash_folder(folder),
+            files=hash_folder(work.folder),
             code_version=__version__,
             seconds=round(clock.total(), 2),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        write_manifest(folder, manifest)
-        _put_in_place(paths, self.name)
+        write_manifest(work.folder, manifest)
+        _put_in_place(work.paths, self.name)
         self.finish(work)
         return manifest
+
+    def _share(self, one: "_Asked", source: RunPaths) -> Manifest:
+        """Take the artifact of another run with the same key: its files are linked, or copied where they cannot be."""
+        work = one.begin(self.name)
+        shutil.copytree(source.stage(self.name), work.folder, copy_function=_link, dirs_exist_ok=True)
+        _put_in_place(one.paths, self.name)
+        self.finish(work)
+        return require_stage(one.paths, self.name)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """An artifact that is asked for."""
+
+    recipe: Recipe
+    paths: RunPaths
+    inputs: dict[str, Manifest]
+    key: str
+
+    def finished(self, stage: str) -> Manifest | None:
+        return finished_manifest(self.paths, stage, self.key)
+
+    def begin(self, stage: str) -> Work:
+        folder = self.paths.partial(stage)
+        resumed = _prepare(folder, self.key)
+        return Work(self.recipe, self.paths, folder, self.inputs, self.key, resumed)
+
+
+def _link(source: str, target: str) -> None:
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 class Clock:
@@ -161,6 +224,22 @@ class Clock:
             temporary = self._file.with_name(f"{SECONDS_FILE}.partial")
             temporary.write_text(str(self.total()))
             temporary.replace(self._file)
+
+
+@contextmanager
+def _running(clocks: "Sequence[Clock]") -> Iterator[None]:
+    """Let clocks tick with the progress of the block, and save them when it ends."""
+
+    def tick() -> None:
+        for clock in clocks:
+            clock.tick()
+
+    try:
+        with listening(tick):
+            yield
+    finally:
+        for clock in clocks:
+            clock.save()
 
 
 def finished_manifest(paths: RunPaths, stage: str, key: str) -> Manifest | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from backend.html.formats import count, number, share
@@ -156,6 +157,18 @@ def tokens_seen(sae: OpenSAE) -> int | None:
     """Tokens that an SAE was trained on; None when its curve does not say."""
     seen = [int(point["tokens"]) for point in sae.record.curve if point.get("tokens")]
     return seen[-1] if seen else None
+
+
+def continued_from(sae: OpenSAE) -> str:
+    """The SAE that its training went on from, without the folders of the machine; "" of one that was trained anew."""
+    begin = sae.record.config.get("from")
+    if begin is None:
+        return ""
+    named = "/".join(filter(None, (begin["source"], begin["folder"])))
+    if named.startswith("run:"):
+        run, _, name = named.removeprefix("run:").partition("/")
+        return f"{name} of run {run}"
+    return PurePath(named).name if named.startswith(("/", ".", "~")) else named
 
 
 def falling_text(sae: OpenSAE) -> str:

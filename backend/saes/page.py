@@ -10,6 +10,7 @@ from backend.html.policies import PLOTS
 from backend.published.cards import (
     RunCard,
     SAECard,
+    continued_from,
     counts_text,
     falling_text,
     kinds_text,
@@ -18,7 +19,7 @@ from backend.published.cards import (
     sae_card,
     tokens_seen,
 )
-from backend.published.catalogue import OpenSAE
+from backend.published.catalogue import Catalogue, OpenSAE
 from backend.published.concepts import concepts_link
 from backend.published.scores import leading_judge
 from backend.published.selection import FeatureList, Score, Selection, list_features, scores_of
@@ -38,6 +39,8 @@ class SAEPage(Page):
     sae: SAECard
     tokens_seen: int | None
     """Tokens that it was trained on; None when its curve does not say."""
+    continued_from: str
+    """The SAE that its training went on from; "" of one that was trained anew."""
     counts: str
     """How many of its features are live, rare, negligible and dead; "" when not published."""
     kinds: str
@@ -48,6 +51,8 @@ class SAEPage(Page):
     """Features that are above zero per held-out token, where k was asked for; None elsewhere."""
     siblings: list[Link]
     """The SAEs of the run."""
+    elsewhere: list[Link]
+    """SAEs of the same model at other hooks."""
     selection: Selection
     result: FeatureList
     columns: list[Column]
@@ -72,7 +77,7 @@ class SAEPage(Page):
     """Its recipe, as field and value."""
 
 
-def sae_page_of(sae: OpenSAE, selection: Selection) -> SAEPage:
+def sae_page_of(sae: OpenSAE, selection: Selection, catalogue: Catalogue) -> SAEPage:
     """The page's context."""
     result, known = list_features(sae, selection), scores_of(sae)
     # Few features are judged: their column stands where the list begins with them.
@@ -81,11 +86,13 @@ def sae_page_of(sae: OpenSAE, selection: Selection) -> SAEPage:
         run=run_card(sae.run),
         sae=sae_card(sae),
         tokens_seen=tokens_seen(sae),
+        continued_from=continued_from(sae),
         counts=counts_text(sae),
         kinds=kinds_text(sae.run),
         falling=falling_text(sae),
         kept_per_token=sae.record.metrics.get("l0") if sae.record.config.get("k") else None,
         siblings=[Link(other.name, other.href, other is sae) for other in sae.run.saes],
+        elsewhere=_elsewhere(sae, catalogue),
         selection=selection,
         result=result,
         columns=columns(selection, scores, judge_sentence(leading_judge(sae.run))),
@@ -101,6 +108,12 @@ def sae_page_of(sae: OpenSAE, selection: Selection) -> SAEPage:
         curve_figures=curve_figures(sae.record.curve),
         recipe=recipe_lines(sae),
     )
+
+
+def _elsewhere(sae: OpenSAE, catalogue: Catalogue) -> list[Link]:
+    here = (sae.run.record.layer, sae.run.hook)
+    runs = [run for run in catalogue.runs if run.record.model == sae.model and (run.record.layer, run.hook) != here]
+    return [Link(other.name, other.href) for run in runs for other in run.saes]
 
 
 def _density_bars(sae: OpenSAE, selection: Selection) -> Bars | None:

@@ -24,6 +24,6 @@ def model_page(model: str, library: LibraryDep) -> Response:
 
 
 @router.get("/{model}/{sae}")
-def sae_page(request: Request, sae: SAEDep, selection: SelectionQuery) -> Response:
+def sae_page(request: Request, sae: SAEDep, selection: SelectionQuery, library: LibraryDep) -> Response:
     """One SAE and its features."""
-    return render(request, "saes/sae.html", sae_page_of(sae, selection))
+    return render(request, "saes/sae.html", sae_page_of(sae, selection, library.catalogue()))

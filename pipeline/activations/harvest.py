@@ -1,8 +1,11 @@
-"""The harvest itself: the residual stream of every training sequence, shuffled into shards, resumable."""
+"""The harvest itself: the activations of every training sequence, shuffled into shards, resumable.
+
+Of several hooks each has shards of its own, and the model reads the corpus once for all of them.
+"""
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
@@ -13,14 +16,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.shards import ROW, SCALES_FILE, STORED, ShardWriter
 from data.errors import StorageError
 from pipeline.activations.calibration import Calibration
 from pipeline.activations.moments import Moments
-from pipeline.activations.residuals import LEFT_OUT_FILE, MOMENTS_FILE, ResidualBlock, run_model
-from pipeline.arrays import GOLDEN, hash_tokens, pack_tokens, splitmix64
-from pipeline.models.language_model import LanguageModel
+from pipeline.activations.residuals import LEFT_OUT_FILE, MOMENTS_FILE, ResidualBlock
+from pipeline.arrays import GOLDEN, Ints, hash_tokens, pack_tokens, splitmix64
 from pipeline.models.left_out import are_sinks
 from pipeline.progress import track
 from pipeline.stage import Work
@@ -45,21 +46,24 @@ class HarvestCounts:
 
 
 class Harvest:
-    """One harvest, from where an earlier attempt stopped to its end. A context, so that its files are closed."""
+    """One hook's harvest, from where an earlier attempt stopped to its end. A context, so that its files are closed."""
 
-    def __init__(self, work: Work, model: LanguageModel) -> None:
-        self.work, self.model, self.config = work, model, work.recipe.harvest
+    def __init__(self, work: Work, width: int) -> None:
+        self.work, self.width, self.config = work, width, work.recipe.harvest
         self.bos_id: int | None = work.inputs["tokenize"].counts["bos_id"]
-        self.counts, self.moments = HarvestCounts(), Moments(model.width)
+        self.counts, self.moments = HarvestCounts(), Moments(width)
         self.rows_per_shard = [0] * self.config.num_shards
+        self.calibration: Calibration | None = None
         if work.resumed and (work.folder / HARVEST_CHECKPOINT).exists():
             self._restore()
+        if work.resumed and (work.folder / CALIBRATION_FILE).exists():
+            self.calibration = Calibration.load(work.folder / CALIBRATION_FILE)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         folder, config = self.work.folder, self.config
         self._writer = ShardWriter(
-            folder, key=self.work.key, num_shards=config.num_shards, width=self.model.width, storage=config.storage,
+            folder, key=self.work.key, num_shards=config.num_shards, width=self.width, storage=config.storage,
             seed=self.work.recipe.seed, rows_written=self.rows_per_shard,
         )  # fmt: skip
         self._stack.enter_context(closing(self._writer))
@@ -69,23 +73,6 @@ class Harvest:
 
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
-
-    def run(self, corpus: TokenizedCorpus, batches: list[npt.NDArray[np.int64]], num_tokens: int) -> float:
-        """Harvest every batch that is left; returns tokens per second, of this attempt alone."""
-        done = self.counts.num_tokens
-        self._check_room(num_tokens - done)
-        start = saved = time.monotonic()
-        with track("harvest", num_tokens, done=done) as progress:
-            blocks = run_model(self.model, corpus, batches[self.counts.num_batches :], self.bos_id)
-            calibration, blocks = self._calibrated(blocks)
-            for block in blocks:
-                self._store(block, calibration)
-                progress.advance(len(block.index_N))
-                if time.monotonic() - saved > HARVEST_CHECKPOINT_SECONDS:
-                    self._checkpoint()
-                    saved = time.monotonic()
-        self._checkpoint()
-        return (num_tokens - done) / (time.monotonic() - start)
 
     def finish(self) -> dict[str, Any]:
         """Write what belongs beside the shards, and say what was harvested."""
@@ -100,29 +87,23 @@ class Harvest:
             "num_tokens": counts.num_tokens,
             "num_left_out": counts.num_left_out,
             "rows_per_shard": self.rows_per_shard,
-            "width": self.model.width,
+            "width": self.width,
             "storage": self.config.storage,
             "bos_id": self.bos_id,
             "sink_threshold": calibration.threshold,
-            "clipped_share": counts.num_clipped / max(num_rows * self.model.width, 1),
+            "clipped_share": counts.num_clipped / max(num_rows * self.width, 1),
         }
 
-    def _calibrated(self, blocks: Iterator[ResidualBlock]) -> tuple[Calibration, Iterator[ResidualBlock]]:
-        """The calibration, and all of the blocks: the first ones are run to measure it, unless that was done before."""
-        path = self.work.folder / CALIBRATION_FILE
-        if self.work.resumed and path.exists():
-            return Calibration.load(path), blocks
-        first: list[ResidualBlock] = []
-        for block in blocks:
-            first.append(block)
-            if sum(len(b.index_N) for b in first) >= CALIBRATION_TOKENS:
-                break
-        calibration = Calibration.measure(torch.cat([block.x_ND for block in first]), self.config.sink_factor)
-        calibration.save(path)
-        return calibration, chain(first, blocks)
+    def calibrate(self, blocks: Sequence[ResidualBlock]) -> None:
+        """Measure what holds for all rows on the first ones, unless an earlier attempt did."""
+        if self.calibration is None:
+            self.calibration = Calibration.measure(torch.cat([block.x_ND for block in blocks]), self.config.sink_factor)
+            self.calibration.save(self.work.folder / CALIBRATION_FILE)
 
-    def _store(self, block: ResidualBlock, calibration: Calibration) -> None:
+    def store(self, block: ResidualBlock) -> None:
         """Append the rows of one batch that are kept, and count them."""
+        calibration = self.calibration
+        assert calibration is not None, "measured before anything is stored"
         sink_N = are_sinks(block.x_ND, calibration.threshold).cpu().numpy()
         drawn_N = draw_tokens(block.index_N, self.work.recipe.seed, self.config.keep_fraction)
         kept_N = np.flatnonzero(drawn_N & ~sink_N)
@@ -136,7 +117,7 @@ class Harvest:
         self.counts.num_left_out += int(sink_N.sum())
         self.counts.num_clipped += num_clipped
 
-    def _checkpoint(self) -> None:
+    def checkpoint(self) -> None:
         """Record how far it is, after everything up to there was handed to the system."""
         self.rows_per_shard = self._writer.flush()
         self._left_out.flush()
@@ -152,17 +133,68 @@ class Harvest:
             self.counts = HarvestCounts(*saved["tally"].tolist())
             self.moments.restore(int(saved["count"]), saved["mean_D"], float(saved["squares"]))
 
-    def _check_room(self, num_tokens: int) -> None:
-        """Raise StorageError when the rows of `num_tokens` more tokens do not fit on the disk."""
-        row_bytes = self.model.width * STORED[self.config.storage].itemsize + ROW.itemsize
-        needed = int(num_tokens * self.config.keep_fraction * row_bytes * DISK_RESERVE)
-        free = shutil.disk_usage(self.work.folder).free
-        if needed > free:
-            raise StorageError(
-                f"the activations need {needed / 1e9:.1f} GB, there are {free / 1e9:.1f} GB free at "
-                f"{self.work.paths.store.root}: make space, or lower harvest.keep_fraction or tokenize.max_tokens, "
-                "or set harvest.storage=int8"
-            )
+    def needed_bytes(self, num_tokens: int) -> int:
+        """Of the rows that are still to be stored. num_tokens: of the corpus."""
+        row_bytes = self.width * STORED[self.config.storage].itemsize + ROW.itemsize
+        return int((num_tokens - self.counts.num_tokens) * self.config.keep_fraction * row_bytes * DISK_RESERVE)
+
+
+def harvest_corpus(
+    harvests: Sequence[Harvest],
+    read: Callable[[list[Ints]], Iterator[list[ResidualBlock]]],
+    batches: list[Ints],
+    num_tokens: int,
+) -> float:
+    """Harvest every batch that is left, at all hooks; returns tokens per second, of this attempt alone.
+
+    read: gives a block of each harvest for each of some batches. Raises StorageError when the disk is too small.
+    """
+    _check_room(harvests, num_tokens)
+    least = min(harvests, key=lambda harvest: harvest.counts.num_batches).counts
+    first, done = least.num_batches, least.num_tokens
+    start = saved = time.monotonic()
+    with track("harvest", num_tokens, done=done) as progress:
+        for number, blocks in enumerate(_calibrated(harvests, read(batches[first:])), first):
+            for harvest, block in zip(harvests, blocks, strict=True):
+                if harvest.counts.num_batches == number:  # a kill may have left one ahead of the others
+                    harvest.store(block)
+            progress.advance(len(blocks[0].index_N))
+            if time.monotonic() - saved > HARVEST_CHECKPOINT_SECONDS:
+                _checkpoint(harvests)
+                saved = time.monotonic()
+    _checkpoint(harvests)
+    return (num_tokens - done) / (time.monotonic() - start)
+
+
+def _calibrated(harvests: Sequence[Harvest], blocks: Iterator[list[ResidualBlock]]) -> Iterator[list[ResidualBlock]]:
+    """All of the blocks: the first ones are run to measure calibrations, where one is missing."""
+    if all(harvest.calibration is not None for harvest in harvests):
+        return blocks
+    first: list[list[ResidualBlock]] = []
+    for of_hooks in blocks:
+        first.append(of_hooks)
+        if sum(len(one[0].index_N) for one in first) >= CALIBRATION_TOKENS:
+            break
+    for harvest, of_hook in zip(harvests, zip(*first, strict=True), strict=True):
+        harvest.calibrate(of_hook)
+    return chain(first, blocks)
+
+
+def _checkpoint(harvests: Sequence[Harvest]) -> None:
+    for harvest in harvests:
+        harvest.checkpoint()
+
+
+def _check_room(harvests: Sequence[Harvest], num_tokens: int) -> None:
+    """Raise StorageError when the rows of the tokens that are left do not fit on the disk."""
+    paths = harvests[0].work.paths
+    needed, free = sum(harvest.needed_bytes(num_tokens) for harvest in harvests), shutil.disk_usage(paths.root).free
+    if needed > free:
+        raise StorageError(
+            f"the activations need {needed / 1e9:.1f} GB, there are {free / 1e9:.1f} GB free at "
+            f"{paths.store.root}: make space, or lower harvest.keep_fraction or tokenize.max_tokens, "
+            "or set harvest.storage=int8"
+        )
 
 
 def draw_tokens(index_N: np.ndarray, seed: int, fraction: float) -> npt.NDArray[np.bool_]:

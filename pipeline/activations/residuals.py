@@ -22,6 +22,7 @@ from pipeline.arrays import Ints, pack_tokens
 from pipeline.fetching.local import model_folder
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.left_out import row_norms
+from pipeline.models.several import SeveralHooks
 from pipeline.progress import log
 from pipeline.recipe import Recipe
 
@@ -75,6 +76,14 @@ def run_model(
 
     Raises ConfigError when a row is not finite.
     """
+    hooks = SeveralHooks(model, [(model.layer, model.hook)])
+    return (block for (block,) in run_at_hooks(model, hooks, corpus, batches, bos_id))
+
+
+def run_at_hooks(
+    model: LanguageModel, hooks: SeveralHooks, corpus: TokenizedCorpus, batches: Iterable[Ints], bos_id: int | None
+) -> Iterator[list[ResidualBlock]]:
+    """The same at several hooks: for each batch, a block of each hook."""
     for numbers in batches:
         batch = read_batch(corpus, numbers, bos_id)
         if batch.tokens_BL.max() >= model.vocab_size:
@@ -82,8 +91,8 @@ def run_model(
                 f"the corpus has token {batch.tokens_BL.max()}, the model knows {model.vocab_size:,}: it was tokenized "
                 "for another model; run `monosema tokenize` again"
             )
-        x_BLD = model.residuals(torch.from_numpy(batch.tokens_BL))
-        yield ResidualBlock(_all_finite(rows_of(x_BLD, batch.own_BL)), batch.index_N)
+        read = hooks.read(torch.from_numpy(batch.tokens_BL))
+        yield [ResidualBlock(_all_finite(rows_of(x_BLD, batch.own_BL)), batch.index_N) for x_BLD in read]
 
 
 def _all_finite(x_ND: Tensor) -> Tensor:

@@ -11,6 +11,10 @@ from torch import Tensor
 from data.artifacts.shards import ShardReader, ShardRows
 from data.layout import RunPaths
 from data.manifests import require_stage
+from pipeline.models.left_out import row_norms
+
+SCALE_ROWS = 1 << 16
+"""On which the scale of activations is measured where the files of an SAE lack it."""
 
 
 def harvested_rows(paths: RunPaths) -> ShardReader:
@@ -24,6 +28,13 @@ def harvested_rows(paths: RunPaths) -> ShardReader:
 def as_tensor(values_ND: npt.NDArray[np.uint16]) -> Tensor:
     """Stored bfloat16 bits as a bfloat16 tensor."""
     return torch.from_numpy(np.ascontiguousarray(values_ND).view(np.int16)).view(torch.bfloat16)
+
+
+def mean_norm_scale(reader: ShardReader) -> float:
+    """sqrt(width) by the mean norm of rows of the largest shard: some SAEs were trained on activations times this."""
+    rows_ND = reader.shard(int(np.argmax(reader.rows_per_shard))).values_ND[:SCALE_ROWS]
+    x_ND = as_tensor(rows_ND) if reader.scales_D is None else torch.from_numpy(rows_ND * reader.scales_D)
+    return float(reader.width**0.5 / row_norms(x_ND).mean())
 
 
 class ShufflePosition(NamedTuple):

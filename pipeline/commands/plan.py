@@ -25,9 +25,9 @@ def print_plan(read: ReadRecipe, paths: RunPaths) -> None:
     Raises PreflightError, at the end, with what keeps it from running here.
     """
     with look_at_model(read, paths.store) as model:
-        if not read.problems:
-            table = Table(title=f"recipe '{read.recipe.name}'", show_header=False)
-            for name, value in _rows(read.recipe, paths, model):
+        for recipe in read.recipe.by_place() if not read.problems else ():
+            table = Table(title=f"recipe '{recipe.name}'", show_header=False)
+            for name, value in _rows(recipe, paths.store.run(recipe.name), model):
                 table.add_row(name, value)
             Console(highlight=False).print(table)
         if problems := find_problems(read, paths, model):

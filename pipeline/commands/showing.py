@@ -6,14 +6,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from data.errors import ConfigError, FormatError
-from data.hooks import HOOKS, Hook, hook_address
+from data.hooks import HOOKS, Hook, Place, hook_address
 from data.layout import StorePaths
 from pipeline.corpus import KINDS, open_source
 from pipeline.corpus.files import find_files
 from pipeline.fetching.ensure import ensure_corpus, ensure_model
 from pipeline.fetching.local import model_config, sample_corpus_folder
 from pipeline.formats.foreign import Foreign
-from pipeline.formats.hooks import Place, place_of
+from pipeline.formats.hooks import place_of
 from pipeline.formats.imported import find_imported, require_fit
 from pipeline.formats.places import ensure_sae, split_source
 from pipeline.formats.reading import look_at_sae

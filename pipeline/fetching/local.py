@@ -107,8 +107,10 @@ def misfits(recipe: Recipe, config: Mapping[str, Any], name: str) -> list[str]:
     """What the recipe asks of a model that it has not, by the model's config.json."""
     layers, length = config.get("num_hidden_layers"), config.get("max_position_embeddings")
     problems = []
-    if isinstance(layers, int) and recipe.model.layer >= layers:
-        problems.append(f"model.layer={recipe.model.layer} is out of range: {name} has layers 0 to {layers - 1}")
+    for layer in dict.fromkeys(place.layer for place in recipe.places):
+        if isinstance(layers, int) and layer >= layers:
+            field = "model.layer" if layer == recipe.model.layer else "layer"
+            problems.append(f"{field}={layer} is out of range: {name} has layers 0 to {layers - 1}")
     if isinstance(length, int) and recipe.tokenize.context_length > length:
         problems.append(
             f"tokenize.context_length={recipe.tokenize.context_length} is longer than {name} reads: set it to "

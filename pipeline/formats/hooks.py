@@ -4,18 +4,9 @@ This is the one place that says which of them are read here, and which hook of o
 """
 
 import re
-from typing import NamedTuple
 
 from data.errors import FormatError
-from data.hooks import HOOKS, RESID_POST, Hook, hook_address
-
-
-class Place(NamedTuple):
-    """A hook of a layer."""
-
-    layer: int
-    hook: Hook = RESID_POST
-
+from data.hooks import HOOKS, RESID_POST, Hook, Place, hook_address
 
 LAYERS = r"(?:model\.|transformer\.|gpt_neox\.)?(?:layers|h)"
 """The list of layers in models of transformers."""

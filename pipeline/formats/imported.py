@@ -7,10 +7,10 @@ from data.layout import StorePaths
 from pipeline.formats.foreign import Foreign
 from pipeline.formats.places import ensure_sae
 from pipeline.formats.reading import look_at_sae
-from pipeline.recipe.imports import ImportedSAE
+from pipeline.recipe.imports import ImportedSAE, SAESource
 
 
-def find_imported(config: ImportedSAE, store: StorePaths) -> tuple[Path, Foreign]:
+def find_imported(config: SAESource, store: StorePaths) -> tuple[Path, Foreign]:
     """The SAE of a recipe, fetched unless it is there. Raises FormatError, ConfigError or ModelError."""
     folder = ensure_sae(config, store)
     return folder, look_at_sae(folder, config.format).normalised(config.normalise)

@@ -9,9 +9,8 @@ from data.layout import StorePaths
 from pipeline.fetching.ensure import fetch_once, folder_name
 from pipeline.fetching.local import fingerprint, local_folder
 from pipeline.formats import dictionary_learning, gemma_scope, monosema, openmoss, saelens, sparsify
-from pipeline.recipe.imports import ImportedSAE
+from pipeline.recipe.imports import SAESource
 
-FIELD = "imports.saes"
 FILES = (
     *("cfg.json", "config.json", "hyperparams.json", "sae_weights.safetensors", "sae.safetensors", "ae.pt"),
     *("params.npz", "params.safetensors", "checkpoints/final.safetensors", "activation_scaler.json"),
@@ -30,9 +29,9 @@ def split_source(source: str) -> tuple[str, str]:
     return "/".join(parts[:2]), "/".join(parts[2:])
 
 
-def ensure_sae(config: ImportedSAE, store: StorePaths) -> Path:
+def ensure_sae(config: SAESource, store: StorePaths) -> Path:
     """The local folder of the SAE, fetched unless it is there. Raises FormatError, ConfigError or ModelError."""
-    local = local_folder(config.source, FIELD)
+    local = local_folder(config.source, config.field)
     if local is not None:
         return _below(local, config.folder)
     name = folder_name(f"{config.source}/{config.folder}" if config.folder else config.source, config.revision)
@@ -59,27 +58,27 @@ def check_holds_one(folder: Path) -> None:
         raise FormatError(f"{folder} holds no SAE of a known format: {_named(_folders(names))}")
 
 
-def _require_one(config: ImportedSAE) -> None:
+def _require_one(config: SAESource) -> None:
     """Raise FormatError when the repository's folder holds no SAE, with those that do. Nothing is written."""
     from pipeline.fetching import hub
 
-    names = set(hub.list_files(config.source, config.revision, FIELD))
+    names = set(hub.list_files(config.source, config.revision, config.field))
     prefix = _prefix(config)
     if not _recognised({name.removeprefix(prefix) for name in names if name.startswith(prefix)}):
         where = f"{config.source}/{config.folder}".rstrip("/")
         raise FormatError(f"{where} holds no SAE of a known format: {_named(_folders(names))}")
 
 
-def _prefix(config: ImportedSAE) -> str:
+def _prefix(config: SAESource) -> str:
     return f"{config.folder.strip('/')}/" if config.folder else ""
 
 
-def _fetch(config: ImportedSAE, partial: Path) -> None:
+def _fetch(config: SAESource, partial: Path) -> None:
     from pipeline.fetching import hub
 
     prefix = _prefix(config)
     above = str(PurePosixPath(config.folder).parent / "config.json") if config.folder else "config.json"
-    hub.download(config.source, config.revision, partial, [*(prefix + name for name in FILES), above], FIELD)
+    hub.download(config.source, config.revision, partial, [*(prefix + name for name in FILES), above], config.field)
     shutil.rmtree(partial / ".cache", ignore_errors=True)
 
 

@@ -11,7 +11,7 @@ Shapes: B sequences, L tokens of one sequence, D width, M MLP neurons of one lay
 G = H / K queries to a key, E width of a head, N a block of queries.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -76,6 +76,23 @@ class FusedLayers:
         if take_neurons is not None:
             take_neurons(last, neurons_BLM)
         return Layer(x_BLD, attention_BLD, multiply(neurons_BLM, self.layers[last].down))
+
+    def watched(
+        self, tokens_BL: Tensor, streams: Collection[int], within: Collection[int]
+    ) -> tuple[dict[int, Tensor], dict[int, Layer]]:
+        """The residual stream behind the first so many of the layers, and some of the layers from within."""
+        x_BLD, tables = self.core.embed_tokens(tokens_BL), self._rotary_table(tokens_BL.shape[1])
+        seen, layers = {0: x_BLD} if 0 in streams else {}, {}
+        for number, layer in enumerate(self.layers):
+            attention_BLD = self._attended(x_BLD, layer, tables)
+            middle_BLD = x_BLD + attention_BLD
+            mlp_BLD = multiply(self._neurons(middle_BLD, layer), layer.down)
+            if number in within:
+                layers[number] = Layer(x_BLD, attention_BLD, mlp_BLD)
+            x_BLD = mlp_BLD + middle_BLD
+            if number + 1 in streams:
+                seen[number + 1] = x_BLD
+        return seen, layers
 
     def _lead(self, tokens_BL: Tensor, take_neurons: TakeNeurons | None, num_layers: int) -> tuple[Tensor, Tables]:
         """The residual stream after some of the layers, and the rotary tables."""

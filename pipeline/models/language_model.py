@@ -97,6 +97,11 @@ class LanguageModel:
         return cls(model, layer=layer, hook=hook, only_until_layer=only_until_layer, fused=fused)
 
     @property
+    def fused_layers(self) -> FusedLayers | None:
+        """Our own layers up to the hook, where they fit this model."""
+        return self._fused
+
+    @property
     def layers(self) -> nn.ModuleList:
         """All layers, or those up to N where the later ones were forgotten."""
         return self.parts.layers

@@ -14,6 +14,10 @@ def address_problems(read: ReadRecipe, paths: RunPaths) -> list[str]:
     if not read.gives("name", "model.name", "model.layer", "train.saes", "imports"):
         return []
     try:
-        return taken_addresses(paths.store, paths.run, model, read.recipe.sae_names)
+        return [
+            problem
+            for recipe in read.recipe.by_place()
+            for problem in taken_addresses(paths.store, recipe.name, model, recipe.sae_names)
+        ]
     except MonosemaError as error:
         return [str(error)]

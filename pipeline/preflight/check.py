@@ -5,6 +5,7 @@ from data.layout import RunPaths
 from pipeline.preflight.addresses import address_problems
 from pipeline.preflight.chats import chat_problems, find_marks
 from pipeline.preflight.completeness import concept_problems
+from pipeline.preflight.continuing import continuing_problems
 from pipeline.preflight.corpus import corpus_problems
 from pipeline.preflight.device import device_problems
 from pipeline.preflight.disk import disk_problems
@@ -47,6 +48,7 @@ def find_problems(read: ReadRecipe, paths: RunPaths, model: ModelFound) -> list[
         *device_problems(read.recipe.model.device),
         *encoder_problems(read.recipe.embed, paths.store),
         *import_problems(read, paths.store, model),
+        *continuing_problems(read, paths, model),
         *disk_problems(read, paths, model),
         *neurons_problems(read, model),
         *concept_problems(read.recipe),

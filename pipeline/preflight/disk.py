@@ -112,16 +112,23 @@ def disk_problems(read: ReadRecipe, paths: RunPaths, model: ModelFound) -> list[
 
 def _parts(recipe: Recipe, paths: RunPaths, model: ModelFound) -> list[tuple[str, int]]:
     """What is still to be written, by name."""
-    needs = read_needs(recipe, paths, model.number("hidden_size"))
-    harvest = find_stage(paths, "harvest")
-    stands = harvest is not None and harvest.config.get("harvest") == recipe.harvest.model_dump()
-    begun = _bytes_below(paths.partial("harvest").glob("*")) if paths.partial("harvest").is_dir() else 0
+    parts = [(one, paths.store.run(one.name)) for one in recipe.by_place()]
+    needs = [read_needs(one, of_one, model.number("hidden_size")) for one, of_one in parts]
     return [
         ("model", model.bytes_to_fetch),
-        ("tokens", needs.token_bytes),
-        ("activations", 0 if stands else max(0, needs.activation_bytes - begun)),
-        ("autoencoders", needs.sae_bytes),
+        ("tokens", needs[0].token_bytes),
+        ("activations", sum(_to_harvest(*part, of_part) for part, of_part in zip(parts, needs, strict=True))),
+        ("autoencoders", sum(of_part.sae_bytes for of_part in needs)),
     ]
+
+
+def _to_harvest(recipe: Recipe, paths: RunPaths, needs: Needs) -> int:
+    """Bytes of the activations that are not there yet."""
+    harvest = find_stage(paths, "harvest")
+    if harvest is not None and harvest.config.get("harvest") == recipe.harvest.model_dump():
+        return 0
+    begun = _bytes_below(paths.partial("harvest").glob("*")) if paths.partial("harvest").is_dir() else 0
+    return max(0, needs.activation_bytes - begun)
 
 
 def _bytes_below(files: Iterable[Path]) -> int:

@@ -4,7 +4,6 @@ from data.errors import MonosemaError
 from data.layout import StorePaths
 from pipeline.fetching.local import local_folder
 from pipeline.formats.imported import find_imported, misfits
-from pipeline.formats.places import FIELD
 from pipeline.models.errors import ModelError
 from pipeline.preflight.model import ModelFound
 from pipeline.recipe import ReadRecipe
@@ -21,7 +20,7 @@ def import_problems(read: ReadRecipe, store: StorePaths, model: ModelFound) -> l
 
 def _problems(config: ImportedSAE, store: StorePaths, width: int | None) -> list[str]:
     try:
-        if local_folder(config.source, FIELD) is None:
+        if local_folder(config.source, config.field) is None:
             return []
         folder, foreign = find_imported(config, store)
     except (MonosemaError, ModelError) as error:

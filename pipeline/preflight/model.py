@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -36,8 +37,8 @@ class ModelFound:
     """Its config.json; empty where that is not known."""
     encode: Encode | None = None
     """Its tokenizer, where that is quickly had."""
-    hook: Hook = RESID_POST
-    """The recipe's."""
+    hooks: tuple[Hook, ...] = (RESID_POST,)
+    """Kinds of those that the recipe reads."""
     special_names: list[str] = field(default_factory=list)
     """Of its special tokens, where its tokenizer is quickly had."""
     opening: OpenedBy = "bos"
@@ -75,15 +76,14 @@ def look_at_model(read: ReadRecipe, store: StorePaths) -> Iterator[ModelFound]:
 
 def look_closer(found: ModelFound) -> list[str]:
     """What only transformers can say of a model in which nothing is wrong so far. It takes seconds to import."""
-    folder, name, hook = found.folder, found.name, found.hook
+    folder, name = found.folder, found.name
     if folder is None:
         return []
     from pipeline.models.skeleton import check_build
     from pipeline.models.tokenizer import Tokenizer
 
-    return _said(lambda: check_build(folder, name, hook)) or _said(
-        lambda: Tokenizer.load(folder, name, opening=found.opening).check()
-    )
+    built = [problem for hook in found.hooks for problem in _said(partial(check_build, folder, name, hook))]
+    return list(dict.fromkeys(built)) or _said(lambda: Tokenizer.load(folder, name, opening=found.opening).check())
 
 
 def _said(look: Callable[[], object]) -> list[str]:
@@ -127,7 +127,8 @@ def _look_at_gguf(folder: Path) -> ModelFound:
 def _look_at_folder(read: ReadRecipe, folder: Path, name: str, problems: list[str]) -> ModelFound:
     """What the small files of a model say. problems: those of its files, found already."""
     recipe = read.recipe
-    found = ModelFound(problems, name, folder, hook=recipe.model.hook, opening=recipe.tokenize.opening)
+    hooks = tuple(dict.fromkeys(place.hook for place in recipe.places))
+    found = ModelFound(problems, name, folder, hooks=hooks, opening=recipe.tokenize.opening)
     if (folder / CONFIG_FILE).is_file():
         try:
             found.config = model_config(folder)

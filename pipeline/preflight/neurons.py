@@ -21,11 +21,15 @@ def count_passes(recipe: Recipe, per_layer: int) -> int:
 def neurons_problems(read: ReadRecipe, model: ModelFound) -> list[str]:
     """That the memory is too little for a single neuron, as a sentence; nothing where it is enough."""
     per_layer = model.number("intermediate_size")
-    recipe = read.recipe
-    if per_layer is None or not (recipe.neurons.features and recipe.model.num_layers_run) or read.problems:
+    if per_layer is None or not read.recipe.neurons.features or read.problems:
         return []
+    found = [_problem(recipe, per_layer) for recipe in read.recipe.by_place() if recipe.model.num_layers_run]
+    return list(dict.fromkeys(filter(None, found)))
+
+
+def _problem(recipe: Recipe, per_layer: int) -> str:
     try:
         count_passes(recipe, per_layer)
     except ConfigError as error:
-        return [str(error)]
-    return []
+        return str(error)
+    return ""

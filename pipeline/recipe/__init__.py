@@ -7,12 +7,12 @@ A recipe is a TOML file. `load_recipe` reads one of ours by name (`sample`), or 
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from data.errors import ConfigError
-from data.hooks import RESID_POST, Hook, hook_address
+from data.hooks import RESID_POST, Hook, Place
 from pipeline.recipe.comparing import CompareConfig
 from pipeline.recipe.completeness import CompletenessConfig
 from pipeline.recipe.corpus import CorpusConfig as CorpusConfig
@@ -23,9 +23,10 @@ from pipeline.recipe.mistakes import read_what_can_be
 from pipeline.recipe.neurons import NeuronsConfig
 from pipeline.recipe.overrides import apply_override
 from pipeline.recipe.scaling import ScaleConfig
-from pipeline.recipe.section import Positive, Section, Slug
+from pipeline.recipe.section import LONGEST_NAME, Positive, Section, Slug
 from pipeline.recipe.training import SAEConfig, TrainConfig
 
+S = TypeVar("S", SAEConfig, ImportedSAE)
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 SAMPLE_ENCODER, NO_ENCODER = "sample-minilm", "none"
@@ -36,7 +37,7 @@ OpenedBy = Literal["bos", "template", "none"]
 
 
 class ModelConfig(Section):
-    """The language model and the place in it that is read."""
+    """The language model and the place in it that is read, by all autoencoders that name no other."""
 
     name: Slug
     """Its name in addresses, e.g. smollm2-135m."""
@@ -53,9 +54,14 @@ class ModelConfig(Section):
     """"cpu", "cuda", "cuda:N" or "mps". Never chosen for you."""
 
     @property
+    def place(self) -> Place:
+        """The hook that is read."""
+        return Place(self.layer, self.hook)
+
+    @property
     def num_layers_run(self) -> int:
         """Leading layers that are run up to the hook."""
-        return self.layer if self.hook == "resid_pre" else self.layer + 1
+        return self.place.num_layers
 
 
 class TokenizeConfig(Section):
@@ -179,6 +185,8 @@ class Recipe(Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two autoencoders of the same architecture and size: {', '.join(twice)}")
+        if long := [name for place in self.places if len(name := self.run_name(place)) > LONGEST_NAME]:
+            raise ValueError(f"the run of another hook would be called {long[0]}: give the recipe a shorter name")
         return self
 
     @property
@@ -188,9 +196,40 @@ class Recipe(Section):
 
     def sae_name(self, sae: SAEConfig | ImportedSAE) -> str:
         """The autoencoder's name in folders and addresses, e.g. 14-relu-4096, 14-mlp-relu-4096."""
-        if isinstance(sae, ImportedSAE) and sae.name is not None:
+        if sae.name is not None:
             return sae.name
-        return f"{hook_address(self.model.layer, self.model.hook)}-{sae.architecture}-{sae.num_features}"
+        return f"{self.place_of(sae).address}-{sae.architecture}-{sae.num_features}"
+
+    def place_of(self, sae: SAEConfig | ImportedSAE) -> Place:
+        """The hook that an autoencoder reads."""
+        model = self.model
+        return Place(model.layer if sae.layer is None else sae.layer, sae.hook or model.hook)
+
+    @property
+    def places(self) -> list[Place]:
+        """The hooks that its autoencoders read, each once, in their order."""
+        return list(dict.fromkeys(self.place_of(sae) for sae in self.saes))
+
+    def run_name(self, place: Place) -> str:
+        """The run of the autoencoders at one hook: the recipe's name, with the hook behind it where it is another."""
+        return self.name if place == self.model.place else f"{self.name}-{place.address}"
+
+    def by_place(self) -> "list[Recipe]":
+        """A recipe for each hook that is read, as if there were no other: itself where it names but the model's."""
+        return [self._at(place) for place in self.places]
+
+    def _at(self, place: Place) -> "Recipe":
+        def alone(saes: tuple[S, ...]) -> tuple[S, ...]:
+            found = [sae for sae in saes if self.place_of(sae) == place]
+            return tuple(sae.model_copy(update={"layer": None, "hook": None}) for sae in found)
+
+        parts = {
+            "name": self.run_name(place),
+            "model": self.model.model_copy(update=place._asdict()),
+            "train": self.train.model_copy(update={"saes": alone(self.train.saes)}),
+            "imports": self.imports.model_copy(update={"saes": alone(self.imports.saes)}),
+        }
+        return self.model_copy(update=parts)
 
     @property
     def sae_names(self) -> list[str]:
@@ -223,6 +262,10 @@ class ReadRecipe(NamedTuple):
     """A line for each mistake in the file and the overrides."""
     broken: frozenset[str]
     """Sections and fields (`model`, `model.layer`) whose values are not those that were given."""
+
+    def by_place(self) -> "list[ReadRecipe]":
+        """The same for each hook that is read; the mistakes are told of each."""
+        return [self._replace(recipe=one) for one in self.recipe.by_place()]
 
     def gives(self, *names: str) -> bool:
         """Whether these sections and fields are as they were given, with all that is in them."""

@@ -1,14 +1,18 @@
 """Sections of the recipe on the autoencoders and their training."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from pipeline.recipe.section import Fraction, Positive, Section
+from pipeline.recipe.imports import SAESource
+from pipeline.recipe.placed import Placed
+from pipeline.recipe.section import Fraction, Positive, Section, Slug, is_none
 
 
-class SAEConfig(Section):
+class SAEConfig(Placed):
     """One sparse autoencoder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
 
     architecture: Literal["relu", "topk", "batchtopk"]
     num_features: Annotated[int, Field(ge=2)]
@@ -19,6 +23,18 @@ class SAEConfig(Section):
     auxiliary_coefficient: Annotated[float, Field(ge=0)] = 1 / 32
     """topk and batchtopk: weight of the auxiliary loss that revives dead features."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    name: Annotated[Slug | None, Field(exclude_if=is_none)] = None
+    """In addresses; None makes it of layer, architecture and number of features."""
+    begin: Annotated[SAESource | None, Field(alias="from", exclude_if=is_none)] = None
+    """from: an SAE of this architecture and size that training goes on from. One of a run here
+    ("run:sample/14-topk-64"), a folder or a Hub id, in any format; a table where more is to be said of it. The
+    optimiser starts anew: the learning rate rises over `warmup_fraction` of the steps, and the L1 coefficient is whole
+    from the first."""
+
+    @field_validator("begin", mode="before")
+    @classmethod
+    def _read_source(cls, begin: Any) -> Any:
+        return {"source": begin} if isinstance(begin, str) else begin
 
     @model_validator(mode="after")
     def _check_k(self) -> Self:

@@ -24,6 +24,7 @@ from pipeline.fetching.local import (
     sample_corpus_folder,
 )
 from pipeline.fetching.naming import identify
+from pipeline.formats.continuing import require_beginnings
 from pipeline.recipe import Recipe
 from pipeline.stage import Stage, Work
 
@@ -69,5 +70,7 @@ def run(recipe: Recipe, paths: RunPaths) -> Manifest:
     ensure_model(recipe.model, paths.store)
     ensure_corpus(recipe.corpus, paths.store)
     ensure_encoder(recipe.embed, paths.store)  # read at the end, but what is wrong with it is better said now
-    check_model_fits(recipe, model_folder(manifest, paths))
+    folder = model_folder(manifest, paths)
+    check_model_fits(recipe, folder)
+    require_beginnings(recipe.train.saes, paths.store, model_config(folder).get("hidden_size"))
     return manifest

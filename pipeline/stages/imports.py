@@ -7,22 +7,17 @@ import json
 from typing import Any
 
 import numpy as np
-import torch
 
 from data.artifacts.features import CURVE_FILE
 from pipeline.activations.residuals import MOMENTS_FILE
-from pipeline.activations.rows import as_tensor, harvested_rows
+from pipeline.activations.rows import harvested_rows, mean_norm_scale
 from pipeline.fetching.local import local_folder
 from pipeline.formats.imported import find_imported, require_fit
-from pipeline.formats.places import FIELD, sae_key
-from pipeline.models.left_out import row_norms
+from pipeline.formats.places import sae_key
 from pipeline.progress import log
 from pipeline.recipe import Recipe
 from pipeline.recipe.imports import ImportedSAE
 from pipeline.stage import Stage, Work
-
-SCALE_ROWS = 1 << 16
-"""On which the scale of activations is measured where the SAE's files lack it."""
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:
@@ -30,7 +25,7 @@ def _config(recipe: Recipe) -> dict[str, Any]:
 
 
 def _identity(sae: ImportedSAE) -> dict[str, Any]:
-    local = local_folder(sae.source, FIELD)
+    local = local_folder(sae.source, sae.field)
     files = {} if local is None else {"source": str(local), "files": sae_key(local / sae.folder)}
     return sae.model_dump(mode="json") | files
 
@@ -49,7 +44,7 @@ def _import(work: Work, config: ImportedSAE, name: str, *, width: int, rms: floa
     folder, foreign = find_imported(config, work.paths.store)
     require_fit(config, foreign, folder, width)
     model = work.recipe.model
-    scale = (config.input_scale or _measure_scale(work, width)) if foreign.needs_scale else None
+    scale = (config.input_scale or mean_norm_scale(harvested_rows(work.paths))) if foreign.needs_scale else None
     if scale is not None:
         log(f"{name} reads activations times {scale:.6g}")
     sae = foreign.fold(
@@ -58,14 +53,6 @@ def _import(work: Work, config: ImportedSAE, name: str, *, width: int, rms: floa
     sae.save(work.folder / name)
     (work.folder / name / CURVE_FILE).write_text(json.dumps([]))
     return {"format": foreign.format, "input_scale": scale, "normalisation": foreign.normalisation}
-
-
-def _measure_scale(work: Work, width: int) -> float:
-    """sqrt(width) by the mean norm of rows of the largest shard."""
-    reader = harvested_rows(work.paths)
-    rows_ND = reader.shard(int(np.argmax(reader.rows_per_shard))).values_ND[:SCALE_ROWS]
-    x_ND = as_tensor(rows_ND) if reader.scales_D is None else torch.from_numpy(rows_ND * reader.scales_D)
-    return float(width**0.5 / row_norms(x_ND).mean())
 
 
 STAGE = Stage("train", _work, _config, needs=("tokenize", "harvest"))

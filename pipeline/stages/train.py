@@ -6,15 +6,19 @@ Files: `{sae}/cfg.json`, `{sae}/sae.safetensors` and `{sae}/curve.json`.
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from data.artifacts.curve import describe_falling, loss_trend
+from data.artifacts.shards import ShardReader
 from data.errors import CorpusError
+from data.layout import RunPaths, StorePaths
+from data.manifests import Manifest
 from pipeline.activations.residuals import MOMENTS_FILE
-from pipeline.activations.rows import harvested_rows
+from pipeline.activations.rows import harvested_rows, mean_norm_scale
+from pipeline.formats.continuing import Beginning, beginning_key, find_beginning, require_beginnings
 from pipeline.models.onednn import onednn_obstacle, product_dtype
 from pipeline.models.sae import Nonlinearity, SAEHeader
 from pipeline.progress import Progress, log, track
@@ -25,16 +29,18 @@ from pipeline.training.architecture import Architecture
 from pipeline.training.relu import ReLU
 from pipeline.training.topk import BatchTopK, TopK
 from pipeline.training.trainee import Normalisation, Trainee
-from pipeline.training.trainer import Trainer, Training, Untrained
+from pipeline.training.trainer import Make, Trainer, Training, Untrained
 
 NONLINEARITY: dict[str, Nonlinearity] = {"relu": "relu", "topk": "topk", "batchtopk": "jumprelu"}
 CURVE_LINES = 10
 """Number of lines that the terminal shows for each autoencoder."""
 
 
-def _config(recipe: Recipe) -> dict[str, Any]:
+def _config(store: StorePaths, recipe: Recipe) -> dict[str, Any]:
     model = recipe.model.model_dump(include={"layer", "device"})
-    return {"train": recipe.train.model_dump(exclude={"checkpoint_seconds"}), "model": model}
+    begun = [beginning_key(sae.begin, store) for sae in recipe.train.saes if sae.begin is not None]
+    config = {"train": recipe.train.model_dump(mode="json", exclude={"checkpoint_seconds"}), "model": model}
+    return config | ({"from": begun} if begun else {})
 
 
 def _work(work: Work) -> dict[str, Any]:
@@ -49,13 +55,17 @@ def _work(work: Work) -> dict[str, Any]:
     reader = harvested_rows(work.paths)
     if product_dtype(torch.bfloat16, recipe.model.device) != torch.bfloat16:
         log(f"training with products in float32: {onednn_obstacle()}")
-    trainer = Trainer(make_training(recipe), make_untrained(recipe), reader, normalisation, work.folder)
+    begun = find_beginnings(recipe, work.paths.store, reader)
+    trainer = Trainer(
+        make_training(recipe), make_untrained(recipe, begun, normalisation), reader, normalisation, work.folder
+    )
+    _tell_beginnings(begun, trainer)
     _train(trainer)
     for name, sae in zip(recipe.sae_names, config.saes, strict=True):
         header = _header(recipe, name, sae, normalisation)
         model = trainer.trainees[name].model
         model.fold(header, normalisation.scale, normalisation.mean_D).save(work.folder / name)
-    saes = {name: _summary(trainee) for name, trainee in trainer.trainees.items()}
+    saes = {name: _summary(trainee, begun.get(name)) for name, trainee in trainer.trainees.items()}
     if falling := describe_falling({name: summary["loss_trend"] for name, summary in saes.items()}):
         log(falling)
     num_tokens = trainer.num_steps * config.batch_size
@@ -68,8 +78,14 @@ def _work(work: Work) -> dict[str, Any]:
     }
 
 
-STAGE = Stage("train", _work, _config, needs=("tokenize", "harvest"))
-run = STAGE.run
+def stage_in(store: StorePaths) -> Stage:
+    """The stage; the store is where SAEs of other runs lie that training goes on from."""
+    return Stage("train", _work, partial(_config, store), needs=("tokenize", "harvest"))
+
+
+def run(recipe: Recipe, paths: RunPaths) -> Manifest:
+    """Train, unless that was done. Raises MonosemaError or ModelError."""
+    return stage_in(paths.store).run(recipe, paths)
 
 
 # ---- From the recipe
@@ -89,12 +105,42 @@ def make_training(recipe: Recipe) -> Training:
     )
 
 
-def make_untrained(recipe: Recipe) -> dict[str, Untrained]:
+class Begun(NamedTuple):
+    """What training goes on from."""
+
+    beginning: Beginning
+    input_scale: float | None
+    """The factor that its files lack, where they do."""
+
+
+def find_beginnings(recipe: Recipe, store: StorePaths, reader: ShardReader) -> dict[str, Begun]:
+    """The SAEs that autoencoders go on from, by name of these. Raises FormatError where one does not fit."""
+    require_beginnings(recipe.train.saes, store, reader.width)
+    found = {}
+    for name, sae in zip(recipe.sae_names, recipe.train.saes, strict=True):
+        if sae.begin is not None:
+            beginning = find_beginning(sae.begin, store)
+            scale = (sae.begin.input_scale or mean_norm_scale(reader)) if beginning.foreign.needs_scale else None
+            found[name] = Begun(beginning, scale)
+    return found
+
+
+def make_untrained(recipe: Recipe, begun: Mapping[str, Begun], normalisation: Normalisation) -> dict[str, Untrained]:
     """The autoencoders of a recipe by name, in its order."""
-    return {
-        name: Untrained(partial(make_architecture, sae), sae.learning_rate)
-        for name, sae in zip(recipe.sae_names, recipe.train.saes, strict=True)
-    }
+    found = {}
+    for name, sae in zip(recipe.sae_names, recipe.train.saes, strict=True):
+        make: Make = partial(make_architecture, sae)
+        if name in begun:
+            make = partial(_make_begun, sae, begun[name], normalisation)
+        found[name] = Untrained(make, sae.learning_rate, name in begun)
+    return found
+
+
+def _make_begun(sae: SAEConfig, begun: Begun, normalisation: Normalisation, width: int, **options: Any) -> Architecture:
+    made = make_architecture(sae, width, **options)
+    read = begun.beginning.read(rms=normalisation.rms, input_scale=begun.input_scale)
+    made.unfold(read, normalisation.scale, normalisation.mean_D)
+    return made
 
 
 def make_architecture(config: SAEConfig, width: int, *, dead_window: int, seed: int, device: str) -> Architecture:
@@ -134,6 +180,15 @@ def _header(recipe: Recipe, name: str, sae: SAEConfig, normalisation: Normalisat
 # ---- What the terminal shows
 
 
+def _tell_beginnings(begun: Mapping[str, Begun], trainer: Trainer) -> None:
+    steps = math.ceil(trainer.config.warmup_fraction * trainer.num_steps)
+    for name, (beginning, _) in begun.items():
+        log(
+            f"{name} goes on from {beginning.named}: Adam starts anew, its learning rate rises over the first "
+            f"{steps:,} of {trainer.num_steps:,} steps"
+        )
+
+
 def _train(trainer: Trainer) -> None:
     """Train from where an earlier attempt stopped to the end."""
     if trainer.restore():
@@ -164,7 +219,8 @@ def describe(point: Mapping[str, float]) -> str:
     )
 
 
-def _summary(trainee: Trainee) -> dict[str, Any]:
+def _summary(trainee: Trainee, begun: Begun | None) -> dict[str, Any]:
     trend = loss_trend(trainee.curve.points)
     seconds = round(trainee.seconds, 2)
-    return {**trainee.curve.points[-1], "loss_trend": trend.as_json() if trend else None, "seconds": seconds}
+    summary = {**trainee.curve.points[-1], "loss_trend": trend.as_json() if trend else None, "seconds": seconds}
+    return summary | ({"continued_from": begun.beginning.described()} if begun else {})

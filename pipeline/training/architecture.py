@@ -122,6 +122,27 @@ class Architecture(ABC):
             threshold_F[features] = self.threshold() * norm_T / scale
         return SAE(header, W_enc_FD, b_enc_F, W_dec_FD, b_dec_D, threshold_F)
 
+    @torch.no_grad()
+    def unfold(self, sae: SAE, scale: float, mean_D: Tensor) -> None:
+        """Take the parameters of an SAE for raw activations, on the CPU: the inverse of `fold`. Computed in float64.
+
+        What `fold` takes out, the norms of the decoder's rows, is chosen anew (`decoder_norms`).
+        """
+        mean_D = mean_D.double().cpu()
+        self.weights.b_dec_D.copy_((sae.b_dec_D.double() - mean_D) * scale)
+        for features in self.tiles:
+            W_enc_TD, norm_T = sae.W_enc_FD[features].double(), self.decoder_norms(sae.W_enc_FD[features].double())
+            W_enc_TD /= norm_T[:, None]
+            self.weights.W_enc_FD[features] = W_enc_TD.to(self.weights.W_enc_FD)
+            b_enc_T = scale * (sae.b_enc_F[features].double() / norm_T + W_enc_TD @ mean_D)
+            self.weights.b_enc_F[features] = b_enc_T.to(self.weights.b_enc_F)
+            self.weights.W_dec_FD[features] = (sae.W_dec_FD[features] * norm_T[:, None]).to(self.weights.W_dec_FD)
+        self.low_W_enc_FD.copy_(self.weights.W_enc_FD)
+
+    def decoder_norms(self, W_enc_TD: Tensor) -> Tensor:
+        """Norms [T] with which decoder rows begin, given the encoder's rows where the decoder's have norm 1."""
+        return W_enc_TD.new_ones(len(W_enc_TD))
+
     def state(self) -> dict[str, Any]:
         """Everything that a later step depends on."""
         return {

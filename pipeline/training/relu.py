@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pipeline.training.architecture import Architecture, StepStats, squared_sum
 from pipeline.training.tiles import DenseTile, Rows, Tile, count_above_zero, find_above, gather_pairs
@@ -20,6 +21,11 @@ class ReLU(Architecture):
     def __init__(self, num_features: int, width: int, *, l1_coefficient: float, **options: Any) -> None:
         super().__init__(num_features, width, **options)
         self.l1_coefficient = l1_coefficient
+
+    def decoder_norms(self, W_enc_TD: Tensor) -> Tensor:
+        """Those by which encoder and decoder rows have the same norm, as they begin and as gradients leave them."""
+        norm_T = W_enc_TD.norm(dim=1).sqrt()
+        return torch.where(norm_T > 0, norm_T, self.initial_decoder_norm)
 
     def compute_gradients(self, x: Rows, warmup: float) -> StepStats:
         num_tokens = len(x.full_BD)

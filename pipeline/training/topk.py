@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.models.sae import SAE
 from pipeline.training.architecture import Architecture, StepStats, squared_sum
 from pipeline.training.tiles import Rows, SparseTile, find_above, gather_pairs, pairs_where
 
@@ -113,6 +114,10 @@ class BatchTopK(TopK):
 
     def threshold(self) -> float:
         return 0.0 if math.isnan(self.running_threshold) else self.running_threshold
+
+    def unfold(self, sae: SAE, scale: float, mean_D: Tensor) -> None:
+        super().unfold(sae, scale, mean_D)
+        self.smallest = self.running_threshold = float(sae.threshold_F.double().mean()) * scale
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), "smallest": self.smallest, "running_threshold": self.running_threshold}

@@ -40,7 +40,7 @@ class Schedule:
     decay_fraction: float
 
     def warmup(self, step: int) -> float:
-        """Factor of the sparsity loss: rises linearly to 1."""
+        """Factor of the sparsity loss, and of the learning rate of what is continued: rises linearly to 1."""
         return min(1.0, (step + 1) / max(1.0, self.warmup_fraction * self.num_steps))
 
     def decay(self, step: int) -> float:
@@ -88,6 +88,8 @@ class Trainee:
     curve: Curve
     learning_rate: float
     """At its highest."""
+    continued: bool = False
+    """Whether it began with trained parameters: the learning rate warms up then, and not the sparsity loss."""
     seconds: float = 0.0
     """Wall time of its steps."""
 
@@ -95,14 +97,19 @@ class Trainee:
         """One step for each batch."""
         start = time.perf_counter()
         for step, x_BD in enumerate(batches, first_step):
-            learning_rate = self.learning_rate * schedule.decay(step)
-            stats = self.model.step(x_BD, learning_rate=learning_rate, warmup=schedule.warmup(step))
+            learning_rate, warmup = self.rates(step, schedule)
+            stats = self.model.step(x_BD, learning_rate=learning_rate, warmup=warmup)
             if self.curve.add(stats) or step + 1 == schedule.num_steps:
                 dead_share = self.model.dead_share(DEAD_TOKENS)
                 self.curve.close_point(step + 1, self.model.tokens_seen, len(x_BD), dead_share, learning_rate)
             if not math.isfinite(stats.loss):
                 raise ConfigError(self._divergence(x_BD, step + 1))
         self.seconds += time.perf_counter() - start
+
+    def rates(self, step: int, schedule: Schedule) -> tuple[float, float]:
+        """The learning rate of a step, and the factor of its sparsity loss."""
+        learning_rate, warmup = self.learning_rate * schedule.decay(step), schedule.warmup(step)
+        return (learning_rate * warmup, 1.0) if self.continued else (learning_rate, warmup)
 
     def _divergence(self, x_BD: Tensor, step: int) -> str:
         """The reason why the loss of a step is not finite."""

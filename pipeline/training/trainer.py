@@ -50,7 +50,8 @@ class Training:
     epochs: int
     """Readings of all rows."""
     warmup_fraction: float
-    """Share of the steps over which the L1 coefficient rises linearly from 0."""
+    """Share of the steps over which the L1 coefficient rises linearly from 0, or the learning rate where training goes
+    on from trained parameters."""
     decay_fraction: float
     """Share of the steps, at the end, over which the learning rate falls linearly to 0."""
     checkpoint_seconds: float
@@ -60,7 +61,7 @@ class Training:
 
 
 class Make(Protocol):
-    """Makes an untrained autoencoder."""
+    """Makes an autoencoder that is to be trained."""
 
     def __call__(self, width: int, *, dead_window: int, seed: int, device: str) -> Architecture:
         """`dead_window`: tokens after which an inactive feature is revived, where the architecture does that."""
@@ -73,6 +74,8 @@ class Untrained:
 
     make: Make
     learning_rate: float
+    continued: bool = False
+    """Whether `make` gives it trained parameters."""
 
 
 class Trainer:
@@ -101,7 +104,7 @@ class Trainer:
         self.step, self.position = 0, ShufflePosition()
         every = math.ceil(self.num_steps / CURVE_POINTS)
         self.trainees = {
-            name: Trainee(self._make(name, one.make), Curve(every), one.learning_rate)
+            name: Trainee(self._make(name, one.make), Curve(every), one.learning_rate, one.continued)
             for name, one in autoencoders.items()
         }
 

@@ -221,6 +221,27 @@ def test_a_folded_sae_on_raw_activations_is_the_trained_one(kind):
     torch.testing.assert_close(sae.W_dec_FD.norm(dim=1), torch.ones(F))
 
 
+@pytest.mark.parametrize("kind", ["relu", "topk", "batchtopk"])
+def test_unfolding_is_the_inverse_of_folding(kind):
+    model, sae, scale, mean_D = trained(kind)
+    other, *_ = trained(kind)  # of which nothing stays
+    for weight in other.weights:
+        weight.fill_(7.0)
+    other.unfold(sae, scale, mean_D)
+    again = other.fold(sae.header, scale, mean_D)
+    for name in ("W_enc_FD", "b_enc_F", "W_dec_FD", "b_dec_D", "threshold_F"):
+        expected, found = getattr(sae, name), getattr(again, name)
+        assert (found - expected).abs().max() <= 1e-5 * expected.abs().max().clamp_min(1), name
+    assert torch.equal(other.low_W_enc_FD, other.weights.W_enc_FD.to(other.low))
+    if kind == "relu":
+        encoder_F, decoder_F = (weight.norm(dim=1) for weight in other.weights[::2])
+        torch.testing.assert_close(encoder_F, decoder_F)
+    else:
+        for expected, found in zip(model.weights, other.weights, strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        assert other.threshold() == pytest.approx(model.threshold(), rel=1e-5)
+
+
 def test_batchtopk_threshold_keeps_k_features_per_token():
     generator = torch.Generator().manual_seed(0)
     model = BatchTopK(F, D, k=K, auxiliary_coefficient=0.0, dead_window=10**6, seed=0)

@@ -50,8 +50,11 @@ def rows_ND() -> torch.Tensor:
 
 @pytest.fixture
 def paths(store: StorePaths, rows_ND: torch.Tensor) -> RunPaths:
+    return harvested(store.run("test"), rows_ND)
+
+
+def harvested(paths: RunPaths, rows_ND: torch.Tensor) -> RunPaths:
     """A run that is harvested: rows in four shards, numbered by position."""
-    paths = store.run("test")
     folder = paths.stage("harvest")
     folder.mkdir(parents=True)
     exact_ND = rows_ND.double()
@@ -62,8 +65,8 @@ def paths(store: StorePaths, rows_ND: torch.Tensor) -> RunPaths:
     put_manifest(paths, "harvest", counts)
     key = load_manifest(folder).key
     writer = ShardWriter(folder, key=key, num_shards=4, width=WIDTH, storage="bfloat16", seed=0)
-    index_N = np.zeros(NUM_ROWS, ROW)
-    index_N["position"] = np.arange(NUM_ROWS)
+    index_N = np.zeros(len(rows_ND), ROW)
+    index_N["position"] = np.arange(len(rows_ND))
     writer.append(rows_ND.view(torch.int16).numpy().view(np.uint16), index_N, 0)
     counts["rows_per_shard"] = writer.flush()
     writer.close()

@@ -1,0 +1,128 @@
+"""A recipe of several layers and hooks, from a corpus to pages: each hook is a run, and the corpus is read once."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from transformers import AutoModelForCausalLM, Qwen3Config
+
+from backend.settings import Settings
+from data.layout import RunPaths, StorePaths
+from data.manifests import find_stage, load_manifest
+from pipeline.doctor.doctor import run_doctor
+from pipeline.models.sae import load_header
+from pipeline.models.several import SeveralHooks
+from pipeline.recipe import ReadRecipe, Recipe, make_recipe
+from pipeline.runs import is_complete, parts_of, run_checked
+from tests.pipeline.test_architectures_end_to_end import ENDS, GROUPED, SIZES, WORDS
+from tests.support.models import byte_tokenizer
+from tests.support.pages import app_with_contexts
+
+SAES = [
+    {"architecture": "topk", "num_features": 32, "k": 4},
+    {"architecture": "topk", "num_features": 16, "k": 4},
+    {"architecture": "topk", "num_features": 32, "k": 4, "hook": "mlp"},
+    {"architecture": "relu", "num_features": 16, "layer": 0},
+]
+RUNS = {"two": ["1-topk-32", "1-topk-16"], "two-1-mlp": ["1-mlp-topk-32"], "two-0": ["0-relu-16"]}
+PLACES = {"two": "layer 1", "two-1-mlp": "the MLP of layer 1", "two-0": "layer 0"}
+
+
+def recipe_in(folder: Path, saes: list[dict[str, Any]] = SAES) -> Recipe:
+    return make_recipe(
+        {
+            "name": "two",
+            "corpus": {"source": "text", "path": str(folder / "texts"), "held_out_fraction": 0.3},
+            "model": {"name": "tiny", "source": str(folder / "model"), "layer": 1, "dtype": "float32"},
+            "tokenize": {"context_length": 64},
+            "train": {"batch_size": 64, "saes": saes},
+            "harvest": {"keep_fraction": 0.8},
+            "examples": {"rare_tokens": 5},
+            "respond": {"candidates": 2, "chats": [], "openings": ["the"], "tried_tokens": 4, "new_tokens": 4},
+            "effects": {"features": 8},
+            "score": {"features": 0, "unlabelled": 0},
+            "neurons": {"features": 8},
+            "compare": {"n": 0},
+            "completeness": {"lists": []},
+            "strengths": {"features": 2, "strengths": [1, 2], "text_strengths": [], "positions": 2},
+            "project": {"num_epochs": 10},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, texts, and the store of a whole run of the recipe."""
+    folder, rng = tmp_path_factory.mktemp("several"), random.Random(0)
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(Qwen3Config(**SIZES, **ENDS, **GROUPED)).save_pretrained(folder / "model")
+    byte_tokenizer().save_pretrained(folder / "model")
+    (folder / "texts").mkdir()
+    for number in range(30):
+        (folder / "texts" / f"{number}.txt").write_text(" ".join(rng.choice(WORDS) for _ in range(rng.randint(5, 40))))
+    run(recipe_in(folder), folder)
+    return folder
+
+
+def run(recipe: Recipe, folder: Path) -> None:
+    run_checked(ReadRecipe(recipe, [], frozenset()), paths_in(folder))
+
+
+def paths_in(folder: Path, name: str = "two") -> RunPaths:
+    return StorePaths(folder / "store").run(name)
+
+
+def test_each_hook_has_a_run_of_its_own_from_one_reading(folder: Path) -> None:
+    parts = parts_of(recipe_in(folder), paths_in(folder))
+    assert {one.name: one.sae_names for one, _ in parts} == RUNS
+    assert all(is_complete(*part) for part in parts)
+    tokens = [load_manifest(paths.stage("tokenize")) for _, paths in parts]
+    assert tokens[0] == tokens[1] == tokens[2]
+    assert all(find_stage(paths, "harvest").counts["together_with"] == list(RUNS) for _, paths in parts)  # type: ignore[union-attr]
+    headers = [load_header(paths_in(folder, name).stage("train") / sae) for name, saes in RUNS.items() for sae in saes]
+    assert [(one.layer, one.hook) for one in headers] == [
+        *[(1, "resid_post")] * 2, (1, "mlp"), (0, "resid_post"),
+    ]  # fmt: skip
+    assert all(run_doctor(paths.store, paths.run, False) for _, paths in parts)
+
+
+def test_every_page_says_its_hook_and_acts_at_it(folder: Path) -> None:
+    with TestClient(app_with_contexts(Settings(store=folder / "store"))) as pages:
+        home = pages.get("/").context["comparisons"]
+        assert {one.run.name: one.run.place for one in home} == PLACES
+        for name, saes in RUNS.items():
+            for sae in saes:
+                page = pages.get(f"/tiny/{sae}")
+                assert f", {PLACES[name]}." in page.text
+                assert [link.text for link in page.context["siblings"]] == saes
+                others = {other for run, of_run in RUNS.items() if run != name for other in of_run}
+                assert {link.text for link in page.context["elsewhere"]} == others
+                feature = f"tiny/{sae}/1"
+                assert pages.get(f"/{feature}").status_code == 200
+                assert pages.get(f"/explore?run={name}").status_code == pages.get("/neurons").status_code == 200
+                read = pages.post("/api/v1/activations", json={"text": "the king", "saes": [f"tiny/{sae}"]})
+                assert read.status_code == 200, read.text
+                body = {"features": [{"feature": feature, "strength": 8}], "prompt": "the king", "max_new_tokens": 2}
+                assert '"probability"' in pages.post("/api/v1/steer", json=body).text
+
+
+def test_a_hook_that_is_added_is_harvested_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[int] = []
+    own = SeveralHooks.read
+
+    def counting(self: SeveralHooks, tokens_BL: torch.Tensor) -> list[torch.Tensor]:
+        found = own(self, tokens_BL)
+        passes.append(len(found))
+        return found
+
+    before = {name: load_manifest(paths_in(folder, name).stage("publish")).key for name in RUNS}
+    monkeypatch.setattr(SeveralHooks, "read", counting)
+    run(recipe_in(folder), folder)
+    assert passes == []
+    run(recipe_in(folder, [*SAES, {"architecture": "relu", "num_features": 8, "hook": "attn"}]), folder)
+    assert {name: load_manifest(paths_in(folder, name).stage("publish")).key for name in RUNS} == before
+    assert passes
+    assert "together_with" not in load_manifest(paths_in(folder, "two-1-attn").stage("harvest")).counts
