@@ -137,7 +137,9 @@ def _end_run(paths: RunPaths, host: str, port: int, listener: "socket | None") -
 
 @app.command()
 def show(
-    sae: Annotated[str, typer.Argument(help="The SAE: a folder, or a Hub id with the folder in it (org/repo/folder).")],
+    sae: Annotated[
+        str, typer.Argument(help="The SAE: a folder, a Hub id with the folder in it, or saelens:RELEASE/ID.")
+    ],
     model: Annotated[str | None, typer.Option(help="Folder or Hub id, or sample. Else what the SAE names.")] = None,
     corpus: Annotated[str | None, typer.Option(help="Folder, file or Hub dataset, or sample. Else the SAE's.")] = None,
     layer: Annotated[int | None, typer.Option(help="Layer that it reads, from 0. Else what the SAE says.")] = None,
@@ -202,7 +204,11 @@ def export_command(
     target: Annotated[Path, typer.Argument(help="The .tar file to write; with --format, the folder to make.")],
     run: RunOption = None,
     format_: Annotated[
-        str | None, typer.Option("--format", help="Write the SAEs for saelens, sparsify or dictionary_learning.")
+        str | None,
+        typer.Option(
+            "--format",
+            help="Write the SAEs for saelens, sparsify or dictionary_learning, or their pages for neuronpedia.",
+        ),
     ] = None,
     sae: Annotated[str | None, typer.Option(help="With --format: this SAE alone.")] = None,
     store: StoreOption = None,
