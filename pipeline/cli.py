@@ -122,13 +122,15 @@ def demo(
     _end_run(paths, host, port, listener)
 
 
-def _end_run(paths: RunPaths, host: str, port: int, listener: "socket | None") -> None:
-    """The summary of a run, and then its server if one is asked for."""
+def _end_run(paths: RunPaths, host: str, port: int, listener: "socket | None", note: str = "") -> None:
+    """The summary of a run, a note on it, and then its server if one is asked for."""
     from pipeline.commands import serving
     from pipeline.commands.summary import print_summary
 
     address = f"http://{host}:{listener.getsockname()[1] if listener else port}"
     print_summary(paths.store, paths.run, address)
+    if note:
+        log(note)
     if listener is None:
         log("`make demo`, or `monosema serve`, serves it")
     else:
@@ -155,6 +157,7 @@ def show(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run. Else made of model and SAE.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    full: Annotated[bool, typer.Option("--full", help="Measure all that a recipe measures; slower.")] = False,
     anyway: Annotated[bool, typer.Option("--anyway", help="Go on where the SAE does not seem to fit.")] = False,
     serve: Annotated[bool, typer.Option(help="Serve at the end.")] = True,
     host: HostOption = "127.0.0.1",
@@ -168,12 +171,13 @@ def show(
     listener = serving.take_port(host, port) if serve else None
     settings = tuple(set_ or ())
     asked = showing.Asked(
-        sae, model, corpus, layer, tokens, context_length, format_, revision, normalise, name, device, settings, hook
-    )
+        sae, model, corpus, layer, tokens, context_length, format_, revision, normalise, name, device, settings, hook,
+        full,
+    )  # fmt: skip
     read = showing.make_show_recipe(asked, _store(store))
     paths = _store(store).run(read.recipe.name)
     run_checked(read, paths, trial=lambda: showing.refuse_misfit(read.recipe, paths.store, anyway=anyway))
-    _end_run(paths, host, port, listener)
+    _end_run(paths, host, port, listener, note="" if full else showing.MORE)
 
 
 @app.command()
