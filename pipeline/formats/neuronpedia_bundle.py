@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.artifacts.features import EXAMPLE_KINDS, INTERVAL, TOP
+from data.artifacts.features import INTERVAL, TOP
 from data.layout import StorePaths
 from data.published.state import Published
 from data.published.tables import PublishedRun
@@ -41,14 +41,14 @@ CHAT_TEMPLATE_FILE = "chat_template.jinja"
 
 
 class Unembedding(NamedTuple):
-    """By which directions are read."""
+    """By which directions are read, float32."""
 
     scale_D: Tensor
     W_U_VD: Tensor
 
     def histograms(self, directions_BD: Tensor) -> list[dict[str, list[float]]]:
         """Of the logits that each direction adds, LOGIT_BINS bins between its lowest and its highest."""
-        logits_BV = (directions_BD * self.scale_D.float()) @ self.W_U_VD.float().T
+        logits_BV = (directions_BD * self.scale_D) @ self.W_U_VD.T
         low_B, high_B = logits_BV.amin(1), logits_BV.amax(1)
         step_B = (high_B - low_B).clamp(min=1e-12) / LOGIT_BINS
         bin_BV = ((logits_BV - low_B[:, None]) / step_B[:, None]).long().clamp_(0, LOGIT_BINS - 1)
@@ -102,7 +102,7 @@ def _unembedding(published: Published, store: StorePaths) -> Unembedding | None:
         return None
     dtype = str(published.record.recipe["model"]["dtype"])
     model = LanguageModel.load(folder, layer=published.record.layer, dtype=dtype, fused=False)
-    return Unembedding(*model.unembedding())
+    return Unembedding(*(one.float() for one in model.unembedding()))
 
 
 def _write_heads(published: Published, source: _Source, store: StorePaths, folder: Path) -> None:
@@ -171,7 +171,6 @@ def _examples(source: _Source, record: Mapping[str, Any]) -> tuple[list[dict[str
     tables, counts = source.tables, record["num_examples"]
     found: list[dict[str, Any]] = []
     for kind in SHOWN_KINDS:
-        assert len(counts) == len(EXAMPLE_KINDS)
         found += tables.examples(record["first_example"], counts, kind, EXAMPLE_COLUMNS).to_pylist()
     found.sort(key=lambda one: (one["kind"], -one["band"]))
     places = [[one[name] for one in found] for name in ("document", "start", "length")]
