@@ -150,12 +150,16 @@ def _summarise(read: "ReadRecipe", paths: RunPaths, address: str) -> None:
         print_summary(paths.store, of_one.run, address)
 
 
-def _end_run(read: "ReadRecipe", paths: RunPaths, host: str, port: int, listener: "socket | None") -> None:
-    """The summary of a run, and then its server if one is asked for."""
+def _end_run(
+    read: "ReadRecipe", paths: RunPaths, host: str, port: int, listener: "socket | None", note: str = ""
+) -> None:
+    """The summary of a run, a note on it, and then its server if one is asked for."""
     from pipeline.commands import serving
 
     address = f"http://{host}:{listener.getsockname()[1] if listener else port}"
     _summarise(read, paths, address)
+    if note:
+        log(note)
     if listener is None:
         log("`make demo`, or `monosema serve`, serves it")
     else:
@@ -164,7 +168,9 @@ def _end_run(read: "ReadRecipe", paths: RunPaths, host: str, port: int, listener
 
 @app.command()
 def show(
-    sae: Annotated[str, typer.Argument(help="The SAE: a folder, or a Hub id with the folder in it (org/repo/folder).")],
+    sae: Annotated[
+        str, typer.Argument(help="The SAE: a folder, a Hub id with the folder in it, or saelens:RELEASE/ID.")
+    ],
     model: Annotated[str | None, typer.Option(help="Folder or Hub id, or sample. Else what the SAE names.")] = None,
     corpus: Annotated[str | None, typer.Option(help="Folder, file or Hub dataset, or sample. Else the SAE's.")] = None,
     layer: Annotated[int | None, typer.Option(help="Layer that it reads, from 0. Else what the SAE says.")] = None,
@@ -180,6 +186,7 @@ def show(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run. Else made of model and SAE.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N or mps.")] = "cpu",
+    full: Annotated[bool, typer.Option("--full", help="Measure all that a recipe measures; slower.")] = False,
     anyway: Annotated[bool, typer.Option("--anyway", help="Go on where the SAE does not seem to fit.")] = False,
     serve: Annotated[bool, typer.Option(help="Serve at the end.")] = True,
     host: HostOption = "127.0.0.1",
@@ -193,12 +200,13 @@ def show(
     listener = serving.take_port(host, port) if serve else None
     settings = tuple(set_ or ())
     asked = showing.Asked(
-        sae, model, corpus, layer, tokens, context_length, format_, revision, normalise, name, device, settings, hook
-    )
+        sae, model, corpus, layer, tokens, context_length, format_, revision, normalise, name, device, settings, hook,
+        full,
+    )  # fmt: skip
     read = showing.make_show_recipe(asked, _store(store))
     paths = _store(store).run(read.recipe.name)
     run_checked(read, paths, trial=lambda: showing.refuse_misfit(read.recipe, paths.store, anyway=anyway))
-    _end_run(read, paths, host, port, listener)
+    _end_run(read, paths, host, port, listener, note="" if full else showing.MORE)
 
 
 @app.command()
@@ -229,7 +237,11 @@ def export_command(
     target: Annotated[Path, typer.Argument(help="The .tar file to write; with --format, the folder to make.")],
     run: RunOption = None,
     format_: Annotated[
-        str | None, typer.Option("--format", help="Write the SAEs for saelens, sparsify or dictionary_learning.")
+        str | None,
+        typer.Option(
+            "--format",
+            help="Write the SAEs for saelens, sparsify or dictionary_learning, or their pages for neuronpedia.",
+        ),
     ] = None,
     sae: Annotated[str | None, typer.Option(help="With --format: this SAE alone.")] = None,
     push: Annotated[

@@ -1,6 +1,7 @@
 """`monosema show`: from an SAE, a model and a corpus to a recipe, and the trial before it runs."""
 
 import re
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
@@ -28,6 +29,19 @@ CONTEXT_LENGTH = 512
 """Longest sequences, unless the SAE was trained on shorter ones or the model reads no more."""
 HELD_OUT_SHARE = 10
 """One held-out token for so many others."""
+FIRST: dict[str, dict[str, Any]] = {
+    "evaluate": {"max_cross_entropy_tokens": 4_500}, "respond": {"candidates": 0}, "effects": {"features": 0},
+    "neurons": {"features": 0}, "score": {"features": 0}, "compare": {"n": 0}, "completeness": {"lists": []},
+    "strengths": {"features": 0},
+}  # fmt: skip
+"""Of a first dashboard: what takes the model through many texts once more is not measured."""
+FULL: dict[str, dict[str, Any]] = {"embed": {"source": SAMPLE_ENCODER}}
+MORE = (
+    "this is a first dashboard: examples, labels, metrics, neighbours and the map. The same command with --full also "
+    "measures what features do when they are held or taken out, tries their labels by judges, compares them with "
+    "neurons, looks for concepts and lets one search by meaning; what stands is not run again"
+)
+"""What is said at its end."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,8 @@ class Asked:
     device: str = "cpu"
     overrides: tuple[str, ...] = ()
     hook: str | None = None
+    full: bool = False
+    """Measure all that a recipe measures, and not a first dashboard alone."""
 
 
 def make_show_recipe(asked: Asked, store: StorePaths) -> ReadRecipe:
@@ -89,7 +105,7 @@ def _raw(asked: Asked, found: Foreign, place: dict[str, Any]) -> dict[str, Any]:
         },
         "harvest": {"sink_factor": SAMPLE_SINK_FACTOR} if model == "sample" else {},
         "imports": {"saes": [{**sae, "normalise": asked.normalise}]},
-        "embed": {"source": SAMPLE_ENCODER},
+        **deepcopy(FULL if asked.full else FIRST),
     }  # fmt: skip
 
 

@@ -19,13 +19,18 @@ from data.sql.records import SAERecord
 from pipeline.formats import dictionary_learning, saelens, sparsify
 from pipeline.formats.exported import Exported
 from pipeline.formats.hooks import module_name
+from pipeline.formats.neuronpedia_bundle import write_bundle
 from pipeline.models.sae import SAE
 
-ExportFormat = Literal["saelens", "sparsify", "dictionary_learning"]
-WRITERS: dict[ExportFormat, Callable[[Exported, Path], None]] = {
+ExportFormat = Literal["saelens", "sparsify", "dictionary_learning", "neuronpedia"]
+WRITERS: dict[str, Callable[[Exported, Path], None]] = {
     "saelens": saelens.write, "sparsify": sparsify.write, "dictionary_learning": dictionary_learning.write,
 }  # fmt: skip
-LIBRARIES = {"saelens": "saelens", "sparsify": "sparsify", "dictionary_learning": "dictionary-learning"}
+"""Of weights. Neuronpedia takes dashboards, see neuronpedia_bundle.py."""
+LIBRARIES = {
+    "saelens": "saelens", "sparsify": "sparsify", "dictionary_learning": "dictionary-learning",
+    "neuronpedia": "neuronpedia",
+}  # fmt: skip
 CARD = "README.md"
 LOADING = {
     "saelens": ("from sae_lens import SAE", 'sae = SAE.load_from_disk("path/to/this/folder")'),
@@ -35,6 +40,9 @@ LOADING = {
         'sae, config = load_dictionary("path/to/this/folder", device="cpu")',
     ),
 }
+DASHBOARDS = """Dashboards for Neuronpedia: `saedashboard/` as SAEDashboard's runner leaves them, the other folder as
+Neuronpedia imports them (put your account's id there for `creatorId` and `authorId`). The bins of `freq_hist_data` are
+a quarter of an octave wide; correlated neurons and features are left empty."""
 
 
 def export_saes(store: StorePaths, run: str | None, only: str | None, kind: ExportFormat, target: Path) -> list[Path]:
@@ -52,7 +60,7 @@ def export_saes(store: StorePaths, run: str | None, only: str | None, kind: Expo
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        folders = [_export(published, sae, kind, partial / _folder(published, sae, kind)) for sae in saes]
+        folders = [_export(published, sae, kind, partial / _folder(published, sae, kind), store) for sae in saes]
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -64,10 +72,13 @@ def _folder(published: Published, sae: SAERecord, kind: ExportFormat) -> str:
     return f"{sae.name}/{module_name(published.record.layer, published.hook)}" if kind == "sparsify" else sae.name
 
 
-def _export(published: Published, record: SAERecord, kind: ExportFormat, folder: Path) -> Path:
+def _export(published: Published, record: SAERecord, kind: ExportFormat, folder: Path, store: StorePaths) -> Path:
     folder.mkdir(parents=True)
     exported = describe(published, record)
-    WRITERS[kind](exported, folder)
+    if kind == "neuronpedia":
+        write_bundle(published, record, store, folder)
+    else:
+        WRITERS[kind](exported, folder)
     (folder / CARD).write_text(card(exported, record.name, kind), encoding="utf-8")
     return folder
 
@@ -117,5 +128,12 @@ def card(exported: Exported, name: str, kind: ExportFormat) -> str:
         f"A sparse autoencoder, written by Monosema for {kind}. Its activations are in the units of the residual "
         "stream: decoder directions have norm 1."
     )
+    return f"{head}\n# {name}\n\n{what}\n\n| | |\n|---|---|\n{lines}\n\n{_use(kind)}\n"
+
+
+def _use(kind: ExportFormat) -> str:
+    """How what is written is taken into use."""
+    if kind == "neuronpedia":
+        return DASHBOARDS
     loading = "\n\n".join(LOADING[kind])
-    return f"{head}\n# {name}\n\n{what}\n\n| | |\n|---|---|\n{lines}\n\n```python\n{loading}\n```\n"
+    return f"```python\n{loading}\n```"

@@ -1,4 +1,5 @@
-"""Where a foreign SAE lies: a local folder, or a repository of the Hub with a folder in it, fetched once."""
+"""Where a foreign SAE lies: a local folder, or a repository of the Hub with a folder in it, fetched once; or a release
+that SAELens knows."""
 
 import shutil
 from collections.abc import Collection
@@ -8,7 +9,7 @@ from data.errors import FormatError
 from data.layout import StorePaths
 from pipeline.fetching.ensure import fetch_once, folder_name
 from pipeline.fetching.local import fingerprint, local_folder
-from pipeline.formats import dictionary_learning, gemma_scope, monosema, openmoss, saelens, sparsify
+from pipeline.formats import dictionary_learning, gemma_scope, monosema, openmoss, registry, saelens, sparsify
 from pipeline.recipe.imports import SAESource
 
 FILES = (
@@ -22,7 +23,10 @@ FOLDERS_NAMED = 8
 
 
 def split_source(source: str) -> tuple[str, str]:
-    """A local folder as it is; of a Hub id with more parts than two, the id and the folder in the repository."""
+    """A local folder as it is; of a Hub id with more parts than two, the id and the folder in the repository; of
+    saelens:RELEASE/ID the release and the id. Raises FormatError."""
+    if registry.release_of(source) is not None:
+        return registry.split_release(source)
     parts = source.strip("/").split("/")
     if Path(source).expanduser().is_dir() or source.startswith((".", "/", "~")) or len(parts) < 3:
         return source, ""
@@ -31,6 +35,8 @@ def split_source(source: str) -> tuple[str, str]:
 
 def ensure_sae(config: SAESource, store: StorePaths) -> Path:
     """The local folder of the SAE, fetched unless it is there. Raises FormatError, ConfigError or ModelError."""
+    if (release := registry.release_of(config.source)) is not None:
+        return _ensure_release(release, config, store)
     local = local_folder(config.source, config.field)
     if local is not None:
         return _below(local, config.folder)
@@ -38,6 +44,17 @@ def ensure_sae(config: SAESource, store: StorePaths) -> Path:
     if not (store.saes / name).is_dir():
         _require_one(config)
     return _below(fetch_once(store.saes / name, lambda partial: _fetch(config, partial)), config.folder)
+
+
+def _ensure_release(release: str, config: SAESource, store: StorePaths) -> Path:
+    """The folder into which SAELens saved an SAE that it knows."""
+    if config.revision is not None or ".." in PurePosixPath(config.folder).parts:
+        raise FormatError(f"{config.source}/{config.folder}: SAELens knows releases and ids alone, without a revision")
+    kept = store.saes / folder_name(f"{config.source}/{config.folder}", None)
+    if not kept.is_dir():
+        registry.require_saelens()
+    found = fetch_once(kept, lambda partial: registry.save_pretrained(release, config.folder, partial / config.folder))
+    return _below(found, config.folder)
 
 
 def sae_key(folder: Path) -> str:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+TILE = 4096
+"""Features that are taken in float64 at once."""
 NORMS_DIFFER = 1e-4
 """Relative spread of decoder norms above which it matters by which values TopK chooses."""
 
@@ -38,10 +40,13 @@ class Weights:
 
     def whiten_input(self, mean_D: Tensor, whiten_DD: Tensor, unwhiten_DD: Tensor) -> None:
         """The library reads z = (x - mean) @ whiten and reconstructs z^ @ unwhiten + mean."""
-        self.W_enc_FD.copy_((self.W_enc_FD.double() @ whiten_DD.double().T).float())
-        self.b_enc_F -= (self.W_enc_FD.double() @ mean_D.double()).float()
-        self.W_dec_FD.copy_((self.W_dec_FD.double() @ unwhiten_DD.double()).float())
-        self.b_dec_D.copy_((self.b_dec_D.double() @ unwhiten_DD.double() + mean_D.double()).float())
+        mean_D, whiten_DD, unwhiten_DD = mean_D.double(), whiten_DD.double(), unwhiten_DD.double()
+        for start in range(0, len(self.W_enc_FD), TILE):
+            tile = slice(start, start + TILE)
+            self.W_enc_FD[tile] = (self.W_enc_FD[tile].double() @ whiten_DD.T).float()
+            self.b_enc_F[tile] -= (self.W_enc_FD[tile].double() @ mean_D).float()
+            self.W_dec_FD[tile] = (self.W_dec_FD[tile].double() @ unwhiten_DD).float()
+        self.b_dec_D.copy_((self.b_dec_D.double() @ unwhiten_DD + mean_D).float())
 
     def gate(self, b_gate_F: Tensor, r_mag_F: Tensor) -> None:
         """The library opens a feature where W_enc x + b_gate > 0, and its value is relu(e^r W_enc x + b_enc).

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,16 @@ def test_an_sae_of_a_gpt2s_mlp_without_bos_is_read_so(place: Path, store: StoreP
     )
     assert after["hook_name"] == before["hook_name"] == "blocks.1.hook_mlp_out"
     assert after["prepend_bos"] is before["prepend_bos"] is False
+
+
+def test_a_first_dashboard_measures_little_and_a_full_one_all(place: Path, store: StorePaths) -> None:
+    asked = Asked(str(place / "sae"), "sample", "sample", overrides=("score.features=5",))
+    first = make_show_recipe(asked, store).recipe
+    assert (first.respond.candidates, first.effects.features, first.embed.source) == (0, 0, "none")
+    assert (first.score.features, first.completeness.lists) == (5, ())
+    full = make_show_recipe(replace(asked, full=True, overrides=()), store).recipe
+    assert (full.respond.candidates, full.score.features, full.embed.source) == (512, 36, "sample-minilm")
+    assert make_show_recipe(replace(asked, overrides=()), store).recipe.score.features == 0
 
 
 @pytest.mark.parametrize("kind", ["width", "misfit", "none", "layer"])

@@ -3,10 +3,6 @@
 They run in an environment of their own: MONOSEMA_FORMATS_PYTHON names its interpreter; else this one, if it has them.
 """
 
-import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +16,9 @@ from pipeline.formats.exported import Exported
 from pipeline.formats.reading import look_at_sae
 from pipeline.models.sae import SAE
 from tests.support.foreign import agree, folded, random_tensor
+from tests.support.libraries import run_script
 from tests.support.models import WIDTH, tiny_sae
 
-VARIABLE = "MONOSEMA_FORMATS_PYTHON"
-PACKAGES = {"saelens": "sae_lens", "sparsify": "sparsify", "dictionary_learning": "dictionary_learning"}
-SCRIPT = Path(__file__).parents[2] / "support/library_saes.py"
 MADE = [
     *(
         ("saelens", kind)
@@ -41,26 +35,9 @@ WRITERS = {"saelens": saelens.write, "sparsify": sparsify.write, "dictionary_lea
 
 def run_library(todo: str, library: str, kind: str, folder: Path, x_ND: Tensor) -> dict[str, Tensor]:
     """Activations, reconstruction and decoder norms by the library itself."""
-    named = os.environ.get(VARIABLE)
-    if named is None and importlib.util.find_spec(PACKAGES[library]) is None:
-        pytest.skip(f"{PACKAGES[library]} is not installed here, and {VARIABLE} names no interpreter that has it")
     x_file, out = folder.parent / "x.safetensors", folder.parent / "out.safetensors"
     save_file({"x": x_ND}, x_file)
-    command = [
-        named or sys.executable,
-        "-P",
-        "-W",
-        "ignore",
-        str(SCRIPT),
-        todo,
-        library,
-        kind,
-        str(folder),
-        str(x_file),
-        str(out),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_script("library_saes", library, todo, library, kind, folder, x_file, out)
     return load_file(out)
 
 

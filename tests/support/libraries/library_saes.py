@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
+from library_reading import read
 from safetensors.torch import load_file, save_file
 
 FEATURES, K = 48, 6
@@ -89,40 +90,13 @@ def make_dictionary_learning(kind, folder, width):
     (folder / "config.json").write_text(json.dumps({"trainer": trainer, "buffer": {"ctx_len": 128}}))
 
 
-def read_saelens(folder, x):
-    from sae_lens import SAE
-
-    sae = SAE.load_from_disk(folder)
-    acts = sae.encode(x)
-    rescaled = getattr(sae.cfg, "rescale_acts_by_decoder_norm", False)  # activations have the norm already
-    return acts, sae.decode(acts), torch.ones(sae.cfg.d_sae) if rescaled else sae.W_dec.norm(dim=1)
-
-
-def read_sparsify(folder, x):
-    from sparsify import SparseCoder
-
-    sae = SparseCoder.load_from_disk(folder)
-    found = sae.encode(x)
-    acts = torch.zeros(len(x), sae.num_latents).scatter(1, found.top_indices, found.top_acts)
-    return acts, sae.decode(found.top_acts, found.top_indices), sae.W_dec.norm(dim=1)
-
-
-def read_dictionary_learning(folder, x):
-    from dictionary_learning.utils import load_dictionary
-
-    sae, _ = load_dictionary(str(folder), device="cpu")
-    acts = sae.encode(x)
-    decoder = sae.W_dec if hasattr(sae, "W_dec") else sae.decoder.weight.T
-    return acts, sae.decode(acts), decoder.norm(dim=1)
-
-
 def main():
     todo, library, kind, folder, x_file, out_file = sys.argv[1:]
     x = load_file(x_file)["x"]
     if todo == "make":
         globals()[f"make_{library}"](kind, Path(folder), x.shape[1])
     with torch.no_grad():
-        acts, decoded, norms = globals()[f"read_{library}"](Path(folder), x)
+        acts, decoded, norms = read(library, Path(folder), x)
     save_file({"acts": acts.contiguous(), "decoded": decoded.contiguous(), "norms": norms.contiguous()}, out_file)
 
 
