@@ -9,10 +9,7 @@ from pipeline.corpus import corpus_files, corpus_root
 from pipeline.fetching.local import fingerprint, local_model
 from pipeline.recipe import CorpusConfig, ModelConfig
 
-LATER_FIELDS = (
-    *("separator", "bad_encoding", "max_document_characters"),
-    *("turns", "template_tokens", "bad_conversations"),
-)
+LATER_FIELDS = ("separator", "bad_encoding", "max_document_characters")
 """Fields of the corpus that count only where they are not as usual, so that the sample's key is what it was."""
 READING = 2
 """Raised when the same files give other documents."""

@@ -9,6 +9,7 @@ from pipeline.recipe.section import Fraction, Section
 
 BadEncoding = Literal["refuse", "replace", "skip"]
 Turns = Literal["all", "assistant", "user"]
+BadConversations = Literal["refuse", "skip"]
 CHAT_SOURCES = ("jsonl", "parquet", "huggingface")
 
 
@@ -21,12 +22,12 @@ class CorpusConfig(Section):
     text_field: str = "text"
     """jsonl, csv, parquet, huggingface: the field that holds the text. The other fields are kept as `meta`. Of
     conversations: the field that holds the messages, where it is not `messages`, `conversations` or `conversation`."""
-    turns: Turns | None = None
+    turns: Annotated[Turns | None, Field(exclude_if=lambda turns: turns is None)] = None
     """jsonl, parquet, huggingface: reads conversations by the model's chat template; whose tokens train SAEs, are
     measured and give examples: those of all messages, of the assistant's, or of the user's. None reads plain text."""
-    template_tokens: bool = False
+    template_tokens: Annotated[bool, Field(exclude_if=lambda counted: not counted)] = False
     """Of conversations: count what the template says around the messages, too."""
-    bad_conversations: Literal["refuse", "skip"] = "refuse"
+    bad_conversations: Annotated[BadConversations, Field(exclude_if=lambda bad: bad == "refuse")] = "refuse"
     """Where a conversation cannot be had: messages without role or text, or the template refuses them. "skip" leaves
     it out; all are counted."""
     separator: Annotated[str, Field(min_length=1)] | None = None

@@ -43,3 +43,13 @@ def make_talking_model(folder: Path, template: str | None = None) -> Path:
     if template is not None:
         file.write_text(template)
     return folder
+
+
+def add_special_token(folder: Path, name: str) -> None:
+    """Give a model's tokenizer one more special token."""
+    settings = json.loads((folder / "tokenizer.json").read_text())
+    number = len(settings["model"]["vocab"])
+    settings["added_tokens"].append({**settings["added_tokens"][0], "id": number, "content": name})
+    (folder / "tokenizer.json").write_text(json.dumps(settings))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": number + 1}))

@@ -26,7 +26,16 @@ from pipeline.models.tokenizer import Tokenizer
 from pipeline.recipe import Recipe, make_recipe
 from pipeline.recipe.corpus import CorpusConfig
 from pipeline.stages import fetch, tokenize
-from tests.support.chats import ASSISTANT, TALKS, TEMPLATE, USER, make_talking_model, naive_bytes, write_talks
+from tests.support.chats import (
+    ASSISTANT,
+    TALKS,
+    TEMPLATE,
+    USER,
+    add_special_token,
+    make_talking_model,
+    naive_bytes,
+    write_talks,
+)
 
 PIECES = {"all": {USER, ASSISTANT}, "assistant": {ASSISTANT}, "user": {USER}}
 REFUSES = "{% if messages[0]['role'] != 'user' %}{{ raise_exception('begin with the user') }}{% endif %}"
@@ -256,12 +265,7 @@ def test_a_limit_counts_tokens_of_the_filled_template(store: StorePaths, model: 
 
 def test_plain_text_that_looks_like_a_filled_template_is_told(store: StorePaths, tmp_path: Path) -> None:
     model = make_talking_model(tmp_path / "model", OWN.replace("</s>", "<|turn|>"))
-    settings = json.loads((model / "tokenizer.json").read_text())
-    number = len(settings["model"]["vocab"])
-    settings["added_tokens"].append({**settings["added_tokens"][0], "id": number, "content": "<|turn|>"})
-    (model / "tokenizer.json").write_text(json.dumps(settings))
-    config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps({**config, "vocab_size": number + 1}))
+    add_special_token(model, "<|turn|>")
     assert Tokenizer.load(model).template_names == ("<|turn|>",)
     texts = [f"<s>user\nText {n}<|turn|>" if n % 3 == 0 else f"Text {n} says nothing" for n in range(60)]
     (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))

@@ -179,7 +179,7 @@ class Source:
         self.texts = texts
 
     def documents(self) -> Iterator[SimpleNamespace]:
-        return iter([SimpleNamespace(text=text) for text in self.texts])
+        return iter([SimpleNamespace(text=text, chat=None) for text in self.texts])
 
 
 def test_documents_that_are_too_short_are_passed_over() -> None:
