@@ -205,9 +205,9 @@ def _best(
         tell = [f"{short(value)} at {power(flops)} FLOPs" for flops, value in zip(x, y, strict=True)]
         traces.append(points(x, y, colour="warm", name="lowest of each curve", text=tell, mode="markers",
                              symbol="diamond", size=11))  # fmt: skip
-    x = log_axis("FLOPs of training", power_ticks([point.x for point in (*found.curve, *_near(found.beyond))]))
+    compute = log_axis("FLOPs of training", power_ticks([point.x for point in (*found.curve, *_near(found.beyond))]))
     about = f"It grows as compute to the power of {interval(found.exponent)}."
-    return Titled(title, about, figure(traces, x, log_axis(axis, ticks)))
+    return Titled(title, about, figure(traces, compute, log_axis(axis, ticks)))
 
 
 def _best_rates(grid: GridReport) -> Titled:
