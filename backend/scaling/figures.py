@@ -53,12 +53,15 @@ def compute_figure(grid: GridReport, cells: Sequence[Cell]) -> Titled:
     if held_out:
         ring = _cells(held_out, lambda cell: cell.flops, lambda cell: cell.loss, "ink", "kept out")
         traces.append(ring | {"mode": "markers", "marker": {"symbol": "circle-open", "size": 13}})
-    y = log_axis("Loss", even_ticks([cell.loss for cell in cells if cell.loss]))
+    drawn = _near(grid.loss.beyond) if grid.loss else []
+    losses = [*(cell.loss for cell in cells if cell.loss), *(point.value for point in drawn)]
+    flops = power_ticks([*(cell.flops for cell in cells), *(point.x for point in drawn)])
+    x, y = log_axis("FLOPs of training", flops), log_axis("Loss", even_ticks(losses))
     return Titled(
         "Loss against compute",
         "A line for each number of features, from few tokens to many. The law is that of the best allocation: it runs "
         "along the lowest of them. A ring marks what was kept out of the fit.",
-        figure(traces, log_axis("FLOPs of training", _flops_ticks(grid, cells)), y, name_width=52),
+        figure(traces, x, y, name_width=52),
     )
 
 
@@ -147,11 +150,6 @@ def told(cell: Cell) -> str:
         f"loss {number(cell.loss or 0.0, 4)}, {power(cell.flops)} FLOPs<br>learning rate {cell.learning_rate:.2g}"
         + ("<br>kept out of the fit" if cell.held_out else "")
     )
-
-
-def _flops_ticks(grid: GridReport, cells: Sequence[Cell]) -> list[Tick]:
-    drawn = _near(grid.loss.beyond) if grid.loss else []
-    return power_ticks([*(cell.flops for cell in cells), *(point.x for point in drawn)])
 
 
 def _near(beyond: Sequence[CurvePoint]) -> list[CurvePoint]:
