@@ -14,11 +14,11 @@ class ScalingState(Address):
 
     path: ClassVar[str] = "/scaling"
 
-    run: str = Field("", max_length=64)
+    run: str = Field(default="", max_length=64)
     """Name of the run; the newest that has a grid where empty."""
-    objective: str = Field("", max_length=64)
+    objective: str = Field(default="", max_length=64)
     """Key of a grid; the first where empty."""
     along: Along = "tokens"
     """What the figures of the metrics run along; a line for each of the other."""
-    flops: str = Field("", max_length=40)
+    flops: str = Field(default="", max_length=40)
     """Budget that advice is asked for."""

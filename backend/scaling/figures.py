@@ -53,12 +53,15 @@ def compute_figure(grid: GridReport, cells: Sequence[Cell]) -> Titled:
     if held_out:
         ring = _cells(held_out, lambda cell: cell.flops, lambda cell: cell.loss, "ink", "kept out")
         traces.append(ring | {"mode": "markers", "marker": {"symbol": "circle-open", "size": 13}})
-    y = log_axis("Loss", even_ticks([cell.loss for cell in cells if cell.loss]))
+    drawn = _near(grid.loss.beyond) if grid.loss else []
+    losses = [*(cell.loss for cell in cells if cell.loss), *(point.value for point in drawn)]
+    flops = power_ticks([*(cell.flops for cell in cells), *(point.x for point in drawn)])
+    x, y = log_axis("FLOPs of training", flops), log_axis("Loss", even_ticks(losses))
     return Titled(
         "Loss against compute",
         "A line for each number of features, from few tokens to many. The law is that of the best allocation: it runs "
         "along the lowest of them. A ring marks what was kept out of the fit.",
-        figure(traces, log_axis("FLOPs of training", _flops_ticks(grid, cells)), y, name_width=52),
+        figure(traces, x, y, name_width=52),
     )
 
 
@@ -149,11 +152,6 @@ def told(cell: Cell) -> str:
     )
 
 
-def _flops_ticks(grid: GridReport, cells: Sequence[Cell]) -> list[Tick]:
-    drawn = _near(grid.loss.beyond) if grid.loss else []
-    return power_ticks([*(cell.flops for cell in cells), *(point.x for point in drawn)])
-
-
 def _near(beyond: Sequence[CurvePoint]) -> list[CurvePoint]:
     """What is drawn of an extrapolation."""
     return [point for point in beyond if point.x <= DRAWN_BEYOND * beyond[0].x]
@@ -205,9 +203,9 @@ def _best(
         tell = [f"{short(value)} at {power(flops)} FLOPs" for flops, value in zip(x, y, strict=True)]
         traces.append(points(x, y, colour="warm", name="lowest of each curve", text=tell, mode="markers",
                              symbol="diamond", size=11))  # fmt: skip
-    x = log_axis("FLOPs of training", power_ticks([point.x for point in (*found.curve, *_near(found.beyond))]))
+    compute = log_axis("FLOPs of training", power_ticks([point.x for point in (*found.curve, *_near(found.beyond))]))
     about = f"It grows as compute to the power of {interval(found.exponent)}."
-    return Titled(title, about, figure(traces, x, log_axis(axis, ticks)))
+    return Titled(title, about, figure(traces, compute, log_axis(axis, ticks)))
 
 
 def _best_rates(grid: GridReport) -> Titled:

@@ -32,6 +32,7 @@ from backend.scaling.wording import (
     objective_title,
     power,
     short,
+    spent,
     supports,
 )
 from data.artifacts.scaling import Cell, GridReport, Prediction, ScalingReport
@@ -163,12 +164,10 @@ def _shown(run: OpenRun, report: ScalingReport, grid: GridReport, state: Scaling
 
 
 def _made(report: ScalingReport, grid: GridReport) -> str:
-    minutes = report.seconds / 60
-    time = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
     return (
         f"{len(grid.cells)} autoencoders on activations of width {report.width}, in batches of "
         f"{count(report.batch_size)}, from {count(report.num_rows)} different tokens; all measured on the same "
-        f"{count(report.num_held_out_tokens)} held-out tokens. All grids of the run took {time}."
+        f"{count(report.num_held_out_tokens)} held-out tokens. All grids of the run took {spent(report.seconds)}."
     )
 
 

@@ -60,13 +60,27 @@ def headline(grid: GridReport) -> str:
 def law_rows(law: LossLaw) -> list[tuple[str, str, str]]:
     """The numbers of a law of the loss: name, value with interval, meaning."""
     return [
-        ("Floor", interval(law.floor, 3), "loss that is left with features and tokens without end"),
+        ("Floor", _floor(law.floor), "loss that is left with features and tokens without end"),
         ("Exponent of compute", interval(law.exponent), "how fast the rest falls at the best allocation"),
         ("α, of features", interval(law.features_exponent), "how fast what few features cost falls with more"),
         ("β, of tokens", interval(law.tokens_exponent), "how fast what few tokens cost falls with more"),
         ("δ, demand", interval(law.demand), "how fast the cost of few tokens grows with features"),
         ("Residuals", share(law.residual_rms, 2), f"root mean square over the {law.num_cells} cells of the fit"),
     ]
+
+
+def _floor(floor: Interval) -> str:
+    """A floor with its interval, and that it is hardly known where it may be none."""
+    tiny = 1e-3 * floor.high
+    value, low, high = ("0" if one < tiny else number(one) for one in (floor.value, floor.low, floor.high))
+    return f"{value} ({low} to {high}){'' if low != '0' else ', hardly known'}"
+
+
+def spent(seconds: float) -> str:
+    """How long something took: 48 seconds, 37 minutes, 2.5 hours."""
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
 def supports(grid: GridReport, cells: list[Cell]) -> list[str]:
@@ -84,8 +98,8 @@ def supports(grid: GridReport, cells: list[Cell]) -> list[str]:
     ]
     if grid.predictions:
         said.append(
-            f"{inside} of {len(grid.predictions)} cells that were kept out of the fit have the loss that it predicts, "
-            "within the interval."
+            f"The loss of new cells: of {len(grid.predictions)} that were kept out of the fit, {inside} within the "
+            "interval that was predicted."
         )
     return said
 

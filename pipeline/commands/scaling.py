@@ -73,7 +73,13 @@ def _print_advice(
             console.print(line, soft_wrap=True, markup=False)
         if path is not None and not path.exists():
             corpus_tokens = require_stage(paths, "tokenize").counts.get("num_corpus_tokens")
-            write_advised_recipe(path, recipe, report, grid, advice, corpus_tokens)
+            readings = write_advised_recipe(path, recipe, report, grid, advice, corpus_tokens)
+            if readings > 1:
+                console.print(
+                    f"  The corpus has {corpus_tokens:,} tokens: the recipe reads them {readings} times, and a law of "
+                    "tokens that are read once says nothing of that. Give it more text.",
+                    soft_wrap=True,
+                )
             console.print(f"{path} trains it: `monosema run --recipe {path}`", soft_wrap=True, markup=False)
     if problems:
         raise ConfigError("\n".join(problems))

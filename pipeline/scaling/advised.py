@@ -16,8 +16,8 @@ MARGIN = 1.001
 
 def write_advised_recipe(
     path: Path, recipe: Recipe, report: ScalingReport, grid: GridReport, advice: Advice, corpus_tokens: int | None
-) -> None:
-    """Write a recipe like `recipe` with the one autoencoder that is advised.
+) -> int:
+    """Write a recipe like `recipe` with the one autoencoder that is advised; returns how often it reads the corpus.
 
     corpus_tokens: training tokens that there are; None where that is not known. Raises ConfigError when there is a
     file already.
@@ -32,6 +32,7 @@ def write_advised_recipe(
         + to_toml(raw),
         encoding="utf-8",
     )
+    return int(raw["train"]["epochs"])
 
 
 def advised_recipe(

@@ -13,8 +13,8 @@ from fastapi.testclient import TestClient
 from backend.published.scaling import main_cells
 from backend.scaling.advice import advise
 from backend.scaling.figures import compute_figure, iso_figure, metric_figures, rate_figures
-from backend.scaling.wording import headline, limits, power, short, supports
-from data.artifacts.scaling import GridReport, ScalingReport, value_at
+from backend.scaling.wording import headline, law_rows, limits, power, short, spent, supports
+from data.artifacts.scaling import GridReport, Interval, ScalingReport, value_at
 from tests.support.pages import Page, check_nothing_inline
 from tests.support.scaling import HELD_OUT, RATES, SIZES, TOKENS
 
@@ -54,7 +54,7 @@ def test_without_scripts_the_numbers_stand_in_tables(scaled: TestClient, grid: G
     for name in ("Floor", "Exponent of compute", "α, of features", "β, of tokens", "δ, demand", "Residuals"):
         assert name in text
     assert "The loss was not finite at step 40." in text
-    assert "2 of 2 cells that were kept out of the fit have the loss that it predicts" in text
+    assert "of 2 that were kept out of the fit, 2 within the interval that was predicted" in text
 
 
 def test_one_objective_is_shown_at_a_time(scaled: TestClient, report: ScalingReport) -> None:
@@ -203,3 +203,11 @@ def test_numbers_are_short() -> None:
     assert power(1.62e13) == "1.6 × 10¹³"
     assert power(9.99e13) == "1.0 × 10¹⁴"
     assert [short(value) for value in (512, 8192, 65_536, 1_048_576, 3e9)] == ["512", "8,192", "65.5k", "1.05M", "3B"]
+    assert [spent(seconds) for seconds in (48.2, 2266.0, 9000.0)] == ["48 seconds", "38 minutes", "2.5 hours"]
+
+
+def test_a_floor_that_may_be_none_is_said_to_be_hardly_known(grid: GridReport) -> None:
+    assert grid.loss
+    unknown = replace(grid.loss, floor=Interval(1.5e-6, 0.0, 124.5))
+    assert law_rows(grid.loss)[0][1] == "40.0 (38.0 to 42.0)"
+    assert law_rows(unknown)[0][1] == "0 (0 to 124), hardly known"

@@ -28,6 +28,7 @@ def printed(
     capsys: pytest.CaptureFixture[str],
     asked: Asked = NOTHING,
     loss: Any = planted_loss,
+    corpus_tokens: int = 10**12,
     **changes: Any,
 ) -> str:
     """What is printed of a planted grid."""
@@ -36,7 +37,7 @@ def printed(
         "", width=WIDTH, batch_size=512, warmup_steps=20, num_held_out_tokens=16_000, seconds=90.0, grids=(grid,)
     )
     paths = store.run("test")
-    put_manifest(paths, "tokenize", {"num_corpus_tokens": 10**12})
+    put_manifest(paths, "tokenize", {"num_corpus_tokens": corpus_tokens})
     put_manifest(paths, "scale", report.as_json())
     try:
         print_scaling(SCALING, paths, load_manifest(paths.stage("scale")), asked)
@@ -74,6 +75,14 @@ def test_a_recipe_is_written(store, capsys, tmp_path: Path):
 
     assert f"monosema run --recipe {path}" in out
     assert load_recipe(str(path)).train.saes[0].architecture == "relu"
+    assert "reads them" not in out
+
+
+def test_more_tokens_than_the_corpus_has_are_said(store, capsys, tmp_path: Path):
+    out = printed(store, capsys, Asked(Budget(1e20, "flops"), tmp_path / "far.toml"), corpus_tokens=1_000_000)
+
+    assert "The corpus has 1,000,000 tokens: the recipe reads them" in out
+    assert load_recipe(str(tmp_path / "far.toml")).train.epochs > 1
 
 
 def test_too_few_cells_are_points_and_give_no_advice(store, capsys):
