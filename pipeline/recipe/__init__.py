@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 from pydantic import Field, model_validator
 
 from data.errors import ConfigError
-from data.hooks import RESID_POST, Hook, Place
+from data.hooks import Place
 from pipeline.recipe.comparing import CompareConfig
 from pipeline.recipe.completeness import CompletenessConfig
 from pipeline.recipe.corpus import CorpusConfig as CorpusConfig
@@ -20,6 +20,7 @@ from pipeline.recipe.imports import ImportedSAE, ImportsConfig
 from pipeline.recipe.influence import EffectsConfig, RespondConfig, StrengthsConfig
 from pipeline.recipe.judging import ScoreConfig
 from pipeline.recipe.mistakes import read_what_can_be
+from pipeline.recipe.model import ModelConfig as ModelConfig
 from pipeline.recipe.neurons import NeuronsConfig
 from pipeline.recipe.overrides import apply_override
 from pipeline.recipe.scaling import ScaleConfig
@@ -34,34 +35,6 @@ SAMPLE_ENCODER, NO_ENCODER = "sample-minilm", "none"
 
 
 OpenedBy = Literal["bos", "template", "none"]
-
-
-class ModelConfig(Section):
-    """The language model and the place in it that is read, by all autoencoders that name no other."""
-
-    name: Slug
-    """Its name in addresses, e.g. smollm2-135m."""
-    source: str
-    """"sample", a Hugging Face Hub id, or a local folder with safetensors and a tokenizer."""
-    revision: str | None = None
-    layer: Annotated[int, Field(ge=0)]
-    """N, from 0."""
-    hook: Annotated[Hook, Field(exclude_if=lambda hook: hook == RESID_POST)] = RESID_POST
-    """The place at layer N that is read: the residual stream before it, between its attention and its MLP, or after it
-    (resid_pre, resid_mid, resid_post), or what its attention (attn) or its MLP (mlp) adds to that stream."""
-    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    device: str = "cpu"
-    """"cpu", "cuda", "cuda:N" or "mps". Never chosen for you."""
-
-    @property
-    def place(self) -> Place:
-        """The hook that is read."""
-        return Place(self.layer, self.hook)
-
-    @property
-    def num_layers_run(self) -> int:
-        """Leading layers that are run up to the hook."""
-        return self.place.num_layers
 
 
 class TokenizeConfig(Section):

@@ -5,6 +5,7 @@ Files: `{sae}/cfg.json`, `{sae}/sae.safetensors` and `{sae}/curve.json`.
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -56,9 +57,8 @@ def _work(work: Work) -> dict[str, Any]:
     if product_dtype(torch.bfloat16, recipe.model.device) != torch.bfloat16:
         log(f"training with products in float32: {onednn_obstacle()}")
     begun = find_beginnings(recipe, work.paths.store, reader)
-    trainer = Trainer(
-        make_training(recipe), make_untrained(recipe, begun, normalisation), reader, normalisation, work.folder
-    )
+    autoencoders = go_on(make_untrained(recipe), begun, normalisation)
+    trainer = Trainer(make_training(recipe), autoencoders, reader, normalisation, work.folder)
     _tell_beginnings(begun, trainer)
     _train(trainer)
     for name, sae in zip(recipe.sae_names, config.saes, strict=True):
@@ -125,19 +125,28 @@ def find_beginnings(recipe: Recipe, store: StorePaths, reader: ShardReader) -> d
     return found
 
 
-def make_untrained(recipe: Recipe, begun: Mapping[str, Begun], normalisation: Normalisation) -> dict[str, Untrained]:
+def make_untrained(recipe: Recipe) -> dict[str, Untrained]:
     """The autoencoders of a recipe by name, in its order."""
-    found = {}
-    for name, sae in zip(recipe.sae_names, recipe.train.saes, strict=True):
-        make: Make = partial(make_architecture, sae)
-        if name in begun:
-            make = partial(_make_begun, sae, begun[name], normalisation)
-        found[name] = Untrained(make, sae.learning_rate, name in begun)
-    return found
+    return {
+        name: Untrained(partial(make_architecture, sae), sae.learning_rate)
+        for name, sae in zip(recipe.sae_names, recipe.train.saes, strict=True)
+    }
 
 
-def _make_begun(sae: SAEConfig, begun: Begun, normalisation: Normalisation, width: int, **options: Any) -> Architecture:
-    made = make_architecture(sae, width, **options)
+def go_on(
+    untrained: Mapping[str, Untrained], begun: Mapping[str, Begun], normalisation: Normalisation
+) -> dict[str, Untrained]:
+    """The same, some of them with the parameters of an SAE."""
+    return {
+        name: replace(one, make=partial(_make_begun, one.make, begun[name], normalisation), continued=True)
+        if name in begun
+        else one
+        for name, one in untrained.items()
+    }
+
+
+def _make_begun(make: Make, begun: Begun, normalisation: Normalisation, width: int, **options: Any) -> Architecture:
+    made = make(width, **options)
     read = begun.beginning.read(rms=normalisation.rms, input_scale=begun.input_scale)
     made.unfold(read, normalisation.scale, normalisation.mean_D)
     return made

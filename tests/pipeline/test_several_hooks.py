@@ -19,7 +19,7 @@ from pipeline.recipe import ReadRecipe, Recipe, make_recipe
 from pipeline.runs import is_complete, parts_of, run_checked
 from tests.pipeline.test_architectures_end_to_end import ENDS, GROUPED, SIZES, WORDS
 from tests.support.models import byte_tokenizer
-from tests.support.pages import app_with_contexts
+from tests.support.pages import Page, app_with_contexts
 
 SAES = [
     {"architecture": "topk", "num_features": 32, "k": 4},
@@ -93,6 +93,7 @@ def test_every_page_says_its_hook_and_acts_at_it(folder: Path) -> None:
     with TestClient(app_with_contexts(Settings(store=folder / "store"))) as pages:
         home = pages.get("/").context["comparisons"]
         assert {one.run.name: one.run.place for one in home} == PLACES
+        newest = home[0].run.name
         for name, saes in RUNS.items():
             for sae in saes:
                 page = pages.get(f"/tiny/{sae}")
@@ -102,7 +103,10 @@ def test_every_page_says_its_hook_and_acts_at_it(folder: Path) -> None:
                 assert {link.text for link in page.context["elsewhere"]} == others
                 feature = f"tiny/{sae}/1"
                 assert pages.get(f"/{feature}").status_code == 200
-                assert pages.get(f"/explore?run={name}").status_code == pages.get("/neurons").status_code == 200
+                assert {f"/explore?run={name}", f"/random?run={name}&sae={sae}"} <= Page(page.text).links()
+                assert pages.get(f"/random?run={name}&sae={sae}").url.path.startswith(f"/tiny/{sae}/")
+                focused = pages.get(f"/explore?f={feature}").context["asked"]
+                assert (focused.f, focused.run) == (feature, "" if name == newest else name)
                 read = pages.post("/api/v1/activations", json={"text": "the king", "saes": [f"tiny/{sae}"]})
                 assert read.status_code == 200, read.text
                 body = {"features": [{"feature": feature, "strength": 8}], "prompt": "the king", "max_new_tokens": 2}
