@@ -43,7 +43,7 @@ class Panel:
     shown: StoredText
     others: list[Link]
     """This page with other demonstrations."""
-    model_name: str
+    run: OpenRun
 
 
 def panel_of(catalogue: Catalogue, state: HomeState) -> Panel | None:
@@ -63,7 +63,7 @@ def _panel(run: OpenRun, all_: Demonstrations, demo: StoredDemonstration, state:
         stops=[Stop(text, place.href(strength=text.strength), text is shown) for text in demo.texts],
         shown=shown,
         others=[Link(one.feature.title, HomeState(demo=one.feature.name).href()) for one in others],
-        model_name=run.model_name,
+        run=run,
     )
 
 

@@ -19,8 +19,14 @@ router = APIRouter(include_in_schema=False)
 def home_page(
     request: Request, state: Annotated[HomeState, Query()], library: LibraryDep, engine: EngineDep
 ) -> Response:
-    """The home page: one question answered twice, an introduction, and the published SAEs."""
-    return render(request, "home/home.html", home_page_of(library.catalogue(), engine, state))
+    """The home page: one question answered twice, an introduction, and the published SAEs.
+
+    While it is read, the model of its demonstration is loaded, for the question that may come next.
+    """
+    page = home_page_of(library.catalogue(), engine, state)
+    if page.panel:
+        engine.prepare(page.panel.run)
+    return render(request, "home/home.html", page)
 
 
 @router.get("/random")

@@ -23,6 +23,7 @@ from backend.published.concepts import concepts_link
 from backend.published.scores import leading_judge
 from backend.published.selection import FeatureList, Score, Selection, list_features, scores_of
 from backend.saes.downloads import Download, downloads
+from backend.saes.labels import LabelSummary, label_summary
 from backend.saes.neurons import NeuronSummary, neuron_summary
 from backend.saes.strengths import StrengthSummary, strength_summary
 
@@ -61,6 +62,8 @@ class SAEPage(Page):
     """How many concepts have a feature of their own, with the page of them; None where that was not measured."""
     neurons: NeuronSummary | None
     """None where its features were not compared with neurons."""
+    labels: LabelSummary | None
+    """None where too few of its features were judged."""
     strengths: StrengthSummary | None
     """None where none of its features was held to see what that does."""
     curve_figures: list[tuple[str, dict[str, Any]]]
@@ -93,6 +96,7 @@ def sae_page_of(sae: OpenSAE, selection: Selection) -> SAEPage:
         density_bars=_density_bars(sae, selection),
         concepts=concepts_link(sae),
         neurons=neuron_summary(sae),
+        labels=label_summary(sae),
         strengths=strength_summary(sae),
         curve_figures=curve_figures(sae.record.curve),
         recipe=recipe_lines(sae),

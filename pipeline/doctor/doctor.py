@@ -32,6 +32,7 @@ from pipeline.doctor import checks
 from pipeline.doctor.checks import Check, Example, Recomputed
 from pipeline.doctor.effects import check_effects
 from pipeline.doctor.extremes import Extremes, Stored
+from pipeline.doctor.strengths import check_strengths
 from pipeline.evaluation.held_out import Evaluator
 from pipeline.evaluation.losses import DocumentLosses
 from pipeline.evaluation.metrics import counted
@@ -85,9 +86,10 @@ class Doctor:
         self.published, self.record = published, published.record
         self.run = PublishedRun(published.folder)
         self.config = self.record.recipe["model"]
-        folder = store.root / self.record.model_source
+        self.folder = store.root / self.record.model_source
+        """Of the model."""
         self.model = LanguageModel.load(
-            folder,
+            self.folder,
             layer=self.record.layer,
             hook=self.config.get("hook", RESID_POST),
             dtype=self.config["dtype"],
@@ -109,6 +111,7 @@ class Doctor:
             *self._check_examples(),
             *self._check_extremes(),
             *self._check_effects(),
+            *self._check_strengths(),
             *self._check_metrics(),
         ]
 
@@ -188,11 +191,22 @@ class Doctor:
         return [self.cutting.opened(tokens) for tokens in windows]
 
     def _check_effects(self) -> Iterator[Check]:
-        saes = dict(zip([sae.name for sae in self.record.saes], self.saes, strict=True))
-        found = check_effects(self.run, self.model, saes, self.cutting)
+        found = check_effects(self.run, self.model, self._named_saes(), self.cutting)
         if not found:
             log("effects are not compared: none were measured")
         yield from found
+
+    def _check_strengths(self) -> Iterator[Check]:
+        found = check_strengths(
+            self.run, self.model, self._named_saes(), self.folder, self.record.recipe,
+            self.record.corpus["harvest"]["sink_threshold"],
+        )  # fmt: skip
+        if not found:
+            log("curves over strengths are not compared: none were measured")
+        yield from found
+
+    def _named_saes(self) -> dict[str, SAE]:
+        return dict(zip([sae.name for sae in self.record.saes], self.saes, strict=True))
 
     def _check_metrics(self) -> Iterator[Check]:
         """Reconstruction of all held-out documents, and losses on a few of their sequences."""
@@ -218,7 +232,7 @@ class Doctor:
     def _evaluator(self) -> Evaluator:
         return Evaluator(
             model=self.model,
-            saes=dict(zip([sae.name for sae in self.record.saes], self.saes, strict=True)),
+            saes=self._named_saes(),
             read=self._read,
             sink_norm=self.record.corpus["harvest"]["sink_threshold"],
             batch_tokens=BATCH_TOKENS,

@@ -37,6 +37,8 @@ class LocalJudge:
         """model: a causal language model of transformers; name: what it is called; identity: names its weights."""
         self._model, self._tokenizer, self._batch_tokens = model, tokenizer, batch_tokens
         self._parts = Parts(model)
+        self.context_length = int(model.config.max_position_embeddings)
+        """Most tokens that it reads."""
         self.name, self.identity = name, f"local 1 {identity}"
 
     @classmethod
@@ -118,7 +120,13 @@ class LocalJudge:
         return ids
 
     def _prompt(self, question: Question) -> list[int]:
-        return self._tokenizer.chat(chat_messages(question)).tokens
+        tokens = self._tokenizer.chat(chat_messages(question)).tokens
+        if len(tokens) > self.context_length:
+            raise ModelError(
+                f"a question has {len(tokens):,} tokens, and {self.name} reads at most {self.context_length:,}: lower "
+                "score.context, or name another model for this judge"
+            )
+        return tokens
 
     @torch.no_grad()
     def _next_logits(self, rests: list[list[int]], beginning: Any) -> Tensor:

@@ -13,6 +13,9 @@ from pipeline.models.tokenizer import Tokenizer
 from pipeline.recipe import Recipe
 from pipeline.recipe.judging import JudgeConfig
 
+LEAST_CONTEXT = 1024
+"""Tokens that a local judge must be able to read: a question with its examples has about 600."""
+
 
 @dataclass(frozen=True)
 class Materials:
@@ -54,6 +57,12 @@ def _make_local(config: JudgeConfig, materials: Materials) -> Judge | str:
     if not tokenizer.has_chat_template:
         return f"{name} has no chat template, so it is no chat model: name one as `model` of this judge."
     model = materials.recipe.model
-    return LocalJudge.load(
+    judge = LocalJudge.load(
         folder, tokenizer, name, dtype=model.dtype, device=model.device, batch_tokens=config.batch_tokens
     )
+    if judge.context_length < LEAST_CONTEXT:
+        return (
+            f"{name} reads at most {judge.context_length} tokens, too few for questions with their examples "
+            f"({LEAST_CONTEXT}): name another model as `model` of this judge."
+        )
+    return judge

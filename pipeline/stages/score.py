@@ -45,6 +45,7 @@ from pipeline.scores.materials import judge_materials, plant_questions
 from pipeline.scores.naming import Entrants, Naming, report_on
 from pipeline.scores.sampling import BandSampler, Windows, draw_windows, no_samples
 from pipeline.scores.sources import SourceReader
+from pipeline.scores.summary import summarise
 from pipeline.scores.texts import WindowTexts
 from pipeline.scores.trust import Planted
 from pipeline.stage import Stage, Work
@@ -88,8 +89,10 @@ def score(work: Work) -> dict[str, Any]:
     write_judges(work.folder, reports)
     counts = {sae.name: {"num_features": sae.num_labelled, "num_samples": len(sae.samples.value_M)} for sae in saes}
     random = {name: one.random.tolist() for name, one in zip(recipe.sae_names, chosen, strict=True)}
+    names = [judge.title for judge in config.judges]
+    summary = {sae.name: summarise(sae, of, set(random[sae.name]), names) for sae, of in zip(saes, found, strict=True)}
     judges = {"judges": [report.as_json() for report in reports], "candidates": candidates.as_json()}
-    return {**judges, "bands": config.bands, "saes": counts, "random": random}
+    return {**judges, "bands": config.bands, "saes": counts, "random": random, "summary": summary}
 
 
 def _entrants(work: Work, materials: Materials, vocabulary: list[bytes], saes: list[ScoredSAE]) -> list[Entrants]:

@@ -1,14 +1,14 @@
 """Correlation of the sample's 4,096 features with all neurons of layers 0 to 14, against the plain forward pass.
 
-Ours is all of it for one SAE: the reading of the model, sums, best neurons and the neurons' examples. The forward pass
-is that of the harvest, over the same tokens. It needs the run that `make demo` leaves, in the store that MONOSEMA_STORE
-names.
+The reading of the model, sums and best neurons of one SAE; and all that the stage does, the neurons' own examples with
+it. The forward pass is that of the harvest, over the same tokens. It needs the run that `make demo` leaves, in the
+store that MONOSEMA_STORE names.
 """
 
 import math
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -20,11 +20,12 @@ from data.errors import MonosemaError
 from data.layout import RunPaths, default_store
 from data.manifests import require_stage
 from pipeline.activations.batches import draw_sequences, read_batch
-from pipeline.activations.neurons import batches_of, neuron_blocks
+from pipeline.activations.neurons import NeuronBlock, batches_of, neuron_blocks
 from pipeline.activations.residuals import load_language_model
 from pipeline.models.language_model import DTYPES
 from pipeline.models.sae import SAE
 from pipeline.neurons.active import FeatureReader
+from pipeline.neurons.correlation import CorrelationSums
 from pipeline.neurons.passes import NeuronRange
 from pipeline.neurons.reading import PassReader
 from pipeline.recipe import Recipe, load_recipe
@@ -57,22 +58,36 @@ def measure(recipe: Recipe, paths: RunPaths) -> list[Row]:
         for numbers in batches:
             model.residuals(torch.from_numpy(read_batch(corpus, numbers, harvest["bos_id"]).tokens_BL))
 
-    def correlate() -> None:
-        reader = PassReader(
-            FeatureReader([sae], [chosen], DTYPES[recipe.examples.dtype]), neurons, recipe.neurons, model.dtype, "cpu"
-        )
+    def blocks() -> Iterator[NeuronBlock]:
         bos_id, sink_norm = harvest["bos_id"], harvest["sink_threshold"]
-        for block in neuron_blocks(model, corpus, batches, neurons, bos_id=bos_id, sink_norm=sink_norm):
-            reader.add(block.x_ND, block.neurons_NM, block.index_N, corpus.sequences["document"])
-        reader.sums.best(recipe.neurons.best)
+        return neuron_blocks(model, corpus, batches, neurons, bos_id=bos_id, sink_norm=sink_norm)
+
+    def correlate() -> None:
+        features, sums = reader(), CorrelationSums(len(chosen), len(neurons))
+        for block in blocks():
+            sums.add(features.read(block.x_ND), block.neurons_NM)
+        sums.best(recipe.neurons.best)
+
+    def whole_stage() -> None:
+        whole = PassReader(reader(), neurons, recipe.neurons, model.dtype, "cpu")
+        for block in blocks():
+            whole.add(block.x_ND, block.neurons_NM, block.index_N, corpus.sequences["document"])
+        whole.sums.best(recipe.neurons.best)
+
+    def reader() -> FeatureReader:
+        return FeatureReader([sae], [chosen], DTYPES[recipe.examples.dtype])
 
     forward()  # warm
     before = peak_memory()
-    ours, plain = zip(*((seconds(correlate), seconds(forward)) for _ in range(ROUNDS)), strict=True)
+    works = (correlate, whole_stage, forward)
+    sums, stage, plain = (
+        min(times) for times in zip(*([seconds(work) for work in works] for _ in range(ROUNDS)), strict=True)
+    )
     extra, tokens = peak_memory() - before, int(corpus.sequences["length"][numbers_S].sum())
     what = f"{len(chosen):,} live features of {SAE_NAME}, {len(neurons):,} neurons, {tokens:,} tokens"
     return [
-        Row("neurons: time", f"{min(ours):.1f} s", f"{min(plain):.1f} s forward", min(ours) / min(plain), what),
+        Row("neurons: correlation", f"{sums:.1f} s", f"{plain:.1f} s forward", sums / plain, what),
+        Row("neurons: with their examples", f"{stage:.1f} s", f"{plain:.1f} s forward", stage / plain, "the same"),
         Row("neurons: extra memory", f"{extra / 1e6:,.0f} MB", "2 GiB", extra / MOST_MEMORY, "peak of the process"),
     ]
 

@@ -14,6 +14,7 @@ from backend.settings import Settings
 from data.artifacts.comparison import read_comparison
 from data.layout import RunPaths, StorePaths
 from data.manifests import load_manifest
+from pipeline.doctor import strengths
 from pipeline.doctor.doctor import run_doctor
 from pipeline.recipe import ReadRecipe, make_recipe
 from pipeline.runs import run_checked
@@ -92,6 +93,23 @@ def paths(name: str, tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
 def pages(paths: RunPaths) -> Iterator[TestClient]:
     with TestClient(app_with_contexts(Settings(store=paths.store.root))) as client:
         yield client
+
+
+def test_doctor_finds_a_curve_and_a_text_that_are_not_the_models(
+    name: str, paths: RunPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = strengths._stored
+
+    def altered(*arguments: Any) -> list[dict[str, Any]]:
+        points = stored(*arguments)
+        return [
+            {**one, "perplexity": one["perplexity"] * 1.1, "texts": [f"{text}!" for text in one["texts"]]}
+            for one in points
+        ]
+
+    monkeypatch.setattr(strengths, "_stored", altered)
+    assert not run_doctor(paths.store, name, False)
+    assert "does not hold: strengths: ln perplexity, strengths: texts" in " ".join(capsys.readouterr().out.split())
 
 
 def test_from_a_corpus_to_steering(name: str, paths: RunPaths, pages: TestClient) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer
-from tokenizers.models import WordPiece
+from tokenizers.models import WordLevel
 
 from data.layout import StorePaths
 from data.manifests import load_manifest
@@ -147,7 +147,7 @@ def test_bad_input_ends_a_process_with_its_message(store: StorePaths, recipe: Pa
 def test_six_mistakes_are_six_messages_and_nothing_is_written(store: StorePaths, model: Path, recipe: Path) -> None:
     other = recipe.parent / "model"
     shutil.copytree(model, other)
-    rust = Tokenizer(WordPiece({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
+    rust = Tokenizer(WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
     rust.save(str(other / "tokenizer.json"))
     recipe.write_text(recipe.read_text() + "learning_rate = -1\n[harvest]\nkeep_fraction = 2\n")
     recipe.write_text(recipe.read_text().replace("[harvest]\nnum_shards = 2\n", "", 1))
@@ -162,7 +162,7 @@ def test_six_mistakes_are_six_messages_and_nothing_is_written(store: StorePaths,
                 "harvest.keep_fraction: Input should be less than or equal to 1",
                 "train.saes.0.learning_rate: Input should be greater than 0",
                 "model.layer=9 is out of range: model has layers 0 to 2",
-                "the bytes of this tokenizer's tokens are not known (WordPiece)",
+                "the bytes of this tokenizer's tokens are not known (WordLevel)",
                 "2024-05-01 does not exist: set corpus.path",
                 "this code does not run on device 'mps': set model.device=cpu",
             ],

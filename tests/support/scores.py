@@ -44,6 +44,16 @@ TRIED_TEXTS = 3
 """Texts with each feature, and without."""
 
 
+SUMMARY = [
+    {"judge": judge, "task": task, "num": 40, "mean": mean, "low": mean - 0.05, "high": mean + 0.05}
+    for judge, task, mean in (
+        ("rule", "specificity", 0.62), ("rule", "fuzzing", 0.81), ("away", "specificity", 0.3),
+        ("guess", "specificity", 0.5),
+    )
+]  # fmt: skip
+"""Mean scores of the first SAE's random features; no judge but the first can be trusted."""
+
+
 def write_scores(folder: Path, examples: Path, saes: list[str]) -> dict[str, Any]:
     """Write an artifact of stage `score`; its counts."""
     write_judges(folder, JUDGES)
@@ -64,7 +74,7 @@ def write_scores(folder: Path, examples: Path, saes: list[str]) -> dict[str, Any
         found = [one for index in scored for one in _tried(index, rows)]
         write_arrow(folder / name / TRIED_FILE, TRIED, pa.Table.from_pylist(found, TRIED).to_batches())
     judges = {"judges": [judge.as_json() for judge in JUDGES], "candidates": CANDIDATES_REPORT.as_json()}
-    return {**judges, "bands": BANDS, "saes": {}, "random": {}}
+    return {**judges, "bands": BANDS, "saes": {}, "random": {}, "summary": {saes[0]: SUMMARY}}
 
 
 def _candidates(index: int, label: str) -> list[dict[str, Any]]:

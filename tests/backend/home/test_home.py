@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from backend.app import create_app
+from backend.engine.engine import Engine
 from backend.home import page as home_page
 from backend.home.panel import HomeState
 from backend.html.formats import number, share, size
@@ -201,6 +202,13 @@ def test_home_leads_with_the_best_chat_answered_twice(pages, catalogue):
     assert "f=tiny%2F1-relu-64%2F7%3A2&after=tiny%2F1-relu-64%2F7%3A2&chat=1" in panel.shown.href
     assert answer.text.count('<mark class="told">') >= 2
     assert pages.get(panel.shown.href).status_code == 200
+
+
+def test_the_model_of_the_demonstration_is_made_ready_while_home_is_read(pages, catalogue, monkeypatch):
+    asked: list[OpenRun] = []
+    monkeypatch.setattr(Engine, "prepare", lambda self, run: asked.append(run))
+    pages.get("/")
+    assert [run.name for run in asked] == [catalogue.runs[0].name]
 
 
 def test_each_strength_is_a_link_that_shows_its_text_without_scripts(pages):

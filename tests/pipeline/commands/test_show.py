@@ -27,9 +27,9 @@ from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.recipe.corpus import CorpusConfig
 from pipeline.stages import STAGES
-from tests.browser.test_end_to_end import make_text_folder
 from tests.support.foreign import principal_sae
 from tests.support.models import byte_tokenizer, save_tiny_model, tiny_sae
+from tests.support.text_folder import make_text_folder
 
 LAYER, DIRECTIONS, LENGTH = 1, 8, 64
 # Not all rows are kept, so that examples come from the model in float32 and not from rows in bfloat16.

@@ -27,6 +27,7 @@ from data.published.tables import PublishedRun, write_table
 from data.published.terms import terms
 from data.sql.database import connect, database_url
 from data.sql.records import ListRecord, PublishedRunRecord, SAERecord
+from pipeline.doctor import doctor
 from pipeline.doctor.doctor import run_doctor
 from pipeline.models.sae import load_header
 from pipeline.publishing import columns, corpus_tables, folder, tables
@@ -50,6 +51,12 @@ def store(made: StorePaths, tmp_path: Path) -> StorePaths:
     """A copy of a store with a published run, to do harm to."""
     shutil.copytree(made.root, tmp_path / "store")
     return StorePaths(tmp_path / "store")
+
+
+@pytest.fixture(autouse=True)
+def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The made run's curves over strengths are made up; tests of whole runs compare those of models."""
+    monkeypatch.setattr(doctor, "check_strengths", lambda *arguments: [])
 
 
 def tables_of(published: Published) -> PublishedRun:

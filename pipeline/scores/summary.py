@@ -1,0 +1,34 @@
+"""What the labels of an SAE are worth on average: scores of its features that were drawn at random."""
+
+from collections.abc import Collection, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from pipeline.evaluation.intervals import estimate_ratio
+from pipeline.scores.asking import Found, Score, ScoredSAE
+
+LEAST_FEATURES = 10
+"""Fewer say nothing of the others."""
+
+
+def summarise(sae: ScoredSAE, found: Found, random: Collection[int], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Mean score of random features by judge and task, with its 95% interval. names: of the judges.
+
+    random: indices of those that were drawn at random; all others were chosen because pages lead with them.
+    """
+    drawn = [score for score in found.scores if sae.features[score.feature].index in random]
+    summary = []
+    for (judge, task), scores in groupby(sorted(drawn, key=_question), _question):
+        values = np.array([score.value for score in scores])
+        if len(values) >= LEAST_FEATURES:
+            mean = estimate_ratio(values, np.ones(len(values)))
+            low, high = mean.interval() or (mean.value, mean.value)
+            one = {"judge": names[judge], "task": task, "num": len(values)}
+            summary.append({**one, "mean": mean.value, "low": low, "high": high})
+    return summary
+
+
+def _question(score: Score) -> tuple[int, str]:
+    return score.judge, score.task
