@@ -115,6 +115,7 @@ def test_the_models_need_no_other_library_than_torch_and_those_around_it() -> No
     assert {name for name in found if not name.startswith("pipeline.models")} - sys.stdlib_module_names == {
         "numpy",
         "safetensors",
+        "sentencepiece",
         "tokenizers",
         "torch",
         "transformers",

@@ -5,8 +5,8 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
-from pipeline.evaluation.intervals import estimate_ratio
 from pipeline.scores.asking import Found, Score, ScoredSAE
 
 LEAST_FEATURES = 10
@@ -23,12 +23,16 @@ def summarise(sae: ScoredSAE, found: Found, random: Collection[int], names: Sequ
     for (judge, task), scores in groupby(sorted(drawn, key=_question), _question):
         values = np.array([score.value for score in scores])
         if len(values) >= LEAST_FEATURES:
-            mean = estimate_ratio(values, np.ones(len(values)))
-            low, high = mean.interval() or (mean.value, mean.value)
+            mean, half = float(values.mean()), _half_interval(values)
             one = {"judge": names[judge], "task": task, "num": len(values)}
-            summary.append({**one, "mean": mean.value, "low": low, "high": high})
+            summary.append({**one, "mean": mean, "low": mean - half, "high": mean + half})
     return summary
 
 
 def _question(score: Score) -> tuple[int, str]:
     return score.judge, score.task
+
+
+def _half_interval(values: np.ndarray) -> float:
+    """Half of the 95% interval of their mean, by Student's t."""
+    return float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values)))
