@@ -1,24 +1,38 @@
 """What the labels of an SAE are worth by its judges, as its page says it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backend.html.formats import count, share
+from backend.html.formats import count, number, share
 from backend.published.catalogue import OpenSAE
 from backend.published.scores import judges_of, trust_text
-from data.artifacts.scores import TASK_NAMES, Trust
+from data.artifacts.scores import TASK_NAMES
 
 
 @dataclass(frozen=True)
-class JudgeRow:
-    """The mean scores by one judge."""
+class JudgeColumn:
+    """A judge that can be trusted at some task."""
 
-    judge: str
+    name: str
     trust: str
-    """How far it can be trusted where it is asked for the first of the scores."""
-    texts: list[str]
-    """One for each task; "–" where it was not asked."""
+    """How far, at the first of these tasks."""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean score with its 95% interval."""
+
+    text: str
+    interval: str
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """The mean scores at one task."""
+
+    task: str
+    means: list[Mean | None]
+    """By each judge; None where it was not asked, or cannot be trusted."""
 
 
 @dataclass(frozen=True)
@@ -26,33 +40,32 @@ class LabelSummary:
     """Scores of features that were drawn at random."""
 
     headline: str
-    tasks: list[str]
-    rows: list[JudgeRow]
+    judges: list[JudgeColumn]
+    rows: list[TaskRow]
 
 
 def label_summary(sae: OpenSAE) -> LabelSummary | None:
     """Of an SAE; None where too few of its features were drawn, or where no judge can tell right labels from shuffled
     ones."""
     found = sae.run.record.corpus.get("score", {}).get("summary", {}).get(sae.name, [])
-    rows = [row for judge in judges_of(sae.run) if (row := _row(judge.name, judge.trust, found))]
-    if not rows:
+    trust = {(judge.name, task): trust for judge in judges_of(sae.run) for task, trust in judge.trust.items()}
+    means = {(one["judge"], one["task"]): one for one in found}
+    told = {place: one for place, one in means.items() if place in trust and trust[place].tells}
+    judges = [judge.name for judge in judges_of(sae.run) if any(name == judge.name for name, _ in told)]
+    tasks = [task for task in TASK_NAMES if any(name == task for _, name in told)]
+    if not told:
         return None
-    number = max(one["num"] for one in found)
+    first = {judge: next(task for task in tasks if (judge, task) in told) for judge in judges}
+    most = max(one["num"] for one in told.values())
     return LabelSummary(
-        headline=f"{count(number)} labelled features drawn at random, beside those that pages lead with, were judged:",
-        tasks=[name.capitalize() for name in TASK_NAMES],
-        rows=rows,
+        headline=f"{count(most)} labelled features drawn at random, beside those that pages lead with, were judged:",
+        judges=[JudgeColumn(judge, trust_text(trust[judge, first[judge]])) for judge in judges],
+        rows=[TaskRow(task.capitalize(), [_mean(told.get((judge, task))) for judge in judges]) for task in tasks],
     )
 
 
-def _row(name: str, trust: Mapping[str, Trust], found: list[dict[str, Any]]) -> JudgeRow | None:
-    """Only tasks at which a judge tells right labels from shuffled ones."""
-    mine = {one["task"]: one for one in found if one["judge"] == name and (t := trust.get(one["task"])) and t.tells}
-    if not mine:
+def _mean(one: dict[str, Any] | None) -> Mean | None:
+    if one is None:
         return None
-    first = next(task for task in TASK_NAMES if task in mine)
-    return JudgeRow(name, trust_text(trust[first]), [_mean(mine.get(task)) for task in TASK_NAMES])
-
-
-def _mean(one: dict[str, Any] | None) -> str:
-    return "–" if one is None else f"{share(one['mean'], 2)} ({share(one['low'], 2)} to {share(one['high'], 2)})"
+    low, high = (number(100 * one[name], 2) for name in ("low", "high"))
+    return Mean(share(one["mean"], 2), f"{low}–{high}")
