@@ -134,7 +134,8 @@ def band_shares(record: Record, scale: float, num_bands: int) -> Floats:
     """
     counts_H, highest, edges = np.asarray(record["histogram"], np.float64), record["max"], histogram_edges(scale)
     if highest <= 0:
-        return np.eye(num_bands)[0]
+        silent_A: Floats = np.eye(num_bands)[0]
+        return silent_A
     from_H = np.minimum(np.concatenate([[0.0], edges[1:-1]]), highest)
     to_H = np.minimum(np.concatenate([edges[1:-1], [np.inf]]), highest)
     bounds = np.linspace(0, highest, num_bands + 1)

@@ -69,12 +69,15 @@ def score(work: Work) -> dict[str, Any]:
         planted = plant_questions(
             work, materials, vocabulary, TASKS.values(), count=config.planted, context=config.context
         )
+    else:
+        log("score: nothing is judged. No feature is scored.")
     naming = Naming(_entrants(work, materials, vocabulary, saes), corpus, texts, config.candidate_texts, recipe.seed)
     asked: list[Interview | JudgeReport] = []
     for number, judge_config in enumerate(config.judges):
         judge = make_judge(judge_config, materials) if planted else "No feature is scored."
         if isinstance(judge, str):
-            log(f"judge '{judge_config.title}' is left out: {judge}")
+            if planted:
+                log(f"judge '{judge_config.title}' is left out: {judge}")
             asked.append(JudgeReport(judge_config.title, judge_config.kind, "", judge))
         else:
             interview = Interview(number, judge_config, judge, AnswerCache(work.paths.store.judgements, judge))
@@ -121,7 +124,8 @@ def _try_candidates(
     report = report_on(None if decider is None else reports[decider], task, tried, decider, contests)
     for sae, some in zip(saes, contests or [[] for _ in saes], strict=True):
         write_candidates(work.folder / sae.name, sae, some, corpus, len(asked), decider, report.may_name)
-    log(f"candidates for labels of {report.num_features:,} features: {report.num_named:,} are named by one of them")
+    if report.num_features:
+        log(f"candidates for labels of {report.num_features:,} features: {report.num_named:,} are named by one of them")
     return report, _reports(asked)
 
 
