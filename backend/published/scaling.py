@@ -6,7 +6,7 @@ from backend.exceptions import NotFoundError
 from backend.published.catalogue import OpenRun, OpenSAE
 from data.artifacts.scaling import Cell, GridReport, ScalingReport
 
-NOT_MEASURED = "No grid of sizes and token counts was trained in this run: `monosema scale` trains one."
+NOT_MEASURED = "No grid of sizes and token counts was trained in this run: monosema scale trains one."
 
 
 def scaling_of(run: OpenRun) -> ScalingReport:

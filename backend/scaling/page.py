@@ -167,7 +167,7 @@ def _made(report: ScalingReport, grid: GridReport) -> str:
     return (
         f"{len(grid.cells)} autoencoders on activations of width {report.width}, in batches of "
         f"{count(report.batch_size)}, from {count(report.num_rows)} different tokens; all measured on the same "
-        f"{count(report.num_held_out_tokens)} held-out tokens. All grids of the run took {spent(report.seconds)}."
+        f"{count(report.num_held_out_tokens)} held-out tokens. Cell by cell, training took {spent(report.seconds)}."
     )
 
 

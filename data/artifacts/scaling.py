@@ -260,7 +260,7 @@ class ScalingReport:
     rare_tokens: int = 0
     """See Cell.rare_share."""
     seconds: float = 0.0
-    """Of the clock, for all that was trained, whenever it was."""
+    """Of training, cell by cell; steps that cells share are counted once."""
     grids: tuple[GridReport, ...] = ()
 
     def as_json(self) -> dict[str, Any]:

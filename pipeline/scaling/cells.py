@@ -131,7 +131,7 @@ def sizes_and_tokens(grid: GridConfig) -> list[tuple[int, int]]:
 
 
 def total_seconds(cells: Sequence[Planned], keys: CellKeys, measured: Mapping[str, Measured]) -> float:
-    """Wall time of all steps, those that token counts share counted once."""
+    """Time of all steps, those that token counts share counted once, those that ran side by side each for itself."""
     shared: dict[tuple[GridConfig, int, float], float] = {}
     own = 0.0
     for key, cell in unique(cells, keys).items():
