@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from rich.table import Table
 
 from data.artifacts.features import EXAMPLE_KINDS
 from data.errors import ArtifactError
@@ -214,3 +215,14 @@ def check_loss(what: str, metrics: Mapping[str, Any], name: str, measured: Estim
 def some(total: int, count: int) -> npt.NDArray[np.int64]:
     """At most `count` different numbers below `total`, always the same ones."""
     return np.random.default_rng(total).permutation(total)[:count]
+
+
+def report(run: str, found: list[Check]) -> Table:
+    """One line for each check."""
+    table = Table(title=f"run '{run}'")
+    for column in ("what", "agree", "tolerance", "found", "verdict"):
+        table.add_column(column, justify="right" if column == "agree" else "left")
+    for check in found:
+        verdict = "[green]holds[/]" if check.holds else "[bold red]DOES NOT HOLD[/]"
+        table.add_row(check.what, f"{check.agree:,} of {check.total:,}", check.tolerance, check.found, verdict)
+    return table

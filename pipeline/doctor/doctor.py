@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from data.artifacts.contexts import CONTEXT_SIDE, hash_contexts
@@ -30,7 +29,7 @@ from data.sql.records import SAERecord
 from pipeline.activations.batches import own_positions, pad, plan_batches
 from pipeline.arrays import Ints, pack_tokens
 from pipeline.doctor import checks
-from pipeline.doctor.checks import Check, Example, Recomputed
+from pipeline.doctor.checks import Check, Example, Recomputed, report
 from pipeline.doctor.effects import check_effects
 from pipeline.doctor.extremes import Extremes, Stored
 from pipeline.doctor.strengths import check_strengths
@@ -67,17 +66,6 @@ def run_doctor(store: StorePaths, run: str | None, deep: bool = False) -> bool:
         console.print(f"[bold red]run '{published.record.name}' does not hold:[/] {', '.join(broken)}")
         console.print(f"to publish it anew, delete {published.folder} and run its recipe again", highlight=False)
     return not broken
-
-
-def report(run: str, found: list[Check]) -> Table:
-    """One line for each check."""
-    table = Table(title=f"run '{run}'")
-    for column in ("what", "agree", "tolerance", "found", "verdict"):
-        table.add_column(column, justify="right" if column == "agree" else "left")
-    for check in found:
-        verdict = "[green]holds[/]" if check.holds else "[bold red]DOES NOT HOLD[/]"
-        table.add_row(check.what, f"{check.agree:,} of {check.total:,}", check.tolerance, check.found, verdict)
-    return table
 
 
 class Doctor:
