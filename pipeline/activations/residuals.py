@@ -3,7 +3,7 @@
 Shapes: N rows (tokens that are neither opening nor padding), S sequences, D width.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -76,14 +76,25 @@ def run_model(
 
     Raises ConfigError when a row is not finite.
     """
-    hooks = SeveralHooks(model, [(model.layer, model.hook)])
-    return (block for (block,) in run_at_hooks(model, hooks, corpus, batches, bos_id))
+    found = _read_batches(model, lambda tokens_BL: [model.residuals(tokens_BL)], corpus, batches, bos_id)
+    return (block for (block,) in found)
 
 
 def run_at_hooks(
     model: LanguageModel, hooks: SeveralHooks, corpus: TokenizedCorpus, batches: Iterable[Ints], bos_id: int | None
 ) -> Iterator[list[ResidualBlock]]:
     """The same at several hooks: for each batch, a block of each hook."""
+    return _read_batches(model, hooks.read, corpus, batches, bos_id)
+
+
+def _read_batches(
+    model: LanguageModel,
+    read: Callable[[Tensor], list[Tensor]],
+    corpus: TokenizedCorpus,
+    batches: Iterable[Ints],
+    bos_id: int | None,
+) -> Iterator[list[ResidualBlock]]:
+    """read: activations at each hook of tokens [B, L]."""
     for numbers in batches:
         batch = read_batch(corpus, numbers, bos_id)
         if batch.tokens_BL.max() >= model.vocab_size:
@@ -91,8 +102,8 @@ def run_at_hooks(
                 f"the corpus has token {batch.tokens_BL.max()}, the model knows {model.vocab_size:,}: it was tokenized "
                 "for another model; run `monosema tokenize` again"
             )
-        read = hooks.read(torch.from_numpy(batch.tokens_BL))
-        yield [ResidualBlock(_all_finite(rows_of(x_BLD, batch.own_BL)), batch.index_N) for x_BLD in read]
+        found = read(torch.from_numpy(batch.tokens_BL))
+        yield [ResidualBlock(_all_finite(rows_of(x_BLD, batch.own_BL)), batch.index_N) for x_BLD in found]
 
 
 def _all_finite(x_ND: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def measure_objective(sae: SAE, x_ND: Tensor, *, l1_coefficient: float, rare_tok
     for rows_BD in torch.split(x_ND, ROWS_AT_ONCE):
         sparse, x_hat_BD = reconstruct(sae, rows_BD)
         found.add(rows_BD, x_hat_BD, sparse)
-        total += float(sparse.value_K.double().sum())
+        total += float(sparse.value_K.cpu().double().sum())
         num_active_F += torch.bincount(sparse.feature_K, minlength=sae.num_features)
     error, l0, explained = found.mean_squared_error(), found.l0(), found.explained_variance()
     assert error is not None and l0 is not None and explained is not None, "held-out tokens that differ"  # noqa: PT018
@@ -48,6 +48,6 @@ def measure_objective(sae: SAE, x_ND: Tensor, *, l1_coefficient: float, rare_tok
         squared_error=error,
         l0=l0,
         explained_variance=explained,
-        dead_share=float(dead_F.double().mean()),
-        rare_share=float((~dead_F & (num_active_F < rare_tokens)).double().mean()),
+        dead_share=float(dead_F.cpu().double().mean()),
+        rare_share=float((~dead_F & (num_active_F < rare_tokens)).cpu().double().mean()),
     )

@@ -270,7 +270,7 @@ def _measure(ended: Ended, cell: Planned, rare_tokens: int, x_ND: Tensor) -> Mea
     sae = ended.model.fold(header, 1.0, torch.zeros(x_ND.shape[1], dtype=torch.float64))
     lambda_ = cell.grid.l1_coefficient if cell.grid.architecture == "relu" else 0.0
     found = measure_objective(sae, x_ND, l1_coefficient=lambda_, rare_tokens=rare_tokens)
-    nothing = float(x_ND.double().square().sum(1).mean())
+    nothing = float(x_ND.square().sum(1).cpu().double().mean())
     if not found.loss < nothing:
         why = (
             f"Its loss of {found.loss:,.4g} on held-out tokens is not below {nothing:,.4g}, that of no features at all."

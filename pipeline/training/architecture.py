@@ -128,15 +128,16 @@ class Architecture(ABC):
 
         What `fold` takes out, the norms of the decoder's rows, is chosen anew (`decoder_norms`).
         """
-        mean_D = mean_D.double().cpu()
-        self.weights.b_dec_D.copy_((sae.b_dec_D.double() - mean_D) * scale)
+        mean_D = mean_D.cpu().double()
+        self.weights.b_dec_D.copy_((sae.b_dec_D.cpu().double() - mean_D) * scale)
         for features in self.tiles:
-            W_enc_TD, norm_T = sae.W_enc_FD[features].double(), self.decoder_norms(sae.W_enc_FD[features].double())
+            W_enc_TD = sae.W_enc_FD[features].cpu().double()
+            norm_T = self.decoder_norms(W_enc_TD)
             W_enc_TD /= norm_T[:, None]
             self.weights.W_enc_FD[features] = W_enc_TD.to(self.weights.W_enc_FD)
-            b_enc_T = scale * (sae.b_enc_F[features].double() / norm_T + W_enc_TD @ mean_D)
+            b_enc_T = scale * (sae.b_enc_F[features].cpu().double() / norm_T + W_enc_TD @ mean_D)
             self.weights.b_enc_F[features] = b_enc_T.to(self.weights.b_enc_F)
-            self.weights.W_dec_FD[features] = (sae.W_dec_FD[features] * norm_T[:, None]).to(self.weights.W_dec_FD)
+            self.weights.W_dec_FD[features] = (sae.W_dec_FD[features].cpu() * norm_T[:, None]).to(self.weights.W_dec_FD)
         self.low_W_enc_FD.copy_(self.weights.W_enc_FD)
 
     def decoder_norms(self, W_enc_TD: Tensor) -> Tensor:

@@ -117,7 +117,7 @@ class BatchTopK(TopK):
 
     def unfold(self, sae: SAE, scale: float, mean_D: Tensor) -> None:
         super().unfold(sae, scale, mean_D)
-        self.smallest = self.running_threshold = float(sae.threshold_F.double().mean()) * scale
+        self.smallest = self.running_threshold = float(sae.threshold_F.cpu().double().mean()) * scale
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), "smallest": self.smallest, "running_threshold": self.running_threshold}

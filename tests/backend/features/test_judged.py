@@ -66,7 +66,7 @@ def test_the_api_refuses_what_is_not_there(client: TestClient) -> None:
 
 
 def test_specificity_in_lists_names_its_judge(client: TestClient) -> None:
-    assert "Specificity" not in client.get("/tiny/1-relu-64").text
+    assert "Specificity" not in client.get("/tiny/1-relu-256").text
     html = client.get("/tiny/1-relu-64?sort=specificity").text
     assert "Judge &#39;rule&#39; tells right labels from shuffled ones 100% of the time" in html
     found = client.get("/api/v1/features/tiny/1-relu-64?sort=specificity&per_page=3").json()["features"]
