@@ -34,6 +34,11 @@ SMALL = [
     "score.features=6",
     'score.judges=[{kind="rule"}, {kind="sentences", tasks=["specificity", "fuzzing"], samples=40}, '
     '{kind="local", tasks=["specificity"], features=2, samples=6, planted=2}]',
+    'scale.grids=[{architecture="relu", l1_coefficient=2.5, num_features=[32, 64, 128], num_tokens=[2048, 4096, 8192], '
+    "learning_rates=[0.008], held_out=[[128, 8192]]}]",
+    "scale.held_out_tokens=1024",
+    "scale.batch_size=64",
+    "scale.warmup_steps=10",
     "project.num_epochs=20",
 ]
 """Every stage and every judge of the sample, on little text."""
