@@ -13,7 +13,7 @@ from backend.splitting.api import NEW_FEATURES_PER_PAGE
 from backend.splitting.family import get_family
 from backend.splitting.family_page import family_page_of
 from backend.splitting.lookup import named_feature, named_sae, smaller_saes
-from backend.splitting.sizes import by_size, new_features, smaller_than
+from backend.splitting.sizes import NewFeatures, by_size, new_features, smaller_than
 from backend.splitting.sizes_page import ALL_SMALLER, sizes_page_of
 from backend.web.dependencies import LibraryDep
 
@@ -28,13 +28,16 @@ def compare_page(request: Request, library: LibraryDep, asked: Annotated[Compare
         family = get_family(found, index, asked.t, minor=asked.minor)
         return render(request, "splitting/family.html", family_page_of(found, family))
     runs = library.catalogue().runs
-    run = next((one for one in runs if asked.run in (None, "", one.name)), None)
+    named = [one for one in runs if asked.run in (None, "", one.name)]
+    run = next((one for one in named if len(one.saes) > 1), named[0] if named else None)
     if run is None:
         require_runs(library.catalogue())
         raise NotFoundError(f"There is no run '{asked.run}' here.")
     sae, other = _chosen(run, asked)
-    others, per_page = smaller_saes(sae, other), NEW_FEATURES_PER_PAGE
-    result = new_features(sae, others, asked.t, asked.page, per_page, asked.order, minor=asked.minor)
+    result = NewFeatures(0, 1, NEW_FEATURES_PER_PAGE, [])
+    if len(run.saes) > 1 or asked.other:
+        others = smaller_saes(sae, other)
+        result = new_features(sae, others, asked.t, asked.page, NEW_FEATURES_PER_PAGE, asked.order, minor=asked.minor)
     state = asked.changed(f="", run=run.name, sae=sae.name, other=other)
     return render(request, "splitting/sizes.html", sizes_page_of(sae, state, result, runs))
 

@@ -115,7 +115,8 @@ def test_doctor_finds_a_curve_and_a_text_that_are_not_the_models(
 def test_from_a_corpus_to_steering(name: str, paths: RunPaths, pages: TestClient) -> None:
     assert run_doctor(paths.store, name, False)
     sae = f"{name}/{MODELS[name][1]}-topk-32"
-    assert pages.get(f"/{sae}").status_code == 200
+    assert "/compare" not in pages.get(f"/{sae}").text.split("<main", 1)[1]
+    assert "This run has one SAE only" in pages.get("/compare").text
     page = pages.get(f"/{sae}/1?context=full").context
     assert page["document"] is not None
     examples = pages.get(f"/api/v1/features/{sae}/1/examples").json()
