@@ -91,11 +91,13 @@ def score(work: Work) -> dict[str, Any]:
     candidates, reports = _try_candidates(work, naming, asked, saes, corpus)
     write_judges(work.folder, reports)
     counts = {sae.name: {"num_features": sae.num_labelled, "num_samples": len(sae.samples.value_M)} for sae in saes}
-    random = {name: one.random.tolist() for name, one in zip(recipe.sae_names, chosen, strict=True)}
     names = [judge.title for judge in config.judges]
-    summary = {sae.name: summarise(sae, of, set(random[sae.name]), names) for sae, of in zip(saes, found, strict=True)}
+    summary = {
+        sae.name: summarise(sae, of, set(one.random.tolist()), names)
+        for sae, of, one in zip(saes, found, chosen, strict=True)
+    }
     judges = {"judges": [report.as_json() for report in reports], "candidates": candidates.as_json()}
-    return {**judges, "bands": config.bands, "saes": counts, "random": random, "summary": summary}
+    return {**judges, "bands": config.bands, "saes": counts, "summary": summary}
 
 
 def _entrants(work: Work, materials: Materials, vocabulary: list[bytes], saes: list[ScoredSAE]) -> list[Entrants]:

@@ -1,7 +1,6 @@
 """Tiny models that are no Llamas, each read at another hook, from text to pages and steering."""
 
 import json
-import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,24 +20,8 @@ from pipeline.runs import run_checked
 from tests.support.fake_run import THINGS
 from tests.support.models import byte_tokenizer
 from tests.support.pages import app_with_contexts
+from tests.support.text_folder import make_word_folder
 
-WORDS = [
-    "the",
-    "river",
-    "storm",
-    "king",
-    "of",
-    "bad",
-    "weather",
-    "ran",
-    "over",
-    "hills",
-    "and",
-    "houses",
-    "while",
-    "people",
-    "slept",
-]
 SIZES = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
          "max_position_embeddings": 2048, "initializer_range": 0.3}  # fmt: skip
 ENDS = {"bos_token_id": 256, "eos_token_id": 257, "pad_token_id": 257}
@@ -60,15 +43,13 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def paths(name: str, tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
     """A whole run."""
-    folder, rng = tmp_path_factory.mktemp(name), random.Random(0)
+    folder = tmp_path_factory.mktemp(name)
     model, texts, store = folder / "model", folder / "texts", StorePaths(folder / "store")
     hook, _, config = MODELS[name]
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(model)
     byte_tokenizer().save_pretrained(model)
-    texts.mkdir()
-    for number in range(30):
-        (texts / f"{number}.txt").write_text(" ".join(rng.choice(WORDS) for _ in range(rng.randint(5, 40))))
+    make_word_folder(texts, 30, 40)
     recipe = make_recipe(
         {
             "name": name,

@@ -1,7 +1,6 @@
 """A model without BOS, as Qwen is, from text to pages: nothing opens a text but its own first token."""
 
 import json
-import random
 import re
 from collections.abc import Iterator
 
@@ -17,39 +16,21 @@ from pipeline.recipe import ReadRecipe, make_recipe
 from pipeline.runs import run_checked
 from tests.support.models import byte_tokenizer, tiny_llama
 from tests.support.pages import app_with_contexts
+from tests.support.text_folder import make_word_folder
 
-WORDS = [
-    "the",
-    "river",
-    "storm",
-    "king",
-    "of",
-    "bad",
-    "weather",
-    "ran",
-    "over",
-    "hills",
-    "and",
-    "houses",
-    "while",
-    "people",
-    "slept",
-]
 SAE = "/q/1-relu-32"
 
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
     """A whole run."""
-    folder, rng = tmp_path_factory.mktemp("without"), random.Random(0)
+    folder = tmp_path_factory.mktemp("without")
     model, texts, store = folder / "model", folder / "texts", StorePaths(folder / "store")
     tiny_llama().save_pretrained(model)
     tokenizer = byte_tokenizer()
     tokenizer.bos_token, tokenizer.eos_token = None, "<|im_end|>"
     tokenizer.save_pretrained(model)
-    texts.mkdir()
-    for number in range(40):
-        (texts / f"{number}.txt").write_text(" ".join(rng.choice(WORDS) for _ in range(rng.randint(5, 60))))
+    make_word_folder(texts, 40, 60)
     recipe = make_recipe(
         {
             "name": "q",

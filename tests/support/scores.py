@@ -74,7 +74,7 @@ def write_scores(folder: Path, examples: Path, saes: list[str]) -> dict[str, Any
         found = [one for index in scored for one in _tried(index, rows)]
         write_arrow(folder / name / TRIED_FILE, TRIED, pa.Table.from_pylist(found, TRIED).to_batches())
     judges = {"judges": [judge.as_json() for judge in JUDGES], "candidates": CANDIDATES_REPORT.as_json()}
-    return {**judges, "bands": BANDS, "saes": {}, "random": {}, "summary": {saes[0]: SUMMARY}}
+    return {**judges, "bands": BANDS, "saes": {}, "summary": {saes[0]: SUMMARY}}
 
 
 def _candidates(index: int, label: str) -> list[dict[str, Any]]:

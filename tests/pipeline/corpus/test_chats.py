@@ -36,6 +36,7 @@ from tests.support.chats import (
     naive_bytes,
     write_talks,
 )
+from tests.support.killing import kill_tokenization
 
 PIECES = {"all": {USER, ASSISTANT}, "assistant": {ASSISTANT}, "user": {USER}}
 REFUSES = "{% if messages[0]['role'] != 'user' %}{{ raise_exception('begin with the user') }}{% endif %}"
@@ -138,17 +139,7 @@ def test_a_killed_run_ends_with_the_same_bytes(
     monkeypatch.setattr(tokenization, "BATCH_DOCUMENTS", 7)
     recipe = recipe_of(model, talks)
     whole = run(recipe, StorePaths(tmp_path / "whole"))
-    monkeypatch.setattr(tokenization, "CHECKPOINT_SECONDS", 0.0)
-    take, batches = tokenization.Tokenization.take, []
-
-    def take_until_killed(self: tokenization.Tokenization, documents: list[Any]) -> int:
-        taken = take(self, documents)
-        batches.append(len(documents))
-        if len(batches) == kill_at:
-            raise KeyboardInterrupt
-        return taken
-
-    monkeypatch.setattr(tokenization.Tokenization, "take", take_until_killed)
+    batches = kill_tokenization(monkeypatch, kill_at)
     store = StorePaths(tmp_path / "killed")
     with pytest.raises(KeyboardInterrupt):
         run(recipe, store)

@@ -16,6 +16,7 @@ from pipeline.corpus.drawing import number_of
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.recipe import Recipe, make_recipe
 from pipeline.stages import fetch, tokenize
+from tests.support.killing import kill_tokenization
 from tests.support.models import save_tiny_model
 
 TEXTS = [f"Document {n} says <|im_start|> é{'x ' * (n * 7 % 60)}\n" for n in range(60)]
@@ -105,17 +106,7 @@ def test_a_killed_run_ends_with_the_same_bytes(
     assert whole.counts["num_left_out_documents"] > 0
 
     store = StorePaths(tmp_path / "killed")
-    monkeypatch.setattr(tokenization, "CHECKPOINT_SECONDS", 0.0)
-    take, batches = tokenization.Tokenization.take, []
-
-    def take_until_killed(self: tokenization.Tokenization, documents: list[Any]) -> int:
-        taken = take(self, documents)
-        batches.append(len(documents))
-        if len(batches) == kill_at:
-            raise KeyboardInterrupt
-        return taken
-
-    monkeypatch.setattr(tokenization.Tokenization, "take", take_until_killed)
+    batches = kill_tokenization(monkeypatch, kill_at)
     with pytest.raises(KeyboardInterrupt):
         run(recipe, store)
     batches.append(0)
