@@ -1,6 +1,5 @@
 """A recipe of several layers and hooks, from a corpus to pages: each hook is a run, and the corpus is read once."""
 
-import random
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,10 @@ from pipeline.models.sae import load_header
 from pipeline.models.several import SeveralHooks
 from pipeline.recipe import ReadRecipe, Recipe, make_recipe
 from pipeline.runs import is_complete, parts_of, run_checked
-from tests.pipeline.test_architectures_end_to_end import ENDS, GROUPED, SIZES, WORDS
+from tests.pipeline.test_architectures_end_to_end import ENDS, GROUPED, SIZES
 from tests.support.models import byte_tokenizer
 from tests.support.pages import Page, app_with_contexts
+from tests.support.text_folder import make_word_folder
 
 SAES = [
     {"architecture": "topk", "num_features": 32, "k": 4},
@@ -56,13 +56,11 @@ def recipe_in(folder: Path, saes: list[dict[str, Any]] = SAES) -> Recipe:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, texts, and the store of a whole run of the recipe."""
-    folder, rng = tmp_path_factory.mktemp("several"), random.Random(0)
+    folder = tmp_path_factory.mktemp("several")
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(Qwen3Config(**SIZES, **ENDS, **GROUPED)).save_pretrained(folder / "model")
     byte_tokenizer().save_pretrained(folder / "model")
-    (folder / "texts").mkdir()
-    for number in range(30):
-        (folder / "texts" / f"{number}.txt").write_text(" ".join(rng.choice(WORDS) for _ in range(rng.randint(5, 40))))
+    make_word_folder(folder / "texts", 30, 40)
     run(recipe_in(folder), folder)
     return folder
 
