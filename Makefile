@@ -8,6 +8,9 @@ WORKERS ?= 2
 # Modules are compiled when they are first imported: compiling all of them at install takes longer than the rest.
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --no-compile
 
+# Where the environment says that no bytecode be written, every process compiles torch and transformers anew: 5 s each.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check bench check-container format clean
 
 demo: $(VENV)/.pipeline
