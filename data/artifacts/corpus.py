@@ -141,6 +141,9 @@ class TokenizedCorpus:
 
     folder: Path
 
+    def __getstate__(self) -> dict[str, Path]:
+        return {"folder": self.folder}  # another process maps the files anew
+
     @cached_property
     def documents(self) -> pa.Table:
         """One row per document, see DOCUMENTS."""

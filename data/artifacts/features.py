@@ -150,9 +150,20 @@ def cosine_column(position: int) -> str:
 
 CURVE_FILE = "curve.json"
 
-# ---- Artifact of stage `evaluate`: a JSON object of metrics by name of the SAE, see docs/method.md
+# ---- Artifact of stage `evaluate`: a JSON object of metrics by name of the SAE, see docs/method.md; and what is active
+# in the held-out text on which labels are tried, in counted.npy and {sae}/activations.arrow
 
 METRICS_FILE = "metrics.json"
+COUNTED_FILE = "counted.npy"
+"""Whether each token of that text counts and is no attention sink: bool [tokens], sequence after sequence."""
+ACTIVATIONS_FILE = "activations.arrow"
+ACTIVATIONS = pa.schema(
+    [
+        pa.field("tokens", pa.list_(pa.int32()), nullable=False),
+        pa.field("values", pa.list_(pa.float32()), nullable=False),
+    ]
+)
+"""Per feature the tokens on which it is active, ascending numbers in that text, and its activations there."""
 
 # ---- Artifact of stage `examples`: {sae}/statistics.arrow and {sae}/examples.arrow
 

@@ -27,6 +27,30 @@ def draw_held_out(corpus: TokenizedCorpus, max_tokens: int, seed: int) -> Ints:
     return draw_sequences(corpus, corpus.sequence_numbers(held_out=True), max_tokens, seed)
 
 
+class DrawnText:
+    """Some sequences of a corpus as one text, in which every token has a number: one sequence after the other.
+
+    Shapes: S sequences of the corpus, N tokens.
+    """
+
+    def __init__(self, corpus: TokenizedCorpus, numbers: Ints) -> None:
+        """numbers: of the sequences."""
+        lengths = corpus.sequences["length"][numbers].astype(np.int64)
+        ends = np.cumsum(lengths)
+        self.numbers, self.num_tokens = numbers, int(lengths.sum())
+        self.first_S = np.full(len(corpus.sequences), -1, np.int64)
+        """Number of the first token of each sequence; -1 of those that are not in the text."""
+        self.first_S[numbers] = ends - lengths
+
+    def places(self, corpus: TokenizedCorpus, token_N: Ints) -> tuple[Ints, Ints]:
+        """Documents and positions there of some tokens [N]."""
+        first = self.first_S[self.numbers]
+        at_N = np.searchsorted(first, token_N, side="right") - 1
+        sequences_N = corpus.sequences[self.numbers[at_N]]
+        inside_N = token_N - first[at_N]
+        return sequences_N["document"].astype(np.int64), sequences_N["start"].astype(np.int64) + inside_N
+
+
 def held_out_blocks(
     model: LanguageModel,
     corpus: TokenizedCorpus,

@@ -22,12 +22,13 @@ from pipeline.comparison.drawing import Drawn
 from pipeline.comparison.reading import ReadText
 from pipeline.examples.passes import search_again
 from pipeline.examples.selection import Candidates, FeatureSelection, join
-from pipeline.labels.activity import Active, Activity
+from pipeline.labels.activity import Activity
 from pipeline.labels.background import Background
 from pipeline.labels.candidates import CandidateMaker
 from pipeline.labels.evidence import Evidence, read_evidence
 from pipeline.labels.fresh import FreshText, evidence_contexts
 from pipeline.labels.labeller import Labeller
+from pipeline.labels.pairs import Active
 from pipeline.labels.scoring import Scorer
 from pipeline.labels.text import RuleText
 from pipeline.labels.words import Words

@@ -17,13 +17,15 @@ from pipeline.evaluation.losses import MEAN, MODEL, ZERO, DocumentLosses, Sums, 
 from pipeline.evaluation.metrics import Reconstruction, counted, reconstruct
 from pipeline.evaluation.sample import Sequences
 from pipeline.models.language_model import LanguageModel
-from pipeline.models.sae import SAE
+from pipeline.models.sae import SAE, SparseActivations
 from pipeline.progress import track
 
 
 class HeldOutBatch(NamedTuple):
     """Some sequences as the model reads them."""
 
+    place_B: npt.NDArray[np.int64]
+    """Their places among all that are read."""
     sequences_B: Sequences
     own_BL: npt.NDArray[np.bool_]
     """Positions of the tokens that count, attention sinks among them."""
@@ -34,6 +36,10 @@ class HeldOutBatch(NamedTuple):
     """See hooks.py."""
     counted_BL: Tensor
     """Positions that are not left out."""
+
+
+Seen = Callable[[HeldOutBatch, str, SparseActivations], None]
+"""Is told what an SAE, by its name, is active on: tokens are numbered as the batch's counted positions are."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Evaluator:
     own: Counted | None = None
     """Which tokens of a sequence count; None for all."""
 
-    def reconstruct(self, sequences_S: Sequences) -> dict[str, Reconstruction]:
+    def reconstruct(self, sequences_S: Sequences, seen: Seen | None = None) -> dict[str, Reconstruction]:
         """Reconstruction of the counted tokens by each SAE."""
         found = {name: Reconstruction(self.model.width) for name in self.saes}
         for batch in self._batches(sequences_S, "reconstruction"):
@@ -59,6 +65,8 @@ class Evaluator:
             for name, sae in self.saes.items():
                 sparse, x_hat_ND = reconstruct(sae, x_ND)
                 found[name].add(x_ND, x_hat_ND, sparse)
+                if seen is not None:
+                    seen(batch, name, sparse)
         return found
 
     def losses(self, sequences_S: Sequences, mean_D: Tensor | None = None) -> DocumentLosses:
@@ -98,5 +106,5 @@ class Evaluator:
                 x_BLD, beside_BLD = self.model.read(tokens_BL)
                 own_BL = own_positions(sequences_B, tokens_BL.shape[1], self.own)
                 counted_BL = counted(x_BLD, own_BL, self.sink_norm)
-                yield HeldOutBatch(sequences_B, own_BL, tokens_BL, x_BLD, beside_BLD, counted_BL)
+                yield HeldOutBatch(numbers_B, sequences_B, own_BL, tokens_BL, x_BLD, beside_BLD, counted_BL)
                 progress.advance(int(lengths_B.sum()))

@@ -1,35 +1,33 @@
-"""Activations on the text that rules are tried on: sparse, feature by feature.
+"""Activations of an SAE, or of some of its features, on text that rules are tried on.
 
 Shapes: B tokens of a block, D width, F features of an SAE, K active pairs of a feature and a token.
 """
 
-from typing import NamedTuple
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.arrays import Floats, Ints, sort_order
+from pipeline.arrays import Floats, Ints
+from pipeline.labels.pairs import FeatureActivity
 from pipeline.models.sae import SAE
 
 ROWS_AT_ONCE = 2048
 
 
-class Active(NamedTuple):
-    """One feature on the text."""
-
-    tokens: Ints
-    """Ascending numbers of the tokens on which it is above 0."""
-    values: Floats
-
-
 class Activity:
-    """All active pairs of the features of one SAE, or of some of them."""
+    """All active pairs that were found so far."""
 
     def __init__(self, sae: SAE, dtype: torch.dtype = torch.float32) -> None:
         """dtype: of the search for pairs; every activation is that of float32."""
         self._sae, self._dtype = sae, dtype
         self._parts: list[tuple[Ints, Ints, Floats]] = []
+
+    def take(self, pairs: FeatureActivity) -> Self:
+        """Take in pairs that were found before."""
+        self._parts.append((pairs.feature_K, pairs.token_K, pairs.value_K))
+        return self
 
     def add(self, x_BD: Tensor, token_B: Ints, chosen: Ints | None = None) -> None:
         """Take in rows of the stream with the numbers of their tokens; `chosen`: the features to look at."""
@@ -60,25 +58,7 @@ class Activity:
             total_F += np.bincount(feature_K[value_K >= level_F[feature_K]], minlength=len(total_F))
         return total_F
 
-    def finish(self) -> "FeatureActivity":
+    def finish(self) -> FeatureActivity:
         """The pairs by feature."""
-        empty = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-        feature_K, token_K, value_K = (np.concatenate(column) for column in zip(empty, *self._parts, strict=True))
-        self._parts = []
-        order_K = sort_order(feature_K, token_K)
-        starts_F = np.searchsorted(feature_K[order_K], np.arange(self._sae.num_features + 1))
-        return FeatureActivity(token_K[order_K], value_K[order_K], starts_F)
-
-
-class FeatureActivity(NamedTuple):
-    """Active pairs, sorted by feature, then token."""
-
-    token_K: Ints
-    value_K: Floats
-    starts_F: Ints
-    """Where the pairs of each feature begin, and of one more [F + 1]."""
-
-    def of(self, feature: int) -> Active:
-        """The active tokens of one feature."""
-        some = slice(self.starts_F[feature], self.starts_F[feature + 1])
-        return Active(self.token_K[some], self.value_K[some])
+        parts, self._parts = self._parts, []
+        return FeatureActivity.of_parts(parts, self._sae.num_features)

@@ -1,69 +1,26 @@
-"""Labels for all features of an SAE, from the files of its examples to explanations.arrow (data.artifacts.features)."""
+"""What `explain` writes of an SAE: explanations.arrow and held_out.arrow (data.artifacts.features)."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
-from data.arrow import read_arrow, write_arrow
-from data.artifacts.corpus import TokenizedCorpus
+from data.arrow import write_arrow
 from data.artifacts.features import (
-    EXAMPLES_FILE,
     EXPLANATIONS,
     EXPLANATIONS_FILE,
     HELD_OUT,
     HELD_OUT_FILE,
-    STATISTICS_FILE,
 )
-from pipeline.labels.activity import FeatureActivity
-from pipeline.labels.evidence import read_evidence
-from pipeline.labels.labeller import Label, Labeller
+from pipeline.labels.labeller import Label
+from pipeline.labels.pairs import FeatureActivity
 from pipeline.models.promoted import Promoted
-from pipeline.progress import Progress
 
 FEATURES_PER_BATCH = 2048
 ORIGIN = "statistics"
-DEAD = Label()
-
-
-class Tested(NamedTuple):
-    """What the rules of an SAE's features are tried on."""
-
-    activity: FeatureActivity
-    rare_F: np.ndarray
-    """Features that hardly fire in held-out text: bool [F]."""
-    reserved_D: np.ndarray
-    """Training documents that rules of rare features are tried on, so never made from: bool [D]."""
-
-
-def label_features(
-    folder: Path, num_bands: int, corpus: TokenizedCorpus, labeller: Labeller, tested: Tested, progress: Progress
-) -> Iterator[list[Label]]:
-    """A label for every feature of an SAE, FEATURES_PER_BATCH at a time. folder: its part of the stage `examples`."""
-    max_F = read_arrow(folder / STATISTICS_FILE)["max"].to_numpy()
-    examples = read_arrow(folder / EXAMPLES_FILE)
-    index = examples["index"].to_numpy()
-    for start in range(0, len(max_F), FEATURES_PER_BATCH):
-        stop = min(start + FEATURES_PER_BATCH, len(max_F))
-        low, high = np.searchsorted(index, (start, stop)).tolist()
-        some = _usable(examples.slice(low, high - low), tested)
-        found = dict(read_evidence(some, num_bands, corpus, labeller.maker.words, labeller.maker.background))
-        yield [
-            labeller.label(found.get(f), tested.activity.of(f), float(max_F[f]), rare=bool(tested.rare_F[f]))
-            if max_F[f] > 0
-            else DEAD
-            for f in range(start, stop)
-        ]
-        progress.advance(stop - start)
-
-
-def _usable(examples: pa.Table, tested: Tested) -> pa.Table:
-    """The examples that rules may be made from."""
-    rare_N = tested.rare_F[examples["index"].to_numpy()]
-    return examples.filter(pa.array(~(rare_N & tested.reserved_D[examples["document"].to_numpy()])))
 
 
 def write_explanations(

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.arrays import Ints
-from pipeline.labels.activity import Active
 from pipeline.labels.candidates import Candidate, CandidateMaker
 from pipeline.labels.evidence import Evidence
+from pipeline.labels.pairs import Active
 from pipeline.labels.rule import Rule
 from pipeline.labels.scoring import Needed, Scorer, Trial, Tried
 from pipeline.labels.wording import MOST_SAMPLES, say

@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from data.artifacts.corpus import TokenizedCorpus
 from pipeline.arrays import Ints
-from pipeline.labels.activity import Active
 from pipeline.labels.background import Background
 from pipeline.labels.candidates import CandidateMaker
 from pipeline.labels.evidence import Evidence, read_evidence
 from pipeline.labels.labeller import Labeller
+from pipeline.labels.pairs import Active
 from pipeline.labels.scoring import Scorer
 from pipeline.labels.text import RuleText
 from pipeline.labels.words import Words

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data.artifacts.features import LABEL_LEVELS
-from pipeline.labels.activity import Active
+from pipeline.labels.pairs import Active
 from pipeline.labels.rule import Condition, Rule
 from pipeline.labels.text import RuleText
 from pipeline.labels.traits import Flags

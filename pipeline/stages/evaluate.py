@@ -5,8 +5,11 @@ SAE, over a random sample of held-out documents of at most `max_cross_entropy_to
 Attention sinks, by the rule of the harvest, keep their own activation and are not counted. Dead features and densities
 are those that `examples` saw in the training documents.
 
-Files: `metrics.json`, and `losses.json`: the sums of each document of the sample, by stream. Shapes: M documents, F
-features.
+What the features are active on in the held-out text that labels are tried on is kept for `explain`, since it is read
+here already.
+
+Files: `metrics.json`; `losses.json`: the sums of each document of the sample, by stream; `counted.npy` and
+`{sae}/activations.arrow`, see data.artifacts.features. Shapes: M documents, F features.
 """
 
 import json
@@ -21,8 +24,10 @@ from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import METRICS_FILE, STATISTICS_FILE
 from data.errors import CorpusError
 from pipeline.activations.batches import count_tokens
+from pipeline.activations.held_out import LABEL_TOKENS, DrawnText, draw_held_out
 from pipeline.activations.residuals import MOMENTS_FILE, load_language_model
 from pipeline.evaluation.held_out import Evaluator
+from pipeline.evaluation.kept import KeptActivations
 from pipeline.evaluation.losses import DocumentLosses
 from pipeline.evaluation.metrics import density_histogram
 from pipeline.evaluation.sample import Sequences, draw_in_turn
@@ -37,12 +42,16 @@ LOSSES_FILE = "losses.json"
 def _work(work: Work) -> dict[str, Any]:
     recipe = work.recipe
     corpus = TokenizedCorpus(work.input_folder("tokenize"))
-    sequences_S = corpus.sequences[corpus.sequence_numbers(held_out=True)]
+    numbers_S = corpus.sequence_numbers(held_out=True)
+    sequences_S = corpus.sequences[numbers_S]
     if len(sequences_S) == 0:
         raise CorpusError("no document is held out for metrics: give more text, or raise corpus.held_out_fraction")
     sample_S = draw_in_turn(sequences_S, recipe.evaluate.max_cross_entropy_tokens, recipe.seed)
     evaluator = _evaluator(work, corpus)
-    reconstructions = evaluator.reconstruct(sequences_S)
+    drawn = DrawnText(corpus, draw_held_out(corpus, LABEL_TOKENS, recipe.seed))
+    kept = KeptActivations(drawn.first_S[numbers_S], drawn.num_tokens, evaluator.saes)
+    reconstructions = evaluator.reconstruct(sequences_S, kept.add)
+    kept.write(work.folder)
     mean_D = torch.from_numpy(np.load(work.input_folder("harvest") / MOMENTS_FILE)["mean_D"])
     losses = evaluator.losses(sample_S, mean_D)
     if len(losses.tokens_M) == 1:
@@ -108,5 +117,5 @@ def _config(recipe: Recipe) -> dict[str, Any]:
     return {"evaluate": recipe.evaluate.model_dump(mode="json")}
 
 
-STAGE = Stage("evaluate", _work, _config, needs=("fetch", "tokenize", "harvest", "train", "examples"), version=2)
+STAGE = Stage("evaluate", _work, _config, needs=("fetch", "tokenize", "harvest", "train", "examples"), version=3)
 run = STAGE.run

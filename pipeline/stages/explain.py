@@ -11,22 +11,22 @@ import torch
 
 from data.arrow import read_arrow
 from data.artifacts.corpus import TokenizedCorpus
-from data.artifacts.features import EXAMPLES_FILE, STATISTICS_FILE
-from data.errors import CorpusError
-from pipeline.activations.held_out import LABEL_TOKENS, draw_held_out, held_out_blocks
+from data.artifacts.features import ACTIVATIONS_FILE, COUNTED_FILE, EXAMPLES_FILE, STATISTICS_FILE
+from pipeline.activations.held_out import LABEL_TOKENS, DrawnText, draw_held_out
 from pipeline.activations.residuals import ResidualBlock, load_language_model, residual_blocks
-from pipeline.arrays import Ints, splitmix64
+from pipeline.arrays import Ints, contains, splitmix64
 from pipeline.fetching.local import model_folder
 from pipeline.labels.activity import Activity
 from pipeline.labels.background import Background
 from pipeline.labels.candidates import CandidateMaker
-from pipeline.labels.files import ORIGIN, Tested, label_features, write_explanations, write_held_out
+from pipeline.labels.files import ORIGIN, write_explanations, write_held_out
 from pipeline.labels.fresh import FreshText, evidence_contexts
 from pipeline.labels.labeller import Labeller
+from pipeline.labels.labelling import Labelling, Tested, labels_of
+from pipeline.labels.pairs import FeatureActivity
 from pipeline.labels.scoring import MIN_STRONG, STRONG, Scorer
 from pipeline.labels.text import RuleText
 from pipeline.labels.words import Words
-from pipeline.models.language_model import LanguageModel
 from pipeline.models.promoted import promoted_tokens
 from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
@@ -51,7 +51,7 @@ def explain(work: Work) -> dict[str, Any]:
     words = Words(tokenizer.token_bytes(len(W_U_VD)))
     saes = {name: SAE.load(work.input_folder("train") / name, recipe.model.device) for name in recipe.sae_names}
     reader = _Reader(work, corpus, saes)
-    reader.read_held_out(model)
+    reader.take_held_out()
     reader.read_training()
     text = reader.text(words)
     labeller = Labeller(CandidateMaker(words, Background(corpus, words)), Scorer(text))
@@ -61,10 +61,11 @@ def explain(work: Work) -> dict[str, Any]:
             promoted, suppressed = promoted_tokens(sae.W_dec_FD, norm_scale_D, W_U_VD, recipe.explain.promoted)
             folder = work.folder / name
             folder.mkdir(exist_ok=True)
-            examples = work.input_folder("examples") / name
             tested = reader.tested(name)
             write_held_out(folder, tested.activity, text.num_held_out)
-            labels = label_features(examples, recipe.examples.bands, corpus, labeller, tested, progress)
+            examples = work.input_folder("examples") / name
+            labelling = Labelling(examples, recipe.examples.bands, corpus, labeller, tested)
+            labels = labels_of(labelling, folder, progress)
             counts[name] = write_explanations(folder, labels, promoted, suppressed)
     tokens = {"held_out_tokens": text.num_held_out, "training_tokens": text.num_tokens - text.num_held_out}
     return {"origin": ORIGIN, **tokens, "saes": counts}
@@ -80,35 +81,23 @@ class _Reader:
         self._rare: dict[str, Ints] = {}
         hashes_D = splitmix64(corpus.document_ids.astype(np.uint64))
         self._reserved_D = (hashes_D % np.uint64(RESERVED_OF) == 0) & ~corpus.held_out
-        self._held_out = draw_held_out(corpus, LABEL_TOKENS, work.recipe.seed)
+        self._held_out = DrawnText(corpus, draw_held_out(corpus, LABEL_TOKENS, work.recipe.seed))
         self._training = np.empty(0, np.int64)
         self._fresh = FreshText(corpus, self._evidence_contexts(np.ones(len(corpus.documents), bool)))
-        self._first_S = np.full(len(corpus.sequences), -1, np.int64)
+        self._first_S = self._held_out.first_S.copy()
         """Number of the first token of each sequence that is read."""
         self._counted: list[Ints] = []
-        if len(self._held_out) == 0:
-            raise CorpusError("no document is held out to try labels on: give more text, or raise held_out_fraction")
 
-    def read_held_out(self, model: LanguageModel) -> None:
-        """Read the held-out sequences for all features."""
-        work = self._work
-        self._number(self._held_out, 0)
-        with track("held-out text", int(self._corpus.sequences["length"][self._held_out].sum())) as progress:
-            for block in held_out_blocks(
-                model,
-                self._corpus,
-                self._held_out,
-                bos_id=work.inputs["tokenize"].counts["bos_id"],
-                sink_norm=work.inputs["harvest"].counts["sink_threshold"],
-                batch_tokens=work.recipe.harvest.batch_tokens,
-            ):
-                block = self._fresh_rows(block)
-                token_N = self._numbers(block)
-                for activity in self._activities.values():
-                    activity.add(block.x_ND, token_N)
-                progress.advance(len(token_N))
+    def take_held_out(self) -> None:
+        """Take what is active in held-out text from `evaluate`, which has read it."""
+        folder = self._work.input_folder("evaluate")
+        counted_N = np.flatnonzero(np.load(folder / COUNTED_FILE))
+        kept_N = counted_N[self._fresh.places(*self._held_out.places(self._corpus, counted_N))]
+        self._counted.append(kept_N)
         for name, activity in self._activities.items():
-            maximum_F = read_arrow(work.input_folder("examples") / name / STATISTICS_FILE)["max"].to_numpy()
+            pairs = FeatureActivity.load(folder / name / ACTIVATIONS_FILE)
+            activity.take(pairs.kept(contains(kept_N, pairs.token_K)))
+            maximum_F = read_arrow(self._work.input_folder("examples") / name / STATISTICS_FILE)["max"].to_numpy()
             strong_F = activity.count_above(STRONG * maximum_F)
             self._rare[name] = np.flatnonzero((strong_F < MIN_STRONG) & (maximum_F > 0))
 
@@ -131,8 +120,7 @@ class _Reader:
             return
         block = ResidualBlock(block.x_ND[kept_N], block.index_N[kept_N])
         sequences = np.unique(block.index_N["sequence"]).astype(np.int64)
-        read = np.concatenate([self._held_out, self._training])
-        self._number(sequences, int(self._corpus.sequences["length"][read].sum()))
+        self._number(sequences)
         self._training = np.concatenate([self._training, sequences])
         block = self._fresh_rows(block)
         token_N = self._numbers(block)
@@ -147,7 +135,7 @@ class _Reader:
         def is_counted(numbers: Ints) -> np.ndarray:
             return np.isin(numbers, counted)
 
-        return RuleText(self._corpus, words, self._held_out, self._training, is_counted)
+        return RuleText(self._corpus, words, self._held_out.numbers, self._training, is_counted)
 
     def tested(self, name: str) -> Tested:
         """What the rules of an SAE are tried on."""
@@ -169,9 +157,11 @@ class _Reader:
         kept = self._fresh.places(document_N, position_N)
         return ResidualBlock(block.x_ND[torch.from_numpy(kept)], block.index_N[kept])
 
-    def _number(self, sequences: Ints, first: int) -> None:
+    def _number(self, sequences: Ints) -> None:
+        """Number the tokens of training sequences after all that were read before."""
+        before = int(self._corpus.sequences["length"][self._training].sum(dtype=np.int64)) + self._held_out.num_tokens
         lengths = self._corpus.sequences["length"][sequences].astype(np.int64)
-        self._first_S[sequences] = first + np.cumsum(lengths) - lengths
+        self._first_S[sequences] = before + np.cumsum(lengths) - lengths
 
     def _numbers(self, block: ResidualBlock) -> Ints:
         """Numbers of a block's tokens in the text; they are counted there."""
@@ -189,7 +179,7 @@ STAGE = Stage(
     name="explain",
     work=explain,
     config=_config,
-    needs=("fetch", "tokenize", "harvest", "train", "examples"),
-    version=5,  # copies are evidence once, and a rule that is nearly always right and typical is a label
+    needs=("fetch", "tokenize", "harvest", "train", "examples", "evaluate"),
+    version=6,  # copies are evidence once, and a rule that is nearly always right and typical is a label
 )
 run = STAGE.run

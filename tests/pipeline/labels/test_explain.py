@@ -4,12 +4,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
 from data.arrow import read_arrow, write_arrow
 from data.artifacts.features import (
+    ACTIVATIONS,
+    ACTIVATIONS_FILE,
+    COUNTED_FILE,
     EXAMPLES,
     EXAMPLES_FILE,
     EXPLANATIONS,
@@ -21,7 +25,7 @@ from data.artifacts.features import (
 )
 from data.layout import StorePaths
 from data.manifests import Manifest
-from pipeline.labels import files
+from pipeline.labels import labelling
 from pipeline.labels.rule import Condition, Rule
 from pipeline.models.sae import SAE, SAEHeader
 from pipeline.recipe import make_recipe
@@ -65,26 +69,29 @@ def plant_examples(folder: Path) -> None:
     write(folder / EXAMPLES_FILE, EXAMPLES, examples)
 
 
-class Model(SimpleNamespace):
-    """A model whose residual stream is the token itself, one-hot; token 4 is an attention sink."""
+def plant_activations(folder: Path, name: str, held_out: list[list[int]]) -> None:
+    """What `evaluate` writes of the held-out documents; token 4 is an attention sink."""
+    tokens = np.array([token for document in held_out for token in document])
+    (folder / name).mkdir(parents=True)
+    np.save(folder / COUNTED_FILE, tokens != 4)
+    rows = [np.flatnonzero(tokens == fires).tolist() for fires in (0, -1, 3, -1, -1)]
+    write(folder / name / ACTIVATIONS_FILE, ACTIVATIONS, [{"tokens": row, "values": [1.0] * len(row)} for row in rows])
 
-    vocab_size, device = len(VOCABULARY), torch.device("cpu")
+
+class Model(SimpleNamespace):
+    """A model that is asked for its unembedding alone."""
 
     def unembedding(self) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.full((WIDTH,), 2.0), W_U_VD
-
-    def residuals(self, tokens_BL: torch.Tensor) -> torch.Tensor:
-        x_BLD = torch.nn.functional.one_hot(tokens_BL, WIDTH).float()
-        return x_BLD * torch.where(tokens_BL == 4, 100.0, 1.0)[..., None]
 
 
 W_U_VD = torch.zeros(len(VOCABULARY), WIDTH)
 W_U_VD[:, :3] = torch.tensor([[1.0, 0, 0], [2, 0, 0], [0, 1, 0], [0, 2, 1], [-3, 0, 3], [0, -1, 0]])
 
 
-@pytest.mark.parametrize("features_per_batch", [2, 2048])
+@pytest.mark.parametrize(("at_once", "worthwhile"), [(2, 2048), (2, 0), (2048, 2048)])
 def test_explanations(
-    features_per_batch: int, store: StorePaths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    at_once: int, worthwhile: int, store: StorePaths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     recipe = make_recipe(
         {
@@ -109,7 +116,9 @@ def test_explanations(
         paths.stage("train") / name
     )
     plant_examples(paths.stage("examples") / name)
-    monkeypatch.setattr(files, "FEATURES_PER_BATCH", features_per_batch)
+    plant_activations(paths.stage("evaluate"), name, [documents[number] for number in held_out])
+    monkeypatch.setattr(labelling, "FEATURES_AT_ONCE", at_once)
+    monkeypatch.setattr(labelling, "WORTHWHILE", worthwhile)  # 0: in other processes
     monkeypatch.setattr(stage, "load_language_model", lambda *_: Model())
     monkeypatch.setattr(stage, "residual_blocks", lambda *_, **__: iter(()))
     monkeypatch.setattr(stage, "model_folder", lambda *_: tmp_path)

@@ -10,11 +10,11 @@ import pytest
 
 from data.artifacts.features import EXAMPLES
 from pipeline.arrays import Ints
-from pipeline.labels.activity import Active
 from pipeline.labels.background import Background
 from pipeline.labels.candidates import CandidateMaker
 from pipeline.labels.evidence import read_evidence
 from pipeline.labels.labeller import Label, Labeller
+from pipeline.labels.pairs import Active
 from pipeline.labels.rule import Condition, Rule
 from pipeline.labels.scoring import Scorer
 from pipeline.labels.text import RuleText

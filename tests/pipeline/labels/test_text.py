@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.labels.activity import Active
 from pipeline.labels.background import affixes_of
 from pipeline.labels.classes import classes_of
+from pipeline.labels.pairs import Active
 from pipeline.labels.rule import AFTER, BEFORE, Condition, Rule
 from pipeline.labels.scoring import LEAST_ACTIVE, MARGIN, Needed, Scorer
 from pipeline.labels.text import RuleText
