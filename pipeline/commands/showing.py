@@ -27,10 +27,10 @@ from pipeline.recipe.overrides import apply_override
 SAMPLE_NAME, SAMPLE_SINK_FACTOR = "smollm2-135m", 4.0
 CONTEXT_LENGTH = 512
 """Longest sequences, unless the SAE was trained on shorter ones or the model reads no more."""
-HELD_OUT_SHARE = 10
+HELD_OUT_SHARE = 20
 """One held-out token for so many others."""
 FIRST: dict[str, dict[str, Any]] = {
-    "evaluate": {"max_cross_entropy_tokens": 4_500}, "respond": {"candidates": 0}, "effects": {"features": 0},
+    "evaluate": {"max_cross_entropy_tokens": 3_000}, "respond": {"candidates": 0}, "effects": {"features": 0},
     "neurons": {"features": 0}, "score": {"features": 0}, "compare": {"n": 0}, "completeness": {"lists": []},
     "strengths": {"features": 0},
 }  # fmt: skip

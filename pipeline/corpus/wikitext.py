@@ -84,7 +84,9 @@ def _joins(words: Sequence[str]) -> Iterator[tuple[bool, bool]]:
     for place, word in enumerate(words):
         before = words[place - 1] if place else ""
         after = words[place + 1] if place + 1 < len(words) else ""
-        if word == '"':
+        if word[0].isalnum():
+            yield _NEITHER
+        elif word == '"':
             yield _LEFT if quoted else _RIGHT
             quoted = not quoted
         elif word == "'":

@@ -23,6 +23,8 @@ from pipeline.labels.words import NONE, Words, WordWindows
 NOTHING: Ints = np.empty(0, np.int64)
 MAX_KEPT = 30_000_000
 """Token numbers of conditions that are remembered, in all."""
+FEW = 32
+"""Lists with less than one token in so many are united by sorting them, others by marking all tokens of the text."""
 
 
 class RuleText:
@@ -119,6 +121,8 @@ class RuleText:
         """All tokens of some lists, ascending, each once."""
         if len(parts) == 1:
             return parts[0]
+        if FEW * sum(map(len, parts)) < self.num_tokens:
+            return np.unique(np.concatenate([NOTHING, *parts]))
         for tokens in parts:
             self._marks_N[tokens] = True
         union = np.flatnonzero(self._marks_N)
