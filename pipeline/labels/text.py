@@ -122,7 +122,8 @@ class RuleText:
         if len(parts) == 1:
             return parts[0]
         if FEW * sum(map(len, parts)) < self.num_tokens:
-            return np.unique(np.concatenate([NOTHING, *parts]))
+            every = np.sort(np.concatenate([NOTHING, *parts]))
+            return every[np.diff(every, prepend=-1) > 0]
         for tokens in parts:
             self._marks_N[tokens] = True
         union = np.flatnonzero(self._marks_N)

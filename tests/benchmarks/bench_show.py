@@ -30,7 +30,7 @@ from tests.benchmarks.bench_harvest import sample_model
 from tests.benchmarks.table import Row
 
 TOKENS = int(os.environ.get("MONOSEMA_SHOW_TOKENS", "360000"))
-FEATURES, DENSITY, LAYER, LENGTH, MEASURED, TILE = 16_384, 0.002, 14, 512, 4096, 1024
+FEATURES, DENSITY, LAYER, LENGTH, MEASURED, TILE, RIDGE = 16_384, 0.002, 14, 512, 8192, 1024, 0.1
 RUN = "show"
 
 
@@ -78,8 +78,17 @@ def made_sae(x_FD: Tensor) -> SAE:
         torch.quantile(some_ND @ W_FD[start : start + TILE].T, 1 - DENSITY, dim=0)
         for start in range(0, FEATURES, TILE)
     ]).clamp(min=1e-3)  # fmt: skip
+    W_dec_FD = decoder(torch.where(some_ND @ W_FD.T > threshold_F, some_ND @ W_FD.T, 0.0), some_ND)
+    norm_F = W_dec_FD.norm(dim=1).clamp(min=1e-6)
+    W_enc_FD, threshold_F = W_FD * norm_F[:, None], threshold_F * norm_F
     header = SAEHeader("made", "jumprelu", "jumprelu", FEATURES, x_FD.shape[1], "sample", LAYER)
-    return SAE(header, W_FD, -W_FD @ mean_D, W_FD.clone(), mean_D, threshold_F)
+    return SAE(header, W_enc_FD, -W_enc_FD @ mean_D, W_dec_FD / norm_F[:, None], mean_D, threshold_F)
+
+
+def decoder(acts_NF: Tensor, x_ND: Tensor) -> Tensor:
+    """The decoder [F, D] that explains rows best by their activations, by ridge regression."""
+    gram_NN = acts_NF @ acts_NF.T
+    return acts_NF.T @ torch.linalg.solve(gram_NN + RIDGE * gram_NN.diagonal().mean() * torch.eye(len(x_ND)), x_ND)
 
 
 def timed_show(sae: Path, store: StorePaths) -> float:
