@@ -4,7 +4,7 @@ Shapes: L tokens of a prompt, K activations above zero.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -25,6 +25,11 @@ class Prompt:
     text: str
     chat: bool = False
     """Put into the model's chat template, as the user's message."""
+    special_tokens: bool = False
+    """Where the text is a filled chat template, which holds the names of the template's special tokens: read these as
+    the tokens that they name, and not as plain text."""
+    template_tokens: bool = False
+    """Count the tokens of the chat template, too."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class ChatMessage:
     content: str
 
 
-Role = Literal["template", "system", "user", "assistant"]
+Role = Literal["template", "system", "developer", "user", "assistant", "tool"]
 """Whose a token of a chat is; "template": what the chat template says around the messages, never shown raw."""
 
 
@@ -72,6 +77,9 @@ class PromptReading:
     """BOS, attention sinks and the tokens of a chat template: shown, but not counted."""
     active: dict[str, Active]
     """By name of the SAE."""
+    whose: list[str] = field(default_factory=list)
+    """Of each token that is not of the text but of the chat template, "template", or of the system message that it puts
+    in by itself, "system"; "" for the others. Empty where there is no template."""
 
 
 @dataclass(frozen=True)
@@ -297,3 +305,5 @@ class ReadToken:
     text: str
     left_out: bool
     """BOS, an attention sink, or a token of the chat template: not counted."""
+    whose: str = ""
+    """See PromptReading."""

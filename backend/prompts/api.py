@@ -12,8 +12,8 @@ from backend.engine.messages import Prompt, ReadToken
 from backend.exceptions import NotFoundError
 from backend.html.address import AppPath
 from backend.html.tokens import token_texts
-from backend.prompts.page import MAX_SAES, PromptState
 from backend.prompts.ranking import RANKS, ActiveFeature, Rank, gather, rank
+from backend.prompts.state import MAX_SAES, PromptState
 from backend.prompts.store import StoredPrompts
 from backend.published.lookup import named_saes
 from backend.texts import Typed
@@ -35,6 +35,10 @@ class ActivationsBody(Typed):
         description="model/name each, all of one run; by default the one that explains most variance",
     )
     chat: bool = Field(False, description="Put the text into the model's chat template.")
+    special_tokens: bool = Field(
+        False, description="Read a text that is a filled chat template as such: its marks as the tokens they name."
+    )
+    template_tokens: bool = Field(False, description="Count the tokens of the chat template, too.")
     rank: Rank = Field("max", description="; ".join(f"{name}: {about}" for name, (_, about) in RANKS.items()))
     hide_density: float = Field(
         1.0, ge=0, le=1, description="Leave out features active on a larger share of the corpus."
@@ -72,7 +76,8 @@ async def read_activations(
 ) -> Activations:
     """The active features of a text, for every token and overall."""
     saes = await run_in_threadpool(named_saes, library, body.saes)
-    reading = await ask(request, engine.activations, saes, Prompt(body.text, body.chat))
+    prompt = Prompt(body.text, body.chat, body.special_tokens, body.template_tokens)
+    reading = await ask(request, engine.activations, saes, prompt)
 
     def describe() -> list[SAEActivations]:
         activity = gather(saes, reading)
@@ -86,7 +91,9 @@ async def read_activations(
         ]
 
     texts = token_texts(reading.pieces)
-    tokens = [ReadToken(*one) for one in zip(reading.tokens, [t.text for t in texts], reading.left_out, strict=True)]
+    whose = reading.whose or [""] * len(texts)
+    columns = (reading.tokens, [t.text for t in texts], reading.left_out, whose)
+    tokens = [ReadToken(*one) for one in zip(*columns, strict=True)]
     return Activations(tokens, await run_in_threadpool(describe))
 
 
