@@ -232,6 +232,14 @@ def doctor(
         raise SystemExit(1)
 
 
+@app.command()
+def unpublish(run: Annotated[str, typer.Argument(help="Name of a published run.")], store: StoreOption = None) -> None:
+    """Take a published run off the pages. What people made stays, and what the run was made of."""
+    from pipeline.commands import removing
+
+    removing.unpublish(_store(store), run)
+
+
 @app.command("export")
 def export_command(
     target: Annotated[Path, typer.Argument(help="The .tar file to write; with --format, the folder to make.")],
