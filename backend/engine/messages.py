@@ -4,7 +4,7 @@ Shapes: L tokens of a prompt, K activations above zero.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -77,9 +77,9 @@ class PromptReading:
     """BOS, attention sinks and the tokens of a chat template: shown, but not counted."""
     active: dict[str, Active]
     """By name of the SAE."""
-    whose: list[str] = field(default_factory=list)
+    whose: list[str]
     """Of each token that is not of the text but of the chat template, "template", or of the system message that it puts
-    in by itself, "system"; "" for the others. Empty where there is no template."""
+    in by itself, "system"; "" for the others."""
 
 
 @dataclass(frozen=True)
@@ -236,6 +236,8 @@ class Outcome:
     """The prompt's, one opening token (BOS) first."""
     pieces: list[bytes]
     left_out: list[bool]
+    whose: list[str]
+    """See PromptReading."""
     position: int
     target: int
     target_piece: bytes
@@ -295,15 +297,3 @@ def values_of(sae: OpenSAE, reading: PromptReading, index: int) -> list[float]:
     chosen_K = active.feature_K == index
     values_L[active.token_K[chosen_K]] = active.value_K[chosen_K]
     return [float(value) for value in values_L]
-
-
-@dataclass(frozen=True)
-class ReadToken:
-    """A token as the model reads it."""
-
-    token: int
-    text: str
-    left_out: bool
-    """BOS, an attention sink, or a token of the chat template: not counted."""
-    whose: str = ""
-    """See PromptReading."""

@@ -69,26 +69,25 @@ class Reader:
 
     def own_tokens(self, loaded: Loaded, prompt: Prompt, room: int = 0) -> tuple[list[int], list[int]]:
         """The tokens, and the positions of those that count: not the opening one, and the template's where asked."""
-        tokens, whose = self._tokens(loaded, prompt, room)
-        counted = [place for place in range(1, len(tokens)) if prompt.template_tokens or not whose or not whose[place]]
-        return tokens, counted
+        tokens, whose = self.tokens_of(loaded, prompt, room)
+        return tokens, [place for place in range(1, len(tokens)) if prompt.template_tokens or not whose[place]]
 
-    def _tokens(self, loaded: Loaded, prompt: Prompt, room: int = 0) -> tuple[list[int], list[str]]:
+    def tokens_of(self, loaded: Loaded, prompt: Prompt, room: int = 0) -> tuple[list[int], list[str]]:
         """The tokens, and whose each is, see PromptReading."""
         from pipeline.models.chat_template import Message
 
         tokenizer = loaded.tokenizer
         if not prompt.text:
             raise RefusedError("The prompt is empty: write something for the model to read.")
-        whose: list[str] = []
         if prompt.chat:
             chat = models_errors(lambda: tokenizer.chat([Message("user", prompt.text)]), RefusedError)
-            tokens, whose = chat.tokens, ["" if role == "user" else role for role in chat.roles]
+            tokens, whose = chat.tokens, ["" if role == "user" else str(role) for role in chat.roles]
         elif prompt.special_tokens and tokenizer.is_filled(prompt.text):
             filled = tokenizer.read_filled(prompt.text)
             tokens, whose = filled.tokens, [role if role == "template" else "" for role in filled.roles]
         else:
             tokens = tokenizer.open(prompt.text)[0]
+            whose = [""] * len(tokens)
         self._check_length("The prompt", tokens, loaded, room)
         return tokens, whose
 
@@ -117,7 +116,7 @@ class Reader:
             found = self.models.sae(sae).encode_sparse(read.x_LD[kept_K])
             columns = (kept_K[found.token_K], found.feature_K, found.value_K)
             active[sae.name] = Active(*(column.cpu().numpy() for column in columns))
-        pieces, whose = [loaded.pieces[token] for token in read.tokens], self._tokens(loaded, prompt)[1]
+        pieces, whose = [loaded.pieces[token] for token in read.tokens], self.tokens_of(loaded, prompt)[1]
         return PromptReading(read.tokens, pieces, read.left_out_L.tolist(), active, whose)
 
     def _compute_values(self, loaded: Loaded, sae: OpenSAE, index: int, tokens: Sequence[int]) -> list[float]:

@@ -137,8 +137,7 @@ def prompt_result_of(
 
 def _uncounted(reading: PromptReading) -> list[str]:
     """Whose each token is that is left out because it is not of the text; "" for all others."""
-    whose = reading.whose or [""] * len(reading.tokens)
-    return [one if out else "" for one, out in zip(whose, reading.left_out, strict=True)]
+    return [one if out else "" for one, out in zip(reading.whose, reading.left_out, strict=True)]
 
 
 def _why_out(left_out: bool, whose: str) -> str:
