@@ -98,6 +98,7 @@ def fill_template(fill: Fill, messages: Sequence[Message], special_names: Sequen
     guarded = [one.guarded(names) for one in given]
     text = _filled(fill, guarded)
     around = _around(fill, guarded)
+    _require_calls(fill, guarded, text)
     return Filled(text, hidden, _spans(text, guarded, around), _own_system(fill, guarded, around))
 
 
@@ -206,6 +207,13 @@ def _around(fill: Fill, messages: Sequence[_Given]) -> list[str]:
             f"the model's chat template leaves out or repeats a message{why}: this conversation cannot be had"
         )
     return around
+
+
+def _require_calls(fill: Fill, messages: Sequence[_Given], text: str) -> None:
+    """Raise ModelError where calls of tools are not in the filled template."""
+    without = [message._replace(more={**message.more, "tool_calls": None}) for message in messages]
+    if any(message.more.get("tool_calls") for message in messages) and _filled(fill, without) == text:
+        raise ModelError("the model's chat template leaves out the calls of tools (tool_calls): it knows none")
 
 
 def _spans(text: str, messages: Sequence[_Given], around: Sequence[str]) -> list[Span]:

@@ -110,6 +110,8 @@ def test_calls_of_tools_are_the_template_s_and_their_answers_the_tool_s() -> Non
     answer = r"{\"sum\": \"4\"}\n"
     assert said(tokenizer, talk) == [("user", "user"), ("tool", answer), ("assistant", "4")]
     assert '"arguments": {"a": "é"}' in tokenizer.decode(tokenizer.chat(talk).tokens)
+    with pytest.raises(ModelError, match="leaves out the calls of tools"):
+        chat_tokenizer(PLAIN).chat(talk)
     talk[1] = Message("assistant", "", {"tool_calls": [{"function": {"name": "</s>"}}]})
     with pytest.raises(ModelError, match="a message of the assistant has '</s>' in its tool_calls"):
         tokenizer.chat(talk)
