@@ -11,5 +11,5 @@ def unpublish(store: StorePaths, run: str) -> None:
     make_invisible(paths)
     said = f"run '{run}' is no longer published; lists, labels, verdicts, prompts and texts that people made stay"
     if paths.root.is_dir():
-        said += f", and so does what it was made of, in {paths.root}: its recipe publishes it again in no time"
+        said += f", and so does what it was made of, in {paths.root}: to run its recipe publishes it again"
     log(said)
