@@ -203,7 +203,7 @@ def show(
         sae, model, corpus, layer, tokens, context_length, format_, revision, normalise, name, device, settings, hook,
         full,
     )  # fmt: skip
-    read = showing.make_show_recipe(asked, _store(store))
+    read = showing.with_chats(showing.make_show_recipe(asked, _store(store)), _store(store))
     paths = _store(store).run(read.recipe.name)
     run_checked(read, paths, trial=lambda: showing.refuse_misfit(read.recipe, paths.store, anyway=anyway))
     _end_run(read, paths, host, port, listener, note="" if full else showing.MORE)
@@ -230,6 +230,14 @@ def doctor(
 
     if not run_doctor(_store(store), run, deep):
         raise SystemExit(1)
+
+
+@app.command()
+def unpublish(run: Annotated[str, typer.Argument(help="Name of a published run.")], store: StoreOption = None) -> None:
+    """Take a published run off the pages. What people made stays, and what the run was made of."""
+    from pipeline.commands import removing
+
+    removing.unpublish(_store(store), run)
 
 
 @app.command("export")

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import data
 import pipeline
 from data.errors import ConfigError, MonosemaError
-from data.hooks import hook_in_words
-from data.layout import RunPaths
+from data.hooks import Place, hook_briefly, hook_in_words, hook_of
+from data.layout import RunPaths, StorePaths
 from data.manifests import Manifest, digest, find_stage, require_stage
 from pipeline.completeness.lists import load_lists
 from pipeline.progress import format_seconds, log
@@ -43,6 +43,24 @@ def run_checked(
         if trial is not None:
             trial()
     run_stages(read.recipe, paths, until)
+    if until == STAGES[-1]:
+        for told in left_behind(read.recipe, paths.store):
+            log(told)
+
+
+def left_behind(recipe: "Recipe", store: StorePaths) -> list[str]:
+    """A sentence for each published run of a hook that the recipe's autoencoders no longer read."""
+    from data.published.state import list_published  # here, as SQLAlchemy takes long to load
+
+    read = {one.name for one in recipe.by_place()}
+    others = [one for one in list_published(store) if one.model == recipe.model.name and one.name not in read]
+    places = [(one.name, Place(one.layer, hook_of(one.recipe))) for one in others]
+    return [
+        f"run '{name}' is published, and no autoencoder of recipe '{recipe.name}' reads its hook "
+        f"({hook_briefly(*place)}) any more: `monosema unpublish {name}` takes it off the pages"
+        for name, place in places
+        if name in (recipe.name, f"{recipe.name}-{place.address}")
+    ]
 
 
 def run_checked_stage(name: str, read: "ReadRecipe", paths: RunPaths) -> list[Manifest]:

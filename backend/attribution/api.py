@@ -1,29 +1,25 @@
 """Attribution: which features caused an output."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
 from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from backend.attribution.ranking import MAX_ABLATIONS, SAEAttributions, join
-from backend.engine.limits import MAX_PROMPT_CHARACTERS
-from backend.engine.messages import Outcome, Prompt, Question, ReadToken
-from backend.html.tokens import token_text, token_texts
+from backend.engine.messages import Outcome, Question
+from backend.html.tokens import token_text
 from backend.published.lookup import named_saes
-from backend.texts import Typed
 from backend.web.dependencies import EngineDep, LibraryDep
 from backend.web.live import ask
+from backend.web.prompt_body import PromptBody, ReadToken, read_tokens
 
 router = APIRouter(tags=["live"])
 
 
-class AttributionBody(Typed):
+class AttributionBody(PromptBody):
     """A text, and an output of the model on it."""
 
-    text: Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
-    chat: bool = Field(False, description="Put the text into the model's chat template.")
     target: str = Field(max_length=200, description="The next token to explain: its text, or #id.")
     minus: str = Field("", max_length=200, description="A token whose logit is subtracted; none by default.")
     position: int | None = Field(None, ge=0, description="Token after which the target comes; the last by default.")
@@ -68,7 +64,7 @@ async def attribute(request: Request, body: AttributionBody, engine: EngineDep, 
     """
     saes = await run_in_threadpool(named_saes, library, body.saes)
     question = Question(body.target, body.minus, body.position, body.k)
-    outcome = await ask(request, engine.explain, saes, Prompt(body.text, body.chat), question)
+    outcome = await ask(request, engine.explain, saes, body.prompt, question)
 
     def describe() -> list[SAEAttributions]:
         return [join(sae, outcome.attributed[sae.name], body.k) for sae in saes]
@@ -77,9 +73,8 @@ async def attribute(request: Request, body: AttributionBody, engine: EngineDep, 
 
 
 def _answer(outcome: Outcome, saes: list[SAEAttributions]) -> Attributions:
-    texts = [shown.text for shown in token_texts(outcome.pieces)]
     return Attributions(
-        tokens=[ReadToken(*one) for one in zip(outcome.tokens, texts, outcome.left_out, strict=True)],
+        tokens=read_tokens(outcome),
         position=outcome.position,
         target=TargetToken(outcome.target, token_text(outcome.target_piece)),
         minus=None if outcome.minus is None else TargetToken(outcome.minus, token_text(outcome.minus_piece)),

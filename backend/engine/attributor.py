@@ -145,6 +145,7 @@ class Attributor:
             tokens=tokens,
             pieces=[pieces[token] for token in tokens],
             left_out=read.left_out_L.tolist(),
+            whose=self._reader.tokens_of(loaded, prompt)[1],
             position=at,
             target=target,
             target_piece=pieces[target],

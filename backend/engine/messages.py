@@ -25,6 +25,11 @@ class Prompt:
     text: str
     chat: bool = False
     """Put into the model's chat template, as the user's message."""
+    special_tokens: bool = False
+    """Where the text is a filled chat template, which holds the names of the template's special tokens: read these as
+    the tokens that they name, and not as plain text."""
+    template_tokens: bool = False
+    """Count the tokens of the chat template, too."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class ChatMessage:
     content: str
 
 
-Role = Literal["template", "system", "user", "assistant"]
+Role = Literal["template", "system", "developer", "user", "assistant", "tool"]
 """Whose a token of a chat is; "template": what the chat template says around the messages, never shown raw."""
 
 
@@ -72,6 +77,9 @@ class PromptReading:
     """BOS, attention sinks and the tokens of a chat template: shown, but not counted."""
     active: dict[str, Active]
     """By name of the SAE."""
+    whose: list[str]
+    """Of each token that is not of the text but of the chat template, "template", or of the system message that it puts
+    in by itself, "system"; "" for the others."""
 
 
 @dataclass(frozen=True)
@@ -228,6 +236,8 @@ class Outcome:
     """The prompt's, one opening token (BOS) first."""
     pieces: list[bytes]
     left_out: list[bool]
+    whose: list[str]
+    """See PromptReading."""
     position: int
     target: int
     target_piece: bytes
@@ -287,13 +297,3 @@ def values_of(sae: OpenSAE, reading: PromptReading, index: int) -> list[float]:
     chosen_K = active.feature_K == index
     values_L[active.token_K[chosen_K]] = active.value_K[chosen_K]
     return [float(value) for value in values_L]
-
-
-@dataclass(frozen=True)
-class ReadToken:
-    """A token as the model reads it."""
-
-    token: int
-    text: str
-    left_out: bool
-    """BOS, an attention sink, or a token of the chat template: not counted."""

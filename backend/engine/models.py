@@ -8,7 +8,7 @@ import importlib.util
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
@@ -39,6 +39,11 @@ class ModelKey(NamedTuple):
     opening: Literal["bos", "template", "none"]
     """Of texts, as the recipe has it."""
 
+    @property
+    def weights(self) -> tuple[Path, str, str]:
+        """What runs of several hooks have in common."""
+        return self.folder, self.dtype, self.opening
+
 
 REQUIRED_PACKAGES = ("torch", "transformers", "safetensors")
 
@@ -54,7 +59,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in memory, for one run's layer."""
+    """A model in memory, cut at one run's hook."""
 
     key: ModelKey
     name: str
@@ -71,6 +76,14 @@ class Loaded:
     def typed_tokens(self) -> TypedTokens:
         """The tokens by what people type for them."""
         return TypedTokens(self.pieces)
+
+    def at(self, key: ModelKey) -> "Loaded":
+        """The same model for a run that reads another hook of it."""
+        from pipeline.models.decoding import move_decoder
+
+        model = self.model.at(key.layer, key.hook)
+        decoder = None if self._decoder is None else move_decoder(self._decoder, model)
+        return replace(self, key=key, model=model, _decoder=decoder)
 
     @property
     def decoder(self) -> "AnyDecoder":
@@ -119,9 +132,9 @@ class Models:
         return None if loaded is None else loaded.name
 
     def holds(self, run: OpenRun) -> bool:
-        """Whether the model of a run is in memory. From any thread."""
+        """Whether the model of a run is in memory, at its hook or another. From any thread."""
         loaded = self._loaded
-        return loaded is not None and loaded.key == self.key(run)
+        return loaded is not None and loaded.key.weights == self.key(run).weights
 
     def key(self, run: OpenRun) -> ModelKey:
         """The key under which the model of a run is loaded."""
@@ -153,12 +166,18 @@ class Models:
         return self._failed == self.key(run)
 
     def load(self, run: OpenRun) -> Loaded:
-        """The model of a run; the previous one is dropped first. Raises EngineOffError when it cannot be loaded."""
-        key = self.key(run)
-        if self._loaded is None or self._loaded.key != key:
-            self._loaded, self._failed = None, key
-            self._loaded = models_errors(lambda: _load(key, run.model_name, self._settings.live_device), EngineOffError)
-            self._failed = None
+        """The model of a run; another one is dropped first, and the same one at another hook is cut anew.
+
+        Raises EngineOffError when it cannot be loaded.
+        """
+        key, before = self.key(run), self._loaded
+        if before is not None and before.key == key:
+            return before
+        same = before if before is not None and before.key.weights == key.weights else None
+        self._loaded, self._failed, before = None, key, None
+        name, device = run.model_name, self._settings.live_device
+        self._loaded = models_errors(lambda: same.at(key) if same else _load(key, name, device), EngineOffError)
+        self._failed = None
         return self._loaded
 
     def sae(self, sae: OpenSAE) -> "SAE":

@@ -67,17 +67,29 @@ class Reader:
             self._values[key] = self._compute_values(loaded, sae, index, tokens)
         return self._values[key]
 
-    def own_tokens(self, loaded: Loaded, prompt: Prompt, room: int = 0) -> tuple[list[int], range]:
-        """The tokens, and the positions of those that are the text's own: not the opening one, nor the template's."""
+    def own_tokens(self, loaded: Loaded, prompt: Prompt, room: int = 0) -> tuple[list[int], list[int]]:
+        """The tokens, and the positions of those that count: not the opening one, and the template's where asked."""
+        tokens, whose = self.tokens_of(loaded, prompt, room)
+        return tokens, [place for place in range(1, len(tokens)) if prompt.template_tokens or not whose[place]]
+
+    def tokens_of(self, loaded: Loaded, prompt: Prompt, room: int = 0) -> tuple[list[int], list[str]]:
+        """The tokens, and whose each is, see PromptReading."""
+        from pipeline.models.chat_template import Message
+
         tokenizer = loaded.tokenizer
         if not prompt.text:
             raise RefusedError("The prompt is empty: write something for the model to read.")
         if prompt.chat:
-            tokens, own = models_errors(lambda: tokenizer.ask(prompt.text), RefusedError)
+            chat = models_errors(lambda: tokenizer.chat([Message("user", prompt.text)]), RefusedError)
+            tokens, whose = chat.tokens, ["" if role == "user" else str(role) for role in chat.roles]
+        elif prompt.special_tokens and tokenizer.is_filled(prompt.text):
+            filled = tokenizer.read_filled(prompt.text)
+            tokens, whose = filled.tokens, [role if role == "template" else "" for role in filled.roles]
         else:
-            tokens, own = tokenizer.open(prompt.text)
+            tokens = tokenizer.open(prompt.text)[0]
+            whose = [""] * len(tokens)
         self._check_length("The prompt", tokens, loaded, room)
-        return tokens, own
+        return tokens, whose
 
     def _check_length(self, what: str, tokens: Sequence[int], loaded: Loaded, room: int) -> None:
         limit = min(self._settings.max_prompt_tokens, loaded.model.context_length - room)
@@ -104,9 +116,8 @@ class Reader:
             found = self.models.sae(sae).encode_sparse(read.x_LD[kept_K])
             columns = (kept_K[found.token_K], found.feature_K, found.value_K)
             active[sae.name] = Active(*(column.cpu().numpy() for column in columns))
-        return PromptReading(
-            read.tokens, [loaded.pieces[token] for token in read.tokens], read.left_out_L.tolist(), active
-        )
+        pieces, whose = [loaded.pieces[token] for token in read.tokens], self.tokens_of(loaded, prompt)[1]
+        return PromptReading(read.tokens, pieces, read.left_out_L.tolist(), active, whose)
 
     def _compute_values(self, loaded: Loaded, sae: OpenSAE, index: int, tokens: Sequence[int]) -> list[float]:
         import torch
@@ -118,8 +129,8 @@ class Reader:
         return kept
 
 
-def stream(loaded: Loaded, run: OpenRun, tokens: list[int], own: range | None = None) -> Stream:
-    """Some tokens, the opening one first, in the model of a run. own: positions of the text's own; None: all others."""
+def stream(loaded: Loaded, run: OpenRun, tokens: list[int], own: Sequence[int] | None = None) -> Stream:
+    """Some tokens, the opening one first, in the model of a run. own: positions that count; None: all others."""
     import torch
 
     from pipeline.models.left_out import left_out, own_of_prompt

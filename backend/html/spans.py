@@ -26,6 +26,8 @@ UNCOUNTED = {
     "system": "of the system message, not counted",
     "user": "of the user, not counted",
     "assistant": "of the assistant, not counted",
+    "developer": "of the developer's message, not counted",
+    "tool": "of a tool, not counted",
 }
 """Titles of tokens of conversations that do not count, by whose they are."""
 

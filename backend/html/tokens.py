@@ -50,7 +50,7 @@ class TokenView:
     centre: bool = False
     """Whether it is the token that made the example."""
     whose: str = ""
-    """Of a token of a conversation that does not count: template, system, user or assistant."""
+    """Of a token of a conversation that does not count: template, system, developer, user, assistant or tool."""
 
 
 def highlight(tokens: Sequence[bytes], values: Sequence[float], scale: float, centre: int = -1) -> list[TokenView]:

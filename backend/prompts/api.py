@@ -7,34 +7,28 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from backend.engine.limits import MAX_PROMPT_CHARACTERS
-from backend.engine.messages import Prompt, ReadToken
 from backend.exceptions import NotFoundError
 from backend.html.address import AppPath
-from backend.html.tokens import token_texts
-from backend.prompts.page import MAX_SAES, PromptState
 from backend.prompts.ranking import RANKS, ActiveFeature, Rank, gather, rank
+from backend.prompts.state import MAX_SAES, PromptState
 from backend.prompts.store import StoredPrompts
 from backend.published.lookup import named_saes
 from backend.texts import Typed
 from backend.web.dependencies import EngineDep, LibraryDep
 from backend.web.live import ask
+from backend.web.prompt_body import PromptBody, ReadToken, Text, read_tokens
 
 router = APIRouter(tags=["live"])
 
-Text = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
 
-
-class ActivationsBody(Typed):
+class ActivationsBody(PromptBody):
     """A text to read."""
 
-    text: Text
     saes: list[str] = Field(
         [],
         max_length=MAX_SAES,
         description="model/name each, all of one run; by default the one that explains most variance",
     )
-    chat: bool = Field(False, description="Put the text into the model's chat template.")
     rank: Rank = Field("max", description="; ".join(f"{name}: {about}" for name, (_, about) in RANKS.items()))
     hide_density: float = Field(
         1.0, ge=0, le=1, description="Leave out features active on a larger share of the corpus."
@@ -72,7 +66,7 @@ async def read_activations(
 ) -> Activations:
     """The active features of a text, for every token and overall."""
     saes = await run_in_threadpool(named_saes, library, body.saes)
-    reading = await ask(request, engine.activations, saes, Prompt(body.text, body.chat))
+    reading = await ask(request, engine.activations, saes, body.prompt)
 
     def describe() -> list[SAEActivations]:
         activity = gather(saes, reading)
@@ -85,9 +79,7 @@ async def read_activations(
             for name, r in ranked
         ]
 
-    texts = token_texts(reading.pieces)
-    tokens = [ReadToken(*one) for one in zip(reading.tokens, [t.text for t in texts], reading.left_out, strict=True)]
-    return Activations(tokens, await run_in_threadpool(describe))
+    return Activations(read_tokens(reading), await run_in_threadpool(describe))
 
 
 class StoreBody(Typed):

@@ -10,11 +10,12 @@ from starlette.concurrency import run_in_threadpool
 from backend.attribution.section import AttributionSection, AttributionState, SectionBuilder, explain
 from backend.engine.engine import Engine
 from backend.engine.limits import MAX_PROMPT_CHARACTERS
-from backend.engine.messages import Prompt
 from backend.exceptions import RefusedError
 from backend.html.page import Link
 from backend.prompts.api import PromptsDep, load_text
-from backend.prompts.page import Focus, PromptResult, PromptState, prompt_page_of, prompt_result_of
+from backend.prompts.page import prompt_page_of
+from backend.prompts.result import Focus, PromptResult, prompt_result_of
+from backend.prompts.state import PromptState
 from backend.prompts.store import is_long
 from backend.published.catalogue import Library, OpenSAE
 from backend.published.features import get_summaries
@@ -108,7 +109,7 @@ class _PromptAnswer(NamedTuple):
 async def _read(
     engine: Engine, saes: list[OpenSAE], state: PromptState, focus: Focus | None, output: AttributionState
 ) -> _PromptAnswer:
-    prompt = Prompt(state.text, state.chat)
+    prompt = state.prompt
     reading = await engine.activations(saes, prompt)
     result = await run_in_threadpool(prompt_result_of, state, saes, reading, focus)
     try:

@@ -38,6 +38,16 @@ def named_saes(library: Library, names: list[str]) -> list[OpenSAE]:
     return found
 
 
+def newest_with(catalogue: Catalogue, name: str) -> OpenRun:
+    """The newest run that has an SAE of this name. Raises NotFoundError, or the reason why such a run is left out."""
+    found = next((run for run in catalogue.runs if any(sae.name == name for sae in run.saes)), None)
+    if found is None:
+        refuse_left_out(run for run in catalogue.left_out if any(name == sae for _, sae in run.addresses))
+        require_runs(catalogue)
+        raise NotFoundError(f"There is no SAE '{name}' here. The home page lists those that are.")
+    return found
+
+
 def best_reading(run: OpenRun) -> OpenSAE:
     """The SAE of a run that explains most of the variance of held-out text; the first where that was not measured."""
     return max(run.saes, key=lambda sae: sae.record.metrics.get("explained_variance") or 0.0)

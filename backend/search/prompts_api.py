@@ -6,7 +6,6 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from backend.prompts.api import Text
 from backend.published.lookup import named_saes
 from backend.search.asking import search_prompts, searched_saes
 from backend.search.prompts import MATCH_ORDERS, Criteria, Match, MatchOrder, Relaxed, Step
@@ -15,6 +14,7 @@ from backend.search.topics import MAX_TOPIC, MAX_TOPIC_PROMPTS, TopicPrompts, wr
 from backend.texts import Typed
 from backend.web.dependencies import EngineDep, LibraryDep
 from backend.web.live import ask
+from backend.web.prompt_body import Text
 
 router = APIRouter(tags=["live"])
 

@@ -10,7 +10,8 @@ from backend.html.address import Address, ShortFloat
 from backend.html.formats import share
 from backend.html.page import Link, Page
 from backend.html.tokens import level, visible_text
-from backend.prompts.page import PromptState, SAEChoice
+from backend.prompts.page import SAEChoice
+from backend.prompts.state import PromptState
 from backend.prompts.store import is_long
 from backend.search.prompts import MATCH_ORDERS, Criteria, Found, Match, MatchOrder, Step
 from backend.search.topics import MAX_TOPIC, MAX_TOPIC_PROMPTS

@@ -23,7 +23,9 @@ def describe_chats(counts: Mapping[str, Any]) -> str:
     """How conversations were read, by the counts of `tokenize`, for people; "" for plain text."""
     if not (turns := counts.get("turns")):
         return ""
-    whose = "all messages" if turns == "all" else f"the {turns}'s messages"
+    named = [turns] if isinstance(turns, str) else turns
+    owners = " and ".join(f"the {one}'s" for one in named)
+    whose = "all messages" if turns == "all" else f"{owners} messages"
     template = " and of what the chat template says around them" if counts["template_tokens"] else ""
     bad = counts["num_bad_conversations"]
     left_out = f"; {bad:,} conversations were left out, which cannot be had (corpus.bad_conversations)" if bad else ""

@@ -47,7 +47,7 @@ counted."""
 
 TOKEN = np.dtype("<u4")
 
-ROLES = ("template", "system", "user", "assistant")
+ROLES = ("template", "system", "user", "assistant", "developer", "tool")
 """Whose a token of a conversation is; "template": what the chat template says around the messages."""
 COUNTED = 0x80
 """Added to the role of tokens that train SAEs, give examples and are measured; others are read and shown only."""

@@ -87,7 +87,7 @@ def _taken(owner: str, addresses: Sequence[str]) -> str:
     subject, verb = ("addresses", "belong") if len(addresses) > 1 else ("address", "belongs")
     return (
         f"the {subject} {' and '.join(addresses)} {verb} to run '{owner}' already: give this recipe another "
-        "model.name, or the same name as that run to replace it"
+        f"model.name, or the same name as that run to replace it, or remove that run (`monosema unpublish {owner}`)"
     )
 
 
@@ -132,16 +132,35 @@ def make_visible(paths: RunPaths, key: str) -> None:
             shutil.rmtree(other)
 
 
+def make_invisible(paths: RunPaths) -> None:
+    """Take a run out of SQL, in one transaction, then remove its published folders. What people made points at no run,
+    and stays. Raises ConfigError where no such run is published."""
+    with _session(paths.store) as session, session.begin():
+        record = session.scalar(select(PublishedRunRecord).where(PublishedRunRecord.name == paths.run))
+        if record is None:
+            names = session.scalars(select(PublishedRunRecord.name).order_by(PublishedRunRecord.name)).all()
+            known = f"use one of {', '.join(names)}" if names else "nothing is published here"
+            raise ConfigError(f"there is no published run '{paths.run}': {known}")
+        session.delete(record)
+    shutil.rmtree(paths.store.published / paths.run, ignore_errors=True)
+
+
+def list_published(store: StorePaths) -> Sequence[PublishedRunRecord]:
+    """All published runs, the newest first, detached, their SAEs loaded."""
+    with _session(store) as session:
+        query = select(PublishedRunRecord).options(selectinload(PublishedRunRecord.saes))
+        records = session.scalars(query.order_by(PublishedRunRecord.created.desc(), PublishedRunRecord.id.desc())).all()
+        session.expunge_all()
+    return records
+
+
 def open_published(store: StorePaths, run: str | None = None) -> Published:
     """A published run by name, or the newest.
 
     Raises ConfigError for an unknown name, ArtifactError when nothing is published or the folder is damaged,
     ContractError when the run is of another contract version.
     """
-    with _session(store) as session:
-        query = select(PublishedRunRecord).options(selectinload(PublishedRunRecord.saes))
-        records = session.scalars(query.order_by(PublishedRunRecord.created.desc(), PublishedRunRecord.id.desc())).all()
-        session.expunge_all()
+    records = list_published(store)
     if not records:
         raise ArtifactError(f"nothing is published in {store.root}: run `monosema run --recipe sample` first")
     record = next((record for record in records if run in (None, record.name)), None)

@@ -10,7 +10,9 @@ from data.errors import ConfigError, FormatError
 from data.hooks import HOOKS, Hook, Place, hook_address
 from data.layout import StorePaths
 from pipeline.corpus import KINDS, open_source
+from pipeline.corpus.detecting import holds_chats
 from pipeline.corpus.files import find_files
+from pipeline.corpus.huggingface import was_saved_to_disk
 from pipeline.fetching.ensure import ensure_corpus, ensure_model
 from pipeline.fetching.local import model_config, sample_corpus_folder
 from pipeline.formats.foreign import Foreign
@@ -42,6 +44,10 @@ MORE = (
     "neurons, looks for concepts and lets one search by meaning; what stands is not run again"
 )
 """What is said at its end."""
+CHATS = (
+    "Conversations, by the model's chat template: the tokens of all messages count, those of the template do not "
+    "(--set corpus.turns=assistant counts one role's, --set corpus.text_field=FIELD reads a field as plain text)"
+)
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,17 @@ def make_show_recipe(asked: Asked, store: StorePaths) -> ReadRecipe:
             problems.append(str(error))
     read = read_what_can_be(Recipe, raw, NEUTRAL)
     return ReadRecipe(read.recipe, problems + read.problems, read.broken)
+
+
+def with_chats(read: ReadRecipe, store: StorePaths) -> ReadRecipe:
+    """The recipe that reads its corpus as conversations where it holds some, and says so; the same where it names the
+    field that is read, or whose turns count."""
+    corpus = read.recipe.corpus
+    is_told = corpus.turns is not None or "text_field" in corpus.model_fields_set
+    if read.problems or is_told or not holds_chats(corpus, sample_corpus_folder(store)):
+        return read
+    log(CHATS)
+    return read._replace(recipe=read.recipe.model_copy(update={"corpus": corpus.model_copy(update={"turns": "all"})}))
 
 
 def _raw(asked: Asked, found: Foreign, place: dict[str, Any]) -> dict[str, Any]:
@@ -140,6 +157,8 @@ def corpus_section(corpus: str) -> dict[str, Any]:
     path = Path(corpus).expanduser()
     if corpus == "sample":
         return {"source": "sample"}
+    if was_saved_to_disk(path):
+        return {"source": "huggingface", "dataset": str(path)}
     if path.exists():
         return {"source": _kind(path), "path": str(path)}
     if corpus.startswith((".", "/", "~")) or corpus.count("/") > 1:

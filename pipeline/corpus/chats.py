@@ -5,7 +5,7 @@ Plain text that looks like a filled template is told by the names of special tok
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +13,16 @@ import numpy.typing as npt
 from data.artifacts.corpus import COUNTED, ROLES
 from data.errors import CorpusError
 from pipeline.corpus.document import Document
+from pipeline.models.chat_template import Speaker
 from pipeline.models.errors import ModelError
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.recipe import CorpusConfig
+from pipeline.recipe.corpus import Turns
 
-COUNTED_OF = {"all": ("system", "user", "assistant"), "assistant": ("assistant",), "user": ("user",)}
-"""Roles whose tokens count, by `corpus.turns`."""
 NO_TEMPLATE = (
-    "the model has no chat template, by which conversations (corpus.turns) could be read: give a chat model, put a "
-    "chat_template.jinja into the model's folder, or leave corpus.turns out and give plain text"
+    "the corpus holds conversations, and the model has no chat template to read them by: give a chat model (its name "
+    "often ends in -Instruct or -it), put a chat_template.jinja into the model's folder, or set corpus.text_field to a "
+    "field with plain text, without corpus.turns"
 )
 
 
@@ -57,7 +58,7 @@ class Chats:
         if not tokenizer.has_chat_template:
             raise CorpusError(NO_TEMPLATE)
         template = ("template",) if config.template_tokens else ()
-        return cls(tokenizer, frozenset((*COUNTED_OF[config.turns], *template)), config.bad_conversations == "skip")
+        return cls(tokenizer, frozenset((*roles_of(config.turns), *template)), config.bad_conversations == "skip")
 
     def encode(self, document: Document) -> Encoded:
         """The tokens of a conversation. Raises CorpusError, which names it, when it cannot be had."""
@@ -75,6 +76,13 @@ class Chats:
         opening = len(self.tokenizer.opening)
         marks = [ROLES.index(role) + COUNTED * (role in self.counted) for role in found.roles[opening:]]
         return Encoded(found.tokens[opening:], np.array(marks, np.uint8))
+
+
+def roles_of(turns: Turns) -> tuple[str, ...]:
+    """The roles whose tokens count."""
+    if turns == "all":
+        return get_args(Speaker)
+    return (turns,) if isinstance(turns, str) else turns
 
 
 def mark_of(text: str, names: Sequence[str]) -> str:

@@ -2,25 +2,31 @@
 
 {"messages": [{"role": "user", "content": "..."}, ...]}       `conversations` and `conversation` are read, too
 {"conversations": [{"from": "human", "value": "..."}, ...]}   human is the user, gpt the assistant
+
+A content is a text, or a list of parts {"type": "text", "text": "..."}. Beside `tool_calls` it may be empty.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from data.errors import CorpusError
-from pipeline.models.chat_template import Message
+from pipeline.models.chat_template import Message, Speaker
 from pipeline.recipe import CorpusConfig
 
 CONVERSATIONS = ("messages", "conversations", "conversation")
 """Fields by which chat data is known."""
 FORMS = (("role", "content"), ("from", "value"))
 """Fields of a message that say whose it is, and what it says."""
-Speaker = Literal["system", "user", "assistant"]
 SPEAKERS: dict[str, Speaker] = {
-    "system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant",
-    "chatgpt": "assistant", "model": "assistant", "bot": "assistant",
+    "system": "system", "developer": "developer", "user": "user", "human": "user", "assistant": "assistant",
+    "gpt": "assistant", "chatgpt": "assistant", "model": "assistant", "bot": "assistant", "tool": "tool",
+    "function": "tool", "ipython": "tool", "observation": "tool",
 }  # fmt: skip
 """Roles by what data sets call them."""
+BESIDE = ("tool_calls", "tool_call_id", "name")
+"""Other fields of a message that templates read."""
+TEXT_PARTS = ("text", "input_text", "output_text")
+"""Types of parts that are text."""
 
 
 class Chat(NamedTuple):
@@ -88,7 +94,35 @@ def _message(one: Any) -> Message | str:
     role, content = str(one[form[0]]), one.get(form[1])
     speaker = SPEAKERS.get(role.lower())
     if speaker is None:
-        return f"has the role '{role}', none of system, user and assistant"
-    if not isinstance(content, str):
+        return f"has the role '{role}', none of {', '.join(dict.fromkeys(SPEAKERS.values()))}"
+    more = {name: one[name] for name in BESIDE if one.get(name)}
+    if content is None and more.get("tool_calls"):
+        content = ""
+    if isinstance(content, str):
+        return Message(speaker, _lines(content), more)
+    if not isinstance(content, Sequence):
         return f"has no text ('{form[1]}' is {type(content).__name__})"
-    return Message(speaker, content.replace("\r\n", "\n"))
+    texts: list[str] = []
+    for number, part in enumerate(content, 1):
+        text, problem = _text_of(part)
+        if problem:
+            return f"{problem} (part {number} of '{form[1]}')"
+        texts.append(_lines(text))
+    return Message(speaker, tuple(texts), more) if texts else f"has no text ('{form[1]}' is an empty list)"
+
+
+def _text_of(part: Any) -> tuple[str, str]:
+    """The text of a part of a content, and what is wrong with it; "" for nothing."""
+    if isinstance(part, str):
+        return part, ""
+    if not isinstance(part, Mapping):
+        return "", f"has a part that is {type(part).__name__}, not a text"
+    kind = part.get("type") or "text"
+    if kind not in TEXT_PARTS:
+        return "", f"has a part of the type '{kind}', and only text can be read"
+    text = part.get("text")
+    return (text, "") if isinstance(text, str) else ("", "has a part without text")
+
+
+def _lines(text: str) -> str:
+    return text.replace("\r\n", "\n")

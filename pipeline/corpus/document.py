@@ -118,7 +118,7 @@ def make_record(kind: str, locator: str, where: str, record: Mapping[str, Any], 
     if not fields.has_chats:
         return make_document(kind, locator, where, *take_text(record, fields.names[0], where))
     chat, meta = take_chat(record, fields, where)
-    text = "\n\n".join(message.content for message in chat.messages)
+    text = "\n\n".join(message.text for message in chat.messages)
     return make_document(kind, locator, where, text, meta)._replace(chat=chat)
 
 

@@ -61,7 +61,7 @@ def _open(dataset: str, configuration: str | None, split: str, revision: str | N
 
     datasets.utils.logging.set_verbosity_error()
     try:
-        if _was_saved_to_disk(Path(dataset)):
+        if was_saved_to_disk(Path(dataset)):
             return _pick_split(datasets.load_from_disk(dataset), split).to_iterable_dataset()
         return datasets.load_dataset(dataset, configuration, split=split, revision=revision, streaming=True)
     except datasets.exceptions.DatasetNotFoundError as error:
@@ -81,7 +81,8 @@ def _open(dataset: str, configuration: str | None, split: str, revision: str | N
         ) from None
 
 
-def _was_saved_to_disk(folder: Path) -> bool:
+def was_saved_to_disk(folder: Path) -> bool:
+    """Whether a folder is what `save_to_disk` of the datasets library wrote."""
     return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 

@@ -234,7 +234,7 @@ def check_corpus(tally: Tally, recipe: Recipe, corpus: str, document_ids: set[in
         )
     if tally.counted_tokens == 0:
         raise CorpusError(
-            f"no token of the corpus ({corpus}) counts: its conversations have no turn of '{recipe.corpus.turns}'; set "
+            f"no token of the corpus ({corpus}) counts: its conversations have no turn of {_turns(recipe)}; set "
             "corpus.turns=all, or give others"
         )
     if recipe.train.saes and tally.counted_tokens < recipe.train.batch_size:
@@ -243,6 +243,11 @@ def check_corpus(tally: Tally, recipe: Recipe, corpus: str, document_ids: set[in
             f"documents ({tally.held_out_documents:,} are held out), fewer than one training batch of "
             f"{recipe.train.batch_size:,}: give more text, or set train.batch_size (and corpus.held_out_fraction) lower"
         )
+
+
+def _turns(recipe: Recipe) -> str:
+    turns = recipe.corpus.turns
+    return " or ".join(f"'{one}'" for one in ((turns,) if isinstance(turns, str) else turns or ()))
 
 
 def _proposal(tally: Tally, recipe: Recipe, document_ids: set[int]) -> str:

@@ -103,7 +103,10 @@ def _tokens(document: Document, tokenizer: Tokenizer) -> list[int]:
         return tokenizer.encode(document.text[: 20 * LENGTH])
     if document.chat.problem:
         return []
-    return tokenizer.converse(document.chat.messages).tokens[len(tokenizer.opening) :]
+    try:
+        return tokenizer.converse(document.chat.messages).tokens[len(tokenizer.opening) :]
+    except ModelError:  # `tokenize` says why, or leaves it out
+        return []
 
 
 @torch.no_grad()

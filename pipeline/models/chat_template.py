@@ -4,27 +4,39 @@ What the template says around the messages is found by filling it with marks in 
 that it puts in by itself is what stands where one of ours would.
 """
 
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 from pipeline.models.errors import ModelError
 
-Role = Literal["template", "system", "user", "assistant"]
+Speaker = Literal["system", "developer", "user", "assistant", "tool"]
+Role = Literal["template", "system", "developer", "user", "assistant", "tool"]
 """Whose a token of a chat is; "template": what stands around the messages, and the opening token (BOS)."""
 
-Fill = Callable[[list[dict[str, str]]], str]
-"""From messages (`role` and `content` each) to the filled template, up to where the assistant answers."""
+Fill = Callable[[list[dict[str, Any]]], str]
+"""From messages (`role`, `content` and what else they have) to the filled template, up to the assistant's answer."""
+BETWEEN_PARTS = " "
+"""Joins the parts of a content for templates that take one text, as `transformers serve` joins them."""
 
 
 @dataclass(frozen=True)
 class Message:
     """One message of a conversation."""
 
-    role: Literal["system", "user", "assistant"]
-    content: str
+    role: Speaker
+    content: str | tuple[str, ...]
+    """Its text, or the texts of its parts."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Other fields that templates read, such as `tool_calls`. What a template says of them is the template's."""
+
+    @property
+    def text(self) -> str:
+        """Its whole text."""
+        return self.content if isinstance(self.content, str) else BETWEEN_PARTS.join(self.content)
 
 
 class Conversation(NamedTuple):
@@ -52,7 +64,17 @@ class Filled(NamedTuple):
     hidden: list[str]
     """These names, in their order."""
     spans: list[Span]
-    """Of the messages, in their order; a system message that the template puts in by itself is the first."""
+    """Of the texts of the messages, in their order."""
+    own_system: list[Span]
+    """Of a system message that the template puts in by itself, if any."""
+
+
+class Forms(NamedTuple):
+    """Forms of a message's content that a template shows."""
+
+    text: bool
+    parts: bool
+    """A list of {"type": "text", "text": ...}."""
 
 
 HIDDEN = "\U0010fffd"
@@ -60,15 +82,32 @@ HIDDEN = "\U0010fffd"
 _MARK = "\U0010fffc"
 
 
-def fill_template(fill: Fill, messages: Sequence[Message], special_names: Sequence[str]) -> Filled:
-    """The template filled with messages. Raises ModelError when it refuses them or does not show each as it is."""
+def find_forms(fill: Fill) -> Forms:
+    """The forms that a template shows, by giving it both."""
+    return Forms(_shows(fill, _MARK, 1), _shows(fill, _as_parts((_MARK, _MARK)), 2))
+
+
+def fill_template(fill: Fill, messages: Sequence[Message], special_names: Sequence[str], forms: Forms) -> Filled:
+    """The template filled with messages. Raises ModelError when it refuses them or does not show each as it is.
+
+    forms: those of `find_forms`.
+    """
     names = re.compile("|".join(re.escape(name) for name in sorted(special_names, key=len, reverse=True)) or r"\b\B")
-    clean = [message.content.replace(HIDDEN, "\ufffd").replace(_MARK, "\ufffd") for message in messages]
-    hidden = [name for content in clean for name in names.findall(content)]
-    guarded = [Message(m.role, names.sub(HIDDEN, content)) for m, content in zip(messages, clean, strict=True)]
+    given = [_given(message, forms) for message in messages]
+    hidden = [name for one in given for text in one.texts for name in names.findall(text)]
+    guarded = [one.guarded(names) for one in given]
     text = _filled(fill, guarded)
     around = _around(fill, guarded)
-    return Filled(text, hidden, _default_system(fill, guarded, around) + _spans(text, guarded, around))
+    _require_calls(fill, guarded, text)
+    return Filled(text, hidden, _spans(text, guarded, around), _own_system(fill, guarded, around))
+
+
+def around_texts(fill: Fill, roles: Sequence[Speaker]) -> list[str]:
+    """What a template says before, between and after the messages of some roles, whatever these say.
+
+    Raises ModelError when it refuses such messages or does not show each.
+    """
+    return _around(fill, [_Given(role, ("",)) for role in roles])
 
 
 def telling_names(special_names: Sequence[str], fill: Fill | None) -> tuple[str, ...]:
@@ -80,7 +119,7 @@ def telling_names(special_names: Sequence[str], fill: Fill | None) -> tuple[str,
     written = ""
     if fill is not None:
         with suppress(ModelError):  # one that refuses such messages shows nothing
-            written = _filled(fill, [Message("user", ""), Message("assistant", "")])
+            written = _filled(fill, [_Given("user", ("",)), _Given("assistant", ("",))])
     return tuple(name for name in special_names if len(name) >= 5 and (name.startswith("<|") or name in written))
 
 
@@ -99,47 +138,112 @@ def role_of(start: int, stop: int, spans: Sequence[Span]) -> Role:
     return next((span.role for span in spans if span.start < stop and start < span.stop), "template")
 
 
-def _filled(fill: Fill, messages: Sequence[Message]) -> str:
+class _Given(NamedTuple):
+    """A message as a template is given it."""
+
+    role: Speaker
+    texts: tuple[str, ...]
+    """Those that the template is to show, in their order."""
+    is_list: bool = False
+    """Whether they are parts of a list."""
+    more: Mapping[str, Any] = {}
+
+    def fields(self) -> dict[str, Any]:
+        return {
+            "role": self.role,
+            "content": _as_parts(self.texts) if self.is_list else "".join(self.texts),
+            **self.more,
+        }
+
+    def marked(self) -> "_Given":
+        """The same with a mark in place of each text."""
+        return self._replace(texts=(_MARK,) * len(self.texts))
+
+    def guarded(self, names: re.Pattern[str]) -> "_Given":
+        """The same with names of special tokens hidden. Raises ModelError where they stand beside its texts."""
+        beside = json.dumps(self.more, ensure_ascii=False, default=str)
+        if found := next((name for name in (*names.findall(beside), HIDDEN, _MARK) if name in beside), None):
+            raise ModelError(f"a message of the {self.role} has '{found}' in its {', '.join(self.more)}: take it out")
+        return self._replace(texts=tuple(names.sub(HIDDEN, text) for text in self.texts))
+
+
+def _given(message: Message, forms: Forms) -> _Given:
+    """The message in a form that the template shows: in its own where it can be."""
+    is_list = forms.parts and not (forms.text and isinstance(message.content, str))
+    texts = message.content if is_list and not isinstance(message.content, str) else (message.text,)
+    if message.more and not message.text:  # which a template need not show beside a call of a tool
+        texts = ()
+    clean = tuple(text.replace(HIDDEN, "\ufffd").replace(_MARK, "\ufffd") for text in texts)
+    return _Given(message.role, clean, is_list, message.more)
+
+
+def _as_parts(texts: Sequence[str]) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text} for text in texts]
+
+
+def _shows(fill: Fill, content: Any, times: int) -> bool:
+    """Whether a template shows each text of a content once, and as text."""
     try:
-        return fill([{"role": message.role, "content": message.content} for message in messages])
+        text = fill([{"role": "user", "content": content}])
+    except Exception:  # whatever the template's own code raises
+        return False
+    return text.count(_MARK) == times and '"text"' not in text
+
+
+def _filled(fill: Fill, messages: Sequence[_Given]) -> str:
+    try:
+        return fill([message.fields() for message in messages])
     except Exception as error:  # whatever the template's own code raises
         raise ModelError(f"the model's chat template refuses these messages: {error}") from error
 
 
-def _around(fill: Fill, messages: Sequence[Message]) -> list[str]:
-    """What the template says before, between and after the messages."""
-    around = _filled(fill, [Message(message.role, _MARK) for message in messages]).split(_MARK)
-    if len(around) != len(messages) + 1:
-        raise ModelError("the model's chat template leaves out or repeats a message: this conversation cannot be had")
+def _around(fill: Fill, messages: Sequence[_Given]) -> list[str]:
+    """What the template says before, between and after the texts of the messages."""
+    around = _filled(fill, [message.marked() for message in messages]).split(_MARK)
+    if len(around) != sum(len(message.texts) for message in messages) + 1:
+        rare = [f"'{role}'" for role in ("developer", "tool") if any(message.role == role for message in messages)]
+        why = f" (of the role {' or '.join(rare)}, perhaps, which not every template knows)" if rare else ""
+        raise ModelError(
+            f"the model's chat template leaves out or repeats a message{why}: this conversation cannot be had"
+        )
     return around
 
 
-def _spans(text: str, messages: Sequence[Message], around: Sequence[str]) -> list[Span]:
-    """Places of the messages in the filled template, which may have cut off blanks around them."""
+def _require_calls(fill: Fill, messages: Sequence[_Given], text: str) -> None:
+    """Raise ModelError where calls of tools are not in the filled template."""
+    without = [message._replace(more={**message.more, "tool_calls": None}) for message in messages]
+    if any(message.more.get("tool_calls") for message in messages) and _filled(fill, without) == text:
+        raise ModelError("the model's chat template leaves out the calls of tools (tool_calls): it knows none")
+
+
+def _spans(text: str, messages: Sequence[_Given], around: Sequence[str]) -> list[Span]:
+    """Places of the messages' texts in the filled template, which may have cut off blanks around them."""
     spans: list[Span] = []
     place = len(around[0])
-    for message, after in zip(messages, around[1:], strict=True):
-        shown = next((one for one in _as_shown(message.content) if text.startswith(one + after, place)), None)
+    said = [(message.role, one) for message in messages for one in message.texts]
+    for (role, content), after in zip(said, around[1:], strict=True):
+        shown = next((one for one in _as_shown(content) if text.startswith(one + after, place)), None)
         if shown is None:
             raise ModelError(
-                f"the model's chat template changes what the {message.role} says, so that it cannot be told from what "
+                f"the model's chat template changes what the {role} says, so that it cannot be told from what "
                 "the template says: reword that message"
             )
-        spans.append(Span(place, place + len(shown), message.role))
+        spans.append(Span(place, place + len(shown), role))
         place += len(shown) + len(after)
     return spans
 
 
 def _as_shown(content: str) -> tuple[str, ...]:
-    return content, content.strip(), content.rstrip(), content.lstrip()
+    """A text as templates show it: as it is, without blanks around it, or (of a tool) as JSON."""
+    return content, content.strip(), content.rstrip(), content.lstrip(), json.dumps(content, ensure_ascii=False)[1:-1]
 
 
-def _default_system(fill: Fill, messages: Sequence[Message], around: Sequence[str]) -> list[Span]:
+def _own_system(fill: Fill, messages: Sequence[_Given], around: Sequence[str]) -> list[Span]:
     """The system message that a template puts in by itself, if any."""
-    if messages[0].role == "system":
+    if messages[0].role in ("system", "developer"):
         return []
     try:
-        before, *rest = _around(fill, [Message("system", _MARK), *messages])
+        before, *rest = _around(fill, [_Given("system", (_MARK,)), *messages])
     except ModelError:  # a template without system messages
         return []
     without, after = around[0], rest[0]

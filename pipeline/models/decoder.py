@@ -18,6 +18,7 @@ of keys and values, G heads of queries for each of them, E width of a head.
 """
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import torch
@@ -84,8 +85,7 @@ class Decoder:
         model = language_model.model
         if reason := llama_obstacle(model):
             raise ModelError(f"our own layers cannot write with this model: {reason}")
-        self._layer, self._hook = language_model.layer, language_model.hook
-        self._num_until = language_model.cut.num_layers
+        self._model = language_model
         self.context_length = language_model.context_length
         self.stop_ids = stop_ids(model)
         self._embed, self._rope = model.model.embed_tokens, Rope(model.model.rotary_emb, model.dtype)
@@ -98,6 +98,12 @@ class Decoder:
         products = [self._head, *self._layers[0].products]
         self.group_sizes = steady_sizes([product.shape for product in products], self._embed.weight)
         """Rows that are read together, see `same_bits.py`."""
+
+    def at(self, language_model: LanguageModel) -> "Decoder":
+        """The same matrices for the same model, cut at another hook."""
+        other = copy(self)
+        other._model = language_model
+        return other
 
     def cache(self, places: int) -> Cache:
         """An empty cache of one row. Raises ModelError when the row would outgrow what the model can read."""
@@ -141,7 +147,7 @@ class Decoder:
         x_LD, beside_LD = self._until_hook(x_LD, rope, parts[:1])
         last = {}
         for part in parts:
-            part.cache.copy(parts[0].cache, self._num_until, len(prompt))
+            part.cache.copy(parts[0].cache, self._model.cut.num_layers, len(prompt))
             steered_LD = edit(part.row, x_LD, positions_L)
             if head:
                 last[part.row] = self._from_hook(steered_LD, beside_LD, rope, [part])[-1]
@@ -167,15 +173,15 @@ class Decoder:
         self, x_ND: Tensor, rope: tuple[Tensor, Tensor], parts: Sequence[Part]
     ) -> tuple[Tensor, Tensor | None]:
         """The activations at the hook, and what stands beside it (see hooks.py)."""
-        if self._hook in ("resid_pre", "resid_post"):
-            return self._run(range(self._num_until), x_ND, rope, parts), None
-        x_ND = self._run(range(self._layer), x_ND, rope, parts)
-        layer = self._layers[self._layer]
-        attention_ND = layer.attend(x_ND, rope, self._layer, parts)
-        if self._hook == "attn":
+        if self._model.hook in ("resid_pre", "resid_post"):
+            return self._run(range(self._model.cut.num_layers), x_ND, rope, parts), None
+        x_ND = self._run(range(self._model.layer), x_ND, rope, parts)
+        layer = self._layers[self._model.layer]
+        attention_ND = layer.attend(x_ND, rope, self._model.layer, parts)
+        if self._model.hook == "attn":
             return attention_ND, x_ND
         middle_ND = x_ND + attention_ND
-        return (middle_ND, None) if self._hook == "resid_mid" else (layer.feed(middle_ND, parts), middle_ND)
+        return (middle_ND, None) if self._model.hook == "resid_mid" else (layer.feed(middle_ND, parts), middle_ND)
 
     def _from_hook(
         self, x_ND: Tensor, beside_ND: Tensor | None, rope: tuple[Tensor, Tensor], parts: Sequence[Part]
@@ -183,9 +189,9 @@ class Decoder:
         """The residual stream after the last layer."""
         if beside_ND is not None:
             x_ND = beside_ND + x_ND
-        if self._hook in ("resid_mid", "attn"):
-            x_ND = x_ND + self._layers[self._layer].feed(x_ND, parts)
-        return self._run(range(self._num_until, len(self._layers)), x_ND, rope, parts)
+        if self._model.hook in ("resid_mid", "attn"):
+            x_ND = x_ND + self._layers[self._model.layer].feed(x_ND, parts)
+        return self._run(range(self._model.cut.num_layers, len(self._layers)), x_ND, rope, parts)
 
     def _run(self, layers: range, x_ND: Tensor, rope: tuple[Tensor, Tensor], parts: Sequence[Part]) -> Tensor:
         for number in layers:

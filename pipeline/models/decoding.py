@@ -26,3 +26,8 @@ class AnyDecoder(Protocol):
 def make_decoder(language_model: LanguageModel) -> AnyDecoder:
     """The decoder of a model. Raises ModelError when it cannot be written with."""
     return PlainDecoder(language_model) if llama_obstacle(language_model.model) else Decoder(language_model)
+
+
+def move_decoder(decoder: AnyDecoder, language_model: LanguageModel) -> AnyDecoder:
+    """The decoder of the same model, cut at another hook."""
+    return decoder.at(language_model) if isinstance(decoder, Decoder) else PlainDecoder(language_model)

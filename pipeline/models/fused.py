@@ -52,13 +52,15 @@ def fusing_obstacle(core: Any) -> str | None:
 class FusedLayers:
     """The embedding and the leading layers of a Llama, their weights packed (a copy of those layers' weights)."""
 
-    def __init__(self, core: Any, num_layers: int) -> None:
+    def __init__(self, core: Any, num_layers: int, packed: "FusedLayers | None" = None) -> None:
+        """packed: of the same model, up to another layer; what is packed there is not packed again."""
         assert fusing_obstacle(core) is None, fusing_obstacle(core)
         self.core, config = core, core.config
         self.num_heads: int = config.num_attention_heads
         self.num_keys: int = config.num_key_value_heads
         self.eps: float = config.rms_norm_eps
-        self.layers = [_Packed(layer) for layer in core.layers[:num_layers]]
+        there: list[_Packed] = packed.layers[:num_layers] if packed else []
+        self.layers: list[_Packed] = [*there, *(_Packed(layer) for layer in core.layers[len(there) : num_layers])]
 
     def __call__(self, tokens_BL: Tensor, take_neurons: TakeNeurons | None = None) -> Tensor:
         """The residual stream after the last of the layers [B, L, D].

@@ -41,8 +41,12 @@ class LanguageModel:
         hook: Hook = "resid_post",
         only_until_layer: bool = False,
         fused: bool = True,
+        packed: FusedLayers | None = None,
     ) -> None:
-        """Raises ModelError when the model is not built as those that can be read here, or has no such hook."""
+        """packed: of the same model, cut at another hook.
+
+        Raises ModelError when the model is not built as those that can be read here, or has no such hook.
+        """
         self.parts = Parts(model.eval().requires_grad_(False))
         self.model: Any = model
         config = model.config.get_text_config()
@@ -58,7 +62,7 @@ class LanguageModel:
         self.device: torch.device = weight.device
         self.cut = Cut(self.parts, layer, hook)
         reason = fusing_obstacle(self.parts.core) if fused else "it was not asked for"
-        self._fused = FusedLayers(self.parts.core, self.cut.num_layers) if reason is None else None
+        self._fused = FusedLayers(self.parts.core, self.cut.num_layers, packed) if reason is None else None
         self.implementation = (
             "fused layers" if reason is None else f"the layers as transformers has them (no fused ones: {reason})"
         )
@@ -95,6 +99,12 @@ class LanguageModel:
             raise ModelError(f"dtype '{dtype}' is not one of {', '.join(DTYPES)}")
         model = _read(folder, DTYPES[dtype]).to(device)
         return cls(model, layer=layer, hook=hook, only_until_layer=only_until_layer, fused=fused)
+
+    def at(self, layer: int, hook: Hook) -> Self:
+        """The same model with the same weights, cut at another hook. Raises ModelError when it has no such hook, or was
+        loaded up to a layer only."""
+        self._require_later()
+        return type(self)(self.model, layer=layer, hook=hook, packed=self._fused)
 
     @property
     def fused_layers(self) -> FusedLayers | None:

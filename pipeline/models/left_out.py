@@ -3,7 +3,7 @@
     the opening token   at position 0: BOS, which is of no text, or of a model without BOS the text's own first token,
                         at which such models put an attention sink
     padding             after the end of a sequence in a batch
-    the chat template   what it says around a text, whatever the text (see `Tokenizer.ask`); of a corpus of
+    the chat template   what it says around a text, whatever the text (`Tokenizer.chat`, `read_filled`); of a corpus of
                         conversations, all that the recipe does not count (`corpus.turns`)
     attention sinks     tokens whose residual stream is longer than a limit, which the harvest measures once
 
@@ -12,6 +12,8 @@ Steering leaves out the opening token and sinks alone: a feature is held on all 
 
 Shapes: B sequences of a batch, L positions (the opening one included), N rows, D width; [...] any of [N], [L], [B, L].
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -48,10 +50,10 @@ def left_out(x: Tensor, own: Tensor, sink_norm: float | None) -> Tensor:
     return are_sinks(x, sink_norm) | ~own.to(x.device)
 
 
-def own_of_prompt(num_tokens: int, own: range | None = None) -> Tensor:
+def own_of_prompt(num_tokens: int, own: Sequence[int] | None = None) -> Tensor:
     """Positions of a text's own tokens in a prompt: bool [L]. None: all but the opening one."""
     own_L = torch.zeros(num_tokens, dtype=torch.bool)
-    own_L[slice(OPENING + 1, None) if own is None else slice(own.start, own.stop)] = True
+    own_L[torch.tensor(range(OPENING + 1, num_tokens) if own is None else own, dtype=torch.long)] = True
     return own_L
 
 

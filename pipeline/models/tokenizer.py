@@ -1,13 +1,8 @@
-"""Text to token ids and back to exact bytes, by the model's own tokenizer.
-
-Three schemes are known, since only for them the bytes of a token follow from its name: byte-level BPE (GPT-2, Llama 3,
-SmolLM2, Qwen), sentencepiece's pieces, with byte fallback or without (Llama 2, Mistral, Gemma), and WordPiece, whose
-words come out with one blank before each, as its tokens hold no others.
-"""
+"""Text to token ids and back to exact bytes, by the model's own tokenizer."""
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -16,15 +11,19 @@ from pipeline.models.chat_template import (
     HIDDEN,
     Conversation,
     Filled,
+    Forms,
     Message,
     Role,
     covered_characters,
     fill_template,
+    find_forms,
     role_of,
     telling_names,
 )
 from pipeline.models.errors import ModelError
+from pipeline.models.filled_template import Delimiters, find_delimiters, spans_between
 from pipeline.models.sentencepiece_model import is_alone, read_sentencepiece
+from pipeline.models.token_bytes import find_scheme
 
 AS_JSON = "put the model's tokenizer.json into its folder (`save_pretrained` of a fast tokenizer writes it)"
 
@@ -37,8 +36,6 @@ MESSAGE_CHARACTERS = 300
 FEWEST_TOKENS = 16
 """A tokenizer with fewer is one whose vocabulary was not found."""
 
-_BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
-_SPACE_MARK = "▁"
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -163,13 +160,20 @@ class Tokenizer:
             raise ModelError("this model has no chat template: it is no chat model, give it plain text")
         if not messages:
             raise ModelError("there is no message to answer: begin with one of the user")
-        filled = fill_template(partial(self._fill, answered=answered), messages, self._added_names)
-        if answered:
-            filled = filled._replace(spans=filled.spans[-len(messages) :])
-        ids, roles = self._encode_filled(filled)
-        own = next((place for place, token in enumerate(ids) if token != self.bos_id), len(ids))
-        opening: list[Role] = ["template"] * len(self.opening)
-        return Conversation([*self.opening, *ids[own:]], [*opening, *roles[own:]])
+        fill = partial(self._fill, answered=answered)
+        filled = fill_template(fill, messages, self._added_names, self._forms)
+        if not answered:
+            filled = filled._replace(spans=filled.own_system + filled.spans)
+        return self._encode_filled(filled)
+
+    def is_filled(self, text: str) -> bool:
+        """Whether a text holds special tokens that the model's chat template writes, as a filled template does."""
+        return any(name in text for name in self._written_names)
+
+    def read_filled(self, text: str) -> Conversation:
+        """The tokens of a text in which the names of special tokens are these tokens, and whose each is."""
+        text = text.replace(HIDDEN, "\ufffd")
+        return self._encode_filled(Filled(text, [], spans_between(text, self._delimiters, self._special_names), []))
 
     def ask(self, content: str) -> tuple[list[int], range]:
         """Token ids of `chat` with one message of the user, and the positions of the message's own tokens.
@@ -183,19 +187,40 @@ class Tokenizer:
     @cached_property
     def template_names(self) -> tuple[str, ...]:
         """Names of special tokens by which a text shows that it is a filled chat template, see `telling_names`."""
-        special = [token.content for token in self._plain.get_added_tokens_decoder().values() if token.special]
-        return telling_names(special, partial(self._fill, answered=True) if self.has_chat_template else None)
+        return telling_names(
+            self._special_names, partial(self._fill, answered=True) if self.has_chat_template else None
+        )
+
+    @cached_property
+    def _special_names(self) -> list[str]:
+        return [token.content for token in self._plain.get_added_tokens_decoder().values() if token.special]
+
+    @cached_property
+    def _delimiters(self) -> Delimiters:
+        answered, prompted = (partial(self._fill, answered=answered) for answered in (True, False))
+        return find_delimiters(answered, prompted, self._special_names)
+
+    @cached_property
+    def _written_names(self) -> list[str]:
+        """Of `template_names` those that the template itself writes."""
+        if not self.has_chat_template:
+            return []
+        return [name for name in self.template_names if any(name in written for written in self._delimiters)]
 
     @cached_property
     def _added_names(self) -> list[str]:
         return [token.content for token in self._plain.get_added_tokens_decoder().values()]
 
-    def _fill(self, messages: list[dict[str, str]], *, answered: bool) -> str:
+    @cached_property
+    def _forms(self) -> Forms:
+        return find_forms(partial(self._fill, answered=True))
+
+    def _fill(self, messages: list[dict[str, Any]], *, answered: bool) -> str:
         prompt = not answered
         return str(self._pretrained.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt))
 
-    def _encode_filled(self, filled: Filled) -> tuple[list[int], list[Role]]:
-        """Tokens of a filled template, and whose each is."""
+    def _encode_filled(self, filled: Filled) -> Conversation:
+        """Tokens of a filled template behind one opening token, and whose each is."""
         ids: list[int] = []
         roles: list[Role] = []
         first, *others = filled.text.split(HIDDEN)
@@ -212,7 +237,9 @@ class Tokenizer:
             ids += encoding.ids
             roles += [role_of(start + a, start + b, filled.spans) for a, b in covered_characters(encoding.offsets)]
             start += len(part)
-        return ids, roles
+        own = next((place for place, token in enumerate(ids) if token != self.bos_id), len(ids))
+        opening: list[Role] = ["template"] * len(self.opening)
+        return Conversation([*self.opening, *ids[own:]], [*opening, *roles[own:]])
 
     @cached_property
     def _bytes(self) -> list[bytes]:
@@ -229,61 +256,3 @@ def _read_pretrained(folder: Path) -> Any:
     import transformers  # here, for preflight needs seconds less without
 
     return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-
-
-def find_scheme(description: dict[str, Any]) -> Callable[[str], bytes]:
-    """The scheme by which a tokenizer names bytes, from its own description (tokenizer.json).
-
-    Raises ModelError when it is none of those that are known.
-    """
-    kinds = _kinds(description.get("decoder")) | _kinds(description.get("pre_tokenizer"))
-    if "ByteLevel" in kinds:
-        return _byte_level
-    marks_spaces = "Metaspace" in kinds or _SPACE_MARK in json.dumps(description.get("decoder"), ensure_ascii=False)
-    if marks_spaces:
-        return _sentencepiece
-    model = description.get("model") or {}
-    if model.get("type") == "WordPiece":
-        return partial(_wordpiece, str(model.get("continuing_subword_prefix", "##")))
-    kind = model.get("type", "of no known kind")
-    raise ModelError(
-        f"the bytes of this tokenizer's tokens are not known ({kind}): byte-level BPE, sentencepiece and WordPiece "
-        "tokenizers work; give a model with one of these, as Llama, Mistral, Qwen, Gemma and GPT-2 have"
-    )
-
-
-def _kinds(component: Any) -> set[str]:
-    """Types of a component and of all that it is made of."""
-    if isinstance(component, list):
-        return set().union(*map(_kinds, component)) if component else set()
-    if not isinstance(component, dict):
-        return set()
-    nested = (_kinds(value) for value in component.values())
-    return {str(component.get("type"))}.union(*nested)
-
-
-def _byte_level(piece: str) -> bytes:
-    try:
-        return bytes(_BYTES_OF_CHARACTERS[character] for character in piece)
-    except KeyError:
-        return piece.encode()  # a token that was put into the vocabulary by its plain name
-
-
-def _sentencepiece(piece: str) -> bytes:
-    byte = _BYTE_PIECE.fullmatch(piece)
-    return bytes([int(byte[1], 16)]) if byte else piece.replace(_SPACE_MARK, " ").encode()
-
-
-def _wordpiece(continuing: str, piece: str) -> bytes:
-    """A piece that begins a word, with a blank before it, or one that goes on."""
-    return piece.removeprefix(continuing).encode() if piece.startswith(continuing) else f" {piece}".encode()
-
-
-def _byte_characters() -> dict[str, int]:
-    """The printable character by which byte-level BPE names each byte (GPT-2, `bytes_to_unicode`)."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in set(printable)]
-    return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
-
-
-_BYTES_OF_CHARACTERS = _byte_characters()

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.models.errors import ModelError
-from pipeline.models.tokenizer import AS_JSON, find_scheme
+from pipeline.models.token_bytes import find_scheme
+from pipeline.models.tokenizer import AS_JSON
 
 Encode = Callable[[Sequence[str]], list[list[int]]]
 """From texts to the token ids of each."""

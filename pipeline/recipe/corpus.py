@@ -3,14 +3,27 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from pipeline.recipe.section import Fraction, Section
+from pipeline.recipe.section import Fraction, Section, is_none
 
 BadEncoding = Literal["refuse", "replace", "skip"]
-Turns = Literal["all", "assistant", "user"]
+Turns = str | tuple[str, ...]
+"""Whose: "all", one of ROLES, or several of them."""
+ROLES = ("system", "developer", "user", "assistant", "tool")
 BadConversations = Literal["refuse", "skip"]
 CHAT_SOURCES = ("jsonl", "parquet", "huggingface")
+
+
+def _check_turns(turns: Turns) -> Turns:
+    named = (turns,) if isinstance(turns, str) else turns
+    if wrong := [one for one in named if one not in ROLES and turns != "all"]:
+        raise ValueError(
+            f"'{wrong[0]}' is not whose tokens may count: give all, or {', '.join(ROLES)}, or a list of them"
+        )
+    if not named:
+        raise ValueError("an empty list lets no token count: give all, or the roles whose tokens count")
+    return turns
 
 
 class CorpusConfig(Section):
@@ -22,9 +35,10 @@ class CorpusConfig(Section):
     text_field: str = "text"
     """jsonl, csv, parquet, huggingface: the field that holds the text. The other fields are kept as `meta`. Of
     conversations: the field that holds the messages, where it is not `messages`, `conversations` or `conversation`."""
-    turns: Annotated[Turns | None, Field(exclude_if=lambda turns: turns is None)] = None
+    turns: Annotated[Annotated[Turns, AfterValidator(_check_turns)] | None, Field(exclude_if=is_none)] = None
     """jsonl, parquet, huggingface: reads conversations by the model's chat template; whose tokens train SAEs, are
-    measured and give examples: those of all messages, of the assistant's, or of the user's. None reads plain text."""
+    measured and give examples: those of "all" messages, of one role ("assistant"), or of several (["assistant",
+    "tool"]), of system, developer, user, assistant and tool. None reads plain text."""
     template_tokens: Annotated[bool, Field(exclude_if=lambda counted: not counted)] = False
     """Of conversations: count what the template says around the messages, too."""
     bad_conversations: Annotated[BadConversations, Field(exclude_if=lambda bad: bad == "refuse")] = "refuse"

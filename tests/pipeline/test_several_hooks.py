@@ -8,10 +8,13 @@ import torch
 from fastapi.testclient import TestClient
 from transformers import AutoModelForCausalLM, Qwen3Config
 
+from backend.app import create_app
 from backend.settings import Settings
 from data.layout import RunPaths, StorePaths
 from data.manifests import find_stage, load_manifest
+from pipeline.commands import removing
 from pipeline.doctor.doctor import run_doctor
+from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import load_header
 from pipeline.models.several import SeveralHooks
 from pipeline.recipe import ReadRecipe, Recipe, make_recipe
@@ -19,6 +22,7 @@ from pipeline.runs import is_complete, parts_of, run_checked
 from tests.pipeline.test_architectures_end_to_end import ENDS, GROUPED, SIZES
 from tests.support.models import byte_tokenizer
 from tests.support.pages import Page, app_with_contexts
+from tests.support.steering import copied_database, events_of, tokens_of
 from tests.support.text_folder import make_word_folder
 
 SAES = [
@@ -111,6 +115,43 @@ def test_every_page_says_its_hook_and_acts_at_it(folder: Path) -> None:
                 assert '"probability"' in pages.post("/api/v1/steer", json=body).text
 
 
+def test_one_model_in_memory_serves_all_hooks(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Going from one hook to another and back loads nothing, and gives what a server of its own gives."""
+    loads: list[int] = []
+    load = LanguageModel.load
+
+    def counted(*given: Any, **named: Any) -> LanguageModel:
+        loads.append(1)
+        return load(*given, **named)
+
+    monkeypatch.setattr(LanguageModel, "load", counted)
+    saes = ["1-topk-32", "1-mlp-topk-32", "0-relu-16"]
+    asked = [(sae, text) for text in ("the king", "a river") for sae in saes]
+    alone = {}
+    for one in asked:
+        with server_of(folder, tmp_path / f"{len(alone)}") as client:
+            alone[one] = answers_of(client, *one)
+    assert len(loads) == len(asked)
+    with server_of(folder, tmp_path / "together") as client:
+        assert {one: answers_of(client, *one) for one in asked} == alone
+    assert len(loads) == len(asked) + 1
+
+
+def server_of(folder: Path, own: Path) -> TestClient:
+    """A server with a database of its own, so that no text is there already."""
+    own.mkdir()
+    url = copied_database(StorePaths(folder / "store"), own)
+    return TestClient(create_app(Settings(store=folder / "store", database_url=url)))
+
+
+def answers_of(client: TestClient, sae: str, text: str) -> tuple[Any, ...]:
+    """What the model reads in a text, and every token that it writes behind it, with its probability."""
+    read = client.post("/api/v1/activations", json={"text": text, "saes": [f"tiny/{sae}"]}).json()
+    body = {"features": [{"feature": f"tiny/{sae}/1", "strength": 8}], "prompt": text, "max_new_tokens": 4}
+    events = list(events_of(client.post("/api/v1/steer", json=body).text.split("\n")))
+    return read, [tokens_of(events, row) for row in (0, 1)]
+
+
 def test_a_hook_that_is_added_is_harvested_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[int] = []
     own = SeveralHooks.read
@@ -128,3 +169,32 @@ def test_a_hook_that_is_added_is_harvested_alone(folder: Path, monkeypatch: pyte
     assert {name: load_manifest(paths_in(folder, name).stage("publish")).key for name in RUNS} == before
     assert passes
     assert "together_with" not in load_manifest(paths_in(folder, "two-1-attn").stage("harvest")).counts
+
+
+def test_a_hook_that_is_taken_out_is_told_with_the_way_to_remove_its_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, fewer = StorePaths(folder / "store"), recipe_in(folder, SAES[:2])
+    run(recipe_in(folder), folder)
+    assert "unpublish two-" not in capsys.readouterr().err.replace("unpublish two-1-attn", "")
+    run(fewer, folder)
+    said = capsys.readouterr().err
+    for name, place in (("two-1-mlp", "the MLP of layer 1"), ("two-0", "layer 0")):
+        assert (
+            f"run '{name}' is published, and no autoencoder of recipe 'two' reads its hook ({place}) any more" in said
+        )
+        assert f"`monosema unpublish {name}`" in said
+    removing.unpublish(store, "two-0")
+    assert not (store.published / "two-0").exists()
+    with TestClient(app_with_contexts(Settings(store=store.root))) as pages:
+        assert {one.run.name for one in pages.get("/").context["comparisons"]} >= {"two", "two-1-mlp"}
+        assert pages.get("/tiny/0-relu-16").status_code == 404
+        assert pages.get("/random?sae=1-topk-16").url.path.startswith("/tiny/1-topk-16/")
+        assert pages.get("/random?sae=1-mlp-topk-32").url.path.startswith("/tiny/1-mlp-topk-32/")
+        assert "There is no SAE" in pages.get("/random?sae=0-relu-16").text
+    capsys.readouterr()
+    run(fewer, folder)
+    assert "two-0" not in capsys.readouterr().err
+    run(recipe_in(folder), folder)
+    with TestClient(app_with_contexts(Settings(store=store.root))) as pages:
+        assert pages.get("/tiny/0-relu-16").status_code == 200

@@ -15,11 +15,11 @@ TALKS = [
     ]
     for n in range(60)
 ]
-TEMPLATE, SYSTEM, USER, ASSISTANT = range(4)
-NUMBERS = {"system": SYSTEM, "user": USER, "assistant": ASSISTANT}
+TEMPLATE, SYSTEM, USER, ASSISTANT, DEVELOPER, TOOL = range(6)
+NUMBERS = {"system": SYSTEM, "user": USER, "assistant": ASSISTANT, "developer": DEVELOPER, "tool": TOOL}
 
 
-def naive_bytes(talk: list[dict[str, str]]) -> list[tuple[str, int]]:
+def naive_bytes(talk: list[dict[str, Any]]) -> list[tuple[str, int]]:
     """Each token of a filled template of the tiny model, behind its BOS, and whose it is: by writing it out."""
     found: list[tuple[str, int]] = []
     for message in talk:

@@ -16,7 +16,7 @@ from backend.home.panel import HomeState
 from backend.html.address import Address, EmptyIsNone, PagedAddress, ShortFloat, query
 from backend.map.page import ExploreState
 from backend.neurons.page import NeuronsAddress
-from backend.prompts.page import PromptState
+from backend.prompts.state import PromptState
 from backend.published.search import WordSearch
 from backend.published.selection import Selection
 from backend.scaling.address import ScalingState
@@ -44,6 +44,7 @@ UNUSUAL: list[Address] = [
     NamedRun(run="a"),
     NeuronsAddress(run="a", measure="rule-specificity", group="neurons", page=2),
     PromptState(text=TEXT, sae=["m/a", "m/b"], chat=True, rank="rare", hide=0.2, mixed=True, f=FEATURE, token=0),
+    PromptState(text=TEXT, template=True, plain=True),
     PromptState(p="0" * 24),
     ReadToo(read=True),
     ScalingState(run="a", objective="topk-32", along="features", flops="1e15"),

@@ -12,7 +12,9 @@ from tests.support.prompt_search import Naive
 
 def reading_of(pieces: list[str], tokens: list[int]) -> PromptReading:
     found = Active(np.array(tokens), np.arange(len(tokens)), np.ones(len(tokens), np.float32))
-    return PromptReading([0] * len(pieces), [p.encode() for p in pieces], [False] * len(pieces), {"sae": found})
+    return PromptReading(
+        [0] * len(pieces), [p.encode() for p in pieces], [False] * len(pieces), {"sae": found}, [""] * len(pieces)
+    )
 
 
 @pytest.mark.parametrize(

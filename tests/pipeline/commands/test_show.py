@@ -6,18 +6,30 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from data.errors import ConfigError, FormatError
+from data.artifacts.corpus import TokenizedCorpus
+from data.errors import ConfigError, FormatError, PreflightError
 from data.hooks import Hook
 from data.layout import StorePaths
 from data.published.state import open_published
 from data.published.tables import PublishedRun
-from pipeline.commands.showing import Asked, corpus_section, make_show_recipe, slug
+from pipeline.commands.showing import (
+    CHATS,
+    Asked,
+    corpus_section,
+    make_show_recipe,
+    refuse_misfit,
+    slug,
+    with_chats,
+)
 from pipeline.corpus import open_source
 from pipeline.formats import saelens
 from pipeline.formats.exported import Exported
@@ -25,8 +37,11 @@ from pipeline.formats.trial import first_tokens, read_layers
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
+from pipeline.recipe import ReadRecipe
 from pipeline.recipe.corpus import CorpusConfig
+from pipeline.runs import run_checked
 from pipeline.stages import STAGES
+from tests.support.chats import TALKS, make_talking_model, write_talks
 from tests.support.foreign import principal_sae
 from tests.support.models import byte_tokenizer, save_tiny_model, tiny_sae
 from tests.support.text_folder import make_text_folder
@@ -213,6 +228,57 @@ def test_corpora_are_told_by_their_files(place: Path) -> None:
     (place / "empty").mkdir()
     with pytest.raises(ConfigError, match="holds no text"):
         corpus_section(str(place / "empty"))
+
+
+@pytest.fixture
+def talking(tmp_path: Path) -> Path:
+    """A folder with a chat model, conversations, and an SAE of the model."""
+    make_talking_model(tmp_path / "llama")
+    corpus = CorpusConfig(source="jsonl", path=write_talks(tmp_path / "talks.jsonl"), turns="all")
+    model = LanguageModel.load(tmp_path / "llama", layer=LAYER, dtype="float32")
+    tokenizer = Tokenizer.load(tmp_path / "llama")
+    tokens = first_tokens(open_source(corpus, tmp_path), tokenizer)
+    write(
+        principal_sae(read_layers(model, tokens, tokenizer.opening).at(LAYER, 10.0), DIRECTIONS, LAYER),
+        tmp_path / "sae",
+    )
+    return tmp_path
+
+
+def read_talks(talking: Path, store: StorePaths, corpus: str = "talks.jsonl", *overrides: str) -> ReadRecipe:
+    settings = (*SETTINGS, *overrides)
+    asked = Asked(str(talking / "sae"), str(talking / "llama"), str(talking / corpus), overrides=settings)
+    return with_chats(make_show_recipe(asked, store), store)
+
+
+def test_conversations_are_told_by_their_records(
+    talking: Path, store: StorePaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [{"messages": talk, "text": "plain"} for talk in TALKS]
+    datasets.Dataset.from_list(records).save_to_disk(str(talking / "saved"))
+    pq.write_table(pa.Table.from_pylist([{"conversations": talk} for talk in TALKS]), talking / "talks.parquet")
+    for corpus in ("talks.jsonl", "saved", "talks.parquet"):
+        assert read_talks(talking, store, corpus).recipe.corpus.turns == "all"
+        assert capsys.readouterr().err.count(CHATS) == 1
+    assert read_talks(talking, store, "saved", "corpus.text_field=text").recipe.corpus.turns is None
+    assert read_talks(talking, store, "saved", "corpus.turns=user").recipe.corpus.turns == "user"
+    (talking / "texts.jsonl").write_text('{"text": "a", "conversation": "none"}\n')
+    assert read_talks(talking, store, "texts.jsonl").recipe.corpus.turns is None
+    (talking / "broken.jsonl").write_text("{")
+    assert read_talks(talking, store, "broken.jsonl").recipe.corpus.turns is None
+    assert CHATS not in capsys.readouterr().err
+
+
+def test_conversations_are_read_without_more_flags_or_refused(talking: Path, store: StorePaths) -> None:
+    read = read_talks(talking, store)
+    paths = store.run(read.recipe.name)
+    run_checked(read, paths, "tokenize", trial=lambda: refuse_misfit(read.recipe, store, anyway=False))
+    assert TokenizedCorpus(paths.stage("tokenize")).roles is not None
+    (talking / "llama/chat_template.jinja").unlink()
+    with pytest.raises(
+        PreflightError, match=r"has no chat template to read them by: give a chat model .*corpus.text_field"
+    ):
+        run_checked(read, StorePaths(talking / "other").run(read.recipe.name))
 
 
 def test_slugs() -> None:

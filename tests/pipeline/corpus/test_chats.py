@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.artifacts.chats import describe_marks
+from backend.html.spans import UNCOUNTED
+from data.artifacts.chats import describe_chats, describe_marks
 from data.artifacts.corpus import COUNTED, ROLES, TokenizedCorpus
 from data.errors import ConfigError, CorpusError
 from data.layout import StorePaths
@@ -28,8 +29,10 @@ from pipeline.recipe.corpus import CorpusConfig
 from pipeline.stages import fetch, tokenize
 from tests.support.chats import (
     ASSISTANT,
+    DEVELOPER,
     TALKS,
     TEMPLATE,
+    TOOL,
     USER,
     add_special_token,
     make_talking_model,
@@ -175,6 +178,56 @@ def test_all_forms_of_files_are_the_same_conversations(store: StorePaths, model:
         assert shown(opened(own), model) == expected, corpus
 
 
+def tool_talks() -> list[list[dict[str, Any]]]:
+    return [
+        [
+            {"role": "developer", "content": f"Use the tools {n}"},
+            {"role": "user", "content": [{"type": "text", "text": f"What is {n}"}, {"type": "text", "text": "+ 1?"}]},
+            {"role": "tool", "content": str(n + 1), "name": "add"},
+            {"role": "assistant", "content": f"It is {n + 1}."},
+        ]
+        for n in range(60)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("turns", "counted"),
+    [
+        ("all", {DEVELOPER, USER, TOOL, ASSISTANT}),
+        ("tool", {TOOL}),
+        (["assistant", "developer"], {ASSISTANT, DEVELOPER}),
+    ],
+)
+def test_tools_developers_and_contents_in_parts(
+    store: StorePaths, model: Path, tmp_path: Path, turns: Any, counted: set[int]
+) -> None:
+    talks = tool_talks()
+    expected = [
+        [
+            (text, role, role in counted)
+            for text, role in naive_bytes([talk[0], {"role": "user", "content": f"What is {n} + 1?"}, *talk[2:]])
+        ]
+        for n, talk in enumerate(talks)
+    ]
+    parted = [{"messages": [{**one, "content": in_parts(one["content"])} for one in talk]} for talk in talks]
+    datasets.Dataset.from_list(parted).save_to_disk(str(tmp_path / "saved"))
+    places: list[dict[str, Any]] = [
+        {"path": str(write_talks(tmp_path / "talks.jsonl", talks))},
+        {"source": "huggingface", "dataset": str(tmp_path / "saved"), "path": None},
+    ]
+    for number, corpus in enumerate(places):
+        own = StorePaths(store.root / str(number))
+        counts = run(recipe_of(model, tmp_path, turns=turns, **corpus), own).counts
+        assert shown(opened(own), model) == expected
+        assert counts["turns"] in (turns, tuple(turns))
+    told = describe_chats(counts)
+    assert ("the assistant's and the developer's messages count" in told) == (turns == ["assistant", "developer"])
+
+
+def in_parts(content: Any) -> list[dict[str, str]]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
 def write_named(file: Path) -> Path:
     file.write_text("".join(json.dumps({"said": talk, "messages": "no"}) + "\n" for talk in TALKS))
     return file
@@ -205,7 +258,17 @@ def test_the_template_s_own_system_message_does_not_count(tmp_path: Path) -> Non
     [
         ({"messages": [{"content": "Hi"}]}, "bad.jsonl:3: message 1 has no role (it has content)"),
         ({"messages": [{"role": "user"}]}, "bad.jsonl:3: message 1 has no text ('content' is NoneType)"),
-        ({"messages": [{"role": "tool", "content": "4"}]}, "bad.jsonl:3: message 1 has the role 'tool', none of"),
+        (
+            {"messages": [{"role": "narrator", "content": "4"}]},
+            "message 1 has the role 'narrator', none of system, dev",
+        ),
+        ({"messages": [{"role": "user", "content": []}]}, "message 1 has no text ('content' is an empty list)"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "See"}, {"type": "image_url"}]}]},
+            "bad.jsonl:3: message 1 has a part of the type 'image_url', and only text can be read (part 2 of",
+        ),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "message 1 has a part without text (part 1"),
+        ({"messages": [{"role": "user", "content": [4]}]}, "message 1 has a part that is int, not a text (part 1"),
         ({"messages": ["Hi"]}, "bad.jsonl:3: message 1 is str, not an object with role and content"),
         ({"messages": []}, "bad.jsonl:3: 'messages' is empty"),
         ({"messages": "Hi"}, "bad.jsonl:3: 'messages' is str, not a list of messages"),
@@ -240,6 +303,10 @@ def test_what_cannot_be_read_as_conversations(store: StorePaths, model: Path, tm
     (plain / "chat_template.jinja").unlink()
     with pytest.raises(CorpusError, match="the model has no chat template"):
         run(recipe_of(plain, write_talks(tmp_path / "talks.jsonl")), store)
+    with pytest.raises(ConfigError, match="'nobody' is not whose tokens may count: give all, or system, developer"):
+        recipe_of(model, tmp_path, turns="nobody")
+    with pytest.raises(ConfigError, match="an empty list lets no token count"):
+        recipe_of(model, tmp_path, turns=[])
     with pytest.raises(ConfigError, match="'text' holds no conversations"):
         recipe_of(model, tmp_path, source="text")
     with pytest.raises(ConfigError, match=r"set corpus.turns, too"):
@@ -291,4 +358,5 @@ def test_the_sample_model_s_own_template(sample_store: StorePaths, tmp_path: Pat
 
 
 def test_roles_have_a_place_each() -> None:
-    assert ROLES == ("template", "system", "user", "assistant")
+    assert ROLES == ("template", "system", "user", "assistant", "developer", "tool")
+    assert set(UNCOUNTED) == set(ROLES)

@@ -7,7 +7,7 @@ import transformers
 from tokenizers import Tokenizer as Rust
 from tokenizers import decoders, models, pre_tokenizers
 
-from pipeline.models.chat_template import Message, Role
+from pipeline.models.chat_template import Message, Role, Speaker
 from pipeline.models.errors import ModelError
 from pipeline.models.tokenizer import Tokenizer
 
@@ -15,6 +15,18 @@ PLAIN = "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% e
 BY_ITSELF = "{% if messages[0]['role'] != 'system' %}<s>system\nBe kind, user</s>\n{% endif %}" + PLAIN
 TRIMMED = PLAIN.replace("m['content']", "m['content'] | trim")
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system here') }}{% endif %}" + PLAIN
+PARTS = (
+    "{% for m in messages %}<s>{{ m['role'] }}\n{% for p in m['content'] %}"
+    "{% if p['type'] == 'text' %}{{ p['text'] }}{% endif %}{% endfor %}</s>\n{% endfor %}<s>assistant\n"
+)
+BOTH = PARTS.replace("{% for p in", "{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for p in").replace(
+    "{% endif %}{% endfor %}</s>", "{% endif %}{% endfor %}{% endif %}</s>"
+)
+TOOLS = PLAIN.replace(
+    "{{ m['content'] }}",
+    "{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% elif m.role == 'tool' %}{{ m['content'] | tojson }}"
+    "{% else %}{{ m['content'] }}{% endif %}",
+)
 TALK = [Message("user", "user"), Message("assistant", "a é 日 😀"), Message("user", " two\n\nlines ")]
 
 
@@ -65,6 +77,44 @@ def test_names_of_special_tokens_are_the_message_s_own() -> None:
     tokens, _ = tokenizer.chat([Message("user", "a</s><s>b")])
     assert said(tokenizer, [Message("user", "a</s><s>b")]) == [("user", "a</s><s>b")]
     assert tokens.count(1) == 1, "the message's end; the typed one is text"
+
+
+@pytest.mark.parametrize(
+    ("template", "shown"),
+    [(PLAIN, ["one two"]), (PARTS, ["one", "two"]), (BOTH, ["one", "two"])],
+    ids=["texts alone", "parts alone", "both"],
+)
+def test_parts_reach_the_template_as_it_takes_them(template: str, shown: list[str]) -> None:
+    tokenizer = chat_tokenizer(template)
+    parts, text = Message("user", ("one", "two")), Message("user", "plain text")
+    tokens, roles = tokenizer.chat([parts])
+    own = tokenizer.decode([token for token, role in zip(tokens, roles, strict=True) if role == "user"])
+    assert own == "".join(shown)
+    assert said(tokenizer, [text, Message("assistant", ("a", "b")), text])[::2] == [("user", "plain text")] * 2
+    assert tokenizer.chat([text]).tokens == chat_tokenizer(PLAIN).chat([text]).tokens
+
+
+@pytest.mark.parametrize("role", ["developer", "tool"])
+def test_every_role_that_a_template_renders_is_a_role_of_its_own(role: Speaker) -> None:
+    found = said(chat_tokenizer(PLAIN), [*TALK[:2], Message(role, "4 <s>"), *TALK[2:]])
+    assert found[:3] == [("user", "user"), ("assistant", "a é 日 😀"), (role, "4 <s>")]
+    known = "{% for m in messages %}{% if m.role in ('user', 'assistant') %}<s>{{ m.content }}{% endif %}{% endfor %}"
+    with pytest.raises(ModelError, match=f"leaves out or repeats a message \\(of the role '{role}', perhaps"):
+        chat_tokenizer(known).chat([*TALK[:2], Message(role, "4"), *TALK[2:]])
+
+
+def test_calls_of_tools_are_the_template_s_and_their_answers_the_tool_s() -> None:
+    call = {"tool_calls": [{"type": "function", "function": {"name": "add", "arguments": {"a": "é"}}}]}
+    talk = [TALK[0], Message("assistant", "", call), Message("tool", '{"sum": "4"}\n'), Message("assistant", "4")]
+    tokenizer = chat_tokenizer(TOOLS)
+    answer = r"{\"sum\": \"4\"}\n"
+    assert said(tokenizer, talk) == [("user", "user"), ("tool", answer), ("assistant", "4")]
+    assert '"arguments": {"a": "é"}' in tokenizer.decode(tokenizer.chat(talk).tokens)
+    with pytest.raises(ModelError, match="leaves out the calls of tools"):
+        chat_tokenizer(PLAIN).chat(talk)
+    talk[1] = Message("assistant", "", {"tool_calls": [{"function": {"name": "</s>"}}]})
+    with pytest.raises(ModelError, match="a message of the assistant has '</s>' in its tool_calls"):
+        tokenizer.chat(talk)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ from transformers import (
 )
 
 from pipeline.models import fused
+from pipeline.models.decoding import AnyDecoder, make_decoder, move_decoder
 from pipeline.models.errors import ModelError
+from pipeline.models.hooks import Hook
 from pipeline.models.language_model import LanguageModel
 from tests.support.architectures import LAYER, MODELS, SIZES, llama, qwen
 
@@ -55,6 +57,29 @@ def test_logits_from_the_residuals_are_the_logits(plain):
 def test_the_last_layer_can_be_read(plain):
     model = LanguageModel(plain, layer=3)
     torch.testing.assert_close(model.logits_from(model.residuals(padded())), model.logits(padded()))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_model_cut_at_another_hook_is_as_if_loaded_so(dtype):
+    weights = llama().to(dtype)
+    model = LanguageModel(weights, layer=LAYER)
+    decoder = make_decoder(model)
+    hooks: list[tuple[int, Hook]] = [(0, "mlp"), (3, "resid_pre"), (1, "attn"), (LAYER, "resid_mid"), (3, "resid_post")]
+    for layer, hook in hooks:
+        model = model.at(layer, hook)
+        decoder, fresh = move_decoder(decoder, model), LanguageModel(weights, layer=layer, hook=hook)
+        assert torch.equal(model.residuals(padded()), fresh.residuals(padded()))
+        assert torch.equal(written(decoder), written(make_decoder(fresh)))
+    with pytest.raises(ModelError, match="loaded up to layer 1 only"):
+        LanguageModel(llama(), layer=1, only_until_layer=True).at(0, "mlp")
+
+
+def written(decoder: AnyDecoder) -> torch.Tensor:
+    """Logits behind a prompt with half of what stands at the hook."""
+    logits = decoder.read([[5, 7, 11]], [decoder.cache(8)], lambda row, x_LD, positions_L: x_LD / 2)
+    assert logits is not None
+    return logits
 
 
 @pytest.mark.parametrize("only_until_layer", [False, True])

@@ -35,7 +35,7 @@ def test_nothing_is_wrong(find: Find, talking: Path, tmp_path: Path) -> None:
 def test_a_model_without_a_template(find: Find, talking: Path, tmp_path: Path) -> None:
     (talking / "chat_template.jinja").unlink()
     said = only(find(corpus=chats(write_talks(tmp_path / "talks.jsonl")), model={"source": str(talking)}))
-    assert said.startswith("the model has no chat template, by which conversations (corpus.turns) could be read")
+    assert said.startswith("the corpus holds conversations, and the model has no chat template to read them by")
 
 
 def test_a_conversation_that_cannot_be_had(find: Find, talking: Path, tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ from data.published.state import SAES_FOLDER, Published, open_published
 from data.published.tables import PublishedRun, write_table
 from data.published.terms import terms
 from data.sql.database import connect, database_url
-from data.sql.records import ListRecord, PublishedRunRecord, SAERecord
+from data.sql.records import ListEntryRecord, ListRecord, PublishedRunRecord, SAERecord
+from pipeline.commands.removing import unpublish
 from pipeline.doctor import doctor
 from pipeline.doctor.doctor import run_doctor
 from pipeline.models.sae import load_header
@@ -183,6 +184,30 @@ def test_a_republish_replaces_the_run_and_leaves_what_people_made(store: StorePa
     with engine.connect() as connection:
         assert connection.execute(text("SELECT name FROM lists")).scalars().all() == ["mine"]
     engine.dispose()
+
+
+def test_unpublishing_removes_the_run_and_leaves_what_people_made(store: StorePaths) -> None:
+    before = open_published(store)
+    noon = datetime(2026, 1, 1, 12)
+    mine = {"id": "a", "secret_hash": "", "name": "mine", "note": "", "created": noon, "changed": noon}
+    entry = {"list_id": "a", "position": 0, "model": "tiny", "sae": "1-relu-64", "index": 3, "note": "look"}
+    in_sql(store, lambda s: s.add_all([ListRecord(**mine), ListEntryRecord(**entry)]))
+    with pytest.raises(ConfigError, match="there is no published run 'other': use one of fake"):
+        unpublish(store, "other")
+    assert open_published(store).manifest == before.manifest
+    unpublish(store, "fake")
+    assert not before.folder.parent.exists()
+    with pytest.raises(ArtifactError, match="nothing is published"):
+        open_published(store)
+    engine = connect(database_url(store))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM saes")).scalar_one() == 0
+        assert connection.execute(text("SELECT note FROM list_entries")).scalars().all() == ["look"]
+    engine.dispose()
+    with pytest.raises(ConfigError, match="there is no published run 'fake': nothing is published here"):
+        unpublish(store, "fake")
+    publish.run(fake_recipe(), store.run("fake"))
+    assert open_published(store).record.key == before.record.key
 
 
 def test_a_server_can_finish_what_it_began_before_a_republish(store: StorePaths) -> None:

@@ -1,0 +1,175 @@
+"""What a prompt activates, as the page shows it: its tokens, and features for one token and for all.
+
+Shapes: L tokens of the prompt.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from backend.engine.messages import PromptReading, values_of
+from backend.html.formats import number, share
+from backend.html.spans import UNCOUNTED
+from backend.html.tokens import level, standing_alone, text_direction, token_texts
+from backend.prompts.ranking import ActiveFeature, gather, rank
+from backend.prompts.state import PromptState
+from backend.published.catalogue import OpenSAE
+from backend.published.features import FeatureSummary
+
+SHOWN_OF_TOKEN = 24
+SHOWN_OVERALL = 24
+Focus = tuple[OpenSAE, FeatureSummary]
+"""The feature whose activations colour the tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptToken:
+    """One token of the prompt."""
+
+    number: int
+    text: str
+    mark: str
+    """As in TokenView."""
+    left_out: bool
+    whose: str
+    """Of a token that is left out for it is of the chat template: template or system."""
+    level: int
+    """Highlight: of the chosen feature, or else of the token's strongest; -1 for none."""
+    caption: str
+    """Label of its strongest feature, or the chosen feature's activation."""
+    about: str
+    """Its id and what is active, in a line."""
+    href: str
+    """Lists its features."""
+    current: bool
+
+
+@dataclass(frozen=True)
+class TemplateTokens:
+    """The tokens of the chat template in a prompt."""
+
+    num: int
+    is_text: bool
+    """Whether the text itself is the filled template."""
+    switch: str
+    """The address that counts them, or leaves them out again."""
+    plain: str
+    """The address that reads the text letter by letter."""
+
+
+@dataclass(frozen=True)
+class PromptResult:
+    """The features that a prompt activates."""
+
+    tokens: list[PromptToken]
+    direction: str
+    """ltr or rtl, as most of the letters are."""
+    num_counted: int
+    """Tokens that are not left out."""
+    scale: float
+    """Value at the end of the highlight's scale: the chosen feature's highest; 0 when shares are shown."""
+    overall: list[ActiveFeature]
+    total: int
+    """Distinct active features, hidden ones left out."""
+    hidden: int
+    num_common: int
+    """Of those shown, the ones that are active too often or at the start of texts to say much."""
+    switch: str
+    """The address that ranks these like the others, or last again."""
+    token: PromptToken
+    """The chosen token."""
+    token_features: list[ActiveFeature]
+    token_total: int
+    """Features active on it."""
+    series_of: dict[str, int]
+    """Colours of the SAEs by name."""
+    template: TemplateTokens | None
+    """None where there is no chat template around the text."""
+
+
+def prompt_result_of(
+    state: PromptState, saes: Sequence[OpenSAE], reading: PromptReading, focus: Focus | None
+) -> PromptResult:
+    """A reading as the page shows it."""
+    ranking = rank(gather(saes, reading), state.rank, state.hide, common_last=not state.mixed)
+    current = _current(state.token, reading.left_out)
+    strongest_L = [features[0] if features else None for features in ranking.by_token(1)]
+    if focus:
+        values = values_of(focus[0], reading, focus[1].index)
+        highlights = [_highlight_by_focus(focus[1], value) for value in values]
+    else:
+        highlights = [_highlight_by_strongest(strongest) for strongest in strongest_L]
+    texts = token_texts(reading.pieces)
+    whose = _uncounted(reading)
+    out_L = [_why_out(*one) for one in zip(reading.left_out, whose, strict=True)]
+    tokens = [
+        PromptToken(
+            number=place,
+            text=standing_alone(shown),
+            mark=shown.mark,
+            left_out=reading.left_out[place],
+            whose=whose[place],
+            level=step,
+            caption=caption,
+            about=f"token {place}, id {reading.tokens[place]}: {out_L[place] or about}",
+            href=state.href(token=place),
+            current=place == current,
+        )
+        for place, (shown, (step, caption, about)) in enumerate(zip(texts, highlights, strict=True))
+    ]
+    listed, total = ranking.of_token(current, SHOWN_OF_TOKEN)
+    return PromptResult(
+        tokens=tokens,
+        direction=text_direction("".join(shown.text for shown in texts)),
+        num_counted=reading.left_out.count(False),
+        scale=focus[1].max if focus else 0.0,
+        overall=ranking.overall(SHOWN_OVERALL),
+        total=ranking.total,
+        hidden=ranking.hidden,
+        num_common=ranking.num_common,
+        switch=state.href(mixed=not state.mixed),
+        token=tokens[current],
+        token_features=listed,
+        token_total=total,
+        series_of={sae.name: sae.record.position for sae in saes},
+        template=_template_of(state, reading),
+    )
+
+
+def _uncounted(reading: PromptReading) -> list[str]:
+    """Whose each token is that is left out because it is not of the text; "" for all others."""
+    return [one if out else "" for one, out in zip(reading.whose, reading.left_out, strict=True)]
+
+
+def _why_out(left_out: bool, whose: str) -> str:
+    """The reason why a token is left out; "" for one that counts."""
+    return UNCOUNTED[whose] if whose else "left out" if left_out else ""
+
+
+def _template_of(state: PromptState, reading: PromptReading) -> TemplateTokens | None:
+    num = sum(map(bool, reading.whose))
+    if not num:
+        return None
+    switch, plain = state.href(template=not state.template), state.href(plain=True, template=False, token=None)
+    return TemplateTokens(num, not state.chat, switch, plain)
+
+
+def _current(asked: int | None, left_out: Sequence[bool]) -> int:
+    """The number of the token whose features are listed: the last that counts unless another is asked for."""
+    if asked is not None and asked < len(left_out):
+        return asked
+    return max((number for number, out in enumerate(left_out) if not out), default=len(left_out) - 1)
+
+
+def _highlight_by_focus(focus: FeatureSummary, value: float) -> tuple[int, str, str]:
+    """Highlight, caption and description of a token, by one feature's activation."""
+    shown = number(value) if value > 0 else ""
+    return level(value, focus.max), shown, f"{focus.title} {shown or 'is not active'}"
+
+
+def _highlight_by_strongest(strongest: ActiveFeature | None) -> tuple[int, str, str]:
+    """Highlight, caption and description of a token, by its strongest feature."""
+    if strongest is None:
+        return -1, "", "no feature shown is active"
+    title = strongest.feature.title
+    about = f"{title} {number(strongest.activation)}, {share(strongest.share, 2)} of its max"
+    return level(strongest.share, 1.0), title, about
