@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.artifacts.corpus import TokenizedCorpus
+from pipeline.judges.prompts import Prompts
 from pipeline.judges.protocol import Judge
 from pipeline.judges.rule import RuleJudge
 from pipeline.judges.sentences import SentenceJudge
 from pipeline.labels.words import Words
+from pipeline.models.errors import ModelError
 from pipeline.models.sentences import SentenceEncoder
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.recipe import Recipe
@@ -56,6 +58,10 @@ def _make_local(config: JudgeConfig, materials: Materials) -> Judge | str:
     tokenizer = Tokenizer.load(folder)
     if not tokenizer.has_chat_template:
         return f"{name} has no chat template, so it is no chat model: name one as `model` of this judge."
+    try:
+        Prompts(tokenizer, name).check()
+    except ModelError as error:
+        return f"{error}."
     model = materials.recipe.model
     judge = LocalJudge.load(
         folder, tokenizer, name, dtype=model.dtype, device=model.device, batch_tokens=config.batch_tokens

@@ -16,6 +16,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from data.errors import JudgeError
 from pipeline.judges import proposing
+from pipeline.judges.dialect import REFUSALS, Dialect
 from pipeline.judges.proposing import KeepProposals, Proposal, proposal_messages, read_label
 from pipeline.judges.protocol import Answer, Keep, Question, Task, chat_messages, expected_value
 from pipeline.models.chat_template import Message
@@ -24,7 +25,6 @@ from pipeline.recipe.judging import JudgeConfig
 
 MAX_TOKENS = 8
 """Of an answer. The first is the one that counts."""
-TOP_LOGPROBS = 20
 LEAST_PROBABILITY = 0.01
 """The allowed answers must have together, for their probabilities to be read."""
 LONGEST_PAUSE = 60.0
@@ -55,7 +55,7 @@ class ServedJudge:
         self._client, self._config, self._key = client, config, key
         self.name = str(config.model)
         self.identity = f"served 1 {config.base_url} {config.model}"
-        self._reads_probabilities = True
+        self._dialect = Dialect()
         self._stopped, self._lock = Event(), Lock()
         self.pause: Callable[[float], Any] = self._stopped.wait
         self._spent = 0.0
@@ -76,7 +76,7 @@ class ServedJudge:
 
     @property
     def about(self) -> str:
-        how = "its probabilities" if self._reads_probabilities else "its text"
+        how = "its probabilities" if self._dialect.gives_probabilities else "its text"
         return f"{self.name}, a chat model behind a server; read from {how}"
 
     def ask(self, questions: Sequence[Question], keep: Keep) -> None:
@@ -153,26 +153,28 @@ class ServedJudge:
         raise JudgeError(f"{self._where} does not answer ({reason}): see that it runs and can be reached")
 
     def _ask_once(self, request: ChatRequest[Result]) -> Result:
-        """Ask, without probabilities where the server has none to give."""
+        """Ask, in another way where the server refuses a part of what is usual."""
         import openai
 
-        messages = [{"role": message.role, "content": message.content} for message in request.messages]
-        asked: dict[str, Any] = {"model": self._config.model, "messages": messages, "temperature": 0}
-        asked["max_tokens"] = request.max_tokens
-        with_probabilities = request.wants_probabilities and self._reads_probabilities
-        if with_probabilities:
-            asked |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        asked = self._dialect.fields(request.messages, request.max_tokens, probabilities=request.wants_probabilities)
         try:
-            response = self._client.chat.completions.create(**asked)
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            if not with_probabilities or "logprobs" not in str(error):
+            response = self._client.chat.completions.create(model=self._config.model, **asked)
+        except openai.APIStatusError as error:
+            if not self._learns(asked, error):
                 raise
-            with self._lock:
-                if self._reads_probabilities:
-                    log(f"{self._where} gives no probabilities: its answers are read from its text")
-                    self._reads_probabilities = False
             return self._ask_once(request)
         return request.read(response)
+
+    def _learns(self, asked: dict[str, Any], error: Any) -> bool:
+        """Whether a refusal says how to ask otherwise; that is said once."""
+        if error.status_code not in REFUSALS:
+            return False
+        with self._lock:
+            before = vars(self._dialect).copy()
+            learnt = self._dialect.learn(asked, str(error))
+            if learnt and vars(self._dialect) != before:
+                log(f"{self._where} {learnt}")
+        return learnt is not None
 
     def _check(self, answer: Answer | Proposal) -> None:
         """Raise JudgeError when the bill, or the share of answers that are nonsense, is too high."""

@@ -4,20 +4,22 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from tokenizers import Regex, normalizers
 
 from pipeline.judges.local import LocalJudge
 from pipeline.judges.making import LEAST_CONTEXT, Materials, make_judge
-from pipeline.judges.protocol import Question
+from pipeline.judges.protocol import Answer, Question
 from pipeline.judges.tasks import SPECIFICITY
 from pipeline.models.errors import ModelError
 from pipeline.recipe import load_recipe
 from pipeline.recipe.judging import JudgeConfig
-from tests.support.chat_model import make_chat_model
+from tests.support.chat_model import GEMMA, LLAMA_2, make_chat_model
+from tests.support.tokenizers import metaspace_tokenizer
 
 
-def made(folder: Path, context: int) -> Any:
+def made(folder: Path, context: int = 4096, **model_is: Any) -> Any:
     none = cast(Any, None)
-    model = make_chat_model(folder / "model", context=context)
+    model = make_chat_model(folder / "model", context=context, **model_is)
     materials = Materials(load_recipe("sample"), none, none, None, "", model, "tiny")
     return make_judge(JudgeConfig(kind="local"), materials)
 
@@ -34,3 +36,29 @@ def test_a_question_beyond_the_context_is_refused_before_it_is_read(tmp_path: Pa
     assert isinstance(judge, LocalJudge)
     with pytest.raises(ModelError, match=r"a question has [0-9,]+ tokens, and tiny reads at most 1,024: lower"):
         judge.ask([Question(SPECIFICITY, "label", "word " * LEAST_CONTEXT)], lambda numbers, answers: None)
+
+
+@pytest.mark.parametrize("template", [GEMMA, LLAMA_2])
+def test_a_template_without_system_messages_is_asked_all_the_same(tmp_path: Path, template: str) -> None:
+    judge = made(tmp_path, template=template, tokenizer=metaspace_tokenizer(list("0123")))
+    assert isinstance(judge, LocalJudge)
+    found: list[Answer] = []
+    judge.ask([Question(SPECIFICITY, "label", "a<< text>>")], lambda numbers, answers: found.extend(answers))
+    assert sum(found[0].probabilities) == pytest.approx(1)
+
+
+def test_a_model_whose_template_refuses_every_question_is_left_out(tmp_path: Path) -> None:
+    reason = made(tmp_path, template="{{ raise_exception('no chat today') }}")
+    assert isinstance(reason, str)
+    assert "tiny cannot be asked" in reason
+    assert "no chat today" in reason
+    assert "name another model as `model` of this judge." in reason
+
+
+def test_a_model_whose_answers_end_alike_is_left_out(tmp_path: Path) -> None:
+    tokenizer = metaspace_tokenizer([])
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace(Regex("[0-9]$"), "9")
+    reason = made(tmp_path, template="{{ messages[-1]['content'] }}", tokenizer=tokenizer)
+    assert isinstance(reason, str)
+    assert "tiny" in reason
+    assert "name another model" in reason

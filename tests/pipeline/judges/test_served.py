@@ -66,6 +66,26 @@ def test_a_server_without_probabilities_is_read_by_its_text(tmp_path: Path) -> N
     assert "its text" in judge.about
 
 
+@pytest.mark.parametrize(
+    "said", ["System role not supported", "Conversation roles must alternate user/assistant/user/assistant/..."]
+)
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_server_that_takes_no_system_message_gets_it_with_the_first_question(
+    tmp_path: Path, said: str, status: int
+) -> None:
+    def answer(number: int, body: Body) -> Reply:
+        return refusal(status, said) if body["messages"][0]["role"] == "system" else completion("2")
+
+    with scripted_server(answer) as server:
+        judge, pauses = make_judge(server.base_url, concurrency=1)
+        answers, _ = AnswerCache(tmp_path, judge).ask(questions(3))
+    assert [one.value for one in answers] == [2.0] * 3
+    assert (len(server.requests), pauses) == (4, [])
+    first, second = server.requests[-1]["messages"][:2]
+    assert first["content"].startswith(SPECIFICITY.instruction)
+    assert second["role"] == "assistant"
+
+
 def test_labels_are_written_without_probabilities(tmp_path: Path) -> None:
     with scripted_server(lambda number, body: completion('"Months."')) as server:
         judge, _ = make_judge(server.base_url, concurrency=3, input_price=1000.0, max_cost=10.0)
