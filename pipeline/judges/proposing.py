@@ -21,6 +21,8 @@ LONGEST = 60
 """Characters of a label."""
 QUOTES = ('"', "'", "`")
 """Taken off around a label as a whole, unless it is a mark or a word of two letters."""
+THOUGHTS, THOUGHTS_END = "<think>", "</think>"
+"""Between these some models think before they answer."""
 INSTRUCTION = (
     "You name what a feature of a language model stands for. Each line is a text in which the words where it is "
     f"active stand between {OPEN} and {CLOSE}, with how active it is before it. Lines that begin with 'Not' are texts "
@@ -119,9 +121,15 @@ def proposal_messages(text: str) -> list[Message]:
     return [*messages, Message("user", text)]
 
 
+def without_thoughts(written: str) -> str:
+    """What a model wrote behind its thoughts; "" where these are not over."""
+    _, over, answer = written.rpartition(THOUGHTS_END)
+    return "" if not over and answer.lstrip().startswith(THOUGHTS) else answer
+
+
 def read_label(written: str) -> str | None:
     """The label in what was written: its first line, without what models put around it; None where there is none."""
-    line = next((line for line in written.splitlines() if line.strip()), "")
+    line = next((line for line in without_thoughts(written).splitlines() if line.strip()), "")
     text = " ".join(line.removeprefix("Label:").replace("*", "").split()).rstrip(".")
     quote, inside = text[:1], text[1:-1]
     if quote in QUOTES and text.endswith(quote) and quote not in inside and sum(map(str.isalpha, inside)) > 2:

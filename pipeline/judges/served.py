@@ -4,6 +4,7 @@
 The key comes from the environment alone. It goes to the server and nowhere else: no message, log or file has it.
 """
 
+import json
 import math
 import os
 import random
@@ -17,7 +18,7 @@ from typing import Any, Generic, Self, TypeVar
 from data.errors import JudgeError
 from pipeline.judges import proposing
 from pipeline.judges.dialect import REFUSALS, Dialect
-from pipeline.judges.proposing import KeepProposals, Proposal, proposal_messages, read_label
+from pipeline.judges.proposing import KeepProposals, Proposal, proposal_messages, read_label, without_thoughts
 from pipeline.judges.protocol import Answer, Keep, Question, Task, chat_messages, expected_value
 from pipeline.models.chat_template import Message
 from pipeline.progress import log
@@ -54,7 +55,8 @@ class ServedJudge:
         """client: of the openai library, without retries of its own; key: what must never be shown."""
         self._client, self._config, self._key = client, config, key
         self.name = str(config.model)
-        self.identity = f"served 1 {config.base_url} {config.model}"
+        extra = [json.dumps(config.extra_body, sort_keys=True)] if config.extra_body else []
+        self.identity = " ".join([f"served 1 {config.base_url} {config.model}", *extra])
         self._dialect = Dialect()
         self._stopped, self._lock = Event(), Lock()
         self.pause: Callable[[float], Any] = self._stopped.wait
@@ -158,7 +160,9 @@ class ServedJudge:
 
         asked = self._dialect.fields(request.messages, request.max_tokens, probabilities=request.wants_probabilities)
         try:
-            response = self._client.chat.completions.create(model=self._config.model, **asked)
+            response = self._client.chat.completions.create(
+                model=self._config.model, extra_body=self._config.extra_body or None, **asked
+            )
         except openai.APIStatusError as error:
             if not self._learns(asked, error):
                 raise
@@ -185,7 +189,8 @@ class ServedJudge:
         if total >= MIN_ANSWERS and self._useless > MAX_NONSENSE * total:
             raise JudgeError(
                 f"{self._where} answers nonsense: {self._useless} of {total} answers are none of those allowed; name a "
-                "model that follows instructions"
+                "model that follows instructions, and if it thinks before it answers, switch that off by extra_body "
+                "(docs/running.md shows how)"
             )
         config = self._config
         self._spent += config.cost(answer.tokens_in, answer.tokens_out)
@@ -227,7 +232,7 @@ def read_response(response: Any, task: Task) -> Answer:
         return Answer(None, **tokens)
     choice = response.choices[0]
     places = choice.logprobs.content if choice.logprobs and choice.logprobs.content else []
-    for place in places:
+    for place in _behind_thoughts(places):
         shares = [0.0] * len(task.allowed)
         for one in place.top_logprobs:
             if one.token.strip() in task.allowed:
@@ -236,8 +241,14 @@ def read_response(response: Any, task: Task) -> Answer:
             return expected_value(shares)._replace(**tokens)
         if place.token.strip():
             break
-    found = re.match(rf"\W*({'|'.join(task.allowed)})", choice.message.content or "")
+    found = re.match(rf"\W*({'|'.join(task.allowed)})", without_thoughts(choice.message.content or ""))
     return Answer(float(task.allowed.index(found[1])) if found else None, **tokens)
+
+
+def _behind_thoughts(places: Sequence[Any]) -> Sequence[Any]:
+    """Tokens of an answer behind those of the model's thoughts, if it has any that are over."""
+    ends = [number for number, place in enumerate(places) if place.token.strip() == proposing.THOUGHTS_END]
+    return places[ends[-1] + 1 :] if ends else places
 
 
 def _is_out_of_money(error: Exception) -> bool:

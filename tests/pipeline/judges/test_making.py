@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from pydantic import ValidationError
 from tokenizers import Regex, normalizers
 
 from pipeline.judges.local import LocalJudge
@@ -15,6 +16,8 @@ from pipeline.recipe import load_recipe
 from pipeline.recipe.judging import JudgeConfig
 from tests.support.chat_model import GEMMA, LLAMA_2, make_chat_model
 from tests.support.tokenizers import metaspace_tokenizer
+
+SERVED = {"kind": "served", "base_url": "http://127.0.0.1:1/v1", "model": "m"}
 
 
 def made(folder: Path, context: int = 4096, **model_is: Any) -> Any:
@@ -62,3 +65,23 @@ def test_a_model_whose_answers_end_alike_is_left_out(tmp_path: Path) -> None:
     assert isinstance(reason, str)
     assert "tiny" in reason
     assert "name another model" in reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"kind": "local", "extra_body": {"a": 1}}, "takes no extra_body"),
+        ({**SERVED, "extra_body": {"messages": []}}, "may not set messages"),
+        ({**SERVED, "extra_body": {"a": {"b": float("nan")}}}, "a number that JSON has not"),
+        ({**SERVED, "extra_body": {"a": object()}}, "extra_body"),
+    ],
+)
+def test_what_a_recipe_may_not_say_of_a_judge(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        JudgeConfig.model_validate(fields)
+
+
+def test_a_field_that_is_not_set_changes_no_key() -> None:
+    plain = JudgeConfig.model_validate(SERVED)
+    assert "extra_body" not in plain.model_dump(mode="json")
+    assert plain.model_copy(update={"extra_body": {"a": 1}}).model_dump(mode="json")["extra_body"] == {"a": 1}

@@ -27,6 +27,8 @@ TEXTS = [f"100%: in<< May>> {number}" for number in range(6)]
         ('"of"', '"of"'),
         ("**Months**", "Months"),
         ("月", "月"),
+        ("<think>\nWhat is marked?\n</think>\n\nmonths", "months"),
+        ("<think>\nWhat is", None),
         ("  ", None),
         ('""', None),
         ("x" * (LONGEST + 1), None),

@@ -86,6 +86,39 @@ def test_a_server_that_takes_no_system_message_gets_it_with_the_first_question(
     assert second["role"] == "assistant"
 
 
+def test_fields_of_the_recipe_go_with_every_request_and_name_the_judge(tmp_path: Path) -> None:
+    extra = {"chat_template_kwargs": {"enable_thinking": False}, "max_tokens": 900}
+    with scripted_server(lambda number, body: completion("1")) as server:
+        judge, _ = make_judge(server.base_url, extra_body=extra)
+        AnswerCache(tmp_path, judge).ask(questions(3))
+        ProposalCache(tmp_path, judge).ask(["100%: <<May>>"])
+        assert judge.identity != make_judge(server.base_url)[0].identity
+    assert all(body["chat_template_kwargs"] == {"enable_thinking": False} for body in server.requests)
+    assert all(body["max_tokens"] == 900 for body in server.requests)
+
+
+@pytest.mark.parametrize("written", ["<think>\nIs it 1? No.\n</think>\n\n3", "Is it 1? No.\n</think> **3**"])
+def test_an_answer_is_read_behind_thoughts_that_are_over(tmp_path: Path, written: str) -> None:
+    with scripted_server(lambda number, body: completion(written)) as server:
+        answers, _ = AnswerCache(tmp_path, make_judge(server.base_url)[0]).ask(questions(1))
+    assert answers[0].value == 3.0
+
+
+def test_probabilities_are_read_behind_thoughts(tmp_path: Path) -> None:
+    thoughts = ["<think>", "1", "?", "</think>", "\n\n"]
+    reply = completion("<think>1?</think>\n\n3", [("3", math.log(0.75)), ("2", math.log(0.25))], thoughts)
+    with scripted_server(lambda number, body: reply) as server:
+        answers, _ = AnswerCache(tmp_path, make_judge(server.base_url)[0]).ask(questions(1))
+    assert answers[0].value == pytest.approx(2.75)
+
+
+def test_a_judge_that_only_thinks_is_told_how_to_stop_it(tmp_path: Path) -> None:
+    with scripted_server(lambda number, body: completion("<think>\n1, or 2? I")) as server:
+        judge, _ = make_judge(server.base_url)
+        with pytest.raises(JudgeError, match=r"answers nonsense: .*if it thinks .* extra_body"):
+            AnswerCache(tmp_path, judge).ask(questions(60))
+
+
 def test_labels_are_written_without_probabilities(tmp_path: Path) -> None:
     with scripted_server(lambda number, body: completion('"Months."')) as server:
         judge, _ = make_judge(server.base_url, concurrency=3, input_price=1000.0, max_cost=10.0)
