@@ -1,7 +1,8 @@
 """How one server wants to be asked: what it refuses is asked in another way from then on.
 
 All servers speak OpenAI's protocol, but none takes all of it: one gives no probabilities, one's chat template knows no
-system message. A server says so once, by an error that names what it does not take.
+system message, one's model has a temperature of its own or another name for the most tokens of an answer. A server says
+so once, by an error that names what it does not take.
 """
 
 from collections.abc import Sequence
@@ -21,22 +22,35 @@ class Dialect:
     def __init__(self) -> None:
         self.gives_probabilities = True
         self.takes_system = True
+        self.takes_temperature = True
+        self.limit = "max_tokens"
+        """Field of the most tokens that are written."""
 
     def fields(self, messages: Sequence[Message], max_tokens: int, *, probabilities: bool) -> dict[str, Any]:
         """Fields of a request, beside the model. probabilities: whether they are wanted."""
         said = messages if self.takes_system else fold_system(messages)
         asked: dict[str, Any] = {"messages": [{"role": one.role, "content": one.content} for one in said]}
-        asked |= {"temperature": 0, "max_tokens": max_tokens}
+        asked[self.limit] = max_tokens
+        if self.takes_temperature:
+            asked["temperature"] = 0
         if probabilities and self.gives_probabilities:
             asked |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         return asked
 
-    def learn(self, asked: dict[str, Any], said: str) -> str | None:
-        """Ask in another way from now on, as what was asked was refused by a message that names a field.
+    def learn(self, asked: dict[str, Any], said: str, field: str | None = None) -> str | None:
+        """Ask in another way from now on, as what was asked was refused by a message that names a part of it.
 
-        Returns what is done otherwise, as the end of a sentence; None where the message is about nothing that can be.
+        field: that the server itself names, if it does. Returns what is done otherwise, as the end of a sentence; None
+        where the message is about nothing that can be.
         """
-        if "logprobs" in asked and "logprobs" in said:
+        about = field or said
+        if "max_tokens" in asked and "max_tokens" in about:
+            self.limit = "max_completion_tokens"
+            return "takes no max_tokens: it gets max_completion_tokens"
+        if "temperature" in asked and "temperature" in about:
+            self.takes_temperature = False
+            return "takes no temperature: it answers at its own"
+        if "logprobs" in asked and "logprobs" in about:
             self.gives_probabilities = False
             return "gives no probabilities: its answers are read from its text"
         if asked["messages"][0]["role"] == "system" and _is_of_system(said):

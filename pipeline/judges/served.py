@@ -175,7 +175,7 @@ class ServedJudge:
             return False
         with self._lock:
             before = vars(self._dialect).copy()
-            learnt = self._dialect.learn(asked, str(error))
+            learnt = self._dialect.learn(asked, str(error), getattr(error, "param", None))
             if learnt and vars(self._dialect) != before:
                 log(f"{self._where} {learnt}")
         return learnt is not None

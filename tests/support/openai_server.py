@@ -72,6 +72,8 @@ def completion(text: str, logprobs: list[tuple[str, float]] | None = None, befor
     )
 
 
-def refusal(status: int, message: str, code: str = "", headers: dict[str, str] | None = None) -> Reply:
-    """An error as such servers send it."""
-    return status, {"error": {"message": message, "code": code, "type": code}}, headers or {}
+def refusal(
+    status: int, message: str, code: str = "", headers: dict[str, str] | None = None, param: str | None = None
+) -> Reply:
+    """An error as such servers send it. param: the field that it is about."""
+    return status, {"error": {"message": message, "code": code, "type": code, "param": param}}, headers or {}

@@ -86,6 +86,39 @@ def test_a_server_that_takes_no_system_message_gets_it_with_the_first_question(
     assert second["role"] == "assistant"
 
 
+def reasoning_model(number: int, body: Body) -> Reply:
+    """A server that refuses all that OpenAI's reasoning models refuse, one part after the other, in its words."""
+    if "max_tokens" in body:
+        said = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'."
+        return refusal(400, said, "unsupported_parameter", param="max_tokens")
+    if "temperature" in body:
+        return refusal(400, "Unsupported value: 'temperature' does not support 0 with this model.")
+    if "logprobs" in body:
+        return refusal(400, "You are not allowed to request logprobs from this model", param="logprobs")
+    return completion("2")
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_what_a_model_refuses_is_left_out_from_then_on(tmp_path: Path, concurrency: int) -> None:
+    with scripted_server(reasoning_model) as server:
+        judge, _ = make_judge(server.base_url, concurrency=concurrency)
+        answers, _ = AnswerCache(tmp_path, judge).ask(questions(6))
+        assert len(server.requests) <= 6 + 3 * concurrency
+        server.requests.clear()
+        ProposalCache(tmp_path, judge).ask(["100%: <<May>>"])
+    assert [one.value for one in answers] == [2.0] * 6
+    assert [body.get("max_completion_tokens") for body in server.requests] == [proposing.MAX_TOKENS]
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "temperature", "logprobs"])
+def test_a_server_that_refuses_whatever_it_is_asked_is_not_asked_for_ever(tmp_path: Path, name: str) -> None:
+    with scripted_server(lambda number, body: refusal(400, f"{name}: the context is too long")) as server:
+        judge, _ = make_judge(server.base_url, concurrency=1)
+        with pytest.raises(JudgeError, match=r"refuses the question .*too long"):
+            AnswerCache(tmp_path, judge).ask(questions(3))
+    assert len(server.requests) == 2
+
+
 def test_fields_of_the_recipe_go_with_every_request_and_name_the_judge(tmp_path: Path) -> None:
     extra = {"chat_template_kwargs": {"enable_thinking": False}, "max_tokens": 900}
     with scripted_server(lambda number, body: completion("1")) as server:
