@@ -17,6 +17,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from data.errors import JudgeError
 from pipeline.judges import proposing
+from pipeline.judges.bills import bill_of
 from pipeline.judges.dialect import REFUSALS, Dialect
 from pipeline.judges.proposing import KeepProposals, Proposal, proposal_messages, read_label, without_thoughts
 from pipeline.judges.protocol import Answer, Keep, Question, Task, chat_messages, expected_value
@@ -60,7 +61,7 @@ class ServedJudge:
         self._dialect = Dialect()
         self._stopped, self._lock = Event(), Lock()
         self.pause: Callable[[float], Any] = self._stopped.wait
-        self._spent = 0.0
+        self._bill = bill_of(config)
         self._usable = self._useless = 0
 
     @classmethod
@@ -192,12 +193,20 @@ class ServedJudge:
                 "model that follows instructions, and if it thinks before it answers, switch that off by extra_body "
                 "(docs/running.md shows how)"
             )
+        self._pay(answer)
+
+    def _pay(self, answer: Answer | Proposal) -> None:
+        """Add an answer to the bill. Raises JudgeError when that is too high, or cannot be known."""
         config = self._config
-        self._spent += config.cost(answer.tokens_in, answer.tokens_out)
-        if config.max_cost is not None and self._spent >= config.max_cost:
+        if config.max_cost is None:
+            return
+        if not answer.tokens_in:
+            raise JudgeError(f"{self._where} counts no tokens, so max_cost cannot be kept to: take max_cost away")
+        self._bill.add(config.cost(answer.tokens_in, answer.tokens_out))
+        if self._bill.spent >= config.max_cost:
             raise JudgeError(
-                f"{self._where} has cost {self._spent:.4g} by the recipe's prices, max_cost is {config.max_cost:g}: "
-                "raise it"
+                f"{self._where} has cost {self._bill.spent:.4g} in this command by the recipe's prices, max_cost is "
+                f"{config.max_cost:g}: raise it, or give the command again to spend as much once more"
             )
 
     def _money(self, error: Exception) -> str:

@@ -55,7 +55,8 @@ class JudgeConfig(Section):
     output_price: Price = 0.0
     """served: of a million tokens that it writes."""
     max_cost: Price | None = None
-    """served: stop before the bill of this stage is higher; what is answered is kept."""
+    """served: a command ends when all its stages together have cost as much, by the prices. Questions that wait for
+    their answers then, at most `concurrency`, are paid for too; whatever is answered is kept."""
 
     @property
     def title(self) -> str:
@@ -77,6 +78,8 @@ class JudgeConfig(Section):
             raise ValueError("a served judge needs base_url and model")
         if self.kind != "served" and self.base_url:
             raise ValueError(f"a judge of kind '{self.kind}' takes no base_url: kind = \"served\" does")
+        if self.max_cost is not None and not (self.input_price or self.output_price):
+            raise ValueError("max_cost is counted by input_price and output_price: set these, or take max_cost away")
         self._check_body()
         if self.kind in ("rule", "sentences") and self.model:
             raise ValueError(f"a judge of kind '{self.kind}' takes no model")

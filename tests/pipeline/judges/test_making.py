@@ -70,6 +70,7 @@ def test_a_model_whose_answers_end_alike_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
+        ({**SERVED, "max_cost": 3.0}, "max_cost is counted by input_price and output_price"),
         ({"kind": "local", "extra_body": {"a": 1}}, "takes no extra_body"),
         ({**SERVED, "extra_body": {"messages": []}}, "may not set messages"),
         ({**SERVED, "extra_body": {"a": {"b": float("nan")}}}, "a number that JSON has not"),

@@ -9,6 +9,7 @@ import pytest
 
 from data.errors import JudgeError
 from pipeline.judges import proposing, served
+from pipeline.judges.bills import forget_bills
 from pipeline.judges.cache import AnswerCache
 from pipeline.judges.proposing import ProposalCache
 from pipeline.judges.protocol import Question
@@ -23,6 +24,7 @@ KEY = "sk-secret-0123456789"
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_KEY", KEY)
+    forget_bills()
 
 
 def make_judge(base_url: str, **config: Any) -> tuple[ServedJudge, list[float]]:
@@ -271,3 +273,23 @@ def test_the_bill_stays_below_its_limit(tmp_path: Path) -> None:
         with pytest.raises(JudgeError, match=r"has cost 0.05 .*max_cost is 0.05: raise it"):
             AnswerCache(tmp_path, judge).ask(questions(40))
     assert len(server.requests) == 5
+
+
+def test_the_limit_is_of_a_command_whichever_stages_ask(tmp_path: Path) -> None:
+    prices = {"concurrency": 1, "input_price": 100.0, "max_cost": 0.05}
+    with scripted_server(lambda number, body: completion("1")) as server:
+        AnswerCache(tmp_path, make_judge(server.base_url, **prices)[0]).ask(questions(3))
+        with pytest.raises(JudgeError, match=r"has cost 0.05 in this command"):
+            AnswerCache(tmp_path, make_judge(server.base_url, **prices)[0]).ask(questions(40))
+        assert len(server.requests) == 5
+        forget_bills()
+        AnswerCache(tmp_path, make_judge(server.base_url, **prices)[0]).ask(questions(9))
+    assert len(server.requests) == 9
+
+
+def test_a_limit_needs_a_server_that_counts(tmp_path: Path) -> None:
+    status, reply, headers = completion("1")
+    with scripted_server(lambda number, body: (status, {**reply, "usage": None}, headers)) as server:
+        judge, _ = make_judge(server.base_url, input_price=1.0, max_cost=5.0)
+        with pytest.raises(JudgeError, match="counts no tokens, so max_cost cannot be kept to"):
+            AnswerCache(tmp_path, judge).ask(questions(3))
