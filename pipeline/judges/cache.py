@@ -1,17 +1,19 @@
 """Answers on disk, by content: the same question is never asked twice, and a run that was killed goes on.
 
 One file for each judge, one line of JSON for each answer, only ever added to. A line names its question by a hash of
-all that decides the answer beside the judge; neither texts nor keys are kept. What was no answer is not kept: it is
-asked again.
+all that decides the answer beside the judge; neither texts nor keys are kept. What was no answer is kept as none, for
+it was paid for too; but not that of a judge that was given up for it, since another model may soon have its name.
 """
 
 import fcntl
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from data.errors import NonsenseError
 from data.manifests import digest
 from pipeline.judges.protocol import Answer, Judge, Question
 
@@ -70,6 +72,29 @@ class KeptLines:
             return file.read(1) == b"\n"
 
 
+@contextmanager
+def holding_back(lines: KeptLines) -> Iterator[Callable[[Iterable[tuple[list[Any], bool]]], None]]:
+    """Write rows, each with whether it can be used: at once those that can, the others at the end of the block.
+
+    Of a judge that is given up for its nonsense the others are never written.
+    """
+    held: list[list[Any]] = []
+
+    def add(rows: Iterable[tuple[list[Any], bool]]) -> None:
+        now = []
+        for row, is_usable in rows:
+            (now if is_usable else held).append(row)
+        lines.add(now)
+
+    try:
+        yield add
+    except NonsenseError:
+        held.clear()
+        raise
+    finally:
+        lines.add(held)
+
+
 class AnswerCache:
     """The answers of one judge that are on disk."""
 
@@ -95,13 +120,16 @@ class AnswerCache:
 
         def keep(places: Sequence[int], answers: Sequence[Answer]) -> None:
             nonlocal spent
-            self._add([keys[missing[place]] for place in places], answers)
+            found = dict(zip([keys[missing[place]] for place in places], answers, strict=True))
+            write(([key, *answer], answer.is_usable) for key, answer in found.items())
+            self._known.update(found)
             sums = sum(a.tokens_in for a in answers), sum(a.tokens_out for a in answers)
             spent = spent.plus(Usage(len(answers), 0, *sums))
             advance(len(places))
 
         if missing:
-            self._judge.ask([questions[place] for place in missing], keep)
+            with holding_back(self._lines) as write:
+                self._judge.ask([questions[place] for place in missing], keep)
         return [self._known[key] for key in keys], spent
 
     def _ask_freely(self, questions: Sequence[Question], advance: Callable[[int], None]) -> tuple[list[Answer], Usage]:
@@ -113,11 +141,6 @@ class AnswerCache:
 
         self._judge.ask(questions, keep)
         return [found[place] for place in range(len(questions))], Usage(asked=len(questions))
-
-    def _add(self, keys: Sequence[str], answers: Sequence[Answer]) -> None:
-        found = dict(zip(keys, answers, strict=True))
-        self._lines.add([key, *answer] for key, answer in found.items() if answer.is_usable)
-        self._known.update(found)
 
 
 def question_key(question: Question) -> str:

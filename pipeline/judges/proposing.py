@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from data.manifests import digest
-from pipeline.judges.cache import KeptLines, Usage, content_key
+from pipeline.judges.cache import KeptLines, Usage, content_key, holding_back
 from pipeline.models.chat_template import Message
 from pipeline.models.nearness import CLOSE, OPEN
 
@@ -102,14 +102,15 @@ class ProposalCache:
         def keep(places: Sequence[int], proposals: Sequence[Proposal]) -> None:
             nonlocal spent
             found = dict(zip([keys[missing[place]] for place in places], proposals, strict=True))
-            self._lines.add([key, *proposal] for key, proposal in found.items() if proposal.is_usable)
+            write(([key, *proposal], proposal.is_usable) for key, proposal in found.items())
             self._known.update(found)
             sums = sum(p.tokens_in for p in proposals), sum(p.tokens_out for p in proposals)
             spent = spent.plus(Usage(len(places), 0, *sums))
             advance(len(places))
 
         if missing:
-            self._proposer.propose([texts[place] for place in missing], keep)
+            with holding_back(self._lines) as write:
+                self._proposer.propose([texts[place] for place in missing], keep)
         return [self._known[key] for key in keys], spent
 
 

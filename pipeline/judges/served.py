@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from threading import Event, Lock
 from typing import Any, Generic, Self, TypeVar
 
-from data.errors import JudgeError
+from data.errors import JudgeError, NonsenseError
 from pipeline.judges import proposing
 from pipeline.judges.bills import bill_of
 from pipeline.judges.dialect import REFUSALS, Dialect
@@ -123,7 +123,7 @@ class ServedJudge:
                     for number in _first(waiting, 1 if failure is None else 0):
                         running[pool.submit(self._answer, request(number))] = number
         if failure is not None:
-            raise JudgeError(
+            raise type(failure)(
                 f"{failure}. {kept:,} of {count:,} answers were had and are kept: the same command goes on from there"
             )
 
@@ -188,7 +188,7 @@ class ServedJudge:
             self._useless += not answer.is_usable
         total = self._usable + self._useless
         if total >= MIN_ANSWERS and self._useless > MAX_NONSENSE * total:
-            raise JudgeError(
+            raise NonsenseError(
                 f"{self._where} answers nonsense: {self._useless} of {total} answers are none of those allowed; name a "
                 "model that follows instructions, and if it thinks before it answers, switch that off by extra_body "
                 "(docs/running.md shows how)"
