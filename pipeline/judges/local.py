@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.fetching.weights import content_fingerprint
 from pipeline.judges.prompts import Prompts
 from pipeline.judges.proposing import MAX_TOKENS, KeepProposals, Proposal, read_label
 from pipeline.judges.protocol import Keep, Question, Task, expected_value
@@ -40,14 +41,13 @@ class LocalJudge:
         self._parts, self._prompts = Parts(model), Prompts(tokenizer, name)
         self.context_length = int(model.config.max_position_embeddings)
         """Most tokens that it reads."""
-        self.name, self.identity = name, f"local 1 {identity}"
+        self.name, self.identity = name, f"local 2 {identity}"
 
     @classmethod
     def load(cls, folder: Path, tokenizer: Tokenizer, name: str, *, dtype: str, device: str, batch_tokens: int) -> Self:
         """Read a local folder. Raises ModelError when it holds no model that can be read here."""
         model = LanguageModel.load(folder, layer=0, dtype=dtype, device=device, fused=False)
-        size = sum(file.stat().st_size for file in sorted(folder.glob("*.safetensors")))
-        return cls(model.model, tokenizer, name, f"{name} {dtype} {size}", batch_tokens)
+        return cls(model.model, tokenizer, name, f"{dtype} {content_fingerprint(folder)}", batch_tokens)
 
     @property
     def about(self) -> str:
