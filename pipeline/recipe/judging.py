@@ -2,6 +2,7 @@
 
 import json
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
@@ -76,6 +77,8 @@ class JudgeConfig(Section):
     def _check_kind(self) -> Self:
         if self.kind == "served" and not (self.base_url and self.model):
             raise ValueError("a served judge needs base_url and model")
+        if "@" in urlsplit(self.base_url or "").netloc:
+            raise ValueError("base_url holds a user or password: take it out, and put the key into key_variable")
         if self.kind != "served" and self.base_url:
             raise ValueError(f"a judge of kind '{self.kind}' takes no base_url: kind = \"served\" does")
         if self.max_cost is not None and not (self.input_price or self.output_price):

@@ -7,12 +7,13 @@ import pytest
 from pydantic import ValidationError
 from tokenizers import Regex, normalizers
 
+from data.errors import ConfigError
 from pipeline.judges.local import LocalJudge
 from pipeline.judges.making import LEAST_CONTEXT, Materials, make_judge
 from pipeline.judges.protocol import Answer, Question
 from pipeline.judges.tasks import SPECIFICITY
 from pipeline.models.errors import ModelError
-from pipeline.recipe import load_recipe
+from pipeline.recipe import RECIPES, load_recipe
 from pipeline.recipe.judging import JudgeConfig
 from tests.support.chat_model import GEMMA, LLAMA_2, make_chat_model
 from tests.support.tokenizers import metaspace_tokenizer
@@ -71,6 +72,8 @@ def test_a_model_whose_answers_end_alike_is_left_out(tmp_path: Path) -> None:
     ("fields", "said"),
     [
         ({**SERVED, "max_cost": 3.0}, "max_cost is counted by input_price and output_price"),
+        ({**SERVED, "base_url": "http://me:secret@127.0.0.1:1/v1"}, "base_url holds a user or password: take it out"),
+        ({**SERVED, "base_url": "http://secret@127.0.0.1:1/v1"}, "base_url holds a user or password"),
         ({"kind": "local", "extra_body": {"a": 1}}, "takes no extra_body"),
         ({**SERVED, "extra_body": {"messages": []}}, "may not set messages"),
         ({**SERVED, "extra_body": {"a": {"b": float("nan")}}}, "a number that JSON has not"),
@@ -80,6 +83,16 @@ def test_a_model_whose_answers_end_alike_is_left_out(tmp_path: Path) -> None:
 def test_what_a_recipe_may_not_say_of_a_judge(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         JudgeConfig.model_validate(fields)
+
+
+def test_a_password_in_an_address_is_not_repeated(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    sample = (RECIPES / "sample.toml").read_text()
+    judge = '[[score.judges]]\nkind = "served"\nmodel = "m"\nbase_url = "http://me:hunter2@127.0.0.1/v1"\n'
+    recipe.write_text(f"{sample}\n{judge}")
+    with pytest.raises(ConfigError, match="base_url holds a user or password") as e:
+        load_recipe(str(recipe))
+    assert "hunter2" not in str(e.value)
 
 
 def test_a_field_that_is_not_set_changes_no_key() -> None:
