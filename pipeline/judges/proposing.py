@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from data.manifests import digest
-from pipeline.judges.cache import KeptLines, Usage, content_key, holding_back
+from pipeline.judges.cache import Usage, content_key
+from pipeline.judges.kept import KeptLines, holding_back
 from pipeline.models.chat_template import Message
 from pipeline.models.nearness import CLOSE, OPEN
 
@@ -109,7 +110,7 @@ class ProposalCache:
             advance(len(places))
 
         if missing:
-            with holding_back(self._lines) as write:
+            with holding_back(self._lines.add) as write:
                 self._proposer.propose([texts[place] for place in missing], keep)
         return [self._known[key] for key in keys], spent
 

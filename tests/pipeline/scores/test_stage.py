@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from data.artifacts.scores import JUDGED_FILE, SCORES_FILE, TASK_NAMES, read_jud
 from data.layout import RunPaths, StorePaths
 from pipeline.activations.held_out import LABEL_TOKENS, draw_held_out
 from pipeline.activations.residuals import ResidualBlock
+from pipeline.judges.cache import AnswerCache
 from pipeline.judges.making import Materials, make_judge
 from pipeline.judges.protocol import Judge, Question
 from pipeline.judges.tasks import TASKS
@@ -40,6 +42,7 @@ from pipeline.models.tokenizer import Tokenizer
 from pipeline.publishing.score_tables import ScoreTables
 from pipeline.recipe import Recipe, make_recipe
 from pipeline.recipe.judging import JudgeConfig
+from pipeline.scores import asking
 from pipeline.stages import score
 from tests.support.chat_model import make_chat_model
 from tests.support.fake_run import statistics
@@ -207,6 +210,32 @@ def test_samples_are_sorted_and_spread_evenly_over_the_range(scored: RunPaths) -
     assert sum(row["answers"][2] is not None for row in rows) == 3 * 20
 
 
+def test_questions_are_in_memory_some_at_a_time_with_the_same_scores(
+    scored: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once: list[int] = []
+    whole = AnswerCache.ask
+
+    def counted(self: AnswerCache, questions: Sequence[Question], *rest: Any) -> Any:
+        at_once.append(len(questions))
+        return whole(self, questions, *rest)
+
+    monkeypatch.setattr(AnswerCache, "ask", counted)
+    monkeypatch.setattr(score, "make_judge", Names({}).make)
+    found = []
+    for limit in (asking.QUESTIONS_AT_ONCE, 30):
+        monkeypatch.setattr(asking, "QUESTIONS_AT_ONCE", limit)
+        shutil.rmtree(scored.store.judgements, ignore_errors=True)
+        shutil.rmtree(scored.stage("score"))
+        at_once.clear()
+        counts = score.run(recipe(judges=ASKED_ALL, features=8), scored).counts
+        tables = [read_arrow(scored.stage("score") / NAME / name) for name in (SCORES_FILE, JUDGED_FILE, TRIED_FILE)]
+        found.append((counts, *tables))
+    assert found[0] == found[1]
+    assert max(at_once) <= 30 + 5 * 24  # one feature's candidates have as many
+    assert len(at_once) > 20
+
+
 def test_it_goes_on_where_a_judge_failed(scored: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.judges.local import LocalJudge
 
@@ -259,6 +288,8 @@ ASKED = [
     {"kind": "rule", "tasks": ["fuzzing"]},
     {"kind": "served", "name": "chat", "base_url": "http://127.0.0.1:1/v1", "model": "m", "tasks": ["fuzzing"]},
 ]
+
+ASKED_ALL = [{"kind": "rule"}, {**ASKED[1], "tasks": list(TASKS)}]
 
 
 def candidates_of(paths: RunPaths) -> dict[int, list[dict[str, Any]]]:
