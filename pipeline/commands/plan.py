@@ -85,12 +85,12 @@ def concepts_text(recipe: Recipe) -> str:
 
 
 def judge_row(recipe: Recipe, judge: JudgeConfig) -> tuple[str, str]:
-    """What one judge is asked at most; of a model, the tokens that it reads; of a served one, what that costs."""
-    most = estimate(recipe.score, judge, recipe.compare, len(recipe.saes))
+    """What one judge is asked at most; of a model, the tokens for that; of a served one, what they cost."""
+    most = estimate(recipe, judge)
     said = f"at most {most.questions:,} questions"
     said += f", {most.proposals:,} of them for labels that it writes" if most.proposals else ""
     if judge.kind in ("local", "served"):
-        said += f", about {most.tokens_in:,} tokens"
+        said += f", {most.tokens_in:,} tokens to read and {most.tokens_out:,} to write"
     if judge.kind == "served":
         priced = judge.input_price or judge.output_price
         said += f", {most.cost:,.2f} by its prices" if priced else "; set input_price and output_price for its cost"
