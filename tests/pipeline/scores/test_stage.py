@@ -190,12 +190,13 @@ def test_right_labels_score_high_and_a_shuffled_one_low(scored: RunPaths) -> Non
     scored_features = sorted({index for index, _ in by_rule})
     assert len(scored_features) == 7
     assert 6 in scored_features  # it responds
-    for (index, task), row in by_rule.items():
-        assert (
-            row["value"] == (0.0 if task == "specificity" else pytest.approx(0.5, abs=0.5))
-            if index == SHUFFLED
-            else 1.0
-        )
+    right = {key: row for key, row in by_rule.items() if key[0] != SHUFFLED}
+    assert all(row["value"] == 1.0 for row in right.values())
+    specificity, detection, fuzzing = (by_rule[SHUFFLED, task] for task in TASKS)
+    assert specificity["value"] == 0.0
+    assert detection["value"] < 0.7  # the other letter stands in about half of all texts, with the feature or without
+    assert fuzzing["value"] <= 0.5
+    assert fuzzing["true_positive"] == 0.0  # it is never the letter that is marked
     assert manifest.counts["saes"][NAME]["num_features"] == 7
 
 
