@@ -7,6 +7,7 @@ the run's, and every answer as long as it may be.
 
 from typing import NamedTuple
 
+from pipeline.judges.prompts import TOKENS_PER_TOKEN
 from pipeline.judges.proposing import LONGEST, proposal_messages
 from pipeline.judges.proposing import MAX_TOKENS as LABEL_OUT
 from pipeline.judges.protocol import Question, Task, chat_messages
@@ -19,8 +20,6 @@ from pipeline.recipe.judging import JudgeConfig
 CHARACTERS_PER_TOKEN = 3
 MESSAGE_TOKENS = 8
 """That a chat template puts around a message."""
-TOKENS_PER_TOKEN = 2
-"""Of a judge, to one of the run's model; marks included."""
 PLANTED_TEXTS = 9
 """Questions about each planted label: three texts each where it is right, wrong and shuffled."""
 SHOWN_LINES, LINE_TOKENS, NEXT_TOKENS = 6, 24, 12

@@ -8,7 +8,7 @@ behind it.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipeline.judges.proposing import proposal_messages
+from pipeline.judges.proposing import LONGEST, proposal_messages
 from pipeline.judges.protocol import Question, Task, chat_messages, fold_system
 from pipeline.judges.tasks import TASKS, TOPIC
 from pipeline.models.chat_template import Message
@@ -17,6 +17,8 @@ from pipeline.models.tokenizer import Tokenizer
 
 LABELS = ("months", "rivers")
 """Two labels that differ from their first letter on."""
+TOKENS_PER_TOKEN = 2
+"""Of a judge, to one of the run's model at most; marks included."""
 MOST_CUT = 8
 """Tokens at the end of a prompt that an answer may change; more are another prompt."""
 
@@ -46,6 +48,11 @@ class Prompts:
         for task in (*TASKS.values(), TOPIC):
             self.answer_ids(task)
         self.proposal("text")
+
+    def most_tokens(self, text_tokens: int) -> int:
+        """The most tokens of a question about a text of so many tokens of the run's model."""
+        empty = (Question(task, "x" * LONGEST, "") for task in TASKS.values())
+        return max(len(self.question(one)) for one in empty) + TOKENS_PER_TOKEN * text_tokens
 
     def question(self, question: Question) -> list[int]:
         """Tokens up to the answer."""

@@ -1,5 +1,6 @@
 """Judges as a recipe asks for them: a chat model that cannot read the questions is left out, and says so."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,25 +22,32 @@ from tests.support.tokenizers import metaspace_tokenizer
 SERVED = {"kind": "served", "base_url": "http://127.0.0.1:1/v1", "model": "m"}
 
 
-def made(folder: Path, context: int = 4096, **model_is: Any) -> Any:
+def made(folder: Path, context: int = 4096, overrides: Sequence[str] = (), **model_is: Any) -> Any:
     none = cast(Any, None)
     model = make_chat_model(folder / "model", context=context, **model_is)
-    materials = Materials(load_recipe("sample"), none, none, None, "", model, "tiny")
+    materials = Materials(load_recipe("sample", overrides), none, none, None, "", model, "tiny")
     return make_judge(JudgeConfig(kind="local"), materials)
 
 
 def test_a_chat_model_of_a_short_context_is_left_out(tmp_path: Path) -> None:
     reason = made(tmp_path, LEAST_CONTEXT - 1)
     assert isinstance(reason, str)
-    assert f"tiny reads at most {LEAST_CONTEXT - 1} tokens" in reason
+    assert f"tiny reads at most {LEAST_CONTEXT - 1:,} tokens" in reason
     assert "name another model" in reason
 
 
+def test_a_chat_model_that_cannot_read_texts_as_long_as_the_recipe_asks_is_left_out(tmp_path: Path) -> None:
+    assert isinstance(made(tmp_path / "usual"), LocalJudge)
+    reason = made(tmp_path / "long", overrides=["score.context=1000"])
+    assert "tiny reads at most 4,096 tokens" in reason
+    assert "lower score.context" in reason
+
+
 def test_a_question_beyond_the_context_is_refused_before_it_is_read(tmp_path: Path) -> None:
-    judge = made(tmp_path, LEAST_CONTEXT)
+    judge = made(tmp_path, 2048)
     assert isinstance(judge, LocalJudge)
-    with pytest.raises(ModelError, match=r"a question has [0-9,]+ tokens, and tiny reads at most 1,024: lower"):
-        judge.ask([Question(SPECIFICITY, "label", "word " * LEAST_CONTEXT)], lambda numbers, answers: None)
+    with pytest.raises(ModelError, match=r"a question has [0-9,]+ tokens, and tiny reads at most 2,048: lower"):
+        judge.ask([Question(SPECIFICITY, "label", "word " * 2048)], lambda numbers, answers: None)
 
 
 @pytest.mark.parametrize("template", [GEMMA, LLAMA_2])
