@@ -5,7 +5,6 @@ The key comes from the environment alone. It goes to the server and nowhere else
 """
 
 import json
-import math
 import os
 import random
 import re
@@ -19,16 +18,15 @@ from data.errors import JudgeError, NonsenseError
 from pipeline.judges import proposing
 from pipeline.judges.bills import bill_of
 from pipeline.judges.dialect import REFUSALS, Dialect
-from pipeline.judges.proposing import KeepProposals, Proposal, proposal_messages, read_label, without_thoughts
-from pipeline.judges.protocol import Answer, Keep, Question, Task, chat_messages, expected_value
+from pipeline.judges.proposing import KeepProposals, Proposal, proposal_messages, read_label
+from pipeline.judges.protocol import Answer, Keep, Question, chat_messages
+from pipeline.judges.responses import read_response, tokens_of
 from pipeline.models.chat_template import Message
 from pipeline.progress import log
 from pipeline.recipe.judging import JudgeConfig
 
 MAX_TOKENS = 8
 """Of an answer. The first is the one that counts."""
-LEAST_PROBABILITY = 0.01
-"""The allowed answers must have together, for their probabilities to be read."""
 LONGEST_PAUSE = 60.0
 MIN_ANSWERS, MAX_NONSENSE = 20, 0.2
 """A judge of whose first answers more than this share cannot be used is given up."""
@@ -225,39 +223,7 @@ class ServedJudge:
 def read_proposal(response: Any) -> Proposal:
     """The label in a chat completion."""
     written = response.choices[0].message.content if response.choices else None
-    return Proposal(read_label(written or ""), **_tokens_of(response))
-
-
-def _tokens_of(response: Any) -> dict[str, Any]:
-    """Tokens that a server counted, if it did."""
-    usage = response.usage
-    return {"tokens_in": usage.prompt_tokens, "tokens_out": usage.completion_tokens} if usage else {}
-
-
-def read_response(response: Any, task: Task) -> Answer:
-    """The answer in a chat completion: by the probabilities of the first token that can be one, else by the text."""
-    tokens = _tokens_of(response)
-    if not response.choices:
-        return Answer(None, **tokens)
-    choice = response.choices[0]
-    places = choice.logprobs.content if choice.logprobs and choice.logprobs.content else []
-    for place in _behind_thoughts(places):
-        shares = [0.0] * len(task.allowed)
-        for one in place.top_logprobs:
-            if one.token.strip() in task.allowed:
-                shares[task.allowed.index(one.token.strip())] += math.exp(one.logprob)
-        if sum(shares) >= LEAST_PROBABILITY:
-            return expected_value(shares)._replace(**tokens)
-        if place.token.strip():
-            break
-    found = re.match(rf"\W*({'|'.join(task.allowed)})", without_thoughts(choice.message.content or ""))
-    return Answer(float(task.allowed.index(found[1])) if found else None, **tokens)
-
-
-def _behind_thoughts(places: Sequence[Any]) -> Sequence[Any]:
-    """Tokens of an answer behind those of the model's thoughts, if it has any that are over."""
-    ends = [number for number, place in enumerate(places) if place.token.strip() == proposing.THOUGHTS_END]
-    return places[ends[-1] + 1 :] if ends else places
+    return Proposal(read_label(written or ""), **tokens_of(response))
 
 
 def _is_out_of_money(error: Exception) -> bool:
