@@ -37,11 +37,14 @@ class Dialect:
             asked |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         return asked
 
-    def learn(self, asked: dict[str, Any], said: str, field: str | None = None) -> str | None:
+    def learn(
+        self, asked: dict[str, Any], said: str, field: str | None = None, *, failed_first: bool = False
+    ) -> str | None:
         """Ask in another way from now on, as what was asked was refused by a message that names a part of it.
 
-        field: that the server itself names, if it does. Returns what is done otherwise, as the end of a sentence; None
-        where the message is about nothing that can be.
+        field: that the server itself names, if it does; failed_first: it gave no answer yet and failed (500), as some
+        do without a reason where a template refuses a system message. Returns what is done otherwise, as the end of a
+        sentence; None where the message is about nothing that can be.
         """
         about = field or said
         if "max_tokens" in asked and "max_tokens" in about:
@@ -53,7 +56,7 @@ class Dialect:
         if "logprobs" in asked and "logprobs" in about:
             self.gives_probabilities = False
             return "gives no probabilities: its answers are read from its text"
-        if asked["messages"][0]["role"] == "system" and _is_of_system(said):
+        if asked["messages"][0]["role"] == "system" and (failed_first or _is_of_system(said)):
             self.takes_system = False
             return "takes no system message: the instruction stands before the first question"
         return None

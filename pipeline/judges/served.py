@@ -31,7 +31,7 @@ LONGEST_PAUSE = 60.0
 MIN_ANSWERS, MAX_NONSENSE = 20, 0.2
 """A judge of whose first answers more than this share cannot be used is given up."""
 NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "insufficient_balance")
-PAYMENT_REQUIRED = 402
+PAYMENT_REQUIRED, SERVER_FAILED = 402, 500
 Result = TypeVar("Result", Answer, Proposal)
 
 
@@ -56,7 +56,7 @@ class ServedJudge:
         self.name = str(config.model)
         extra = [json.dumps(config.extra_body, sort_keys=True)] if config.extra_body else []
         self.identity = " ".join([f"served 1 {config.base_url} {config.model}", *extra])
-        self._dialect = Dialect()
+        self._dialect, self._was_heard = Dialect(), False
         self._stopped, self._lock = Event(), Lock()
         self.pause: Callable[[float], Any] = self._stopped.wait
         self._bill = bill_of(config)
@@ -166,6 +166,7 @@ class ServedJudge:
             if not self._learns(asked, error):
                 raise
             return self._ask_once(request)
+        self._was_heard = True
         return request.read(response)
 
     def _learns(self, asked: dict[str, Any], error: Any) -> bool:
@@ -174,7 +175,12 @@ class ServedJudge:
             return False
         with self._lock:
             before = vars(self._dialect).copy()
-            learnt = self._dialect.learn(asked, str(error), getattr(error, "param", None))
+            learnt = self._dialect.learn(
+                asked,
+                str(error),
+                getattr(error, "param", None),
+                failed_first=error.status_code == SERVER_FAILED and not self._was_heard,
+            )
             if learnt and vars(self._dialect) != before:
                 log(f"{self._where} {learnt}")
         return learnt is not None

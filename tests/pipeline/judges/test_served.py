@@ -69,9 +69,14 @@ def test_a_server_without_probabilities_is_read_by_its_text(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "said", ["System role not supported", "Conversation roles must alternate user/assistant/user/assistant/..."]
+    ("status", "said"),
+    [
+        (400, "System role not supported"),
+        (400, "Conversation roles must alternate user/assistant/user/assistant/..."),
+        (500, "System role not supported"),
+        (500, "Internal Server Error"),  # as `transformers serve` says
+    ],
 )
-@pytest.mark.parametrize("status", [400, 500])
 def test_a_server_that_takes_no_system_message_gets_it_with_the_first_question(
     tmp_path: Path, said: str, status: int
 ) -> None:
@@ -86,6 +91,16 @@ def test_a_server_that_takes_no_system_message_gets_it_with_the_first_question(
     first, second = server.requests[-1]["messages"][:2]
     assert first["content"].startswith(SPECIFICITY.instruction)
     assert second["role"] == "assistant"
+
+
+def test_a_server_that_fails_later_is_waited_for_and_asked_as_before(tmp_path: Path) -> None:
+    with scripted_server(
+        lambda n, body: refusal(500, "Internal Server Error") if n == 1 else completion("2")
+    ) as server:
+        judge, pauses = make_judge(server.base_url, concurrency=1)
+        AnswerCache(tmp_path, judge).ask(questions(3))
+    assert {body["messages"][0]["role"] for body in server.requests} == {"system"}
+    assert len(pauses) == 1
 
 
 def reasoning_model(number: int, body: Body) -> Reply:
