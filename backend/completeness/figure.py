@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from backend.completeness.rows import about
 from backend.html.figures import Tick
 from backend.html.formats import count, share
-from data.artifacts.completeness import Bin, SAECounts
+from data.artifacts.completeness import SAECounts
+from data.concepts.frequency import Bin
 
 WIDTH, HEIGHT = 360, 256
 LEFT, RIGHT, TOP, BOTTOM = 38, 345, 22, 210
@@ -77,6 +78,23 @@ def frequency_figure(found: SAECounts) -> FrequencyFigure | None:
         x_ticks=axis.ticks(never=len(seen) < len(found.bins)),
         y_ticks=[Tick(_height(part / 4), f"{25 * part}%") for part in range(5)],
         description="; ".join(map(_title, found.bins)),
+    )
+
+
+def figure_text(found: SAECounts) -> str:
+    """What the drawing shows, in two sentences."""
+    if found.fit is None:
+        return found.why_no_fit
+    if found.fit.slope <= 0:
+        return "Here, concepts that occur more often are not represented more often."
+    if found.fit.half >= 1:
+        return "The more often a concept occurs, the more likely it has one; no concept occurs often enough for a half."
+    interval = f"95% interval 1 in {about(1 / found.fit.high)} to 1 in {about(1 / found.fit.low)}"
+    beyond = "" if found.fit.half <= found.bins[-1].high else " No concept here occurs as often: the curve goes on."
+    return (
+        f"By the logistic fit a concept is as likely as not to have a feature of its own when it stands once in "
+        f"{about(1 / found.fit.half)} tokens ({interval}).{beyond} One over the number of features that are "
+        f"not dead is once in {count(found.num_alive)}."
     )
 
 
