@@ -26,6 +26,7 @@ from data.artifacts.features import (
     STATISTICS_FILE,
     TOP,
 )
+from data.artifacts.labels import read_labels
 from data.artifacts.responses import RESPONSES_FILE, Responses
 from data.artifacts.scores import JUDGED_FILE, SCORES_FILE, TASK_NAMES, read_judges
 from data.layout import RunPaths, StorePaths
@@ -37,7 +38,6 @@ from pipeline.judges.tasks import TASKS
 from pipeline.labels.rule import Condition, Rule
 from pipeline.models.sae import SAE, SAEHeader
 from pipeline.models.tokenizer import Tokenizer
-from pipeline.publishing.score_tables import ScoreTables
 from pipeline.recipe import Recipe, make_recipe
 from pipeline.recipe.judging import JudgeConfig
 from pipeline.stages import score
@@ -282,9 +282,8 @@ def test_the_right_one_of_two_labels_wins_and_all_are_kept(scored: RunPaths, mon
         assert label["scores"][1] == 1.0
         assert (by_origin["rule"]["scores"][0] == 1.0) == (index != SHUFFLED)
         assert by_origin["judge"]["scores"][0] is None  # the rule's judge reads no label
-    tables = ScoreTables(scored.stage("score"), (NAME,), [len(LETTERS)], [0])
     explanations = read_arrow(scored.stage("explain") / NAME / EXPLANATIONS_FILE)
-    renamed = tables.renamed(NAME, explanations)
+    renamed = read_labels(scored.stage("explain"), scored.stage("score"), NAME)
     assert renamed["label"].to_pylist() == list(LETTERS)
     assert renamed["label_origin"][SHUFFLED].as_py() == "chat"
     assert renamed["label_score"][SHUFFLED].as_py() is None
