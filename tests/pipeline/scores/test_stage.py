@@ -282,6 +282,11 @@ def test_the_right_one_of_two_labels_wins_and_all_are_kept(scored: RunPaths, mon
         assert label["scores"][1] == 1.0
         assert (by_origin["rule"]["scores"][0] == 1.0) == (index != SHUFFLED)
         assert by_origin["judge"]["scores"][0] is None  # the rule's judge reads no label
+    scores = [row for row in read_arrow(scored.stage("score") / NAME / SCORES_FILE).to_pylist() if row["task"] == 2]
+    assert TASK_NAMES[2] == "fuzzing"
+    by_chat = {row["index"]: row["value"] for row in scores if row["judge"] == 1}
+    assert by_chat == dict.fromkeys(range(8), 1.0), "under the label that won"
+    assert {row["index"] for row in scores if row["judge"] == 0} == {f for f in range(8) if f != SHUFFLED}
     explanations = read_arrow(scored.stage("explain") / NAME / EXPLANATIONS_FILE)
     renamed = read_labels(scored.stage("explain"), scored.stage("score"), NAME)
     assert renamed["label"].to_pylist() == list(LETTERS)
