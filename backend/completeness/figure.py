@@ -149,8 +149,9 @@ def _dot(one: Bin, axis: _Axis, most: int) -> FigureDot:
 
 
 def _title(one: Bin) -> str:
-    often = f"occur once in {about(1 / one.high)} to {about(1 / one.low)} tokens" if one.high else "occur nowhere"
-    return f"{count(one.num)} concepts {often}: {share(one.num_represented / one.num, 2)} represented"
+    often = f"once in {about(1 / one.high)} to {about(1 / one.low)} tokens" if one.high else "nowhere"
+    what = "concept occurs" if one.num == 1 else "concepts occur"
+    return f"{count(one.num)} {what} {often}: {share(one.num_represented / one.num, 2)} represented"
 
 
 def _curve(found: SAECounts, axis: _Axis) -> str:

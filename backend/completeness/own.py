@@ -81,8 +81,8 @@ def answer_own(
             content.concepts, occurrences_N.tolist(), shown, features, strict=True
         )
     ]  # fmt: skip
-    found = _counts(sae, occurrences_N, index.num_tokens, [row.represented for row in rows])
-    return OwnAnswer(rows, index.num_tokens, sae.run.record.corpus["tokenize"]["num_tokens"], found)
+    counts = _counts(sae, occurrences_N, index.num_tokens, [row.represented for row in rows])
+    return OwnAnswer(rows, index.num_tokens, sae.run.record.corpus["tokenize"]["num_tokens"], counts)
 
 
 def _counts(sae: OpenSAE, occurrences_N: Ints, num_tokens: int, represented: list[bool]) -> SAECounts:

@@ -5,7 +5,6 @@ For the lists of a run and for those that people upload. Shapes: N concepts.
 
 import math
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -117,7 +116,8 @@ def _crossing(a: float, b: float, z_N: Doubles) -> tuple[float, float]:
 
 
 def _logistic(odds_N: Doubles) -> Doubles:
-    return cast(Doubles, np.exp(-np.logaddexp(0, -odds_N)))
+    p_N: Doubles = np.exp(-np.logaddexp(0, -odds_N))
+    return p_N
 
 
 def _columns(z_N: Doubles) -> Doubles:
@@ -127,7 +127,8 @@ def _columns(z_N: Doubles) -> Doubles:
 def _information(p_N: Doubles, z_N: Doubles) -> Doubles:
     """Second derivatives of the loss, [2, 2]."""
     X_N2 = _columns(z_N)
-    return cast(Doubles, (X_N2 * (p_N * (1 - p_N))[:, None]).T @ X_N2 + np.diag([0.0, 2 * RIDGE]))
+    information: Doubles = (X_N2 * (p_N * (1 - p_N))[:, None]).T @ X_N2 + np.diag([0.0, 2 * RIDGE])
+    return information
 
 
 def _power(exponent: float) -> float:
