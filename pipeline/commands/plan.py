@@ -19,9 +19,10 @@ from pipeline.recipe.scaling import ScaleConfig
 from pipeline.scaling.room import all_bytes, grid_flops
 
 
-def print_plan(read: ReadRecipe, paths: RunPaths) -> None:
+def print_plan(read: ReadRecipe, paths: RunPaths, *, asks_judges: bool = False) -> None:
     """Print on stdout what the recipe needs. What only its fetched model or tokenized corpus would tell, is said so.
 
+    asks_judges: a run would ask judges behind servers, so each is tried by one small question.
     Raises PreflightError, at the end, with what keeps it from running here.
     """
     with look_at_model(read, paths.store) as model:
@@ -30,7 +31,7 @@ def print_plan(read: ReadRecipe, paths: RunPaths) -> None:
             for name, value in _rows(recipe, paths.store.run(recipe.name), model):
                 table.add_row(name, value)
             Console(highlight=False).print(table)
-        if problems := find_problems(read, paths, model):
+        if problems := find_problems(read, paths, model, asks_judges=asks_judges):
             raise PreflightError(problems)
 
 

@@ -127,31 +127,52 @@ class ServedJudge:
 
     def _answer(self, request: ChatRequest[Result]) -> Result:
         """One answer, however often the server must be asked for it. Raises JudgeError when that is of no use."""
-        import openai
-
         reason = ""
         for attempt in range(self._config.retries + 1):
             if self._stopped.is_set():
                 break
             try:
                 return self._ask_once(request)
-            except (openai.RateLimitError, openai.APIConnectionError, openai.InternalServerError) as error:
+            except Exception as error:
+                if not _may_pass(error):
+                    raise self._refused(error) from None
                 reason = self._clean(error)
-                if _is_out_of_money(error):
-                    raise JudgeError(self._money(error)) from None
                 self.pause(_seconds_to_wait(error, attempt))
-            except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-                raise JudgeError(
-                    f"{self._where} refuses the key ({error.status_code}): set {self._config.key_variable} to one that "
-                    "it takes"
-                ) from None
-            except openai.APIStatusError as error:
-                if _is_out_of_money(error):
-                    raise JudgeError(self._money(error)) from None
-                raise JudgeError(f"{self._where} refuses the question ({self._clean(error)})") from None
         if self._stopped.is_set():
             raise JudgeError(f"{self._where} was stopped")
-        raise JudgeError(f"{self._where} does not answer ({reason}): see that it runs and can be reached")
+        raise self._silent(reason)
+
+    def try_out(self) -> Proposal:
+        """Ask one small question, once, to see that the server is there, takes the key and has the model.
+
+        Returns what it says, with its tokens; nothing where it has no time now. Raises JudgeError when it is of no use.
+        """
+        try:
+            return self._ask_once(TRIAL)
+        except Exception as error:
+            if _is_busy(error):
+                return Proposal(None)
+            raise self._silent(self._clean(error)) if _may_pass(error) else self._refused(error) from None
+
+    def _silent(self, reason: str) -> JudgeError:
+        return JudgeError(f"{self._where} does not answer ({reason}): see that it runs and can be reached")
+
+    def _refused(self, error: Exception) -> Exception:
+        """What to say of a refusal that another try would not change; the error itself where it is none of a server."""
+        import openai
+
+        if not isinstance(error, openai.APIError):
+            return error
+        if _is_out_of_money(error):
+            return JudgeError(f"{self._where} wants to be paid ({self._clean(error)}): pay, or name another judge")
+        if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
+            variable = self._config.key_variable
+            if not self._key:
+                return JudgeError(f"{self._where} wants a key ({error.status_code}): put one into {variable}")
+            return JudgeError(
+                f"{self._where} refuses the key ({error.status_code}): set {variable} to one that it takes"
+            )
+        return JudgeError(f"{self._where} refuses the question ({self._clean(error)})")
 
     def _ask_once(self, request: ChatRequest[Result]) -> Result:
         """Ask, in another way where the server refuses a part of what is usual."""
@@ -166,6 +187,11 @@ class ServedJudge:
             if not self._learns(asked, error):
                 raise
             return self._ask_once(request)
+        if getattr(response, "choices", None) is None:
+            raise JudgeError(
+                f"{self._where} answers, but not as OpenAI's protocol does: base_url is what stands before "
+                "/chat/completions, such as http://127.0.0.1:8080/v1"
+            )
         self._was_heard = True
         return request.read(response)
 
@@ -213,9 +239,6 @@ class ServedJudge:
                 f"{config.max_cost:g}: raise it, or give the command again to spend as much once more"
             )
 
-    def _money(self, error: Exception) -> str:
-        return f"{self._where} wants to be paid ({self._clean(error)}): pay, or name another judge"
-
     @property
     def _where(self) -> str:
         return f"judge '{self._config.title}' at {self._config.base_url}"
@@ -230,6 +253,24 @@ def read_proposal(response: Any) -> Proposal:
     """The label in a chat completion."""
     written = response.choices[0].message.content if response.choices else None
     return Proposal(read_label(written or ""), **tokens_of(response))
+
+
+TRIAL = ChatRequest([Message("user", "Answer with 0.")], MAX_TOKENS, read_proposal, False)
+"""A question of some ten tokens, of which only the count of its tokens is looked at."""
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether another try may go better: the server could not be reached, failed, or was asked too often."""
+    import openai
+
+    passing = (openai.RateLimitError, openai.APIConnectionError, openai.InternalServerError)
+    return isinstance(error, passing) and not _is_out_of_money(error)
+
+
+def _is_busy(error: Exception) -> bool:
+    import openai
+
+    return isinstance(error, openai.RateLimitError) and not _is_out_of_money(error)
 
 
 def _is_out_of_money(error: Exception) -> bool:

@@ -87,6 +87,18 @@ class Found:
     """To the question of specificity; NaN for none."""
     scores: list[Score] = field(default_factory=list)
 
+    @classmethod
+    def nothing(cls, sae: "ScoredSAE", num_judges: int) -> "Found":
+        """Before anybody was asked."""
+        return cls(np.full((len(sae.samples.value_M), num_judges), np.nan, np.float32))
+
+    def with_new(self, new: "Found", features: Sequence[int], feature_M: Ints) -> "Found":
+        """The same, but of some features what was said anew. feature_M: the feature of each answer."""
+        of_new_M = np.isin(feature_M, features)
+        answers_MJ = np.where(of_new_M[:, None], new.answers_MJ, self.answers_MJ)
+        kept = [one for one in self.scores if one.feature not in features]
+        return Found(answers_MJ, [*kept, *(one for one in new.scores if one.feature in features)])
+
 
 class Interview:
     """Asks one judge everything."""

@@ -4,10 +4,11 @@ Shapes: M samples, P windows without features.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from data.artifacts.candidates import CandidateReport
+from data.artifacts.candidates import RULE, CandidateReport
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.scores import JudgeReport
 from pipeline.judges.proposing import Proposal, ProposalCache, Proposer
@@ -15,7 +16,7 @@ from pipeline.judges.protocol import Judge
 from pipeline.judges.tasks import DETECTION, TASKS
 from pipeline.progress import log, track
 from pipeline.recipe.judging import JudgeConfig
-from pipeline.scores.asking import Interview, Item, ScoredSAE
+from pipeline.scores.asking import Interview, Item, ScoredFeature, ScoredSAE
 from pipeline.scores.choosing import share_of
 from pipeline.scores.contest import Contest, may_name, outcome_of
 from pipeline.scores.detection import ExampleTexts, LabelledText
@@ -113,6 +114,25 @@ class Naming:
         maker = self._makers[place]
         make = maker.detection if TASKS[task] is DETECTION else maker.fuzzing
         return [make(one.text, one.rule, contest.chosen) for one in contest.candidates]
+
+
+def under_won_labels(
+    saes: Sequence[ScoredSAE], contests: Sequence[Sequence[Contest]], decider: int | None, *, may_name: bool
+) -> list[ScoredSAE]:
+    """The SAEs with the labels that candidates won in place of others.
+
+    What had no label keeps none, for it is not scored.
+    """
+    named = []
+    for sae, some in zip(saes, contests or [[] for _ in saes], strict=True):
+        features = list(sae.features)
+        for contest in some:
+            number, one = contest.label(decider, may_name), features[contest.place]
+            if number is not None and one.label and contest.candidates[number].origin != RULE:
+                won = contest.candidates[number]
+                features[contest.place] = ScoredFeature(one.index, won.text, won.rule)
+        named.append(replace(sae, features=features))
+    return named
 
 
 def report_on(

@@ -308,3 +308,43 @@ def test_a_limit_needs_a_server_that_counts(tmp_path: Path) -> None:
         judge, _ = make_judge(server.base_url, input_price=1.0, max_cost=5.0)
         with pytest.raises(JudgeError, match="counts no tokens, so max_cost cannot be kept to"):
             AnswerCache(tmp_path, judge).ask(questions(3))
+
+
+def test_a_trial_is_one_small_question_and_says_what_it_took() -> None:
+    with scripted_server(lambda number, body: completion("0")) as server:
+        judge, pauses = make_judge(server.base_url)
+        tried = judge.try_out()
+    assert (tried.tokens_in, tried.tokens_out, len(server.requests), pauses) == (100, 1, 1, [])
+    assert len(server.requests[0]["messages"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (refusal(401, f"no such key {KEY}"), "refuses the key .401.: set JUDGE_KEY"),
+        (refusal(402, "pay"), "wants to be paid"),
+        (refusal(429, "pay", "insufficient_quota"), "wants to be paid"),
+        (refusal(404, f"there is no model 'm' for {KEY}"), "refuses the question .*no model 'm'"),
+        (refusal(503, "down"), "does not answer"),
+        ((200, {}, {"content-type": "text/html"}), "answers, but not as OpenAI's protocol does: base_url"),
+    ],
+)
+def test_a_trial_tells_at_once_what_is_wrong(reply: Reply, said: str) -> None:
+    with scripted_server(lambda number, body: reply) as server:
+        judge, pauses = make_judge(server.base_url)
+        with pytest.raises(JudgeError, match=said) as e:
+            judge.try_out()
+    assert (KEY in str(e.value), len(server.requests), pauses) == (False, 1, [])
+
+
+def test_a_trial_without_a_key_says_where_to_put_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JUDGE_KEY")
+    with scripted_server(lambda number, body: refusal(401, "who are you")) as server:
+        judge, _ = make_judge(server.base_url)
+        with pytest.raises(JudgeError, match=r"wants a key .401.: put one into JUDGE_KEY"):
+            judge.try_out()
+
+
+def test_a_busy_server_is_there() -> None:
+    with scripted_server(lambda number, body: refusal(429, "slow down", "rate_limit_exceeded")) as server:
+        assert make_judge(server.base_url)[0].try_out().tokens_in == 0

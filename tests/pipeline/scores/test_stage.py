@@ -27,6 +27,7 @@ from data.artifacts.features import (
     STATISTICS_FILE,
     TOP,
 )
+from data.artifacts.labels import read_labels
 from data.artifacts.responses import RESPONSES_FILE, Responses
 from data.artifacts.scores import JUDGED_FILE, SCORES_FILE, TASK_NAMES, read_judges
 from data.layout import RunPaths, StorePaths
@@ -39,7 +40,6 @@ from pipeline.judges.tasks import TASKS
 from pipeline.labels.rule import Condition, Rule
 from pipeline.models.sae import SAE, SAEHeader
 from pipeline.models.tokenizer import Tokenizer
-from pipeline.publishing.score_tables import ScoreTables
 from pipeline.recipe import Recipe, make_recipe
 from pipeline.recipe.judging import JudgeConfig
 from pipeline.scores import asking
@@ -314,9 +314,13 @@ def test_the_right_one_of_two_labels_wins_and_all_are_kept(scored: RunPaths, mon
         assert label["scores"][1] == 1.0
         assert (by_origin["rule"]["scores"][0] == 1.0) == (index != SHUFFLED)
         assert by_origin["judge"]["scores"][0] is None  # the rule's judge reads no label
-    tables = ScoreTables(scored.stage("score"), (NAME,), [len(LETTERS)], [0])
+    scores = [row for row in read_arrow(scored.stage("score") / NAME / SCORES_FILE).to_pylist() if row["task"] == 2]
+    assert TASK_NAMES[2] == "fuzzing"
+    by_chat = {row["index"]: row["value"] for row in scores if row["judge"] == 1}
+    assert by_chat == dict.fromkeys(range(8), 1.0), "under the label that won"
+    assert {row["index"] for row in scores if row["judge"] == 0} == {f for f in range(8) if f != SHUFFLED}
     explanations = read_arrow(scored.stage("explain") / NAME / EXPLANATIONS_FILE)
-    renamed = tables.renamed(NAME, explanations)
+    renamed = read_labels(scored.stage("explain"), scored.stage("score"), NAME)
     assert renamed["label"].to_pylist() == list(LETTERS)
     assert renamed["label_origin"][SHUFFLED].as_py() == "chat"
     assert renamed["label_score"][SHUFFLED].as_py() is None
