@@ -75,10 +75,16 @@ def _scored(recipe: Recipe, judge: JudgeConfig, task: Task) -> Part:
     if task is SPECIFICITY:
         per_feature = _samples(config.samples, judge.samples, config.bands)
         per_compared = _samples(compare.samples, min(compare.samples, judge.samples or compare.samples), config.bands)
-    count = features * per_feature + compared * per_compared
+    judged = features * (1 + _judges_anew(recipe, judge))
+    count = judged * per_feature + compared * per_compared
     if features:
         count += min(config.planted, judge.planted or config.planted) * PLANTED_TEXTS
     return Part(count, count * question_tokens(task, 2 * config.context + 1))
+
+
+def _judges_anew(recipe: Recipe, judge: JudgeConfig) -> bool:
+    """Whether it may try candidates, and judges the features anew that are named by another than their label."""
+    return recipe.score.candidate_texts > 0 and any(TASKS[name] in (DETECTION, FUZZING) for name in judge.tasks)
 
 
 def _samples(drawn: int, wanted: int | None, bands: int) -> int:

@@ -33,8 +33,8 @@ def row(**judge: Any) -> str:
 
 def test_labels_and_their_trials_are_counted() -> None:
     found = estimated({"tasks": ["fuzzing"]})
-    asked, planted, trials = 10 * 2 * 10, 4 * 9, 12 * (CANDIDATES + 1) * 2 * 5
-    assert found.proposals == 12
+    asked, planted, trials = 2 * 10 * 2 * 10, 4 * 9, 12 * (CANDIDATES + 1) * 2 * 5
+    assert found.proposals == 12  # and each feature may be judged anew, under the label that wins
     assert found.questions == asked + planted + trials + 12
 
 
