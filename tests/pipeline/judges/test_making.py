@@ -1,6 +1,8 @@
 """Judges as a recipe asks for them: a chat model that cannot read the questions is left out, and says so."""
 
+import tomllib
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +17,7 @@ from pipeline.judges.protocol import Answer, Question
 from pipeline.judges.tasks import SPECIFICITY
 from pipeline.models.errors import ModelError
 from pipeline.recipe import RECIPES, load_recipe
-from pipeline.recipe.judging import JudgeConfig
+from pipeline.recipe.judging import JudgeConfig, ScoreConfig
 from tests.support.chat_model import GEMMA, LLAMA_2, make_chat_model
 from tests.support.tokenizers import metaspace_tokenizer
 
@@ -107,3 +109,10 @@ def test_a_field_that_is_not_set_changes_no_key() -> None:
     plain = JudgeConfig.model_validate(SERVED)
     assert "extra_body" not in plain.model_dump(mode="json")
     assert plain.model_copy(update={"extra_body": {"a": 1}}).model_dump(mode="json")["extra_body"] == {"a": 1}
+
+
+def test_the_example_of_the_documentation_is_a_recipe() -> None:
+    lines = (Path(__file__).parents[3] / "docs" / "running.md").read_text().splitlines()
+    example = takewhile(lambda line: not line or line.startswith("    "), lines[lines.index("    [score]") :])
+    config = ScoreConfig.model_validate(tomllib.loads("\n".join(example))["score"])
+    assert config.judges[1].extra_body == {"chat_template_kwargs": {"enable_thinking": False}}
