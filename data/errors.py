@@ -8,7 +8,8 @@
     ├── DeviceError        a device that was asked for and is not there
     ├── StorageError       a full disk, a folder that cannot be written
     ├── ServeError         a port in use, nothing published yet
-    ├── JudgeError         a judge that cannot be asked, refuses, or answers nonsense
+    ├── JudgeError         a judge that cannot be asked, or refuses
+    │   └── NonsenseError  a judge whose answers are none of those allowed
     └── ArtifactError      an artifact that is missing, damaged, or of another run
         └── ContractError  an artifact of another contract version
 
@@ -60,6 +61,10 @@ class ServeError(MonosemaError):
 
 class JudgeError(MonosemaError):
     """A judge cannot be asked, or what it answers cannot be used."""
+
+
+class NonsenseError(JudgeError):
+    """A judge is given up, for too few of its answers are among those allowed."""
 
 
 class ArtifactError(MonosemaError):

@@ -14,7 +14,7 @@ from data.errors import ConfigError, MonosemaError
 from data.layout import RunPaths, StorePaths, default_store
 from pipeline.models.errors import ModelError
 from pipeline.progress import log
-from pipeline.runs import parts_of, run_checked, run_checked_stage, run_stage
+from pipeline.runs import parts_of, run_checked, run_checked_stage, run_stage, will_ask_judges
 from pipeline.stages import STAGES
 
 if TYPE_CHECKING:
@@ -214,7 +214,8 @@ def plan(recipe: RecipeOption = "sample", set_: SetOption = None, store: StoreOp
     """Say what a recipe needs (tokens, disk and memory), and what keeps it from running here."""
     from pipeline.commands.plan import print_plan
 
-    print_plan(*_read(recipe, set_, store))
+    read, paths = _read(recipe, set_, store)
+    print_plan(read, paths, asks_judges=will_ask_judges(read, paths))
 
 
 @app.command()

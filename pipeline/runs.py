@@ -7,9 +7,10 @@ of all artifacts), and the next run of the same recipe by the same code only che
 import hashlib
 import importlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import data
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 SHARED = ("tokenize", "harvest")
 """Stages that runs of several hooks have in common: tokens are the same, and one reading harvests all hooks."""
 TOGETHER = ("fetch", *SHARED)
+ASKING = ("score", "compare", "strengths")
+"""Stages that ask judges, in their order."""
 
 
 def run_checked(
@@ -39,7 +42,7 @@ def run_checked(
     trial: called before any work, too, once nothing is; it may raise. Raises PreflightError when something is wrong.
     """
     if read.problems or not all(is_complete(*part) for part in parts_of(read.recipe, paths)):
-        _check(read, paths)
+        _check(read, paths, STAGES[: STAGES.index(until) + 1])
         if trial is not None:
             trial()
     run_stages(read.recipe, paths, until)
@@ -65,7 +68,7 @@ def left_behind(recipe: "Recipe", store: StorePaths) -> list[str]:
 
 def run_checked_stage(name: str, read: "ReadRecipe", paths: RunPaths) -> list[Manifest]:
     """Run one stage of a recipe in which nothing is wrong. Raises PreflightError, before work, when something is."""
-    _check(read, paths)
+    _check(read, paths, (name,))
     parts = parts_of(read.recipe, paths)
     return _run_together(name, parts) if name in TOGETHER else [run_stage(name, *part) for part in parts]
 
@@ -75,10 +78,53 @@ def parts_of(recipe: "Recipe", paths: RunPaths) -> list[tuple["Recipe", RunPaths
     return [(one, paths.store.run(one.name)) for one in recipe.by_place()]
 
 
-def _check(read: "ReadRecipe", paths: RunPaths) -> None:
+def _check(read: "ReadRecipe", paths: RunPaths, stages: Sequence[str]) -> None:
     from pipeline.preflight.check import refuse_unfit  # here, for `serve` needs none of it
 
-    refuse_unfit(read, paths)
+    refuse_unfit(read, paths, asks_judges=will_ask_judges(read, paths, stages))
+
+
+def will_ask_judges(read: "ReadRecipe", paths: RunPaths, stages: Sequence[str] = STAGES) -> bool:
+    """Whether these stages ask a judge behind a server: the recipe names one, and not all that it says stands."""
+    from pipeline.preflight.judges import served_judges
+
+    asking = [name for name in ASKING if name in stages]
+    if not asking or not served_judges(read):
+        return False
+    return not all(_is_current(asking[-1], *part) for part in parts_of(read.recipe, paths))
+
+
+def _is_current(name: str, recipe: "Recipe", paths: RunPaths) -> bool:
+    """Whether a stage and all before it stand, and would do nothing."""
+    names = STAGES[: STAGES.index(name) + 1]
+    manifests = {one: manifest for one in names if (manifest := find_stage(paths, one)) is not None}
+    if len(manifests) < len(names):
+        return False
+    try:
+        return all(_key_of(one, recipe, paths, manifests) == manifests[one].key for one in names)
+    except MonosemaError:
+        return False
+
+
+def _key_of(name: str, recipe: "Recipe", paths: RunPaths, manifests: Mapping[str, Manifest]) -> str:
+    """The key of a stage's artifact by the recipe and the manifests of the stages before it."""
+    stage = _stage_of(name, recipe, paths)
+    return stage.key(recipe, {need: manifests[need] for need in stage.needs})
+
+
+def _stage_of(name: str, recipe: "Recipe", paths: RunPaths) -> "Stage":
+    module = _module_of(name, recipe)
+    stage: Stage = module.stage_in(paths.store) if hasattr(module, "stage_in") else module.STAGE
+    return stage
+
+
+def _module_of(name: str, recipe: "Recipe") -> ModuleType:
+    """The module of a stage; in place of `train` stands `imports` where SAEs are imported."""
+    return importlib.import_module(f"pipeline.stages.{'imports' if _is_import(name, recipe) else name}")
+
+
+def _is_import(name: str, recipe: "Recipe") -> bool:
+    return name == "train" and bool(recipe.imports.saes)
 
 
 def run_stages(recipe: "Recipe", paths: RunPaths, until: str = STAGES[-1]) -> None:
@@ -123,10 +169,8 @@ def _run_together(name: str, parts: list[tuple["Recipe", RunPaths]]) -> list[Man
 def run_stage(name: str, recipe: "Recipe", paths: RunPaths) -> Manifest:
     """Run one stage and say what came of it. Raises MonosemaError or ModelError."""
     before = find_stage(paths, name)
-    imports = name == "train" and bool(recipe.imports.saes)
-    stage = importlib.import_module(f"pipeline.stages.{'imports' if imports else name}")
-    manifest: Manifest = stage.run(recipe, paths)
-    _tell(name, manifest, before, title="import" if imports else name)
+    manifest: Manifest = _module_of(name, recipe).run(recipe, paths)
+    _tell(name, manifest, before, title="import" if _is_import(name, recipe) else name)
     return manifest
 
 
@@ -156,19 +200,11 @@ def _sources_are_current(
     recipe: "Recipe", paths: RunPaths, manifests: Mapping[str, Manifest | None], keys: Mapping[str, str]
 ) -> bool:
     """Whether the files of SAEs that are imported or gone on from are those that were read."""
-    if recipe.imports.saes:
-        from pipeline.stages import imports
-
-        stage = imports.STAGE
-    elif any(sae.begin for sae in recipe.train.saes):
-        from pipeline.stages.train import stage_in
-
-        stage = stage_in(paths.store)
-    else:
+    if not (recipe.imports.saes or any(sae.begin for sae in recipe.train.saes)):
         return True
-    inputs = {name: manifest for name in stage.needs if (manifest := manifests[name]) is not None}
+    inputs = {name: manifest for name, manifest in manifests.items() if manifest is not None}
     try:
-        return stage.key(recipe, inputs) == keys["train"]
+        return _key_of("train", recipe, paths, inputs) == keys["train"]
     except MonosemaError:
         return False
 

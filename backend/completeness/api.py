@@ -18,7 +18,7 @@ from backend.published.lookup import named_saes
 from backend.texts import Typed
 from backend.web.dependencies import EngineDep, LibraryDep, RunDep, SAEDep, VerdictsDep
 from backend.web.live import ask
-from data.artifacts.completeness import CompletenessCounts
+from data.artifacts.completeness import CompletenessCounts, SAECounts
 from data.concepts.specificity import THRESHOLDS, Thresholds
 
 router = APIRouter(prefix="/api/v1/completeness", tags=["completeness"])
@@ -40,6 +40,20 @@ class ConceptPage:
     total: int
     page: int
     concepts: list[ConceptRow]
+
+
+@dataclass(frozen=True)
+class OwnConcepts:
+    """A list of one's own in one SAE."""
+
+    concepts: list[ConceptRow]
+    """In the order of the list."""
+    num_tokens: int
+    """In which they were counted: the first ones of the training documents."""
+    num_training_tokens: int
+    """Of all training documents."""
+    found: SAECounts
+    """Shares by how often concepts occur, with a logistic fit where there are enough of both kinds."""
 
 
 class OwnListBody(Typed):
@@ -75,11 +89,11 @@ def get_concepts(
 
 
 @router.post("")
-async def read_own_list(
-    request: Request, body: OwnListBody, engine: EngineDep, library: LibraryDep
-) -> list[ConceptRow]:
-    """A list of one's own, read by the model: each concept with its own feature, or the one that comes nearest."""
+async def read_own_list(request: Request, body: OwnListBody, engine: EngineDep, library: LibraryDep) -> OwnConcepts:
+    """A list of one's own, read by the model: each concept with its own feature, or the one that comes nearest, and how
+    often it occurs."""
     content = await run_in_threadpool(parse_own, body.text)
     sae = (await run_in_threadpool(named_saes, library, [body.sae] if body.sae else []))[0]
     reading = await ask(request, engine.concepts, sae, content)
-    return (await run_in_threadpool(answer_own, sae, "", content, reading, {})).rows
+    answer = await run_in_threadpool(answer_own, sae, "", content, reading, {})
+    return OwnConcepts(answer.rows, answer.num_tokens, answer.num_training_tokens, answer.found)

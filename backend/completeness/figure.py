@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from backend.completeness.rows import about
 from backend.html.figures import Tick
 from backend.html.formats import count, share
-from data.artifacts.completeness import Bin, SAECounts
+from data.artifacts.completeness import SAECounts
+from data.concepts.frequency import Bin
 
 WIDTH, HEIGHT = 360, 256
 LEFT, RIGHT, TOP, BOTTOM = 38, 345, 22, 210
@@ -80,6 +81,23 @@ def frequency_figure(found: SAECounts) -> FrequencyFigure | None:
     )
 
 
+def figure_text(found: SAECounts) -> str:
+    """What the drawing shows, in two sentences."""
+    if found.fit is None:
+        return found.why_no_fit
+    if found.fit.slope <= 0:
+        return "Here, concepts that occur more often are not represented more often."
+    if found.fit.half >= 1:
+        return "The more often a concept occurs, the more likely it has one; no concept occurs often enough for a half."
+    interval = f"95% interval 1 in {about(1 / found.fit.high)} to 1 in {about(1 / found.fit.low)}"
+    beyond = "" if found.fit.half <= found.bins[-1].high else " No concept here occurs as often: the curve goes on."
+    return (
+        f"By the logistic fit a concept is as likely as not to have a feature of its own when it stands once in "
+        f"{about(1 / found.fit.half)} tokens ({interval}).{beyond} One over the number of features that are "
+        f"not dead is once in {count(found.num_alive)}."
+    )
+
+
 @dataclass(frozen=True)
 class _Axis:
     """Frequencies from left to right."""
@@ -131,8 +149,9 @@ def _dot(one: Bin, axis: _Axis, most: int) -> FigureDot:
 
 
 def _title(one: Bin) -> str:
-    often = f"occur once in {about(1 / one.high)} to {about(1 / one.low)} tokens" if one.high else "occur nowhere"
-    return f"{count(one.num)} concepts {often}: {share(one.num_represented / one.num, 2)} represented"
+    often = f"once in {about(1 / one.high)} to {about(1 / one.low)} tokens" if one.high else "nowhere"
+    what = "concept occurs" if one.num == 1 else "concepts occur"
+    return f"{count(one.num)} {what} {often}: {share(one.num_represented / one.num, 2)} represented"
 
 
 def _curve(found: SAECounts, axis: _Axis) -> str:

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from backend.completeness.rows import ConceptRow, features_of
+from backend.completeness.rows import ConceptRow, features_of, frequency_text
 from backend.engine.concepts import ConceptsReading
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.concepts import Candidate, concepts_of
 from backend.published.examples import documents_of
 from backend.published.verdicts import Overruled
+from data.artifacts.completeness import SAECounts
 from data.artifacts.features import INTERVAL, TOP
+from data.concepts.frequency import shares_of
 from data.concepts.lists import Concept, ConceptList, kin_of
 from data.concepts.matching import AROUND, Matcher
 from data.concepts.specificity import (
@@ -39,11 +41,12 @@ class OwnAnswer:
 
     rows: list[ConceptRow]
     """In the order of the list."""
-
-    @property
-    def num_represented(self) -> int:
-        """By what was measured."""
-        return sum(row.represented for row in self.rows)
+    num_tokens: int
+    """In which its concepts were counted: the first ones of the training documents."""
+    num_training_tokens: int
+    """Of all training documents."""
+    found: SAECounts
+    """Shares by how often concepts occur, by what was measured, as of the run's lists."""
 
 
 def answer_own(
@@ -59,21 +62,34 @@ def answer_own(
     found = _with_published(sae, own, candidates, len(content.templates) * size, {one.number for one in others})
     fired = compare(candidates, found, prompts, kin_of(concepts))
     read_C = worth_reading(candidates, fired, prompts)
-    matcher = Matcher(reading.written, sae.run.tables.vocabulary)
+    matcher, index = Matcher(reading.written, sae.run.tables.vocabulary), sae.run.tables.token_index
+    occurrences_N = np.bincount(matcher.find_in(index).concept_H, minlength=size)
     text = read_published_examples(sae, matcher, candidates, np.flatnonzero(read_C))
     verdict = decide(candidates, fired, prompts, text)
     names = [one.name for one in concepts]
     shown = [_candidate(sae, place, candidates, fired, (read_C, *text), verdict, names)
              if (place := int(verdict.nearest_N[number])) >= 0 else None for number in range(size)]  # fmt: skip
     features = features_of(sae.run, shown)
-    return OwnAnswer([
+    rows = [
         ConceptRow(
-            list=name, list_title=content.title, name=concept.name, occurrences=None, often="",
-            num_prompts=len(content.templates), represented=candidate is not None and candidate.specific,
-            candidate=candidate, feature=feature, overruled=verdicts.get((name, concept.name)),
+            list=name, list_title=content.title, name=concept.name, occurrences=occurrences,
+            often=frequency_text(occurrences, index.num_tokens), num_prompts=len(content.templates),
+            represented=candidate is not None and candidate.specific, candidate=candidate, feature=feature,
+            overruled=verdicts.get((name, concept.name)),
         )
-        for concept, candidate, feature in zip(content.concepts, shown, features, strict=True)
-    ])  # fmt: skip
+        for concept, occurrences, candidate, feature in zip(
+            content.concepts, occurrences_N.tolist(), shown, features, strict=True
+        )
+    ]  # fmt: skip
+    counts = _counts(sae, occurrences_N, index.num_tokens, [row.represented for row in rows])
+    return OwnAnswer(rows, index.num_tokens, sae.run.record.corpus["tokenize"]["num_tokens"], counts)
+
+
+def _counts(sae: OpenSAE, occurrences_N: Ints, num_tokens: int, represented: list[bool]) -> SAECounts:
+    """What was found of the list as a whole."""
+    num, shares = sum(represented), shares_of(occurrences_N, num_tokens, np.array(represented, bool))
+    alive = sae.num_features - int(sae.record.metrics["num_dead"])
+    return SAECounts(num_alive=alive, num_represented=num, by_list=[num], shared=[], **vars(shares))
 
 
 def _is_same(concept: Concept, own: tuple[Concept, ...]) -> bool:

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from backend.completeness.address import OwnState
+from backend.completeness.figure import FrequencyFigure, figure_text, frequency_figure
 from backend.completeness.own import OwnAnswer
 from backend.completeness.page import PER_PAGE
 from backend.completeness.rows import ConceptRow
+from backend.html.formats import count, share
 from backend.html.page import Link, Page, Pager
 from backend.published.cards import SAECard, sae_card
 from backend.published.catalogue import OpenSAE
@@ -28,6 +30,11 @@ class OwnListPage(Page):
     """"" without an answer."""
     rows: list[ConceptRow]
     pager: Pager
+    figure: FrequencyFigure | None
+    """None without an answer, and where no concept of the list occurs at all."""
+    figure_text: str
+    counted: str
+    """The tokens in which they were counted, as a sentence."""
     thresholds: Thresholds
     owner: bool
     back: str
@@ -51,6 +58,9 @@ def own_page_of(
         headline=_headline(answer.result) if answer.result else "",
         rows=rows[first : first + PER_PAGE],
         pager=Pager.at(state.page, PER_PAGE, len(rows), lambda page: path + state.query(page=page)),
+        figure=frequency_figure(answer.result.found) if answer.result else None,
+        figure_text=figure_text(answer.result.found) if answer.result else "",
+        counted=_counted(answer.result) if answer.result else "",
         thresholds=THRESHOLDS,
         owner=owner,
         back=path + state.query(page=state.page),
@@ -65,6 +75,13 @@ def own_address(name: str) -> str:
 
 
 def _headline(found: OwnAnswer) -> str:
-    num, total = found.num_represented, len(found.rows)
+    num, total = found.found.num_represented, len(found.rows)
     have = "concept has a feature of its own" if total == 1 else "concepts have a feature of their own"
     return f"{num:,} of {total:,} {have}"
+
+
+def _counted(found: OwnAnswer) -> str:
+    if found.num_tokens == found.num_training_tokens:
+        return f"Counted in all {count(found.num_tokens)} tokens of the training documents."
+    part = share(found.num_tokens / found.num_training_tokens, 2)
+    return f"Counted in the first {count(found.num_tokens)} tokens of the training documents, {part} of them."

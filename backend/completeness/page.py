@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backend.completeness.address import CompletenessState, Shown
-from backend.completeness.figure import FrequencyFigure, frequency_figure
+from backend.completeness.figure import FrequencyFigure, figure_text, frequency_figure
 from backend.completeness.rows import ConceptRow, about, features_of, frequency_text
 from backend.completeness.shared import SharedRow, shared_rows
 from backend.completeness.store import MAX_LIST_CHARACTERS, MAX_OWN_CONCEPTS
@@ -23,7 +23,8 @@ from backend.published.concepts import (
     sae_counts,
 )
 from backend.published.verdicts import MAX_VERDICT_NOTE, Overruled
-from data.artifacts.completeness import CompletenessCounts, Fit, ListCounts, SAECounts
+from data.artifacts.completeness import CompletenessCounts, ListCounts, SAECounts
+from data.concepts.frequency import Fit
 from data.concepts.lists import TEMPLATES
 from data.concepts.specificity import THRESHOLDS, Thresholds
 
@@ -132,7 +133,7 @@ def completeness_page_of(
         sae=sae_card(sae),
         shared=shared_rows(sae) if mine else [],
         figure=frequency_figure(mine) if mine else None,
-        figure_text=_figure_text(mine) if mine else "",
+        figure_text=figure_text(mine) if mine else "",
         kinds=[
             Link("All lists", state.href(kind="") + "#concepts", not state.kind),
             *(Link(one.title, state.href(kind=one.name) + "#concepts", state.kind == one.name) for one in found.lists),
@@ -232,23 +233,6 @@ def _half_text(fit: Fit | None) -> str:
     if fit is None or fit.slope <= 0:
         return "–"
     return f"1 in {about(1 / fit.half)}" if fit.half < 1 else "beyond any"
-
-
-def _figure_text(mine: SAECounts) -> str:
-    """What the drawing shows, in two sentences."""
-    if mine.fit is None:
-        return mine.why_no_fit
-    if mine.fit.slope <= 0:
-        return "Here, concepts that occur more often are not represented more often."
-    if mine.fit.half >= 1:
-        return "The more often a concept occurs, the more likely it has one; no concept occurs often enough for a half."
-    interval = f"95% interval 1 in {about(1 / mine.fit.high)} to 1 in {about(1 / mine.fit.low)}"
-    beyond = "" if mine.fit.half <= mine.bins[-1].high else " No concept here occurs as often: the curve goes on."
-    return (
-        f"By the logistic fit a concept is as likely as not to have a feature of its own when it stands once in "
-        f"{about(1 / mine.fit.half)} tokens ({interval}).{beyond} One over the number of features that are "
-        f"not dead is once in {count(mine.num_alive)}."
-    )
 
 
 def _overruled(sae: OpenSAE, verdicts: Verdicts) -> str:

@@ -11,6 +11,8 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from data.concepts.frequency import Bin, Fit
+
 CONCEPTS_FILE, CANDIDATES_FILE, ACTIVITY_FILE = "concepts.arrow", "candidates.arrow", "activity.arrow"
 
 CONCEPTS = pa.schema(
@@ -59,31 +61,6 @@ class ListCounts:
     title: str
     templates: list[str]
     num_concepts: int
-
-
-@dataclass(frozen=True)
-class Bin:
-    """Concepts that occur about as often as each other."""
-
-    low: float
-    """Occurrences for each token, at least; 0 where they occur nowhere."""
-    high: float
-    num: int
-    num_represented: int
-
-
-@dataclass(frozen=True)
-class Fit:
-    """Logistic regression of whether a concept is represented on log10 of how often it occurs."""
-
-    intercept: float
-    slope: float
-    """Of the log-odds, for each tenfold."""
-    half: float
-    """Occurrences for each token at which the odds are even."""
-    low: float
-    high: float
-    """Interval of `half` at 95%."""
 
 
 @dataclass(frozen=True)

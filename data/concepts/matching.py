@@ -1,16 +1,19 @@
 """Concepts found in tokens: exactly, by the tokens that each way to write them has, on whole words.
 
 A tokenizer that cuts text into words first gives a word the same tokens wherever it stands, so that text need not be
-made of the tokens again. Time grows with the tokens, not with the concepts.
+made of the tokens again. Time grows with the tokens, not with the concepts; where these are indexed (indexing.py), with
+those that end a way to write a concept.
 
 Shapes: N tokens, V vocabulary, H occurrences, M windows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
+
+from data.concepts.indexing import TokenIndex
 
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -18,6 +21,8 @@ Hashes = npt.NDArray[np.uint64]
 FACTOR = np.uint64(0x9E3779B97F4A7C15)
 AROUND = 16
 """Tokens either side of an example's that are looked at: a name and what it may be part of."""
+STOPS_AT_ONCE = 1 << 20
+"""Places that are looked at together."""
 
 
 class Occurrences(NamedTuple):
@@ -51,8 +56,26 @@ class Matcher:
 
     def find(self, token_N: npt.NDArray[Any]) -> Occurrences:
         """Occurrences on whole words, but for those inside a longer one: Guinea in Equatorial Guinea is not Guinea."""
-        token_N = token_N.astype(np.int64)
-        parts = [part for length in self._lengths for part in length.find(token_N, self._on_words)]
+        token_N = np.concatenate([token_N, [self.outside]])
+        return self._find(token_N, ((length, length.stops(token_N)) for length in self._lengths))
+
+    def find_in(self, index: TokenIndex) -> Occurrences:
+        """The same in texts that are indexed: only where the last token of a way to write a concept stands is read.
+
+        The index must have as many tokens as the pieces.
+        """
+        assert index.outside == self.outside, f"an index of {index.outside:,} tokens, {self.outside:,} pieces"
+        stops = ((length, index.places(length.last_tokens) + 1) for length in self._lengths)
+        return self._find(index.token_N, stops)
+
+    def _find(self, token_N: npt.NDArray[Any], stops: "Iterable[tuple[_Length, Ints]]") -> Occurrences:
+        """token_N: `outside` at the end. stops: of the ways of each length, the places behind their last tokens."""
+        parts = [
+            part
+            for length, stop_H in stops
+            for start in range(0, len(stop_H), STOPS_AT_ONCE)
+            for part in length.find(token_N, stop_H[start : start + STOPS_AT_ONCE], self._on_words)
+        ]
         if not parts:
             return NOWHERE
         concept_H, start_H, stop_H = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -75,11 +98,10 @@ class Matcher:
             spoken.update((concept, token) for token in range(start, stop))
         return np.array([pair in spoken for pair in zip(concept_M.tolist(), token_M.tolist(), strict=True)], bool)
 
-    def _on_words(self, token_N: Ints, start_H: Ints, stop_H: Ints) -> Mask:
-        """Whether neither end lies within a word [H]."""
-        padded_N = np.concatenate([token_N, [self.outside]])
-        joins_left_H = self._ends_V[padded_N[start_H - 1]] & self._begins_V[token_N[start_H]]
-        joins_right_H = self._ends_V[token_N[stop_H - 1]] & self._begins_V[padded_N[stop_H]]
+    def _on_words(self, token_N: npt.NDArray[Any], start_H: Ints, stop_H: Ints) -> Mask:
+        """Whether neither end lies within a word [H]. Before the first token stands the last, which is `outside`."""
+        joins_left_H = self._ends_V[token_N[start_H - 1]] & self._begins_V[token_N[start_H]]
+        joins_right_H = self._ends_V[token_N[stop_H - 1]] & self._begins_V[token_N[stop_H]]
         return cast(Mask, ~(joins_left_H | joins_right_H))
 
 
@@ -94,12 +116,16 @@ class _Length:
         hash_P = _hashes(np.array([phrase for phrase, _ in pairs], np.int64))
         order_P = np.argsort(hash_P, kind="stable")
         self._hash_P, self._concept_P = hash_P[order_P], np.array([concept for _, concept in pairs])[order_P]
+        self.last_tokens = np.unique([phrase[-1] for phrase in some])
         self._last_V = np.zeros(size + 1, bool)
-        self._last_V[[phrase[-1] for phrase in some]] = True
+        self._last_V[self.last_tokens] = True
 
-    def find(self, token_N: Ints, on_words: Any) -> list[tuple[Ints, Ints, Ints]]:
+    def stops(self, token_N: npt.NDArray[Any]) -> Ints:
+        """The places behind all tokens that are the last of a way."""
+        return np.flatnonzero(self._last_V[token_N]) + 1
+
+    def find(self, token_N: npt.NDArray[Any], stop_H: Ints, on_words: Any) -> list[tuple[Ints, Ints, Ints]]:
         """Concept, start and stop of the occurrences, in parts of which no two are of the same place and concept."""
-        stop_H = np.flatnonzero(self._last_V[token_N]) + 1
         stop_H = stop_H[stop_H >= self._length]
         start_H = stop_H - self._length
         hash_H = _hashes(token_N[start_H[:, None] + np.arange(self._length)])
@@ -114,7 +140,7 @@ class _Length:
         return parts
 
 
-def _hashes(token_HL: Ints) -> Hashes:
+def _hashes(token_HL: npt.NDArray[Any]) -> Hashes:
     """64 bits of each row of tokens."""
     hash_H = np.zeros(len(token_HL), np.uint64)
     for token_H in token_HL.T.astype(np.uint64):

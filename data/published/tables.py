@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data.artifacts.features import EXAMPLE_KINDS
+from data.concepts.indexing import TokenIndex
 from data.published.memory import Memory
 from data.published.rows import RowFile, copying, row_file_path
 from data.published.schemas import TOKENS_PER_CHUNK, SearchField, is_row_column
@@ -44,6 +45,8 @@ ROW_TABLES = (
     "strengths",
 )
 """In Arrow files: features, examples and search are copies, see data/published/rows.py."""
+TOKEN_INDEX_FOLDER = "token_index"
+"""Of a published folder: the training documents, see data/concepts/indexing.py."""
 CHUNKS_CACHED = 1 << 14
 """Chunks of tokens kept in memory: 16 MB."""
 SORTS = (
@@ -263,6 +266,11 @@ class PublishedRun:
         lists = self.take("activity", rows)["tokens"].combine_chunks()
         bounds, flat = lists.offsets.to_numpy(), lists.values.to_numpy()
         return [flat[bounds[i] : bounds[i + 1]] for i in range(len(rows))]
+
+    @cached_property
+    def token_index(self) -> TokenIndex:
+        """The training documents, or the first of them, with an index."""
+        return TokenIndex.load(self.folder / TOKEN_INDEX_FOLDER)
 
     @cached_property
     def vocabulary(self) -> list[bytes]:

@@ -1,10 +1,11 @@
 """The residual stream and the MLP neurons of training sequences, batch by batch, read by the model together.
 
-Shapes: N rows (tokens that are neither BOS nor padding nor attention sinks), D width, M neurons of a pass, S sequences.
+Shapes: N rows (tokens that are neither BOS nor padding nor attention sinks), P of these and attention sinks, D width,
+M neurons of a pass, S sequences.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from pipeline.activations.batches import plan_batches, read_batch
 from pipeline.arrays import Ints
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.left_out import are_sinks
+from pipeline.neurons.block import NeuronBlock
 
 
 class NeuronPlaces(Protocol):
@@ -25,16 +27,6 @@ class NeuronPlaces(Protocol):
     def in_layer(self, layer: int, per_layer: int) -> tuple[slice | Tensor, slice] | None:
         """Those of one layer: places in that layer, and among all that are read; None where there are none."""
         ...
-
-
-class NeuronBlock(NamedTuple):
-    """Some whole sequences."""
-
-    x_ND: Tensor
-    neurons_NM: Tensor
-    """In the model's dtype."""
-    index_N: np.ndarray
-    """Of dtype ROW, sorted by sequence, then position."""
 
 
 def batches_of(corpus: TokenizedCorpus, numbers_S: Ints, batch_tokens: int) -> list[Ints]:
@@ -60,21 +52,18 @@ def neuron_blocks(
     per_layer = model.neurons_per_layer()
     for numbers in batches:
         batch = read_batch(corpus, numbers, bos_id)
-        own_N = torch.from_numpy(np.flatnonzero(batch.own_BL))
-        own_N = own_N.to(model.device)
-        neurons_NM = torch.empty(len(own_N), len(neurons), dtype=model.dtype, device=model.device)
+        own_P = torch.from_numpy(np.flatnonzero(batch.own_BL))
+        own_P = own_P.to(model.device)
+        neurons_PM = torch.empty(len(own_P), len(neurons), dtype=model.dtype, device=model.device)
 
-        def take(layer: int, layer_BLM: Tensor, own_N: Tensor = own_N, into_NM: Tensor = neurons_NM) -> None:
+        def take(layer: int, layer_BLM: Tensor, own_P: Tensor = own_P, into_PM: Tensor = neurons_PM) -> None:
             if places := neurons.in_layer(layer, per_layer):
                 in_layer, in_range = places
-                into_NM[:, in_range] = layer_BLM.flatten(0, 1)[:, in_layer].index_select(0, own_N)
+                into_PM[:, in_range] = layer_BLM.flatten(0, 1)[:, in_layer].index_select(0, own_P)
 
         x_BLD = model.residuals_and_neurons(torch.from_numpy(batch.tokens_BL), take)
-        x_ND = x_BLD.flatten(0, 1)[own_N]
-        sinks_N = are_sinks(x_ND, sink_norm)
-        if sinks_N.any():
-            kept_N = (~sinks_N).nonzero()[:, 0]
-            x_ND, neurons_NM = x_ND[kept_N], neurons_NM[kept_N]
-            yield NeuronBlock(x_ND, neurons_NM, batch.index_N[kept_N.cpu().numpy()])
-        else:
-            yield NeuronBlock(x_ND, neurons_NM, batch.index_N)
+        x_PD = x_BLD.flatten(0, 1)[own_P]
+        row_N = (~are_sinks(x_PD, sink_norm)).nonzero()[:, 0]
+        x_ND = x_PD[row_N] if len(row_N) < len(x_PD) else x_PD
+        rows = row_N.cpu().numpy()
+        yield NeuronBlock(x_ND, neurons_PM, rows, batch.index_N[rows])

@@ -19,9 +19,10 @@ from pipeline.recipe.scaling import ScaleConfig
 from pipeline.scaling.room import all_bytes, grid_flops
 
 
-def print_plan(read: ReadRecipe, paths: RunPaths) -> None:
+def print_plan(read: ReadRecipe, paths: RunPaths, *, asks_judges: bool = False) -> None:
     """Print on stdout what the recipe needs. What only its fetched model or tokenized corpus would tell, is said so.
 
+    asks_judges: a run would ask judges behind servers, so each is tried by one small question.
     Raises PreflightError, at the end, with what keeps it from running here.
     """
     with look_at_model(read, paths.store) as model:
@@ -30,7 +31,7 @@ def print_plan(read: ReadRecipe, paths: RunPaths) -> None:
             for name, value in _rows(recipe, paths.store.run(recipe.name), model):
                 table.add_row(name, value)
             Console(highlight=False).print(table)
-        if problems := find_problems(read, paths, model):
+        if problems := find_problems(read, paths, model, asks_judges=asks_judges):
             raise PreflightError(problems)
 
 
@@ -85,12 +86,12 @@ def concepts_text(recipe: Recipe) -> str:
 
 
 def judge_row(recipe: Recipe, judge: JudgeConfig) -> tuple[str, str]:
-    """What one judge is asked at most; of a model, the tokens that it reads; of a served one, what that costs."""
-    most = estimate(recipe.score, judge, recipe.compare, len(recipe.saes))
+    """What one judge is asked at most; of a model, the tokens for that; of a served one, what they cost."""
+    most = estimate(recipe, judge)
     said = f"at most {most.questions:,} questions"
     said += f", {most.proposals:,} of them for labels that it writes" if most.proposals else ""
     if judge.kind in ("local", "served"):
-        said += f", about {most.tokens_in:,} tokens"
+        said += f", {most.tokens_in:,} tokens to read and {most.tokens_out:,} to write"
     if judge.kind == "served":
         priced = judge.input_price or judge.output_price
         said += f", {most.cost:,.2f} by its prices" if priced else "; set input_price and output_price for its cost"

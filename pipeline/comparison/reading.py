@@ -92,9 +92,8 @@ def read_text(
     read = []
     with track(title, int(corpus.sequences["length"][numbers_S].sum())) as progress:
         for block in neuron_blocks(model, corpus, batches, neurons, bos_id=bos_id, sink_norm=sink_norm):
-            read.append(
-                (block.x_ND, block.neurons_NM, pack_tokens(block.index_N["sequence"], block.index_N["position"]))
-            )
+            token_N = pack_tokens(block.index_N["sequence"], block.index_N["position"])
+            read.append((block.x_ND, block.neurons_of(slice(None)), token_N))
             progress.advance(len(block.index_N))
     xs, units, tokens = zip(*read, strict=True)
     return ReadText(torch.cat(xs), torch.cat(units), np.concatenate(tokens))

@@ -28,14 +28,22 @@ def count_occurrences(
 ) -> Counted:
     """Occurrences on whole words. With `max_tokens` it ends after the document with which that many are reached."""
     occurrences_C, num_tokens = np.zeros(num_concepts, np.int64), 0
-    documents = _first_documents(corpus, max_tokens)
-    with track("concepts in the corpus", int(corpus.lengths[documents].sum())) as progress:
-        for block in _blocks(corpus.lengths, documents):
-            token_N = _tokens(corpus, block, matcher.outside)
+    with track("concepts in the corpus", int(corpus.lengths[_first_documents(corpus, max_tokens)].sum())) as progress:
+        for token_N in training_texts(corpus, matcher.outside, max_tokens):
             occurrences_C += np.bincount(matcher.find(token_N).concept_H, minlength=num_concepts)
-            num_tokens += len(token_N) - len(block)
-            progress.advance(len(token_N) - len(block))
+            count = int(np.count_nonzero(token_N != matcher.outside))
+            num_tokens += count
+            progress.advance(count)
     return Counted(occurrences_C, num_tokens)
+
+
+def training_texts(corpus: TokenizedCorpus, outside: int, max_tokens: int | None = None) -> Iterator[Ints]:
+    """The tokens of the training documents in blocks of whole ones, `outside` behind each.
+
+    With `max_tokens` they end after the document with which that many are reached.
+    """
+    for block in _blocks(corpus.lengths, _first_documents(corpus, max_tokens)):
+        yield _tokens(corpus, block, outside)
 
 
 def _first_documents(corpus: TokenizedCorpus, max_tokens: int | None) -> Ints:

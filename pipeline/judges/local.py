@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.judges.proposing import MAX_TOKENS, KeepProposals, Proposal, proposal_messages, read_label
-from pipeline.judges.protocol import Keep, Question, Task, chat_messages, expected_value
+from pipeline.fetching.weights import content_fingerprint
+from pipeline.judges.prompts import Prompts
+from pipeline.judges.proposing import MAX_TOKENS, KeepProposals, Proposal, read_label
+from pipeline.judges.protocol import Keep, Question, Task, expected_value
 from pipeline.judges.writing import Step, write_likeliest
 from pipeline.models.errors import ModelError
 from pipeline.models.language_model import LanguageModel, cap_logits
@@ -36,17 +38,16 @@ class LocalJudge:
     def __init__(self, model: Any, tokenizer: Tokenizer, name: str, identity: str, batch_tokens: int) -> None:
         """model: a causal language model of transformers; name: what it is called; identity: names its weights."""
         self._model, self._tokenizer, self._batch_tokens = model, tokenizer, batch_tokens
-        self._parts = Parts(model)
+        self._parts, self._prompts = Parts(model), Prompts(tokenizer, name)
         self.context_length = int(model.config.max_position_embeddings)
         """Most tokens that it reads."""
-        self.name, self.identity = name, f"local 1 {identity}"
+        self.name, self.identity = name, f"local 2 {identity}"
 
     @classmethod
     def load(cls, folder: Path, tokenizer: Tokenizer, name: str, *, dtype: str, device: str, batch_tokens: int) -> Self:
         """Read a local folder. Raises ModelError when it holds no model that can be read here."""
         model = LanguageModel.load(folder, layer=0, dtype=dtype, device=device, fused=False)
-        size = sum(file.stat().st_size for file in sorted(folder.glob("*.safetensors")))
-        return cls(model.model, tokenizer, name, f"{name} {dtype} {size}", batch_tokens)
+        return cls(model.model, tokenizer, name, f"{dtype} {content_fingerprint(folder)}", batch_tokens)
 
     @property
     def about(self) -> str:
@@ -78,7 +79,7 @@ class LocalJudge:
             keep([numbers[place] for place in batch], answers)
 
     def propose(self, texts: Sequence[str], keep: KeepProposals) -> None:
-        prompts = [self._tokenizer.chat(proposal_messages(text)).tokens for text in texts]
+        prompts = [self._prompts.proposal(text) for text in texts]
         shared = _shared_length(prompts)
         beginning = self._read(torch.tensor([prompts[0][:shared]]), None)[1]
         rests = [prompt[shared:] for prompt in prompts]
@@ -110,17 +111,11 @@ class LocalJudge:
         return is_end or "\n" in self._tokenizer.decode(tokens).lstrip()
 
     def answer_ids(self, task: Task) -> list[int]:
-        """The token that each allowed answer begins with. Raises ModelError when two are the same."""
-        ids = [self._tokenizer.encode(answer)[0] for answer in task.allowed]
-        if len(set(ids)) < len(ids):
-            raise ModelError(
-                f"{self.name} writes two of the answers {', '.join(task.allowed)} with the same first token: it cannot "
-                "be asked here, name another model for this judge"
-            )
-        return ids
+        """The token by which each allowed answer is known. Raises ModelError when two have the same."""
+        return self._prompts.answer_ids(task)
 
     def _prompt(self, question: Question) -> list[int]:
-        tokens = self._tokenizer.chat(chat_messages(question)).tokens
+        tokens = self._prompts.question(question)
         if len(tokens) > self.context_length:
             raise ModelError(
                 f"a question has {len(tokens):,} tokens, and {self.name} reads at most {self.context_length:,}: lower "

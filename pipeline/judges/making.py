@@ -4,17 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.artifacts.corpus import TokenizedCorpus
+from pipeline.judges.prompts import Prompts
 from pipeline.judges.protocol import Judge
 from pipeline.judges.rule import RuleJudge
 from pipeline.judges.sentences import SentenceJudge
 from pipeline.labels.words import Words
+from pipeline.models.errors import ModelError
 from pipeline.models.sentences import SentenceEncoder
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.recipe import Recipe
 from pipeline.recipe.judging import JudgeConfig
 
 LEAST_CONTEXT = 1024
-"""Tokens that a local judge must be able to read: a question with its examples has about 600."""
+"""Tokens that a local judge must be able to read, or as many as the longest question may have, if these are more."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,19 @@ def _make_local(config: JudgeConfig, materials: Materials) -> Judge | str:
     tokenizer = Tokenizer.load(folder)
     if not tokenizer.has_chat_template:
         return f"{name} has no chat template, so it is no chat model: name one as `model` of this judge."
+    prompts = Prompts(tokenizer, name)
+    try:
+        prompts.check()
+    except ModelError as error:
+        return f"{error}."
+    least = max(LEAST_CONTEXT, prompts.most_tokens(2 * materials.recipe.score.context + 1))
     model = materials.recipe.model
     judge = LocalJudge.load(
         folder, tokenizer, name, dtype=model.dtype, device=model.device, batch_tokens=config.batch_tokens
     )
-    if judge.context_length < LEAST_CONTEXT:
+    if judge.context_length < least:
         return (
-            f"{name} reads at most {judge.context_length} tokens, too few for questions with their examples "
-            f"({LEAST_CONTEXT}): name another model as `model` of this judge."
+            f"{name} reads at most {judge.context_length:,} tokens, too few for questions with their examples "
+            f"({least:,}): name another model as `model` of this judge, or lower score.context."
         )
     return judge

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from data.manifests import digest
-from pipeline.judges.cache import KeptLines, Usage, content_key
+from pipeline.judges.cache import Usage, content_key
+from pipeline.judges.kept import KeptLines, holding_back
 from pipeline.models.chat_template import Message
 from pipeline.models.nearness import CLOSE, OPEN
 
@@ -21,6 +22,8 @@ LONGEST = 60
 """Characters of a label."""
 QUOTES = ('"', "'", "`")
 """Taken off around a label as a whole, unless it is a mark or a word of two letters."""
+THOUGHTS, THOUGHTS_END = "<think>", "</think>"
+"""Between these some models think before they answer."""
 INSTRUCTION = (
     "You name what a feature of a language model stands for. Each line is a text in which the words where it is "
     f"active stand between {OPEN} and {CLOSE}, with how active it is before it. Lines that begin with 'Not' are texts "
@@ -100,14 +103,15 @@ class ProposalCache:
         def keep(places: Sequence[int], proposals: Sequence[Proposal]) -> None:
             nonlocal spent
             found = dict(zip([keys[missing[place]] for place in places], proposals, strict=True))
-            self._lines.add([key, *proposal] for key, proposal in found.items() if proposal.is_usable)
+            write(([key, *proposal], proposal.is_usable) for key, proposal in found.items())
             self._known.update(found)
             sums = sum(p.tokens_in for p in proposals), sum(p.tokens_out for p in proposals)
             spent = spent.plus(Usage(len(places), 0, *sums))
             advance(len(places))
 
         if missing:
-            self._proposer.propose([texts[place] for place in missing], keep)
+            with holding_back(self._lines.add) as write:
+                self._proposer.propose([texts[place] for place in missing], keep)
         return [self._known[key] for key in keys], spent
 
 
@@ -119,9 +123,15 @@ def proposal_messages(text: str) -> list[Message]:
     return [*messages, Message("user", text)]
 
 
+def without_thoughts(written: str) -> str:
+    """What a model wrote behind its thoughts; "" where these are not over."""
+    _, over, answer = written.rpartition(THOUGHTS_END)
+    return "" if not over and answer.lstrip().startswith(THOUGHTS) else answer
+
+
 def read_label(written: str) -> str | None:
     """The label in what was written: its first line, without what models put around it; None where there is none."""
-    line = next((line for line in written.splitlines() if line.strip()), "")
+    line = next((line for line in without_thoughts(written).splitlines() if line.strip()), "")
     text = " ".join(line.removeprefix("Label:").replace("*", "").split()).rstrip(".")
     quote, inside = text[:1], text[1:-1]
     if quote in QUOTES and text.endswith(quote) and quote not in inside and sum(map(str.isalpha, inside)) > 2:

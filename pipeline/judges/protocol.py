@@ -75,6 +75,14 @@ def chat_messages(question: Question) -> list[Message]:
     return [*messages, Message("user", question.user_message)]
 
 
+def fold_system(messages: Sequence[Message]) -> list[Message]:
+    """The same chat for a model that takes no system message: its text stands before the first question."""
+    first, *others = messages
+    if first.role != "system":
+        return [first, *others]
+    return [Message("user", f"{first.content}\n\n{others[0].content}"), *others[1:]]
+
+
 def user_message(label: str, text: str) -> str:
     """How a label and a text stand in a question."""
     return f"Label: {label}\nText: {text}"

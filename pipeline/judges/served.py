@@ -4,7 +4,7 @@
 The key comes from the environment alone. It goes to the server and nowhere else: no message, log or file has it.
 """
 
-import math
+import json
 import os
 import random
 import re
@@ -14,24 +14,24 @@ from dataclasses import dataclass
 from threading import Event, Lock
 from typing import Any, Generic, Self, TypeVar
 
-from data.errors import JudgeError
+from data.errors import JudgeError, NonsenseError
 from pipeline.judges import proposing
+from pipeline.judges.bills import bill_of
+from pipeline.judges.dialect import REFUSALS, Dialect
 from pipeline.judges.proposing import KeepProposals, Proposal, proposal_messages, read_label
-from pipeline.judges.protocol import Answer, Keep, Question, Task, chat_messages, expected_value
+from pipeline.judges.protocol import Answer, Keep, Question, chat_messages
+from pipeline.judges.responses import read_response, tokens_of
 from pipeline.models.chat_template import Message
 from pipeline.progress import log
 from pipeline.recipe.judging import JudgeConfig
 
 MAX_TOKENS = 8
 """Of an answer. The first is the one that counts."""
-TOP_LOGPROBS = 20
-LEAST_PROBABILITY = 0.01
-"""The allowed answers must have together, for their probabilities to be read."""
 LONGEST_PAUSE = 60.0
 MIN_ANSWERS, MAX_NONSENSE = 20, 0.2
 """A judge of whose first answers more than this share cannot be used is given up."""
 NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "insufficient_balance")
-PAYMENT_REQUIRED = 402
+PAYMENT_REQUIRED, SERVER_FAILED = 402, 500
 Result = TypeVar("Result", Answer, Proposal)
 
 
@@ -54,11 +54,12 @@ class ServedJudge:
         """client: of the openai library, without retries of its own; key: what must never be shown."""
         self._client, self._config, self._key = client, config, key
         self.name = str(config.model)
-        self.identity = f"served 1 {config.base_url} {config.model}"
-        self._reads_probabilities = True
+        extra = [json.dumps(config.extra_body, sort_keys=True)] if config.extra_body else []
+        self.identity = " ".join([f"served 1 {config.base_url} {config.model}", *extra])
+        self._dialect, self._was_heard = Dialect(), False
         self._stopped, self._lock = Event(), Lock()
         self.pause: Callable[[float], Any] = self._stopped.wait
-        self._spent = 0.0
+        self._bill = bill_of(config)
         self._usable = self._useless = 0
 
     @classmethod
@@ -76,7 +77,7 @@ class ServedJudge:
 
     @property
     def about(self) -> str:
-        how = "its probabilities" if self._reads_probabilities else "its text"
+        how = "its probabilities" if self._dialect.gives_probabilities else "its text"
         return f"{self.name}, a chat model behind a server; read from {how}"
 
     def ask(self, questions: Sequence[Question], keep: Keep) -> None:
@@ -120,59 +121,95 @@ class ServedJudge:
                     for number in _first(waiting, 1 if failure is None else 0):
                         running[pool.submit(self._answer, request(number))] = number
         if failure is not None:
-            raise JudgeError(
+            raise type(failure)(
                 f"{failure}. {kept:,} of {count:,} answers were had and are kept: the same command goes on from there"
             )
 
     def _answer(self, request: ChatRequest[Result]) -> Result:
         """One answer, however often the server must be asked for it. Raises JudgeError when that is of no use."""
-        import openai
-
         reason = ""
         for attempt in range(self._config.retries + 1):
             if self._stopped.is_set():
                 break
             try:
                 return self._ask_once(request)
-            except (openai.RateLimitError, openai.APIConnectionError, openai.InternalServerError) as error:
+            except Exception as error:
+                if not _may_pass(error):
+                    raise self._refused(error) from None
                 reason = self._clean(error)
-                if _is_out_of_money(error):
-                    raise JudgeError(self._money(error)) from None
                 self.pause(_seconds_to_wait(error, attempt))
-            except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-                raise JudgeError(
-                    f"{self._where} refuses the key ({error.status_code}): set {self._config.key_variable} to one that "
-                    "it takes"
-                ) from None
-            except openai.APIStatusError as error:
-                if _is_out_of_money(error):
-                    raise JudgeError(self._money(error)) from None
-                raise JudgeError(f"{self._where} refuses the question ({self._clean(error)})") from None
         if self._stopped.is_set():
             raise JudgeError(f"{self._where} was stopped")
-        raise JudgeError(f"{self._where} does not answer ({reason}): see that it runs and can be reached")
+        raise self._silent(reason)
 
-    def _ask_once(self, request: ChatRequest[Result]) -> Result:
-        """Ask, without probabilities where the server has none to give."""
+    def try_out(self) -> Proposal:
+        """Ask one small question, once, to see that the server is there, takes the key and has the model.
+
+        Returns what it says, with its tokens; nothing where it has no time now. Raises JudgeError when it is of no use.
+        """
+        try:
+            return self._ask_once(TRIAL)
+        except Exception as error:
+            if _is_busy(error):
+                return Proposal(None)
+            raise self._silent(self._clean(error)) if _may_pass(error) else self._refused(error) from None
+
+    def _silent(self, reason: str) -> JudgeError:
+        return JudgeError(f"{self._where} does not answer ({reason}): see that it runs and can be reached")
+
+    def _refused(self, error: Exception) -> Exception:
+        """What to say of a refusal that another try would not change; the error itself where it is none of a server."""
         import openai
 
-        messages = [{"role": message.role, "content": message.content} for message in request.messages]
-        asked: dict[str, Any] = {"model": self._config.model, "messages": messages, "temperature": 0}
-        asked["max_tokens"] = request.max_tokens
-        with_probabilities = request.wants_probabilities and self._reads_probabilities
-        if with_probabilities:
-            asked |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        if not isinstance(error, openai.APIError):
+            return error
+        if _is_out_of_money(error):
+            return JudgeError(f"{self._where} wants to be paid ({self._clean(error)}): pay, or name another judge")
+        if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
+            variable = self._config.key_variable
+            if not self._key:
+                return JudgeError(f"{self._where} wants a key ({error.status_code}): put one into {variable}")
+            return JudgeError(
+                f"{self._where} refuses the key ({error.status_code}): set {variable} to one that it takes"
+            )
+        return JudgeError(f"{self._where} refuses the question ({self._clean(error)})")
+
+    def _ask_once(self, request: ChatRequest[Result]) -> Result:
+        """Ask, in another way where the server refuses a part of what is usual."""
+        import openai
+
+        asked = self._dialect.fields(request.messages, request.max_tokens, probabilities=request.wants_probabilities)
         try:
-            response = self._client.chat.completions.create(**asked)
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            if not with_probabilities or "logprobs" not in str(error):
+            response = self._client.chat.completions.create(
+                model=self._config.model, extra_body=self._config.extra_body or None, **asked
+            )
+        except openai.APIStatusError as error:
+            if not self._learns(asked, error):
                 raise
-            with self._lock:
-                if self._reads_probabilities:
-                    log(f"{self._where} gives no probabilities: its answers are read from its text")
-                    self._reads_probabilities = False
             return self._ask_once(request)
+        if getattr(response, "choices", None) is None:
+            raise JudgeError(
+                f"{self._where} answers, but not as OpenAI's protocol does: base_url is what stands before "
+                "/chat/completions, such as http://127.0.0.1:8080/v1"
+            )
+        self._was_heard = True
         return request.read(response)
+
+    def _learns(self, asked: dict[str, Any], error: Any) -> bool:
+        """Whether a refusal says how to ask otherwise; that is said once."""
+        if error.status_code not in REFUSALS:
+            return False
+        with self._lock:
+            before = vars(self._dialect).copy()
+            learnt = self._dialect.learn(
+                asked,
+                str(error),
+                getattr(error, "param", None),
+                failed_first=error.status_code == SERVER_FAILED and not self._was_heard,
+            )
+            if learnt and vars(self._dialect) != before:
+                log(f"{self._where} {learnt}")
+        return learnt is not None
 
     def _check(self, answer: Answer | Proposal) -> None:
         """Raise JudgeError when the bill, or the share of answers that are nonsense, is too high."""
@@ -181,20 +218,26 @@ class ServedJudge:
             self._useless += not answer.is_usable
         total = self._usable + self._useless
         if total >= MIN_ANSWERS and self._useless > MAX_NONSENSE * total:
-            raise JudgeError(
+            raise NonsenseError(
                 f"{self._where} answers nonsense: {self._useless} of {total} answers are none of those allowed; name a "
-                "model that follows instructions"
+                "model that follows instructions, and if it thinks before it answers, switch that off by extra_body "
+                "(docs/running.md shows how)"
             )
-        config = self._config
-        self._spent += config.cost(answer.tokens_in, answer.tokens_out)
-        if config.max_cost is not None and self._spent >= config.max_cost:
-            raise JudgeError(
-                f"{self._where} has cost {self._spent:.4g} by the recipe's prices, max_cost is {config.max_cost:g}: "
-                "raise it"
-            )
+        self._pay(answer)
 
-    def _money(self, error: Exception) -> str:
-        return f"{self._where} wants to be paid ({self._clean(error)}): pay, or name another judge"
+    def _pay(self, answer: Answer | Proposal) -> None:
+        """Add an answer to the bill. Raises JudgeError when that is too high, or cannot be known."""
+        config = self._config
+        if config.max_cost is None:
+            return
+        if not answer.tokens_in:
+            raise JudgeError(f"{self._where} counts no tokens, so max_cost cannot be kept to: take max_cost away")
+        self._bill.add(config.cost(answer.tokens_in, answer.tokens_out))
+        if self._bill.spent >= config.max_cost:
+            raise JudgeError(
+                f"{self._where} has cost {self._bill.spent:.4g} in this command by the recipe's prices, max_cost is "
+                f"{config.max_cost:g}: raise it, or give the command again to spend as much once more"
+            )
 
     @property
     def _where(self) -> str:
@@ -209,33 +252,25 @@ class ServedJudge:
 def read_proposal(response: Any) -> Proposal:
     """The label in a chat completion."""
     written = response.choices[0].message.content if response.choices else None
-    return Proposal(read_label(written or ""), **_tokens_of(response))
+    return Proposal(read_label(written or ""), **tokens_of(response))
 
 
-def _tokens_of(response: Any) -> dict[str, Any]:
-    """Tokens that a server counted, if it did."""
-    usage = response.usage
-    return {"tokens_in": usage.prompt_tokens, "tokens_out": usage.completion_tokens} if usage else {}
+TRIAL = ChatRequest([Message("user", "Answer with 0.")], MAX_TOKENS, read_proposal, False)
+"""A question of some ten tokens, of which only the count of its tokens is looked at."""
 
 
-def read_response(response: Any, task: Task) -> Answer:
-    """The answer in a chat completion: by the probabilities of the first token that can be one, else by the text."""
-    tokens = _tokens_of(response)
-    if not response.choices:
-        return Answer(None, **tokens)
-    choice = response.choices[0]
-    places = choice.logprobs.content if choice.logprobs and choice.logprobs.content else []
-    for place in places:
-        shares = [0.0] * len(task.allowed)
-        for one in place.top_logprobs:
-            if one.token.strip() in task.allowed:
-                shares[task.allowed.index(one.token.strip())] += math.exp(one.logprob)
-        if sum(shares) >= LEAST_PROBABILITY:
-            return expected_value(shares)._replace(**tokens)
-        if place.token.strip():
-            break
-    found = re.match(rf"\W*({'|'.join(task.allowed)})", choice.message.content or "")
-    return Answer(float(task.allowed.index(found[1])) if found else None, **tokens)
+def _may_pass(error: Exception) -> bool:
+    """Whether another try may go better: the server could not be reached, failed, or was asked too often."""
+    import openai
+
+    passing = (openai.RateLimitError, openai.APIConnectionError, openai.InternalServerError)
+    return isinstance(error, passing) and not _is_out_of_money(error)
+
+
+def _is_busy(error: Exception) -> bool:
+    import openai
+
+    return isinstance(error, openai.RateLimitError) and not _is_out_of_money(error)
 
 
 def _is_out_of_money(error: Exception) -> bool:

@@ -8,16 +8,20 @@ Shapes: L tokens of a sequence, A chunks of it, B tokens of a chunk, M neurons o
 of a window, C neurons that take in a new example, N neurons asked for.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from pipeline.neurons.threads import run_side_by_side
 
 HIGHEST, LOWEST = 0, 1
 """Ends of a neuron's range."""
 NO_DOCUMENT = -1
 CHUNK = 32
 """Tokens of a sequence whose peak is sought together."""
+NEURONS_AT_ONCE = 4096
 
 
 class NeuronSequence(NamedTuple):
@@ -50,6 +54,8 @@ class NeuronExamples:
         self, num_neurons: int, examples: int, context: int, dtype: torch.dtype, device: torch.device | str = "cpu"
     ) -> None:
         self._context = context
+        self._seen: set[int] = set()
+        """Documents of which a sequence was taken in."""
         shape = (2, num_neurons, examples)
         self._value = torch.zeros(shape, device=device)
         """Less than any that is kept: an activation has the sign of its end."""
@@ -59,9 +65,11 @@ class NeuronExamples:
 
     def add(self, sequence: NeuronSequence) -> None:
         """Take in a sequence."""
-        places = self._places(sequence.position_L)
-        for end in (HIGHEST, LOWEST):
-            self._add(end, sequence, places)
+        places, num_neurons = self._places(sequence.position_L), sequence.neurons_LM.shape[1]
+        some = [slice(start, start + NEURONS_AT_ONCE) for start in range(0, num_neurons, NEURONS_AT_ONCE)]
+        pieces = (partial(self._add, end, one, sequence, places) for one in some for end in (HIGHEST, LOWEST))
+        run_side_by_side(pieces, self._value.device.type)
+        self._seen.add(sequence.document)
 
     def _places(self, position_L: Tensor) -> Tensor:
         """For every position from the first less the context on, the place of its token, or -1."""
@@ -70,26 +78,38 @@ class NeuronExamples:
         places[position_L - first + self._context] = torch.arange(len(position_L), device=position_L.device)
         return places
 
-    def _add(self, end: int, sequence: NeuronSequence, places: Tensor) -> None:
-        chunks_AM = _chunk_peaks(sequence.neurons_LM, end)
+    def _add(self, end: int, some: slice, sequence: NeuronSequence, places: Tensor) -> None:
+        """Take in a sequence at one end of some neurons, of which M are meant here."""
+        neurons_LM = sequence.neurons_LM[:, some]
+        value_ME, document_ME = self._value[end, some], self._document[end, some]
+        chunks_AM = _chunk_peaks(neurons_LM, end)
         peak_M = chunks_AM.amax(0).float()
-        value_ME = self._value[end]
-        same_ME = self._document[end] == sequence.document
-        # A document's example gives way to a stronger one of it alone, the weakest of all to one of another document.
-        slot_M = torch.where(same_ME.any(1), same_ME.int().argmax(1), value_ME.argmin(1))
-        neuron_C = (peak_M > value_ME.gather(1, slot_M[:, None])[:, 0]).nonzero()[:, 0]
+        neuron_C = (peak_M > self._least(value_ME, document_ME, sequence.document)).nonzero()[:, 0]
         if len(neuron_C) == 0:
             return
-        slot_C, at_C = slot_M[neuron_C], _peak_places(sequence.neurons_LM, chunks_AM, neuron_C, end)
+        same_CE = document_ME[neuron_C] == sequence.document
+        slot_C = torch.where(same_CE.any(1), same_CE.int().argmax(1), value_ME[neuron_C].argmin(1))
+        at_C = _peak_places(neurons_LM, chunks_AM, neuron_C, end)
         position_C = sequence.position_L[at_C]
         around_W = torch.arange(2 * self._context + 1, device=at_C.device)
         place_CW = places[(position_C - sequence.position_L[0])[:, None] + around_W]
-        window_CW = sequence.neurons_LM[place_CW.clamp(min=0), neuron_C[:, None]]
-        self._value[end, neuron_C, slot_C] = peak_M[neuron_C]
-        self._document[end, neuron_C, slot_C] = sequence.document
-        self._sequence[end, neuron_C, slot_C] = sequence.number
-        self._position[end, neuron_C, slot_C] = position_C.int()
-        self._window[end, neuron_C, slot_C] = window_CW.masked_fill_(place_CW < 0, 0)
+        window_CW = neurons_LM[place_CW.clamp(min=0), neuron_C[:, None]]
+        value_ME[neuron_C, slot_C] = peak_M[neuron_C]
+        document_ME[neuron_C, slot_C] = sequence.document
+        self._sequence[end, some][neuron_C, slot_C] = sequence.number
+        self._position[end, some][neuron_C, slot_C] = position_C.int()
+        self._window[end, some][neuron_C, slot_C] = window_CW.masked_fill_(place_CW < 0, 0)
+
+    def _least(self, value_ME: Tensor, document_ME: Tensor, document: int) -> Tensor:
+        """The value that a new example must exceed [M].
+
+        A document's example gives way to a stronger one of it alone, the weakest of all to one of another document.
+        """
+        weakest_M = value_ME.amin(1)
+        if document not in self._seen:
+            return weakest_M
+        own_M = value_ME.masked_fill(document_ME != document, -1).amax(1)
+        return torch.where(own_M >= 0, own_M, weakest_M)
 
     def of(self, neuron_N: Tensor, end_N: Tensor) -> Found:
         """The examples of some neurons of the pass, each at one end."""

@@ -19,9 +19,13 @@ SIDES = 2
 """Ends of a neuron's range that have examples: its highest and its lowest activations."""
 
 
+MOST_THREADS = 8
+"""That work side by side on a CPU, each on a tile of its own."""
+
+
 def tile_width(device: str) -> int:
-    """Neurons whose products are made at once on a type of device: on a CPU so few that they stay in its cache."""
-    return 256 if device == "cpu" else 2048
+    """Neurons of a tile on a type of device: on a CPU so few that their products stay in its cache."""
+    return 128 if device == "cpu" else 2048
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,11 @@ def plan_passes(sizes: Sizes, config: NeuronsConfig) -> list[NeuronRange]:
     window = (2 * config.context + 1) * sizes.value_bytes + EXAMPLE_BYTES
     always = sizes.num_neurons * SIDES * config.examples * window
     tile = 2 * SUM_BYTES * tile_width(sizes.device) * (sizes.num_features + sizes.batch_positions)
+    tiles = tile * MOST_THREADS if sizes.device == "cpu" else tile
     per_neuron = SUM_BYTES * sizes.num_features + sizes.value_bytes * sizes.batch_positions
-    room = int((config.memory_gb * 1e9 - always - tile) // per_neuron)
+    room = int((config.memory_gb * 1e9 - always - tiles) // per_neuron)
     if room < 1:
-        least = (always + tile + per_neuron) / 1e9
+        least = (always + tiles + per_neuron) / 1e9
         raise ConfigError(
             f"neurons.memory_gb={config.memory_gb:g} is not enough for {sizes.num_features:,} features: set it to "
             f"{least:.2f} or more, or correlate fewer (neurons.features)"

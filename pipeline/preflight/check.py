@@ -11,6 +11,7 @@ from pipeline.preflight.device import device_problems
 from pipeline.preflight.disk import disk_problems
 from pipeline.preflight.encoder import encoder_problems
 from pipeline.preflight.imports import import_problems
+from pipeline.preflight.judges import judge_problems
 from pipeline.preflight.model import ModelFound, look_at_model, look_closer
 from pipeline.preflight.neurons import neurons_problems
 from pipeline.preflight.scaling import scaling_problems
@@ -18,14 +19,15 @@ from pipeline.progress import log
 from pipeline.recipe import ReadRecipe
 
 
-def refuse_unfit(read: ReadRecipe, paths: RunPaths) -> None:
+def refuse_unfit(read: ReadRecipe, paths: RunPaths, *, asks_judges: bool = False) -> None:
     """Raise PreflightError with all that keeps a recipe from running.
 
     Where nothing does that can be told in an instant, the model is looked at by the libraries that will read it, which
-    take seconds to import.
+    take seconds to import. asks_judges: see find_problems.
     """
     with look_at_model(read, paths.store) as model:
-        if problems := find_problems(read, paths, model) or find_deeper(read, paths, model):
+        problems = find_problems(read, paths, model, asks_judges=asks_judges)
+        if problems := problems or find_deeper(read, paths, model):
             raise PreflightError(problems)
         if mark := find_marks(read.recipe.corpus, paths.store, model.special_names):
             log(mark)
@@ -36,10 +38,10 @@ def find_deeper(read: ReadRecipe, paths: RunPaths, model: ModelFound) -> list[st
     return look_closer(model) or chat_problems(read, paths.store, model)
 
 
-def find_problems(read: ReadRecipe, paths: RunPaths, model: ModelFound) -> list[str]:
+def find_problems(read: ReadRecipe, paths: RunPaths, model: ModelFound, *, asks_judges: bool = False) -> list[str]:
     """A sentence for each thing that keeps a recipe from running, those of the file first. Writes nothing.
 
-    model: what is known of the recipe's.
+    model: what is known of the recipe's. asks_judges: those behind servers are tried, each by one small question.
     """
     return [
         *read.problems,
@@ -54,4 +56,5 @@ def find_problems(read: ReadRecipe, paths: RunPaths, model: ModelFound) -> list[
         *concept_problems(read.recipe),
         *scaling_problems(read, paths, model),
         *address_problems(read, paths),
+        *(judge_problems(read) if asks_judges else ()),
     ]

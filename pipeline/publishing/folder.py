@@ -8,17 +8,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from data import CONTRACT_VERSION, __version__
 from data.arrow import read_arrow
 from data.artifacts.curve import loss_trend
 from data.artifacts.features import CURVE_FILE, METRICS_FILE, STATISTICS_FILE, count_features
+from data.artifacts.labels import read_labels
 from data.artifacts.responses import RESPONSES_FILE
+from data.concepts.indexing import write_token_index
 from data.manifests import Manifest, hash_folder, write_manifest
 from data.published.lance import index_meanings, index_search
 from data.published.maps import MAP_FOLDER, write_map
 from data.published.regions import write_regions
 from data.published.state import ROWS_FILE, SAES_FOLDER, SQLRows
-from data.published.tables import PublishedRun, write_table
+from data.published.tables import TOKEN_INDEX_FOLDER, PublishedRun, write_table
+from pipeline.completeness.occurrences import training_texts
 from pipeline.fetching.local import model_folder
 from pipeline.fetching.naming import fetched_counts
 from pipeline.fetching.vocabulary import model_vocabulary
@@ -31,6 +36,8 @@ from pipeline.stage import Work
 
 MAX_CURVE_POINTS = 200
 NUM_SHOWPIECES = 12
+INDEXED_TOKENS = 100_000_000
+"""Training tokens at most in which the concepts of people's own lists are counted: 800 MB of what is published."""
 COUNTED_STAGES = (
     "fetch",
     "tokenize",
@@ -38,8 +45,8 @@ COUNTED_STAGES = (
     "examples",
     "effects",
     "neurons",
-    "embed",
     "score",
+    "embed",
     "compare",
     "completeness",
     "strengths",
@@ -74,12 +81,20 @@ def write_folder(work: Work, folder: Path) -> None:
     regions = tables.map.regions(tables.telling)
     write_regions(partial / MAP_FOLDER, regions)
     counts["regions"] = len(regions)
+    _index_tokens(work, partial / TOKEN_INDEX_FOLDER, tables)
     for name in work.recipe.sae_names:
         _copy_sae(work.input_folder("train") / name, partial / SAES_FOLDER / name, work.recipe.model.name)
     rows = _rows(work, tables.first_rows, PublishedRun(partial))
     (partial / ROWS_FILE).write_text(json.dumps(rows, ensure_ascii=False, allow_nan=False) + "\n")
     write_manifest(partial, _manifest(work, partial, counts))
     partial.rename(folder)
+
+
+def _index_tokens(work: Work, folder: Path, tables: RunTables) -> None:
+    """Index the training documents, or the first of them, for counts of what people ask about."""
+    limit = min(work.recipe.completeness.max_tokens or INDEXED_TOKENS, INDEXED_TOKENS)
+    outside = len(tables.vocabulary)
+    write_token_index(folder, lambda: training_texts(tables.corpus, outside, limit), outside)
 
 
 def _copy_sae(source: Path, target: Path, model: str) -> None:
@@ -119,7 +134,7 @@ def _rows(work: Work, first_rows: list[int], tables: PublishedRun) -> SQLRows:
         "recipe": recipe.model_dump(mode="json"),
         "corpus": _counts(work),
         "showpieces": [asdict(piece) for piece in showpieces],
-        "responses": _responses(work.input_folder("respond")),
+        "responses": _responses(work),
         "created": datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds"),
     }
     saes = [
@@ -140,9 +155,20 @@ def _counts(work: Work) -> dict[str, dict[str, Any]]:
     return {**counts, "fetch": fetched_counts(fetched, work.recipe.model, model_folder(fetched, work.paths))}
 
 
-def _responses(folder: Path) -> dict[str, Any]:
-    """The best of what was measured, and how much that was: the JSON of data.artifacts.responses.Responses."""
-    return dict(json.loads((folder / RESPONSES_FILE).read_text())["shown"])
+def _responses(work: Work) -> dict[str, Any]:
+    """The best of what was measured, and how much that was: the JSON of data.artifacts.responses.Responses.
+
+    Features have the labels that they are called by now, not those by which they were chosen.
+    """
+    shown: dict[str, Any] = json.loads((work.input_folder("respond") / RESPONSES_FILE).read_text())["shown"]
+    labels = {name: _labels(work, name) for name in work.recipe.sae_names}
+    for one in (*shown["chats"], *shown["openings"]):
+        one["label"] = labels[one["sae"]][one["index"]].as_py()
+    return shown
+
+
+def _labels(work: Work, sae: str) -> pa.ChunkedArray:
+    return read_labels(work.input_folder("explain"), work.input_folder("score"), sae)["label"]
 
 
 def _trained(work: Work, name: str, measured: dict[str, Any]) -> dict[str, Any]:

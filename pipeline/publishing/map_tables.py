@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data.arrow import read_arrow
-from data.artifacts.features import EXAMPLES_FILE, EXPLANATIONS_FILE, MAP, MAP_FILE, STATISTICS_FILE, FeatureKinds
+from data.artifacts.features import EXAMPLES_FILE, MAP, MAP_FILE, STATISTICS_FILE, FeatureKinds
+from data.artifacts.labels import read_labels
 from data.published.maps import World, world_of
 from data.published.regions import Region
 from pipeline.geometry.regions import name_regions
@@ -54,12 +55,11 @@ class MapTables:
             some = self._between(first, first + size)
             index_N = self._points["row"][some] - first
             statistics = read_arrow(self.folders["examples"] / name / STATISTICS_FILE)
-            explanations = read_arrow(self.folders["explain"] / name / EXPLANATIONS_FILE)
             yield {
                 "index": index_N.astype(np.int32),
                 **{axis: self._points[axis][some] for axis in AXES},
                 "density": statistics["density"].to_numpy()[index_N],
-                "label_score": explanations["label_score"].to_numpy()[index_N],
+                "label_score": self._labels(name)["label_score"].to_numpy()[index_N],
                 "live": self.kinds[name].live_F[index_N],
             }
 
@@ -70,7 +70,7 @@ class MapTables:
             some = self._between(first, first + size)
             index_N = self._points["row"][some] - first
             live_N = self.kinds[name].live_F[index_N]
-            labels = read_arrow(self.folders["explain"] / name / EXPLANATIONS_FILE)["label"].combine_chunks()
+            labels = self._labels(name)["label"].combine_chunks()
             found.add(labels, read_arrow(self.folders["examples"] / name / EXAMPLES_FILE), index_N[live_N])
             places.append(np.stack([self._points[axis][some][live_N] for axis in AXES], 1))
         return name_regions(self.world(), np.concatenate(places), *found.finish())
@@ -85,6 +85,9 @@ class MapTables:
             values[at_N], missing[at_N] = self._points[axis][some], False
             places[axis] = pa.array(values, mask=missing)
         return places
+
+    def _labels(self, sae: str) -> pa.Table:
+        return read_labels(self.folders["explain"], self.folders["score"], sae)
 
     def _between(self, start: int, stop: int) -> slice:
         """The points of some rows."""

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from data.arrow import read_arrow
-from data.artifacts.candidates import CANDIDATES_FILE, JUDGE, ORIGINS, OTHER_RULE, RULE, TRIED_FILE
+from data.artifacts.candidates import CANDIDATES_FILE, TRIED_FILE
 from data.artifacts.scores import JUDGED_FILE, SCORES_FILE, TASK_NAMES, read_judges
 from data.published.schemas import PUBLISHED_JUDGED, PUBLISHED_LABEL_CANDIDATES, PUBLISHED_SCORES, PUBLISHED_TRIED
 from pipeline.publishing.columns import RunTable, batch_of, batch_slices, columns_of
@@ -32,16 +31,6 @@ COLUMNS = (
     (TRIED_FILE, "first_tried", "num_tried", np.int16),
 )
 """Columns of table `features` that lead to the rows of each."""
-NO_FIGURES: dict[str, Any] = {
-    "label_score": None,
-    "label_precision": None,
-    "label_recall": None,
-    "label_said": None,
-    "label_levels": [],
-    "label_tested": "",
-}
-"""Of a label that statistics did not try."""
-STATISTICS_ORIGIN = "statistics"
 
 
 @dataclass(frozen=True)
@@ -95,26 +84,6 @@ class ScoreTables:
         value_F = np.full(size, np.nan, np.float32)
         value_F[table["index"].to_numpy()[some_N]] = table["value"].to_numpy()[some_N]
         return pa.array(value_F, mask=np.isnan(value_F))
-
-    def renamed(self, sae: str, explanations: pa.Table) -> pa.Table:
-        """Explanations in which features that a candidate names have its label, without the figures of another."""
-        found = read_arrow(self.folder / sae / CANDIDATES_FILE).to_pylist()
-        named = [row for row in found if row["is_label"] and row["origin"] != RULE]
-        if not named:
-            return explanations
-        rows = explanations.take(pa.array([row["index"] for row in named])).to_pylist()
-        new = [{**old, **NO_FIGURES, **self._label(row)} for old, row in zip(rows, named, strict=True)]
-        place_F = np.arange(len(explanations))
-        place_F[[row["index"] for row in named]] = len(explanations) + np.arange(len(named))
-        both = pa.concat_tables([explanations, pa.Table.from_pylist(new, explanations.schema)])
-        return both.take(pa.array(place_F))
-
-    def _label(self, candidate: dict[str, Any]) -> dict[str, str]:
-        """What a candidate is as a label."""
-        origin = STATISTICS_ORIGIN if candidate["origin"] == OTHER_RULE else ORIGINS[candidate["origin"]]
-        if candidate["origin"] == JUDGE:
-            origin = read_judges(self.folder)[candidate["proposer"]].name
-        return {"label": candidate["text"], "label_origin": origin, "label_rule": candidate["rule"]}
 
     @cached_property
     def leading_judge(self) -> int:

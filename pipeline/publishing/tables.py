@@ -32,6 +32,7 @@ from data.artifacts.features import (
     read_kinds,
     squared_shares,
 )
+from data.artifacts.labels import read_labels
 from data.artifacts.neurons import NEURON_EXAMPLES_FILE, NEURONS_FILE
 from data.artifacts.responses import read_best_strengths
 from data.errors import ArtifactError
@@ -143,7 +144,7 @@ class RunTables:
         cutting = Cutting.of(load_manifest(self.folders["tokenize"]).counts)
         for name, size in zip(self.saes, self.sizes, strict=True):
             statistics = self._read("examples", name, STATISTICS_FILE)
-            explanations = self._read("explain", name, EXPLANATIONS_FILE)
+            explanations, labels = self._read("explain", name, EXPLANATIONS_FILE), self._labels(name)
             effects, neurons = self._read("effects", name, EFFECTS_FILE), self._read("neurons", name, NEURONS_FILE)
             for table in (statistics, explanations, effects, neurons):
                 self._check_rows(name, len(table), size)
@@ -157,7 +158,6 @@ class RunTables:
             share_F, kinds = squared_shares(statistics["sum_squares"].to_numpy()), self.kinds[name]
             examples = self._read("examples", name, EXAMPLES_FILE).select(["index", "kind", "document", "position"])
             told_by = Tables(statistics, explanations, effects, examples)
-            renamed = self.scores.renamed(name, explanations)
             interest_F, at_start_F = measure_interest(told_by, cutting, self.telling)
             for rows in batch_slices(size):
                 columns = {
@@ -167,7 +167,7 @@ class RunTables:
                     "live": pa.array(kinds.live_F[rows]),
                     "rare": pa.array(kinds.rare_F[rows]),
                     "negligible": pa.array(kinds.negligible_F[rows]),
-                    **columns_of(renamed, rows),
+                    **columns_of(labels, rows),
                     **columns_of(effects, rows),
                     **self.scores.columns(name, rows),
                     **self.strengths.columns(name, rows),
@@ -265,8 +265,7 @@ class RunTables:
         texts = ExampleTexts(self.corpus, self.vocabulary)
         for name, size, first_row in zip(self.saes, self.sizes, self.first_rows, strict=True):
             statistics = self._read("examples", name, STATISTICS_FILE)
-            explanations = self.scores.renamed(name, self._read("explain", name, EXPLANATIONS_FILE))
-            features = searchable(statistics, self.kinds[name], explanations)
+            features = searchable(statistics, self.kinds[name], self._labels(name))
             examples = self._read("examples", name, EXAMPLES_FILE).select(["document", "position"])
             num_FE = self._num_examples(name, size)
             first_F = np.cumsum(num_FE.sum(1)) - num_FE.sum(1)
@@ -274,6 +273,9 @@ class RunTables:
                 some = examples.slice(first_F[rows][0], int(num_FE[rows].sum()))
                 found = Surroundings(texts, some, first_F[rows] - first_F[rows][0], num_FE[rows, TOP])
                 yield search_batch(name, first_row + rows.start, columns_of(features, rows), found, self.vocabulary)
+
+    def _labels(self, sae: str) -> pa.Table:
+        return read_labels(self.folders["explain"], self.folders["score"], sae)
 
     def _per_sae(self, stage: str, file: str) -> list[pa.Table]:
         return [self._read(stage, name, file) for name in self.saes]

@@ -1,8 +1,10 @@
 """Sections of the recipe on what features mean: the judges that are asked, and of which features."""
 
+import json
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from pipeline.recipe.section import Positive, Section, Slug
 
@@ -28,6 +30,9 @@ class JudgeConfig(Section):
     """served: such as http://127.0.0.1:8080/v1."""
     key_variable: VariableName = "OPENAI_API_KEY"
     """served: the environment variable that holds the key. Keys are never part of a recipe."""
+    extra_body: dict[str, JsonValue] = Field(default_factory=dict, exclude_if=lambda body: not body)
+    """served: further fields of every request, as the server documents them, such as those that switch a model's
+    thinking off. They take the place of ours."""
     tasks: Annotated[tuple[TaskName, ...], Field(min_length=1)] = ("specificity", "detection", "fuzzing")
     features: Positive | None = None
     """It judges the first so many of those that are scored; None: all."""
@@ -51,7 +56,8 @@ class JudgeConfig(Section):
     output_price: Price = 0.0
     """served: of a million tokens that it writes."""
     max_cost: Price | None = None
-    """served: stop before the bill of this stage is higher; what is answered is kept."""
+    """served: a command ends when all its stages together have cost as much, by the prices. Questions that wait for
+    their answers then, at most `concurrency`, are paid for too; whatever is answered is kept."""
 
     @property
     def title(self) -> str:
@@ -71,13 +77,29 @@ class JudgeConfig(Section):
     def _check_kind(self) -> Self:
         if self.kind == "served" and not (self.base_url and self.model):
             raise ValueError("a served judge needs base_url and model")
+        if "@" in urlsplit(self.base_url or "").netloc:
+            raise ValueError("base_url holds a user or password: take it out, and put the key into key_variable")
         if self.kind != "served" and self.base_url:
             raise ValueError(f"a judge of kind '{self.kind}' takes no base_url: kind = \"served\" does")
+        if self.max_cost is not None and not (self.input_price or self.output_price):
+            raise ValueError("max_cost is counted by input_price and output_price: set these, or take max_cost away")
+        self._check_body()
         if self.kind in ("rule", "sentences") and self.model:
             raise ValueError(f"a judge of kind '{self.kind}' takes no model")
         if self.kind in ("rule", "sentences") and self.proposals:
             raise ValueError(f"a judge of kind '{self.kind}' cannot write labels: take proposals away")
         return self
+
+    def _check_body(self) -> None:
+        """Raise ValueError when extra_body is for no server, holds no plain JSON, or what is ours to say."""
+        if self.kind != "served" and self.extra_body:
+            raise ValueError(f"a judge of kind '{self.kind}' takes no extra_body: kind = \"served\" does")
+        if taken := sorted({"model", "messages", "stream", "n"} & set(self.extra_body)):
+            raise ValueError(f"extra_body may not set {', '.join(taken)}: take it away")
+        try:
+            json.dumps(self.extra_body, allow_nan=False)
+        except ValueError:
+            raise ValueError("extra_body holds a number that JSON has not (nan, inf): take it away") from None
 
 
 SMALL = JudgeConfig(kind="local", tasks=("specificity",), features=3, samples=20, planted=12, proposals=3)

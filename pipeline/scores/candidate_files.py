@@ -24,6 +24,7 @@ def write_candidates(
     decider: int | None, may_name: bool,
 ) -> None:  # fmt: skip
     """Write candidates.arrow and tried.arrow of one SAE."""
+    folder.mkdir(exist_ok=True)
     ordered = sorted(contests, key=lambda contest: sae.features[contest.place].index)
     rows = [
         {"index": sae.features[contest.place].index, **row}

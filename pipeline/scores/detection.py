@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.arrays import Floats, Ints, unpack_tokens
 from pipeline.judges.protocol import Answer, Place, Question
 from pipeline.judges.tasks import DETECTION, FUZZING
-from pipeline.scores.sampling import Samples, Windows
+from pipeline.scores.sampling import FeatureRows, Samples, Windows
 from pipeline.scores.texts import WindowTexts
 
 THRESHOLD = 0.3
@@ -50,16 +50,22 @@ class ExampleTexts:
 
     def __init__(self, texts: WindowTexts, samples: Samples, absent: Windows) -> None:
         self._texts, self._samples, self._absent = texts, samples, absent
+        self._rows = FeatureRows(samples.feature_M)
+
+    def windows(self, feature: int) -> Windows:
+        """The windows of a feature's samples."""
+        return self._samples.windows.take(self._rows.of(feature))
 
     def choose(
-        self, feature: int, count: int, absent_P: np.ndarray, seed: int, usable_M: np.ndarray | None = None
+        self, feature: int, count: int, absent_P: np.ndarray, seed: int, usable_R: np.ndarray | None = None
     ) -> "ChosenTexts":
         """Samples of a feature, from its bands in turn, and windows without it; as many of both where there are.
 
-        absent_P: whether each window is without it; usable_M: which samples may be chosen, all by default.
+        absent_P: whether each window is without it; usable_R: which of the feature's samples may be chosen, all by
+        default.
         """
-        mine_M = self._samples.feature_M == feature
-        rows_M = np.flatnonzero(mine_M if usable_M is None else mine_M & usable_M)
+        mine = self._rows.of(feature)
+        rows_M = np.arange(mine.start, mine.stop)[slice(None) if usable_R is None else usable_R]
         in_turn_M = rows_M[np.lexsort((-self._samples.band_M[rows_M], self._samples.rank_M[rows_M]))]
         without_P = np.random.default_rng([seed, feature]).permutation(np.flatnonzero(absent_P))
         num = min(count, len(in_turn_M), len(without_P))

@@ -3,11 +3,12 @@
 Shapes: M samples, P windows without features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from data.artifacts.candidates import CandidateReport
+from data.artifacts.candidates import RULE, CandidateReport
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.scores import JudgeReport
 from pipeline.judges.proposing import Proposal, ProposalCache, Proposer
@@ -15,13 +16,16 @@ from pipeline.judges.protocol import Judge
 from pipeline.judges.tasks import DETECTION, TASKS
 from pipeline.progress import log, track
 from pipeline.recipe.judging import JudgeConfig
-from pipeline.scores.asking import Interview, ScoredSAE
+from pipeline.scores.asking import Interview, Item, ScoredFeature, ScoredSAE
 from pipeline.scores.choosing import share_of
 from pipeline.scores.contest import Contest, may_name, outcome_of
 from pipeline.scores.detection import ExampleTexts, LabelledText
 from pipeline.scores.sources import Sources
 from pipeline.scores.texts import WindowTexts
 from pipeline.scores.unseen import unseen_windows
+
+Tried = tuple[Contest, list[list[LabelledText]]]
+"""A contest, and the texts of each of its candidates."""
 
 
 class Entrants(NamedTuple):
@@ -75,9 +79,9 @@ class Naming:
                 judge: by_sae[number][place] for judge, by_sae in self._proposals.items() if place < len(by_sae[number])
             }
             examples = source.document_N, source.position_N, self._corpus
-            usable_M = unseen_windows(sae.samples.windows, *examples)
+            usable_R = unseen_windows(self._makers[number].windows(place), *examples)
             absent_P = sae.is_absent_PC[:, place] & unseen_windows(sae.absent, *examples)
-            chosen = self._makers[number].choose(place, self._count, absent_P, self._seed, usable_M)
+            chosen = self._makers[number].choose(place, self._count, absent_P, self._seed, usable_R)
             contests.append(Contest(place, source.with_proposals(written), chosen))
         return contests
 
@@ -86,22 +90,49 @@ class Naming:
         if task not in interview.trust or not interview.trust[task].tells:
             return False
         held = [
-            (contest, self._texts(place, contest, task))
+            (place, contest)
             for place, some in enumerate(contests)
             for contest in some
             if contest.can_be_held and interview.judges(contest.place, place, len(contests))
         ]
-        questions = [text.question for _, by_candidate in held for texts in by_candidate for text in texts]
-        answers = iter(interview.ask(questions, f"candidates, {task}"))
-        for contest, by_candidate in held:
-            contest.outcomes[number] = [outcome_of(texts, [next(answers) for _ in texts]) for texts in by_candidate]
+        total = sum(len(c.candidates) * (len(c.chosen.present_M) + len(c.chosen.absent_P)) for _, c in held)
+        for (contest, by_candidate), answers in interview.ask_each(
+            self._asked(held, task), total, f"candidates, {task}"
+        ):
+            said = iter(answers)
+            contest.outcomes[number] = [outcome_of(texts, [next(said) for _ in texts]) for texts in by_candidate]
         return bool(held)
+
+    def _asked(self, held: Iterable[tuple[int, Contest]], task: str) -> Iterator[Item[Tried]]:
+        """Each contest with the texts of its candidates, and all questions about these."""
+        for place, contest in held:
+            by_candidate = self._texts(place, contest, task)
+            yield (contest, by_candidate), [text.question for texts in by_candidate for text in texts]
 
     def _texts(self, place: int, contest: Contest, task: str) -> list[list[LabelledText]]:
         """The questions about each candidate of a feature."""
         maker = self._makers[place]
         make = maker.detection if TASKS[task] is DETECTION else maker.fuzzing
         return [make(one.text, one.rule, contest.chosen) for one in contest.candidates]
+
+
+def under_won_labels(
+    saes: Sequence[ScoredSAE], contests: Sequence[Sequence[Contest]], decider: int | None, *, may_name: bool
+) -> list[ScoredSAE]:
+    """The SAEs with the labels that candidates won in place of others.
+
+    What had no label keeps none, for it is not scored.
+    """
+    named = []
+    for sae, some in zip(saes, contests or [[] for _ in saes], strict=True):
+        features = list(sae.features)
+        for contest in some:
+            number, one = contest.label(decider, may_name), features[contest.place]
+            if number is not None and one.label and contest.candidates[number].origin != RULE:
+                won = contest.candidates[number]
+                features[contest.place] = ScoredFeature(one.index, won.text, won.rule)
+        named.append(replace(sae, features=features))
+    return named
 
 
 def report_on(

@@ -40,6 +40,10 @@ class Windows(NamedTuple):
     stop_P: Ints
     """One after the last."""
 
+    def take(self, some: slice) -> "Windows":
+        """Some of them."""
+        return Windows(self.token_P[some], self.start_P[some], self.stop_P[some])
+
 
 def windows_around(token_P: Ints, corpus: TokenizedCorpus, context: int) -> Windows:
     """The windows around tokens, as far as their sequences reach."""
@@ -64,8 +68,27 @@ def draw_windows(
     return windows_around((numbers_S[at_P] << 32) | position_P, corpus, context)
 
 
+class FeatureRows:
+    """Where the samples of each feature stand, which are together."""
+
+    def __init__(self, feature_M: Ints) -> None:
+        """feature_M: of the samples; those of one feature follow each other."""
+        first_R = np.flatnonzero(np.diff(feature_M, prepend=-1))
+        stop_R = np.append(first_R[1:], len(feature_M))[: len(first_R)]
+        order_R = np.argsort(feature_M[first_R])
+        self._feature_R = feature_M[first_R][order_R]
+        self._first_R, self._stop_R = first_R[order_R], stop_R[order_R]
+
+    def of(self, feature: int) -> slice:
+        """The samples of one feature, by its number."""
+        at = int(np.searchsorted(self._feature_R, feature))
+        if at == len(self._feature_R) or self._feature_R[at] != feature:
+            return slice(0, 0)
+        return slice(int(self._first_R[at]), int(self._stop_R[at]))
+
+
 class Samples(NamedTuple):
-    """Samples of some features, sorted by feature, the highest band first, then key."""
+    """Samples of some features, those of each together, its highest band first, then by key."""
 
     feature_M: Ints
     """Number of the feature among the chosen ones."""

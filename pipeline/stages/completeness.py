@@ -28,6 +28,7 @@ from data.artifacts.completeness import (
 )
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import EXAMPLES_FILE, STATISTICS_FILE
+from data.concepts.frequency import shares_of
 from data.concepts.matching import Matcher, ways_to_write
 from data.concepts.specificity import (
     THRESHOLDS,
@@ -45,7 +46,6 @@ from pipeline.activations.residuals import load_language_model
 from pipeline.arrays import Ints
 from pipeline.completeness.evidence import read_examples
 from pipeline.completeness.files import Measured, activity_batches, candidates_table, concepts_table
-from pipeline.completeness.fit import bins_of, fit_logistic, frequencies, why_no_fit
 from pipeline.completeness.lists import AllConcepts, NamedList, load_lists
 from pipeline.completeness.occurrences import Counted, count_occurrences
 from pipeline.fetching.local import model_folder
@@ -124,16 +124,14 @@ class _Completeness:
         write_arrow(folder / ACTIVITY_FILE, ACTIVITY, activity_batches(found, sae.num_features))
         write_arrow(folder / CANDIDATES_FILE, CANDIDATES, candidates_table(measured).to_batches())
         represented_N = measured.represented(len(self._all.concepts))
-        why, frequency_N = why_no_fit(represented_N), frequencies(counted.occurrences_C, counted.num_tokens)
+        shares = shares_of(counted.occurrences_C, counted.num_tokens, represented_N)
         statistics = read_arrow(work.input_folder("examples") / name / STATISTICS_FILE)
         return SAECounts(
             num_alive=int((statistics["num_active"].to_numpy() > 0).sum()),
             num_represented=int(represented_N.sum()),
             by_list=np.bincount(np.array(self._all.list_of)[represented_N], minlength=len(self._lists)).tolist(),
             shared=[self._shared(means, number) for number in range(len(self._lists))],
-            bins=bins_of(counted.occurrences_C, counted.num_tokens, represented_N),
-            fit=None if why else fit_logistic(frequency_N, represented_N),
-            why_no_fit=why,
+            **vars(shares),
         )
 
     def _shared(self, means: Means, number: int) -> SharedFeature | None:

@@ -11,13 +11,13 @@ from data.arrow import read_arrow, write_arrow
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import (
     EXAMPLES_FILE,
-    EXPLANATIONS_FILE,
     MEANINGS_FILE,
     STATISTICS_FILE,
     TOP,
     meanings_schema,
     read_kinds,
 )
+from data.artifacts.labels import read_labels
 from pipeline.embeddings.descriptions import CONTEXTS, describe
 from pipeline.embeddings.vectors import encode_all
 from pipeline.examples.texts import ExampleTexts, of_features
@@ -57,7 +57,7 @@ def _descriptions(work: Work) -> Iterator[tuple[int, str]]:
     first_row = 0
     for name in work.recipe.sae_names:
         statistics = read_arrow(work.input_folder("examples") / name / STATISTICS_FILE)
-        labels = read_arrow(work.input_folder("explain") / name / EXPLANATIONS_FILE)["label"]
+        labels = read_labels(work.input_folder("explain"), work.input_folder("score"), name)["label"]
         examples = read_arrow(work.input_folder("examples") / name / EXAMPLES_FILE)
         top = examples.select(["index", "document", "position"]).filter(pc.equal(examples["kind"], TOP))
         live_F = np.flatnonzero(read_kinds(statistics, work.recipe.examples.rare_tokens).live_F)
@@ -83,5 +83,5 @@ def _config(recipe: Recipe) -> dict[str, Any]:
     return {"embed": encoder_key(recipe.embed), "saes": recipe.sae_names, "rare_tokens": rare}
 
 
-STAGE = Stage("embed", embed, _config, needs=("fetch", "tokenize", "examples", "explain"))
+STAGE = Stage("embed", embed, _config, needs=("fetch", "tokenize", "examples", "explain", "score"))
 run = STAGE.run

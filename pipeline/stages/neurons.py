@@ -118,7 +118,7 @@ class _Correlation:
             sink_norm=harvest["sink_threshold"],
         )
         for block in blocks:
-            reader.add(block.x_ND, block.neurons_NM, block.index_N, self._corpus.sequences["document"])
+            reader.add(block, self._corpus.sequences["document"])
             advance(len(block.index_N))
         return reader
 

@@ -1,9 +1,9 @@
 """Stage `score`: whether features mean what their labels say, by judges that are first measured themselves.
 
 One reading of the corpus draws activations of all chosen features evenly over their ranges, and finds texts without
-them. Then one judge after the other is asked, and may write labels of its own; at last those that can be trusted try
-all candidates for labels. Whatever a judge answers is on disk at once, so that a run that was killed, or whose judge
-failed, goes on where it stopped.
+them. Then one judge after the other is asked, and may write labels of its own. Those that can be trusted try all
+candidates for labels, and judge the features anew that another label is better for. Whatever a judge answers is on disk
+at once, so that a run that was killed, or whose judge failed, goes on where it stopped.
 """
 
 from typing import Any
@@ -42,7 +42,7 @@ from pipeline.scores.choosing import Chosen, choose_features, draw_unlabelled, s
 from pipeline.scores.contest import best_task, common_task, find_decider
 from pipeline.scores.files import write_scored
 from pipeline.scores.materials import judge_materials, plant_questions
-from pipeline.scores.naming import Entrants, Naming, report_on
+from pipeline.scores.naming import Entrants, Naming, report_on, under_won_labels
 from pipeline.scores.sampling import BandSampler, Windows, draw_windows, no_samples
 from pipeline.scores.sources import SourceReader
 from pipeline.scores.summary import summarise
@@ -62,7 +62,7 @@ def score(work: Work) -> dict[str, Any]:
     vocabulary = model_vocabulary(model_folder(work.inputs["fetch"], work.paths))
     chosen = _choose(work, corpus, vocabulary)
     saes = _sample(work, corpus, chosen)
-    found = [Found(np.full((len(sae.samples.value_M), len(config.judges)), np.nan, np.float32)) for sae in saes]
+    found = [Found.nothing(sae, len(config.judges)) for sae in saes]
     materials, texts = judge_materials(work, corpus, Words(vocabulary)), WindowTexts(corpus, vocabulary)
     planted: dict[str, list[Planted]] = {}
     if any(sae.features for sae in saes):
@@ -73,6 +73,10 @@ def score(work: Work) -> dict[str, Any]:
         log("score: nothing is judged. No feature is scored.")
     naming = Naming(_entrants(work, materials, vocabulary, saes), corpus, texts, config.candidate_texts, recipe.seed)
     asked: list[Interview | JudgeReport] = []
+
+    def interview(one: Interview, saes: list[ScoredSAE], found: list[Found]) -> None:
+        one.run(saes, found, planted, texts, bands=config.bands, examples=config.examples, seed=recipe.seed)
+
     for number, judge_config in enumerate(config.judges):
         judge = make_judge(judge_config, materials) if planted else "No feature is scored."
         if isinstance(judge, str):
@@ -80,15 +84,24 @@ def score(work: Work) -> dict[str, Any]:
                 log(f"judge '{judge_config.title}' is left out: {judge}")
             asked.append(JudgeReport(judge_config.title, judge_config.kind, "", judge))
         else:
-            interview = Interview(number, judge_config, judge, AnswerCache(work.paths.store.judgements, judge))
-            interview.run(saes, found, planted, texts, bands=config.bands, examples=config.examples, seed=recipe.seed)
-            interview.count(naming.propose(number, judge_config, judge, work.paths.store.judgements))
-            report = interview.report()
+            new = Interview(number, judge_config, judge, AnswerCache(work.paths.store.judgements, judge))
+            interview(new, saes, found)
+            new.count(naming.propose(number, judge_config, judge, work.paths.store.judgements))
+            report = new.report()
             _say(report)
-            asked.append(interview if best_task(report.trust) else report)
-    for sae, of in zip(saes, found, strict=True):
+            asked.append(new if best_task(report.trust) else report)
+    candidates, named = _try_candidates(work, naming, asked, saes, corpus)
+    renamed = [_renamed(*pair) for pair in zip(saes, named, strict=True)]
+    if any(renamed):
+        again = [Found.nothing(sae, len(config.judges)) for sae in saes]
+        for one in asked:
+            if isinstance(one, Interview):
+                interview(one, named, again)
+        columns = zip(found, again, renamed, named, strict=True)
+        found = [old.with_new(new, places, sae.samples.feature_M) for old, new, places, sae in columns]
+    for sae, of in zip(named, found, strict=True):
         write_scored(work.folder / sae.name, sae, of, corpus)
-    candidates, reports = _try_candidates(work, naming, asked, saes, corpus)
+    reports = _reports(asked)
     write_judges(work.folder, reports)
     counts = {sae.name: {"num_features": sae.num_labelled, "num_samples": len(sae.samples.value_M)} for sae in saes}
     names = [judge.title for judge in config.judges]
@@ -114,8 +127,11 @@ def _entrants(work: Work, materials: Materials, vocabulary: list[bytes], saes: l
 
 def _try_candidates(
     work: Work, naming: Naming, asked: list[Interview | JudgeReport], saes: list[ScoredSAE], corpus: TokenizedCorpus
-) -> tuple[CandidateReport, list[JudgeReport]]:
-    """Have candidates for labels tried, and write them down; how that was done, and the final reports of all judges."""
+) -> tuple[CandidateReport, list[ScoredSAE]]:
+    """Have candidates for labels tried, and write them down.
+
+    Returns how that was done, and the SAEs with the labels that won.
+    """
     contests, reports = naming.contests(), _reports(asked)
     decider = find_decider(reports)
     task = common_task(reports, decider)
@@ -128,7 +144,13 @@ def _try_candidates(
         write_candidates(work.folder / sae.name, sae, some, corpus, len(asked), decider, report.may_name)
     if report.num_features:
         log(f"candidates for labels of {report.num_features:,} features: {report.num_named:,} are named by one of them")
-    return report, _reports(asked)
+    return report, under_won_labels(saes, contests, decider, may_name=report.may_name)
+
+
+def _renamed(before: ScoredSAE, named: ScoredSAE) -> list[int]:
+    """Places of the features that have another label now."""
+    pairs = enumerate(zip(before.features, named.features, strict=True))
+    return [place for place, (one, other) in pairs if one != other]
 
 
 def _reports(asked: list[Interview | JudgeReport]) -> list[JudgeReport]:
@@ -241,6 +263,6 @@ STAGE = Stage(
     work=score,
     config=_config,
     needs=("fetch", "tokenize", "harvest", "train", "examples", "explain", "respond", "effects"),
-    version=3,  # candidates for labels; those whose texts pages show come first
+    version=4,  # scores of the labels that candidates won
 )
 run = STAGE.run

@@ -11,7 +11,8 @@ from typing import Any
 from data.arrow import read_arrow
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.effects import EFFECTS_FILE
-from data.artifacts.features import EXPLANATIONS_FILE, STATISTICS_FILE, read_kinds
+from data.artifacts.features import STATISTICS_FILE, read_kinds
+from data.artifacts.labels import read_labels
 from data.artifacts.responses import read_best_strengths, read_continuations, read_shown
 from data.artifacts.scores import read_judges
 from pipeline.activations.residuals import load_language_model
@@ -71,7 +72,7 @@ def _choose(work: Work, tokenizer: Tokenizer) -> list[HeldFeature]:
     saes = []
     for name in recipe.sae_names:
         statistics_F = read_arrow(work.input_folder("examples") / name / STATISTICS_FILE)
-        explained = read_arrow(work.input_folder("explain") / name / EXPLANATIONS_FILE)
+        explained = read_labels(work.input_folder("explain"), work.input_folder("score"), name)
         raised = read_arrow(work.input_folder("effects") / name / EFFECTS_FILE)["raised"]
         live_F = read_kinds(statistics_F, recipe.examples.rare_tokens).live_F
         told = (statistics_F["max"].to_numpy(), explained["label"], explained["top_words"], raised)
@@ -145,5 +146,6 @@ STAGE = Stage(
     _work,
     _config,
     needs=("fetch", "tokenize", "harvest", "train", "examples", "explain", "respond", "effects", "score"),
+    version=2,  # labels that candidates won
 )
 run = STAGE.run

@@ -20,11 +20,12 @@ from data.errors import MonosemaError
 from data.layout import RunPaths, default_store
 from data.manifests import require_stage
 from pipeline.activations.batches import draw_sequences, read_batch
-from pipeline.activations.neurons import NeuronBlock, batches_of, neuron_blocks
+from pipeline.activations.neurons import batches_of, neuron_blocks
 from pipeline.activations.residuals import load_language_model
 from pipeline.models.language_model import DTYPES
 from pipeline.models.sae import SAE
 from pipeline.neurons.active import FeatureReader
+from pipeline.neurons.block import NeuronBlock
 from pipeline.neurons.correlation import CorrelationSums
 from pipeline.neurons.passes import NeuronRange
 from pipeline.neurons.reading import PassReader
@@ -65,13 +66,13 @@ def measure(recipe: Recipe, paths: RunPaths) -> list[Row]:
     def correlate() -> None:
         features, sums = reader(), CorrelationSums(len(chosen), len(neurons))
         for block in blocks():
-            sums.add(features.read(block.x_ND), block.neurons_NM)
+            sums.add(features.read(block.x_ND), block.neurons_PM, block.row_N)
         sums.best(recipe.neurons.best)
 
     def whole_stage() -> None:
         whole = PassReader(reader(), neurons, recipe.neurons, model.dtype, "cpu")
         for block in blocks():
-            whole.add(block.x_ND, block.neurons_NM, block.index_N, corpus.sequences["document"])
+            whole.add(block, corpus.sequences["document"])
         whole.sums.best(recipe.neurons.best)
 
     def reader() -> FeatureReader:

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import pytest
 
 import data.published.state
+from data.errors import PreflightError
 from data.layout import RunPaths, StorePaths
 from data.manifests import Manifest
 from pipeline import runs
-from pipeline.recipe import Recipe, load_recipe
+from pipeline.recipe import ReadRecipe, Recipe, load_recipe
 from pipeline.stage import Stage, Work
 from pipeline.stages import STAGES, fetch
 
@@ -31,7 +32,8 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             (work.folder / "file").write_text(name)
             return {}
 
-        return SimpleNamespace(run=Stage(name, work, lambda recipe: {"layer": recipe.model.layer}).run)
+        stage = Stage(name, work, lambda recipe: {"layer": recipe.model.layer})
+        return SimpleNamespace(STAGE=stage, run=stage.run)
 
     monkeypatch.setattr(runs.importlib, "import_module", load)
     monkeypatch.setattr(data.published.state, "is_intact", lambda folder: True)
@@ -84,3 +86,29 @@ def test_a_stage_that_stands_is_said_to_stand(
     done, stands = capsys.readouterr().err.splitlines()
     assert done.startswith(f"[4/{len(STAGES)}] train: done in")
     assert stands == f"[4/{len(STAGES)}] train: stands already"
+
+
+SERVED = 'score.judges=[{kind="served", base_url="http://127.0.0.1:9/v1", model="m"}]'
+
+
+def test_a_served_judge_is_asked_until_what_it_says_stands(loaded: list[str], paths: RunPaths) -> None:
+    read = ReadRecipe(load_recipe("sample", [SERVED]), [], frozenset())
+    assert runs.will_ask_judges(read, paths)
+    assert not runs.will_ask_judges(read, paths, STAGES[: STAGES.index("score")])
+    assert not runs.will_ask_judges(ReadRecipe(load_recipe("sample"), [], frozenset()), paths)
+    assert not loaded
+    runs.run_stages(read.recipe, paths, "score")
+    assert not runs.will_ask_judges(read, paths, ("score",))
+    assert runs.will_ask_judges(read, paths)
+    runs.run_stages(read.recipe, paths)
+    assert not runs.will_ask_judges(read, paths)
+    other = ReadRecipe(load_recipe("sample", [SERVED, "model.layer=3"]), [], frozenset())
+    assert runs.will_ask_judges(other, paths)
+
+
+def test_nothing_is_run_with_a_served_judge_that_does_not_answer(loaded: list[str], paths: RunPaths) -> None:
+    read = ReadRecipe(load_recipe("sample", [SERVED]), [], frozenset())
+    with pytest.raises(PreflightError, match=r"judge 'served' at http://127.0.0.1:9/v1 does not answer"):
+        runs.run_checked(read, paths)
+    assert not loaded
+    assert not paths.stage("fetch").exists()

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -56,12 +56,14 @@ def scripted_server(answer: Callable[[int, Body], Reply]) -> Iterator[ScriptedSe
         thread.join()
 
 
-def completion(text: str, logprobs: list[tuple[str, float]] | None = None) -> Reply:
-    """A chat completion; logprobs: of the first token."""
+def completion(text: str, logprobs: list[tuple[str, float]] | None = None, before: Sequence[str] = ()) -> Reply:
+    """A chat completion; logprobs: of the first token behind those of `before`, which are certain."""
     choice: Body = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
     if logprobs is not None:
         top = [{"token": token, "logprob": value, "bytes": None} for token, value in logprobs]
-        choice["logprobs"] = {"content": [{**top[0], "top_logprobs": top}]}
+        sure = [{"token": token, "logprob": 0.0, "bytes": None} for token in before]
+        places = [*({**one, "top_logprobs": [one]} for one in sure), {**top[0], "top_logprobs": top}]
+        choice["logprobs"] = {"content": places}
     usage = {"prompt_tokens": 100, "completion_tokens": 1, "total_tokens": 101}
     return (
         200,
@@ -70,6 +72,8 @@ def completion(text: str, logprobs: list[tuple[str, float]] | None = None) -> Re
     )
 
 
-def refusal(status: int, message: str, code: str = "", headers: dict[str, str] | None = None) -> Reply:
-    """An error as such servers send it."""
-    return status, {"error": {"message": message, "code": code, "type": code}}, headers or {}
+def refusal(
+    status: int, message: str, code: str = "", headers: dict[str, str] | None = None, param: str | None = None
+) -> Reply:
+    """An error as such servers send it. param: the field that it is about."""
+    return status, {"error": {"message": message, "code": code, "type": code, "param": param}}, headers or {}

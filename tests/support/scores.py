@@ -142,3 +142,13 @@ def _scores(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             },
         )
     return scores
+
+
+def let_proposal_win(score: Path, sae: str, index: int) -> None:
+    """Have a scored feature called PROPOSED. score: the artifact, whose manifest no longer fits."""
+    path = score / sae / CANDIDATES_FILE
+    rows = read_arrow(path).to_pylist()
+    for row in rows:
+        if row["index"] == index:
+            row["is_label"] = row["origin"] == JUDGE
+    write_arrow(path, LABEL_CANDIDATES, pa.Table.from_pylist(rows, LABEL_CANDIDATES).to_batches())

@@ -6,9 +6,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from backend.app import create_app
+from backend.completeness.own import OwnAnswer
+from backend.completeness.own_page import _counted
 from backend.completeness.store import MAX_LIST_CHARACTERS, MAX_OWN_CONCEPTS, ConceptLists
 from backend.exceptions import StoreFullError
 from backend.settings import Settings
+from data.artifacts.completeness import SAECounts
 from data.concepts.lists import TEMPLATES
 from data.layout import StorePaths
 from data.sql.database import connect
@@ -30,7 +33,10 @@ def live(published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.mark.parametrize("sae", ["1-relu-64", "1-relu-256", "1-batchtopk-64"])
 def test_the_runs_own_list_is_judged_live_as_the_stage_judged_it(live: TestClient, sae: str) -> None:
     stored = {one["name"]: one for one in live.get(f"/api/v1/completeness/tiny/{sae}").json()["concepts"]}
-    own = live.post("/api/v1/completeness", json={"text": THINGS.read_text(), "sae": f"tiny/{sae}"}).json()
+    whole = live.post("/api/v1/completeness", json={"text": THINGS.read_text(), "sae": f"tiny/{sae}"}).json()
+    own, measured = whole["concepts"], live.get("/api/v1/completeness").json()["found"]
+    assert whole["num_tokens"] == whole["num_training_tokens"] == measured["num_tokens"]
+    assert whole["found"] == {**measured["saes"][sae], "shared": []}
     assert [one["name"] for one in own] == [
         "river",
         "university",
@@ -42,6 +48,7 @@ def test_the_runs_own_list_is_judged_live_as_the_stage_judged_it(live: TestClien
     for one in own:
         before = stored[one["name"]]
         assert one["represented"] == before["represented"]
+        assert (one["occurrences"], one["often"]) == (before["occurrences"], before["often"])
         assert one["feature"]["index"] == before["feature"]["index"]
         assert one["candidate"]["mean"] == pytest.approx(before["candidate"]["mean"], rel=1e-3)
         for name in ("own", "others", "num_rivals", "rivals", "num_examples_read", "num_on_concept"):
@@ -50,10 +57,31 @@ def test_the_runs_own_list_is_judged_live_as_the_stage_judged_it(live: TestClien
 
 def test_other_concepts_are_compared_with_those_of_the_run(live: TestClient) -> None:
     body = {"text": "> a {}\n> of the {}\nwar\nOxford", "sae": "tiny/1-relu-256"}
-    own = live.post("/api/v1/completeness", json=body).json()
+    own = live.post("/api/v1/completeness", json=body).json()["concepts"]
     rivals = {name for one in own for name in one["candidate"]["rivals"]}
     assert rivals & {"river", "university", "music", "engine"}
-    assert all(one["num_prompts"] == 2 and one["occurrences"] is None for one in own)
+    assert all(one["num_prompts"] == 2 for one in own)
+
+
+def test_concepts_are_counted_in_what_is_indexed_and_the_page_says_so(live: TestClient) -> None:
+    form = {"text": "river\nzebra", "sae": "tiny/1-relu-64"}
+    page = live.post(UPLOAD, data=form)
+    often = {row.name: row.often for row in page.context["rows"]}
+    assert "1 in" in often["river"]
+    assert often["zebra"] == "never"
+    assert page.context["figure"] is not None
+    assert page.context["figure_text"].endswith("a fit needs 5 that are and 5 that are not.")
+    assert page.context["counted"].startswith("Counted in all ")
+    nowhere = live.post(UPLOAD, data={"text": "zebra", "sae": "tiny/1-relu-64"})
+    assert nowhere.context["figure"] is None
+    assert "None of these concepts stands in the text." in nowhere.text
+
+
+def test_a_part_of_the_corpus_is_said_with_its_share() -> None:
+    nothing = SAECounts(9, 0, [0], [], [], None, "none")
+    assert _counted(OwnAnswer([], 2_000, 16_000, nothing)) == (
+        "Counted in the first 2,000 tokens of the training documents, 12% of them."
+    )
 
 
 def test_a_list_has_an_address_that_can_be_shared(live: TestClient) -> None:

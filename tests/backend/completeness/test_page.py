@@ -10,7 +10,8 @@ from backend.completeness.rows import ConceptRow, frequency_text, rivals_text
 from backend.published import concepts
 from backend.published.concepts import Candidate, represented_by
 from data.arrow import read_arrow
-from data.artifacts.completeness import CANDIDATES_FILE, CONCEPTS_FILE, Bin, Fit, SAECounts
+from data.artifacts.completeness import CANDIDATES_FILE, CONCEPTS_FILE, SAECounts
+from data.concepts.frequency import Bin, Fit
 from data.layout import StorePaths
 from tests.support.pages import Page
 

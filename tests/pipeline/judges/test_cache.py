@@ -2,10 +2,12 @@
 
 import dataclasses
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from data.errors import NonsenseError
 from pipeline.judges.cache import AnswerCache, Usage, question_key
 from pipeline.judges.protocol import Answer, Place, Question
 from pipeline.judges.tasks import DETECTION, SPECIFICITY
@@ -37,6 +39,28 @@ def test_what_was_answered_before_a_failure_is_never_asked_again(tmp_path: Path)
     answers, usage = AnswerCache(tmp_path, judge).ask(questions(10))
     assert usage.asked == 3
     assert [answer.value for answer in answers] == [1.0] * 7 + [2.0] * 3
+
+
+@pytest.mark.parametrize("fail_after", [-1, 4])
+def test_what_was_no_answer_is_paid_for_once(tmp_path: Path, fail_after: int) -> None:
+    judge = FunctionJudge(lambda question: 1.0 if question.text.endswith("3") else None, fail_after=fail_after)
+    with nullcontext() if fail_after < 0 else pytest.raises(RuntimeError):
+        AnswerCache(tmp_path, judge).ask(questions(6))
+    answers, usage = AnswerCache(tmp_path, judge).ask(questions(4))
+    assert [answer.value for answer in answers] == [None, None, None, 1.0]
+    assert usage == Usage(0, 4, 0, 0)
+
+
+def test_a_judge_that_was_given_up_for_its_nonsense_is_asked_again(tmp_path: Path) -> None:
+    def answer(question: Question) -> float | None:
+        if question.text.endswith("3"):
+            raise NonsenseError("it answers nonsense")
+        return 1.0 if question.text.endswith("0") else None
+
+    with pytest.raises(NonsenseError):
+        AnswerCache(tmp_path, FunctionJudge(answer)).ask(questions(4))
+    _, usage = AnswerCache(tmp_path, FunctionJudge(lambda question: 2.0)).ask(questions(4))
+    assert usage.asked == 3
 
 
 def test_a_line_cut_off_by_a_kill_costs_that_answer_alone(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from pipeline.judges.local import LocalJudge, batches
 from pipeline.judges.proposing import MAX_TOKENS, Proposal, proposal_messages, read_label
@@ -47,6 +48,14 @@ def test_answers_are_the_models_own_probabilities(folder: Path, batch_tokens: in
         assert answer.probabilities == pytest.approx(shares, abs=1e-4)
         assert answer.value == pytest.approx(sum(n * share for n, share in enumerate(shares)), abs=1e-3)
         assert answer.tokens_in == len(tokens)
+
+
+def test_other_weights_of_the_same_name_and_size_are_another_judge(tmp_path: Path) -> None:
+    one, other = (make_chat_model(tmp_path / part / "chat") for part in ("a", "b"))
+    assert make_judge(one, 1).identity == make_judge(other, 1).identity
+    tensors = load_file(other / "model.safetensors")
+    save_file({name: 2 * tensor for name, tensor in tensors.items()}, other / "model.safetensors", {"format": "pt"})
+    assert make_judge(one, 1).identity != make_judge(other, 1).identity
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 100_000])

@@ -27,6 +27,8 @@ TEXTS = [f"100%: in<< May>> {number}" for number in range(6)]
         ('"of"', '"of"'),
         ("**Months**", "Months"),
         ("月", "月"),
+        ("<think>\nWhat is marked?\n</think>\n\nmonths", "months"),
+        ("<think>\nWhat is", None),
         ("  ", None),
         ('""', None),
         ("x" * (LONGEST + 1), None),
@@ -66,11 +68,11 @@ def test_a_proposer_that_fails_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert judge.shown == TEXTS[4:]
 
 
-def test_no_label_is_not_kept(tmp_path: Path) -> None:
+def test_no_label_is_kept_as_none_for_it_was_paid_for(tmp_path: Path) -> None:
     judge = FunctionProposer(lambda text: None, lambda question: 1.0)
-    assert ProposalCache(tmp_path, judge).ask(TEXTS[:1])[0][0].label is None
-    ProposalCache(tmp_path, judge).ask(TEXTS[:1])
-    assert len(judge.shown) == 2
+    for _ in range(2):
+        assert ProposalCache(tmp_path, judge).ask(TEXTS[:1])[0][0].label is None
+    assert len(judge.shown) == 1
 
 
 def test_answers_and_labels_of_one_judge_are_kept_apart(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from data.errors import JudgeError
 from pipeline.judges import proposing, served
+from pipeline.judges.bills import forget_bills
 from pipeline.judges.cache import AnswerCache
 from pipeline.judges.proposing import ProposalCache
 from pipeline.judges.protocol import Question
@@ -23,6 +24,7 @@ KEY = "sk-secret-0123456789"
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_KEY", KEY)
+    forget_bills()
 
 
 def make_judge(base_url: str, **config: Any) -> tuple[ServedJudge, list[float]]:
@@ -64,6 +66,107 @@ def test_a_server_without_probabilities_is_read_by_its_text(tmp_path: Path) -> N
     assert [one.value for one in answers] == [2.0] * 3
     assert sum("logprobs" in body for body in server.requests) == 1
     assert "its text" in judge.about
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "System role not supported"),
+        (400, "Conversation roles must alternate user/assistant/user/assistant/..."),
+        (500, "System role not supported"),
+        (500, "Internal Server Error"),  # as `transformers serve` says
+    ],
+)
+def test_a_server_that_takes_no_system_message_gets_it_with_the_first_question(
+    tmp_path: Path, said: str, status: int
+) -> None:
+    def answer(number: int, body: Body) -> Reply:
+        return refusal(status, said) if body["messages"][0]["role"] == "system" else completion("2")
+
+    with scripted_server(answer) as server:
+        judge, pauses = make_judge(server.base_url, concurrency=1)
+        answers, _ = AnswerCache(tmp_path, judge).ask(questions(3))
+    assert [one.value for one in answers] == [2.0] * 3
+    assert (len(server.requests), pauses) == (4, [])
+    first, second = server.requests[-1]["messages"][:2]
+    assert first["content"].startswith(SPECIFICITY.instruction)
+    assert second["role"] == "assistant"
+
+
+def test_a_server_that_fails_later_is_waited_for_and_asked_as_before(tmp_path: Path) -> None:
+    with scripted_server(
+        lambda n, body: refusal(500, "Internal Server Error") if n == 1 else completion("2")
+    ) as server:
+        judge, pauses = make_judge(server.base_url, concurrency=1)
+        AnswerCache(tmp_path, judge).ask(questions(3))
+    assert {body["messages"][0]["role"] for body in server.requests} == {"system"}
+    assert len(pauses) == 1
+
+
+def reasoning_model(number: int, body: Body) -> Reply:
+    """A server that refuses all that OpenAI's reasoning models refuse, one part after the other, in its words."""
+    if "max_tokens" in body:
+        said = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'."
+        return refusal(400, said, "unsupported_parameter", param="max_tokens")
+    if "temperature" in body:
+        return refusal(400, "Unsupported value: 'temperature' does not support 0 with this model.")
+    if "logprobs" in body:
+        return refusal(400, "You are not allowed to request logprobs from this model", param="logprobs")
+    return completion("2")
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_what_a_model_refuses_is_left_out_from_then_on(tmp_path: Path, concurrency: int) -> None:
+    with scripted_server(reasoning_model) as server:
+        judge, _ = make_judge(server.base_url, concurrency=concurrency)
+        answers, _ = AnswerCache(tmp_path, judge).ask(questions(6))
+        assert len(server.requests) <= 6 + 3 * concurrency
+        server.requests.clear()
+        ProposalCache(tmp_path, judge).ask(["100%: <<May>>"])
+    assert [one.value for one in answers] == [2.0] * 6
+    assert [body.get("max_completion_tokens") for body in server.requests] == [proposing.MAX_TOKENS]
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "temperature", "logprobs"])
+def test_a_server_that_refuses_whatever_it_is_asked_is_not_asked_for_ever(tmp_path: Path, name: str) -> None:
+    with scripted_server(lambda number, body: refusal(400, f"{name}: the context is too long")) as server:
+        judge, _ = make_judge(server.base_url, concurrency=1)
+        with pytest.raises(JudgeError, match=r"refuses the question .*too long"):
+            AnswerCache(tmp_path, judge).ask(questions(3))
+    assert len(server.requests) == 2
+
+
+def test_fields_of_the_recipe_go_with_every_request_and_name_the_judge(tmp_path: Path) -> None:
+    extra = {"chat_template_kwargs": {"enable_thinking": False}, "max_tokens": 900}
+    with scripted_server(lambda number, body: completion("1")) as server:
+        judge, _ = make_judge(server.base_url, extra_body=extra)
+        AnswerCache(tmp_path, judge).ask(questions(3))
+        ProposalCache(tmp_path, judge).ask(["100%: <<May>>"])
+        assert judge.identity != make_judge(server.base_url)[0].identity
+    assert all(body["chat_template_kwargs"] == {"enable_thinking": False} for body in server.requests)
+    assert all(body["max_tokens"] == 900 for body in server.requests)
+
+
+@pytest.mark.parametrize("written", ["<think>\nIs it 1? No.\n</think>\n\n3", "Is it 1? No.\n</think> **3**"])
+def test_an_answer_is_read_behind_thoughts_that_are_over(tmp_path: Path, written: str) -> None:
+    with scripted_server(lambda number, body: completion(written)) as server:
+        answers, _ = AnswerCache(tmp_path, make_judge(server.base_url)[0]).ask(questions(1))
+    assert answers[0].value == 3.0
+
+
+def test_probabilities_are_read_behind_thoughts(tmp_path: Path) -> None:
+    thoughts = ["<think>", "1", "?", "</think>", "\n\n"]
+    reply = completion("<think>1?</think>\n\n3", [("3", math.log(0.75)), ("2", math.log(0.25))], thoughts)
+    with scripted_server(lambda number, body: reply) as server:
+        answers, _ = AnswerCache(tmp_path, make_judge(server.base_url)[0]).ask(questions(1))
+    assert answers[0].value == pytest.approx(2.75)
+
+
+def test_a_judge_that_only_thinks_is_told_how_to_stop_it(tmp_path: Path) -> None:
+    with scripted_server(lambda number, body: completion("<think>\n1, or 2? I")) as server:
+        judge, _ = make_judge(server.base_url)
+        with pytest.raises(JudgeError, match=r"answers nonsense: .*if it thinks .* extra_body"):
+            AnswerCache(tmp_path, judge).ask(questions(60))
 
 
 def test_labels_are_written_without_probabilities(tmp_path: Path) -> None:
@@ -185,3 +288,63 @@ def test_the_bill_stays_below_its_limit(tmp_path: Path) -> None:
         with pytest.raises(JudgeError, match=r"has cost 0.05 .*max_cost is 0.05: raise it"):
             AnswerCache(tmp_path, judge).ask(questions(40))
     assert len(server.requests) == 5
+
+
+def test_the_limit_is_of_a_command_whichever_stages_ask(tmp_path: Path) -> None:
+    prices = {"concurrency": 1, "input_price": 100.0, "max_cost": 0.05}
+    with scripted_server(lambda number, body: completion("1")) as server:
+        AnswerCache(tmp_path, make_judge(server.base_url, **prices)[0]).ask(questions(3))
+        with pytest.raises(JudgeError, match=r"has cost 0.05 in this command"):
+            AnswerCache(tmp_path, make_judge(server.base_url, **prices)[0]).ask(questions(40))
+        assert len(server.requests) == 5
+        forget_bills()
+        AnswerCache(tmp_path, make_judge(server.base_url, **prices)[0]).ask(questions(9))
+    assert len(server.requests) == 9
+
+
+def test_a_limit_needs_a_server_that_counts(tmp_path: Path) -> None:
+    status, reply, headers = completion("1")
+    with scripted_server(lambda number, body: (status, {**reply, "usage": None}, headers)) as server:
+        judge, _ = make_judge(server.base_url, input_price=1.0, max_cost=5.0)
+        with pytest.raises(JudgeError, match="counts no tokens, so max_cost cannot be kept to"):
+            AnswerCache(tmp_path, judge).ask(questions(3))
+
+
+def test_a_trial_is_one_small_question_and_says_what_it_took() -> None:
+    with scripted_server(lambda number, body: completion("0")) as server:
+        judge, pauses = make_judge(server.base_url)
+        tried = judge.try_out()
+    assert (tried.tokens_in, tried.tokens_out, len(server.requests), pauses) == (100, 1, 1, [])
+    assert len(server.requests[0]["messages"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (refusal(401, f"no such key {KEY}"), "refuses the key .401.: set JUDGE_KEY"),
+        (refusal(402, "pay"), "wants to be paid"),
+        (refusal(429, "pay", "insufficient_quota"), "wants to be paid"),
+        (refusal(404, f"there is no model 'm' for {KEY}"), "refuses the question .*no model 'm'"),
+        (refusal(503, "down"), "does not answer"),
+        ((200, {}, {"content-type": "text/html"}), "answers, but not as OpenAI's protocol does: base_url"),
+    ],
+)
+def test_a_trial_tells_at_once_what_is_wrong(reply: Reply, said: str) -> None:
+    with scripted_server(lambda number, body: reply) as server:
+        judge, pauses = make_judge(server.base_url)
+        with pytest.raises(JudgeError, match=said) as e:
+            judge.try_out()
+    assert (KEY in str(e.value), len(server.requests), pauses) == (False, 1, [])
+
+
+def test_a_trial_without_a_key_says_where_to_put_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JUDGE_KEY")
+    with scripted_server(lambda number, body: refusal(401, "who are you")) as server:
+        judge, _ = make_judge(server.base_url)
+        with pytest.raises(JudgeError, match=r"wants a key .401.: put one into JUDGE_KEY"):
+            judge.try_out()
+
+
+def test_a_busy_server_is_there() -> None:
+    with scripted_server(lambda number, body: refusal(429, "slow down", "rate_limit_exceeded")) as server:
+        assert make_judge(server.base_url)[0].try_out().tokens_in == 0

@@ -17,14 +17,14 @@ from pipeline.judges.protocol import Question
 from pipeline.judges.served import ServedJudge
 from pipeline.judges.tasks import SPECIFICITY
 from pipeline.recipe.judging import JudgeConfig
-from tests.support.chat_model import make_chat_model
+from tests.support.chat_model import GEMMA, TEMPLATE, make_chat_model
 
 START_SECONDS = 240
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_chat_model(tmp_path_factory.mktemp("served"), always="2")
+@pytest.fixture(scope="module", params=[TEMPLATE, GEMMA], ids=["usual", "no system message"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_chat_model(tmp_path_factory.mktemp("served"), always="2", template=request.param)
 
 
 @pytest.fixture(scope="module")

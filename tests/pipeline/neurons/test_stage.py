@@ -16,6 +16,7 @@ from data.errors import ConfigError
 from data.layout import RunPaths, StorePaths
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
+from pipeline.neurons import passes
 from pipeline.recipe import Recipe
 from pipeline.stages import neurons
 from tests.support.fake_run import DEAD, RARE, fake_recipe
@@ -123,11 +124,12 @@ def test_examples_of_the_first_neurons_are_their_own_at_the_end_that_r_says(run:
     assert signs == {HIGHEST_END, LOWEST_END}
 
 
-def test_several_passes_give_the_same(run: RunPaths) -> None:
+def test_several_passes_give_the_same(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes, "MOST_THREADS", 1)
     neurons.run(asked(features=60), run)
     whole = {name: rows_of(run, name) for name in fake_recipe().sae_names}, examples_of(run)
     shutil.rmtree(run.stage("neurons"))
-    manifest = neurons.run(asked(features=60, memory_gb=0.005), run)
+    manifest = neurons.run(asked(features=60, memory_gb=0.003), run)
     assert manifest.counts["num_passes"] > 1
     for name, rows in whole[0].items():
         for row, again in zip(rows, rows_of(run, name), strict=True):

@@ -14,7 +14,7 @@ from pipeline.arrays import Ints, pack_tokens, unpack_tokens
 from pipeline.examples.bands import bands_of
 from pipeline.models.sae import SAE, SAEHeader
 from pipeline.scores import sampling
-from pipeline.scores.sampling import BandSampler, Samples, draw_windows
+from pipeline.scores.sampling import BandSampler, FeatureRows, Samples, draw_windows
 from tests.support.fakes import make_corpus
 
 WIDTH, FEATURES, BANDS, CONTEXT = 6, 5, 4, 3
@@ -159,3 +159,12 @@ def test_windows_without_a_feature_are_those_where_it_is_nowhere_active(corpus: 
         n = int(sequence[p])
         acts = world.acts[n][int(absent.start_P[p]) - starts[n] : int(absent.stop_P[p]) - starts[n]]
         np.testing.assert_array_equal(sampler.active_PC[p], (acts[:, CHOSEN] > 0).any(0))
+
+
+@pytest.mark.parametrize("order", [[2, 0, 5, 1], [], [3]])
+def test_the_samples_of_a_feature_are_found_in_whatever_order_features_are(order: list[int]) -> None:
+    feature_M = np.repeat(np.array(order, np.int64), [3 + place for place in range(len(order))])
+    rows = FeatureRows(feature_M)
+    for feature in range(7):
+        mine = rows.of(feature)
+        assert np.arange(mine.start, mine.stop).tolist() == np.flatnonzero(feature_M == feature).tolist()

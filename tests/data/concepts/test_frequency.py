@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.completeness.fit import bins_of, fit_logistic, frequencies, why_no_fit
+from data.concepts.frequency import bins_of, fit_logistic, frequencies, why_no_fit
 
 NUM_TOKENS = 10_000_000
 
