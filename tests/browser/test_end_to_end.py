@@ -15,7 +15,8 @@ SMALL_SAES = """train.saes=[
 
 SMALL = [
     'completeness.lists=["chemical-elements"]',
-    "corpus.max_document_characters=6_000",
+    "corpus.max_document_characters=3_000",
+    "tokenize.context_length=128",
     "tokenize.max_tokens=6_000",
     "tokenize.max_held_out_tokens=2_000",
     "train.batch_size=128",
@@ -24,7 +25,7 @@ SMALL = [
     "respond.tried=4",
     "respond.written=2",
     "respond.new_tokens=8",
-    "effects.features=24",
+    "effects.features=9",
     "strengths.features=3",
     "strengths.strengths=[0.5, 1, 2]",
     "strengths.text_strengths=[1]",

@@ -14,6 +14,8 @@ from tests.support.decoding import write
 
 SETTINGS = [
     "name=without-onednn",
+    "corpus.max_document_characters=3_000",
+    "tokenize.context_length=128",
     "tokenize.max_tokens=1_500",
     "tokenize.max_held_out_tokens=500",
     "harvest.num_shards=1",
@@ -27,7 +29,7 @@ SETTINGS = [
     "scale.batch_size=64",
     "scale.warmup_steps=10",
     "project.num_epochs=5",
-    "effects.features=8",
+    "effects.features=3",
     "strengths.features=1",
     "strengths.strengths=[1, 2]",
     "strengths.text_strengths=[1]",
