@@ -16,8 +16,8 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(VENV)/.pipeline
 	$(BIN)/monosema demo --port $(PORT) $(if $(filter 0,$(SERVE)),--no-serve)
 
-# TESTS names some of them, WORKERS=0 runs them in one process. Tests of a file stay together, files in their order:
-# once Playwright's event loop runs in a process, tests of the backend cannot have their own there.
+# TESTS names some of them, WORKERS=0 runs them in one process. Tests of a file stay together; the order of files is that
+# of tests/conftest.py.
 test: $(VENV)/.dev $(VENV)/.programs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 

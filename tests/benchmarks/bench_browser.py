@@ -50,7 +50,7 @@ class Way(NamedTuple):
 
 def run() -> list[Row]:
     store = demo_store()
-    names = [os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome"]
+    names = [os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome", "chromium-headless-shell"]
     path = next((found for name in names if name and (found := shutil.which(name))), None)
     if path is None:
         raise SystemExit("this benchmark needs Chromium: install it, or set CHROMIUM")

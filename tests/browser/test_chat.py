@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from backend.settings import Settings
 from data.layout import StorePaths
 from tests.support.steering import FEATURE, SECONDS, Server, chatting_store, steering_server
-from tests.support.views import READ_BY_AXE, check_view
+from tests.support.views import check_view, in_every_view
 
 OpenPage = Callable[..., Page]
 ASKED = f"/steer?f={FEATURE}:4&chat=1&prompt=river&temperature=0&new_tokens=3"
@@ -88,7 +88,7 @@ def test_what_is_stopped_can_be_answered_again(open_page: OpenPage) -> None:
     expect_written(page, 1)
 
 
-@pytest.mark.parametrize(("width", "scheme"), sorted(READ_BY_AXE))
+@in_every_view
 def test_a_conversation_is_accessible_and_nothing_runs_over_the_edge(
     open_page: OpenPage, server: Server, width: int, scheme: str
 ) -> None:

@@ -100,8 +100,10 @@ def test_keys_lead_where_the_help_says(open_page):
     expect(page.get_by_role("dialog")).to_be_hidden()
     page.keyboard.press("]")
     expect(page).to_have_url(re.compile("/4$"))
+    page.wait_for_load_state()  # its own keys work then
     page.keyboard.press("[")
     expect(page).to_have_url(re.compile("/3$"))
+    page.wait_for_load_state()
     page.keyboard.press("j")
     page.keyboard.press("j")
     inside = "[...document.querySelectorAll('.example')].findIndex((e) => e.contains(document.activeElement))"

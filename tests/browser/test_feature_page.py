@@ -62,12 +62,17 @@ def test_the_token_that_is_pointed_at_is_told_of_while_the_page_scrolls(open_pag
     assert float(told) > 0
 
 
+def press(page: Page, key: str, address: str) -> None:
+    """Press a key that leads to another page, whose own keys work then."""
+    page.keyboard.press(key)
+    expect(page).to_have_url(re.compile(address))
+    page.wait_for_load_state()
+
+
 def test_everything_by_keyboard(open_page: Open) -> None:
     page = open_page(FEATURE)
-    page.keyboard.press("c")
-    expect(page).to_have_url(re.compile(re.escape("context=full")))
-    page.keyboard.press("c")
-    expect(page).to_have_url(re.compile(re.escape("context=16")))
+    press(page, "c", "context=full")
+    press(page, "c", "context=16")
     page.keyboard.press("j")
     expect(page.locator(".example").nth(0).locator(":focus")).to_have_count(1)
     page.keyboard.press("j")
@@ -77,10 +82,8 @@ def test_everything_by_keyboard(open_page: Open) -> None:
     button = page.get_by_role("button", name="↵")
     page.keyboard.press("n")
     expect(button).to_have_attribute("aria-pressed", "true")
-    page.keyboard.press("]")
-    expect(page).to_have_url(re.compile(re.escape("/4?context=16") + "$"))
-    page.keyboard.press("[")
-    expect(page).to_have_url(re.compile(re.escape("/3?context=16") + "$"))
+    press(page, "]", r"/4\?context=16$")
+    press(page, "[", r"/3\?context=16$")
     page.keyboard.press("/")
     expect(page.locator(".find input")).to_be_focused()
     page.locator("body").click(position={"x": 2, "y": 2})

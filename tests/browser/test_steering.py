@@ -10,7 +10,7 @@ from backend.settings import Settings
 from data.layout import StorePaths
 from tests.support.proxy import Proxy, proxied
 from tests.support.steering import FEATURE, SECONDS, Server, brake, copied_database, steering_server, waiting
-from tests.support.views import READ_BY_AXE, check_view
+from tests.support.views import check_view, in_every_view
 
 OpenPage = Callable[..., Page]
 ASKED = f"/steer?f={FEATURE}:4&prompt=the+river&temperature=0&new_tokens=12"
@@ -467,7 +467,7 @@ def test_probabilities_can_be_seen_and_the_text_on_them_read(open_page: OpenPage
     assert contrast(marked, token.evaluate(LUMINANCE, "color")) >= 4.5
 
 
-@pytest.mark.parametrize(("width", "scheme"), sorted(READ_BY_AXE))
+@in_every_view
 @pytest.mark.parametrize("sweep", [False, True])
 def test_pages_are_accessible_and_nothing_runs_over_the_edge(
     open_page: OpenPage, server: Server, width: int, scheme: str, sweep: bool

@@ -1,6 +1,5 @@
 """The command line as a person has it: exit status and what is said, of a process of its own where that matters."""
 
-import io
 import json
 import os
 import shutil
@@ -8,8 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,8 +15,8 @@ from tokenizers.models import WordLevel
 
 from data.layout import StorePaths
 from data.manifests import load_manifest
-from pipeline import cli
 from pipeline.stages import STAGES
+from tests.support.command_line import Done, run_here
 from tests.support.models import save_tiny_model
 
 RECIPE = """
@@ -61,30 +58,11 @@ def recipe(model: Path, tmp_path: Path) -> Path:
     return path
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a command left."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-
 def run_process(*command: str) -> Done:
     """Run Python with these arguments in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=120, env=environment)
     return Done(done.returncode, done.stdout, done.stderr)
-
-
-def run_here(*arguments: str) -> Done:
-    """Run the command in this process, which has imported torch already: that takes seconds in each of its own."""
-    stdout, stderr = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
-        patch.setattr(sys, "argv", ["monosema", *arguments])
-        with pytest.raises(SystemExit) as ending:
-            cli.main()
-    return Done(ending.value.code or 0, stdout.getvalue(), stderr.getvalue())
 
 
 def monosema(store: StorePaths, *arguments: str, status: int = 0, process: bool = False) -> Done:

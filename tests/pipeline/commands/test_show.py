@@ -42,6 +42,7 @@ from pipeline.recipe.corpus import CorpusConfig
 from pipeline.runs import run_checked
 from pipeline.stages import STAGES
 from tests.support.chats import TALKS, make_talking_model, write_talks
+from tests.support.command_line import monosema_here
 from tests.support.foreign import principal_sae
 from tests.support.models import byte_tokenizer, save_tiny_model, tiny_sae
 from tests.support.text_folder import make_text_folder
@@ -53,11 +54,6 @@ SETTINGS = ("model.dtype=float32", "harvest.keep_fraction=0.9", "embed.source=no
             "compare.n=4", "completeness.lists=[]", "strengths.features=2", "strengths.strengths=[1, 2]",
             "strengths.text_strengths=[1]")  # fmt: skip
 IMPORT = f"[{STAGES.index('train') + 1}/{len(STAGES)}] import: done"
-
-
-def monosema(*arguments: str, store: StorePaths) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline.cli", *arguments, "--store", str(store.root)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
 
 
 @pytest.fixture
@@ -79,14 +75,15 @@ def write(sae: SAE, folder: Path, hook: Hook = "resid_post", *, bos: bool = True
     saelens.write(Exported(sae, "org/tiny", "texts", LENGTH, bos, density, {}, hook), folder)
 
 
-def show(place: Path, store: StorePaths, *more: str, sae: str = "sae") -> subprocess.CompletedProcess[str]:
+def show_command(place: Path, *more: str, sae: str = "sae") -> list[str]:
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
     given = ("--model", str(place / "llama"), "--corpus", str(place / "texts"), "--no-serve", "--name", "mine")
-    return monosema("show", str(place / sae), *given, *settings, *more, store=store)
+    return ["show", str(place / sae), *given, *settings, *more]
 
 
 def test_an_sae_of_saelens_ends_in_a_published_run(place: Path, store: StorePaths) -> None:
-    done = show(place, store)
+    command = [sys.executable, "-m", "pipeline.cli", *show_command(place), "--store", str(store.root)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "saelens, relu, 16 features of width 32" in done.stderr
     assert "it fits layer 1: explained variance" in done.stderr
@@ -95,13 +92,9 @@ def test_an_sae_of_saelens_ends_in_a_published_run(place: Path, store: StorePath
     published = open_published(store, "mine")
     assert (published.record.layer, published.record.saes[0].curve) == (LAYER, [])
     check_activations(PublishedRun(published.folder), place)
-    doctor = monosema("doctor", "--run", "mine", store=store)
-    assert doctor.returncode == 0, doctor.stdout[-3000:]
-    again = show(place, store)
-    assert again.returncode == 0
-    assert "done in" not in again.stderr
-    out = monosema("export", str(place / "out"), "--format", "saelens", store=store)
-    assert out.returncode == 0, out.stderr
+    monosema_here("doctor", "--run", "mine", store=store)
+    assert "done in" not in monosema_here(*show_command(place), store=store).stderr
+    monosema_here("export", str(place / "out"), "--format", "saelens", store=store)
     folders = (place / "sae", place / "out/1-relu-16")
     before, after = (load_file(folder / "sae_weights.safetensors") for folder in folders)
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
@@ -136,16 +129,13 @@ def test_an_sae_of_a_gpt2s_mlp_without_bos_is_read_so(place: Path, store: StoreP
     source = open_source(CorpusConfig(source="text", path=place / "texts"), place)
     rows = read_layers(model, first_tokens(source, Tokenizer(byte_tokenizer())), [])
     write(principal_sae(rows.at(LAYER, 10.0), DIRECTIONS, LAYER), place / "mlp", "mlp", bos=False)
-    done = show(place, store, "--model", str(place / "gpt2"), sae="mlp")
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = monosema_here(*show_command(place, "--model", str(place / "gpt2"), sae="mlp"), store=store)
     assert "it fits mlp of layer 1: explained variance" in done.stderr
     published = open_published(store, "mine")
     counts = published.record.corpus["tokenize"]
     assert (published.hook, counts["bos_id"], published.record.saes[0].name) == ("mlp", None, "1-mlp-relu-16")
-    doctor = monosema("doctor", "--run", "mine", store=store)
-    assert doctor.returncode == 0, doctor.stdout[-3000:]
-    out = monosema("export", str(place / "out"), "--format", "saelens", store=store)
-    assert out.returncode == 0, out.stderr
+    monosema_here("doctor", "--run", "mine", store=store)
+    monosema_here("export", str(place / "out"), "--format", "saelens", store=store)
     before, after = (
         json.loads((place / one / "cfg.json").read_text())["metadata"] for one in ("mlp", "out/1-mlp-relu-16")
     )
@@ -178,8 +168,7 @@ def test_what_does_not_fit_is_refused_before_any_work(place: Path, store: StoreP
     else:
         write(tiny_sae(), place / "other")
         more, said = ("--layer", "7"), "model.layer=7 is out of range"
-    done = show(place, store, *more, sae="other")
-    assert done.returncode == 1
+    done = monosema_here(*show_command(place, *more, sae="other"), store=store, status=1)
     assert said in done.stderr
     assert done.stderr.count("error: ") == 1
     assert "Traceback" not in done.stderr

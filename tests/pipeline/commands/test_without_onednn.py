@@ -14,6 +14,8 @@ from tests.support.decoding import write
 
 SETTINGS = [
     "name=without-onednn",
+    "corpus.max_document_characters=3_000",
+    "tokenize.context_length=128",
     "tokenize.max_tokens=1_500",
     "tokenize.max_held_out_tokens=500",
     "harvest.num_shards=1",
@@ -27,8 +29,13 @@ SETTINGS = [
     "scale.batch_size=64",
     "scale.warmup_steps=10",
     "project.num_epochs=5",
-    "effects.features=8",
-    "strengths.features=2",
+    "effects.features=3",
+    "strengths.features=1",
+    "strengths.strengths=[1, 2]",
+    "strengths.text_strengths=[1]",
+    "strengths.positions=2",
+    "strengths.new_tokens=4",
+    "strengths.planted=2",
     "compare.n=2",
     "compare.max_tokens=500",
     'completeness.lists=["chemical-elements"]',
@@ -40,11 +47,16 @@ SETTINGS = [
     "neurons.max_tokens=500",
     "embed.source=none",
     "score.features=2",
-    'score.judges=[{kind="rule"}, {kind="local", tasks=["specificity"], features=2, samples=4, planted=2}]',
+    "score.samples=50",
+    "score.unlabelled=1",
+    "score.candidate_texts=2",
+    'score.judges=[{kind="rule"}, '
+    '{kind="local", tasks=["specificity"], features=1, samples=2, planted=2, proposals=1}]',
 ]
 
 
 @pytest.mark.sample
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_sample_needs_no_onednn(sample_store: StorePaths) -> None:
     command = [sys.executable, "-m", "tests.support.onednn"]

@@ -1,6 +1,5 @@
 """Exports on the Hub and back, by huggingface_hub, against a local stand-in for the Hub."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pipeline.formats.imported import find_imported
 from pipeline.formats.reading import look_at_sae
 from pipeline.models.errors import ModelError
 from pipeline.models.sae import SAE
+from tests.support.command_line import monosema_here
 from tests.support.foreign import folded
 from tests.support.hub import Hub, Repository, local_hub
 
@@ -188,20 +188,17 @@ def test_weights_that_are_cut_off_on_the_hub_are_named(hub: Hub, store: StorePat
 
 @pytest.mark.usefixtures("token")
 def test_by_the_command_with_the_hub_s_address_in_the_environment(
-    hub: Hub, published_store: StorePaths, tmp_path: Path
+    hub: Hub, published_store: StorePaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = [sys.executable, "-m", "pipeline.cli", "export", str(tmp_path / "out"), "--format", "saelens", "--push"]
-    store = ["--store", str(published_store.root)]
-    made = subprocess.run([*command, REPOSITORY, *store], capture_output=True, text=True, timeout=120, check=False)
+    asked = ["export", str(tmp_path / "out"), "--format", "saelens", "--push", REPOSITORY]
+    command = [sys.executable, "-m", "pipeline.cli", *asked, "--store", str(published_store.root)]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert made.returncode == 0, made.stderr
     assert TOKEN not in made.stdout + made.stderr
     look_at_sae(next((tmp_path / "out").glob("*/cfg.json")).parent, None)
     assert len(hub.repositories[REPOSITORY].files) > 3
-    environment = {name: value for name, value in os.environ.items() if name != "HF_TOKEN"}
-    again = subprocess.run(
-        [*command, REPOSITORY, *store], capture_output=True, text=True, timeout=120, check=False, env=environment
-    )
-    assert again.returncode == 1
+    monkeypatch.delenv("HF_TOKEN")
+    again = monosema_here(*asked, store=published_store, status=1)
     assert again.stderr.startswith("error: --push needs a token of the Hub")
     assert len(again.stderr.splitlines()) == 1
 
