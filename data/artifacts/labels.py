@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data.arrow import read_arrow
 from data.artifacts.candidates import CANDIDATES_FILE, JUDGE, ORIGINS, OTHER_RULE, RULE
@@ -32,8 +33,8 @@ def read_labels(explain: Path, score: Path, sae: str) -> pa.Table:
     """The explanations of an SAE's features, in which those that a candidate names have its label, without the figures
     of another. explain, score: the artifacts of these stages."""
     explanations = read_arrow(explain / sae / EXPLANATIONS_FILE)
-    found = read_arrow(score / sae / CANDIDATES_FILE).to_pylist()
-    named = [row for row in found if row["is_label"] and row["origin"] != RULE]
+    found = read_arrow(score / sae / CANDIDATES_FILE)
+    named = found.filter(pc.and_(found["is_label"], pc.not_equal(found["origin"], RULE))).to_pylist()
     if not named:
         return explanations
     rows = explanations.take(pa.array([row["index"] for row in named])).to_pylist()

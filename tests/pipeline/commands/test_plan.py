@@ -17,9 +17,9 @@ def test_one_reading_where_memory_allows() -> None:
 
 
 def test_a_budget_and_several_readings_are_said() -> None:
-    said = text(features=100, max_tokens=500, memory_gb=0.005)
+    said = text(features=100, max_tokens=500, memory_gb=0.0182)
     assert said.startswith("100 of 384 features, the most active, with 128 neurons, on 500 tokens")
-    assert said.endswith("read 4 times, for neurons.memory_gb=0.005")
+    assert said.endswith("read 4 times, for neurons.memory_gb=0.0182")
 
 
 def test_too_little_memory_is_said_before_the_run() -> None:
