@@ -20,6 +20,9 @@ def free_memory(device: str) -> int:
         return usable_memory()
     import torch
 
+    if device == "mps":  # its memory is the machine's, and Metal takes no more of it than it recommends
+        left = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+        return min(usable_memory(), int(USABLE_SHARE * left))
     return int(USABLE_SHARE * torch.cuda.mem_get_info(device)[0])
 
 

@@ -16,7 +16,7 @@ from pipeline.preflight.check import refuse_unfit
 from pipeline.preflight.model import ModelFound
 from pipeline.preflight.scaling import hours_problems, scaling_problems
 from pipeline.recipe import ReadRecipe, Recipe, load_recipe, read_recipe
-from pipeline.scaling import device, room
+from pipeline.scaling import room
 from pipeline.scaling.budget import Budget
 from pipeline.scaling.report import report_grid
 from tests.pipeline.scaling.planted import COUNTS, SIZES, WIDTH, config_of, measured_grid, planted_loss
@@ -184,10 +184,6 @@ def test_neither_a_run_nor_a_plan_goes_on_with_too_many_hours(store, tmp_path, c
             check(read_recipe(str(recipe)), store.run("long"))
     assert "2 cells" in capsys.readouterr().out
     assert not store.root.exists()
-
-
-def test_the_rate_of_this_machine_is_measured():
-    assert device.flops_per_second(32, 12, 64, "cpu") > 1e3
 
 
 def test_a_grid_that_does_not_fit_is_refused_before_a_run(store, monkeypatch):
