@@ -51,12 +51,16 @@ def _curves(grid: GridReport) -> Iterator[Sequence[Any]]:
 
 
 def _iso_curves(grid: GridReport) -> Iterator[Sequence[Any]]:
-    yield ("flops", "kind", "num_features", "num_tokens", "loss")
+    names = ("num_features", "num_tokens", "loss")
+    yield ("flops", "kind", *names, *(f"{name}_{end}" for name in names for end in ("low", "high")))
     for curve in grid.iso_curves:
-        minimum = (curve.minimum,) if curve.minimum else ()
-        for kind, points in (("point", curve.points), ("parabola", curve.curve), ("minimum", minimum)):
+        for kind, points in (("point", curve.points), ("parabola", curve.curve)):
             for point in points:
-                yield (curve.flops, kind, point.num_features, point.num_tokens, point.loss)
+                yield (curve.flops, kind, point.num_features, point.num_tokens, point.loss, *[""] * 2 * len(names))
+        if low := curve.minimum:
+            found = (curve.minimum_features, curve.minimum_tokens, curve.minimum_loss)
+            ends = [end for one in found for end in ((one.low, one.high) if one else ("", ""))]
+            yield (curve.flops, "minimum", low.num_features, low.num_tokens, low.loss, *ends)
 
 
 def _predictions(grid: GridReport) -> Iterator[Sequence[Any]]:

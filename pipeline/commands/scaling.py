@@ -7,7 +7,8 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from data.artifacts.scaling import AllocationLaw, Cell, GridReport, Interval, LossLaw, ScalingReport
+from data.artifacts.scaling import Cell, GridReport, ScalingReport
+from data.artifacts.scaling_laws import AllocationLaw, Interval, LossLaw
 from data.errors import ConfigError
 from data.layout import RunPaths
 from data.manifests import Manifest, require_stage
@@ -141,8 +142,9 @@ def _describe_laws(loss: LossLaw, features: AllocationLaw, tokens: AllocationLaw
 def _describe_trials(grid: GridReport) -> list[str]:
     """Minima of measured curves, and held-out cells."""
     lines = [
-        f"At {curve.flops:.2g} FLOPs the measured minimum is at {curve.minimum.num_features:,.0f} features and "
-        f"{curve.minimum.num_tokens:,.0f} tokens."
+        f"At {curve.flops:.2g} FLOPs the measured minimum is at "
+        f"{_rounded(curve.minimum.num_features, curve.minimum_features)} features and "
+        f"{_rounded(curve.minimum.num_tokens, curve.minimum_tokens)} tokens."
         for curve in grid.iso_curves
         if curve.minimum
     ]
@@ -184,6 +186,11 @@ def describe_advice(
 
 def _with_interval(found: Interval) -> str:
     return f"{found.value:.4g} [{found.low:.4g}, {found.high:.4g}]"
+
+
+def _rounded(value: float, found: Interval | None) -> str:
+    """A whole number, with its interval where one is known."""
+    return f"{value:,.0f}" + (f" [{found.low:,.0f}, {found.high:,.0f}]" if found else "")
 
 
 def _at(value: float, low: float, high: float) -> str:

@@ -260,5 +260,5 @@ def _config(recipe: Recipe) -> dict[str, Any]:
     return {"scale": recipe.scale.model_dump(mode="json", exclude=free), "device": recipe.model.device}
 
 
-STAGE = Stage("scale", _work, _config, needs=("fetch", "tokenize", "harvest"))
+STAGE = Stage("scale", _work, _config, needs=("fetch", "tokenize", "harvest"), version=2)
 run = STAGE.run
