@@ -42,12 +42,13 @@ def _cells(grid: GridReport) -> Iterator[Sequence[Any]]:
 
 def _curves(grid: GridReport) -> Iterator[Sequence[Any]]:
     yield ("curve", "of", "extrapolated", "x", "value", "low", "high")
-    laws = (("loss", "flops", grid.loss), ("features", "flops", grid.features), ("tokens", "flops", grid.tokens),
-            ("learning_rate", "features", grid.learning_rate))  # fmt: skip
-    for name, of, law in laws:
+    for name, law in (("loss", grid.loss), ("features", grid.features), ("tokens", grid.tokens)):
         for part in ("curve", "beyond"):
             for point in getattr(law, part, ()):
-                yield (name, of, part == "beyond", point.x, point.value, point.low, point.high)
+                yield (name, "flops", part == "beyond", point.x, point.value, point.low, point.high)
+    if rates := grid.learning_rate:
+        for point in rates.curve:
+            yield ("learning_rate", "features", not rates.covers(point.x), point.x, point.value, point.low, point.high)
 
 
 def _iso_curves(grid: GridReport) -> Iterator[Sequence[Any]]:

@@ -41,6 +41,10 @@ class LearningRateLaw:
     largest_swept: int
     """Sizes between which it is no extrapolation."""
 
+    def covers(self, num_features: float) -> bool:
+        """Whether it is no extrapolation at a size."""
+        return self.smallest_swept <= num_features <= self.largest_swept
+
 
 @dataclass(frozen=True)
 class LossLaw:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data.artifacts.scaling import Cell, GridReport, ScalingReport
-from data.artifacts.scaling_laws import AllocationLaw, Interval, LossLaw
+from data.artifacts.scaling_laws import AllocationLaw, Interval, LearningRateLaw, LossLaw
 from data.errors import ConfigError
 from data.layout import RunPaths
 from data.manifests import Manifest, require_stage
@@ -174,14 +174,23 @@ def describe_advice(
         f"  tokens    {_at(advice.tokens.value, advice.tokens.low, advice.tokens.high)}",
         f"  loss      {_at(advice.loss.value, advice.loss.low, advice.loss.high)}",
     ]
-    if advice.learning_rate is not None:
-        lines.append(f"  learning rate {advice.learning_rate:.2g}, by its law")
+    if advice.learning_rate is not None and grid.learning_rate is not None:
+        lines.append(
+            f"  learning rate {advice.learning_rate:.2g}, by its law{_beyond_swept(grid.learning_rate, advice)}"
+        )
     if advice.extrapolation <= 1:
         return [*lines, "  Within the compute of the grid's cells: no extrapolation."]
     said = f"  Extrapolated: {advice.extrapolation:,.3g} times the compute of the largest cell that was fitted."
     if advice.extrapolation > FAR:
         said += " So far out it is a direction and no measurement: its intervals hold only if the law does."
     return [*lines, said]
+
+
+def _beyond_swept(law: LearningRateLaw, advice: Advice) -> str:
+    """That a learning rate is extrapolated, where it is."""
+    if law.covers(advice.features.value):
+        return ""
+    return f", extrapolated: it was swept from {law.smallest_swept:,} to {law.largest_swept:,} features"
 
 
 def _with_interval(found: Interval) -> str:

@@ -129,6 +129,8 @@ def test_all_data_comes_as_csv(scaled: TestClient, grid: GridReport) -> None:
     assert [float(row["loss"]) for row in cells if row["loss"]] == [cell.loss for cell in grid.usable]
     curves = table(scaled, "curves")
     assert {row["curve"] for row in curves} == {"loss", "features", "tokens", "learning_rate"}
+    rates = {float(row["x"]): row["extrapolated"] for row in curves if row["curve"] == "learning_rate"}
+    assert rates == {size: str(size > grid.learning_rate.largest_swept) for size in SIZES}
     lowest = [row for row in table(scaled, "iso-curves") if row["kind"] == "minimum"]
     minima = [curve for curve in grid.iso_curves if curve.minimum]
     for row, curve in zip(lowest, minima, strict=True):

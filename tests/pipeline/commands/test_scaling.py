@@ -72,6 +72,14 @@ def test_advice_says_its_intervals_and_how_far_it_extrapolates(store, capsys):
     assert "GB in training" in far
 
 
+def test_a_learning_rate_beyond_the_swept_sizes_is_said_to_be_extrapolated(store, capsys):
+    within = printed(store, capsys, Asked(Budget(3e11, "flops"), None))
+    beyond = printed(store, capsys, Asked(Budget(1e15, "flops"), None))
+
+    assert re.search(r"learning rate [\d.e-]+, by its law\n", within)
+    assert re.search(r"by its law, extrapolated: it was swept from 512 to 2,048 features\n", beyond)
+
+
 def test_a_recipe_is_written(store, capsys, tmp_path: Path):
     path = tmp_path / "mine.toml"
 
