@@ -124,7 +124,8 @@ class _Completeness:
         write_arrow(folder / ACTIVITY_FILE, ACTIVITY, activity_batches(found, sae.num_features))
         write_arrow(folder / CANDIDATES_FILE, CANDIDATES, candidates_table(measured).to_batches())
         represented_N = measured.represented(len(self._all.concepts))
-        why, frequency_N = why_no_fit(represented_N), frequencies(counted.occurrences_C, counted.num_tokens)
+        frequency_N = frequencies(counted.occurrences_C, counted.num_tokens)
+        why = why_no_fit(represented_N, frequency_N)
         statistics = read_arrow(work.input_folder("examples") / name / STATISTICS_FILE)
         return SAECounts(
             num_alive=int((statistics["num_active"].to_numpy() > 0).sum()),
