@@ -1,6 +1,8 @@
-# The commands: make demo, make test, make check, make bench; make check-container is slow and needs root.
+# The commands: make demo, make test, make check, make bench; make test-formats installs other libraries; make
+# check-container is slow and needs root.
 PYTHON ?= python3
 VENV := .venv
+FORMATS := .venv-formats
 BIN := $(VENV)/bin
 SERVE ?= 1
 PORT ?= 8000
@@ -11,7 +13,7 @@ INSTALL := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)
 # Where the environment says that no bytecode be written, every process compiles torch and transformers anew: 5 s each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check bench check-container format clean
+.PHONY: demo test test-formats check bench check-container format clean
 
 demo: $(VENV)/.pipeline
 	$(BIN)/monosema demo --port $(PORT) $(if $(filter 0,$(SERVE)),--no-serve)
@@ -20,6 +22,11 @@ demo: $(VENV)/.pipeline
 # of tests/conftest.py.
 test: $(VENV)/.dev $(VENV)/.programs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
+
+# SAEs against sae-lens, sparsify and dictionary-learning themselves, which have an environment of their own.
+test-formats: $(VENV)/.dev $(FORMATS)/.made
+	MONOSEMA_FORMATS_PYTHON=$(CURDIR)/$(FORMATS)/bin/python $(BIN)/python -m pytest tests/pipeline/formats/test_libraries.py \
+		tests/pipeline/formats/test_registry.py tests/pipeline/commands/test_show_libraries.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -40,7 +47,7 @@ check-container: $(VENV)/.dev $(VENV)/.programs
 	$(BIN)/python -m pytest tests/backend/container/check_image.py
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(FORMATS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/.made:
 	@$(PYTHON) pipeline/machine.py
@@ -55,6 +62,13 @@ $(VENV)/.pipeline: $(VENV)/.made pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.pipeline
 	@echo "Installing what the tests need ..."
 	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+$(FORMATS)/.made: constraints.txt tests/support/libraries/requirements.txt
+	@echo "Installing sae-lens, sparsify and dictionary-learning (about two minutes) ..."
+	$(PYTHON) -m venv $(FORMATS)
+	PIP_CONSTRAINT=constraints.txt $(FORMATS)/bin/pip install --quiet --no-compile -r tests/support/libraries/requirements.txt
+	$(FORMATS)/bin/pip install --quiet --no-compile --no-deps dictionary-learning==0.1.0 nnsight==0.3.7
 	@touch $@
 
 # Programs of the system that tests drive: Chromium (CHROMIUM names another one), nginx (NGINX), PostgreSQL.

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from backend.html.formats import number
 from backend.scaling.wording import power, short
-from data.artifacts.scaling import CurvePoint, GridReport, value_at
+from data.artifacts.scaling import GridReport
+from data.artifacts.scaling_laws import CurvePoint, value_at
 
 MAX_TYPED = 40
 

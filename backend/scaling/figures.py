@@ -8,9 +8,10 @@ from backend.html.figures import Figure
 from backend.html.formats import count, number, share
 from backend.scaling.address import Along
 from backend.scaling.ticks import Tick, even_ticks, power_ticks, rate_ticks, size_ticks
-from backend.scaling.traces import Trace, figure, law, line, log_axis, points, rank_colour
-from backend.scaling.wording import interval, power, short
-from data.artifacts.scaling import AllocationLaw, Cell, CurvePoint, GridReport, IsoCurve
+from backend.scaling.traces import Trace, bars, figure, law, line, log_axis, points, rank_colour
+from backend.scaling.wording import interval, power, short, size_interval
+from data.artifacts.scaling import Cell, GridReport
+from data.artifacts.scaling_laws import AllocationLaw, CurvePoint, IsoCurve
 
 METRICS = {
     "loss": "Loss",
@@ -78,7 +79,7 @@ def iso_figure(grid: GridReport, cells: Sequence[Cell]) -> Titled | None:
     return Titled(
         "At equal compute, which size?",
         "Each curve is one number of FLOPs: to the right, more features and fewer tokens. A diamond marks its lowest "
-        "point. Points lie between two cells of their size.",
+        "point, a bar the 95% interval of that. Points lie between two cells of their size.",
         figure(traces, x, y),
     )
 
@@ -171,9 +172,12 @@ def _iso(curve: IsoCurve, colour: str, cells: Sequence[Cell]) -> list[Trace]:
     if curve.curve:
         traces.append(line([p.num_features for p in curve.curve], [p.loss for p in curve.curve], colour=colour))
     if low := curve.minimum:
-        said = f"lowest at {name} FLOPs: {number(low.num_features, 3)} features, {short(low.num_tokens)} tokens"
-        traces.append(points([low.num_features], [low.loss], colour=colour, text=[said], mode="markers",
-                             symbol="diamond", size=13, legend=False))  # fmt: skip
+        features = size_interval(low.num_features, curve.minimum_features)
+        said = f"lowest at {name} FLOPs: {features} features,<br>"
+        said += f"{size_interval(low.num_tokens, curve.minimum_tokens)} tokens"
+        lowest = points([low.num_features], [low.loss], colour=colour, text=[said], mode="markers",
+                        symbol="diamond", size=13, legend=False)  # fmt: skip
+        traces.append(lowest | bars("x", [low.num_features], [curve.minimum_features]))
     return traces
 
 
@@ -191,20 +195,25 @@ def _nearest(cells: Sequence[Cell], num_features: float, num_tokens: float) -> C
 def _best(
     title: str,
     axis: str,
-    found: AllocationLaw,
+    law_of_best: AllocationLaw,
     grid: GridReport,
     field: str,
     ticks: Sequence[Tick],
 ) -> Titled:
-    minima = [(curve.flops, curve.minimum) for curve in grid.iso_curves if curve.minimum]
-    traces = law(found.curve, _near(found.beyond), "by the law")
+    minima = [curve for curve in grid.iso_curves if curve.minimum]
+    traces = law(law_of_best.curve, _near(law_of_best.beyond), "by the law")
     if minima:
-        x, y = [flops for flops, _ in minima], [getattr(low, field) for _, low in minima]
-        tell = [f"{short(value)} at {power(flops)} FLOPs" for flops, value in zip(x, y, strict=True)]
-        traces.append(points(x, y, colour="warm", name="lowest of each curve", text=tell, mode="markers",
-                             symbol="diamond", size=11))  # fmt: skip
-    compute = log_axis("FLOPs of training", power_ticks([point.x for point in (*found.curve, *_near(found.beyond))]))
-    about = f"It grows as compute to the power of {interval(found.exponent)}."
+        x, y = [curve.flops for curve in minima], [getattr(curve.minimum, field) for curve in minima]
+        found = [curve.minimum_features if field == "num_features" else curve.minimum_tokens for curve in minima]
+        tell = [f"{size_interval(value, one)} at {power(flops)} FLOPs"
+                for flops, value, one in zip(x, y, found, strict=True)]  # fmt: skip
+        lowest = points(x, y, colour="warm", name="lowest of each curve", text=tell, mode="markers",
+                        symbol="diamond", size=11)  # fmt: skip
+        traces.append(lowest | bars("y", y, found))
+    compute = log_axis(
+        "FLOPs of training", power_ticks([point.x for point in (*law_of_best.curve, *_near(law_of_best.beyond))])
+    )
+    about = f"It grows as compute to the power of {interval(law_of_best.exponent)}."
     return Titled(title, about, figure(traces, compute, log_axis(axis, ticks)))
 
 

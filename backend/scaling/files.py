@@ -42,21 +42,26 @@ def _cells(grid: GridReport) -> Iterator[Sequence[Any]]:
 
 def _curves(grid: GridReport) -> Iterator[Sequence[Any]]:
     yield ("curve", "of", "extrapolated", "x", "value", "low", "high")
-    laws = (("loss", "flops", grid.loss), ("features", "flops", grid.features), ("tokens", "flops", grid.tokens),
-            ("learning_rate", "features", grid.learning_rate))  # fmt: skip
-    for name, of, law in laws:
+    for name, law in (("loss", grid.loss), ("features", grid.features), ("tokens", grid.tokens)):
         for part in ("curve", "beyond"):
             for point in getattr(law, part, ()):
-                yield (name, of, part == "beyond", point.x, point.value, point.low, point.high)
+                yield (name, "flops", part == "beyond", point.x, point.value, point.low, point.high)
+    if rates := grid.learning_rate:
+        for point in rates.curve:
+            yield ("learning_rate", "features", not rates.covers(point.x), point.x, point.value, point.low, point.high)
 
 
 def _iso_curves(grid: GridReport) -> Iterator[Sequence[Any]]:
-    yield ("flops", "kind", "num_features", "num_tokens", "loss")
+    names = ("num_features", "num_tokens", "loss")
+    yield ("flops", "kind", *names, *(f"{name}_{end}" for name in names for end in ("low", "high")))
     for curve in grid.iso_curves:
-        minimum = (curve.minimum,) if curve.minimum else ()
-        for kind, points in (("point", curve.points), ("parabola", curve.curve), ("minimum", minimum)):
+        for kind, points in (("point", curve.points), ("parabola", curve.curve)):
             for point in points:
-                yield (curve.flops, kind, point.num_features, point.num_tokens, point.loss)
+                yield (curve.flops, kind, point.num_features, point.num_tokens, point.loss, *[""] * 2 * len(names))
+        if low := curve.minimum:
+            found = (curve.minimum_features, curve.minimum_tokens, curve.minimum_loss)
+            ends = [end for one in found for end in ((one.low, one.high) if one else ("", ""))]
+            yield (curve.flops, "minimum", low.num_features, low.num_tokens, low.loss, *ends)
 
 
 def _predictions(grid: GridReport) -> Iterator[Sequence[Any]]:

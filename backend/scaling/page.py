@@ -32,10 +32,12 @@ from backend.scaling.wording import (
     objective_title,
     power,
     short,
+    size_interval,
     spent,
     supports,
 )
 from data.artifacts.scaling import Cell, GridReport, Prediction, ScalingReport
+from data.artifacts.scaling_laws import Interval, value_at
 
 QUESTION = "How many features, and how many tokens?"
 COLUMNS = ("loss", "explained_variance", "l0", *SHARES)
@@ -77,6 +79,16 @@ class PredictionRow:
 
 
 @dataclass(frozen=True)
+class MinimumRow:
+    """The lowest point of a measured curve of equal compute, with its intervals, and the size by the law."""
+
+    flops: str
+    features: str
+    tokens: str
+    by_law: str
+
+
+@dataclass(frozen=True)
 class Shown:
     """All that is shown of one grid."""
 
@@ -92,6 +104,7 @@ class Shown:
     compute: Titled
     iso: Titled | None
     best: list[Titled]
+    minima: list[MinimumRow]
     rates: list[Titled]
     why_no_rates: str
     along: list[Link]
@@ -145,6 +158,7 @@ def _shown(run: OpenRun, report: ScalingReport, grid: GridReport, state: Scaling
         compute=compute_figure(grid, cells),
         iso=iso_figure(grid, cells),
         best=best_figures(grid, cells),
+        minima=_minimum_rows(grid),
         rates=rate_figures(grid),
         why_no_rates=grid.why_no_learning_rate,
         along=[
@@ -169,6 +183,25 @@ def _made(report: ScalingReport, grid: GridReport) -> str:
         f"{count(report.batch_size)}, from {count(report.num_rows)} different tokens; all measured on the same "
         f"{count(report.num_held_out_tokens)} held-out tokens. Cell by cell, training took {spent(report.seconds)}."
     )
+
+
+def _minimum_rows(grid: GridReport) -> list[MinimumRow]:
+    return [
+        MinimumRow(
+            flops=power(curve.flops),
+            features=size_interval(curve.minimum.num_features, curve.minimum_features),
+            tokens=size_interval(curve.minimum.num_tokens, curve.minimum_tokens),
+            by_law=_by_law(grid, curve.flops),
+        )
+        for curve in grid.iso_curves
+        if curve.minimum
+    ]
+
+
+def _by_law(grid: GridReport, flops: float) -> str:
+    """The best size by the law; a dash where there is none, or it does not reach there."""
+    found = value_at(grid.features.curve, flops) if grid.features else None
+    return size_interval(found.value, Interval(found.value, found.low, found.high)) if found else "–"
 
 
 def _prediction_row(one: Prediction, grid: GridReport) -> PredictionRow:

@@ -1,9 +1,9 @@
 """Traces of Plotly figures, in colours of the stylesheet: `meta` names one, see static/base/plots.js."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
-from data.artifacts.scaling import CurvePoint
+from data.artifacts.scaling_laws import CurvePoint, Interval
 
 Trace = dict[str, Any]
 RANKS = 8
@@ -58,6 +58,13 @@ def line(x: Sequence[float], y: Sequence[float], *, colour: str, name: str = "",
         "hoverinfo": "skip",
         "showlegend": bool(name),
     }
+
+
+def bars(axis: Literal["x", "y"], values: Sequence[float], found: Sequence[Interval | None]) -> Trace:
+    """Intervals of points along an axis; none of a point whose interval is not known."""
+    high = [one.high - value if one else 0.0 for value, one in zip(values, found, strict=True)]
+    low = [value - one.low if one else 0.0 for value, one in zip(values, found, strict=True)]
+    return {f"error_{axis}": {"type": "data", "symmetric": False, "array": high, "arrayminus": low, "thickness": 1.2}}
 
 
 def law(curve: Sequence[CurvePoint], beyond: Sequence[CurvePoint], name: str) -> list[Trace]:

@@ -3,7 +3,8 @@
 import math
 
 from backend.html.formats import count, number, share
-from data.artifacts.scaling import Cell, GridReport, Interval, LossLaw, ScalingReport
+from data.artifacts.scaling import Cell, GridReport, ScalingReport
+from data.artifacts.scaling_laws import Interval, LossLaw
 
 SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 RATE_FROM = {
@@ -35,6 +36,12 @@ def interval(one: Interval, digits: int = 2) -> str:
     """A value with its interval, and true minus signs: 0.34 (0.30 to 0.38)."""
     value, low, high = (number(value, digits).replace("-", "−") for value in (one.value, one.low, one.high))
     return f"{value} ({low} to {high})"
+
+
+def size_interval(value: float, one: Interval | None) -> str:
+    """A number of features or tokens, with its interval where one is known: 3,202 (2,910 to 3,560)."""
+    rounded = [float(f"{number:.3g}") for number in ((value, one.low, one.high) if one else (value,))]
+    return short(rounded[0]) + (f" ({short(rounded[1])} to {short(rounded[2])})" if one else "")
 
 
 def objective_title(grid: GridReport) -> str:

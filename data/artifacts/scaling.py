@@ -8,36 +8,16 @@ fit, nor in one figure. Intervals are at 95%, by bootstrap but where it is said 
 units, in which the mean square norm of a token is the width of what is read.
 """
 
-import math
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
+from data.artifacts.scaling_laws import AllocationLaw, Interval, IsoCurve, LearningRateLaw, LossLaw, read_law
 from data.errors import ArtifactError
 
 LearningRateFrom = Literal["given", "swept", "law", "extrapolated"]
 """Where a cell's learning rate is from: the recipe gives one for all; it is one of several that were swept; the law of
 the swept sizes gives it, for a size among these or beyond them."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value and its interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """A point of a fitted curve, with the interval of the curve there."""
-
-    x: float
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -97,83 +77,6 @@ class SweptSize:
 
 
 @dataclass(frozen=True)
-class LearningRateLaw:
-    """learning rate = coefficient * features^exponent."""
-
-    coefficient: float
-    exponent: Interval
-    """By Student's t of the least squares of logarithms; of two sizes alone it has no width, and says nothing."""
-    curve: tuple[CurvePoint, ...]
-    """x: every size of the grid."""
-    smallest_swept: int
-    largest_swept: int
-    """Sizes between which it is no extrapolation."""
-
-
-@dataclass(frozen=True)
-class LossLaw:
-    """loss = floor + features_scale features^-features_exponent + tokens_scale features^demand tokens^-tokens_exponent.
-
-    Fitted to the logarithm of the loss of all cells with `in_fit`. At the best allocation of C FLOPs it is
-    floor + scale C^-exponent, with exponent = features_exponent * tokens_exponent / (the sum of both and demand).
-    """
-
-    floor: Interval
-    """What is left with features and tokens without end."""
-    features_scale: Interval
-    features_exponent: Interval
-    tokens_scale: Interval
-    tokens_exponent: Interval
-    scale: Interval
-    exponent: Interval
-    curve: tuple[CurvePoint, ...]
-    """Loss at the best allocation; x: FLOPs, over the range of the cells."""
-    num_cells: int
-    residual_rms: float
-    """Root mean square of the residuals."""
-    demand: Interval = Interval(0.0, 0.0, 0.0)
-    """How what is left for want of tokens grows with features: a larger size needs features^(demand / tokens_exponent)
-    times the tokens to be trained as far."""
-    beyond: tuple[CurvePoint, ...] = ()
-    """Loss at the best allocation from the most compute of a cell on, 10^8 times as far: extrapolated."""
-
-
-@dataclass(frozen=True)
-class AllocationLaw:
-    """best = coefficient * FLOPs^exponent: features or tokens, by the law of the loss."""
-
-    coefficient: Interval
-    exponent: Interval
-    curve: tuple[CurvePoint, ...]
-    beyond: tuple[CurvePoint, ...] = ()
-    """x: FLOPs, as in the law of the loss."""
-
-
-@dataclass(frozen=True)
-class IsoPoint:
-    """One size at a given number of FLOPs, between two measured cells of that size, or on one."""
-
-    num_features: float
-    num_tokens: float
-    loss: float
-
-
-@dataclass(frozen=True)
-class IsoCurve:
-    """Loss against size at one number of FLOPs: more features are fewer tokens."""
-
-    flops: float
-    points: tuple[IsoPoint, ...]
-    """By rising size; sizes that no cell is measured on either side of are left out."""
-    curve: tuple[IsoPoint, ...]
-    """The parabola in log(features) through them, as points for a line; () where there are fewer than three."""
-    minimum: IsoPoint | None
-    """Of the parabola, where it lies between the sizes."""
-    why_none: str
-    """The reason why there is no minimum, as a sentence; "" where there is one."""
-
-
-@dataclass(frozen=True)
 class Prediction:
     """A held-out cell against what the law, which was fitted without it, says of it."""
 
@@ -228,11 +131,11 @@ class GridReport:
         made = {
             "cells": tuple(Cell(**one) for one in raw["cells"]),
             "swept": tuple(SweptSize(**{**one, "cells": tuple(one["cells"])}) for one in raw["swept"]),
-            "learning_rate": _law(LearningRateLaw, raw["learning_rate"]),
-            "loss": _law(LossLaw, raw["loss"]),
-            "features": _law(AllocationLaw, raw["features"]),
-            "tokens": _law(AllocationLaw, raw["tokens"]),
-            "iso_curves": tuple(_iso_curve(one) for one in raw["iso_curves"]),
+            "learning_rate": read_law(LearningRateLaw, raw["learning_rate"]),
+            "loss": read_law(LossLaw, raw["loss"]),
+            "features": read_law(AllocationLaw, raw["features"]),
+            "tokens": read_law(AllocationLaw, raw["tokens"]),
+            "iso_curves": tuple(IsoCurve.from_json(one) for one in raw["iso_curves"]),
             "predictions": tuple(
                 Prediction(**{**one, "predicted": Interval(**one["predicted"])}) for one in raw["predictions"]
             ),
@@ -274,31 +177,3 @@ class ScalingReport:
             return cls(**{**raw, "grids": tuple(GridReport.from_json(one) for one in raw["grids"])})
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"the report of stage 'scale' cannot be read ({error}): run `monosema scale`") from None
-
-
-def value_at(curve: Sequence[CurvePoint], x: float) -> CurvePoint | None:
-    """A fitted curve at any x within its range, between its points in logarithms; None outside."""
-    if not curve or not curve[0].x <= x <= curve[-1].x:
-        return None
-    place = min(bisect_right([point.x for point in curve], x), len(curve) - 1)
-    left, right = curve[max(place - 1, 0)], curve[place]
-    share = math.log(x / left.x) / math.log(right.x / left.x) if right.x > left.x else 0.0
-    parts = ((left.value, right.value), (left.low, right.low), (left.high, right.high))
-    return CurvePoint(x, *(a ** (1 - share) * b**share for a, b in parts))
-
-
-def _law(kind: type[Any], raw: Mapping[str, Any] | None) -> Any:
-    """A law from plain JSON: its values with an interval, its curve, and plain numbers."""
-    return None if raw is None else kind(**{name: _part(value) for name, value in raw.items()})
-
-
-def _part(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return tuple(CurvePoint(**one) for one in value)
-    return Interval(**value) if isinstance(value, Mapping) else value
-
-
-def _iso_curve(raw: Mapping[str, Any]) -> IsoCurve:
-    points, curve = (tuple(IsoPoint(**one) for one in raw[name]) for name in ("points", "curve"))
-    minimum = IsoPoint(**raw["minimum"]) if raw["minimum"] else None
-    return IsoCurve(**{**raw, "points": points, "curve": curve, "minimum": minimum})

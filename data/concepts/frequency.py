@@ -19,6 +19,8 @@ RIDGE = 0.01
 Z_95 = 1.959964
 FEWEST = 5
 """Represented concepts, and others, that a fit needs."""
+LEAST_SLOPE = 1e-9
+"""A slope nearer to 0 is taken for this, so that the crossing has a place, and an interval without bounds."""
 STEPS_PER_DECADE = 2
 MOST_STEPS, SMALLEST_STEP = 100, 1e-10
 
@@ -60,8 +62,9 @@ class Shares:
 
 def shares_of(occurrences_N: Ints, num_tokens: int, represented_N: Mask) -> Shares:
     """occurrences_N: of each concept in so many tokens."""
-    why = why_no_fit(represented_N)
-    fit = None if why else fit_logistic(frequencies(occurrences_N, num_tokens), represented_N)
+    frequency_N = frequencies(occurrences_N, num_tokens)
+    why = why_no_fit(represented_N, frequency_N)
+    fit = None if why else fit_logistic(frequency_N, represented_N)
     return Shares(bins_of(occurrences_N, num_tokens, represented_N), fit, why)
 
 
@@ -71,16 +74,23 @@ def frequencies(occurrences_N: Ints, num_tokens: int) -> Doubles:
     return shares_N
 
 
-def why_no_fit(represented_N: Mask) -> str:
+def why_no_fit(represented_N: Mask, frequency_N: Doubles) -> str:
     """The reason why nothing can be fitted, as a sentence; "" when it can."""
     num, total = int(represented_N.sum()), len(represented_N)
-    if min(num, total - num) >= FEWEST:
-        return ""
-    return f"{num:,} of {total:,} concepts are represented: a fit needs {FEWEST} that are and {FEWEST} that are not."
+    if min(num, total - num) < FEWEST:
+        return (
+            f"{num:,} of {total:,} concepts are represented: a fit needs {FEWEST} that are and {FEWEST} that are not."
+        )
+    if np.ptp(frequency_N) == 0:
+        return f"All {total:,} concepts occur equally often: a fit needs some that occur more often than others."
+    return ""
 
 
 def fit_logistic(frequency_N: Doubles, represented_N: Mask) -> Fit:
-    """The maximum of the likelihood, but for RIDGE, by Newton's method. There must be concepts of both kinds."""
+    """The maximum of the likelihood, but for RIDGE, by Newton's method.
+
+    There must be concepts of both kinds, and several frequencies.
+    """
     x_N = np.log10(frequency_N)
     centre = float(x_N.mean())
     z_N, sign_N = x_N - centre, np.where(represented_N, 1.0, -1.0)
@@ -111,6 +121,7 @@ def fit_logistic(frequency_N: Doubles, represented_N: Mask) -> Fit:
 
 def _crossing(a: float, b: float, z_N: Doubles) -> tuple[float, float]:
     """Where a + b z is 0, and its standard error by the delta method."""
+    b = math.copysign(max(abs(b), LEAST_SLOPE), b)
     slopes = np.array([-1 / b, a / b**2])
     return -a / b, math.sqrt(float(slopes @ np.linalg.inv(_information(_logistic(a + b * z_N), z_N)) @ slopes))
 

@@ -9,14 +9,15 @@ from data.layout import RunPaths
 from pipeline.completeness.lists import AllConcepts, load_lists
 from pipeline.judges.estimate import estimate
 from pipeline.preflight.check import find_problems
+from pipeline.preflight.device import device_problems
 from pipeline.preflight.disk import TRAINING_BYTES, gigabytes, read_needs
 from pipeline.preflight.model import ModelFound, look_at_model
 from pipeline.preflight.neurons import count_passes
+from pipeline.preflight.scaling import hours_problems, step_rate
 from pipeline.recipe import ReadRecipe, Recipe
 from pipeline.recipe.influence import StrengthsConfig
 from pipeline.recipe.judging import JudgeConfig
-from pipeline.recipe.scaling import ScaleConfig
-from pipeline.scaling.room import all_bytes, grid_flops
+from pipeline.scaling.room import all_bytes, grid_flops, grid_hours
 
 
 def print_plan(read: ReadRecipe, paths: RunPaths, *, asks_judges: bool = False) -> None:
@@ -31,7 +32,8 @@ def print_plan(read: ReadRecipe, paths: RunPaths, *, asks_judges: bool = False) 
             for name, value in _rows(recipe, paths.store.run(recipe.name), model):
                 table.add_row(name, value)
             Console(highlight=False).print(table)
-        if problems := find_problems(read, paths, model, asks_judges=asks_judges):
+        problems = find_problems(read, paths, model, asks_judges=asks_judges)
+        if problems := problems or hours_problems(read, paths, model):
             raise PreflightError(problems)
 
 
@@ -65,7 +67,7 @@ def _rows(recipe: Recipe, paths: RunPaths, model: ModelFound) -> list[tuple[str,
     rows.append(("features against neurons", neurons_text(recipe, model.number("intermediate_size"))))
     rows.append(("features and neurons compared", compared_text(recipe)))
     rows.append(("concepts looked for", concepts_text(recipe)))
-    rows.append(("scaling laws", scaling_text(recipe.scale, width)))
+    rows.append(("scaling laws", scaling_text(recipe, width)))
     rows.append(("disk for autoencoders", gigabytes(needs.sae_bytes)))
     if recipe.imports.saes:
         sizes = zip(recipe.sae_names, needs.sae_parameters, strict=True)
@@ -120,14 +122,20 @@ def compared_text(recipe: Recipe) -> str:
     return f"{config.n:,} random ones of each SAE and of the neurons, on up to {2 * config.max_tokens:,} tokens"
 
 
-def scaling_text(config: ScaleConfig, width: int) -> str:
-    """How many cells the grids have, their operations and the memory of all side by side."""
+def scaling_text(recipe: Recipe, width: int) -> str:
+    """How many cells the grids have, their operations, the hours here and the memory of all side by side."""
+    config = recipe.scale
     if not config.grids:
         return "none (scale.grids)"
     swept = sum(len(grid.sweep_features) * len(grid.learning_rates) for grid in config.grids)
     cells = swept + sum(len(grid.num_features) * len(grid.num_tokens) for grid in config.grids)
     flops = sum(grid_flops(config, grid, width) for grid in config.grids)
-    return f"{cells:,} cells, {flops:.2g} FLOPs, {gigabytes(all_bytes(config, width))} with all sizes side by side"
+    said = f"{cells:,} cells, {flops:.2g} FLOPs, {gigabytes(all_bytes(config, width))} with all sizes side by side"
+    if device_problems(recipe.model.device):
+        return said
+    hours = grid_hours(config, width, step_rate(recipe, width))
+    spent = f"{hours:,.1f} hours" if hours >= 2 else f"{60 * hours:,.0f} minutes" if hours > 1 / 60 else "a minute"
+    return f"{said}, about {spent} here at the rate of its first steps (at most scale.max_hours={config.max_hours:g})"
 
 
 def neurons_text(recipe: Recipe, per_layer: int | None) -> str:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from data.artifacts.scaling import AllocationLaw, Cell, GridReport, Interval, LossLaw, ScalingReport
+from data.artifacts.scaling import Cell, GridReport, ScalingReport
+from data.artifacts.scaling_laws import AllocationLaw, Interval, LearningRateLaw, LossLaw
 from data.errors import ConfigError
 from data.layout import RunPaths
 from data.manifests import Manifest, require_stage
@@ -141,8 +142,9 @@ def _describe_laws(loss: LossLaw, features: AllocationLaw, tokens: AllocationLaw
 def _describe_trials(grid: GridReport) -> list[str]:
     """Minima of measured curves, and held-out cells."""
     lines = [
-        f"At {curve.flops:.2g} FLOPs the measured minimum is at {curve.minimum.num_features:,.0f} features and "
-        f"{curve.minimum.num_tokens:,.0f} tokens."
+        f"At {curve.flops:.2g} FLOPs the measured minimum is at "
+        f"{_rounded(curve.minimum.num_features, curve.minimum_features)} features and "
+        f"{_rounded(curve.minimum.num_tokens, curve.minimum_tokens)} tokens."
         for curve in grid.iso_curves
         if curve.minimum
     ]
@@ -172,8 +174,10 @@ def describe_advice(
         f"  tokens    {_at(advice.tokens.value, advice.tokens.low, advice.tokens.high)}",
         f"  loss      {_at(advice.loss.value, advice.loss.low, advice.loss.high)}",
     ]
-    if advice.learning_rate is not None:
-        lines.append(f"  learning rate {advice.learning_rate:.2g}, by its law")
+    if advice.learning_rate is not None and grid.learning_rate is not None:
+        lines.append(
+            f"  learning rate {advice.learning_rate:.2g}, by its law{_beyond_swept(grid.learning_rate, advice)}"
+        )
     if advice.extrapolation <= 1:
         return [*lines, "  Within the compute of the grid's cells: no extrapolation."]
     said = f"  Extrapolated: {advice.extrapolation:,.3g} times the compute of the largest cell that was fitted."
@@ -182,8 +186,20 @@ def describe_advice(
     return [*lines, said]
 
 
+def _beyond_swept(law: LearningRateLaw, advice: Advice) -> str:
+    """That a learning rate is extrapolated, where it is."""
+    if law.covers(advice.features.value):
+        return ""
+    return f", extrapolated: it was swept from {law.smallest_swept:,} to {law.largest_swept:,} features"
+
+
 def _with_interval(found: Interval) -> str:
     return f"{found.value:.4g} [{found.low:.4g}, {found.high:.4g}]"
+
+
+def _rounded(value: float, found: Interval | None) -> str:
+    """A whole number, with its interval where one is known."""
+    return f"{value:,.0f}" + (f" [{found.low:,.0f}, {found.high:,.0f}]" if found else "")
 
 
 def _at(value: float, low: float, high: float) -> str:

@@ -9,12 +9,13 @@ from typing import Any, get_args
 from data.errors import ConfigError, FormatError
 from data.hooks import HOOKS, Hook, Place, hook_address
 from data.layout import StorePaths
+from data.manifests import find_stage
 from pipeline.corpus import KINDS, open_source
 from pipeline.corpus.detecting import holds_chats
 from pipeline.corpus.files import find_files
 from pipeline.corpus.huggingface import was_saved_to_disk
 from pipeline.fetching.ensure import ensure_corpus, ensure_model
-from pipeline.fetching.local import model_config, sample_corpus_folder
+from pipeline.fetching.local import local_folder, model_config, sample_corpus_folder
 from pipeline.formats.foreign import Foreign
 from pipeline.formats.hooks import place_of
 from pipeline.formats.imported import find_imported, require_fit
@@ -31,6 +32,7 @@ CONTEXT_LENGTH = 512
 """Longest sequences, unless the SAE was trained on shorter ones or the model reads no more."""
 HELD_OUT_SHARE = 20
 """One held-out token for so many others."""
+LONGEST_NAME = 64
 FIRST: dict[str, dict[str, Any]] = {
     "evaluate": {"max_cross_entropy_tokens": 3_000}, "respond": {"candidates": 0}, "effects": {"features": 0},
     "neurons": {"features": 0}, "score": {"features": 0}, "compare": {"n": 0}, "completeness": {"lists": []},
@@ -74,7 +76,7 @@ class Asked:
 def make_show_recipe(asked: Asked, store: StorePaths) -> ReadRecipe:
     """The recipe, with what is wrong with it. An SAE of the Hub is fetched.
 
-    Raises FormatError, ConfigError or ModelError.
+    Raises FormatError, ConfigError or ModelError; ConfigError too where another SAE's run of that name would be lost.
     """
     source, folder = split_source(asked.sae)
     if asked.format is not None and asked.format not in get_args(FormatName):
@@ -92,6 +94,7 @@ def make_show_recipe(asked: Asked, store: StorePaths) -> ReadRecipe:
         except ConfigError as error:
             problems.append(str(error))
     read = read_what_can_be(Recipe, raw, NEUTRAL)
+    _refuse_replacing(read.recipe, store)
     return ReadRecipe(read.recipe, problems + read.problems, read.broken)
 
 
@@ -113,7 +116,7 @@ def _raw(asked: Asked, found: Foreign, place: dict[str, Any]) -> dict[str, Any]:
     length = asked.context_length or min(CONTEXT_LENGTH, found.provenance.context_length or CONTEXT_LENGTH)
     sae = {**place, "architecture": found.architecture, "num_features": found.num_features, "k": found.k}
     return {
-        "name": slug(asked.name or f"{name}-{hook_address(layer, hook)}-{PurePosixPath(asked.sae).name}"),
+        "name": slug(asked.name) if asked.name else name_run(f"{name}-{hook_address(layer, hook)}", asked.sae),
         "corpus": corpus_section(asked.corpus or _named_corpus(found)),
         "model": {"name": name, "source": model, "layer": layer, "hook": hook, "device": asked.device},
         "tokenize": {
@@ -181,7 +184,39 @@ def _kind(path: Path) -> str:
 
 def slug(text: str) -> str:
     """A name for addresses."""
-    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:64] or "sae"
+    return _plain(text)[:LONGEST_NAME] or "sae"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
+
+
+def name_run(place: str, sae: str) -> str:
+    """A run's name by the place that is read and the path of the SAE: its repository and folder, or the last two parts.
+
+    What is too long loses words at the beginning of the path, for the end of it tells SAEs apart.
+    """
+    source, folder = split_source(sae)
+    path = f"{PurePosixPath(source).name}/{folder}" if folder else "/".join(PurePosixPath(source).parts[-2:])
+    words = _plain(path).split("-")
+    while len(words) > 1 and len(place) + 1 + sum(len(word) + 1 for word in words) > LONGEST_NAME + 1:
+        words = words[1:]
+    end = "-".join(words)[-LONGEST_NAME:]
+    return slug(f"{place[: max(0, LONGEST_NAME - 1 - len(end))]}-{end}")
+
+
+def _refuse_replacing(recipe: Recipe, store: StorePaths) -> None:
+    """Raise ConfigError where the store has a run of this name that was made from another SAE."""
+    stands = find_stage(store.run(recipe.name), "train")
+    if stands is None:
+        return
+    made = [(one["source"], one["folder"]) for one in stands.config.get("imports", ())]
+    wanted = [(str(local_folder(one.source, one.field) or one.source), one.folder) for one in recipe.imports.saes]
+    if made != wanted:
+        others = ", ".join("/".join(filter(None, one)) for one in made) or "autoencoders that were trained here"
+        raise ConfigError(
+            f"the store has a run '{recipe.name}' of {others}, which this one would replace: give another --name"
+        )
 
 
 def refuse_misfit(recipe: Recipe, store: StorePaths, *, anyway: bool) -> None:

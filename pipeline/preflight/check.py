@@ -14,7 +14,7 @@ from pipeline.preflight.imports import import_problems
 from pipeline.preflight.judges import judge_problems
 from pipeline.preflight.model import ModelFound, look_at_model, look_closer
 from pipeline.preflight.neurons import neurons_problems
-from pipeline.preflight.scaling import scaling_problems
+from pipeline.preflight.scaling import hours_problems, scaling_problems
 from pipeline.progress import log
 from pipeline.recipe import ReadRecipe
 
@@ -35,7 +35,7 @@ def refuse_unfit(read: ReadRecipe, paths: RunPaths, *, asks_judges: bool = False
 
 def find_deeper(read: ReadRecipe, paths: RunPaths, model: ModelFound) -> list[str]:
     """The same for a recipe in which nothing is wrong so far, by libraries that take seconds to import."""
-    return look_closer(model) or chat_problems(read, paths.store, model)
+    return look_closer(model) or chat_problems(read, paths.store, model) or hours_problems(read, paths, model)
 
 
 def find_problems(read: ReadRecipe, paths: RunPaths, model: ModelFound, *, asks_judges: bool = False) -> list[str]:

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from data.artifacts.scaling import CurvePoint, GridReport, value_at
+from data.artifacts.scaling import GridReport
+from data.artifacts.scaling_laws import CurvePoint, value_at
 from data.errors import ConfigError
 from pipeline.scaling.budget import Budget
 

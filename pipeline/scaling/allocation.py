@@ -1,15 +1,21 @@
 """What compute should buy: curves of equal compute through measured cells, and the best allocation by the law.
 
 On a curve of equal compute more features are fewer tokens. Its losses are read off between the cells of each size and
-never beyond them; its minimum, of a parabola, owes nothing to the law of the loss and is drawn beside it.
+never beyond them; its minimum, of a parabola, owes nothing to the law of the loss and is drawn beside it. Nor does the
+minimum's interval: the losses of the parabola are resampled with the residuals of all parabolas, drawn anew and widened
+as those of the law are.
+
+Shapes: S sizes of a curve, R resamples.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
+from scipy import stats
 
-from data.artifacts.scaling import AllocationLaw, CurvePoint, Interval, IsoCurve, IsoPoint, LossLaw
-from pipeline.scaling.laws import Fit, Floats, Points, Surface, interval
+from data.artifacts.scaling_laws import AllocationLaw, CurvePoint, Interval, IsoCurve, IsoPoint, LossLaw
+from pipeline.scaling.laws import CONFIDENCE, RESAMPLES, SPARE_POINTS, Fit, Floats, Points, Surface, interval
 
 MAX_CURVES = 8
 LEAST_SIZES = 3
@@ -24,7 +30,7 @@ BEYOND, BEYOND_PER_DECADE = 1e8, 4
 """How many times beyond the most compute of a cell laws are still given, and at how many points."""
 
 
-def iso_curves(points: Points, flops_per_pair: float) -> tuple[IsoCurve, ...]:
+def iso_curves(points: Points, flops_per_pair: float, seed: int) -> tuple[IsoCurve, ...]:
     """Curves through cells, by rising compute. flops_per_pair: FLOPs for each token and feature."""
     by_size = {float(size): _of_size(points, size) for size in sorted(set(points.features_P))}
     levels = []
@@ -34,7 +40,9 @@ def iso_curves(points: Points, flops_per_pair: float) -> tuple[IsoCurve, ...]:
         if len(through) >= LEAST_SIZES:
             levels.append((flops, through))
     chosen = sorted({round(place) for place in np.linspace(0, len(levels) - 1, MAX_CURVES)}) if levels else []
-    return tuple(_iso_curve(levels[number][0], levels[number][1], flops_per_pair) for number in chosen)
+    noise, rng = _scatter([through for _, through in levels]), np.random.default_rng(seed)
+    curves = [_iso_curve(flops, through, flops_per_pair) for flops, through in (levels[number] for number in chosen)]
+    return tuple(_with_intervals(curve, noise, flops_per_pair, rng) for curve in curves)
 
 
 def _of_size(points: Points, size: float) -> tuple[Floats, Floats]:
@@ -60,9 +68,14 @@ def _read_off(size: float, cells: tuple[Floats, Floats], tokens: float) -> IsoPo
     return IsoPoint(size, tokens, float(np.exp(np.interp(at, log_tokens, log_loss))))
 
 
+def _logs(points: Sequence[IsoPoint]) -> tuple[Floats, Floats]:
+    """log(features) and log(loss) [S]."""
+    return np.log([point.num_features for point in points]), np.log([point.loss for point in points])
+
+
 def _iso_curve(flops: float, points: tuple[IsoPoint, ...], flops_per_pair: float) -> IsoCurve:
-    x = np.log([point.num_features for point in points])
-    parabola = np.polynomial.Polynomial.fit(x, np.log([point.loss for point in points]), 2)
+    x, log_loss = _logs(points)
+    parabola = np.polynomial.Polynomial.fit(x, log_loss, 2)
 
     def at(place: float) -> IsoPoint:
         size = float(np.exp(place))
@@ -80,6 +93,41 @@ def _why_none(points: Sequence[IsoPoint]) -> str:
     first, last = points[0], points[-1]
     end, other = ("smallest", "fewer") if first.loss < last.loss else ("largest", "more")
     return f"The loss is lowest at the {end} size that was measured: the best one may have {other} features."
+
+
+def _scatter(curves: Sequence[Sequence[IsoPoint]]) -> Floats:
+    """Residuals of log(loss) about all parabolas, widened; none where too few points are more than they need."""
+    residuals = [log_loss - np.polyval(np.polyfit(x, log_loss, 2), x) for x, log_loss in map(_logs, curves)]
+    spare = sum(len(one) - LEAST_SIZES for one in residuals)
+    if spare < SPARE_POINTS:
+        return np.empty(0)
+    found = np.concatenate([one for one in residuals if len(one) > LEAST_SIZES])
+    wider = stats.t.ppf((1 + CONFIDENCE) / 2, spare) / stats.norm.ppf((1 + CONFIDENCE) / 2)
+    return np.asarray((found - found.mean()) * np.sqrt(len(found) / spare) * wider)
+
+
+def _with_intervals(curve: IsoCurve, noise: Floats, flops_per_pair: float, rng: np.random.Generator) -> IsoCurve:
+    """The curve with the intervals of its minimum, where it has one and the scatter is known."""
+    if curve.minimum is None or not len(noise):
+        return curve
+    (x, log_loss), middle = _logs(curve.points), np.log(curve.minimum.num_features)
+    fitted = np.polyval(np.polyfit(x - middle, log_loss, 2), x - middle)
+    drawn_SR = fitted[:, None] + rng.choice(noise, (len(x), RESAMPLES))
+    bend_R, slope_R, height_R = np.polyfit(x - middle, drawn_SR, 2)
+    at_R = np.clip(_lowest(bend_R, slope_R, x - middle), x[0] - middle, x[-1] - middle)
+    features, pairs = interval(curve.minimum.num_features, np.exp(at_R + middle)), curve.flops / flops_per_pair
+    return replace(
+        curve,
+        minimum_features=features,
+        minimum_tokens=Interval(curve.minimum.num_tokens, pairs / features.high, pairs / features.low),
+        minimum_loss=interval(curve.minimum.loss, np.exp(height_R + slope_R * at_R + bend_R * at_R**2)),
+    )
+
+
+def _lowest(bend_R: Floats, slope_R: Floats, x: Floats) -> Floats:
+    """Where each parabola is lowest [R]: of one that does not bend up, its lower end."""
+    ends_R = np.where(bend_R * x[0] ** 2 + slope_R * x[0] < bend_R * x[-1] ** 2 + slope_R * x[-1], x[0], x[-1])
+    return np.asarray(np.where(bend_R > 0, -slope_R / (2 * np.where(bend_R > 0, bend_R, 1.0)), ends_R))
 
 
 # ---- By the law of the loss

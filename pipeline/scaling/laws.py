@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy import stats
 from scipy.optimize import least_squares, nnls
 
-from data.artifacts.scaling import Interval
+from data.artifacts.scaling_laws import Interval
 
 Floats = npt.NDArray[np.float64]
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from data.artifacts.scaling import CurvePoint, Interval, LearningRateFrom, LearningRateLaw, SweptSize
+from data.artifacts.scaling import LearningRateFrom, SweptSize
+from data.artifacts.scaling_laws import CurvePoint, Interval, LearningRateLaw
 from pipeline.recipe.scaling import GridConfig
 from pipeline.scaling.cells import CellKeys, Measured, Planned, swept_cells
 

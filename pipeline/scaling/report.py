@@ -41,7 +41,7 @@ def report_grid(grid: MeasuredGrid, keys: CellKeys, measured: Mapping[str, Measu
         features=allocation_law(law, points, per_pair, Surface.best_features) if law else None,
         tokens=allocation_law(law, points, per_pair, Surface.best_tokens) if law else None,
         why_no_loss=why,
-        iso_curves=iso_curves(points, per_pair),
+        iso_curves=iso_curves(points, per_pair, keys.seed),
         predictions=tuple(_predict(cell, law, keys.seed) for cell in _best_held_out(cells)) if law else (),
     )
 

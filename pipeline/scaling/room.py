@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from data.errors import ConfigError
 from pipeline.recipe.scaling import GridConfig, ScaleConfig
 from pipeline.scaling.flops import flops_per_step
 
@@ -75,12 +74,18 @@ def memory_problems(config: ScaleConfig, width: int, memory: int) -> list[str]:
     return problems
 
 
+def grid_hours(config: ScaleConfig, width: int, flops_per_second: float) -> float:
+    """Hours that all grids take at a rate."""
+    return sum(grid_flops(config, grid, width) for grid in config.grids) / (flops_per_second * 3600)
+
+
 def hours_problem(config: ScaleConfig, width: int, flops_per_second: float) -> str:
     """That the grids take longer than `max_hours`, and what would not, as a sentence; "" where they do not."""
 
     def hours(most_features: int | None = None, most_tokens: int | None = None) -> float:
         parts = [_part(grid, most_features, most_tokens) for grid in config.grids]
-        return sum(grid_flops(config, part, width) for part in parts if part) / (flops_per_second * 3600)
+        kept = config.model_copy(update={"grids": tuple(part for part in parts if part)})
+        return grid_hours(kept, width, flops_per_second)
 
     if hours() <= config.max_hours:
         return ""
@@ -132,13 +137,8 @@ def usable_memory() -> int:
     return int(USABLE_SHARE * free)
 
 
-def refuse_unfit_hours(config: ScaleConfig, width: int, time_step: Callable[[], float]) -> None:
-    """Raise ConfigError when the grids take longer than `max_hours`.
-
-    time_step: measures the operations each second of a step; asked only where it may matter.
-    """
-    total = sum(grid_flops(config, grid, width) for grid in config.grids)
-    if total <= SLOWEST * 3600 * config.max_hours:
-        return
-    if problem := hours_problem(config, width, time_step()):
-        raise ConfigError(problem)
+def timed_hours_problem(config: ScaleConfig, width: int, time_step: Callable[[], float]) -> str:
+    """The same as `hours_problem`. time_step: measures the operations each second; asked only where it may matter."""
+    if grid_hours(config, width, SLOWEST) <= config.max_hours:
+        return ""
+    return hours_problem(config, width, time_step())

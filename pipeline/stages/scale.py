@@ -8,7 +8,6 @@ Shapes: N rows, D width.
 """
 
 import math
-import time
 from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -40,10 +39,10 @@ from pipeline.scaling.cells import (
     total_seconds,
     unique,
 )
-from pipeline.scaling.flops import flops_per_step
+from pipeline.scaling.device import free_memory
 from pipeline.scaling.learning_rates import LearningRates, find_learning_rates
 from pipeline.scaling.report import MeasuredGrid, report_grid
-from pipeline.scaling.room import USABLE_SHARE, lane_bytes, memory_problems, pack, refuse_unfit_hours, usable_memory
+from pipeline.scaling.room import lane_bytes, memory_problems, pack
 from pipeline.stage import Stage, Work
 from pipeline.training.architecture import Architecture
 from pipeline.training.grid import GridTrainer, GridTraining
@@ -54,7 +53,6 @@ from pipeline.training.trainee import Normalisation
 from pipeline.training.trainer import seed_of
 
 HELD_OUT_VERSION = 1
-TIMED_STEPS = 2
 NONE_ASKED = "The recipe asks for no grid of scaling laws (scale.grids)."
 
 
@@ -104,11 +102,10 @@ class _Cells:
 
     @cached_property
     def _fits(self) -> bool:
-        """True. Raises ConfigError for grids that this machine has not the memory or the hours for."""
-        width, device = self._reader.width, self._work.recipe.model.device
-        if problems := memory_problems(self._config, width, free_memory(device)):
+        """True. Raises ConfigError for grids that the device has not the memory for, now that they are trained."""
+        device = self._work.recipe.model.device
+        if problems := memory_problems(self._config, self._reader.width, free_memory(device)):
             raise ConfigError("; ".join(problems))
-        refuse_unfit_hours(self._config, width, partial(flops_per_second, self._work.recipe, width))
         return True
 
     def measure(self, cells: Sequence[Planned]) -> None:
@@ -228,27 +225,6 @@ def make_cell(recipe: Recipe, grid: GridConfig, num_features: int, width: int) -
     )
 
 
-def flops_per_second(recipe: Recipe, width: int) -> float:
-    """Operations each second of a step at the largest size, as it begins: later ones, sparser, are faster."""
-    grid = max(recipe.scale.grids, key=lambda grid: max(grid.num_features))
-    size, batch_size = max(grid.num_features), recipe.scale.batch_size
-    model = make_cell(recipe, grid, size, width)
-    x_BD = torch.randn(batch_size, width, device=recipe.model.device)
-    seconds = []
-    for _ in range(TIMED_STEPS):
-        start = time.perf_counter()
-        model.step(x_BD, learning_rate=1e-4, warmup=0.0)
-        seconds.append(time.perf_counter() - start)
-    return flops_per_step(batch_size, width, size) / min(seconds)
-
-
-def free_memory(device: str) -> int:
-    """Bytes that training may use on a device."""
-    if device == "cpu":
-        return usable_memory()
-    return int(USABLE_SHARE * torch.cuda.mem_get_info(device)[0])
-
-
 def _advance(progress: Progress, num_made: int) -> None:
     progress.advance(num_made / 1000)
 
@@ -284,5 +260,5 @@ def _config(recipe: Recipe) -> dict[str, Any]:
     return {"scale": recipe.scale.model_dump(mode="json", exclude=free), "device": recipe.model.device}
 
 
-STAGE = Stage("scale", _work, _config, needs=("fetch", "tokenize", "harvest"))
+STAGE = Stage("scale", _work, _config, needs=("fetch", "tokenize", "harvest"), version=2)
 run = STAGE.run

@@ -50,14 +50,14 @@ def make_corpus(
     return TokenizedCorpus(folder)
 
 
-def put_manifest(paths: RunPaths, stage: str, counts: dict[str, Any]) -> None:
+def put_manifest(paths: RunPaths, stage: str, counts: dict[str, Any], config: dict[str, Any] | None = None) -> None:
     """Make a finished artifact of what already lies in a stage's folder."""
     folder = paths.stage(stage)
     folder.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(
         stage=stage,
         key=digest({"fake": stage}),
-        config={},
+        config=config or {},
         inputs={},
         seed=0,
         counts=counts,

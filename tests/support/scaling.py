@@ -7,19 +7,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from data.artifacts.scaling import (
+from data.artifacts.scaling import Cell, GridReport, Prediction, ScalingReport, SweptSize
+from data.artifacts.scaling_laws import (
+    MINIMUM_OF,
     AllocationLaw,
-    Cell,
     CurvePoint,
-    GridReport,
     Interval,
     IsoCurve,
     IsoPoint,
     LearningRateLaw,
     LossLaw,
-    Prediction,
-    ScalingReport,
-    SweptSize,
 )
 from data.layout import StorePaths
 
@@ -144,8 +141,12 @@ def _iso(flops: float) -> IsoCurve:
     fine = [sizes[0] * (sizes[-1] / sizes[0]) ** (k / 30) for k in range(31)]
     minimum = at(_best(flops)[0])
     inside = sizes[0] < minimum.num_features < sizes[-1]
-    return IsoCurve(flops, tuple(map(at, sizes)), tuple(map(at, fine)) if len(sizes) > 2 else (),
-                    minimum if inside else None, "" if inside else "Its lowest point is at an end.")  # fmt: skip
+    curve = IsoCurve(flops, tuple(map(at, sizes)), tuple(map(at, fine)) if len(sizes) > 2 else (),
+                     minimum if inside else None, "" if inside else "Its lowest point is at an end.")  # fmt: skip
+    if not inside:
+        return curve
+    found = (Interval(v, 0.9 * v, 1.2 * v) for v in (minimum.num_features, minimum.num_tokens, minimum.loss))
+    return replace(curve, **dict(zip(MINIMUM_OF, found, strict=True)))
 
 
 def _prediction(cell: Cell) -> Prediction:

@@ -76,7 +76,9 @@ def test_the_page_names_them_and_folds_their_examples(pages: TestClient, rows: l
         weak = row["highest_r"] < WEAK_R
         assert answer.context["neurons"].weak == weak
         assert ("Like no single neuron" in text) == weak
-        assert answer.text.count('<ol class="neuron-examples" ') == len(row["first_neuron_example"])
+        shown = len(row["first_neuron_example"])
+        assert answer.text.count('<ol class="neuron-examples" ') == shown < len(row["neuron"])
+        assert f"The first {shown} open to their own examples; of the others none are kept" in text
 
 
 def test_features_that_were_not_compared_say_why(sae: OpenSAE, pages: TestClient) -> None:

@@ -13,8 +13,10 @@ from fastapi.testclient import TestClient
 from backend.published.scaling import main_cells
 from backend.scaling.advice import advise
 from backend.scaling.figures import compute_figure, iso_figure, metric_figures, rate_figures
+from backend.scaling.page import _minimum_rows
 from backend.scaling.wording import headline, law_rows, limits, power, short, spent, supports
-from data.artifacts.scaling import GridReport, Interval, ScalingReport, value_at
+from data.artifacts.scaling import GridReport, ScalingReport
+from data.artifacts.scaling_laws import Interval, value_at
 from tests.support.pages import Page, check_nothing_inline
 from tests.support.scaling import HELD_OUT, RATES, SIZES, TOKENS
 
@@ -127,8 +129,13 @@ def test_all_data_comes_as_csv(scaled: TestClient, grid: GridReport) -> None:
     assert [float(row["loss"]) for row in cells if row["loss"]] == [cell.loss for cell in grid.usable]
     curves = table(scaled, "curves")
     assert {row["curve"] for row in curves} == {"loss", "features", "tokens", "learning_rate"}
-    kinds = [row["kind"] for row in table(scaled, "iso-curves")]
-    assert kinds.count("minimum") == sum(curve.minimum is not None for curve in grid.iso_curves)
+    rates = {float(row["x"]): row["extrapolated"] for row in curves if row["curve"] == "learning_rate"}
+    assert rates == {size: str(size > grid.learning_rate.largest_swept) for size in SIZES}
+    lowest = [row for row in table(scaled, "iso-curves") if row["kind"] == "minimum"]
+    minima = [curve for curve in grid.iso_curves if curve.minimum]
+    for row, curve in zip(lowest, minima, strict=True):
+        for name, one in (("num_features", curve.minimum_features), ("num_tokens", curve.minimum_tokens)):
+            assert (float(row[f"{name}_low"]), float(row[f"{name}_high"])) == (one.low, one.high)
     assert [float(row["predicted"]) for row in table(scaled, "predictions")] == [
         one.predicted.value for one in grid.predictions
     ]
@@ -171,6 +178,23 @@ def test_curves_of_equal_compute_mark_their_lowest_point(grid: GridReport) -> No
     diamonds = [trace for trace in titled.figure["data"] if trace.get("marker", {}).get("symbol") == "diamond"]
     minima = [curve.minimum for curve in grid.iso_curves if curve.minimum]
     assert [trace["x"] for trace in diamonds] == [[one.num_features] for one in minima]
+    for trace, low in zip(diamonds, minima, strict=True):
+        assert trace["error_x"]["array"] == pytest.approx([0.2 * low.num_features])
+        assert trace["error_x"]["arrayminus"] == pytest.approx([0.1 * low.num_features])
+
+
+def test_lowest_points_stand_in_a_table_with_their_intervals(scaled: TestClient, grid: GridReport) -> None:
+    page = scaled.get("/scaling")
+    rows = page.context["shown"].minima
+    first = next(curve for curve in grid.iso_curves if curve.minimum)
+    low = first.minimum.num_features
+    assert len(rows) == sum(curve.minimum is not None for curve in grid.iso_curves)
+    assert (
+        rows[0].features == f"{short(low)} ({short(float(f'{0.9 * low:.3g}'))} to {short(float(f'{1.2 * low:.3g}'))})"
+    )
+    assert rows[0].tokens in Page(page.text).text
+    bare = replace(first, minimum_features=None)
+    assert "(" not in _minimum_rows(replace(grid, iso_curves=(bare,)))[0].features
 
 
 def test_advice_follows_the_laws_and_says_how_far_it_goes(grid: GridReport) -> None:

@@ -2,19 +2,15 @@ import json
 
 import pytest
 
-from data.artifacts.scaling import (
+from data.artifacts.scaling import Cell, GridReport, Prediction, ScalingReport, SweptSize
+from data.artifacts.scaling_laws import (
     AllocationLaw,
-    Cell,
     CurvePoint,
-    GridReport,
     Interval,
     IsoCurve,
     IsoPoint,
     LearningRateLaw,
     LossLaw,
-    Prediction,
-    ScalingReport,
-    SweptSize,
     value_at,
 )
 from data.errors import ArtifactError
@@ -56,7 +52,10 @@ GRID = GridReport(
     features=AllocationLaw(SOME, SOME, CURVE),
     tokens=AllocationLaw(SOME, SOME, CURVE),
     why_no_loss="",
-    iso_curves=(IsoCurve(1e12, (POINT,), (POINT,), POINT, ""), IsoCurve(1e13, (POINT,), (), None, "too few")),
+    iso_curves=(
+        IsoCurve(1e12, (POINT,), (POINT,), POINT, "", SOME, SOME, SOME),
+        IsoCurve(1e13, (POINT,), (), None, "too few"),
+    ),
     predictions=(Prediction("a", SOME, 1.0, 0.0, True),),
 )
 

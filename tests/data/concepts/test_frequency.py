@@ -52,9 +52,22 @@ def test_concepts_that_frequency_tells_apart_without_exception_have_a_finite_fit
 
 
 def test_a_fit_needs_concepts_of_both_kinds() -> None:
-    assert why_no_fit(np.array([True] * 4 + [False] * 90)).startswith("4 of 94 concepts")
-    assert why_no_fit(np.array([True] * 90))
-    assert why_no_fit(np.array([True] * 5 + [False] * 5)) == ""
+    apart = np.geomspace(1e-6, 1e-3, 94)
+    assert why_no_fit(np.array([True] * 4 + [False] * 90), apart).startswith("4 of 94 concepts")
+    assert why_no_fit(np.array([True] * 90), apart[:90])
+    assert why_no_fit(np.array([True] * 5 + [False] * 5), apart[:10]) == ""
+
+
+def test_a_fit_needs_frequencies_that_differ() -> None:
+    balanced, same = np.array([True] * 6 + [False] * 6), frequencies(np.full(12, 40), NUM_TOKENS)
+    assert "12 concepts occur equally often" in why_no_fit(balanced, same)
+    assert why_no_fit(balanced, np.append(same[:11], 2 * same[11])) == ""
+
+
+def test_a_fit_without_a_slope_has_an_interval_without_bounds() -> None:
+    fit = fit_logistic(np.repeat([1e-5, 1e-3], 10), np.tile([True, False], 10))
+    assert fit.slope == pytest.approx(0, abs=1e-6)
+    assert fit.low < 1e-100 < 1e100 < fit.high
 
 
 def test_bins_hold_every_concept_once() -> None:

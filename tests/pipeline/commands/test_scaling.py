@@ -1,24 +1,28 @@
 """What `monosema scale` prints, and what it refuses before anything is trained."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from data.artifacts.scaling import ScalingReport
-from data.errors import ConfigError
+from data.errors import ConfigError, PreflightError
 from data.layout import StorePaths
 from data.manifests import load_manifest
-from pipeline.commands.plan import scaling_text
+from pipeline.commands.plan import print_plan, scaling_text
 from pipeline.commands.scaling import Asked, check_asked, print_scaling
+from pipeline.preflight.check import refuse_unfit
 from pipeline.preflight.model import ModelFound
-from pipeline.preflight.scaling import scaling_problems
+from pipeline.preflight.scaling import hours_problems, scaling_problems
 from pipeline.recipe import ReadRecipe, Recipe, load_recipe, read_recipe
 from pipeline.scaling import room
 from pipeline.scaling.budget import Budget
 from pipeline.scaling.report import report_grid
 from tests.pipeline.scaling.planted import COUNTS, SIZES, WIDTH, config_of, measured_grid, planted_loss
 from tests.support.fakes import put_manifest
+from tests.support.models import save_tiny_model
 
 SCALING, NOTHING = load_recipe("sample-scaling"), Asked(None, None)
 
@@ -54,7 +58,7 @@ def test_the_grid_its_laws_and_its_trials_are_printed(store, capsys):
     assert "fitted to 34 cells" in out
     assert "Held-out cells: 2 of 2 lie within the interval predicted." in out
     assert f"{SIZES[-1]:,} features, {COUNTS[-1]:,} tokens: predicted" in out
-    assert "the measured minimum is at" in out
+    assert re.search(r"the measured minimum is at [\d,]+ \[[\d,]+, [\d,]+\] features and [\d,]+ \[", out)
     assert "Trained in 1:30 in all." in out
 
 
@@ -66,6 +70,14 @@ def test_advice_says_its_intervals_and_how_far_it_extrapolates(store, capsys):
     assert "at 4e+14 FLOPs each second of a GPU" in far
     assert "times the compute of the largest cell that was fitted. So far out it is a direction" in far
     assert "GB in training" in far
+
+
+def test_a_learning_rate_beyond_the_swept_sizes_is_said_to_be_extrapolated(store, capsys):
+    within = printed(store, capsys, Asked(Budget(3e11, "flops"), None))
+    beyond = printed(store, capsys, Asked(Budget(1e15, "flops"), None))
+
+    assert re.search(r"learning rate [\d.e-]+, by its law\n", within)
+    assert re.search(r"by its law, extrapolated: it was swept from 512 to 2,048 features\n", beyond)
 
 
 def test_a_recipe_is_written(store, capsys, tmp_path: Path):
@@ -121,21 +133,74 @@ def test_a_budget_is_read():
 
 
 def test_plan_says_what_a_grid_needs():
-    assert scaling_text(load_recipe("own-text").scale, WIDTH) == "none (scale.grids)"
-    assert scaling_text(SCALING.scale, WIDTH).startswith("60 cells, 2.7e+14 FLOPs, 1.3 GB with all sizes side by side")
+    assert scaling_text(load_recipe("own-text"), WIDTH) == "none (scale.grids)"
+    said = scaling_text(SCALING, WIDTH)
+    assert said.startswith("60 cells, 2.7e+14 FLOPs, 1.3 GB with all sizes side by side, about 7.4 hours here")
+    assert said.endswith("(at most scale.max_hours=12)")
+    nowhere = SCALING.model_copy(update={"model": SCALING.model.model_copy(update={"device": "cuda:99"})})
+    assert "hours" not in scaling_text(nowhere, WIDTH)
 
 
-def problems_of(recipe: Recipe, store: StorePaths) -> list[str]:
+@pytest.fixture(autouse=True)
+def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that needs no timing."""
+    monkeypatch.setattr("pipeline.preflight.scaling.flops_per_second", lambda *arguments: 1e10)
+
+
+def asked_of(recipe: Recipe, store: StorePaths, find: Any = scaling_problems) -> list[str]:
     model = ModelFound(config={"hidden_size": WIDTH})
-    return scaling_problems(ReadRecipe(recipe, [], frozenset()), store.run("test"), model)
+    return list(find(ReadRecipe(recipe, [], frozenset()), store.run("test"), model))
+
+
+def with_hours(most: float) -> Recipe:
+    return SCALING.model_copy(update={"scale": SCALING.scale.model_copy(update={"max_hours": most})})
+
+
+def test_a_grid_of_too_many_hours_is_refused_before_a_run(store):
+    assert asked_of(SCALING, store, hours_problems) == []
+
+    (problem,) = asked_of(with_hours(3.0), store, hours_problems)
+
+    assert "take about 7.4 hours on this machine, more than scale.max_hours=3" in problem
+    assert "sizes up to 4,096 or token counts up to 262,144 would fit" in problem
+
+
+def test_a_grid_that_is_trained_already_takes_no_hours(store):
+    recipe = with_hours(3.0)
+    put_manifest(store.run("test"), "scale", {}, {"scale": recipe.scale.model_dump(mode="json")})
+
+    assert asked_of(recipe, store, hours_problems) == []
+
+
+def test_neither_a_run_nor_a_plan_goes_on_with_too_many_hours(store, tmp_path, capsys):
+    save_tiny_model(tmp_path / "model")
+    (tmp_path / "texts").mkdir()
+    for number in range(20):
+        (tmp_path / "texts" / f"{number}.txt").write_text(f"Text number {number} of some.")
+    recipe = tmp_path / "long.toml"
+    recipe.write_text(
+        f'''name = "long"
+        corpus = {{source = "text", path = "{tmp_path / "texts"}", held_out_fraction = 0.3}}
+        model = {{name = "tiny", source = "{tmp_path / "model"}", layer = 1, dtype = "float32"}}
+        tokenize = {{context_length = 64}}
+        train = {{batch_size = 16, saes = [{{architecture = "relu", num_features = 8}}]}}
+        [scale]
+        max_hours = 1e-9
+        grids = [{{num_features = [8, 16], num_tokens = [65536], learning_rates = [1e-3]}}]'''
+    )
+    for check in (refuse_unfit, print_plan):
+        with pytest.raises(PreflightError, match=r"more than scale\.max_hours=1e-09"):
+            check(read_recipe(str(recipe)), store.run("long"))
+    assert "2 cells" in capsys.readouterr().out
+    assert not store.root.exists()
 
 
 def test_a_grid_that_does_not_fit_is_refused_before_a_run(store, monkeypatch):
-    assert problems_of(SCALING, store) == []
+    assert asked_of(SCALING, store) == []
     monkeypatch.setattr(
-        "pipeline.preflight.scaling.usable_memory", lambda: room.lane_bytes(SCALING.scale, 4096, COUNTS, WIDTH)
+        "pipeline.preflight.scaling.free_memory", lambda device: room.lane_bytes(SCALING.scale, 4096, COUNTS, WIDTH)
     )
-    (problem,) = problems_of(SCALING, store)
+    (problem,) = asked_of(SCALING, store)
     assert "16,384 features need" in problem
     assert "4,096 of its sizes fits" in problem
 
@@ -145,4 +210,14 @@ def test_a_checkpoint_that_the_disk_cannot_hold_is_refused(store, monkeypatch):
         "pipeline.preflight.scaling.shutil.disk_usage", lambda place: type("Usage", (), {"free": 10**6})
     )
 
-    assert "the checkpoint of the grids of scaling laws needs" in problems_of(SCALING, store)[0]
+    assert "the checkpoint of the grids of scaling laws needs" in asked_of(SCALING, store)[0]
+
+
+def test_memory_is_asked_of_the_device_that_trains(store, monkeypatch):
+    monkeypatch.setattr("pipeline.preflight.scaling.device_problems", lambda name: [])
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda name: {"cuda:1": (10**8, 10**11)}[name])
+    there = SCALING.model_copy(update={"model": SCALING.model.model_copy(update={"device": "cuda:1"})})
+
+    (problem,) = asked_of(there, store)
+
+    assert "16,384 features need 0.6 GB in training, there are 0.1 GB of memory" in problem

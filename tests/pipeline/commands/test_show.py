@@ -1,6 +1,7 @@
 """`monosema show`: from somebody's SAE to a published run; and what is refused before any work."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -26,6 +27,7 @@ from pipeline.commands.showing import (
     Asked,
     corpus_section,
     make_show_recipe,
+    name_run,
     refuse_misfit,
     slug,
     with_chats,
@@ -43,6 +45,7 @@ from pipeline.runs import run_checked
 from pipeline.stages import STAGES
 from tests.support.chats import TALKS, make_talking_model, write_talks
 from tests.support.command_line import monosema_here
+from tests.support.fakes import put_manifest
 from tests.support.foreign import principal_sae
 from tests.support.models import byte_tokenizer, save_tiny_model, tiny_sae
 from tests.support.text_folder import make_text_folder
@@ -115,7 +118,7 @@ def check_activations(run: PublishedRun, place: Path) -> None:
         tokens = run.windows([example["document"]], [start], [example["position"] - start + 1])[0]
         x_D = model.residuals(torch.tensor([[256, *tokens]]))[0, -1].double()
         expected = (x_D @ weights["W_enc"][:, index] + weights["b_enc"][index]).relu()
-        assert example["activation"] == pytest.approx(float(expected), abs=1e-4, rel=1e-4)
+        assert example["activation"] == pytest.approx(float(expected), abs=1e-4, rel=0)
 
 
 def test_an_sae_of_a_gpt2s_mlp_without_bos_is_read_so(place: Path, store: StorePaths) -> None:
@@ -204,6 +207,47 @@ def test_the_configuration_gives_what_is_not_asked_for(place: Path, store: Store
     assert (recipe.model.layer, recipe.model.hook) == (2, "mlp")
     with pytest.raises(ConfigError, match="no format 'pickle'"):
         make_show_recipe(Asked(str(place / "sae"), "sample", "sample", format="pickle"), store)
+
+
+@pytest.mark.parametrize(
+    ("place", "sae", "name"),
+    [
+        ("gpt2-6", "org/saes/width_16k/average_l0_71", "gpt2-6-saes-width_16k-average_l0_71"),
+        ("gpt2-6", "org/saes/width_65k/average_l0_71", "gpt2-6-saes-width_65k-average_l0_71"),
+        ("gpt2-6", "org/saes", "gpt2-6-org-saes"),
+        ("gpt2-6", "/mnt/big/run_a/trainer_0", "gpt2-6-run_a-trainer_0"),
+        ("gpt2-6", "/mnt/big/run_b/trainer_0/", "gpt2-6-run_b-trainer_0"),
+        ("gpt2-6", "./sae16k", "gpt2-6-sae16k"),
+        (
+            "gemma-2-2b-20",
+            "google/gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71",
+            "gemma-2-2b-20-scope-2b-pt-res-layer_20-width_16k-average_l0_71",
+        ),
+        ("m" * 64 + "-3", "org/saes/trainer_0", "m" * 54 + "-trainer_0"),
+        ("gpt2-6", "x" * 100, "x" * 64),
+    ],
+)
+def test_runs_are_named_by_what_tells_saes_apart(place: str, sae: str, name: str) -> None:
+    assert name_run(place, sae) == name
+    assert len(name) <= 64
+
+
+def test_another_saes_run_is_not_replaced(place: Path, store: StorePaths) -> None:
+    asked = Asked(str(place / "sae"), "sample", "sample")
+    name = make_show_recipe(asked, store).recipe.name
+    kept = {"source": str((place / "sae").resolve()), "folder": ""}
+    put_manifest(store.run(name), "train", {}, {"imports": [kept]})
+    assert make_show_recipe(asked, store).recipe.name == name
+    shutil.copytree(place / "sae", place / "elsewhere" / place.name / "sae")
+    other = replace(asked, sae=str(place / "elsewhere" / place.name / "sae"))
+    with pytest.raises(
+        ConfigError, match=rf"a run '{name}' of .*/sae, which this one would replace: give another --name"
+    ):
+        make_show_recipe(other, store)
+    assert make_show_recipe(replace(other, name="other"), store).recipe.name == "other"
+    put_manifest(store.run("mine"), "train", {})
+    with pytest.raises(ConfigError, match="a run 'mine' of autoencoders that were trained here"):
+        make_show_recipe(replace(asked, name="mine"), store)
 
 
 def test_corpora_are_told_by_their_files(place: Path) -> None:

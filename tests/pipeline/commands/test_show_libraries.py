@@ -74,7 +74,7 @@ def test_an_sae_that_a_library_trained_ends_in_pages_with_its_activations(
     theirs = load_file(out)
     for number, (index, _, activation) in enumerate(shown):
         expected = float(theirs["acts"][number, index] * theirs["norms"][index])
-        assert activation == pytest.approx(expected, abs=1e-4, rel=1e-4)
+        assert activation == pytest.approx(expected, rel=1e-4, abs=0)
 
 
 def show(sae: Path, model: Path, texts: Path, store: StorePaths) -> str:

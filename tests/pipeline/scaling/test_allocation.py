@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.artifacts.scaling import value_at
+from data.artifacts.scaling_laws import value_at
 from pipeline.scaling.allocation import LEAST_SIZES, MAX_CURVES, allocation_law, iso_curves, loss_law
 from pipeline.scaling.flops import flops_per_step
 from pipeline.scaling.laws import Fit, Points, Surface, fit_loss
@@ -20,7 +20,7 @@ def fit() -> Fit:
 
 
 def test_points_of_a_curve_have_its_compute_and_lie_on_measured_losses():
-    for curve in iso_curves(true_points(0.0, 0), PER_PAIR):
+    for curve in iso_curves(true_points(0.0, 0), PER_PAIR, 0):
         assert len(curve.points) >= LEAST_SIZES
         for point in curve.points:
             assert point.num_features * point.num_tokens * PER_PAIR == pytest.approx(curve.flops)
@@ -28,7 +28,7 @@ def test_points_of_a_curve_have_its_compute_and_lie_on_measured_losses():
 
 
 def test_minima_lie_near_those_of_the_true_law():
-    curves = [curve for curve in iso_curves(true_points(0.0, 0), PER_PAIR) if curve.minimum]
+    curves = [curve for curve in iso_curves(true_points(0.0, 0), PER_PAIR, 0) if curve.minimum]
 
     assert curves
     for curve in curves:
@@ -41,7 +41,7 @@ def test_minima_lie_near_those_of_the_true_law():
 def test_losses_between_cells_are_read_off_and_never_beyond_them():
     points = true_points(0.0, 0)
     kept = points.tokens_P != COUNTS[3]
-    curves = iso_curves(Points(*(column[kept] for column in points)), PER_PAIR)
+    curves = iso_curves(Points(*(column[kept] for column in points)), PER_PAIR, 0)
 
     assert len(curves) <= MAX_CURVES
     for curve in curves:
@@ -52,19 +52,55 @@ def test_losses_between_cells_are_read_off_and_never_beyond_them():
 
 def test_a_minimum_at_the_end_of_the_sizes_is_none():
     points = true_points(0.0, 0)
-    curves = iso_curves(points._replace(loss_P=points.features_P**-0.3), PER_PAIR)
+    curves = iso_curves(points._replace(loss_P=points.features_P**-0.3), PER_PAIR, 0)
 
     assert {curve.minimum for curve in curves} == {None}
     assert all("largest size" in curve.why_none and "more features" in curve.why_none for curve in curves)
-    curves = iso_curves(points._replace(loss_P=points.tokens_P**-0.3), PER_PAIR)
+    curves = iso_curves(points._replace(loss_P=points.tokens_P**-0.3), PER_PAIR, 0)
     assert all("smallest size" in curve.why_none for curve in curves)
+
+
+def test_intervals_of_minima_hold_the_true_ones():
+    """Of curves whose noise alone is resampled: the truth is the minimum of the same curve without noise."""
+    true = {curve.flops: curve.minimum for curve in iso_curves(true_points(0.0, 0), PER_PAIR, 0)}
+    held, tried = 0, 0
+    for seed in range(40):
+        for curve in iso_curves(true_points(0.01, seed), PER_PAIR, seed):
+            if curve.minimum is None or true[curve.flops] is None:
+                continue
+            tried += 1
+            held += curve.minimum_features.low <= true[curve.flops].num_features <= curve.minimum_features.high
+            assert curve.minimum_tokens.low <= curve.minimum.num_tokens <= curve.minimum_tokens.high
+            assert curve.minimum_loss.low <= curve.minimum.loss <= curve.minimum_loss.high
+            pairs = curve.minimum_features.high * curve.minimum_tokens.low
+            assert pairs * PER_PAIR == pytest.approx(curve.flops)
+
+    assert tried > 100
+    assert 0.9 <= held / tried < 1
+
+
+def test_noise_widens_the_interval_of_a_minimum():
+    def width(noise: float) -> float:
+        curves = [one for one in iso_curves(true_points(noise, 3), PER_PAIR, 3) if one.minimum]
+        return float(np.mean([np.log(one.minimum_features.high / one.minimum_features.low) for one in curves]))
+
+    assert 0 < width(0.001) < width(0.01)
+
+
+def test_three_sizes_have_minima_and_no_intervals():
+    points = true_points(0.0, 0)
+    kept = np.isin(points.features_P, SIZES[1:4])
+    curves = iso_curves(Points(*(column[kept] for column in points)), PER_PAIR, 0)
+
+    assert any(curve.minimum for curve in curves)
+    assert {curve.minimum_features for curve in curves} == {None}
 
 
 def test_two_sizes_have_no_curve():
     points = true_points(0.0, 0)
     kept = np.isin(points.features_P, SIZES[:2])
 
-    assert iso_curves(Points(*(column[kept] for column in points)), PER_PAIR) == ()
+    assert iso_curves(Points(*(column[kept] for column in points)), PER_PAIR, 0) == ()
 
 
 def test_laws_against_compute_are_those_of_the_surface(fit):

@@ -1,6 +1,10 @@
 """Section [scale] of the recipe, and recipes as TOML."""
 
+import re
+import shlex
 import tomllib
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +14,7 @@ from pipeline.recipe import load_recipe, make_recipe, recipe_names
 from pipeline.recipe.scaling import GridConfig, ScaleConfig
 from pipeline.recipe.writing import to_toml
 
+ROOT = Path(__file__).parents[3]
 GRID: dict[str, Any] = {"num_features": (64, 128), "num_tokens": (65_536, 131_072), "learning_rates": (1e-3,)}
 SWEEP: dict[str, Any] = {"learning_rates": (1e-3, 2e-3, 4e-3), "sweep_features": (64,), "sweep_tokens": 65_536}
 
@@ -77,3 +82,15 @@ def test_toml_holds_all_kinds_of_values():
     expected = {name: value for name, value in raw.items() if name not in ("none", "nothing")}
 
     assert tomllib.loads(to_toml(raw)) == expected
+
+
+def test_the_documented_way_on_to_all_tokens_is_a_recipe():
+    text = (ROOT / "docs/scaling.md").read_text().replace("\\\n", "")
+    command = re.search(r"monosema scale .*--set name=sample-scaling-all .*", text)
+    words = shlex.split(command[0])
+
+    recipe = load_recipe(words[3], [word for before, word in pairwise(words) if before == "--set"])
+
+    (longer,), (grid,) = recipe.scale.grids, load_recipe("sample-scaling").scale.grids
+    assert set(grid.num_tokens) < set(longer.num_tokens)
+    assert {"num_tokens", "held_out"} == {name for name in vars(grid) if getattr(grid, name) != getattr(longer, name)}

@@ -2,7 +2,6 @@
 
 import pytest
 
-from data.errors import ConfigError
 from pipeline.recipe.scaling import ScaleConfig
 from pipeline.scaling.flops import flops_per_step
 from pipeline.scaling.room import (
@@ -15,7 +14,7 @@ from pipeline.scaling.room import (
     memory_problems,
     pack,
     parameters,
-    refuse_unfit_hours,
+    timed_hours_problem,
     usable_memory,
 )
 from tests.pipeline.scaling.planted import COUNTS, RATES, SIZES, WIDTH, config_of
@@ -73,9 +72,9 @@ def test_a_machine_is_timed_only_where_it_matters():
     def never() -> float:
         raise AssertionError
 
-    refuse_unfit_hours(CONFIG, WIDTH, never)
-    with pytest.raises(ConfigError, match=r"scale\.max_hours=0\.001"):
-        refuse_unfit_hours(CONFIG.model_copy(update={"max_hours": 0.001}), WIDTH, lambda: 1e9)
+    assert timed_hours_problem(CONFIG, WIDTH, never) == ""
+    short = CONFIG.model_copy(update={"max_hours": 0.001})
+    assert "scale.max_hours=0.001" in timed_hours_problem(short, WIDTH, lambda: 1e9)
 
 
 def test_lanes_are_packed_the_largest_first():
