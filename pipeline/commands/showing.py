@@ -30,8 +30,8 @@ from pipeline.recipe.overrides import apply_override
 SAMPLE_NAME, SAMPLE_SINK_FACTOR = "smollm2-135m", 4.0
 CONTEXT_LENGTH = 512
 """Longest sequences, unless the SAE was trained on shorter ones or the model reads no more."""
-HELD_OUT_SHARE = 20
-"""One held-out token for so many others."""
+HELD_OUT_SHARES, ENOUGH_HELD_OUT = (10, 20), 16_000
+"""One held-out token for so many others: for the first until ENOUGH_HELD_OUT are held out, then for the second."""
 LONGEST_NAME = 64
 FIRST: dict[str, dict[str, Any]] = {
     "evaluate": {"max_cross_entropy_tokens": 3_000}, "respond": {"candidates": 0}, "effects": {"features": 0},
@@ -120,13 +120,18 @@ def _raw(asked: Asked, found: Foreign, place: dict[str, Any]) -> dict[str, Any]:
         "corpus": corpus_section(asked.corpus or _named_corpus(found)),
         "model": {"name": name, "source": model, "layer": layer, "hook": hook, "device": asked.device},
         "tokenize": {
-            "context_length": length, "max_tokens": asked.tokens, "max_held_out_tokens": asked.tokens // HELD_OUT_SHARE,
+            "context_length": length, "max_tokens": asked.tokens, "max_held_out_tokens": _held_out_tokens(asked.tokens),
             "opening": "none" if found.provenance.prepend_bos is False else "bos",
         },
         "harvest": {"sink_factor": SAMPLE_SINK_FACTOR} if model == "sample" else {},
         "imports": {"saes": [{**sae, "normalise": asked.normalise}]},
         **deepcopy(FULL if asked.full else FIRST),
     }  # fmt: skip
+
+
+def _held_out_tokens(tokens: int) -> int:
+    many, few = (tokens // share for share in HELD_OUT_SHARES)
+    return max(few, min(many, ENOUGH_HELD_OUT))
 
 
 def _named_model(found: Foreign) -> str:
