@@ -18,6 +18,7 @@ from data.errors import JudgeError, NonsenseError
 from pipeline.judges import proposing
 from pipeline.judges.bills import bill_of
 from pipeline.judges.dialect import REFUSALS, Dialect
+from pipeline.judges.kept import MAX_NONSENSE
 from pipeline.judges.proposing import KeepProposals, Proposal, proposal_messages, read_label
 from pipeline.judges.protocol import Answer, Keep, Question, chat_messages
 from pipeline.judges.responses import read_response, tokens_of
@@ -28,8 +29,8 @@ from pipeline.recipe.judging import JudgeConfig
 MAX_TOKENS = 8
 """Of an answer. The first is the one that counts."""
 LONGEST_PAUSE = 60.0
-MIN_ANSWERS, MAX_NONSENSE = 20, 0.2
-"""A judge of whose first answers more than this share cannot be used is given up."""
+MIN_ANSWERS = 20
+"""From which on a judge with more than MAX_NONSENSE of its answers is given up."""
 NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "insufficient_balance")
 PAYMENT_REQUIRED, SERVER_FAILED = 402, 500
 Result = TypeVar("Result", Answer, Proposal)
