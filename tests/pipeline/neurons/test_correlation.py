@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.neurons.active import ActiveFeatures, FeatureReader
+from pipeline.neurons.block import NeuronBlock
 from pipeline.neurons.correlation import BestNeurons, CorrelationSums
 from tests.support.models import WIDTH, tiny_sae
 
@@ -114,6 +115,37 @@ def test_blocks_without_any_active_feature_and_empty_blocks_count_as_what_they_a
     sums = sums_of(acts_NF, neurons_NM)
     sums.add(bags(acts_NF[:0]), neurons_NM[:0])
     np.testing.assert_allclose(all_of(sums)[1:], expected(acts_NF, neurons_NM)[1:], atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_sinks_count_for_nothing(dtype: torch.dtype) -> None:
+    acts_NF = sparse_features()
+    neurons_NM = neurons(acts_NF).to(dtype)
+    generator = torch.Generator().manual_seed(3)
+    is_sink_P = torch.rand(NUM_TOKENS + 400, generator=generator) < 0.1
+    is_sink_P[[0, -1]] = True
+    row_N = (~is_sink_P).nonzero()[:NUM_TOKENS, 0]
+    neurons_PM = torch.full((len(is_sink_P), NUM_NEURONS), 1e4, dtype=dtype)
+    neurons_PM[row_N] = neurons_NM[: len(row_N)]
+    acts_NF, neurons_NM = acts_NF[: len(row_N)], neurons_NM[: len(row_N)]
+
+    sums = CorrelationSums(NUM_FEATURES, NUM_NEURONS)
+    for block_P in torch.arange(len(is_sink_P)).split(512):
+        of_block_N = (row_N >= block_P[0]) & (row_N <= block_P[-1])
+        sums.add(bags(acts_NF[of_block_N]), neurons_PM[block_P], (row_N[of_block_N] - block_P[0]).numpy())
+
+    assert sums.num_tokens == len(row_N) < len(is_sink_P)
+    np.testing.assert_allclose(all_of(sums), expected(acts_NF, neurons_NM.float()), atol=TOLERANCE)
+
+
+def test_neurons_of_tokens_are_theirs_where_a_sink_stands_among_them() -> None:
+    neurons_PM = torch.arange(12.0).reshape(6, 2)
+    block = NeuronBlock(torch.zeros(4, 1), neurons_PM, np.array([0, 1, 3, 5]), np.zeros(4))
+    assert block.neurons_of(slice(1, 4)).tolist() == neurons_PM[[1, 3, 5]].tolist()
+    view_TM = block.neurons_of(slice(0, 2))
+    assert view_TM.tolist() == neurons_PM[:2].tolist()
+    assert view_TM.data_ptr() == neurons_PM.data_ptr()
+    assert block.neurons_of(slice(2, 2)).shape == (0, 2)
 
 
 @pytest.mark.parametrize("kind", ["relu", "jumprelu", "topk"])

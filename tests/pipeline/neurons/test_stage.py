@@ -1,6 +1,7 @@
 """Stage `neurons` on the fake run: against numpy over the activations of whole passes, one sequence at a time."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from data.artifacts.features import STATISTICS_FILE, read_kinds
 from data.artifacts.neurons import HIGHEST_END, LOWEST_END, NEURON_EXAMPLES_FILE, NEURONS_FILE, WEAK_R
 from data.errors import ConfigError
 from data.layout import RunPaths, StorePaths
+from data.manifests import load_manifest, write_manifest
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.neurons import passes
@@ -53,12 +55,14 @@ class Text(NamedTuple):
     document_N: np.ndarray
     position_N: np.ndarray
     sequence_N: np.ndarray
+    norm_N: np.ndarray
+    """Of the residual stream."""
 
 
 def whole_text(paths: RunPaths) -> Text:
     model = LanguageModel.load(paths.store.models / "tiny", layer=1, dtype="float32", fused=False)
     corpus, sae = TokenizedCorpus(paths.stage("tokenize")), SAE.load(paths.stage("train") / SAE_NAME)
-    acts, units, documents, positions, sequences = [], [], [], [], []
+    acts, units, documents, positions, sequences, norms = [], [], [], [], [], []
     for number in corpus.sequence_numbers(held_out=False).tolist():
         found: list[torch.Tensor] = []
         tokens = torch.tensor([[0, *corpus.sequence_tokens(number).tolist()]])
@@ -69,7 +73,9 @@ def whole_text(paths: RunPaths) -> Text:
         documents += [document] * length
         positions += range(start, start + length)
         sequences += [number] * length
-    return Text(np.concatenate(acts), np.concatenate(units), *map(np.array, (documents, positions, sequences)))
+        norms += x_1LD[0, 1:].norm(dim=1).tolist()
+    columns = map(np.array, (documents, positions, sequences, norms))
+    return Text(np.concatenate(acts), np.concatenate(units), *columns)
 
 
 def test_best_neurons_are_those_of_numpy(run: RunPaths) -> None:
@@ -92,6 +98,29 @@ def test_best_neurons_are_those_of_numpy(run: RunPaths) -> None:
     assert (mine["num_live"], mine["num_features"], sum(mine["counts"])) == (len(rows), len(rows), len(rows))
     assert mine["num_weak"] == sum(r < WEAK_R for r in highest)
     assert mine["median_r"] == pytest.approx(np.median(highest))
+
+
+def test_attention_sinks_count_for_no_correlation_and_are_no_examples(run: RunPaths) -> None:
+    whole = whole_text(run)
+    below, above = np.sort(whole.norm_N)[[int(0.8 * len(whole.norm_N)) + step for step in (0, 1)]]
+    harvest = load_manifest(run.stage("harvest"))
+    counts = harvest.counts | {"sink_threshold": (below + above) / 2}
+    write_manifest(run.stage("harvest"), replace(harvest, counts=counts))
+    text = Text(*(column[whole.norm_N <= below] for column in whole))
+
+    assert neurons.run(asked(), run).counts["num_tokens"] == len(text.norm_N) < len(whole.norm_N)
+
+    places = set(zip(text.document_N.tolist(), text.position_N.tolist(), strict=True))
+    assert all((example["document"], example["position"]) in places for example in examples_of(run))
+    active_F = (text.acts_NF > 0).sum(0)
+    for index, row in enumerate(rows_of(run)):
+        if row["neuron_r"] and active_F[index]:
+            assert row["neuron_tokens"] == active_F[index]
+            numbers = np.array(row["neuron_layer"]) * PER_LAYER + row["neuron"]
+            both = np.concatenate([text.acts_NF[:, [index]], text.neurons_NM], 1).astype(np.float64)
+            r_M = np.corrcoef(both.T)[0, 1:]
+            np.testing.assert_allclose(np.abs(row["neuron_r"]), np.sort(np.abs(r_M))[::-1][:10], atol=1e-5)
+            np.testing.assert_allclose(row["neuron_r"], r_M[numbers], atol=1e-5)
 
 
 def test_examples_of_the_first_neurons_are_their_own_at_the_end_that_r_says(run: RunPaths) -> None:
