@@ -121,7 +121,16 @@ class Interview:
             measured = measure_trust(questions, self.ask([one.question for one in questions], f"{name}, known truth"))
             if measured is not None:
                 self.trust[name] = measured
-            self._score(TASKS[name], saes, found, texts, bands, examples, seed)
+            self._score(TASKS[name], saes, found, self._places(saes), texts, bands, examples, seed)
+
+    def run_anew(
+        self, saes: Sequence[ScoredSAE], found: Sequence[Found], places: Sequence[Sequence[int]], texts: WindowTexts,
+        *, bands: int, examples: int, seed: int,
+    ) -> None:  # fmt: skip
+        """Let the judge judge features of each SAE anew, those that it judges at all. places: theirs in the SAE."""
+        mine = [[place for place in some if place in own] for some, own in zip(places, self._places(saes), strict=True)]
+        for name in self._config.tasks:
+            self._score(TASKS[name], saes, found, mine, texts, bands, examples, seed)
 
     def report(self) -> JudgeReport:
         """What it was asked until now, and how far it can be trusted."""
@@ -149,24 +158,25 @@ class Interview:
         return self._config.features is None or feature < share_of(self._config.features, num_saes, sae)
 
     def _score(
-        self, task: Task, saes: Sequence[ScoredSAE], found: Sequence[Found], texts: WindowTexts, bands: int,
-        examples: int, seed: int,
+        self, task: Task, saes: Sequence[ScoredSAE], found: Sequence[Found], places: Sequence[Sequence[int]],
+        texts: WindowTexts, bands: int, examples: int, seed: int,
     ) -> None:  # fmt: skip
         if task is SPECIFICITY:
             per_band = None if self._config.samples is None else max(1, self._config.samples // bands)
-            self._score_specificity(saes, found, texts, per_band)
+            self._score_specificity(saes, found, places, texts, per_band)
             return
-        total = 2 * examples * sum(self._num_features(saes, place) for place in range(len(saes)))
-        asked = self._example_texts(task, saes, texts, examples, seed)
+        total = 2 * examples * sum(map(len, places))
+        asked = self._example_texts(task, saes, places, texts, examples, seed)
         for (number, place, some), answers in self.ask_each(asked, total, task.name):
             rate = accuracy(some, answers)
             if rate.num:
                 found[number].scores.append(self._accuracy(saes[number], place, task, rate))
 
     def _score_specificity(
-        self, saes: Sequence[ScoredSAE], found: Sequence[Found], texts: WindowTexts, per_band: int | None
-    ) -> None:
-        features = [(number, place) for number in range(len(saes)) for place in range(self._num_features(saes, number))]
+        self, saes: Sequence[ScoredSAE], found: Sequence[Found], places: Sequence[Sequence[int]], texts: WindowTexts,
+        per_band: int | None,
+    ) -> None:  # fmt: skip
+        features = [(number, place) for number, some in enumerate(places) for place in some]
         total = sum(len(asked_rows(saes[number], place, per_band)) for number, place in features)
         items = (
             ((number, place, rows), specificity_questions(saes[number], texts, rows))
@@ -179,13 +189,15 @@ class Interview:
             found[number].scores += self._specificity(saes[number], place, rows, value_R)
 
     def _example_texts(
-        self, task: Task, saes: Sequence[ScoredSAE], texts: WindowTexts, examples: int, seed: int
-    ) -> Iterator[Item[tuple[int, int, list[LabelledText]]]]:
-        """The texts of each feature that this judge judges, by number of its SAE and its place there."""
+        self, task: Task, saes: Sequence[ScoredSAE], places: Sequence[Sequence[int]], texts: WindowTexts,
+        examples: int, seed: int,
+    ) -> Iterator[Item[tuple[int, int, list[LabelledText]]]]:  # fmt: skip
+        """The texts of each feature that is judged, by number of its SAE and its place there."""
         for number, sae in enumerate(saes):
             maker = ExampleTexts(texts, sae.samples, sae.absent)
             make = {DETECTION.name: maker.detection, FUZZING.name: maker.fuzzing}[task.name]
-            for place, one in enumerate(sae.features[: self._num_features(saes, number)]):
+            for place in places[number]:
+                one = sae.features[place]
                 some = make(one.label, one.rule, maker.choose(place, examples, sae.is_absent_PC[:, place], seed))
                 yield (number, place, some), [text.question for text in some]
 
@@ -204,12 +216,13 @@ class Interview:
         rates = rate.true_positive, rate.true_negative
         return Score(place, self._number, task.name, rate.balanced, rates, rate.num)
 
-    def _num_features(self, saes: Sequence[ScoredSAE], place: int) -> int:
-        """How many features of an SAE this judge judges."""
-        count = saes[place].num_labelled
-        if self._config.features is None:
-            return count
-        return min(count, share_of(self._config.features, len(saes), place))
+    def _places(self, saes: Sequence[ScoredSAE]) -> list[range]:
+        """The features of each SAE that this judge judges, by their places there."""
+        most = self._config.features
+        return [
+            range(sae.num_labelled if most is None else min(sae.num_labelled, share_of(most, len(saes), number)))
+            for number, sae in enumerate(saes)
+        ]
 
     def ask(self, questions: list[Question], title: str) -> list[Answer]:
         """Its answers."""

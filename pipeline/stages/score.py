@@ -73,9 +73,7 @@ def score(work: Work) -> dict[str, Any]:
         log("score: nothing is judged. No feature is scored.")
     naming = Naming(_entrants(work, materials, vocabulary, saes), corpus, texts, config.candidate_texts, recipe.seed)
     asked: list[Interview | JudgeReport] = []
-
-    def interview(one: Interview, saes: list[ScoredSAE], found: list[Found]) -> None:
-        one.run(saes, found, planted, texts, bands=config.bands, examples=config.examples, seed=recipe.seed)
+    how = {"bands": config.bands, "examples": config.examples, "seed": recipe.seed}
 
     for number, judge_config in enumerate(config.judges):
         judge = make_judge(judge_config, materials) if planted else "No feature is scored."
@@ -85,7 +83,7 @@ def score(work: Work) -> dict[str, Any]:
             asked.append(JudgeReport(judge_config.title, judge_config.kind, "", judge))
         else:
             new = Interview(number, judge_config, judge, AnswerCache(work.paths.store.judgements, judge))
-            interview(new, saes, found)
+            new.run(saes, found, planted, texts, **how)
             new.count(naming.propose(number, judge_config, judge, work.paths.store.judgements))
             report = new.report()
             _say(report)
@@ -96,7 +94,7 @@ def score(work: Work) -> dict[str, Any]:
         again = [Found.nothing(sae, len(config.judges)) for sae in saes]
         for one in asked:
             if isinstance(one, Interview):
-                interview(one, named, again)
+                one.run_anew(named, again, renamed, texts, **how)
         columns = zip(found, again, renamed, named, strict=True)
         found = [old.with_new(new, places, sae.samples.feature_M) for old, new, places, sae in columns]
     for sae, of in zip(named, found, strict=True):

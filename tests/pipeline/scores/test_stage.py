@@ -43,6 +43,7 @@ from pipeline.models.tokenizer import Tokenizer
 from pipeline.recipe import Recipe, make_recipe
 from pipeline.recipe.judging import JudgeConfig
 from pipeline.scores import asking
+from pipeline.scores.asking import Interview
 from pipeline.stages import score
 from tests.support.chat_model import make_chat_model
 from tests.support.fake_run import statistics
@@ -326,6 +327,24 @@ def test_the_right_one_of_two_labels_wins_and_all_are_kept(scored: RunPaths, mon
     assert renamed["label_score"][SHUFFLED].as_py() is None
     others = [f for f in range(len(LETTERS)) if f != SHUFFLED]
     assert renamed.take(others) == explanations.take(others)
+
+
+def test_only_features_with_another_label_are_judged_anew(scored: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Names({LETTERS[SHUFFLED]: LETTERS[SHUFFLED]})
+    monkeypatch.setattr(score, "make_judge", names.make)
+    names.judge.keeps = False
+    anew: list[Question] = []
+    run_anew = Interview.run_anew
+
+    def watched(self: Interview, *arguments: Any, **how: Any) -> None:
+        before = len(names.judge.asked)
+        run_anew(self, *arguments, **how)
+        anew.extend(names.judge.asked[before:])
+
+    monkeypatch.setattr(Interview, "run_anew", watched)
+    score.run(recipe(judges=ASKED[1:], features=8), scored)
+    assert {question.label for question in anew} == {LETTERS[SHUFFLED]}
+    assert len({question.text for question in anew}) == len(anew) > 0
 
 
 def test_candidates_are_tried_on_texts_that_none_was_made_from(
