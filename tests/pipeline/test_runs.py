@@ -35,7 +35,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         stage = Stage(name, work, lambda recipe: {"layer": recipe.model.layer})
         return SimpleNamespace(STAGE=stage, run=stage.run)
 
-    monkeypatch.setattr(runs.importlib, "import_module", load)
+    monkeypatch.setattr(runs, "importlib", SimpleNamespace(import_module=load))
     monkeypatch.setattr(data.published.state, "is_intact", lambda folder: True)
     monkeypatch.setattr(data.published.state, "is_visible", lambda paths, key: True)
     monkeypatch.setattr(fetch, "is_current", lambda recipe, paths, key: True)
