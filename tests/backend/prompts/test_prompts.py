@@ -240,6 +240,11 @@ def test_the_tokens_of_a_chat_template_are_faint_and_count_where_asked_for(
     assert texts_of(counting, left_out=False) == f"{MARK}user\nthe river{MARK}\n"
     assert 'id="template" name="template" value="1" checked' in counting.text
     assert shown.total >= result.total
+    opening = shown.tokens[0]
+    assert (opening.left_out, opening.whose, opening.about.endswith(": left out")) == (True, "", True)
+    assert 'class="cell uncounted"' not in counting.text
+    assert shown.template.num == result.template.num - 1 == sum(token.whose != "" for token in result.tokens[1:])
+    assert "This token is left out" in marked.get(opening.href).text
     assert marked.get(shown.template.switch).context["result"].overall == result.overall
 
 
