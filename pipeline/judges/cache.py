@@ -2,7 +2,7 @@
 
 One file for each judge, one line of JSON for each answer, only ever added to. A line names its question by a hash of
 all that decides the answer beside the judge; neither texts nor keys are kept. What was no answer is kept as none, for
-it was paid for too; but not that of a judge that was given up for it, since another model may soon have its name.
+it was paid for too; but not that of a judge with too much of it, since another model may soon have its name.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data.manifests import digest
-from pipeline.judges.kept import KeptLines, KeptRows, holding_back
+from pipeline.judges.kept import MAX_NONSENSE, KeptLines, KeptRows, holding_back
 from pipeline.judges.protocol import Answer, Judge, Question
 
 
@@ -64,7 +64,7 @@ class AnswerCache:
             advance(len(places))
 
         if missing:
-            with holding_back(self._rows.add) as write:
+            with holding_back(self._rows.add, MAX_NONSENSE) as write:
                 self._judge.ask([questions[place] for place in missing], keep)
         return [known[key] for key in keys], spent
 

@@ -15,6 +15,8 @@ TOP_LOGPROBS = 20
 REFUSALS = (400, 422, 500)
 """Statuses by which servers refuse a field; some fail (500) where a template refuses a message."""
 
+FOLDS = "takes no system message: the instruction stands before the first question"
+
 
 class Dialect:
     """What a server takes, as far as it is known."""
@@ -37,14 +39,11 @@ class Dialect:
             asked |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         return asked
 
-    def learn(
-        self, asked: dict[str, Any], said: str, field: str | None = None, *, failed_first: bool = False
-    ) -> str | None:
+    def learn(self, asked: dict[str, Any], said: str, field: str | None = None) -> str | None:
         """Ask in another way from now on, as what was asked was refused by a message that names a part of it.
 
-        field: that the server itself names, if it does; failed_first: it gave no answer yet and failed (500), as some
-        do without a reason where a template refuses a system message. Returns what is done otherwise, as the end of a
-        sentence; None where the message is about nothing that can be.
+        field: that the server itself names, if it does. Returns what is done otherwise, as the end of a sentence; None
+        where the message is about nothing that can be.
         """
         about = field or said
         if "max_tokens" in asked and "max_tokens" in about:
@@ -56,10 +55,25 @@ class Dialect:
         if "logprobs" in asked and "logprobs" in about:
             self.gives_probabilities = False
             return "gives no probabilities: its answers are read from its text"
-        if asked["messages"][0]["role"] == "system" and (failed_first or _is_of_system(said)):
+        if begins_with_system(asked) and (_is_of_system(said) or not self.takes_system):
             self.takes_system = False
-            return "takes no system message: the instruction stands before the first question"
+            return FOLDS
         return None
+
+    def folding(self) -> "Dialect":
+        """The same of a server that takes no system message."""
+        other = Dialect()
+        vars(other).update(vars(self), takes_system=False)
+        return other
+
+    def become(self, other: "Dialect") -> None:
+        """Ask as another from now on."""
+        vars(self).update(vars(other))
+
+
+def begins_with_system(asked: dict[str, Any]) -> bool:
+    """Whether the first message of a request is one of the system."""
+    return bool(asked["messages"][0]["role"] == "system")
 
 
 def _is_of_system(said: str) -> bool:

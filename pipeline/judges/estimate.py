@@ -107,13 +107,21 @@ def _trials(recipe: Recipe, judge: JudgeConfig) -> Part:
 
 def _topics(recipe: Recipe, judge: JudgeConfig) -> Part:
     """Stage `strengths`: every text of every feature, the plain one too, and planted ones."""
-    config = recipe.strengths
-    if judge.kind == "rule" or not (config.features and config.text_strengths and recipe.score.features):
+    config, longest = recipe.strengths, written_tokens(recipe)
+    if judge.kind == "rule" or not longest:
         return Part(0, 0)
     texts = config.features * (1 + len(config.text_strengths)) * len(config.openings)
     count = texts + config.planted * PLANTED_TEXTS
+    return Part(count, count * question_tokens(TOPIC, longest))
+
+
+def written_tokens(recipe: Recipe) -> int:
+    """The most tokens of a text that stage `strengths` asks a judge about, with its opening; 0 where it asks none."""
+    config = recipe.strengths
+    if not (config.features and config.text_strengths and recipe.score.features):
+        return 0
     opening = max(len(text) for text in config.openings) // CHARACTERS_PER_TOKEN + 1
-    return Part(count, count * question_tokens(TOPIC, config.new_tokens + 1 + opening))
+    return config.new_tokens + 1 + opening
 
 
 def _proposals(recipe: Recipe, judge: JudgeConfig) -> int:

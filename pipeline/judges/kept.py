@@ -22,6 +22,8 @@ Numbers = npt.NDArray[np.uint64]
 KEYED = re.compile(rb'\["([0-9a-f]{16})[0-9a-f]{16}",.*\]\n')
 MERGE_FROM = 1 << 16
 """Places that are known beside those in order, before they are sorted in."""
+MAX_NONSENSE = 0.2
+"""Share of a judge's answers that cannot be used; with more it is no judge."""
 
 
 class KeptLines:
@@ -125,18 +127,22 @@ class KeptRows:
 
 @contextmanager
 def holding_back(
-    add: Callable[[Iterable[list[Any]]], Any],
+    add: Callable[[Iterable[list[Any]]], Any], max_held: float = 1.0
 ) -> Iterator[Callable[[Iterable[tuple[list[Any], bool]]], None]]:
     """Write rows, each with whether it can be used: at once those that can, the others at the end of the block.
 
-    Of a judge that is given up for its nonsense the others are never written. add: writes rows.
+    Where these are more than a share max_held of all, however the block ends, or the judge is given up for its
+    nonsense, they are never written. add: writes rows.
     """
     held: list[list[Any]] = []
+    total = 0
 
     def write(rows: Iterable[tuple[list[Any], bool]]) -> None:
+        nonlocal total
         now: list[list[Any]] = []
         for row, is_usable in rows:
             (now if is_usable else held).append(row)
+            total += 1
         add(now)
 
     try:
@@ -145,7 +151,8 @@ def holding_back(
         held.clear()
         raise
     finally:
-        add(held)
+        if len(held) <= max_held * total:
+            add(held)
 
 
 def _in_order(key_N: Numbers, place_N: Ints) -> tuple[Numbers, Ints]:

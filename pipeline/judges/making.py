@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.artifacts.corpus import TokenizedCorpus
+from pipeline.judges.estimate import written_tokens
 from pipeline.judges.prompts import Prompts
 from pipeline.judges.protocol import Judge
 from pipeline.judges.rule import RuleJudge
 from pipeline.judges.sentences import SentenceJudge
+from pipeline.judges.tasks import TASKS, TOPIC
 from pipeline.labels.words import Words
 from pipeline.models.errors import ModelError
 from pipeline.models.sentences import SentenceEncoder
@@ -63,14 +65,22 @@ def _make_local(config: JudgeConfig, materials: Materials) -> Judge | str:
         prompts.check()
     except ModelError as error:
         return f"{error}."
-    least = max(LEAST_CONTEXT, prompts.most_tokens(2 * materials.recipe.score.context + 1))
-    model = materials.recipe.model
+    longest, setting = _longest_question(prompts, materials.recipe)
+    least, model = max(LEAST_CONTEXT, longest), materials.recipe.model
     judge = LocalJudge.load(
         folder, tokenizer, name, dtype=model.dtype, device=model.device, batch_tokens=config.batch_tokens
     )
     if judge.context_length < least:
         return (
             f"{name} reads at most {judge.context_length:,} tokens, too few for questions with their examples "
-            f"({least:,}): name another model as `model` of this judge, or lower score.context."
+            f"({least:,}): name another model as `model` of this judge, or lower {setting}."
         )
     return judge
+
+
+def _longest_question(prompts: Prompts, recipe: Recipe) -> tuple[int, str]:
+    """The most tokens of a question, and the setting that decides how many they are."""
+    scored = prompts.most_tokens(TASKS.values(), 2 * recipe.score.context + 1)
+    written = written_tokens(recipe)
+    topic = prompts.most_tokens([TOPIC], written) if written else 0
+    return max((scored, "score.context"), (topic, "strengths.new_tokens"))

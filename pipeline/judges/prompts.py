@@ -5,7 +5,7 @@ something before every answer (a blank, or thoughts that are over): then that is
 behind it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pipeline.judges.proposing import LONGEST, proposal_messages
@@ -49,9 +49,9 @@ class Prompts:
             self.answer_ids(task)
         self.proposal("text")
 
-    def most_tokens(self, text_tokens: int) -> int:
-        """The most tokens of a question about a text of so many tokens of the run's model."""
-        empty = (Question(task, "x" * LONGEST, "") for task in TASKS.values())
+    def most_tokens(self, tasks: Iterable[Task], text_tokens: int) -> int:
+        """The most tokens of a question of some tasks about a text of so many tokens of the run's model."""
+        empty = (Question(task, "x" * LONGEST, "") for task in tasks)
         return max(len(self.question(one)) for one in empty) + TOKENS_PER_TOKEN * text_tokens
 
     def question(self, question: Question) -> list[int]:

@@ -6,8 +6,6 @@ The key comes from the environment alone. It goes to the server and nowhere else
 
 import json
 import os
-import random
-import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -17,7 +15,9 @@ from typing import Any, Generic, Self, TypeVar
 from data.errors import JudgeError, NonsenseError
 from pipeline.judges import proposing
 from pipeline.judges.bills import bill_of
-from pipeline.judges.dialect import REFUSALS, Dialect
+from pipeline.judges.dialect import FOLDS, REFUSALS, Dialect, begins_with_system
+from pipeline.judges.failures import is_busy, is_out_of_money, may_pass, seconds_to_wait
+from pipeline.judges.kept import MAX_NONSENSE
 from pipeline.judges.proposing import KeepProposals, Proposal, proposal_messages, read_label
 from pipeline.judges.protocol import Answer, Keep, Question, chat_messages
 from pipeline.judges.responses import read_response, tokens_of
@@ -27,11 +27,9 @@ from pipeline.recipe.judging import JudgeConfig
 
 MAX_TOKENS = 8
 """Of an answer. The first is the one that counts."""
-LONGEST_PAUSE = 60.0
-MIN_ANSWERS, MAX_NONSENSE = 20, 0.2
-"""A judge of whose first answers more than this share cannot be used is given up."""
-NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "insufficient_balance")
-PAYMENT_REQUIRED, SERVER_FAILED = 402, 500
+MIN_ANSWERS = 20
+"""From which on a judge with more than MAX_NONSENSE of its answers is given up."""
+SERVER_FAILED = 500
 Result = TypeVar("Result", Answer, Proposal)
 
 
@@ -134,10 +132,10 @@ class ServedJudge:
             try:
                 return self._ask_once(request)
             except Exception as error:
-                if not _may_pass(error):
+                if not may_pass(error):
                     raise self._refused(error) from None
                 reason = self._clean(error)
-                self.pause(_seconds_to_wait(error, attempt))
+                self.pause(seconds_to_wait(error, attempt))
         if self._stopped.is_set():
             raise JudgeError(f"{self._where} was stopped")
         raise self._silent(reason)
@@ -150,9 +148,9 @@ class ServedJudge:
         try:
             return self._ask_once(TRIAL)
         except Exception as error:
-            if _is_busy(error):
+            if is_busy(error):
                 return Proposal(None)
-            raise self._silent(self._clean(error)) if _may_pass(error) else self._refused(error) from None
+            raise self._silent(self._clean(error)) if may_pass(error) else self._refused(error) from None
 
     def _silent(self, reason: str) -> JudgeError:
         return JudgeError(f"{self._where} does not answer ({reason}): see that it runs and can be reached")
@@ -163,7 +161,7 @@ class ServedJudge:
 
         if not isinstance(error, openai.APIError):
             return error
-        if _is_out_of_money(error):
+        if is_out_of_money(error):
             return JudgeError(f"{self._where} wants to be paid ({self._clean(error)}): pay, or name another judge")
         if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
             variable = self._config.key_variable
@@ -174,40 +172,55 @@ class ServedJudge:
             )
         return JudgeError(f"{self._where} refuses the question ({self._clean(error)})")
 
-    def _ask_once(self, request: ChatRequest[Result]) -> Result:
-        """Ask, in another way where the server refuses a part of what is usual."""
+    def _ask_once(self, request: ChatRequest[Result], trial: Dialect | None = None) -> Result:
+        """Ask, in another way where the server refuses a part of what is usual. trial: a way that is tried out."""
         import openai
 
-        asked = self._dialect.fields(request.messages, request.max_tokens, probabilities=request.wants_probabilities)
+        dialect = trial or self._dialect
+        asked = dialect.fields(request.messages, request.max_tokens, probabilities=request.wants_probabilities)
         try:
             response = self._client.chat.completions.create(
                 model=self._config.model, extra_body=self._config.extra_body or None, **asked
             )
         except openai.APIStatusError as error:
-            if not self._learns(asked, error):
-                raise
-            return self._ask_once(request)
+            if self._learns(dialect, asked, error):
+                return self._ask_once(request, trial)
+            if error.status_code == SERVER_FAILED and not (self._was_heard or trial) and begins_with_system(asked):
+                return self._ask_folded(request, error)
+            raise
         if getattr(response, "choices", None) is None:
             raise JudgeError(
                 f"{self._where} answers, but not as OpenAI's protocol does: base_url is what stands before "
                 "/chat/completions, such as http://127.0.0.1:8080/v1"
             )
-        self._was_heard = True
+        self._was_heard = self._was_heard or trial is None
         return request.read(response)
 
-    def _learns(self, asked: dict[str, Any], error: Any) -> bool:
+    def _ask_folded(self, request: ChatRequest[Result], failure: Exception) -> Result:
+        """Ask without a system message, and so from now on if that is answered: some servers fail without a reason
+        where a template refuses it. Raises the failure where this fails too: the server may only be starting."""
+        import openai
+
+        folding = self._dialect.folding()
+        try:
+            result = self._ask_once(request, folding)
+        except openai.APIError as error:
+            raise (failure if may_pass(error) else error) from None
+        with self._lock:
+            if not self._was_heard:
+                self._was_heard = True
+                self._dialect.become(folding)
+                log(f"{self._where} {FOLDS}")
+        return result
+
+    def _learns(self, dialect: Dialect, asked: dict[str, Any], error: Any) -> bool:
         """Whether a refusal says how to ask otherwise; that is said once."""
         if error.status_code not in REFUSALS:
             return False
         with self._lock:
-            before = vars(self._dialect).copy()
-            learnt = self._dialect.learn(
-                asked,
-                str(error),
-                getattr(error, "param", None),
-                failed_first=error.status_code == SERVER_FAILED and not self._was_heard,
-            )
-            if learnt and vars(self._dialect) != before:
+            before = vars(dialect).copy()
+            learnt = dialect.learn(asked, str(error), getattr(error, "param", None))
+            if learnt and vars(dialect) != before:
                 log(f"{self._where} {learnt}")
         return learnt is not None
 
@@ -257,35 +270,6 @@ def read_proposal(response: Any) -> Proposal:
 
 TRIAL = ChatRequest([Message("user", "Answer with 0.")], MAX_TOKENS, read_proposal, False)
 """A question of some ten tokens, of which only the count of its tokens is looked at."""
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether another try may go better: the server could not be reached, failed, or was asked too often."""
-    import openai
-
-    passing = (openai.RateLimitError, openai.APIConnectionError, openai.InternalServerError)
-    return isinstance(error, passing) and not _is_out_of_money(error)
-
-
-def _is_busy(error: Exception) -> bool:
-    import openai
-
-    return isinstance(error, openai.RateLimitError) and not _is_out_of_money(error)
-
-
-def _is_out_of_money(error: Exception) -> bool:
-    body, status = getattr(error, "body", None), getattr(error, "status_code", None)
-    code = body.get("code") or body.get("type") if isinstance(body, dict) else None
-    return status == PAYMENT_REQUIRED or code in NO_MONEY
-
-
-def _seconds_to_wait(error: Exception, attempt: int) -> float:
-    """As the server asks; otherwise twice as long every time, from half a second on, so that not all come at once."""
-    response = getattr(error, "response", None)
-    asked = response.headers.get("retry-after", "") if response is not None else ""
-    if re.fullmatch(r"\d+(\.\d+)?", asked):
-        return min(float(asked), 10 * LONGEST_PAUSE)
-    return min(LONGEST_PAUSE, 0.5 * 2.0**attempt * (1 + random.random()))
 
 
 def _first(numbers: Any, count: int) -> list[int]:

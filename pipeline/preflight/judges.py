@@ -14,10 +14,9 @@ def judge_problems(read: ReadRecipe) -> list[str]:
 
 def served_judges(read: ReadRecipe) -> list[JudgeConfig]:
     """The judges behind servers that the recipe asks anything."""
-    recipe = read.recipe
-    if read.problems or not (recipe.score.features or recipe.compare.n):
+    if read.problems or not read.recipe.score.features:
         return []
-    return [judge for judge in recipe.score.judges if judge.kind == "served"]
+    return [judge for judge in read.recipe.score.judges if judge.kind == "served"]
 
 
 def _problem(config: JudgeConfig) -> str:

@@ -1,13 +1,16 @@
 """Scaling laws: that the grids fit into the device's memory and the hours, and their checkpoint on the disk."""
 
 import shutil
+from typing import Any
 
-from data.layout import RunPaths
+from data.layout import RunPaths, StorePaths
 from data.manifests import find_stage
 from pipeline.preflight.device import device_problems
 from pipeline.preflight.disk import gigabytes, standing
 from pipeline.preflight.model import ModelFound
 from pipeline.recipe import ReadRecipe, Recipe
+from pipeline.recipe.scaling import UNDECIDING
+from pipeline.scaling.cells import CellKeys, CellStore, known_cells
 from pipeline.scaling.device import flops_per_second, free_memory
 from pipeline.scaling.room import CHECKPOINT_BYTES, TRAINING_BYTES, all_bytes, memory_problems, timed_hours_problem
 
@@ -31,12 +34,13 @@ def scaling_problems(read: ReadRecipe, paths: RunPaths, model: ModelFound) -> li
 
 
 def hours_problems(read: ReadRecipe, paths: RunPaths, model: ModelFound) -> list[str]:
-    """That the grids take longer than they may, where they are not trained already; times a few steps where it may be.
+    """That the grids take longer than they may; times a few steps where it may be.
 
-    For a recipe in which nothing else is wrong.
+    For a recipe in which nothing else is wrong. Where the store may have cells of the grids, stage `scale` tells it of
+    those that are missing.
     """
     width, recipe = _width(read, model), read.recipe
-    if width is None or _are_trained(recipe, paths):
+    if width is None or _are_trained(recipe, paths.store) or _may_be_measured(recipe, paths.store):
         return []
     problem = timed_hours_problem(recipe.scale, width, lambda: step_rate(recipe, width))
     return [problem] if problem else []
@@ -53,8 +57,32 @@ def _width(read: ReadRecipe, model: ModelFound) -> int | None:
     return model.number("hidden_size") if read.recipe.scale.grids and read.gives("scale", "model") else None
 
 
-def _are_trained(recipe: Recipe, paths: RunPaths) -> bool:
-    """Whether the run has these grids already."""
-    stands = find_stage(paths, "scale")
-    grids = recipe.scale.model_dump(mode="json")["grids"]
-    return stands is not None and stands.config.get("scale", {}).get("grids") == grids
+def _are_trained(recipe: Recipe, store: StorePaths) -> bool:
+    """Whether the runs of the recipe have all of it already."""
+    config = recipe.scale.model_dump(mode="json", exclude=set(UNDECIDING))
+    for one in recipe.by_place():
+        stands, harvest = (find_stage(store.run(one.name), stage) for stage in ("scale", "harvest"))
+        if stands is None or harvest is None or harvest.config.get("model") != _model_section(one):
+            return False
+        same_rows = stands.inputs.get("harvest") == harvest.key
+        if not same_rows or stands.config != {"scale": config, "device": one.model.device}:
+            return False
+    return True
+
+
+def _may_be_measured(recipe: Recipe, store: StorePaths) -> bool:
+    """Whether the store has a cell of the grids that was trained on rows from the same place of a model."""
+    models = [_model_section(one) for one in recipe.by_place()]
+    runs = [store.run(folder.name) for folder in (store.root / "runs").glob("*")]
+    harvests = [harvest for paths in runs if (harvest := find_stage(paths, "harvest"))]
+    cells = [cell for grid in recipe.scale.grids for cell in known_cells(grid)]
+    keys = [
+        CellKeys(recipe.scale, harvest.key, recipe.seed) for harvest in harvests
+        if harvest.config.get("model") in models
+    ]  # fmt: skip
+    return any(CellStore(store.scaling).has(one.of(cell)) for one in keys for cell in cells)
+
+
+def _model_section(recipe: Recipe) -> dict[str, Any]:
+    """The part of it that decides rows, as stage `harvest` writes it down."""
+    return recipe.model.model_dump(mode="json", include={"layer", "hook", "dtype", "device"})

@@ -75,6 +75,10 @@ class GridConfig(Section):
         return (self.architecture, self.k if self.k is not None else self.l1_coefficient)
 
 
+UNDECIDING = frozenset({"max_hours", "gpu_flops", "checkpoint_seconds"})
+"""Settings on which no cell depends."""
+
+
 class ScaleConfig(Section):
     """Scaling laws: many small trainings, and what they say of larger ones."""
 

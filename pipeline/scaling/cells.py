@@ -106,6 +106,10 @@ class CellStore:
         except (ValueError, TypeError) as error:
             raise ArtifactError(f"{path} is damaged ({error}): delete it, and run `monosema scale` again") from None
 
+    def has(self, key: str) -> bool:
+        """Whether the cell was measured."""
+        return self._path(key).exists()
+
     def save(self, key: str, measured: Measured) -> None:
         """Write it, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -123,6 +127,13 @@ def swept_cells(grid: GridConfig) -> Iterator[Planned]:
         for size in grid.sweep_features:
             for rate in sorted(grid.learning_rates):
                 yield Planned(grid, size, grid.sweep_tokens, rate, "swept")
+
+
+def known_cells(grid: GridConfig) -> list[Planned]:
+    """The cells whose learning rates the recipe gives: the sweep, or all."""
+    if grid.sweep_tokens is not None:
+        return list(swept_cells(grid))
+    return [Planned(grid, size, tokens, grid.learning_rates[0], "given") for size, tokens in sizes_and_tokens(grid)]
 
 
 def sizes_and_tokens(grid: GridConfig) -> list[tuple[int, int]]:

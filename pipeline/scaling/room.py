@@ -16,6 +16,9 @@ USABLE_SHARE = 0.8
 SLOWEST = 2e10
 """Operations each second that any machine does: a grid that is short at this rate needs no timing."""
 
+Lane = tuple[int, Sequence[int]]
+"""Cells of one learning rate that are trained together: their features, and their token counts."""
+
 
 def parameters(num_features: int, width: int) -> int:
     """Of one autoencoder."""
@@ -142,3 +145,20 @@ def timed_hours_problem(config: ScaleConfig, width: int, time_step: Callable[[],
     if grid_hours(config, width, SLOWEST) <= config.max_hours:
         return ""
     return hours_problem(config, width, time_step())
+
+
+def missing_hours_problem(
+    config: ScaleConfig, lanes: Sequence[Lane], width: int, time_step: Callable[[], float]
+) -> str:
+    """That lanes which are still to be trained take longer than `max_hours`, as a sentence; "" where they do not.
+
+    time_step: measures the operations each second; asked only where it may matter.
+    """
+    steps = sum(size * lane_steps(config, counts) for size, counts in lanes)
+    hours = steps * flops_per_step(config.batch_size, width, 1) / 3600
+    if hours / SLOWEST <= config.max_hours or (hours := hours / time_step()) <= config.max_hours:
+        return ""
+    return (
+        f"the cells that are not trained yet take about {hours:,.1f} hours on this machine, more than "
+        f"scale.max_hours={config.max_hours:g}: give fewer or smaller cells, or raise scale.max_hours"
+    )

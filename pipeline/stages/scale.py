@@ -28,7 +28,7 @@ from pipeline.models.onednn import product_dtype
 from pipeline.models.sae import SAEHeader
 from pipeline.progress import Progress, log, track
 from pipeline.recipe import Recipe
-from pipeline.recipe.scaling import GridConfig
+from pipeline.recipe.scaling import UNDECIDING, GridConfig
 from pipeline.scaling.cells import (
     CellKeys,
     CellStore,
@@ -39,10 +39,11 @@ from pipeline.scaling.cells import (
     total_seconds,
     unique,
 )
-from pipeline.scaling.device import free_memory
+from pipeline.scaling.device import flops_per_second, free_memory
 from pipeline.scaling.learning_rates import LearningRates, find_learning_rates
+from pipeline.scaling.missing import missing_lanes
 from pipeline.scaling.report import MeasuredGrid, report_grid
-from pipeline.scaling.room import lane_bytes, memory_problems, pack
+from pipeline.scaling.room import lane_bytes, memory_problems, missing_hours_problem, pack
 from pipeline.stage import Stage, Work
 from pipeline.training.architecture import Architecture
 from pipeline.training.grid import GridTrainer, GridTraining
@@ -61,6 +62,7 @@ def _work(work: Work) -> dict[str, Any]:
     if not config.grids:
         return ScalingReport(why_none=NONE_ASKED).as_json()
     cells = _Cells(work)
+    cells.check_hours()
     cells.measure([cell for grid in config.grids for cell in swept_cells(grid)])
     rates = [find_learning_rates(grid, cells.keys, cells.measured) for grid in config.grids]
     for grid, found in zip(config.grids, rates, strict=True):
@@ -107,6 +109,17 @@ class _Cells:
         if problems := memory_problems(self._config, self._reader.width, free_memory(device)):
             raise ConfigError("; ".join(problems))
         return True
+
+    def check_hours(self) -> None:
+        """Raise ConfigError when the cells that the store lacks take longer than they may."""
+        lanes, device = missing_lanes(self._config.grids, self.keys, self._store), self._work.recipe.model.device
+        largest, width = max((size for size, _ in lanes), default=0), self._reader.width
+
+        def rate() -> float:
+            return flops_per_second(self._config.batch_size, width, largest, device)
+
+        if problem := missing_hours_problem(self._config, lanes, width, rate):
+            raise ConfigError(problem)
 
     def measure(self, cells: Sequence[Planned]) -> None:
         """Train and measure those that the store lacks."""
@@ -256,8 +269,8 @@ def _measure(ended: Ended, cell: Planned, rare_tokens: int, x_ND: Tensor) -> Mea
 
 
 def _config(recipe: Recipe) -> dict[str, Any]:
-    free = {"max_hours", "gpu_flops", "checkpoint_seconds"}
-    return {"scale": recipe.scale.model_dump(mode="json", exclude=free), "device": recipe.model.device}
+    scale = recipe.scale.model_dump(mode="json", exclude=set(UNDECIDING))
+    return {"scale": scale, "device": recipe.model.device}
 
 
 STAGE = Stage("scale", _work, _config, needs=("fetch", "tokenize", "harvest"), version=2)

@@ -1,6 +1,7 @@
 """What `monosema scale` prints, and what it refuses before anything is trained."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from data.artifacts.scaling import ScalingReport
 from data.errors import ConfigError, PreflightError
 from data.layout import StorePaths
-from data.manifests import load_manifest
+from data.manifests import Manifest, load_manifest, write_manifest
 from pipeline.commands.plan import print_plan, scaling_text
 from pipeline.commands.scaling import Asked, check_asked, print_scaling
 from pipeline.preflight.check import refuse_unfit
@@ -19,7 +20,9 @@ from pipeline.preflight.scaling import hours_problems, scaling_problems
 from pipeline.recipe import ReadRecipe, Recipe, load_recipe, read_recipe
 from pipeline.scaling import room
 from pipeline.scaling.budget import Budget
+from pipeline.scaling.cells import CellKeys, CellStore, Measured, known_cells
 from pipeline.scaling.report import report_grid
+from pipeline.stages import harvest, scale
 from tests.pipeline.scaling.planted import COUNTS, SIZES, WIDTH, config_of, measured_grid, planted_loss
 from tests.support.fakes import put_manifest
 from tests.support.models import save_tiny_model
@@ -165,11 +168,37 @@ def test_a_grid_of_too_many_hours_is_refused_before_a_run(store):
     assert "sizes up to 4,096 or token counts up to 262,144 would fit" in problem
 
 
-def test_a_grid_that_is_trained_already_takes_no_hours(store):
-    recipe = with_hours(3.0)
-    put_manifest(store.run("test"), "scale", {}, {"scale": recipe.scale.model_dump(mode="json")})
+def put_trained(store: StorePaths, recipe: Recipe) -> Manifest:
+    """A run that is harvested, and whose grids are trained; returns the harvest."""
+    paths = store.run(recipe.name)
+    put_manifest(paths, "harvest", {}, harvest._config(recipe))
+    rows = load_manifest(paths.stage("harvest"))
+    put_manifest(paths, "scale", {}, scale._config(recipe))
+    trained = load_manifest(paths.stage("scale"))
+    write_manifest(paths.stage("scale"), replace(trained, inputs={"harvest": rows.key}))
+    return rows
 
-    assert asked_of(recipe, store, hours_problems) == []
+
+@pytest.mark.parametrize(
+    ("change", "num_problems"),
+    [({}, 0), ({"scale": {"gpu_flops": 1e15}}, 0), ({"model": {"layer": 3}}, 1), ({"scale": {"warmup_steps": 7}}, 1)],
+)
+def test_only_what_is_trained_already_takes_no_hours(store, change, num_problems):
+    put_trained(store, SCALING)
+    recipe = with_hours(3.0)
+    changed = {name: getattr(recipe, name).model_copy(update=fields) for name, fields in change.items()}
+
+    assert len(asked_of(recipe.model_copy(update=changed), store, hours_problems)) == num_problems
+
+
+def test_where_another_run_has_cells_of_the_grids_the_stage_is_left_to_tell(store):
+    rows = put_trained(store, SCALING.model_copy(update={"name": "another"}))
+    assert asked_of(with_hours(3.0), store, hours_problems) != []
+    cell = known_cells(SCALING.scale.grids[0])[0]
+    measured = Measured(True, "It was made so.", 1.0, 1.0)
+    CellStore(store.scaling).save(CellKeys(SCALING.scale, rows.key, SCALING.seed).of(cell), measured)
+
+    assert asked_of(with_hours(3.0), store, hours_problems) == []
 
 
 def test_neither_a_run_nor_a_plan_goes_on_with_too_many_hours(store, tmp_path, capsys):

@@ -41,14 +41,24 @@ def test_what_was_answered_before_a_failure_is_never_asked_again(tmp_path: Path)
     assert [answer.value for answer in answers] == [1.0] * 7 + [2.0] * 3
 
 
-@pytest.mark.parametrize("fail_after", [-1, 4])
+@pytest.mark.parametrize("fail_after", [-1, 5])
 def test_what_was_no_answer_is_paid_for_once(tmp_path: Path, fail_after: int) -> None:
-    judge = FunctionJudge(lambda question: 1.0 if question.text.endswith("3") else None, fail_after=fail_after)
+    judge = FunctionJudge(lambda question: None if question.text.endswith("3") else 1.0, fail_after=fail_after)
     with nullcontext() if fail_after < 0 else pytest.raises(RuntimeError):
-        AnswerCache(tmp_path, judge).ask(questions(6))
-    answers, usage = AnswerCache(tmp_path, judge).ask(questions(4))
-    assert [answer.value for answer in answers] == [None, None, None, 1.0]
-    assert usage == Usage(0, 4, 0, 0)
+        AnswerCache(tmp_path, judge).ask(questions(9))
+    answers, usage = AnswerCache(tmp_path, judge).ask(questions(5))
+    assert [answer.value for answer in answers] == [1.0, 1.0, 1.0, None, 1.0]
+    assert usage == Usage(0, 5, 0, 0)
+
+
+@pytest.mark.parametrize("fail_after", [-1, 5])
+def test_a_judge_with_too_much_nonsense_is_asked_again_whatever_ended_it(tmp_path: Path, fail_after: int) -> None:
+    judge = FunctionJudge(lambda question: None if question.text[-1] in "13" else 1.0, fail_after=fail_after)
+    with nullcontext() if fail_after < 0 else pytest.raises(RuntimeError):
+        AnswerCache(tmp_path, judge).ask(questions(8))
+    answers, usage = AnswerCache(tmp_path, FunctionJudge(lambda question: 2.0)).ask(questions(5))
+    assert [answer.value for answer in answers] == [1.0, 2.0, 1.0, 2.0, 1.0]
+    assert usage.asked == 2
 
 
 def test_a_judge_that_was_given_up_for_its_nonsense_is_asked_again(tmp_path: Path) -> None:

@@ -45,6 +45,14 @@ def test_a_chat_model_that_cannot_read_texts_as_long_as_the_recipe_asks_is_left_
     assert "lower score.context" in reason
 
 
+def test_a_chat_model_that_cannot_read_texts_as_long_as_strengths_writes_is_left_out(tmp_path: Path) -> None:
+    longer = ["strengths.new_tokens=2000"]
+    reason = made(tmp_path / "long", overrides=longer)
+    assert "tiny reads at most 4,096 tokens" in reason
+    assert reason.endswith("or lower strengths.new_tokens.")
+    assert isinstance(made(tmp_path / "none", overrides=[*longer, "strengths.features=0"]), LocalJudge)
+
+
 def test_a_question_beyond_the_context_is_refused_before_it_is_read(tmp_path: Path) -> None:
     judge = made(tmp_path, 2048)
     assert isinstance(judge, LocalJudge)

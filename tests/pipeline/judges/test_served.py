@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from data.errors import JudgeError
-from pipeline.judges import proposing, served
+from pipeline.judges import failures, proposing, served
 from pipeline.judges.bills import forget_bills
 from pipeline.judges.cache import AnswerCache
 from pipeline.judges.proposing import ProposalCache
@@ -101,6 +101,30 @@ def test_a_server_that_fails_later_is_waited_for_and_asked_as_before(tmp_path: P
         AnswerCache(tmp_path, judge).ask(questions(3))
     assert {body["messages"][0]["role"] for body in server.requests} == {"system"}
     assert len(pauses) == 1
+
+
+@pytest.mark.parametrize("num_failures", [2, 4])
+def test_a_server_that_fails_while_it_starts_still_gets_its_system_messages(tmp_path: Path, num_failures: int) -> None:
+    with scripted_server(
+        lambda n, body: refusal(500, "Internal Server Error") if n < num_failures else completion("2")
+    ) as server:
+        judge, pauses = make_judge(server.base_url, concurrency=1)
+        answers, _ = AnswerCache(tmp_path, judge).ask(questions(3))
+    assert [one.value for one in answers] == [2.0] * 3
+    assert {body["messages"][0]["role"] for body in server.requests[num_failures:]} == {"system"}
+    assert len(pauses) == num_failures // 2
+
+
+def test_a_server_that_fails_at_system_messages_and_takes_no_probabilities_learns_both(tmp_path: Path) -> None:
+    def answer(number: int, body: Body) -> Reply:
+        if body["messages"][0]["role"] == "system":
+            return refusal(500, "Internal Server Error")
+        return refusal(400, "no logprobs here", param="logprobs") if "logprobs" in body else completion("2")
+
+    with scripted_server(answer) as server:
+        judge, pauses = make_judge(server.base_url, concurrency=1)
+        AnswerCache(tmp_path, judge).ask(questions(3))
+    assert (len(server.requests), pauses) == (5, [])
 
 
 def reasoning_model(number: int, body: Body) -> Reply:
@@ -209,7 +233,7 @@ def test_a_busy_server_is_asked_again_when_it_says(tmp_path: Path) -> None:
         answers, _ = AnswerCache(tmp_path, judge).ask(questions(2))
     assert [one.value for one in answers] == [1.0, 1.0]
     assert pauses[:2] == [17.0, 17.0]
-    assert 0 < pauses[2] <= served.LONGEST_PAUSE
+    assert 0 < pauses[2] <= failures.LONGEST_PAUSE
 
 
 @pytest.mark.parametrize("status", [429, 402])

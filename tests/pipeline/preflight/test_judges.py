@@ -36,5 +36,5 @@ def test_a_judge_that_wants_a_key_is_a_problem(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_recipe_that_judges_nothing_asks_nothing() -> None:
     with scripted_server(lambda number, body: refusal(500, "never")) as server:
-        assert judge_problems(recipe_with(server.base_url, "score.features=0", "compare.n=0")) == []
+        assert judge_problems(recipe_with(server.base_url, "score.features=0")) == []
     assert server.requests == []

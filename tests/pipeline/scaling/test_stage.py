@@ -208,6 +208,18 @@ def test_what_is_measured_needs_no_room(paths, monkeypatch):
     assert run(recipe_of(GRID | {"held_out": []}), paths).grids[0].predictions == ()
 
 
+def test_hours_are_those_of_the_cells_that_are_missing(paths, monkeypatch):
+    monkeypatch.setattr(scale, "flops_per_second", lambda *arguments: 1.0)
+    with pytest.raises(ConfigError, match=r"not trained yet take about .* hours .* more than scale\.max_hours=1e-12"):
+        scale.run(recipe_of(GRID, max_hours=1e-12), paths)
+    run(recipe_of(GRID, max_hours=1e9), paths)
+
+    known = GRID | {"held_out": []}
+    run(recipe_of(known, max_hours=1e-12), paths)
+    with pytest.raises(ConfigError, match=r"not trained yet"):
+        scale.run(recipe_of(known | {"num_tokens": [*GRID["num_tokens"], 192]}, max_hours=1e-12), paths)
+
+
 def test_a_damaged_cell_is_told(paths, store):
     run(recipe_of(GRID), paths)
     file = next(store.scaling.glob("*.json"))
