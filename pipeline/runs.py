@@ -59,11 +59,26 @@ def left_behind(recipe: "Recipe", store: StorePaths) -> list[str]:
     others = [one for one in list_published(store) if one.model == recipe.model.name and one.name not in read]
     places = [(one.name, Place(one.layer, hook_of(one.recipe))) for one in others]
     return [
-        f"run '{name}' is published, and no autoencoder of recipe '{recipe.name}' reads its hook "
-        f"({hook_briefly(*place)}) any more: `monosema unpublish {name}` takes it off the pages"
+        _told_left(name, place, recipe.name, is_known=owner is not None)
         for name, place in places
         if name in (recipe.name, f"{recipe.name}-{place.address}")
+        and (owner := _recipe_behind(store.run(name))) in (recipe.name, None)
     ]
+
+
+def _told_left(name: str, place: Place, recipe: str, *, is_known: bool) -> str:
+    """A sentence on a published run of a hook that a recipe does not read.
+
+    is_known: whether it is known to be the recipe's, and not one of a like name.
+    """
+    reads, off = hook_briefly(*place), f"`monosema unpublish {name}` takes it off the pages"
+    if is_known:
+        why = f"no autoencoder of recipe '{recipe}' reads its hook ({reads}) any more"
+        return f"run '{name}' is published, and {why}: {off}"
+    return (
+        f"run '{name}' is published and reads {reads}, as no autoencoder of recipe '{recipe}' does: if that hook was "
+        f"taken out of this recipe, {off}"
+    )
 
 
 def run_checked_stage(name: str, read: "ReadRecipe", paths: RunPaths) -> list[Manifest]:
@@ -144,7 +159,7 @@ def run_stages(recipe: "Recipe", paths: RunPaths, until: str = STAGES[-1]) -> No
         manifests = {name: run_stage(name, one, of_one) for name in names[alone:]}
         if until == STAGES[-1]:
             before = {name: require_stage(of_one, name) for name in names[:alone]}
-            _write_receipt(one, of_one, before | manifests)
+            _write_receipt(one, of_one, before | manifests, recipe.name)
 
 
 def _told_complete(recipe: "Recipe", paths: RunPaths) -> bool:
@@ -209,10 +224,11 @@ def _sources_are_current(
         return False
 
 
-def _write_receipt(recipe: "Recipe", paths: RunPaths, manifests: dict[str, Manifest]) -> None:
+def _write_receipt(recipe: "Recipe", paths: RunPaths, manifests: dict[str, Manifest], whole: str) -> None:
+    """whole: name of the recipe that this is the part of one hook of, or of itself."""
     keys = {name: manifest.key for name, manifest in manifests.items()}
     temporary = paths.receipt.with_suffix(".new")
-    temporary.write_text(json.dumps({"run": _run_digest(recipe), "keys": keys}))
+    temporary.write_text(json.dumps({"run": _run_digest(recipe), "keys": keys, "recipe": whole}))
     temporary.replace(paths.receipt)
 
 
@@ -221,7 +237,15 @@ def _read_receipt(paths: RunPaths) -> dict[str, Any] | None:
         receipt: dict[str, Any] = json.loads(paths.receipt.read_text())
     except (FileNotFoundError, ValueError):
         return None
-    return receipt if set(receipt) == {"run", "keys"} and set(receipt["keys"]) == set(STAGES) else None
+    is_whole = set(receipt) == {"run", "keys", "recipe"} and set(receipt["keys"]) == set(STAGES)
+    return receipt if is_whole else None
+
+
+def _recipe_behind(paths: RunPaths) -> str | None:
+    """The name of the recipe of which the last complete run was, which may have runs of other hooks, too; None where no
+    receipt says it."""
+    receipt = _read_receipt(paths)
+    return None if receipt is None else str(receipt["recipe"])
 
 
 def _run_digest(recipe: "Recipe") -> str:

@@ -94,7 +94,7 @@ class Stage:
         asked = [self._ask(recipe, paths) for recipe, paths in parts]
         with ExitStack() as locks:
             for one in asked:
-                locks.enter_context(_alone(one.paths, self.name))
+                locks.enter_context(alone(one.paths, self.name))
                 _recover(one.paths, self.name)
             found = {one.paths: manifest for one in asked if (manifest := one.finished(self.name)) is not None}
             missing = {one.key: one for one in reversed(asked) if one.paths not in found}
@@ -282,7 +282,7 @@ def _recover(paths: RunPaths, stage: str) -> None:
 
 
 @contextmanager
-def _alone(paths: RunPaths, stage: str) -> Iterator[None]:
+def alone(paths: RunPaths, stage: str) -> Iterator[None]:
     """Keep other commands from the same artifact. Raises ArtifactError when one is at work on it."""
     paths.root.mkdir(parents=True, exist_ok=True)
     with (paths.root / f".{stage}.lock").open("w") as lock:

@@ -48,6 +48,7 @@ class TemplateTokens:
     """The tokens of the chat template in a prompt."""
 
     num: int
+    """Those that are not counted, or those that are where they count: not its opening token then, nor its sinks."""
     is_text: bool
     """Whether the text itself is the filled template."""
     switch: str
@@ -99,7 +100,7 @@ def prompt_result_of(
     else:
         highlights = [_highlight_by_strongest(strongest) for strongest in strongest_L]
     texts = token_texts(reading.pieces)
-    whose = _uncounted(reading)
+    whose = _uncounted(state, reading)
     out_L = [_why_out(*one) for one in zip(reading.left_out, whose, strict=True)]
     tokens = [
         PromptToken(
@@ -135,9 +136,10 @@ def prompt_result_of(
     )
 
 
-def _uncounted(reading: PromptReading) -> list[str]:
-    """Whose each token is that is left out because it is not of the text; "" for all others."""
-    return [one if out else "" for one, out in zip(reading.whose, reading.left_out, strict=True)]
+def _uncounted(state: PromptState, reading: PromptReading) -> list[str]:
+    """Whose each token is that is left out because it is not of the text; "" for all others, so for the opening token
+    and sinks of a template that counts."""
+    return [one if out and not state.template else "" for one, out in zip(reading.whose, reading.left_out, strict=True)]
 
 
 def _why_out(left_out: bool, whose: str) -> str:
@@ -146,9 +148,9 @@ def _why_out(left_out: bool, whose: str) -> str:
 
 
 def _template_of(state: PromptState, reading: PromptReading) -> TemplateTokens | None:
-    num = sum(map(bool, reading.whose))
-    if not num:
+    if not any(reading.whose):
         return None
+    num = sum(bool(one) and out != state.template for one, out in zip(reading.whose, reading.left_out, strict=True))
     switch, plain = state.href(template=not state.template), state.href(plain=True, template=False, token=None)
     return TemplateTokens(num, not state.chat, switch, plain)
 

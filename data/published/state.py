@@ -25,7 +25,7 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, selectinload
 
 from data import CONTRACT_VERSION
-from data.errors import ArtifactError, ConfigError, ContractError
+from data.errors import ArtifactError, ConfigError, ContractError, StorageError
 from data.hooks import Hook, hook_of
 from data.layout import RunPaths, StorePaths
 from data.manifests import Manifest, check_sizes, load_manifest
@@ -134,7 +134,7 @@ def make_visible(paths: RunPaths, key: str) -> None:
 
 def make_invisible(paths: RunPaths) -> None:
     """Take a run out of SQL, in one transaction, then remove its published folders. What people made points at no run,
-    and stays. Raises ConfigError where no such run is published."""
+    and stays. Raises ConfigError where no such run is published, StorageError where its folders cannot be removed."""
     with _session(paths.store) as session, session.begin():
         record = session.scalar(select(PublishedRunRecord).where(PublishedRunRecord.name == paths.run))
         if record is None:
@@ -142,7 +142,15 @@ def make_invisible(paths: RunPaths) -> None:
             known = f"use one of {', '.join(names)}" if names else "nothing is published here"
             raise ConfigError(f"there is no published run '{paths.run}': {known}")
         session.delete(record)
-    shutil.rmtree(paths.store.published / paths.run, ignore_errors=True)
+    folder = paths.store.published / paths.run
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StorageError(
+            f"run '{paths.run}' is off the pages, but {folder} cannot be removed ({error}): remove it by hand"
+        ) from None
 
 
 def list_published(store: StorePaths) -> Sequence[PublishedRunRecord]:

@@ -211,17 +211,26 @@ def name_run(place: str, sae: str) -> str:
 
 
 def _refuse_replacing(recipe: Recipe, store: StorePaths) -> None:
-    """Raise ConfigError where the store has a run of this name that was made from another SAE."""
+    """Raise ConfigError where the store has a run of this name that was made from another SAE, or another revision."""
     stands = find_stage(store.run(recipe.name), "train")
     if stands is None:
         return
-    made = [(one["source"], one["folder"]) for one in stands.config.get("imports", ())]
-    wanted = [(str(local_folder(one.source, one.field) or one.source), one.folder) for one in recipe.imports.saes]
+    made = [(one["source"], one["folder"], one.get("revision")) for one in stands.config.get("imports", ())]
+    wanted = [
+        (str(local_folder(one.source, one.field) or one.source), one.folder, one.revision)
+        for one in recipe.imports.saes
+    ]
     if made != wanted:
-        others = ", ".join("/".join(filter(None, one)) for one in made) or "autoencoders that were trained here"
+        tells = any(revision for *_, revision in (*made, *wanted))
+        others = ", ".join(_told_source(*one, tells=tells) for one in made) or "autoencoders that were trained here"
         raise ConfigError(
             f"the store has a run '{recipe.name}' of {others}, which this one would replace: give another --name"
         )
+
+
+def _told_source(source: str, folder: str, revision: str | None, *, tells: bool) -> str:
+    named = "/".join(filter(None, (source, folder)))
+    return f"{named} ({f'revision {revision}' if revision else 'no revision named'})" if tells else named
 
 
 def refuse_misfit(recipe: Recipe, store: StorePaths, *, anyway: bool) -> None:

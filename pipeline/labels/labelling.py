@@ -21,6 +21,10 @@ from pipeline.progress import Progress
 FEATURES_AT_ONCE = 1024
 WORTHWHILE = 4 * FEATURES_AT_ONCE
 """Features from which on the start of other processes costs less than it saves."""
+MOST_PROCESSES = 16
+"""Each holds the text and the active pairs, and what it remembers of them: up to half a gigabyte."""
+IDLE_SECONDS = 5
+"""Processes without work end after so long, and give that memory back."""
 DEAD = Label()
 
 
@@ -72,9 +76,9 @@ class Labelling(NamedTuple):
 def labels_of(
     labelling: Labelling, scratch: Path, progress: Progress, processes: int | None = None
 ) -> Iterator[list[Label]]:
-    """The labels of all features, in order, some at a time. scratch: a folder for what other processes read.
+    """The labels of all features, in order, some at a time.
 
-    processes: None for one on each core.
+    scratch: the stage's folder, for a hidden file that other processes read. processes: None for one on each core.
     """
     F = labelling.num_features
     parts = [(start, min(start + FEATURES_AT_ONCE, F)) for start in range(0, F, FEATURES_AT_ONCE)]
@@ -91,12 +95,13 @@ def _in_turn(labelling: Labelling, parts: list[tuple[int, int]]) -> Iterator[lis
 def _together(
     labelling: Labelling, parts: list[tuple[int, int]], scratch: Path, processes: int | None
 ) -> Iterator[list[Label]]:
-    from joblib import Parallel, delayed, parallel_config  # here, for few SAEs are large enough
+    from joblib import Parallel, cpu_count, delayed, parallel_config  # here, for few SAEs are large enough
 
+    at_once = {"n_jobs": processes or min(cpu_count(), MOST_PROCESSES), "idle_worker_timeout": IDLE_SECONDS}
     with tempfile.NamedTemporaryFile(dir=scratch, prefix=".") as file:
         pickle.dump(labelling, file)
         file.flush()
-        with parallel_config("loky", n_jobs=processes or -1, inner_max_num_threads=1):
+        with parallel_config("loky", inner_max_num_threads=1, **at_once):
             yield from Parallel(return_as="generator")(delayed(_read_and_label)(file.name, *part) for part in parts)
 
 

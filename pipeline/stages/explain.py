@@ -65,7 +65,7 @@ def explain(work: Work) -> dict[str, Any]:
             write_held_out(folder, tested.activity, text.num_held_out)
             examples = work.input_folder("examples") / name
             labelling = Labelling(examples, recipe.examples.bands, corpus, labeller, tested)
-            labels = labels_of(labelling, folder, progress)
+            labels = labels_of(labelling, work.folder, progress)
             counts[name] = write_explanations(folder, labels, promoted, suppressed)
     tokens = {"held_out_tokens": text.num_held_out, "training_tokens": text.num_tokens - text.num_held_out}
     return {"origin": ORIGIN, **tokens, "saes": counts}

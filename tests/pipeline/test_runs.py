@@ -9,9 +9,11 @@ from data.errors import PreflightError
 from data.layout import RunPaths, StorePaths
 from data.manifests import Manifest
 from pipeline import runs
-from pipeline.recipe import ReadRecipe, Recipe, load_recipe
+from pipeline.recipe import ReadRecipe, Recipe, load_recipe, make_recipe
 from pipeline.stage import Stage, Work
 from pipeline.stages import STAGES, fetch
+
+SAES = [{"architecture": "relu", "num_features": 64}]
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         stage = Stage(name, work, lambda recipe: {"layer": recipe.model.layer})
         return SimpleNamespace(STAGE=stage, run=stage.run)
 
-    monkeypatch.setattr(runs.importlib, "import_module", load)
+    monkeypatch.setattr(runs, "importlib", SimpleNamespace(import_module=load))
     monkeypatch.setattr(data.published.state, "is_intact", lambda folder: True)
     monkeypatch.setattr(data.published.state, "is_visible", lambda paths, key: True)
     monkeypatch.setattr(fetch, "is_current", lambda recipe, paths, key: True)
@@ -86,6 +88,25 @@ def test_a_stage_that_stands_is_said_to_stand(
     done, stands = capsys.readouterr().err.splitlines()
     assert done.startswith(f"[4/{len(STAGES)}] train: done in")
     assert stands == f"[4/{len(STAGES)}] train: stands already"
+
+
+def test_a_run_that_is_left_behind_is_told_by_the_recipe_behind_it(
+    loaded: list[str], store: StorePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, alone = load_recipe("sample"), load_recipe("sample", ['name="sample-7"', "model.layer=7"])
+    other_hook = {"architecture": "relu", "num_features": 64, "layer": 7}
+    both = make_recipe(whole.model_dump(mode="json") | {"train": {"saes": [*SAES, other_hook]}})
+    record = SimpleNamespace(name="sample-7", model=whole.model.name, layer=7, recipe=alone.model_dump(mode="json"))
+    monkeypatch.setattr(data.published.state, "list_published", lambda store: [record])
+    (unsure,) = runs.left_behind(whole, store)
+    assert "if that hook was taken out of this recipe, `monosema unpublish sample-7`" in unsure
+    runs.run_stages(alone, store.run("sample-7"))
+    assert runs.left_behind(whole, store) == []
+    runs.run_stages(both, store.run("sample"))
+    assert [one.run for _, one in runs.parts_of(both, store.run("sample"))] == ["sample", "sample-7"]
+    assert runs.left_behind(both, store) == []
+    (told,) = runs.left_behind(whole, store)
+    assert "no autoencoder of recipe 'sample' reads its hook (layer 7) any more: `monosema unpublish sample-7`" in told
 
 
 SERVED = 'score.judges=[{kind="served", base_url="http://127.0.0.1:9/v1", model="m"}]'

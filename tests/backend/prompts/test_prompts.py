@@ -233,13 +233,20 @@ def test_the_tokens_of_a_chat_template_are_faint_and_count_where_asked_for(
     assert page.text.count('class="cell uncounted"') == result.template.num == len(result.tokens) - result.num_counted
     assert "left-out" not in page.text
     assert result.template.is_text == ("chat" not in query)
-    assert not any(one.activation for one in result.token_features if result.tokens[one.token].left_out)
+    assert result.overall
+    assert not any(result.tokens[one.token].left_out for one in result.overall)
+    assert marked.get(result.tokens[0].href).context["result"].token_total == 0
     counting = marked.get(result.template.switch)
     shown = counting.context["result"]
     assert [token.text for token in shown.tokens] == [token.text for token in result.tokens]
     assert texts_of(counting, left_out=False) == f"{MARK}user\nthe river{MARK}\n"
     assert 'id="template" name="template" value="1" checked' in counting.text
     assert shown.total >= result.total
+    opening = shown.tokens[0]
+    assert (opening.left_out, opening.whose, opening.about.endswith(": left out")) == (True, "", True)
+    assert 'class="cell uncounted"' not in counting.text
+    assert shown.template.num == result.template.num - 1 == sum(token.whose != "" for token in result.tokens[1:])
+    assert "This token is left out" in marked.get(opening.href).text
     assert marked.get(shown.template.switch).context["result"].overall == result.overall
 
 
@@ -266,7 +273,8 @@ def test_outputs_of_a_filled_template_are_attributed_to_its_own_tokens(marked: T
     page = marked.get("/prompt", params={"text": FILLED, "target": "#70", "k": 0})
     assert page.status_code == 200
     names = {row.where for table in page.context["attribution"].tables for row in table.rows}
-    assert MARK not in names
+    assert names
+    assert names <= {"t", "h", "e", "␣river"}
 
 
 def test_the_tokens_shown_are_the_models_own_with_their_ids(live: TestClient, chat_store: StorePaths) -> None:

@@ -250,6 +250,19 @@ def test_another_saes_run_is_not_replaced(place: Path, store: StorePaths) -> Non
         make_show_recipe(replace(asked, name="mine"), store)
 
 
+def test_another_revisions_run_is_not_replaced(place: Path, store: StorePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.commands.showing.ensure_sae", lambda config, store: place / "sae")
+    asked = Asked("org/sae", "sample", "sample", revision="a")
+    recipe = make_show_recipe(asked, store).recipe
+    kept = [one.model_dump(mode="json") for one in recipe.imports.saes]
+    put_manifest(store.run(recipe.name), "train", {}, {"imports": kept})
+    assert make_show_recipe(asked, store).recipe == recipe
+    for revision in ("b", None):
+        with pytest.raises(ConfigError, match=r"of org/sae \(revision a\), which this one .*: give another --name"):
+            make_show_recipe(replace(asked, revision=revision), store)
+    assert make_show_recipe(replace(asked, revision="b", name="other"), store).recipe.name == "other"
+
+
 def test_corpora_are_told_by_their_files(place: Path) -> None:
     assert corpus_section("sample") == {"source": "sample"}
     assert corpus_section(str(place / "texts"))["source"] == "text"

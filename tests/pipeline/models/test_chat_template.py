@@ -27,6 +27,13 @@ TOOLS = PLAIN.replace(
     "{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% elif m.role == 'tool' %}{{ m['content'] | tojson }}"
     "{% else %}{{ m['content'] }}{% endif %}",
 )
+ALTERNATING = (
+    "{% set turns = namespace(n=0) %}{% for m in messages %}"
+    "{% if m.role != 'tool' and not (m.tool_calls is defined and m.tool_calls is not none) %}"
+    "{% if (m.role == 'user') != (turns.n % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}"
+    "{% set turns.n = turns.n + 1 %}{% endif %}{% endfor %}" + TOOLS
+)
+"""In which calls of tools are no turns, as Mistral's."""
 TALK = [Message("user", "user"), Message("assistant", "a é 日 😀"), Message("user", " two\n\nlines ")]
 
 
@@ -115,6 +122,16 @@ def test_calls_of_tools_are_the_template_s_and_their_answers_the_tool_s() -> Non
     talk[1] = Message("assistant", "", {"tool_calls": [{"function": {"name": "</s>"}}]})
     with pytest.raises(ModelError, match="a message of the assistant has '</s>' in its tool_calls"):
         tokenizer.chat(talk)
+
+
+def test_calls_of_tools_stand_where_a_template_refuses_the_messages_without_them() -> None:
+    call = {"tool_calls": [{"function": {"name": "add", "arguments": {}}}]}
+    talk = [TALK[0], Message("assistant", "", call), Message("tool", "4"), Message("assistant", "four")]
+    tokenizer = chat_tokenizer(ALTERNATING)
+    assert said(tokenizer, talk) == [("user", "user"), ("tool", "4"), ("assistant", "four")]
+    assert '"name": "add"' in tokenizer.decode(tokenizer.chat(talk).tokens)
+    with pytest.raises(ModelError, match="refuses these messages: roles must alternate"):
+        tokenizer.chat([talk[0], Message("assistant", "a"), talk[2], talk[3]])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from data.arrow import read_arrow, write_arrow
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import EXAMPLE_KINDS, EXAMPLES_FILE, ExampleKind
 from data.artifacts.scaling import ScalingReport
-from data.errors import ArtifactError, ConfigError, ContractError
+from data.errors import ArtifactError, ConfigError, ContractError, StorageError
 from data.layout import StorePaths
 from data.manifests import hash_folder, load_manifest, write_manifest
 from data.published.maps import PublishedMap
@@ -35,6 +35,7 @@ from pipeline.models.sae import load_header
 from pipeline.publishing import columns, corpus_tables, folder, tables
 from pipeline.publishing.folder import _copy_sae, finite, thin
 from pipeline.publishing.searchable import NUM_TEXTS
+from pipeline.stage import alone
 from pipeline.stages import publish
 from tests.support.fake_run import fake_recipe
 from tests.support.fakes import publish_fake_run
@@ -208,6 +209,41 @@ def test_unpublishing_removes_the_run_and_leaves_what_people_made(store: StorePa
         unpublish(store, "fake")
     publish.run(fake_recipe(), store.run("fake"))
     assert open_published(store).record.key == before.record.key
+
+
+def test_a_run_is_not_unpublished_while_it_is_published(store: StorePaths) -> None:
+    before = open_published(store)
+    with (
+        alone(store.run("fake"), "publish"),
+        pytest.raises(ArtifactError, match="another command is working on stage 'publish' of run 'fake'"),
+    ):
+        unpublish(store, "fake")
+    assert open_published(store).manifest == before.manifest
+    with pytest.raises(ConfigError, match="there is no published run"):
+        unpublish(store, "other")
+    assert not store.run("other").root.exists()
+    shutil.rmtree(store.run("fake").root)
+    unpublish(store, "fake")
+    assert not store.run("fake").root.exists()
+
+
+def test_published_files_that_cannot_be_removed_are_told(store: StorePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = open_published(store).folder.parent
+
+    def refuse(path: Path, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise PermissionError(13, "Permission denied", str(path))
+
+    said = rf"'fake' is off the pages, but {folder} cannot be removed .*: remove it"
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", refuse)
+        with pytest.raises(StorageError, match=said):
+            unpublish(store, "fake")
+    with pytest.raises(ArtifactError, match="nothing is published"):
+        open_published(store)
+    shutil.rmtree(folder)
+    publish.run(fake_recipe(), store.run("fake"))
+    unpublish(store, "fake")
 
 
 def test_a_server_can_finish_what_it_began_before_a_republish(store: StorePaths) -> None:
