@@ -21,7 +21,7 @@ SETTINGS = [
     "harvest.num_shards=1",
     "train.batch_size=128",
     "train.epochs=1",
-    'train.saes=[{architecture="relu", num_features=128, learning_rate=4e-3}]',
+    'train.saes=[{architecture="relu", num_features=192, learning_rate=4e-3}]',
     "evaluate.max_cross_entropy_tokens=100",
     'scale.grids=[{architecture="relu", l1_coefficient=2.5, num_features=[32, 64, 128], num_tokens=[2048, 4096, 8192], '
     "learning_rates=[0.008], held_out=[[128, 8192]]}]",

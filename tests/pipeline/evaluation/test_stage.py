@@ -102,7 +102,7 @@ def test_what_is_active_in_the_text_that_labels_are_tried_on_is_kept(
     kept_NF[found.token_K, found.feature_K] = found.value_K
     assert np.load(tmp_path / COUNTED_FILE).tolist() == [True] * len(dense_NF)
     assert all((np.diff(found.of(feature).tokens) > 0).all() for feature in range(48))
-    np.testing.assert_allclose(kept_NF, dense_NF, atol=1e-5)
+    np.testing.assert_allclose(kept_NF, dense_NF, rtol=1e-5, atol=1e-5)
     token_N = np.arange(len(dense_NF))
     documents, positions = DrawnText(corpus, numbers).places(corpus, token_N)
     expected = [(d, p) for d, start, length in corpus.sequences[numbers].tolist() for p in range(start, start + length)]
