@@ -69,6 +69,7 @@ def test_the_last_suggestion_and_the_mouse_lead_on(open_page):
     search_box(page).fill("river")
     page.locator(OPTIONS, has_text="All results").click()
     expect(page).to_have_url(re.compile(r"/search\?q=river$"))
+    page.wait_for_load_state()  # its scripts hear what is typed from then on
     search_box(page).fill("xylophone")
     expect(page.locator(".suggestions.note")).to_have_text("No feature has these words, or means this.")
     search_box(page).fill("\u200d")

@@ -69,6 +69,7 @@ def test_deleting_a_run_stops_it_and_keeps_nothing(server: Server, monkeypatch: 
         assert held.reached.wait(SECONDS)
         stopped = server.http.delete(f"/api/v1/runs/{run['id']}")
         assert (stopped.status_code, stopped.json()["state"]) == (200, "cancelled")
+        assert server.http.get("/healthz").status_code == 200  # by now the server's loop has told the model
         held.let_go.set()
         assert [name for _, name, _ in stream][-1] == "cancelled"
         assert server.http.post("/api/v1/activations", json={"text": "the"}).status_code == 200
