@@ -12,6 +12,8 @@ from tests.support.proxy import Proxy, proxied
 from tests.support.steering import FEATURE, SECONDS, Server, brake, copied_database, steering_server, waiting
 from tests.support.views import check_view, in_every_view
 
+pytestmark = [pytest.mark.browser, pytest.mark.long]
+
 OpenPage = Callable[..., Page]
 ASKED = f"/steer?f={FEATURE}:4&prompt=the+river&temperature=0&new_tokens=12"
 PATIENCE = 1000 * SECONDS
