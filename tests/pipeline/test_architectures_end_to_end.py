@@ -123,7 +123,8 @@ def test_neurons_strengths_and_concepts_are_measured_at_the_hook(name: str, path
     assert (comparison.why_none, comparison.num_layers) == ("", 2)
     assert load_manifest(paths.stage("strengths")).counts["saes"][sae]["num_measured"] == 2
     stored = {one["name"]: one for one in pages.get(f"/api/v1/completeness/{name}/{sae}").json()["concepts"]}
-    live = pages.post("/api/v1/completeness", json={"text": THINGS.read_text(), "sae": f"{name}/{sae}"}).json()["concepts"]
+    asked = {"text": THINGS.read_text(), "sae": f"{name}/{sae}"}
+    live = pages.post("/api/v1/completeness", json=asked).json()["concepts"]
     assert len(live) == len(stored) > 3
     for one in live:
         before = stored[one["name"]]
