@@ -3,8 +3,6 @@
 Shapes: B tokens of a block, D width, F features of an SAE, K active pairs of a feature and a token.
 """
 
-from typing import Self
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,10 +22,9 @@ class Activity:
         self._sae, self._dtype = sae, dtype
         self._parts: list[tuple[Ints, Ints, Floats]] = []
 
-    def take(self, pairs: FeatureActivity) -> Self:
+    def take(self, pairs: FeatureActivity) -> None:
         """Take in pairs that were found before."""
         self._parts.append((pairs.feature_K, pairs.token_K, pairs.value_K))
-        return self
 
     def add(self, x_BD: Tensor, token_B: Ints, chosen: Ints | None = None) -> None:
         """Take in rows of the stream with the numbers of their tokens; `chosen`: the features to look at."""

@@ -69,10 +69,9 @@ def _columns(labels: Sequence[Label]) -> dict[str, pa.Array]:
 def write_held_out(folder: Path, activity: FeatureActivity, num_held_out: int) -> None:
     """Write held_out.arrow: the held-out tokens on which each feature is active."""
     size = len(activity.starts_F) - 1
-    kept_K = activity.token_K < num_held_out
-    ends_F = np.concatenate([[0], np.cumsum(kept_K)])[activity.starts_F]
-    tokens = pa.array(activity.token_K[kept_K].astype(np.int32))
-    lists = pa.ListArray.from_arrays(pa.array(ends_F.astype(np.int32)), tokens)
+    kept = activity.kept(activity.token_K < num_held_out)
+    tokens = pa.array(kept.token_K.astype(np.int32))
+    lists = pa.ListArray.from_arrays(pa.array(kept.starts_F.astype(np.int32)), tokens)
     assert len(lists) == size
     rows = (lists.slice(start, FEATURES_PER_BATCH) for start in range(0, size, FEATURES_PER_BATCH))
     write_arrow(
