@@ -65,7 +65,7 @@ def test_sample_model_to_dashboard(sample_store: StorePaths, browser: Browser) -
     assert doctor.returncode == 0
 
     with serving(sample_store) as address, httpx.Client(base_url=f"{address}/api/v1", timeout=120) as http:
-        names = [sae["name"] for sae in http.get("/saes").json()]
+        names = [sae["name"] for sae in http.get("/saes").json() if sae["run"] == "sample"]
         assert names == ["14-relu-128", "14-relu-256", "14-batchtopk-128"]
         sae = "smollm2-135m/14-relu-256"
         features = http.get(f"/features/{sae}", params={"sort": "density", "order": "desc"}).json()["features"]
