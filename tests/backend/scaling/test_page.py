@@ -162,6 +162,22 @@ def test_cells_of_a_sweep_stand_in_the_figure_of_learning_rates_alone(grid: Grid
     assert "beyond 2,048" in best.about
 
 
+def test_learning_rates_of_sizes_on_either_side_of_the_swept_ones_are_drawn_as_extrapolated(grid: GridReport) -> None:
+    assert grid.learning_rate
+    inner = replace(grid, learning_rate=replace(grid.learning_rate, smallest_swept=1024, largest_swept=4096))
+    best = rate_figures(inner)[1]
+    band, solid, below, beyond = best.figure["data"][:4]
+    assert (below["x"], solid["x"], beyond["x"]) == ([512, 1024], [1024, 2048, 4096], [4096, 8192, 16384])
+    assert [one["line"]["dash"] for one in (below, solid, beyond)] == ["dot", "solid", "dot"]
+    assert [one["name"] for one in (below, beyond)] == ["extrapolated", ""]
+    assert set(band["x"]) == set(SIZES)
+    assert best.about.endswith("; sizes below 1,024 and beyond 4,096 are extrapolated.")
+    every = replace(grid.learning_rate, largest_swept=SIZES[-1])
+    whole = rate_figures(replace(grid, learning_rate=every))[1]
+    assert [trace["x"] for trace in whole.figure["data"][1:2]] == [list(SIZES)]
+    assert "extrapolated" not in whole.about
+
+
 def test_the_metrics_run_along_tokens_or_features(grid: GridReport) -> None:
     cells = main_cells(grid)
     along = {name: metric_figures(cells, name)[0].figure["data"] for name in ("tokens", "features")}
