@@ -100,7 +100,8 @@ class ScaleConfig(Section):
     rare_tokens: Annotated[int, Field(ge=1)] = 8
     """A feature that is active on fewer of the held-out tokens than this is rare."""
     max_hours: Annotated[float, Field(gt=0)] = 12.0
-    """A grid that will take longer on this machine is refused."""
+    """Grids that will take longer on this machine are refused: before a run those of all its hooks together, in the
+    stage the cells of its own hook that are missing."""
     gpu_flops: Annotated[float, Field(gt=0)] = 4e14
     """Of advice in GPU-hours: operations that one GPU does each second while it trains (an H100 at two fifths of its
     bfloat16 peak)."""
