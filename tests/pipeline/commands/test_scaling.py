@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from data.artifacts.scaling import ScalingReport
+from data.artifacts.scaling_budgets import Budget
 from data.errors import ConfigError, PreflightError
 from data.layout import StorePaths
 from data.manifests import Manifest, load_manifest, write_manifest
@@ -19,7 +20,6 @@ from pipeline.preflight.model import ModelFound
 from pipeline.preflight.scaling import hours_problems, scaling_problems
 from pipeline.recipe import ReadRecipe, Recipe, load_recipe, read_recipe
 from pipeline.scaling import room
-from pipeline.scaling.budget import Budget
 from pipeline.scaling.cells import CellKeys, CellStore, Measured, known_cells
 from pipeline.scaling.report import report_grid
 from pipeline.stages import harvest, scale
