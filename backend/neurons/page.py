@@ -10,9 +10,9 @@ from pydantic import Field
 
 from backend.exceptions import NotFoundError
 from backend.html.address import PagedAddress
-from backend.html.formats import share, signed
+from backend.html.formats import share
 from backend.html.page import Link, Page, Pager
-from backend.neurons.wording import ABOUT, CHANCE, measure_title, p_text, sentence_of, verdict_of
+from backend.neurons.wording import ABOUT, CHANCE, difference_text, measure_title, p_text, sentence_of, verdict_of
 from backend.published.catalogue import OpenRun
 from backend.published.comparison import (
     ComparedUnit,
@@ -223,7 +223,7 @@ def _row(
         low=mean.low,
         high=mean.high,
         bins=_bins(_values(run, comparison, group, comparison.measures.index(measure))),
-        difference=f"{signed(test.difference)} ({signed(test.low)} to {signed(test.high)})" if test else "",
+        difference=difference_text(test) if test else "",
         superiority=f"{test.superiority:.0%}" if test else "",
         p=p_text(test.p) if test else "",
         labelled=f"{group.num_telling} of {group.num}",

@@ -45,15 +45,21 @@ def sentence_of(measure: Measure, test: GroupTest) -> str:
     means = {mean.group: mean for mean in measure.means}
     mine, neurons = means[test.group], means[NEURONS_GROUP]
     found = (
-        f"{test.group}: features {_points(mine.mean)}, neurons {_points(neurons.mean)}; a difference of "
-        f"{signed(100 * test.difference, 0)} points ({signed(100 * test.low, 0)} to {signed(100 * test.high, 0)})."
+        f"{test.group}: features {_percent(mine.mean)}, neurons {_percent(neurons.mean)}; a difference of "
+        f"{difference_text(test)}."
     )
     if test.p < SURE:
         return f"{found} Chance alone would part two like groups so far in {_often(test.p)}."
     return f"{found} Chance alone would often part two like groups so far ({_often(test.p)})."
 
 
-def _points(value: float) -> str:
+def difference_text(test: GroupTest) -> str:
+    """A difference from the neurons in points of the score, with its interval."""
+    low, high = signed(100 * test.low, 0), signed(100 * test.high, 0)
+    return f"{signed(100 * test.difference, 0)} points ({low} to {high})"
+
+
+def _percent(value: float) -> str:
     return f"{100 * value:.0f}%"
 
 

@@ -5,7 +5,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from backend.app import create_app
-from backend.neurons.wording import sentence_of, verdict_of
+from backend.neurons.wording import difference_text, sentence_of, verdict_of
 from backend.settings import Settings
 from data.artifacts.comparison import NEURONS_GROUP, GroupTest, Mean, Measure
 from tests.support.comparison import DRAWN, HOSTILE_LABEL
@@ -53,6 +53,7 @@ def test_the_page_says_what_was_found_by_the_judge_that_can_be_trusted(pages, ca
     assert shown.tells
     assert shown.verdict == "Yes, by this score."
     assert len(shown.verdicts) == len(catalogue.runs[0].saes)
+    assert all(row.difference.split(" (")[0].endswith(" points") for row in shown.rows if not row.neurons)
     assert [row.neurons for row in shown.rows] == [False] * len(catalogue.runs[0].saes) + [True]
     page = Page(answer.text)
     assert "tells right labels from shuffled ones" in page.text
@@ -117,4 +118,5 @@ def test_the_verdict_has_the_sign_of_what_is_no_chance(parts, verdict) -> None:
     measure = Measure("rule", "specificity", means, tests)
     assert verdict_of(measure) == verdict
     said = [sentence_of(measure, test) for test in tests]
+    assert all(difference_text(test) in sentence for sentence, test in zip(said, tests, strict=True))
     assert all(("often" in sentence) == (test.p >= 0.05) for sentence, test in zip(said, tests, strict=True))
