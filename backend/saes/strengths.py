@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from backend.html.formats import count
 from backend.published.catalogue import OpenSAE
 
+ENOUGH = 10
+"""Features drawn at random from which a share is more than a hint."""
+
 
 @dataclass(frozen=True)
 class StrengthSummary:
@@ -25,8 +28,9 @@ def strength_summary(sae: OpenSAE) -> StrengthSummary | None:
     breaks = "None of their texts breaks at a strength that was tried."
     if middle is not None:
         breaks = f"In the middle their texts break at {middle:g} times their highest activation."
+    few = "" if drawn >= ENOUGH else ", too few to tell of all,"
     return StrengthSummary(
-        headline=f"{count(moved)} of {count(drawn)} features drawn at random can be held usefully:",
+        headline=f"{count(moved)} of {count(drawn)} features drawn at random{few} can be held usefully:",
         meaning="at some strength what is written comes nearer to what they are about before it breaks.",
         breaks=breaks,
     )

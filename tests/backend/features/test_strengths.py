@@ -111,5 +111,5 @@ def test_a_curve_is_drawn_inside_its_panel() -> None:
 
 def test_the_page_of_an_sae_says_how_random_features_do(pages) -> None:
     found = pages.get(f"/tiny/{SAE}").context["strengths"]
-    assert found.headline == "1 of 2 features drawn at random can be held usefully:"
+    assert found.headline == "1 of 2 features drawn at random, too few to tell of all, can be held usefully:"
     assert "break at 4 times" in found.breaks
