@@ -33,8 +33,11 @@ def size(value: int) -> str:
 
 
 def share(value: float, digits: int = 3) -> str:
-    """A share as a percentage with `digits` significant digits: 0.0123%, 67.4%."""
-    return f"{number(100 * value, digits)}%"
+    """A share as a percentage with `digits` significant digits: 0.000049%, 0.0123%, 67.4%."""
+    percent = 100 * value
+    if 1e-7 <= abs(percent) < 1e-4:
+        return f"{percent:.{digits - 1 - math.floor(math.log10(abs(percent)))}f}%"
+    return f"{number(percent, digits)}%"
 
 
 def as_share(value: object) -> object:
