@@ -56,6 +56,14 @@ def test_the_comparison_has_the_metrics_of_every_sae(pages, catalogue):
     assert comparison.num_features == sum(sae.num_features for sae in catalogue.runs[0].saes)
 
 
+def test_the_direction_is_read_through_only_where_nothing_is_measured(pages):
+    answer = pages.get("/")
+    feature = answer.context["worked"].feature
+    measured = bool(feature.raised or feature.lowered)
+    assert ("<dt>raises</dt>" in answer.text or "<dt>lowers</dt>" in answer.text) is measured
+    assert ("read straight through" in answer.text) is not measured
+
+
 def test_features_of_every_kind_are_counted(client, catalogue):
     for sae, negligible in zip(catalogue.runs[0].saes, (1, 1, 0), strict=True):
         rows = sae.run.tables.take("features", range(sae.row(0), sae.row(sae.num_features))).to_pylist()
@@ -146,8 +154,10 @@ def test_the_worked_example_is_a_feature_of_this_run_and_the_starts_are_others(p
     assert worked.examples
     for example in worked.examples:
         assert "".join(token.text for token in example.tokens) in page.text
-    for weight in (*worked.feature.promoted[:6], *worked.feature.suppressed[:6]):
-        assert weight.text in page.text
+    feature = worked.feature
+    measured = [*feature.raised[:6], *feature.lowered[:6]]
+    for told in measured or (*feature.promoted[:6], *feature.suppressed[:6]):
+        assert told.text in page.text
     pieces = (worked.feature, *context["starts"])
     telling = [(piece.label_score or 0) * max((t.change for t in piece.raised), default=0) for piece in pieces]
     assert telling[0] == max(telling)
