@@ -32,6 +32,7 @@ from backend.html.policies import EMBEDDED, PLOTS
 from backend.html.svg import SmallMap
 from backend.published.cards import NEGLIGIBLE, Metric, SAECard, rare_text, sae_card
 from backend.published.catalogue import OpenRun, OpenSAE
+from backend.published.common import FREQUENT, MOSTLY
 from backend.published.concepts import KnownConcept
 from backend.published.documents import WholeDocument
 from backend.published.effects import KnownReading, known_readings, why_not_measured
@@ -63,6 +64,14 @@ def groups(sae: OpenSAE, feature: Feature, examples: list[Example]) -> list[Exam
 
 
 @dataclass(frozen=True)
+class Caution:
+    """What to mind when its examples are read."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
 class FeaturePage(Page):
     """features/feature.html: everything about one feature."""
 
@@ -81,6 +90,7 @@ class FeaturePage(Page):
     """Tokens that statistics and examples were counted on."""
     minor: str
     """What rare, or negligible, means, when it is that; else ""."""
+    caution: Caution | None
     view_minor: bool
     """Whether rare and negligible neighbours are listed too."""
     switch: str
@@ -193,6 +203,7 @@ def feature_page_of(
         concepts=concepts,
         num_tokens=sae.run.num_tokens,
         minor=_minor_text(sae.run, feature),
+        caution=caution_of(feature),
         view_minor=view.minor,
         switch=feature.href + view.query(minor=not view.minor) + "#near",
         previous=step_href(sae, index - 1, view),
@@ -229,6 +240,22 @@ def _why_not_measured(run: OpenRun, feature: Feature) -> str:
 def _minor_text(run: OpenRun, feature: Feature) -> str:
     """What keeps a feature out of lists, as a sentence; "" for a live one, and for a dead one, which its page says."""
     return {"rare": rare_text(run), "negligible": NEGLIGIBLE}.get(feature.kind, "")
+
+
+def caution_of(feature: Feature) -> Caution | None:
+    """Of a feature without a label that is strongest where passages begin, or of one that is active very often."""
+    if feature.at_start > MOSTLY and not feature.label:
+        return Caution(
+            "Strongest where a passage begins.",
+            f"{share(feature.at_start, 2)} of its strongest examples are among the first tokens that the model read in "
+            "one piece: the words there tell little of it.",
+        )
+    if feature.density > FREQUENT:
+        return Caution(
+            f"Common: active on {share(feature.density, 2)} of all tokens.",
+            "Its strongest examples need not show what it is mostly active on; the tab Intervals shows every level.",
+        )
+    return None
 
 
 def embed_page_of(sae: OpenSAE, index: int, view: FeatureState) -> EmbedPage:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from backend.engine.messages import PromptReading
 from backend.published.arrays import Booleans, Floats, Integers
 from backend.published.catalogue import OpenRun, OpenSAE
+from backend.published.common import FREQUENT, MOSTLY
 from backend.published.features import SUMMARY, FeatureSummary, to_summaries
 
 Rank = Literal["max", "mean", "last", "rare"]
@@ -30,9 +31,6 @@ RANKS: dict[Rank, tuple[str, str]] = {
 
 Common = Literal["", "frequent", "start"]
 """The reason why a feature says little of a text: active on more than FREQUENT of tokens, or mostly at the start."""
-FREQUENT = 0.05
-MOSTLY = 0.5
-"""Share of a feature's top examples that lie at the start of what the model read, see `at_start` of the features."""
 COLUMNS = [*SUMMARY, "at_start"]
 
 

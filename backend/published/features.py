@@ -49,6 +49,7 @@ DETAILS = [
     "histogram",
     "num_above_floor",
     "band_counts",
+    "at_start",
     "promoted",
     "promoted_logits",
     "suppressed",
@@ -70,6 +71,8 @@ DETAILS = [
 ]
 
 
+OWN_COLUMNS = ["label_said", "label_levels", "label_rule", "label_tested", "num_above_floor", "at_start", "band_counts"]
+"""Those that stand in a Feature as they are in the table."""
 SCORE_COLUMNS = DETAILS[DETAILS.index("first_judged") : DETAILS.index("x")]
 """Those that lead to what judges say of a feature."""
 
@@ -192,6 +195,8 @@ class Feature(FeatureSummary):
     """What an owner of this server noted on it; "" without a note."""
     num_above_floor: int
     """Tokens on which it reaches the floor of `bottom`, see data.artifacts.features.bottom_floor."""
+    at_start: float
+    """Share of its top examples that lie at the start of what the model read in one piece."""
     band_counts: list[int]
     """Tokens in each band of its range, the lowest first: exact where there are fewer than examples asked for, else at
     most as many as there are."""
@@ -255,19 +260,16 @@ def to_feature(run: OpenRun, record: dict[str, Any]) -> Feature:
     scale = next(sae.record.histogram_scale for sae in run.saes if sae.name == record["sae"])
     return Feature(
         **summary_fields(run, record),
-        **{name: record[name] for name in ("label_said", "label_levels", "label_rule", "label_tested")},
+        **{name: record[name] for name in (*OWN_COLUMNS, *SCORE_COLUMNS)},
         owner_note=correction_of(run, record).note,
         histogram=record["histogram"],
         histogram_edges=histogram_edges(scale).tolist(),
-        num_above_floor=record["num_above_floor"],
-        band_counts=record["band_counts"],
         promoted=token_weights(run, record["promoted"], record["promoted_logits"]),
         suppressed=token_weights(run, record["suppressed"], record["suppressed_logits"]),
         num_examples=dict(zip(EXAMPLE_KINDS, record["num_examples"], strict=True)),
         first_example=record["first_example"],
         first_reading=record["first_reading"],
         num_readings=record["num_readings"],
-        **{name: record[name] for name in SCORE_COLUMNS},
         x=record["x"],
         y=record["y"],
     )

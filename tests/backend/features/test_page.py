@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from backend.exceptions import BusyError
 from backend.features.links import about, embed_html, floor_text
 from backend.features.missing import missing_examples
+from backend.features.page import caution_of
 from backend.html.policies import EMBEDDED
 from backend.html.spans import tokens_html
 from backend.html.svg import MAP_HEIGHT, MAP_MARGIN, MAP_WIDTH, Place, small_map
@@ -71,6 +72,24 @@ def test_no_reason_is_given_that_the_counts_do_not_bear(sae):
     assert missing_examples(sae, feature, "interval") == "9 instead of 25."
     never = replace(feature, max=0.05, num_above_floor=0, num_examples=few | {"bottom": 0})
     assert "never reaches the floor" in missing_examples(sae, never, "bottom")
+
+
+def test_a_feature_that_says_little_of_a_text_is_told(sae):
+    feature = replace(get_feature(sae, 3), label="", at_start=0.9, density=0.2)
+    first = caution_of(feature)
+    assert first is not None
+    assert "passage begins" in first.title
+    assert first.text.startswith("90% of its")
+    often = caution_of(replace(feature, label="the start of a passage"))
+    assert often is not None
+    assert often.title == "Common: active on 20% of all tokens."
+    assert caution_of(replace(feature, at_start=0.5, density=0.05)) is None
+
+
+def test_what_limits_a_feature_stands_above_its_figures(pages, sae):
+    rare = next(i for i in range(sae.num_features) if get_feature(sae, i).rare)
+    text = pages.get(f"/tiny/1-relu-64/{rare}").text
+    assert text.index('class="notice"') < text.index('class="card effects"') < text.index('class="card statistics"')
 
 
 def test_copies_of_an_example_are_told(pages, sae):
