@@ -160,7 +160,7 @@ def _figure(feature: Feature, curve: StrengthCurve, plain: StrengthPoint) -> Cur
         marked=strengths.index(curve.best) if curve.best in strengths else None,
         marked_text="best",
         shaded=strengths.index(curve.breaks) if curve.breaks in strengths else None,
-        shaded_text="breaks",
+        shaded_text="shaded: the text breaks",
     )
 
 
@@ -193,6 +193,11 @@ def _score_panels(shown: list[StrengthPoint]) -> list[CurvePanel]:
     return [CurvePanel(heading, points, 0.0, RUBRIC - 1, "0", str(RUBRIC - 1))] if len(points) > 1 else []
 
 
+def _brief(value: float) -> str:
+    """A value beside an axis, where there is little room: 119, 12k."""
+    return number(value, 2) if value < 10_000 else f"{value / 1000:,.0f}k"
+
+
 def _perplexity_panel(shown: list[StrengthPoint], plain: StrengthPoint, max_ratio: float) -> CurvePanel:
     values, limit = [one.perplexity for one in shown], max_ratio * plain.perplexity
     low, high = min(values), min(max(*values, limit), HEIGHT_RATIO * plain.perplexity)
@@ -200,5 +205,6 @@ def _perplexity_panel(shown: list[StrengthPoint], plain: StrengthPoint, max_rati
         CurvePoint(place, one.perplexity, _named(one, number(one.perplexity, 2)), one.broken)
         for place, one in enumerate(shown)
     ]
-    heading = f"Perplexity to the model itself; dashed: {max_ratio:g} times its own"
-    return CurvePanel(heading, points, low, high, number(low, 2), number(high, 2), log=True, limit=limit)
+    top = f"{'> ' if max(values) > high else ''}{_brief(high)}"
+    heading = f"Perplexity to the model; dashed: {max_ratio:g} × its own"
+    return CurvePanel(heading, points, low, high, _brief(low), top, log=True, limit=limit)

@@ -88,7 +88,7 @@ def _ground(figure: CurveFigure, bottom: int) -> str:
         parts.append(
             f'<rect class="shaded" x="{left:.1f}" width="{WIDTH - RIGHT - left:.1f}" y="{HEADING - 4}" '
             f'height="{bottom - HEADING}"/>'
-            f'<text x="{left + 4:.1f}" y="{HEADING + 20}">{escape(figure.shaded_text)}</text>'
+            f'<text x="{WIDTH - RIGHT}" y="10" text-anchor="end">{escape(figure.shaded_text)}</text>'
         )
     if figure.marked is not None:
         x = _x(figure.marked, figure)

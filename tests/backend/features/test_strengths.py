@@ -1,11 +1,14 @@
 """Curves over strengths: a section of a feature's page, its API, and where the steering form begins."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from fastapi.testclient import TestClient
 
+from backend.features.strengths import _perplexity_panel
 from backend.html.curves import CurveFigure, CurvePanel, CurvePoint, curve_html
+from backend.published.strengths import StrengthPoint
 from backend.steering.plan import DEFAULT_STRENGTH
 from tests.support.fake_run import DEAD, MARKED, RARE
 from tests.support.strengths import FLAT, OPENINGS, RISING, SILENT, STRENGTHS
@@ -107,6 +110,21 @@ def test_a_curve_is_drawn_inside_its_panel() -> None:
     assert heights[0] == heights[1] > heights[2] > heights[3]
     assert "A &lt; B" in html
     assert html.count("dot hollow") == 1
+
+
+def test_a_perplexity_beyond_the_panel_is_told_at_its_top() -> None:
+    plain = StrengthPoint(None, 0.1, 120.0, None, None, None, [], broken=False)
+    panels = [
+        _perplexity_panel([plain, replace(plain, strength=2.0, perplexity=highest)], plain, 5.0)
+        for highest in (500.0, 11_000.0, 21_000.0)
+    ]
+    assert [panel.high_text for panel in panels] == ["600", "11k", "> 12k"]
+
+
+def test_what_is_shaded_is_named_above_the_curves() -> None:
+    panel = CurvePanel("A", [CurvePoint(0, 1.0, "1"), CurvePoint(1, 2.0, "2")], 0.0, 2.0, "0", "2")
+    html = curve_html(CurveFigure("n", "x", ["a", "b"], [panel], shaded=1, shaded_text="shaded: broken"))
+    assert re.search(r'y="10" text-anchor="end">shaded: broken<', html)
 
 
 def test_the_page_of_an_sae_says_how_random_features_do(pages) -> None:
