@@ -10,13 +10,16 @@ from backend.published.catalogue import Catalogue, OpenSAE
 from backend.settings import Settings
 from data.layout import StorePaths
 from tests.support.pages import app_with_contexts
+from tests.support.steering import copied_database
 
 CHAT = "{% for m in messages %}<s>{{ m.content }}</s>{% endfor %}"
 
 
 @pytest.fixture(scope="session")
-def client(published_store: StorePaths) -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(store=published_store.root, live=False))) as client:
+def client(published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A client of a server with a database of its own."""
+    url = copied_database(published_store, tmp_path_factory.mktemp("client"))
+    with TestClient(create_app(Settings(store=published_store.root, live=False, database_url=url))) as client:
         yield client
 
 
