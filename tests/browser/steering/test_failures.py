@@ -16,7 +16,7 @@ from tests.browser.steering.form import (
 from tests.support.proxy import Proxy
 from tests.support.steering import SECONDS, Server, brake, waiting
 
-pytestmark = [pytest.mark.browser, pytest.mark.long]
+pytestmark = pytest.mark.browser
 
 
 def test_a_body_that_is_too_large_says_so(open_page: OpenPage) -> None:

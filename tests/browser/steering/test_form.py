@@ -14,7 +14,7 @@ from tests.browser.steering.form import (
 )
 from tests.support.steering import FEATURE
 
-pytestmark = [pytest.mark.browser, pytest.mark.long]
+pytestmark = pytest.mark.browser
 
 
 def test_the_slider_reaches_any_strength_that_is_typed(open_page: OpenPage) -> None:

@@ -7,7 +7,7 @@ from tests.browser.steering.form import ASKED, PATIENCE, OpenPage, open_settings
 from tests.support.steering import FEATURE, Server, brake
 from tests.support.views import check_view, in_every_view
 
-pytestmark = [pytest.mark.browser, pytest.mark.long]
+pytestmark = pytest.mark.browser
 
 
 def test_a_model_that_is_not_in_memory_is_said_to_be_loaded(open_page: OpenPage) -> None:

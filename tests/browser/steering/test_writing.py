@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 from tests.browser.steering.form import ASKED, PATIENCE, OpenPage, expect_a_message, open_settings, steer, written
 from tests.support.steering import SECONDS, Server, brake
 
-pytestmark = [pytest.mark.browser, pytest.mark.long]
+pytestmark = pytest.mark.browser
 
 
 def test_baseline_and_steered_stream_side_by_side_and_are_kept(open_page: OpenPage) -> None:
