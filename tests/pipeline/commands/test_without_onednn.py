@@ -49,9 +49,9 @@ SETTINGS = [
     "score.samples=50",
     "score.unlabelled=1",
     "score.candidate_texts=2",
-    'score.judges=[{kind="rule"}, '
-    '{kind="local", tasks=["specificity"], features=1, samples=2, planted=1, proposals=1}]',
+    'score.judges=[{kind="rule"}]',
 ]
+"""Every stage but `embed`, which runs no such model; judges/test_local.py has the local judge without oneDNN."""
 
 
 @pytest.mark.sample
