@@ -43,7 +43,7 @@ SMALL = [
     "score.unlabelled=3",
     "score.candidate_texts=4",
     'score.judges=[{kind="rule"}, {kind="sentences", tasks=["specificity", "fuzzing"], samples=40}, '
-    '{kind="local", tasks=["specificity"], features=1, samples=2, planted=2, proposals=1}]',
+    '{kind="local", tasks=["specificity"], features=1, samples=2, planted=1, proposals=1}]',
     'scale.grids=[{architecture="relu", l1_coefficient=2.5, num_features=[32, 64, 128], num_tokens=[2048, 4096, 8192], '
     "learning_rates=[0.008], held_out=[[128, 8192]]}]",
     "scale.held_out_tokens=1024",

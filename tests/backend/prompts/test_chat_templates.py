@@ -1,8 +1,5 @@
 """Prompts in a chat template: what its tokens are, and whether they count."""
 
-import json
-import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +8,7 @@ from fastapi.testclient import TestClient
 from backend.app import create_app
 from backend.settings import Settings
 from data.layout import StorePaths
-from tests.support.pages import app_with_contexts
+from tests.support.marked import FILLED, MARK
 
 
 @pytest.mark.parametrize("chat", [False, True])
@@ -33,28 +30,6 @@ def test_what_the_chat_template_says_is_shown_but_not_counted(live: TestClient) 
     (sae,) = found["saes"]
     for token, active in zip(found["tokens"], sae["by_token"], strict=True):
         assert not (token["left_out"] and active)
-
-
-MARK = "<|turn|>"
-FILLED = f"{MARK}user\nthe river{MARK}\n"
-TURNS = f"{{% for m in messages %}}{MARK}{{{{ m.role }}}}\n{{{{ m.content }}}}{MARK}\n{{% endfor %}}"
-
-
-@pytest.fixture(scope="module")
-def marked(chat_store: StorePaths, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """A server whose model has the token MARK, which its chat template writes."""
-    root = tmp_path_factory.mktemp("marked") / "store"
-    shutil.copytree(chat_store.root, root, symlinks=True)
-    folder = StorePaths(root).models / "tiny"
-    settings = json.loads((folder / "tokenizer.json").read_text())
-    number = settings["model"]["vocab"].pop("Ā")
-    settings["model"]["vocab"][MARK] = number
-    settings["added_tokens"].append({**settings["added_tokens"][0], "id": number, "content": MARK})
-    (folder / "tokenizer.json").write_text(json.dumps(settings))
-    config = json.loads((folder / "tokenizer_config.json").read_text())
-    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "chat_template": TURNS}))
-    with TestClient(app_with_contexts(Settings(store=root))) as client:
-        yield client
 
 
 def texts_of(page: Any, *, left_out: bool) -> str:
