@@ -108,8 +108,10 @@ class CandidateMaker:
 
     def _masks(self, surfaces: Ints) -> Masks:
         masks: Masks = {}
-        for place, fold in enumerate(self.words.folded_of(surfaces).tolist()):
-            masks[fold] = masks.get(fold, 0) | 1 << place
+        bit = 1
+        for fold in self.words.folded_of(surfaces).tolist():
+            masks[fold] = masks.get(fold, 0) | bit
+            bit <<= 1
         masks.pop(NONE, None)
         return masks
 
@@ -130,15 +132,16 @@ class CandidateMaker:
     def _classes(self, at: At, masks: Masks) -> Iterator[Found]:
         """Classes that more than one of the words are in."""
         members: dict[str, list[int]] = {}
+        texts = self.words.folded_texts
         for fold, mask in masks.items():
-            for name in classes_of(self.words.folded_texts[fold]):
+            for name in classes_of(texts[fold]):
                 members.setdefault(name, []).append(mask)
-        size = sum(mask.bit_count() for mask in masks.values())
-        for name, some in members.items():
-            found = _found(Condition(at, "class", (name,)), _union(some))
+        several = {name: _union(some) for name, some in members.items() if len(some) > 1}
+        size = sum(map(int.bit_count, masks.values())) if several else 0
+        for name, holds in several.items():
             usual = self.background.classes[name] / max(self.background.num_words, 1)
-            if len(some) > 1 and found.size > LIFT * usual * size:
-                yield found
+            if holds.bit_count() > LIFT * usual * size:
+                yield _found(Condition(at, "class", (name,)), holds)
 
     def _traits(self, at: At, traits: dict[str, Flags], names: Sequence[str]) -> Iterator[Found]:
         for name in names:
@@ -153,7 +156,8 @@ class CandidateMaker:
         texts = {self.words.folded_texts[fold]: mask for fold, mask in masks.items()}
         tried = set()
         for text in sorted(texts, key=lambda text: -texts[text].bit_count())[:3]:
-            family = [other for other in texts if _alike(text, other)]
+            start = text[:4]
+            family = [other for other in texts if other[:4] == start and _alike(text, other)]
             stem = _shared(min(family), max(family)) if len(family) > 1 else ""
             if len(stem) >= 4 and stem not in tried:
                 tried.add(stem)
@@ -164,10 +168,12 @@ class CandidateMaker:
     def _affixes(self, masks: Masks) -> Iterator[Found]:
         """`-ed`, `un-`: letters in which several different words end, or begin."""
         having: dict[str, list[int]] = {}
+        texts = self.words.folded_texts
         for fold, mask in masks.items():
-            for affix in _affixes_of(self.words.folded_texts[fold]):
+            for affix in _affixes_of(texts[fold]):
                 having.setdefault(affix, []).append(mask)
-        shared = [affix for affix, some in having.items() if len(some) >= max(3, LIKE * len(masks))]
+        least = max(3, LIKE * len(masks))
+        shared = [affix for affix, some in having.items() if len(some) >= least]
         # Of several that as many words have, the longest says most.
         for affix in sorted(shared, key=lambda affix: (-len(having[affix]), -len(affix), affix))[:3]:
             usual = self.background.affixes[affix] / max(self.background.num_words, 1)
