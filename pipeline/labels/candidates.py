@@ -68,23 +68,20 @@ class CandidateMaker:
     def rules(self, evidence: Evidence) -> list[Candidate]:
         """Rules to try, the simplest first, each once."""
         size = len(evidence.words)
-        heads, sides = self._heads(evidence), self._sides(evidence)
-        near = self._near(evidence)
-        tried: list[tuple[Condition, ...]] = [(one.condition,) for one in heads if one.size >= SHARED * size]
-        tried += _pairs(heads, sides, TOGETHER * size)
-        tried += [(one.condition,) for one in sides if one.size >= SHARED * size]
-        tried += [(condition,) for condition in near]
-        common = [head for head in _best(heads, HEADS) if head.size >= TOGETHER * size]
-        tried += [(head.condition, side) for head in common for side in near]
-        holds = {one.condition: one.holds for one in (*heads, *sides)}
         everywhere = (1 << size) - 1
-        rules = []
-        for conditions in dict.fromkeys(tried):
-            shared = everywhere
-            for condition in conditions:
-                shared &= holds.get(condition, everywhere)
-            rules.append(Candidate(Rule(conditions, evidence.part), shared))
-        return rules
+        heads, sides = self._heads(evidence), self._sides(evidence)
+        near = [Found(condition, everywhere, size) for condition in self._near(evidence)]
+        best = _best(heads, HEADS)
+        tried: list[tuple[Found, ...]] = [(one,) for one in heads if one.size >= SHARED * size]
+        tried += _pairs(best, heads, sides, TOGETHER * size)
+        tried += [(one,) for one in sides if one.size >= SHARED * size]
+        tried += [(one,) for one in near]
+        tried += [(head, side) for head in best if head.size >= TOGETHER * size for side in near]
+        holds: dict[tuple[Condition, ...], int] = {}
+        for found in tried:
+            conditions = tuple([one.condition for one in found])
+            holds[conditions] = found[0].holds & found[-1].holds
+        return [Candidate(Rule(conditions, evidence.part), shared) for conditions, shared in holds.items()]
 
     def _heads(self, evidence: Evidence) -> list[Found]:
         """Conditions on the word itself."""
@@ -196,15 +193,17 @@ class CandidateMaker:
         return [Condition("near", "word", texts[:n]) for n in range(1, min(MOST_WORDS, len(texts)) + 1)]
 
 
-def _pairs(heads: list[Found], sides: list[Found], least: float) -> Iterator[tuple[Condition, ...]]:
-    """Two conditions that hold together on enough examples."""
-    first, second = _best(heads, HEADS), _best(sides, SIDES)
-    places = [found for found in heads if found.condition.kind == "trait"]
-    pairs = [(one, other) for one in first for other in (*second, *places) if one is not other]
+def _pairs(
+    first: list[Found], heads: list[Found], sides: list[Found], least: float
+) -> Iterator[tuple[Found, Found]]:
+    """Two conditions that hold together on enough examples; first: the best of heads."""
+    second = _best(sides, SIDES)
+    others = [*second, *(found for found in heads if found.condition.kind == "trait")]
+    pairs = [(one, other) for one in first for other in others if one is not other]
     pairs += [(one, other) for one in second for other in second if one.condition.at < other.condition.at]
     for one, other in pairs:
         if (one.holds & other.holds).bit_count() >= least and not _same(one.condition, other.condition):
-            yield one.condition, other.condition
+            yield one, other
 
 
 def _found(condition: Condition, holds: int) -> Found:

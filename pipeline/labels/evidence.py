@@ -7,7 +7,6 @@ it in more documents than chance would have it.
 Shapes: W windows, L tokens of a window, F features of a chunk.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -133,8 +132,8 @@ def _near_words(
     documents, number_W = np.unique(document_W, return_inverse=True)
     pair_P, count_P = _counts_of_pairs(pair_N, number_W[row], len(documents))
     feature_P, word_P = np.divmod(pair_P, size)
-    documents = _distinct(feature_W, document_W)
-    total_P = np.array([documents[f] for f in feature_P.tolist()], np.float64)
+    first = int(feature_W[0])
+    total_P = _distinct(feature_W - first, document_W)[feature_P - first].astype(np.float64)
     expected_P = total_P * background.window_shares(word_P)
     # How surprising the count is under a Poisson law (twice this is its deviance); fewer than expected do not count.
     surprise_P = count_P * np.log(count_P / expected_P) - (count_P - expected_P)
@@ -157,10 +156,10 @@ def _counts_of_pairs(pair_N: Ints, document_N: Ints, num_documents: int) -> tupl
     return pair_M[starts_P] + first, np.diff(starts_P, append=len(pair_M))
 
 
-def _distinct(feature_W: Ints, document_W: Ints) -> Counter[int]:
-    """In how many documents each feature's windows lie."""
+def _distinct(feature_W: Ints, document_W: Ints) -> Ints:
+    """In how many documents each feature's windows lie, by feature."""
     pairs = np.unique((feature_W << 32) | document_W)
-    return Counter((pairs >> 32).tolist())
+    return np.bincount(pairs >> 32)
 
 
 def _windows_at(column: dict[str, Ints], corpus: TokenizedCorpus, words: Words) -> Windows:

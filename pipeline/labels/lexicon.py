@@ -46,9 +46,7 @@ class Lexicon:
         return of_kind(names[0]) if len(names) == 1 else np.unique(np.concatenate([*map(of_kind, names)]))
 
     def holds(self, kind: str, names: Sequence[str], fold_N: Ints) -> Flags:
-        """Whether a condition holds of words, given by their folded numbers; never of NONE [N]."""
-        if kind == "word":
-            return among_few(fold_N, self._numbers(names))
+        """Whether a condition of another kind than `word` holds of words, by their folded numbers; not of NONE [N]."""
         of_kind = {"class": self._are_members, "stem": self._are_family, "affix": self._have}[kind]
         holds_N = of_kind(names[0], fold_N)
         for name in names[1:]:

@@ -21,6 +21,8 @@ from pipeline.labels.words import NONE, Words, WordWindows
 NOTHING: Ints = np.empty(0, np.int64)
 MAX_KEPT = 30_000_000
 """Token numbers of conditions that are remembered, in all."""
+MOST_NAMED = 4096
+"""Conditions of which the words are remembered."""
 
 
 class RuleText:
@@ -49,6 +51,7 @@ class RuleText:
         self._lexicon = Lexicon(words)
         self._known: dict[Condition, Ints] = {}
         self._kept = 0
+        self._named: dict[Condition, Ints] = {}
         self._counts_V: dict[tuple[str, Part, int], Ints] = {}
 
     def tokens(self, rule: Rule) -> Ints:
@@ -69,10 +72,10 @@ class RuleText:
         if kind == "trait":
             flags = [self._traits[at][name][tokens] for name in names]
             return flags[0] if len(flags) == 1 else np.logical_or.reduce(flags)
-        if kind == "piece":
-            return among_few(self._ids_N[tokens], self._values(condition).tolist())
         if at == "near":
             return self._are_near(self._values(condition).tolist(), tokens)
+        if kind in ("word", "piece"):
+            return among_few(self._columns[_column(condition)][tokens], self._values(condition).tolist())
         return self._lexicon.holds(kind, names, self._columns[at][tokens])
 
     def are_part(self, part: Part, tokens: Ints) -> Flags:
@@ -144,6 +147,13 @@ class RuleText:
 
     def _values(self, condition: Condition) -> Ints:
         """Values of a condition's column at which it holds, or of which one must stand near."""
+        if (known := self._named.get(condition)) is None:
+            if len(self._named) == MOST_NAMED:
+                self._named.clear()
+            known = self._named[condition] = self._find_values(condition)
+        return known
+
+    def _find_values(self, condition: Condition) -> Ints:
         if condition.kind != "piece":
             return self._lexicon.folds(condition.kind, condition.words)
         numbers = (number for name in condition.words for number in self._piece_numbers.get(name, ()))
