@@ -11,6 +11,7 @@ condition holds are the bits of a whole number, for these sets are small and the
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from os.path import commonprefix
 from typing import NamedTuple
 
@@ -115,12 +116,11 @@ class CandidateMaker:
     def _words_of(self, at: At, masks: Masks, size: int) -> Iterator[Found]:
         """The most frequent word, the two most frequent, and so on, while each comes more than once."""
         least = 2 if size > 3 else 1
-        counts = sorted(((mask.bit_count(), fold) for fold, mask in masks.items()), key=lambda pair: -pair[0])
+        counts = [(-count, fold) for fold, mask in masks.items() if (count := mask.bit_count()) >= least]
+        counts.sort(key=itemgetter(0))
         names: tuple[str, ...] = ()
         holds, usual = 0, 0.0
-        for count, fold in counts[:MOST_WORDS]:
-            if count < least:
-                return
+        for _, fold in counts[:MOST_WORDS]:
             names, holds = (*names, self.words.folded_texts[fold]), holds | masks[fold]
             usual += self.background.share(fold)
             if at == "here" or holds.bit_count() > LIFT * usual * size:
@@ -197,8 +197,9 @@ def _pairs(
     first: list[Found], heads: list[Found], sides: list[Found], least: float
 ) -> Iterator[tuple[Found, Found]]:
     """Two conditions that hold together on enough examples; first: the best of heads."""
-    second = _best(sides, SIDES)
-    others = [*second, *(found for found in heads if found.condition.kind == "trait")]
+    first = [one for one in first if one.size >= least]
+    second = [one for one in _best(sides, SIDES) if one.size >= least]
+    others = [*second, *(one for one in heads if one.size >= least and one.condition.kind == "trait")]
     pairs = [(one, other) for one in first for other in others if one is not other]
     pairs += [(one, other) for one in second for other in second if one.condition.at < other.condition.at]
     for one, other in pairs:

@@ -54,8 +54,9 @@ class Lexicon:
         return holds_N
 
     def _numbers(self, names: Sequence[str]) -> list[int]:
-        numbers = dict.fromkeys(self._words.folded_number(name) for name in names)
-        return [number for number in numbers if number != NONE]
+        numbers = dict.fromkeys(map(self._words.folded_number, names))
+        numbers.pop(NONE, None)
+        return list(numbers)
 
     def _members(self, name: str) -> Ints:
         """Words of a class."""

@@ -52,6 +52,7 @@ class RuleText:
         self._known: dict[Condition, Ints] = {}
         self._kept = 0
         self._named: dict[Condition, Ints] = {}
+        self._trait_counts: dict[tuple[Rule, int], int] = {}
         self._counts_V: dict[tuple[str, Part, int], Ints] = {}
 
     def tokens(self, rule: Rule) -> Ints:
@@ -60,10 +61,16 @@ class RuleText:
 
     def count(self, rule: Rule, limit: int) -> int:
         """How many of these tokens have a number below a limit."""
-        if len(rule.conditions) > 1 or rule.conditions[0].at == "near" or rule.conditions[0].kind == "trait":
+        condition = rule.conditions[0]
+        if len(rule.conditions) > 1 or condition.at == "near":
             return int(np.count_nonzero(self._found(rule) < limit))
-        values = self._values(rule.conditions[0])
-        count_V = self._value_counts(_column(rule.conditions[0]), rule.part, limit)
+        if condition.kind == "trait":
+            key = (rule, limit)
+            if key not in self._trait_counts:
+                self._trait_counts[key] = int(np.count_nonzero(self._found(rule) < limit))
+            return self._trait_counts[key]
+        values = self._values(condition)
+        count_V = self._value_counts(_column(condition), rule.part, limit)
         return int(count_V[values[values < len(count_V)]].sum())
 
     def holds(self, condition: Condition, tokens: Ints) -> Flags:
