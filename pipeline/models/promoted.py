@@ -19,7 +19,7 @@ from torch import Tensor
 from pipeline.models.onednn import product_dtype
 from pipeline.models.rounding import RoundedRows, flat_nonzero, round_down, slack_of
 
-PROMOTED_TILE_FEATURES = 512
+PROMOTED_TILE_FEATURES = 256
 GROUP = 128
 SEARCH_GROUP = 32
 """Tokens of a group where they are sought in a lower precision."""
