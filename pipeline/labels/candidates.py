@@ -193,9 +193,7 @@ class CandidateMaker:
         return [Condition("near", "word", texts[:n]) for n in range(1, min(MOST_WORDS, len(texts)) + 1)]
 
 
-def _pairs(
-    first: list[Found], heads: list[Found], sides: list[Found], least: float
-) -> Iterator[tuple[Found, Found]]:
+def _pairs(first: list[Found], heads: list[Found], sides: list[Found], least: float) -> Iterator[tuple[Found, Found]]:
     """Two conditions that hold together on enough examples; first: the best of heads."""
     first = [one for one in first if one.size >= least]
     second = [one for one in _best(sides, SIDES) if one.size >= least]

@@ -103,7 +103,8 @@ class Words:
         example = np.empty(len(keys), np.int64)
         example[code_K[::-1]] = np.arange(len(code_K))[::-1]
         stop_K = np.append(first_K[1:], len(ids_N))
-        for key, k in sorted((key, k) for key, k in zip(keys, example.tolist(), strict=True) if key not in self._number):
+        new = (pair for pair in zip(keys, example.tolist(), strict=True) if pair[0] not in self._number)
+        for key, k in sorted(new):
             tokens = ids_N[first_K[k] : stop_K[k]].tolist()
             self._number[key] = self._add(b"".join(self._bytes[token] for token in tokens))
         found: Ints = np.array([self._number[key] for key in keys], np.int64)[code_K][word_N]
