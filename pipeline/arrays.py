@@ -60,7 +60,7 @@ def hash_keys(hash_N: Hashes, feature_N: Ints) -> Keys:
 def sort_order(*columns: Ints) -> Ints:
     """The order that sorts by the first column, then the next, then the place [N]; columns are not negative."""
     if len(columns[0]) < MANY:
-        return cast(Ints, np.lexsort(columns[::-1]))
+        return np.lexsort(columns[::-1])
     import torch  # here, for processes that sort little start without it
 
     order_N = torch.arange(len(columns[0]))

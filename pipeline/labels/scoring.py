@@ -7,6 +7,7 @@ many have a long tail of weak activations that no few words tell.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ LEAST_ACTIVE = 3
 MARGIN = 0.01
 """A rule that comes later must be better than an earlier one by this much."""
 SLACK = 1 + 1e-9
-"""What adding up in another order moves a sum by, at most."""
+"""What adding up in another order moves a sum by, at most; so a rule of several conditions is not tried in vain."""
 
 
 class Score(NamedTuple):
@@ -117,10 +118,11 @@ class Trial:
     def _score(self, rule: Rule, above: float, needed: Needed) -> Score | None:
         """The score of a rule if it is above a value and the rule reaches what is needed."""
         least = needed.precision * needed.said
-        if len(rule.conditions) > 1 and any(
-            self._falls_short(self._held(rule.part, condition), above, least) for condition in rule.conditions
-        ):
-            return None
+        if len(rule.conditions) > 1:
+            for condition in rule.conditions:  # a rule of several names no more tokens than any of them
+                one = self._held(rule.part, condition)
+                if one.right < least or harmonic_mean(1.0, one.strong * SLACK) <= above:
+                    return None
         held = self._held_by(rule)
         if harmonic_mean(1.0, held.strong) <= above or held.right < least:
             return None
@@ -132,17 +134,16 @@ class Trial:
         score = Score(held.right / said, recall, held.strong, said)
         return score if score.value > above else None
 
-    def _falls_short(self, held: "_Held", above: float, least: float) -> bool:
-        """Whether no rule with this condition scores above a value, or is right often enough: a rule of more holds on
-        no more tokens. SLACK is for the rounding of sums."""
-        return held.right < least or harmonic_mean(1.0, held.strong * SLACK) <= above
-
     def _levels(self, rule: Rule) -> list[float]:
         """Recall of active tokens at or above each of LABEL_LEVELS."""
-        named, values = self._held_by(rule).flags, self._active.values
-        above = [values >= np.float32(level * self._maximum) for level in LABEL_LEVELS]
-        counts = [(np.count_nonzero(named & some), np.count_nonzero(some)) for some in above]
-        return [float(right / count) if count else float("nan") for right, count in counts]
+        flags = self._held_by(rule).flags
+        return [float(np.count_nonzero(flags & some) / count) if count else float("nan") for some, count in self._above]
+
+    @cached_property
+    def _above(self) -> list[tuple[Flags, int]]:
+        """The active tokens at or above each of LABEL_LEVELS, and how many they are."""
+        above = [self._active.values >= np.float32(level * self._maximum) for level in LABEL_LEVELS]
+        return [(some, int(np.count_nonzero(some))) for some in above]
 
     def _held_by(self, rule: Rule) -> "_Held":
         """The active tokens that a rule names."""
@@ -168,7 +169,7 @@ class Trial:
         return self._parts[part]
 
     def _weigh(self, flags: Flags) -> "_Held":
-        strong = float(self._squares[flags].sum()) / self._sum_squares
+        strong = float(np.add.reduce(self._squares[flags])) / self._sum_squares
         return _Held(flags, strong, int(np.count_nonzero(flags)))
 
 

@@ -45,9 +45,10 @@ class RuleText:
         self._sequence_N, self._ids_N = row_N, ids_SL[inside_SL]
         self._index(ids_SL, found, row_N, column_N)
         counted_N = counted(np.arange(self.num_tokens))
-        self._masks: dict[Part, Flags] = {"any": counted_N}
+        self._masks: dict[Part, Flags] = {
+            "any": counted_N, "first": counted_N & self._parts["first"], "last": counted_N & self._parts["last"],
+        }  # fmt: skip
         """Counted tokens that are this part of their words."""
-        self._masks |= {part: counted_N & self._parts[part] for part in self._parts}
         self._lexicon = Lexicon(words)
         self._known: dict[Condition, Ints] = {}
         self._kept = 0
@@ -232,6 +233,8 @@ class _Postings:
 
     def count(self, values: Ints) -> int:
         """How many tokens these are."""
+        if len(values) == 1:
+            return len(self.of_one(int(values[0])))
         values = values[values + 1 < len(self._starts_V)]
         return int((self._starts_V[values + 1] - self._starts_V[values]).sum())
 
