@@ -21,6 +21,8 @@ from pipeline.labels.words import NONE, Words, WordWindows
 NOTHING: Ints = np.empty(0, np.int64)
 MAX_KEPT = 30_000_000
 """Token numbers of conditions that are remembered, in all."""
+OFTEN = 40
+"""Tokens of one in so many, or more, are compared where they stand: to list them takes as long."""
 MOST_NAMED = 4096
 """Conditions of which the words are remembered."""
 
@@ -62,25 +64,37 @@ class RuleText:
 
     def count(self, rule: Rule, limit: int) -> int:
         """How many of these tokens have a number below a limit."""
-        condition = rule.conditions[0]
-        if len(rule.conditions) > 1 or condition.at == "near":
-            return int(np.count_nonzero(self._found(rule) < limit))
-        if condition.kind == "trait":
+        if all(condition.kind == "trait" for condition in rule.conditions):
             key = (rule, limit)
             if key not in self._trait_counts:
                 self._trait_counts[key] = int(np.count_nonzero(self._found(rule) < limit))
             return self._trait_counts[key]
+        condition = rule.conditions[0]
+        if len(rule.conditions) > 1 or condition.at == "near":
+            return self._count_all(rule, limit)
         values = self._values(condition)
         count_V = self._value_counts(_column(condition), rule.part, limit)
         return int(count_V[values[values < len(count_V)]].sum())
 
-    def holds(self, condition: Condition, tokens: Ints) -> Flags:
-        """Whether a condition holds at each of some counted tokens."""
+    def _count_all(self, rule: Rule, limit: int) -> int:
+        """The same of a rule of several conditions, or with words near: among the tokens of the rarest, or among all
+        where these are not few."""
+        is_near = any(condition.at == "near" for condition in rule.conditions)
+        if is_near or min(map(self._most, rule.conditions)) * OFTEN < limit:
+            return int(np.count_nonzero(self._found(rule) < limit))
+        flags = self._masks[rule.part][:limit]
+        for condition in rule.conditions:
+            flags = flags & self.holds(condition, slice(limit))
+        return int(np.count_nonzero(flags))
+
+    def holds(self, condition: Condition, tokens: Ints | slice) -> Flags:
+        """Whether a condition holds at each of some counted tokens; a slice of them for conditions without `near`."""
         at, kind, names = condition
         if kind == "trait":
             flags = [self._traits[at][name][tokens] for name in names]
             return flags[0] if len(flags) == 1 else np.logical_or.reduce(flags)
         if at == "near":
+            assert not isinstance(tokens, slice)
             return self._are_near(self._values(condition).tolist(), tokens)
         if kind in ("word", "piece"):
             return among_few(self._columns[_column(condition)][tokens], self._values(condition).tolist())
@@ -123,8 +137,8 @@ class RuleText:
             "next": tables.kinds(following_N, here_N),
         }
         surfaces = {"here": here_N, "previous": previous_N, "next": following_N}
-        self._columns = {at: self._words.folded_of(surface_N) for at, surface_N in surfaces.items()}
-        self._columns["piece"] = self._ids_N
+        self._columns = {at: self._words.folded_of(surface_N).astype(np.int32) for at, surface_N in surfaces.items()}
+        self._columns["piece"] = self._ids_N.astype(np.int32)
         self._columns["start"] = np.where(first_N == column_N, self._columns["here"], NONE)  # of first tokens alone
         self._parts = {"first": first_N == column_N, "last": next_N == column_N + 1}
         self._first_token_N = np.arange(len(row_N)) - (column_N - first_N)

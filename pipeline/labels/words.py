@@ -10,6 +10,7 @@ Shapes: W windows, L tokens of a window, V vocabulary.
 
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -123,6 +124,7 @@ class Words:
         return len(self.texts) - 1
 
 
+@lru_cache(1 << 14)
 def printable(raw: bytes) -> str:
     """Text without white space around it and without control characters; what would not be seen is named."""
     text = raw.decode("utf-8", "replace")

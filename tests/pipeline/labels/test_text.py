@@ -1,11 +1,13 @@
 """Rules on text, against a plain reading of it token by token; and scores of planted rules."""
 
+import itertools
 import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipeline.labels import text
 from pipeline.labels.background import affixes_of
 from pipeline.labels.classes import classes_of
 from pipeline.labels.pairs import Active
@@ -171,16 +173,18 @@ def test_a_rule_finds_the_tokens_that_a_plain_reading_finds(world: World, part: 
 
 
 @pytest.mark.parametrize("part", ["any", "first", "last"])
-def test_counts_and_flags_of_a_rule_agree_with_its_tokens(world: World, part: str) -> None:
+def test_counts_and_flags_of_a_rule_agree_with_its_tokens(
+    world: World, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     everywhere = np.setdiff1d(np.arange(world.text.num_tokens), sorted(LEFT_OUT))
     for one in MORE_CONDITIONS:
-        expected = world.plain.tokens(Rule((one,)))
-        assert everywhere[world.text.holds(one, everywhere)].tolist() == expected, one
+        assert everywhere[world.text.holds(one, everywhere)].tolist() == world.plain.tokens(Rule((one,))), one
         for conditions in ((one,), *((one, other) for other in MORE_CONDITIONS)):
             rule = Rule(conditions, part)
-            for limit in (0, world.num_held_out, world.text.num_tokens):
-                below = [number for number in world.plain.tokens(rule) if number < limit]
-                assert world.text.count(rule, limit) == len(below), rule
+            expected = world.plain.tokens(rule)
+            for often, limit in itertools.product((0, 40, 1 << 30), (0, world.num_held_out, world.text.num_tokens)):
+                monkeypatch.setattr(text, "OFTEN", often)
+                assert world.text.count(rule, limit) == sum(number < limit for number in expected), rule
 
 
 def test_a_rule_of_words_that_were_met_later_names_nothing(world: World) -> None:
