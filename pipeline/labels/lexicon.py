@@ -6,15 +6,18 @@ Shapes: V words by folded number, R words of letters in order, N words that are 
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.arrays import Ints
 from pipeline.labels.background import affixes_of
 from pipeline.labels.classes import CLASSES
 from pipeline.labels.traits import Flags
 from pipeline.labels.words import NONE, Words
+
+Numbers = npt.NDArray[np.integer[Any]]
 
 
 class _Ordered(NamedTuple):
@@ -45,7 +48,7 @@ class Lexicon:
         of_kind = {"class": self._members, "stem": self._family, "affix": self._having}[kind]
         return of_kind(names[0]) if len(names) == 1 else np.unique(np.concatenate([*map(of_kind, names)]))
 
-    def holds(self, kind: str, names: Sequence[str], fold_N: Ints) -> Flags:
+    def holds(self, kind: str, names: Sequence[str], fold_N: Numbers) -> Flags:
         """Whether a condition of another kind than `word` holds of words, by their folded numbers; not of NONE [N]."""
         of_kind = {"class": self._are_members, "stem": self._are_family, "affix": self._have}[kind]
         holds_N = of_kind(names[0], fold_N)
@@ -64,7 +67,7 @@ class Lexicon:
             self._class_folds[name] = np.array(self._numbers(sorted(CLASSES[name])), np.int64)
         return self._class_folds[name]
 
-    def _are_members(self, name: str, fold_N: Ints) -> Flags:
+    def _are_members(self, name: str, fold_N: Numbers) -> Flags:
         if name not in self._class_V:
             in_V = np.zeros(len(self._texts), bool)
             in_V[self._members(name)] = True
@@ -76,7 +79,7 @@ class Lexicon:
         """Words of letters that begin so."""
         return self._ordered.fold_R[slice(*self._ordered.bounds(stem))]
 
-    def _are_family(self, stem: str, fold_N: Ints) -> Flags:
+    def _are_family(self, stem: str, fold_N: Numbers) -> Flags:
         (first, last), rank_N = self._ordered.bounds(stem), self._ordered.rank_V[fold_N]
         begin_N: Flags = (rank_N >= first) & (rank_N < last)
         return begin_N
@@ -86,7 +89,7 @@ class Lexicon:
         numbers, affix_V = self._affixes
         return np.flatnonzero(affix_V[_slot(affix)] == numbers.get(affix, -1))
 
-    def _have(self, affix: str, fold_N: Ints) -> Flags:
+    def _have(self, affix: str, fold_N: Numbers) -> Flags:
         numbers, affix_V = self._affixes
         have_N: Flags = affix_V[_slot(affix)][fold_N] == numbers.get(affix, -1)
         return have_N
@@ -114,7 +117,7 @@ class Lexicon:
         return numbers, [np.array(slot, np.int32) for slot in slots]
 
 
-def among_few(number_N: Ints, numbers: Sequence[int]) -> Flags:
+def among_few(number_N: Numbers, numbers: Sequence[int]) -> Flags:
     """Whether each of many numbers is one of a few [N]."""
     if not numbers:
         return np.zeros(len(number_N), bool)

@@ -13,7 +13,7 @@ import numpy as np
 
 from data.artifacts.corpus import TokenizedCorpus
 from pipeline.arrays import Ints, ranges
-from pipeline.labels.lexicon import Lexicon, among_few
+from pipeline.labels.lexicon import Lexicon, Numbers, among_few
 from pipeline.labels.rule import AFTER, BEFORE, Condition, Part, Rule
 from pipeline.labels.traits import Flags, KindTables, enclosed
 from pipeline.labels.words import NONE, Words, WordWindows
@@ -137,7 +137,9 @@ class RuleText:
             "next": tables.kinds(following_N, here_N),
         }
         surfaces = {"here": here_N, "previous": previous_N, "next": following_N}
-        self._columns = {at: self._words.folded_of(surface_N).astype(np.int32) for at, surface_N in surfaces.items()}
+        self._columns: dict[str, Numbers] = {
+            at: self._words.folded_of(surface_N).astype(np.int32) for at, surface_N in surfaces.items()
+        }
         self._columns["piece"] = self._ids_N.astype(np.int32)
         self._columns["start"] = np.where(first_N == column_N, self._columns["here"], NONE)  # of first tokens alone
         self._parts = {"first": first_N == column_N, "last": next_N == column_N + 1}
@@ -225,7 +227,7 @@ class RuleText:
 class _Postings:
     """The tokens that have each value of a column."""
 
-    def __init__(self, value_N: Ints) -> None:
+    def __init__(self, value_N: Numbers) -> None:
         self._order_N = np.argsort(value_N, kind="stable")
         self._starts_V = np.concatenate([[0], np.cumsum(np.bincount(value_N))])
 
