@@ -4,7 +4,6 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 Ints = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint32]
@@ -13,6 +12,8 @@ Mask = npt.NDArray[np.bool_]
 Hashes = npt.NDArray[np.uint64]
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 """The step of splitmix64: 2^64 over the golden ratio."""
+MANY = 1 << 17
+"""Numbers from which on torch sorts them."""
 
 
 def pack_tokens(sequence_N: npt.NDArray[Any], position_N: npt.NDArray[Any]) -> Ints:
@@ -58,6 +59,10 @@ def hash_keys(hash_N: Hashes, feature_N: Ints) -> Keys:
 
 def sort_order(*columns: Ints) -> Ints:
     """The order that sorts by the first column, then the next, then the place [N]; columns are not negative."""
+    if len(columns[0]) < MANY:
+        return np.lexsort(columns[::-1])
+    import torch  # here, for processes that sort little start without it
+
     order_N = torch.arange(len(columns[0]))
     for column_N in reversed(columns):
         # torch sorts integers by radix on all cores, ten times as fast as numpy.lexsort

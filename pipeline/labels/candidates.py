@@ -11,6 +11,7 @@ condition holds are the bits of a whole number, for these sets are small and the
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from os.path import commonprefix
 from typing import NamedTuple
 
@@ -68,23 +69,20 @@ class CandidateMaker:
     def rules(self, evidence: Evidence) -> list[Candidate]:
         """Rules to try, the simplest first, each once."""
         size = len(evidence.words)
-        heads, sides = self._heads(evidence), self._sides(evidence)
-        near = self._near(evidence)
-        tried: list[tuple[Condition, ...]] = [(one.condition,) for one in heads if one.size >= SHARED * size]
-        tried += _pairs(heads, sides, TOGETHER * size)
-        tried += [(one.condition,) for one in sides if one.size >= SHARED * size]
-        tried += [(condition,) for condition in near]
-        common = [head for head in _best(heads, HEADS) if head.size >= TOGETHER * size]
-        tried += [(head.condition, side) for head in common for side in near]
-        holds = {one.condition: one.holds for one in (*heads, *sides)}
         everywhere = (1 << size) - 1
-        rules = []
-        for conditions in dict.fromkeys(tried):
-            shared = everywhere
-            for condition in conditions:
-                shared &= holds.get(condition, everywhere)
-            rules.append(Candidate(Rule(conditions, evidence.part), shared))
-        return rules
+        heads, sides = self._heads(evidence), self._sides(evidence)
+        near = [Found(condition, everywhere, size) for condition in self._near(evidence)]
+        best = _best(heads, HEADS)
+        tried: list[tuple[Found, ...]] = [(one,) for one in heads if one.size >= SHARED * size]
+        tried += _pairs(best, heads, sides, TOGETHER * size)
+        tried += [(one,) for one in sides if one.size >= SHARED * size]
+        tried += [(one,) for one in near]
+        tried += [(head, side) for head in best if head.size >= TOGETHER * size for side in near]
+        holds: dict[tuple[Condition, ...], int] = {}
+        for found in tried:
+            conditions = tuple([one.condition for one in found])
+            holds[conditions] = found[0].holds & found[-1].holds
+        return [Candidate(Rule(conditions, evidence.part), shared) for conditions, shared in holds.items()]
 
     def _heads(self, evidence: Evidence) -> list[Found]:
         """Conditions on the word itself."""
@@ -108,20 +106,21 @@ class CandidateMaker:
 
     def _masks(self, surfaces: Ints) -> Masks:
         masks: Masks = {}
-        for place, fold in enumerate(self.words.folded_of(surfaces).tolist()):
-            masks[fold] = masks.get(fold, 0) | 1 << place
+        bit = 1
+        for fold in self.words.folded_of(surfaces).tolist():
+            masks[fold] = masks.get(fold, 0) | bit
+            bit <<= 1
         masks.pop(NONE, None)
         return masks
 
     def _words_of(self, at: At, masks: Masks, size: int) -> Iterator[Found]:
         """The most frequent word, the two most frequent, and so on, while each comes more than once."""
         least = 2 if size > 3 else 1
-        counts = sorted(((mask.bit_count(), fold) for fold, mask in masks.items()), key=lambda pair: -pair[0])
+        counts = [(-count, fold) for fold, mask in masks.items() if (count := mask.bit_count()) >= least]
+        counts.sort(key=itemgetter(0))
         names: tuple[str, ...] = ()
         holds, usual = 0, 0.0
-        for count, fold in counts[:MOST_WORDS]:
-            if count < least:
-                return
+        for _, fold in counts[:MOST_WORDS]:
             names, holds = (*names, self.words.folded_texts[fold]), holds | masks[fold]
             usual += self.background.share(fold)
             if at == "here" or holds.bit_count() > LIFT * usual * size:
@@ -130,15 +129,16 @@ class CandidateMaker:
     def _classes(self, at: At, masks: Masks) -> Iterator[Found]:
         """Classes that more than one of the words are in."""
         members: dict[str, list[int]] = {}
+        texts = self.words.folded_texts
         for fold, mask in masks.items():
-            for name in classes_of(self.words.folded_texts[fold]):
+            for name in classes_of(texts[fold]):
                 members.setdefault(name, []).append(mask)
-        size = sum(mask.bit_count() for mask in masks.values())
-        for name, some in members.items():
-            found = _found(Condition(at, "class", (name,)), _union(some))
+        several = {name: _union(some) for name, some in members.items() if len(some) > 1}
+        size = sum(map(int.bit_count, masks.values())) if several else 0
+        for name, holds in several.items():
             usual = self.background.classes[name] / max(self.background.num_words, 1)
-            if len(some) > 1 and found.size > LIFT * usual * size:
-                yield found
+            if holds.bit_count() > LIFT * usual * size:
+                yield _found(Condition(at, "class", (name,)), holds)
 
     def _traits(self, at: At, traits: dict[str, Flags], names: Sequence[str]) -> Iterator[Found]:
         for name in names:
@@ -153,7 +153,8 @@ class CandidateMaker:
         texts = {self.words.folded_texts[fold]: mask for fold, mask in masks.items()}
         tried = set()
         for text in sorted(texts, key=lambda text: -texts[text].bit_count())[:3]:
-            family = [other for other in texts if _alike(text, other)]
+            start = text[:4]
+            family = [other for other in texts if other[:4] == start and _alike(text, other)]
             stem = _shared(min(family), max(family)) if len(family) > 1 else ""
             if len(stem) >= 4 and stem not in tried:
                 tried.add(stem)
@@ -164,10 +165,12 @@ class CandidateMaker:
     def _affixes(self, masks: Masks) -> Iterator[Found]:
         """`-ed`, `un-`: letters in which several different words end, or begin."""
         having: dict[str, list[int]] = {}
+        texts = self.words.folded_texts
         for fold, mask in masks.items():
-            for affix in _affixes_of(self.words.folded_texts[fold]):
+            for affix in _affixes_of(texts[fold]):
                 having.setdefault(affix, []).append(mask)
-        shared = [affix for affix, some in having.items() if len(some) >= max(3, LIKE * len(masks))]
+        least = max(3, LIKE * len(masks))
+        shared = [affix for affix, some in having.items() if len(some) >= least]
         # Of several that as many words have, the longest says most.
         for affix in sorted(shared, key=lambda affix: (-len(having[affix]), -len(affix), affix))[:3]:
             usual = self.background.affixes[affix] / max(self.background.num_words, 1)
@@ -190,15 +193,16 @@ class CandidateMaker:
         return [Condition("near", "word", texts[:n]) for n in range(1, min(MOST_WORDS, len(texts)) + 1)]
 
 
-def _pairs(heads: list[Found], sides: list[Found], least: float) -> Iterator[tuple[Condition, ...]]:
-    """Two conditions that hold together on enough examples."""
-    first, second = _best(heads, HEADS), _best(sides, SIDES)
-    places = [found for found in heads if found.condition.kind == "trait"]
-    pairs = [(one, other) for one in first for other in (*second, *places) if one is not other]
+def _pairs(first: list[Found], heads: list[Found], sides: list[Found], least: float) -> Iterator[tuple[Found, Found]]:
+    """Two conditions that hold together on enough examples; first: the best of heads."""
+    first = [one for one in first if one.size >= least]
+    second = [one for one in _best(sides, SIDES) if one.size >= least]
+    others = [*second, *(one for one in heads if one.size >= least and one.condition.kind == "trait")]
+    pairs = [(one, other) for one in first for other in others if one is not other]
     pairs += [(one, other) for one in second for other in second if one.condition.at < other.condition.at]
     for one, other in pairs:
         if (one.holds & other.holds).bit_count() >= least and not _same(one.condition, other.condition):
-            yield one.condition, other.condition
+            yield one, other
 
 
 def _found(condition: Condition, holds: int) -> Found:

@@ -7,7 +7,6 @@ it in more documents than chance would have it.
 Shapes: W windows, L tokens of a window, F features of a chunk.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ import pyarrow as pa
 from data.artifacts.contexts import context_hashes
 from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import INTERVAL, TOP
-from pipeline.arrays import Ints, first_of_pairs, ranks, sort_order
+from pipeline.arrays import Ints, first_of_pairs, ranks
 from pipeline.labels.background import LENGTH, PEAK, Background, Windows
 from pipeline.labels.rule import AFTER, BEFORE, Part
 from pipeline.labels.traits import Flags, KindTables, enclosed_at
@@ -130,13 +129,11 @@ def _near_words(
     row, column = np.nonzero(wanted_WL)
     size = len(words.folded_texts)
     pair_N = feature_W[row] * size + found.folded_WL[row, column]
-    order = sort_order(pair_N, document_W[row])
-    pair_N, document_N = pair_N[order], document_W[row][order]
-    new_N = (np.diff(pair_N, prepend=-1) != 0) | (np.diff(document_N, prepend=-1) != 0)
-    pair_P, count_P = np.unique(pair_N[new_N], return_counts=True)
+    documents, number_W = np.unique(document_W, return_inverse=True)
+    pair_P, count_P = _counts_of_pairs(pair_N, number_W[row], len(documents))
     feature_P, word_P = np.divmod(pair_P, size)
-    documents = _distinct(feature_W, document_W)
-    total_P = np.array([documents[f] for f in feature_P.tolist()], np.float64)
+    first = int(feature_W[0])
+    total_P = _distinct(feature_W - first, document_W)[feature_P - first].astype(np.float64)
     expected_P = total_P * background.window_shares(word_P)
     # How surprising the count is under a Poisson law (twice this is its deviance); fewer than expected do not count.
     surprise_P = count_P * np.log(count_P / expected_P) - (count_P - expected_P)
@@ -149,10 +146,20 @@ def _near_words(
     return near
 
 
-def _distinct(feature_W: Ints, document_W: Ints) -> Counter[int]:
-    """In how many documents each feature's windows lie."""
+def _counts_of_pairs(pair_N: Ints, document_N: Ints, num_documents: int) -> tuple[Ints, Ints]:
+    """Each pair of a feature and a word once, ascending, and in how many documents it is [P]."""
+    first = int(pair_N.min()) if len(pair_N) else 0
+    # One number for a pair and a document: features of a chunk, words, and documents of these features.
+    both_N = np.sort((pair_N - first) * num_documents + document_N)
+    pair_M = both_N[np.diff(both_N, prepend=-1) > 0] // num_documents
+    starts_P = np.flatnonzero(np.diff(pair_M, prepend=-1))
+    return pair_M[starts_P] + first, np.diff(starts_P, append=len(pair_M))
+
+
+def _distinct(feature_W: Ints, document_W: Ints) -> Ints:
+    """In how many documents each feature's windows lie, by feature."""
     pairs = np.unique((feature_W << 32) | document_W)
-    return Counter((pairs >> 32).tolist())
+    return np.bincount(pairs >> 32)
 
 
 def _windows_at(column: dict[str, Ints], corpus: TokenizedCorpus, words: Words) -> Windows:

@@ -16,6 +16,7 @@ from pipeline.labels.pairs import Active
 from pipeline.labels.rule import Rule
 from pipeline.labels.scoring import Needed, Scorer, Trial, Tried
 from pipeline.labels.wording import MOST_SAMPLES, say
+from pipeline.labels.words import NONE
 
 TELLING = Needed(score=0.3, precision=0.3)
 """A rule that reaches this is a label."""
@@ -83,16 +84,16 @@ class Labeller:
 
     def _samples(self, surfaces: Ints, limit: int = MOST_SAMPLES) -> list[str]:
         """Distinct words as they are most often written, the most frequent first, else the strongest."""
-        texts, spelled = self.maker.words.texts, self._spelled(surfaces)
-        counts = Counter(texts[word].casefold() for word in surfaces.tolist())
-        return [spelled[fold] for fold, _ in counts.most_common(limit) if fold]
+        texts, spelled = self.maker.words.folded_texts, self._spelled(surfaces)
+        counts = Counter(self.maker.words.folded_of(surfaces).tolist())
+        return [spelled[texts[fold]] for fold, _ in counts.most_common(limit) if fold != NONE]
 
     def _spelled(self, surfaces: Ints) -> dict[str, str]:
         """The most frequent spelling of each word, by its folded form."""
         found: dict[str, str] = {}
+        words = self.maker.words
         for word, _ in Counter(surfaces.tolist()).most_common():
-            text = self.maker.words.texts[word]
-            found.setdefault(text.casefold(), text)
+            found.setdefault(words.folded_texts[words.folded[word]], words.texts[word])
         return found
 
 
@@ -108,5 +109,6 @@ def _telling(trial: Trial, best: Tried, candidates: Sequence[Candidate], num_exa
 
 def _is_typical(candidate: Candidate, num_examples: int) -> bool:
     """Whether a rule is known to hold on most of the strongest examples."""
-    known = all(condition.at != "near" for condition in candidate.rule.conditions)
-    return known and candidate.holds.bit_count() >= TYPICAL * num_examples
+    if candidate.holds.bit_count() < TYPICAL * num_examples:
+        return False
+    return all(condition.at != "near" for condition in candidate.rule.conditions)  # else it is not known where

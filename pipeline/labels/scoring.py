@@ -7,13 +7,14 @@ many have a long tail of weak activations that no few words tell.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from data.artifacts.features import LABEL_LEVELS
 from pipeline.labels.pairs import Active
-from pipeline.labels.rule import Condition, Rule
+from pipeline.labels.rule import Condition, Part, Rule
 from pipeline.labels.text import RuleText
 from pipeline.labels.traits import Flags
 
@@ -25,6 +26,8 @@ LEAST_ACTIVE = 3
 """Tokens on which a feature must be active in all text that is read for it to be judged at all."""
 MARGIN = 0.01
 """A rule that comes later must be better than an earlier one by this much."""
+SLACK = 1 + 1e-9
+"""What adding up in another order moves a sum by, at most; so a rule of several conditions is not tried in vain."""
 
 
 class Score(NamedTuple):
@@ -98,7 +101,10 @@ class Trial:
         self._text, self._active, self._limit, self._maximum = text, active, limit, maximum
         self._squares = np.square(active.values, dtype=np.float64)
         self._sum, self._sum_squares = float(active.values.sum(dtype=np.float64)), float(self._squares.sum())
-        self._holds: dict[Condition, Flags] = {}
+        self._parts: dict[Part, Flags] = {}
+        self._holds: dict[tuple[Part, Condition], _Held] = {}
+        self._tried: dict[Rule, _Held] = {}
+        self._said: dict[Rule, int] = {}
 
     def best(self, rules: Sequence[Rule], needed: Needed = ANY) -> Tried | None:
         """The rule of the best score, earlier ones preferred; None where none reaches what is needed."""
@@ -111,30 +117,67 @@ class Trial:
 
     def _score(self, rule: Rule, above: float, needed: Needed) -> Score | None:
         """The score of a rule if it is above a value and the rule reaches what is needed."""
-        named = self._named(rule)
-        strong = float(self._squares[named].sum()) / self._sum_squares
-        right = int(np.count_nonzero(named))
-        if harmonic_mean(1.0, strong) <= above or right < needed.precision * needed.said:
+        least = needed.precision * needed.said
+        if len(rule.conditions) > 1:
+            for condition in rule.conditions:  # a rule of several names no more tokens than any of them
+                one = self._held(rule.part, condition)
+                if one.right < least or harmonic_mean(1.0, one.strong * SLACK) <= above:
+                    return None
+        held = self._held_by(rule)
+        if harmonic_mean(1.0, held.strong) <= above or held.right < least:
             return None
-        tokens = self._text.tokens(rule)
-        said = int(np.searchsorted(tokens, self._limit))
-        if said < needed.said or right < needed.precision * said:
+        if (said := self._said.get(rule)) is None:
+            said = self._said[rule] = self._text.count(rule, self._limit)
+        if said < needed.said or held.right < needed.precision * said:
             return None
-        recall = float(self._active.values[named].sum(dtype=np.float64)) / self._sum
-        score = Score(right / said, recall, strong, said)
+        recall = float(self._active.values[held.flags].sum(dtype=np.float64)) / self._sum
+        score = Score(held.right / said, recall, held.strong, said)
         return score if score.value > above else None
 
     def _levels(self, rule: Rule) -> list[float]:
         """Recall of active tokens at or above each of LABEL_LEVELS."""
-        named, values = self._named(rule), self._active.values
-        above = [values >= np.float32(level * self._maximum) for level in LABEL_LEVELS]
-        return [float(named[some].mean()) if some.any() else float("nan") for some in above]
+        flags = self._held_by(rule).flags
+        return [float(np.count_nonzero(flags & some) / count) if count else float("nan") for some, count in self._above]
 
-    def _named(self, rule: Rule) -> Flags:
-        """Which of the active tokens a rule names."""
-        named = self._text.are_part(rule.part, self._active.tokens)
-        for condition in rule.conditions:
-            if condition not in self._holds:
-                self._holds[condition] = self._text.holds(condition, self._active.tokens)
-            named = named & self._holds[condition]
-        return named
+    @cached_property
+    def _above(self) -> list[tuple[Flags, int]]:
+        """The active tokens at or above each of LABEL_LEVELS, and how many they are."""
+        above = [self._active.values >= np.float32(level * self._maximum) for level in LABEL_LEVELS]
+        return [(some, int(np.count_nonzero(some))) for some in above]
+
+    def _held_by(self, rule: Rule) -> "_Held":
+        """The active tokens that a rule names."""
+        if len(rule.conditions) == 1:
+            return self._held(rule.part, rule.conditions[0])
+        if (found := self._tried.get(rule)) is None:
+            flags = [self._held(rule.part, condition).flags for condition in rule.conditions]
+            found = self._tried[rule] = self._weigh(np.logical_and.reduce(flags))
+        return found
+
+    def _held(self, part: Part, condition: Condition) -> "_Held":
+        """The active tokens that are a part of their words and at which a condition holds."""
+        if (found := self._holds.get((part, condition))) is None:
+            flags = self._text.holds(condition, self._active.tokens)
+            if part != "any":
+                flags = flags & self._part(part)
+            found = self._holds[part, condition] = self._weigh(flags)
+        return found
+
+    def _part(self, part: Part) -> Flags:
+        if part not in self._parts:
+            self._parts[part] = self._text.are_part(part, self._active.tokens)
+        return self._parts[part]
+
+    def _weigh(self, flags: Flags) -> "_Held":
+        strong = float(np.add.reduce(self._squares[flags])) / self._sum_squares
+        return _Held(flags, strong, int(np.count_nonzero(flags)))
+
+
+class _Held(NamedTuple):
+    """Active tokens at which something holds."""
+
+    flags: Flags
+    strong: float
+    """Their share of the sum of squared activations."""
+    right: int
+    """How many they are."""

@@ -6,16 +6,14 @@ out everywhere (attention sinks) have a number and are found by no rule.
 Shapes: N tokens, S sequences, L tokens of the longest, V words by folded number.
 """
 
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
 
 from data.artifacts.corpus import TokenizedCorpus
 from pipeline.arrays import Ints, ranges
-from pipeline.labels.background import affixes_of
-from pipeline.labels.classes import CLASSES
+from pipeline.labels.lexicon import Lexicon, Numbers, among_few
 from pipeline.labels.rule import AFTER, BEFORE, Condition, Part, Rule
 from pipeline.labels.traits import Flags, KindTables, enclosed
 from pipeline.labels.words import NONE, Words, WordWindows
@@ -23,8 +21,10 @@ from pipeline.labels.words import NONE, Words, WordWindows
 NOTHING: Ints = np.empty(0, np.int64)
 MAX_KEPT = 30_000_000
 """Token numbers of conditions that are remembered, in all."""
-FEW = 32
-"""Lists with less than one token in so many are united by sorting them, others by marking all tokens of the text."""
+OFTEN = 40
+"""Tokens of one in so many, or more, are compared where they stand: to list them takes as long."""
+MOST_NAMED = 4096
+"""Conditions of which the words are remembered."""
 
 
 class RuleText:
@@ -46,26 +46,73 @@ class RuleText:
         row_N, column_N = np.nonzero(inside_SL)
         self._sequence_N, self._ids_N = row_N, ids_SL[inside_SL]
         self._index(ids_SL, found, row_N, column_N)
-        self._counted_N = counted(np.arange(self.num_tokens))
-        self._marks_N = np.zeros(self.num_tokens, bool)
+        counted_N = counted(np.arange(self.num_tokens))
+        self._masks: dict[Part, Flags] = {
+            "any": counted_N, "first": counted_N & self._parts["first"], "last": counted_N & self._parts["last"],
+        }  # fmt: skip
+        """Counted tokens that are this part of their words."""
+        self._lexicon = Lexicon(words)
         self._known: dict[Condition, Ints] = {}
         self._kept = 0
+        self._named: dict[Condition, Ints] = {}
+        self._trait_counts: dict[tuple[Rule, int], int] = {}
+        self._counts_V: dict[tuple[str, Part, int], Ints] = {}
 
     def tokens(self, rule: Rule) -> Ints:
         """Numbers of the counted tokens where the rule says that the feature is active, ascending."""
-        found = sorted((self._of(condition) for condition in rule.conditions), key=len)
-        tokens = found[0]
-        for others in found[1:]:
-            tokens = tokens[_among(tokens, others)]
-        return tokens[self.are_part(rule.part, tokens)]
+        return np.sort(self._found(rule))
 
-    def holds(self, condition: Condition, tokens: Ints) -> Flags:
-        """Whether a condition holds at each of some counted tokens."""
-        return _among(tokens, self._of(condition))
+    def count(self, rule: Rule, limit: int) -> int:
+        """How many of these tokens have a number below a limit."""
+        if all(condition.kind == "trait" for condition in rule.conditions):
+            key = (rule, limit)
+            if key not in self._trait_counts:
+                self._trait_counts[key] = int(np.count_nonzero(self._found(rule) < limit))
+            return self._trait_counts[key]
+        condition = rule.conditions[0]
+        if len(rule.conditions) > 1 or condition.at == "near":
+            return self._count_all(rule, limit)
+        values = self._values(condition)
+        count_V = self._value_counts(_column(condition), rule.part, limit)
+        return int(count_V[values[values < len(count_V)]].sum())
+
+    def _count_all(self, rule: Rule, limit: int) -> int:
+        """The same of a rule of several conditions, or with words near: among the tokens of the rarest, or among all
+        where these are not few."""
+        is_near = any(condition.at == "near" for condition in rule.conditions)
+        if is_near or min(map(self._most, rule.conditions)) * OFTEN < limit:
+            return int(np.count_nonzero(self._found(rule) < limit))
+        flags = self._masks[rule.part][:limit]
+        for condition in rule.conditions:
+            flags = flags & self.holds(condition, slice(limit))
+        return int(np.count_nonzero(flags))
+
+    def holds(self, condition: Condition, tokens: Ints | slice) -> Flags:
+        """Whether a condition holds at each of some counted tokens; a slice of them for conditions without `near`."""
+        at, kind, names = condition
+        if kind == "trait":
+            flags = [self._traits[at][name][tokens] for name in names]
+            return flags[0] if len(flags) == 1 else np.logical_or.reduce(flags)
+        if at == "near":
+            assert not isinstance(tokens, slice)
+            return self._are_near(self._values(condition).tolist(), tokens)
+        if kind in ("word", "piece"):
+            return among_few(self._columns[_column(condition)][tokens], self._values(condition).tolist())
+        return self._lexicon.holds(kind, names, self._columns[at][tokens])
 
     def are_part(self, part: Part, tokens: Ints) -> Flags:
         """Whether each of some tokens is this part of its word."""
         return np.ones(len(tokens), bool) if part == "any" else self._parts[part][tokens]
+
+    def _found(self, rule: Rule) -> Ints:
+        """The tokens of a rule in any order: those of its rarest condition at which the others hold, too."""
+        rarest = min(rule.conditions, key=self._most) if len(rule.conditions) > 1 else rule.conditions[0]
+        tokens = self._of(rarest)
+        tokens = tokens[self._masks[rule.part][tokens]]
+        for condition in rule.conditions:
+            if condition is not rarest:
+                tokens = tokens[self.holds(condition, tokens)]
+        return tokens
 
     def _index(self, ids_SL: Ints, found: WordWindows, row_N: Ints, column_N: Ints) -> None:
         """Words, neighbours and traits of every token."""
@@ -89,16 +136,21 @@ class RuleText:
             "previous": tables.kinds(previous_N, second_N),
             "next": tables.kinds(following_N, here_N),
         }
-        self._columns = {"here": here_N, "previous": previous_N, "next": following_N}
+        surfaces = {"here": here_N, "previous": previous_N, "next": following_N}
+        self._columns: dict[str, Numbers] = {
+            at: self._words.folded_of(surface_N).astype(np.int32) for at, surface_N in surfaces.items()
+        }
+        self._columns["piece"] = self._ids_N.astype(np.int32)
+        self._columns["start"] = np.where(first_N == column_N, self._columns["here"], NONE)  # of first tokens alone
         self._parts = {"first": first_N == column_N, "last": next_N == column_N + 1}
         self._first_token_N = np.arange(len(row_N)) - (column_N - first_N)
-        self._next_token_N = self._first_token_N + (next_N - first_N)
 
     def _of(self, condition: Condition) -> Ints:
-        """Tokens at which a condition holds."""
+        """Tokens at which a condition holds, each once, in any order."""
+        if condition.kind != "trait" and condition.at != "near":
+            return self._postings[_column(condition)].of(self._values(condition))
         if (known := self._known.get(condition)) is None:
             known = self._find(condition)
-            known = known[self._counted_N[known]]
             if self._kept + len(known) > MAX_KEPT:
                 self._known, self._kept = {}, 0
             self._known[condition] = known
@@ -106,62 +158,62 @@ class RuleText:
         return known
 
     def _find(self, condition: Condition) -> Ints:
-        at, kind, names = condition
-        if kind == "trait":
-            return np.flatnonzero(np.logical_or.reduce([self._traits[at][name] for name in names]))
-        if kind == "piece":
-            numbers = [number for name in names for number in self._piece_numbers.get(name, ())]
-            return self._union([self._pieces.of(number) for number in numbers])
-        folds = self._folds(kind, names)
-        if at != "near":
-            return self._union([self._words_at[at].of(fold) for fold in folds])
-        return self._union([self._near(fold) for fold in folds])
+        if condition.kind == "trait":
+            return np.flatnonzero(np.logical_or.reduce([self._traits[condition.at][name] for name in condition.words]))
+        return self._near(self._values(condition))
 
-    def _union(self, parts: list[Ints]) -> Ints:
-        """All tokens of some lists, ascending, each once."""
-        if len(parts) == 1:
-            return parts[0]
-        if FEW * sum(map(len, parts)) < self.num_tokens:
-            every = np.sort(np.concatenate([NOTHING, *parts]))
-            return every[np.diff(every, prepend=-1) > 0]
-        for tokens in parts:
-            self._marks_N[tokens] = True
-        union = np.flatnonzero(self._marks_N)
-        self._marks_N[union] = False
-        return union
+    def _most(self, condition: Condition) -> int:
+        """Tokens at which a condition holds, at most."""
+        if condition.kind == "trait":
+            return len(self._of(condition))
+        count = self._postings[_column(condition)].count(self._values(condition))
+        return count * (BEFORE + 1 + AFTER) if condition.at == "near" else count
 
-    def _folds(self, kind: str, names: Sequence[str]) -> list[int]:
-        """Folded numbers of the words that a condition names."""
-        if kind == "word":
-            return [self._words.folded_number(name) for name in names]
-        if kind == "class":
-            return [self._words.folded_number(word) for name in names for word in sorted(CLASSES[name])]
-        if kind == "stem":
-            return [fold for name in names for fold in self._beginning(name)]
-        return [fold for name in names for fold in self._affixes.get(name, ())]
+    def _values(self, condition: Condition) -> Ints:
+        """Values of a condition's column at which it holds, or of which one must stand near."""
+        if (known := self._named.get(condition)) is None:
+            if len(self._named) == MOST_NAMED:
+                self._named.clear()
+            known = self._named[condition] = self._find_values(condition)
+        return known
 
-    def _beginning(self, stem: str) -> list[int]:
-        """Words of letters that begin so."""
-        first, last = (bisect_left(self._sorted, (bound, 0)) for bound in (stem, stem + chr(0x10FFFF)))
-        return [fold for text, fold in self._sorted[first:last] if text.isalpha()]
+    def _find_values(self, condition: Condition) -> Ints:
+        if condition.kind != "piece":
+            return self._lexicon.folds(condition.kind, condition.words)
+        numbers = (number for name in condition.words for number in self._piece_numbers.get(name, ()))
+        return np.array([*numbers], np.int64)
 
-    def _near(self, fold: int) -> Ints:
-        """Tokens that have a word near, the word's own left out."""
-        tokens = self._words_at["here"].of(fold)
-        starts = tokens[self._parts["first"][tokens]]
+    def _value_counts(self, column: str, part: Part, limit: int) -> Ints:
+        """Counted tokens below a limit that have each value of a column and are this part of their words."""
+        if (key := (column, part, limit)) not in self._counts_V:
+            values = self._columns[column][:limit][self._masks[part][:limit]]
+            self._counts_V[key] = np.bincount(values).astype(np.int32)
+        return self._counts_V[key]
+
+    def _near(self, folds: Ints) -> Ints:
+        """Tokens that have one of some words near, their own left out; ascending, each once."""
+        starts = self._postings["start"].of(folds)
         low = np.maximum(starts - AFTER, self._starts_S[self._sequence_N[starts]])
         high = np.minimum(starts + BEFORE + 1, self._stops_S[self._sequence_N[starts]])
         near = ranges(low, high - low)
-        own = np.repeat(starts, high - low)
-        return self._union([near[self._first_token_N[near] != own], NOTHING])
+        near = np.sort(near[self._first_token_N[near] != np.repeat(starts, high - low)])
+        return near[np.diff(near, prepend=-1) > 0]
+
+    def _are_near(self, folds: list[int], tokens: Ints) -> Flags:
+        """Whether each of some tokens has one of some words near, its own left out."""
+        sequences, own = self._sequence_N[tokens], self._first_token_N[tokens]
+        low = np.maximum(tokens - BEFORE, self._starts_S[sequences])
+        high = np.minimum(tokens + AFTER + 1, self._stops_S[sequences])
+        own_fold = np.where((low <= own) & (own < high), self._columns["here"][tokens], NONE)
+        near = np.zeros(len(tokens), bool)
+        for fold in folds:
+            starts = self._postings["start"].of_one(fold)
+            near |= np.searchsorted(starts, high) - np.searchsorted(starts, low) > (own_fold == fold)
+        return near
 
     @cached_property
-    def _words_at(self) -> dict[str, "_Postings"]:
-        return {at: _Postings(self._words.folded_of(column_N)) for at, column_N in self._columns.items()}
-
-    @cached_property
-    def _pieces(self) -> "_Postings":
-        return _Postings(self._ids_N)
+    def _postings(self) -> dict[str, "_Postings"]:
+        return {at: _Postings(column_N) for at, column_N in self._columns.items()}
 
     @cached_property
     def _piece_numbers(self) -> dict[str, list[int]]:
@@ -171,42 +223,43 @@ class RuleText:
             found.setdefault(self._words.piece(number).casefold(), []).append(number)
         return found
 
-    @cached_property
-    def _sorted(self) -> list[tuple[str, int]]:
-        return sorted((text, fold) for fold, text in enumerate(self._words.folded_texts))
-
-    @cached_property
-    def _affixes(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
-        for fold, text in enumerate(self._words.folded_texts):
-            for affix in affixes_of(text):
-                found.setdefault(affix, []).append(fold)
-        return found
-
 
 class _Postings:
     """The tokens that have each value of a column."""
 
-    def __init__(self, value_N: Ints) -> None:
+    def __init__(self, value_N: Numbers) -> None:
         self._order_N = np.argsort(value_N, kind="stable")
         self._starts_V = np.concatenate([[0], np.cumsum(np.bincount(value_N))])
 
-    def of(self, value: int) -> Ints:
-        """Tokens with a value, ascending; none of NONE and of a value that was not there."""
-        if value == NONE or value + 1 >= len(self._starts_V):
+    def of_one(self, value: int) -> Ints:
+        """Tokens with a value, ascending; none of a value that was not there."""
+        if value + 1 >= len(self._starts_V):
             return NOTHING
         found: Ints = self._order_N[self._starts_V[value] : self._starts_V[value + 1]]
         return found
 
+    def of(self, values: Ints) -> Ints:
+        """Tokens with one of some values, value by value."""
+        if len(values) == 1:
+            return self.of_one(int(values[0]))
+        values = values[values + 1 < len(self._starts_V)]
+        starts = self._starts_V[values]
+        found: Ints = self._order_N[ranges(starts, self._starts_V[values + 1] - starts)]
+        return found
 
-def _among(tokens: Ints, others: Ints) -> Flags:
-    """Whether each of some tokens is among others, which ascend."""
-    if len(others) == 0:
-        return np.zeros(len(tokens), bool)
-    place = np.searchsorted(others, tokens)
-    place[place == len(others)] = 0
-    found: Flags = others[place] == tokens
-    return found
+    def count(self, values: Ints) -> int:
+        """How many tokens these are."""
+        if len(values) == 1:
+            return len(self.of_one(int(values[0])))
+        values = values[values + 1 < len(self._starts_V)]
+        return int((self._starts_V[values + 1] - self._starts_V[values]).sum())
+
+
+def _column(condition: Condition) -> str:
+    """The column of the text that a condition speaks of."""
+    if condition.kind == "piece":
+        return "piece"
+    return "start" if condition.at == "near" else condition.at
 
 
 def _padded(corpus: TokenizedCorpus, sequences: list[int], lengths_S: Ints, outside: int) -> tuple[Ints, Flags]:

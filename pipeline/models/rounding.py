@@ -43,10 +43,16 @@ def pairs_above(encoder: RoundedRows, block: RoundedRows, cut_F: Tensor) -> tupl
     above in float32 is missed. Rounding the product keeps order, so the cut, less that slack, is rounded like it.
     """
     product_FB = torch.nn.functional.linear(encoder.rounded_ND, block.rounded_ND)
-    error_F, norm_F = encoder.error_N + ACCUMULATION * encoder.norm_N, encoder.norm_N + encoder.error_N
-    slack_F = error_F * block.norm_N.max() + norm_F * block.error_N.max()
-    place_K = flat_nonzero(product_FB >= _round_down(cut_F - slack_F, product_FB.dtype)[:, None])
+    cut_F = cut_F - slack_of(encoder, block)
+    place_K = flat_nonzero(product_FB >= round_down(cut_F, product_FB.dtype)[:, None])
     return place_K // len(block.norm_N), place_K % len(block.norm_N)
+
+
+def slack_of(encoder: RoundedRows, block: RoundedRows) -> Tensor:
+    """What rounding both moves a product of each row of one with any row of the other by, at most [F]."""
+    error_F, norm_F = encoder.error_N + ACCUMULATION * encoder.norm_N, encoder.norm_N + encoder.error_N
+    slack_F: Tensor = error_F * block.norm_N.max() + norm_F * block.error_N.max()
+    return slack_F
 
 
 def products_at(W_FD: Tensor, x_BD: Tensor, feature_K: Tensor, token_K: Tensor) -> Tensor:
@@ -68,7 +74,7 @@ def flat_nonzero(mask_FB: Tensor) -> Tensor:
     return torch.nonzero(mask_FB.view(-1)).view(-1)
 
 
-def _round_down(value_N: Tensor, dtype: torch.dtype) -> Tensor:
+def round_down(value_N: Tensor, dtype: torch.dtype) -> Tensor:
     """Numbers of `dtype` that are below what rounding makes of each value."""
     rounded_N = value_N.to(dtype)
     return torch.nextafter(rounded_N, torch.full_like(rounded_N, -torch.inf))

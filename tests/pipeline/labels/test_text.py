@@ -1,11 +1,13 @@
 """Rules on text, against a plain reading of it token by token; and scores of planted rules."""
 
+import itertools
 import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipeline.labels import text
 from pipeline.labels.background import affixes_of
 from pipeline.labels.classes import classes_of
 from pipeline.labels.pairs import Active
@@ -121,6 +123,17 @@ CONDITIONS = [
     Condition("next", "trait", ("number",)),
     Condition("near", "word", ("june", "played")),
 ]
+MORE_CONDITIONS = [
+    *CONDITIONS,
+    Condition("here", "word", ("missing",)),
+    Condition("next", "class", ("months", "articles")),
+    Condition("previous", "stem", ("king", "play")),
+    Condition("here", "affix", ("-ed", "pl-", "none-")),
+    Condition("here", "piece", ("the", "king")),
+    Condition("next", "trait", ("year", "acronym")),
+    Condition("near", "word", ("the",)),
+    Condition("near", "word", ("missing", "nato")),
+]
 
 
 class World:
@@ -157,6 +170,32 @@ def test_a_rule_finds_the_tokens_that_a_plain_reading_finds(world: World, part: 
         assert world.text.tokens(rule).tolist() == expected, rule
         found += len(expected) > 0
     assert found > len(pairs) / 3
+
+
+@pytest.mark.parametrize("part", ["any", "first", "last"])
+def test_counts_and_flags_of_a_rule_agree_with_its_tokens(
+    world: World, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everywhere = np.setdiff1d(np.arange(world.text.num_tokens), sorted(LEFT_OUT))
+    for one in MORE_CONDITIONS:
+        assert everywhere[world.text.holds(one, everywhere)].tolist() == world.plain.tokens(Rule((one,))), one
+        for conditions in ((one,), *((one, other) for other in MORE_CONDITIONS)):
+            rule = Rule(conditions, part)
+            expected = world.plain.tokens(rule)
+            for often, limit in itertools.product((0, 40, 1 << 30), (0, world.num_held_out, world.text.num_tokens)):
+                monkeypatch.setattr(text, "OFTEN", often)
+                assert world.text.count(rule, limit) == sum(number < limit for number in expected), rule
+
+
+def test_a_rule_of_words_that_were_met_later_names_nothing(world: World) -> None:
+    known = Condition("here", "affix", ("-ed",))
+    assert world.text.count(Rule((known,)), world.text.num_tokens) > 0
+    world.words.windows(np.array([[3, 5, 5, 5, 5]]))  # a word that the text has not
+    later = Condition("here", "word", ("kingdomdomdomdom",))
+    assert world.words.folded_number(later.words[0]) > 0
+    assert world.text.tokens(Rule((later,))).tolist() == []
+    assert world.text.count(Rule((later,)), world.text.num_tokens) == 0
+    assert not world.text.holds(later, np.arange(world.text.num_tokens)).any()
 
 
 def test_rules_survive_json() -> None:

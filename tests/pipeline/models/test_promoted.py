@@ -29,3 +29,51 @@ def test_a_vocabulary_smaller_than_k() -> None:
     most, least = promoted_tokens(torch.eye(3), torch.ones(3), torch.tensor([[1.0, 0, 0], [0, 2, 0]]), 10)
     assert most.token_FK.tolist()[:2] == [[0, 1], [1, 0]]
     assert least.logit_FK[1].tolist() == [0.0, 2.0]
+
+
+@pytest.fixture
+def searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search in bfloat16, on any machine, in small tiles."""
+    monkeypatch.setattr(promoted, "_search_dtype", lambda W_U_VD, k: torch.bfloat16)
+    monkeypatch.setattr(promoted, "PROMOTED_TILE_FEATURES", 40)
+    monkeypatch.setattr(promoted, "FEATURES_AT_ONCE", 7)
+    monkeypatch.setattr(promoted, "SEARCH_GROUP", 16)
+
+
+@pytest.mark.parametrize("vocabulary", [1024, 1003])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_search_misses_none(
+    vocabulary: int, dtype: torch.dtype, searched: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    W_dec_FD, scale_D = torch.randn(100, 32, generator=generator), torch.rand(32, generator=generator) + 0.5
+    W_U_VD = torch.randn(vocabulary, 32, generator=generator)
+    W_U_VD[:20] = W_dec_FD[3] * scale_D + 1e-3 * torch.randn(20, 32, generator=generator)  # all but equal in bfloat16
+    W_U_VD[-30:] = -W_dec_FD[4] * scale_D + 1e-3 * torch.randn(30, 32, generator=generator)
+    W_U_VD = W_U_VD.to(dtype)
+    reads = []
+    read_all = promoted._read_all
+    monkeypatch.setattr(promoted, "_read_all", lambda *given: reads.append(len(given[0])) or read_all(*given))
+    found = promoted_tokens(W_dec_FD, scale_D, W_U_VD, 5)
+    assert sum(reads) < 10
+    logits_FV = (W_dec_FD * scale_D).double() @ W_U_VD.double().T
+    for sign, one in zip((1, -1), found, strict=True):
+        expected_FK = (sign * logits_FV).topk(5, dim=1).values * sign
+        torch.testing.assert_close(one.logit_FK.double(), expected_FK, atol=1e-4, rtol=0)
+        torch.testing.assert_close(logits_FV.gather(1, one.token_FK), one.logit_FK.double(), atol=1e-4, rtol=0)
+        assert all(len(set(tokens)) == 5 for tokens in one.token_FK.tolist())
+
+
+def test_features_with_too_many_candidates_are_read_in_float32(searched: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(promoted, "MOST_GROUPS", 2)
+    generator = torch.Generator().manual_seed(2)
+    W_dec_FD, W_U_VD = torch.randn(60, 16, generator=generator), torch.randn(700, 16, generator=generator)
+    W_dec_FD[10] = 0
+    W_dec_FD[45] = torch.nan
+    found = promoted_tokens(W_dec_FD, torch.ones(16), W_U_VD, 4)
+    exact = promoted._read_all(W_dec_FD, W_U_VD, 4)
+    for one, (token_FK, logit_FK) in zip(found, exact, strict=True):
+        torch.testing.assert_close(one.logit_FK, logit_FK, equal_nan=True)
+        plain = [row for row in range(60) if row not in (10, 45)]
+        assert torch.equal(one.token_FK[plain], token_FK[plain])
+        assert one.logit_FK[10].tolist() == [0.0] * 4
