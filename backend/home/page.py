@@ -19,6 +19,7 @@ from backend.published.cards import (
     metric_text,
     run_card,
     sae_card,
+    share_or_none,
     tokens_seen,
 )
 from backend.published.catalogue import Catalogue, OpenRun, OpenSAE
@@ -201,7 +202,7 @@ def _metric(name: str, *, bar: bool = False) -> Column:
 
 def _rare(sae: OpenSAE) -> tuple[str, float | None]:
     found = sae.record.metrics.get("num_rare")
-    return ("–" if found is None else count(found)), None
+    return ("–" if found is None else share_or_none(found / sae.num_features)), None
 
 
 def _seen(sae: OpenSAE) -> tuple[str, float | None]:
@@ -216,7 +217,11 @@ COMPARISON_COLUMNS: list[Column] = [
     _metric("recovered_mean", bar=True),
     _metric("l0"),
     _metric("dead_share"),
-    ("Rare", "Active on too few tokens to tell what they are about; the number stands below.", _rare),
+    (
+        "Rare",
+        "Share of the features that are active on too few tokens to tell what they are about; numbers stand below.",
+        _rare,
+    ),
     ("Tokens seen", "Tokens that it was trained on.", _seen),
 ]
 

@@ -207,12 +207,12 @@ def kinds_text(run: OpenRun) -> str:
     return f"{rare_text(run)} {NEGLIGIBLE}"
 
 
-def dead_text(dead_share: float) -> str:
-    """A share of dead features as it is shown everywhere."""
-    return share(dead_share, 2) if dead_share else "none"
+def share_or_none(part: float) -> str:
+    """A share of dead or rare features as it is shown everywhere."""
+    return share(part, 2) if part else "none"
 
 
-FORMATS: dict[str, Callable[[float], str]] = {"explained_variance": share, "l0": number, "dead_share": dead_text}
+FORMATS: dict[str, Callable[[float], str]] = {"explained_variance": share, "l0": number, "dead_share": share_or_none}
 
 
 def metric_text(sae: OpenSAE, name: str) -> str | None:

@@ -11,7 +11,7 @@ from backend.engine.engine import Engine
 from backend.home import page as home_page
 from backend.home.panel import HomeState
 from backend.html.formats import number, share, size
-from backend.published.cards import falling_text, run_card
+from backend.published.cards import falling_text, run_card, share_or_none
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.demonstrations import Demonstrations, demonstrations
 from backend.published.selection import Selection, list_features
@@ -48,7 +48,7 @@ def test_the_comparison_has_the_metrics_of_every_sae(pages, catalogue):
             recovered(metrics, "mean"),
             number(metrics["l0"]),
         ]
-        assert texts[6] == str(metrics["num_rare"])
+        assert texts[6] == share_or_none(metrics["num_rare"] / sae.num_features)
         assert texts[7] == f"{sae.record.curve[-1]['tokens']:,}"
         assert all(text in page.text for text in texts)
         assert sae.href in page.links()
