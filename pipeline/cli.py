@@ -223,9 +223,7 @@ def plan(recipe: RecipeOption = "sample", set_: SetOption = None, store: StoreOp
 @app.command()
 def doctor(
     run: RunOption = None,
-    deep: Annotated[
-        bool, typer.Option("--deep", help="Read every byte that is published and compare its hash.")
-    ] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Read all that is published and compare its hashes.")] = False,
     store: StoreOption = None,
 ) -> None:
     """Prove a published run: compute samples of it anew and compare."""

@@ -272,7 +272,9 @@ def _try(recipe: Recipe, config: ImportedSAE, foreign: Foreign, folder: Path, st
     wanted, factor, said = recipe.model, recipe.harvest.sink_factor, foreign.provenance
     tokenizer, opening = Tokenizer.load(folder), Tokenizer.load(folder, opening=recipe.tokenize.opening).opening
     other = [] if opening else tokenizer.opening
-    model = LanguageModel.load(folder, layer=wanted.layer, hook=wanted.hook, dtype=wanted.dtype, device=wanted.device)
+    model = LanguageModel.load(
+        folder, layer=wanted.layer, hook=wanted.hook, dtype=wanted.dtype, device=wanted.device, fused=False
+    )
     if said.prepend_bos is not None and said.prepend_bos != bool(opening) and tokenizer.opening:
         log(f"it was trained on texts {'with' if said.prepend_bos else 'without'} BOS; here they are read otherwise")
     sequences = first_tokens(open_source(recipe.corpus, sample_corpus_folder(store)), tokenizer)
