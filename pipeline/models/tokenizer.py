@@ -74,7 +74,7 @@ class Tokenizer:
         except Exception as error:  # transformers raises many kinds; each means that this folder cannot be used
             reason = " ".join(str(error).split())[:MESSAGE_CHARACTERS] or type(error).__name__
             raise ModelError(f"the tokenizer of {name} cannot be read ({reason}): {AS_JSON}") from error
-        return cast(Self, _made(cls, pretrained, opening))
+        return cast(Self, _made(pretrained, opening))
 
     @cached_property
     def bos_id(self) -> int | None:
@@ -267,8 +267,8 @@ def _read(folder: Path, state: object) -> Any:
 
 
 @lru_cache(KEPT)
-def _made(kind: type[Tokenizer], pretrained: Any, opening: OpenedBy) -> Tokenizer:
-    return kind(pretrained, opening)
+def _made(pretrained: Any, opening: OpenedBy) -> Tokenizer:
+    return Tokenizer(pretrained, opening)
 
 
 def _read_pretrained(folder: Path) -> Any:
