@@ -14,6 +14,7 @@ from backend.prompts.ranking import ActiveFeature, gather, rank
 from backend.prompts.state import PromptState
 from backend.published.catalogue import OpenSAE
 from backend.published.features import FeatureSummary
+from backend.web.prompt_body import num_of_template, uncounted
 
 SHOWN_OF_TOKEN = 24
 SHOWN_OVERALL = 24
@@ -48,7 +49,7 @@ class TemplateTokens:
     """The tokens of the chat template in a prompt."""
 
     num: int
-    """Those that are not counted, or those that are where they count: not its opening token then, nor its sinks."""
+    """See `num_of_template`."""
     is_text: bool
     """Whether the text itself is the filled template."""
     switch: str
@@ -100,7 +101,7 @@ def prompt_result_of(
     else:
         highlights = [_highlight_by_strongest(strongest) for strongest in strongest_L]
     texts = token_texts(reading.pieces)
-    whose = _uncounted(state, reading)
+    whose = uncounted(reading, state.prompt)
     out_L = [_why_out(*one) for one in zip(reading.left_out, whose, strict=True)]
     tokens = [
         PromptToken(
@@ -136,12 +137,6 @@ def prompt_result_of(
     )
 
 
-def _uncounted(state: PromptState, reading: PromptReading) -> list[str]:
-    """Whose each token is that is left out because it is not of the text; "" for all others, so for the opening token
-    and sinks of a template that counts."""
-    return [one if out and not state.template else "" for one, out in zip(reading.whose, reading.left_out, strict=True)]
-
-
 def _why_out(left_out: bool, whose: str) -> str:
     """The reason why a token is left out; "" for one that counts."""
     return UNCOUNTED[whose] if whose else "left out" if left_out else ""
@@ -150,7 +145,7 @@ def _why_out(left_out: bool, whose: str) -> str:
 def _template_of(state: PromptState, reading: PromptReading) -> TemplateTokens | None:
     if not any(reading.whose):
         return None
-    num = sum(bool(one) and out != state.template for one, out in zip(reading.whose, reading.left_out, strict=True))
+    num = num_of_template(reading, state.prompt)
     switch, plain = state.href(template=not state.template), state.href(plain=True, template=False, token=None)
     return TemplateTokens(num, not state.chat, switch, plain)
 

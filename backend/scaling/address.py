@@ -6,6 +6,8 @@ from pydantic import Field
 
 from backend.html.address import Address
 
+MAX_BUDGET = 40
+"""Characters."""
 Along = Literal["tokens", "features"]
 
 
@@ -20,5 +22,5 @@ class ScalingState(Address):
     """Key of a grid; the first where empty."""
     along: Along = "tokens"
     """What the figures of the metrics run along; a line for each of the other."""
-    flops: str = Field(default="", max_length=40)
-    """Budget that advice is asked for."""
+    budget: str = Field(default="", max_length=MAX_BUDGET)
+    """Budget that advice is asked for, as it was typed: 200gpu-hours, 1e18FLOPs, 5e8tokens."""

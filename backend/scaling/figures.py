@@ -9,7 +9,7 @@ from backend.html.formats import count, number, share
 from backend.scaling.address import Along
 from backend.scaling.ticks import Tick, even_ticks, power_ticks, rate_ticks, size_ticks
 from backend.scaling.traces import Trace, bars, figure, law, line, log_axis, points, rank_colour
-from backend.scaling.wording import interval, power, short, size_interval
+from backend.scaling.wording import beyond_swept, interval, power, short, size_interval
 from data.artifacts.scaling import Cell, GridReport
 from data.artifacts.scaling_laws import AllocationLaw, CurvePoint, IsoCurve
 
@@ -222,13 +222,11 @@ def _best_rates(grid: GridReport) -> Titled:
     traces: list[Trace] = []
     about = grid.why_no_learning_rate
     if rates := grid.learning_rate:
-        swept = [point for point in rates.curve if point.x <= rates.largest_swept]
+        below = [point for point in rates.curve if point.x <= rates.smallest_swept]
+        swept = [point for point in rates.curve if rates.covers(point.x)]
         beyond = [point for point in rates.curve if point.x >= rates.largest_swept]
-        traces += law(swept, beyond, "by the law")
-        about = (
-            f"It changes as features to the power of {interval(rates.exponent)}; sizes beyond "
-            f"{count(rates.largest_swept)} are extrapolated."
-        )
+        traces += law(swept, beyond, "by the law", below=below if len(below) > 1 else ())
+        about = f"It changes as features to the power of {interval(rates.exponent)}{beyond_swept(rates)}."
     tell = [f"{one.best:.2g} at {count(one.num_features)} features" for one in found]
     x, y = [one.num_features for one in found], [one.best or 0.0 for one in found]
     traces.append(points(x, y, colour="warm", name="best of those tried", text=tell, mode="markers", symbol="diamond",

@@ -10,7 +10,7 @@ from backend.published.cards import RunCard, run_card
 from backend.published.catalogue import OpenRun
 from backend.published.scaling import find_grid, main_cells, published_sae, scaling_of
 from backend.scaling.address import ScalingState
-from backend.scaling.advice import Advice, advise
+from backend.scaling.advice import BudgetForm, budget_form
 from backend.scaling.figures import (
     SHARES,
     Titled,
@@ -112,7 +112,7 @@ class Shown:
     predictions: list[PredictionRow]
     supports: list[str]
     limits: list[str]
-    advice: Advice | None
+    advice: BudgetForm | None
     """None without a law."""
     key: str
     cells: list[CellRow]
@@ -169,7 +169,7 @@ def _shown(run: OpenRun, report: ScalingReport, grid: GridReport, state: Scaling
         predictions=[_prediction_row(one, grid) for one in grid.predictions],
         supports=supports(grid, cells),
         limits=limits(report, grid, cells),
-        advice=advise(grid, state.flops) if grid.loss else None,
+        advice=budget_form(grid, state.budget) if grid.loss else None,
         key=grid.key,
         cells=[_row(run, grid, cell, cells) for cell in grid.cells],
         rare_tokens=report.rare_tokens,

@@ -67,15 +67,21 @@ def bars(axis: Literal["x", "y"], values: Sequence[float], found: Sequence[Inter
     return {f"error_{axis}": {"type": "data", "symmetric": False, "array": high, "arrayminus": low, "thickness": 1.2}}
 
 
-def law(curve: Sequence[CurvePoint], beyond: Sequence[CurvePoint], name: str) -> list[Trace]:
-    """A fitted curve with its interval: solid where it is no extrapolation, dotted beyond."""
+def law(
+    curve: Sequence[CurvePoint], beyond: Sequence[CurvePoint], name: str, *, below: Sequence[CurvePoint] = ()
+) -> list[Trace]:
+    """A fitted curve with its interval: solid where it is no extrapolation, dotted beyond, and below if it goes there.
+
+    Parts that meet have a point in common; a dotted part of a single point is not drawn.
+    """
+    dotted = [part for part in (below, beyond) if len(part) > 1]
+    names = ["extrapolated" if below else "beyond", ""]
     return [
-        _band([*curve, *beyond]),
+        _band([*below, *curve, *beyond]),
         line([point.x for point in curve], [point.value for point in curve], colour="ink", name=name),
         *(
-            [line([p.x for p in beyond], [p.value for p in beyond], colour="ink", name="beyond", dash="dot")]
-            if len(beyond) > 1
-            else []
+            line([p.x for p in part], [p.value for p in part], colour="ink", name=named, dash="dot")
+            for part, named in zip(dotted, names, strict=False)
         ),
     ]
 

@@ -4,7 +4,7 @@ import math
 
 from backend.html.formats import count, number, share
 from data.artifacts.scaling import Cell, GridReport, ScalingReport
-from data.artifacts.scaling_laws import Interval, LossLaw
+from data.artifacts.scaling_laws import Interval, LearningRateLaw, LossLaw
 
 SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 RATE_FROM = {
@@ -83,6 +83,14 @@ def _floor(floor: Interval) -> str:
     return f"{value} ({low} to {high}){'' if low != '0' else ', hardly known'}"
 
 
+def beyond_swept(law: LearningRateLaw) -> str:
+    """The sizes at which a law of learning rates is extrapolated, as the end of a sentence; "" where there are none."""
+    sizes = [point.x for point in law.curve]
+    which = [f"below {count(law.smallest_swept)}"] if min(sizes) < law.smallest_swept else []
+    which += [f"beyond {count(law.largest_swept)}"] if max(sizes) > law.largest_swept else []
+    return f"; sizes {' and '.join(which)} are extrapolated" if which else ""
+
+
 def spent(seconds: float) -> str:
     """How long something took: 48 seconds, 37 minutes, 2.5 hours."""
     if seconds < 120:
@@ -124,7 +132,7 @@ def limits(report: ScalingReport, grid: GridReport, cells: list[Cell]) -> list[s
     guessed = {cell.num_features for cell in cells if cell.learning_rate_from == "extrapolated"}
     if guessed:
         sizes = ", ".join(map(count, sorted(guessed)))
-        said.append(f"The best learning rate of {sizes} features: it is extrapolated from smaller sizes, not tried.")
+        said.append(f"The best learning rate of {sizes} features: it is extrapolated from other sizes, not tried.")
     if diverged := [cell for cell in grid.cells if cell.diverged]:
         some = "1 cell that diverged: it is" if len(diverged) == 1 else f"{len(diverged)} cells that diverged: they are"
         said.append(f"{some} listed below, and left out of every fit.")

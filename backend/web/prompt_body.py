@@ -45,3 +45,17 @@ def read_tokens(read: PromptReading | Outcome) -> list[ReadToken]:
     """The tokens of a text that was read."""
     texts = [shown.text for shown in token_texts(read.pieces)]
     return [ReadToken(*one) for one in zip(read.tokens, texts, read.left_out, read.whose, strict=True)]
+
+
+def uncounted(reading: PromptReading, prompt: Prompt) -> list[str]:
+    """Whose each token is that is left out because it is not of the text; "" for all others, so for the opening token
+    and sinks of a template that counts."""
+    counts = prompt.template_tokens
+    return [one if out and not counts else "" for one, out in zip(reading.whose, reading.left_out, strict=True)]
+
+
+def num_of_template(reading: PromptReading, prompt: Prompt) -> int:
+    """Tokens of the chat template that are not counted; or those that are where they count: not its opening token then,
+    nor its sinks."""
+    counts = prompt.template_tokens
+    return sum(bool(one) and out != counts for one, out in zip(reading.whose, reading.left_out, strict=True))

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from data.artifacts.scaling import Cell, GridReport, ScalingReport
+from data.artifacts.scaling_advice import FAR, Advice, advise
+from data.artifacts.scaling_budgets import Budget, read_budget
 from data.artifacts.scaling_laws import AllocationLaw, Interval, LearningRateLaw, LossLaw
 from data.errors import ConfigError
 from data.layout import RunPaths
@@ -15,14 +17,10 @@ from data.manifests import Manifest, require_stage
 from pipeline.preflight.disk import TRAINING_BYTES, gigabytes
 from pipeline.progress import format_seconds
 from pipeline.recipe import ReadRecipe, Recipe
-from pipeline.scaling.advice import Advice, advise
 from pipeline.scaling.advised import write_advised_recipe
-from pipeline.scaling.budget import Budget, read_budget
 
 WIDTH_OF_FILES = 120
 """Columns where there is no terminal."""
-FAR = 100.0
-"""Advice at more than this many times the compute of the largest cell is called a direction."""
 
 
 class Asked(NamedTuple):

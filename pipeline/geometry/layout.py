@@ -3,7 +3,8 @@
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -107,13 +108,12 @@ def umap_layout(
 ) -> npt.NDArray[np.float32]:
     """UMAP of a given graph from given places. The vectors themselves are not needed: only the graph is read."""
     num_points, num_neighbours = graph.indices_PK.shape
-    log(f"project: UMAP of {num_points:,} features, {config.num_epochs} epochs (compiled first: up to half a minute)")
+    log(f"project: UMAP of {num_points:,} features, {config.num_epochs} epochs (compiled the first time: some seconds)")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)  # for a part that is not used
         # The graph comes without a search index, which only placing new points would need.
         warnings.filterwarnings("ignore", r"precomputed_knn\[2\]", UserWarning)
-        import umap  # here, since importing it compiles code
-
+        umap = _import_umap()
         model = umap.UMAP(
             n_neighbors=num_neighbours,
             min_dist=config.min_dist,
@@ -125,3 +125,18 @@ def umap_layout(
             tqdm_kwds={"desc": "project", "bar_format": BAR, "disable": not sys.stderr.isatty()},
         )
         return np.asarray(model.fit_transform(np.zeros((num_points, 1), np.float32)), np.float32)
+
+
+def _import_umap() -> Any:
+    """The module; what it compiles at every start otherwise is kept from one process to the next, where files can be.
+
+    Imported here alone, since that takes seconds.
+    """
+    import umap
+    from umap import layouts, umap_
+
+    with suppress(RuntimeError):  # numba found no folder that it may write
+        umap_.smooth_knn_dist.enable_caching()
+        umap_.compute_membership_strengths.enable_caching()
+        layouts._nb_optimize_layout_euclidean_single_epoch.enable_caching()
+    return umap

@@ -77,6 +77,25 @@ def kinds_of(examples: Path, saes: Sequence[str], rare_tokens: int) -> list[Feat
     return [read_kinds(read_arrow(examples / name / STATISTICS_FILE), rare_tokens) for name in saes]
 
 
+class _Among(NamedTuple):
+    """Features of one SAE that neighbours are sought among."""
+
+    index_C: Tensor
+    W_CD: Tensor
+    place_R: Tensor
+    """Place among them of every feature of all SAEs, -1 of others."""
+
+    def nearest(self, rows: slice, W_TD: Tensor, k: int) -> Nearest:
+        """The k nearest of the features in `rows`, by index in their SAE; none is its own."""
+        cosines_TC = (W_TD @ self.W_CD.T).clamp_(-1, 1)
+        place_T = self.place_R[rows]
+        own_T = torch.nonzero(place_T >= 0)[:, 0]
+        cosines_TC[own_T, place_T[own_T]] = -torch.inf
+        places_TK, cosines_TK = nearest(cosines_TC, k)
+        index_C = torch.nn.functional.pad(self.index_C, (0, 1), value=-1)  # the place -1 is of nobody
+        return Nearest(index_C[places_TK].int(), cosines_TK)
+
+
 def neighbour_batches(
     directions: list[Tensor], kinds: Sequence[FeatureKinds], k: int, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
@@ -84,22 +103,34 @@ def neighbour_batches(
 
     directions: norm-1 rows [F, D] of each SAE.
     """
-    sizes = [len(W_FD) for W_FD in directions]
     W_RD = torch.cat(directions)
     wanted = [
-        (k, torch.from_numpy(np.concatenate([kind.live_F for kind in kinds])).to(W_RD.device)),
-        (min(k, MINOR_NEIGHBOURS), torch.from_numpy(np.concatenate([kind.minor_F for kind in kinds])).to(W_RD.device)),
+        (k, _among(directions, [kind.live_F for kind in kinds])),
+        (min(k, MINOR_NEIGHBOURS), _among(directions, [kind.minor_F for kind in kinds])),
     ]
+    step = max(1, TILE_ELEMENTS // max(map(len, directions), default=1))
     with track("neighbours", len(W_RD), "features") as progress:
-        for rows, cosines_TR in cosine_tiles(W_RD):
-            columns = [c for count, among_R in wanted for c in _nearest_of_each(cosines_TR, among_R, sizes, count)]
+        for start in range(0, len(W_RD), step):
+            rows = slice(start, min(start + step, len(W_RD)))
+            columns = [column for count, among in wanted for column in _nearest_of_each(rows, W_RD, among, count)]
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
             progress.advance(rows.stop - rows.start)
 
 
-def _nearest_of_each(cosines_TR: Tensor, among_R: Tensor, sizes: list[int], k: int) -> list[pa.Array]:
+def _among(directions: list[Tensor], masks: Sequence[npt.NDArray[np.bool_]]) -> list[_Among]:
+    """The chosen features of each SAE."""
+    total, start, found = sum(map(len, directions)), 0, []
+    for W_FD, mask_F in zip(directions, masks, strict=True):
+        index_C = torch.from_numpy(np.flatnonzero(mask_F)).to(W_FD.device)
+        place_R = torch.full((total,), -1, device=W_FD.device)
+        place_R[start + index_C] = torch.arange(len(index_C), device=W_FD.device)
+        found.append(_Among(index_C, W_FD[index_C], place_R))
+        start += len(W_FD)
+    return found
+
+
+def _nearest_of_each(rows: slice, W_RD: Tensor, among: list[_Among], k: int) -> list[pa.Array]:
     """Indices and cosines of the k nearest in each SAE, among some features alone."""
-    cosines_TR = cosines_TR.masked_fill(~among_R, -torch.inf)
-    found = [nearest(cosines_TF, k) for cosines_TF in torch.split(cosines_TR, sizes, dim=1)]
+    found = [one.nearest(rows, W_RD[rows], k) for one in among]
     columns = [torch.cat(parts, dim=1).cpu().numpy() for parts in zip(*found, strict=True)]
-    return [pa.FixedSizeListArray.from_arrays(column.reshape(-1), len(sizes) * k) for column in columns]
+    return [pa.FixedSizeListArray.from_arrays(column.reshape(-1), len(among) * k) for column in columns]

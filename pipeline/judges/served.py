@@ -197,8 +197,9 @@ class ServedJudge:
         return request.read(response)
 
     def _ask_folded(self, request: ChatRequest[Result], failure: Exception) -> Result:
-        """Ask without a system message, and so from now on if that is answered: some servers fail without a reason
-        where a template refuses it. Raises the failure where this fails too: the server may only be starting."""
+        """Ask without a system message, as some servers fail without a reason where a template refuses it; and so from
+        now on if that is answered and the usual way, asked once more, still is not: the server may have become ready
+        in between. Raises the failure where all of it fails: the server may only be starting."""
         import openai
 
         folding = self._dialect.folding()
@@ -206,6 +207,14 @@ class ServedJudge:
             result = self._ask_once(request, folding)
         except openai.APIError as error:
             raise (failure if may_pass(error) else error) from None
+        try:
+            usual = self._ask_once(request, self._dialect)
+        except openai.InternalServerError as error:
+            if error.status_code != SERVER_FAILED:
+                raise
+        else:
+            self._was_heard = True
+            return usual
         with self._lock:
             if not self._was_heard:
                 self._was_heard = True

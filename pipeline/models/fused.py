@@ -52,15 +52,19 @@ def fusing_obstacle(core: Any) -> str | None:
 class FusedLayers:
     """The embedding and the leading layers of a Llama, their weights packed (a copy of those layers' weights)."""
 
-    def __init__(self, core: Any, num_layers: int, packed: "FusedLayers | None" = None) -> None:
-        """packed: of the same model, up to another layer; what is packed there is not packed again."""
+    def __init__(self, core: Any, num_layers: int, packed: "FusedLayers | None" = None, *, after: int = 0) -> None:
+        """packed: of the same model, up to another layer; what is packed there is not packed again.
+
+        after: so many layers are left out, for a stream that has passed them.
+        """
         assert fusing_obstacle(core) is None, fusing_obstacle(core)
         self.core, config = core, core.config
         self.num_heads: int = config.num_attention_heads
         self.num_keys: int = config.num_key_value_heads
         self.eps: float = config.rms_norm_eps
         there: list[_Packed] = packed.layers[:num_layers] if packed else []
-        self.layers: list[_Packed] = [*there, *(_Packed(layer) for layer in core.layers[len(there) : num_layers])]
+        first = after + len(there)
+        self.layers: list[_Packed] = [*there, *(_Packed(layer) for layer in core.layers[first:num_layers])]
 
     def __call__(self, tokens_BL: Tensor, take_neurons: TakeNeurons | None = None) -> Tensor:
         """The residual stream after the last of the layers [B, L, D].
@@ -68,6 +72,10 @@ class FusedLayers:
         take_neurons: called with the number of each layer and its MLP neurons' activations [B, L, M].
         """
         return self._lead(tokens_BL, take_neurons, len(self.layers))[0]
+
+    def behind(self, x_BLD: Tensor) -> Tensor:
+        """The residual stream after the last of the layers, when before the first it is `x_BLD`; both [B, L, D]."""
+        return self._through(x_BLD, self._rotary_table(x_BLD.shape[1]), None, len(self.layers))
 
     def last_layer(self, tokens_BL: Tensor, take_neurons: TakeNeurons | None = None) -> Layer:
         """The last of the layers from within."""
@@ -98,15 +106,17 @@ class FusedLayers:
 
     def _lead(self, tokens_BL: Tensor, take_neurons: TakeNeurons | None, num_layers: int) -> tuple[Tensor, Tables]:
         """The residual stream after some of the layers, and the rotary tables."""
-        x_BLD = self.core.embed_tokens(tokens_BL)
         tables = self._rotary_table(tokens_BL.shape[1])
+        return self._through(self.core.embed_tokens(tokens_BL), tables, take_neurons, num_layers), tables
+
+    def _through(self, x_BLD: Tensor, tables: Tables, take_neurons: TakeNeurons | None, num_layers: int) -> Tensor:
         for number, layer in enumerate(self.layers[:num_layers]):
             x_BLD = self._attended(x_BLD, layer, tables).add_(x_BLD)
             neurons_BLM = self._neurons(x_BLD, layer)
             if take_neurons is not None:
                 take_neurons(number, neurons_BLM)
             x_BLD = multiply(neurons_BLM, layer.down).add_(x_BLD)
-        return x_BLD, tables
+        return x_BLD
 
     def _attended(self, x_BLD: Tensor, layer: "_Packed", tables: Tables) -> Tensor:
         """What the attention of a layer adds."""

@@ -73,6 +73,7 @@ class LanguageModel:
         later = Later(self.parts, self.cut.num_layers)
         self._check_parts(later)
         self._later = None if only_until_layer else later
+        self._fused_later: FusedLayers | None = None
         if only_until_layer:
             self.parts.forget_after(layer + 1)
 
@@ -146,12 +147,18 @@ class LanguageModel:
     @torch.no_grad()
     def hidden_from(self, x_BLD: Tensor, beside_BLD: Tensor | None = None) -> Tensor:
         """Input of the head [B, L, D]: the later layers and the final norm, when the hook has `x_BLD`."""
-        return self._hidden_from(x_BLD, beside_BLD)
+        if self._fused is None:
+            return self._hidden_from(x_BLD, beside_BLD)
+        self._require_later()
+        if self._fused_later is None:  # a copy of weights that many uses do without
+            self._fused_later = FusedLayers(self.parts.core, self.num_layers, after=self.cut.num_layers)
+        stream_BLD = self.cut.lift(x_BLD.to(self.device, self.dtype), beside_BLD)
+        return cast(Tensor, self.parts.norm(self._fused_later.behind(stream_BLD)))
 
     @torch.no_grad()
     def hidden(self, tokens_BL: Tensor) -> Tensor:
         """Input of the head [B, L, D] for some tokens, nothing changed."""
-        return self._hidden_from(*self._read(tokens_BL.to(self.device)))
+        return self.hidden_from(*self._read(tokens_BL.to(self.device)))
 
     def _hidden_from(self, x_BLD: Tensor, beside_BLD: Tensor | None) -> Tensor:
         later = self._require_later()

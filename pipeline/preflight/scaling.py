@@ -34,15 +34,16 @@ def scaling_problems(read: ReadRecipe, paths: RunPaths, model: ModelFound) -> li
 
 
 def hours_problems(read: ReadRecipe, paths: RunPaths, model: ModelFound) -> list[str]:
-    """That the grids take longer than they may; times a few steps where it may be.
+    """That the grids take longer than they may at all hooks together; times a few steps where it may be.
 
-    For a recipe in which nothing else is wrong. Where the store may have cells of the grids, stage `scale` tells it of
-    those that are missing.
+    For a recipe in which nothing else is wrong. Hooks whose grids are trained take none; of those of which the store
+    may have cells, stage `scale` tells the hours of what is missing.
     """
-    width, recipe = _width(read, model), read.recipe
-    if width is None or _are_trained(recipe, paths.store) or _may_be_measured(recipe, paths.store):
+    width, recipe, store = _width(read, model), read.recipe, paths.store
+    if width is None:
         return []
-    problem = timed_hours_problem(recipe.scale, width, lambda: step_rate(recipe, width))
+    ahead = [one for one in recipe.by_place() if not _are_trained(one, store) and not _may_be_measured(one, store)]
+    problem = timed_hours_problem(recipe.scale, width, lambda: step_rate(recipe, width), num_hooks=len(ahead))
     return [problem] if problem else []
 
 
@@ -58,27 +59,23 @@ def _width(read: ReadRecipe, model: ModelFound) -> int | None:
 
 
 def _are_trained(recipe: Recipe, store: StorePaths) -> bool:
-    """Whether the runs of the recipe have all of it already."""
+    """Whether the run of one hook has all of it already."""
+    stands, harvest = (find_stage(store.run(recipe.name), stage) for stage in ("scale", "harvest"))
+    if stands is None or harvest is None or harvest.config.get("model") != _model_section(recipe):
+        return False
     config = recipe.scale.model_dump(mode="json", exclude=set(UNDECIDING))
-    for one in recipe.by_place():
-        stands, harvest = (find_stage(store.run(one.name), stage) for stage in ("scale", "harvest"))
-        if stands is None or harvest is None or harvest.config.get("model") != _model_section(one):
-            return False
-        same_rows = stands.inputs.get("harvest") == harvest.key
-        if not same_rows or stands.config != {"scale": config, "device": one.model.device}:
-            return False
-    return True
+    same_rows = stands.inputs.get("harvest") == harvest.key
+    return same_rows and stands.config == {"scale": config, "device": recipe.model.device}
 
 
 def _may_be_measured(recipe: Recipe, store: StorePaths) -> bool:
-    """Whether the store has a cell of the grids that was trained on rows from the same place of a model."""
-    models = [_model_section(one) for one in recipe.by_place()]
+    """Whether the store has a cell of the grids that was trained on rows from the hook of a recipe of one."""
     runs = [store.run(folder.name) for folder in (store.root / "runs").glob("*")]
     harvests = [harvest for paths in runs if (harvest := find_stage(paths, "harvest"))]
     cells = [cell for grid in recipe.scale.grids for cell in known_cells(grid)]
     keys = [
         CellKeys(recipe.scale, harvest.key, recipe.seed) for harvest in harvests
-        if harvest.config.get("model") in models
+        if harvest.config.get("model") == _model_section(recipe)
     ]  # fmt: skip
     return any(CellStore(store.scaling).has(one.of(cell)) for one in keys for cell in cells)
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from data.artifacts.scaling_advice import GPU_FLOPS
 from pipeline.recipe.section import Positive, Section
 
 Size = Annotated[int, Field(ge=2, le=2**30)]
@@ -100,10 +101,10 @@ class ScaleConfig(Section):
     rare_tokens: Annotated[int, Field(ge=1)] = 8
     """A feature that is active on fewer of the held-out tokens than this is rare."""
     max_hours: Annotated[float, Field(gt=0)] = 12.0
-    """A grid that will take longer on this machine is refused."""
-    gpu_flops: Annotated[float, Field(gt=0)] = 4e14
-    """Of advice in GPU-hours: operations that one GPU does each second while it trains (an H100 at two fifths of its
-    bfloat16 peak)."""
+    """Grids that will take longer on this machine are refused: before a run those of all its hooks together, in the
+    stage the cells of its own hook that are missing."""
+    gpu_flops: Annotated[float, Field(gt=0)] = GPU_FLOPS
+    """Of advice in GPU-hours: operations that one GPU does each second while it trains."""
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 180.0
     """Of the clock, between two checkpoints."""
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from data.artifacts.scaling import GridReport, ScalingReport
+from data.artifacts.scaling_advice import Advice
 from data.errors import ConfigError
 from pipeline.recipe import Recipe, make_recipe
 from pipeline.recipe.writing import to_toml
-from pipeline.scaling.advice import Advice
 
 MARGIN = 1.001
 """Tokens of attention sinks are not trained on: so many more are tokenized."""

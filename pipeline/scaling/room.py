@@ -82,13 +82,16 @@ def grid_hours(config: ScaleConfig, width: int, flops_per_second: float) -> floa
     return sum(grid_flops(config, grid, width) for grid in config.grids) / (flops_per_second * 3600)
 
 
-def hours_problem(config: ScaleConfig, width: int, flops_per_second: float) -> str:
-    """That the grids take longer than `max_hours`, and what would not, as a sentence; "" where they do not."""
+def hours_problem(config: ScaleConfig, width: int, flops_per_second: float, *, num_hooks: int = 1) -> str:
+    """That the grids take longer than `max_hours`, and what would not, as a sentence; "" where they do not.
+
+    num_hooks: at each of which all grids are trained.
+    """
 
     def hours(most_features: int | None = None, most_tokens: int | None = None) -> float:
         parts = [_part(grid, most_features, most_tokens) for grid in config.grids]
         kept = config.model_copy(update={"grids": tuple(part for part in parts if part)})
-        return grid_hours(kept, width, flops_per_second)
+        return num_hooks * grid_hours(kept, width, flops_per_second)
 
     if hours() <= config.max_hours:
         return ""
@@ -98,8 +101,9 @@ def hours_problem(config: ScaleConfig, width: int, flops_per_second: float) -> s
     by_tokens = [most for most in counts if hours(most_tokens=most) <= config.max_hours]
     found = [f"sizes up to {by_size[-1]:,}"] if by_size else []
     found += [f"token counts up to {by_tokens[-1]:,}"] if by_tokens else []
+    each = f" ({num_hooks} hooks, {hours() / num_hooks:,.1f} hours each)" if num_hooks > 1 else ""
     return (
-        f"the grids of this recipe take about {hours():,.1f} hours on this machine, more than scale.max_hours="
+        f"the grids of this recipe take about {hours():,.1f} hours on this machine{each}, more than scale.max_hours="
         f"{config.max_hours:g}: {' or '.join(found) or 'no part of them'} would fit; give fewer or smaller cells, or "
         "raise scale.max_hours"
     )
@@ -140,11 +144,11 @@ def usable_memory() -> int:
     return int(USABLE_SHARE * free)
 
 
-def timed_hours_problem(config: ScaleConfig, width: int, time_step: Callable[[], float]) -> str:
+def timed_hours_problem(config: ScaleConfig, width: int, time_step: Callable[[], float], *, num_hooks: int = 1) -> str:
     """The same as `hours_problem`. time_step: measures the operations each second; asked only where it may matter."""
-    if grid_hours(config, width, SLOWEST) <= config.max_hours:
+    if num_hooks * grid_hours(config, width, SLOWEST) <= config.max_hours:
         return ""
-    return hours_problem(config, width, time_step())
+    return hours_problem(config, width, time_step(), num_hooks=num_hooks)
 
 
 def missing_hours_problem(

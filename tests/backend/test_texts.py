@@ -81,7 +81,16 @@ def test_every_form_query_string_and_body_is_normalised() -> None:
             assert all(issubclass(one, Typed) for one in found), f"{route.path}: {parameter.name} is not normalised"
             assert found or kind is not str or parameter.name in NAMES, f"{route.path}: {parameter.name}"
             seen |= {one.__name__ for one in found}
-    assert {"PromptState", "SteerBody", "Turn", "ListForm", "EntryBody", "LabelForm", "WordSearch", "TryBody"} <= seen
+    assert {
+        "PromptState",
+        "SteerBody",
+        "Turn",
+        "ListForm",
+        "EntryBody",
+        "LabelForm",
+        "WordSearch",
+        "PromptBody",
+    } <= seen
 
 
 # ---- the tokens that are read

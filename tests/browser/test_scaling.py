@@ -70,14 +70,17 @@ def test_figures_run_along_features_and_objectives_are_chosen_by_links(open_page
 
 
 def test_a_budget_is_answered_or_refused(open_page: Open) -> None:
-    page = open_page("/scaling")
-    page.get_by_label("FLOPs of training").fill("1e15")
+    page = open_page("/scaling", java_script_enabled=False)
+    budget = page.get_by_label("GPU hours, FLOPs or tokens")
+    for typed in ("1e15 FLOPs", "200gpu-hours", "5e6 tokens"):
+        budget.fill(typed)
+        page.get_by_role("button", name="Show").click()
+        expect(page.locator("#advice dl")).to_contain_text("Features")
+        expect(page.locator("#advice")).to_contain_text("an extrapolation")
+        expect(budget).to_have_value(typed)
+    budget.fill("a lot")
     page.get_by_role("button", name="Show").click()
-    expect(page.locator("#advice dl")).to_contain_text("Features")
-    expect(page.locator("#advice")).to_contain_text("an extrapolation")
-    page.get_by_label("FLOPs of training").fill("a lot")
-    page.get_by_role("button", name="Show").click()
-    expect(page.get_by_role("alert")).to_contain_text("“a lot” is no number of FLOPs")
+    expect(page.get_by_role("alert")).to_contain_text("'a lot' is no budget: give a number and its unit")
 
 
 @pytest.mark.parametrize("width", [1280, 390])

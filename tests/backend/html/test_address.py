@@ -47,7 +47,7 @@ UNUSUAL: list[Address] = [
     PromptState(text=TEXT, template=True, plain=True),
     PromptState(p="0" * 24),
     ReadToo(read=True),
-    ScalingState(run="a", objective="topk-32", along="features", flops="1e15"),
+    ScalingState(run="a", objective="topk-32", along="features", budget="200 gpu-hours"),
     SearchForm(
         pos=[TEXT, "b"], pos_p=["0" * 24], neg=["c"], neg_p=["1" * 24], sae=["model/a"], at_least=0.3, at_most=0.0,
         hide=0.01, minor=True, order="weakest", chat=True, topic="rivers", k=3, seed=2**31 - 1, edit=True,

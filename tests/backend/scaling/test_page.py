@@ -4,19 +4,22 @@ import csv
 import io
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from backend.published.scaling import main_cells
-from backend.scaling.advice import advise
+from backend.scaling.advice import budget_form
 from backend.scaling.figures import compute_figure, iso_figure, metric_figures, rate_figures
 from backend.scaling.page import _minimum_rows
 from backend.scaling.wording import headline, law_rows, limits, power, short, spent, supports
 from data.artifacts.scaling import GridReport, ScalingReport
+from data.artifacts.scaling_advice import GPU_FLOPS, advise
+from data.artifacts.scaling_budgets import read_budget
 from data.artifacts.scaling_laws import Interval, value_at
+from data.errors import ConfigError
 from tests.support.pages import Page, check_nothing_inline
 from tests.support.scaling import HELD_OUT, RATES, SIZES, TOKENS
 
@@ -83,7 +86,7 @@ def test_a_run_without_a_grid_says_so(pages: TestClient) -> None:
     assert answer.context["shown"] is None
     assert report["grids"] == []
     assert report["why_none"] in Page(answer.text).text
-    assert pages.get("/scaling?flops=1e13&objective=relu-2.5").status_code == 200
+    assert pages.get("/scaling?budget=1e13flops&objective=relu-2.5").status_code == 200
 
 
 @pytest.mark.parametrize("query", ["run=none", "objective=relu-9"])
@@ -162,6 +165,22 @@ def test_cells_of_a_sweep_stand_in_the_figure_of_learning_rates_alone(grid: Grid
     assert "beyond 2,048" in best.about
 
 
+def test_learning_rates_of_sizes_on_either_side_of_the_swept_ones_are_drawn_as_extrapolated(grid: GridReport) -> None:
+    assert grid.learning_rate
+    inner = replace(grid, learning_rate=replace(grid.learning_rate, smallest_swept=1024, largest_swept=4096))
+    best = rate_figures(inner)[1]
+    band, solid, below, beyond = best.figure["data"][:4]
+    assert (below["x"], solid["x"], beyond["x"]) == ([512, 1024], [1024, 2048, 4096], [4096, 8192, 16384])
+    assert [one["line"]["dash"] for one in (below, solid, beyond)] == ["dot", "solid", "dot"]
+    assert [one["name"] for one in (below, beyond)] == ["extrapolated", ""]
+    assert set(band["x"]) == set(SIZES)
+    assert best.about.endswith("; sizes below 1,024 and beyond 4,096 are extrapolated.")
+    every = replace(grid.learning_rate, largest_swept=SIZES[-1])
+    whole = rate_figures(replace(grid, learning_rate=every))[1]
+    assert [trace["x"] for trace in whole.figure["data"][1:2]] == [list(SIZES)]
+    assert "extrapolated" not in whole.about
+
+
 def test_the_metrics_run_along_tokens_or_features(grid: GridReport) -> None:
     cells = main_cells(grid)
     along = {name: metric_figures(cells, name)[0].figure["data"] for name in ("tokens", "features")}
@@ -198,18 +217,59 @@ def test_lowest_points_stand_in_a_table_with_their_intervals(scaled: TestClient,
 
 
 def test_advice_follows_the_laws_and_says_how_far_it_goes(grid: GridReport) -> None:
-    near, far = advise(grid, "1e13"), advise(grid, "1e15")
+    near, far = budget_form(grid, "1e13 FLOPs"), budget_form(grid, "1e15flops")
     expected = value_at(grid.features.curve, 1e13)
     assert near.answer[0] == ("Features", f"{short(expected.value)} ({short(expected.low)} to {short(expected.high)})")
+    assert [name for name, _ in near.answer] == ["Features", "Tokens", "Loss", "Learning rate"]
     assert near.warning == ""
     assert re.fullmatch(r"This is [\d.]+ times the compute of the largest cell: an extrapolation.", far.warning)
+    assert dict(far.answer)["Learning rate"].endswith(", extrapolated")
+    assert budget_form(grid, "200gpu-hours").warning.endswith("its intervals hold only if the law does.")
 
 
-@pytest.mark.parametrize("typed", ["many", "-1e13", "nan", "1e400", "1e40", "1"])
-def test_a_budget_outside_all_sense_gets_a_message(grid: GridReport, typed: str) -> None:
-    answer = advise(grid, typed)
-    assert answer.answer == []
-    assert "FLOPs" in answer.problem
+def test_gpu_hours_flops_and_tokens_are_budgets_of_the_page_as_of_the_command_line(
+    scaled: TestClient, grid: GridReport
+) -> None:
+    flops = 1e13
+    tokens = value_at(grid.tokens.curve, flops).value
+    spelled = (f"{flops / 3600 / GPU_FLOPS:.12g} GPU hours", "1e13 FLOPs", f"{tokens:.6g}tokens")
+    pages = [scaled.get("/scaling", params={"budget": one}) for one in spelled]
+    answers = [dict(page.context["shown"].advice.answer) for page in pages]
+    assert [{name: one[name] for name in ("Features", "Tokens", "Loss")} for one in answers[:2]] == [
+        {name: answers[1][name] for name in ("Features", "Tokens", "Loss")}
+    ] * 2
+    assert answers[0]["Compute"] == answers[2]["Compute"] == "1.0 × 10¹³ FLOPs"
+    for page, one in zip(pages, spelled, strict=True):
+        boxes = [a for tag, a in Page(page.text).elements if tag == "input" and a.get("name") == "budget"]
+        assert [box["value"] for box in boxes] == [one]
+        assert "counted at 4 × 10¹⁴ FLOPs each second" in Page(page.text).text
+
+
+@pytest.mark.parametrize(
+    "typed", ["many", "1e13", "-1e13flops", "nan flops", "1e400flops", "1e40flops", "1flops", "1e30tokens"]
+)
+def test_a_budget_outside_all_sense_gets_the_message_of_the_command_line(
+    scaled: TestClient, grid: GridReport, typed: str
+) -> None:
+    form = budget_form(grid, typed)
+    with pytest.raises(ConfigError) as refused:
+        advise(grid, read_budget(typed))
+    assert form.answer == []
+    assert form.problem.casefold() == f"{refused.value}.".casefold()
+    assert scaled.get("/scaling", params={"budget": typed}).context["shown"].advice.problem == form.problem
+    answer = scaled.get("/api/v1/scaling/fake/relu-2.5/advice", params={"budget": typed})
+    assert answer.status_code == 422
+    assert str(refused.value) in answer.text
+
+
+def test_the_api_advises_on_a_budget_as_it_is_typed(scaled: TestClient, grid: GridReport) -> None:
+    answer = scaled.get("/api/v1/scaling/fake/relu-2.5/advice", params={"budget": "0.001 gpu-hours"}).json()
+    advice = advise(grid, read_budget("0.001gpu-hours"))
+    assert (answer["budget"], answer["gpu_flops"]) == ("0.001 gpu-hours", GPU_FLOPS)
+    assert answer["advice"] == json.loads(json.dumps(asdict(advice)))
+    address = "/api/v1/scaling/fake/topk-32/advice"
+    assert scaled.get(address, params={"budget": "1e13flops"}).status_code == 422
+    assert scaled.get(address).status_code == 422
 
 
 def test_what_the_fit_supports_is_said_and_what_not(report: ScalingReport, grid: GridReport) -> None:

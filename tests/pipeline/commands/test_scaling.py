@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from data.artifacts.scaling import ScalingReport
+from data.artifacts.scaling_budgets import Budget
 from data.errors import ConfigError, PreflightError
 from data.layout import StorePaths
 from data.manifests import Manifest, load_manifest, write_manifest
@@ -19,7 +20,6 @@ from pipeline.preflight.model import ModelFound
 from pipeline.preflight.scaling import hours_problems, scaling_problems
 from pipeline.recipe import ReadRecipe, Recipe, load_recipe, read_recipe
 from pipeline.scaling import room
-from pipeline.scaling.budget import Budget
 from pipeline.scaling.cells import CellKeys, CellStore, Measured, known_cells
 from pipeline.scaling.report import report_grid
 from pipeline.stages import harvest, scale
@@ -189,6 +189,24 @@ def test_only_what_is_trained_already_takes_no_hours(store, change, num_problems
     changed = {name: getattr(recipe, name).model_copy(update=fields) for name, fields in change.items()}
 
     assert len(asked_of(recipe.model_copy(update=changed), store, hours_problems)) == num_problems
+
+
+def test_every_hook_takes_the_hours_of_all_grids(store):
+    saes = (SCALING.train.saes[0], SCALING.train.saes[0].model_copy(update={"layer": SCALING.model.layer - 1}))
+    train = SCALING.train.model_copy(update={"saes": saes})
+    first, second = both = SCALING.model_copy(update={"train": train}).by_place()
+    whole = SCALING.model_copy(update={"train": train, "scale": with_hours(7.0).scale})
+    assert [one.model.layer for one in both] == [SCALING.model.layer, SCALING.model.layer - 1]
+
+    (problem,) = asked_of(whole, store, hours_problems)
+    assert "take about 14.9 hours on this machine (2 hooks, 7.4 hours each), more than scale.max_hours=7" in problem
+    assert "sizes up to 4,096 or token counts up to 262,144 would fit" in problem
+
+    put_trained(store, second)
+    assert asked_of(whole, store, hours_problems) == []
+    put_trained(store, first)
+    strict = whole.model_copy(update={"scale": with_hours(3.0).scale})
+    assert asked_of(strict, store, hours_problems) == []
 
 
 def test_where_another_run_has_cells_of_the_grids_the_stage_is_left_to_tell(store):

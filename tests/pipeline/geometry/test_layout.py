@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -37,6 +39,23 @@ def test_the_same_seed_gives_the_same_map() -> None:
     assert first.dtype == np.float32
     assert (first == second).all()
     assert (lay_out(make_points(), CONFIG, seed=4) != first).any()
+
+
+def test_what_umap_compiles_is_kept_for_the_next_process() -> None:
+    lay_out(make_points(), CONFIG, seed=0)
+    from umap import umap_
+
+    assert list(Path(umap_.smooth_knn_dist.stats.cache_path).glob("umap_.smooth_knn_dist*.nbi"))
+
+
+def test_a_machine_without_a_folder_to_keep_it_has_the_same_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = lay_out(make_points(), CONFIG, seed=0)
+
+    def refuse(self: object) -> None:
+        raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.setattr("numba.core.dispatcher.Dispatcher.enable_caching", refuse)
+    assert (lay_out(make_points(), CONFIG, seed=0) == kept).all()
 
 
 @pytest.mark.parametrize("num_points", [0, 1, 2, 3, 4, 5, 6, 20])

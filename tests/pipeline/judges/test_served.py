@@ -87,7 +87,7 @@ def test_a_server_that_takes_no_system_message_gets_it_with_the_first_question(
         judge, pauses = make_judge(server.base_url, concurrency=1)
         answers, _ = AnswerCache(tmp_path, judge).ask(questions(3))
     assert [one.value for one in answers] == [2.0] * 3
-    assert (len(server.requests), pauses) == (4, [])
+    assert (len(server.requests), pauses) == (5 if said == "Internal Server Error" else 4, [])
     first, second = server.requests[-1]["messages"][:2]
     assert first["content"].startswith(SPECIFICITY.instruction)
     assert second["role"] == "assistant"
@@ -115,6 +115,28 @@ def test_a_server_that_fails_while_it_starts_still_gets_its_system_messages(tmp_
     assert len(pauses) == num_failures // 2
 
 
+def test_a_server_that_gets_ready_between_two_questions_is_not_taken_for_one_without_system_messages(
+    tmp_path: Path,
+) -> None:
+    with scripted_server(
+        lambda n, body: refusal(500, "Internal Server Error") if n == 0 else completion("2")
+    ) as server:
+        judge, pauses = make_judge(server.base_url, concurrency=1)
+        answers, _ = AnswerCache(tmp_path, judge).ask(questions(3))
+    assert [one.value for one in answers] == [2.0] * 3
+    assert [body["messages"][0]["role"] for body in server.requests] == ["system", "user", *["system"] * 3]
+    assert pauses == []
+
+
+def test_a_server_that_has_no_time_when_it_is_asked_again_is_waited_for(tmp_path: Path) -> None:
+    replies = {0: refusal(500, "Internal Server Error"), 2: refusal(429, "Too many requests")}
+    with scripted_server(lambda n, body: replies.get(n, completion("2"))) as server:
+        judge, pauses = make_judge(server.base_url, concurrency=1)
+        AnswerCache(tmp_path, judge).ask(questions(2))
+    assert [body["messages"][0]["role"] for body in server.requests[2:]] == ["system"] * 3
+    assert len(pauses) == 1
+
+
 def test_a_server_that_fails_at_system_messages_and_takes_no_probabilities_learns_both(tmp_path: Path) -> None:
     def answer(number: int, body: Body) -> Reply:
         if body["messages"][0]["role"] == "system":
@@ -124,7 +146,7 @@ def test_a_server_that_fails_at_system_messages_and_takes_no_probabilities_learn
     with scripted_server(answer) as server:
         judge, pauses = make_judge(server.base_url, concurrency=1)
         AnswerCache(tmp_path, judge).ask(questions(3))
-    assert (len(server.requests), pauses) == (5, [])
+    assert (len(server.requests), pauses) == (6, [])
 
 
 def reasoning_model(number: int, body: Body) -> Reply:

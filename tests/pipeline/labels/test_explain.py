@@ -89,36 +89,39 @@ W_U_VD = torch.zeros(len(VOCABULARY), WIDTH)
 W_U_VD[:, :3] = torch.tensor([[1.0, 0, 0], [2, 0, 0], [0, 1, 0], [0, 2, 1], [-3, 0, 3], [0, -1, 0]])
 
 
-@pytest.mark.parametrize(("at_once", "worthwhile"), [(2, 2048), (2, 0), (2048, 2048)])
-def test_explanations(
-    at_once: int, worthwhile: int, store: StorePaths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    recipe = make_recipe(
-        {
-            "name": "test",
-            "corpus": {"source": "sample"},
-            "model": {"name": "tiny", "source": "sample", "layer": 1},
-            "train": {"saes": [{"architecture": "relu", "num_features": NUM_FEATURES}]},
-            "explain": {"promoted": 2},
-        }
-    )
-    name, paths = recipe.sae_names[0], store.run("test")
-    documents = [*DOCUMENTS, *(ended(number) for number in range(len(HELD_OUT)))]
-    held_out = range(len(DOCUMENTS), len(documents))
-    make_corpus(paths.stage("tokenize"), documents, 16, held_out)
+RECIPE = make_recipe(
+    {
+        "name": "test",
+        "corpus": {"source": "sample"},
+        "model": {"name": "tiny", "source": "sample", "layer": 1},
+        "train": {"saes": [{"architecture": "relu", "num_features": NUM_FEATURES}]},
+        "explain": {"promoted": 2},
+    }
+)
+(NAME,) = RECIPE.sae_names
+ALL_DOCUMENTS = [*DOCUMENTS, *(ended(number) for number in range(len(HELD_OUT)))]
+HELD_OUT_DOCUMENTS = ALL_DOCUMENTS[len(DOCUMENTS) :]
+
+
+def plant_sae(folder: Path) -> None:
+    """Reads " University" and line breaks, and writes them; the last two features write one direction."""
     W_dec_FD = torch.eye(NUM_FEATURES, WIDTH)
     W_dec_FD[3:] = torch.tensor([0.0, -1.0, 0.0, 0.0, 0.0, 0.0])
     W_enc_FD = torch.zeros(NUM_FEATURES, WIDTH)
-    W_enc_FD[0, 0] = W_enc_FD[2, 3] = 1.0  # on " University" and on line breaks
-    header = SAEHeader(name, "relu", "relu", NUM_FEATURES, WIDTH, "tiny", 1)
+    W_enc_FD[0, 0] = W_enc_FD[2, 3] = 1.0
+    header = SAEHeader(NAME, "relu", "relu", NUM_FEATURES, WIDTH, "tiny", 1)
     bias_F, threshold_F = torch.zeros(2, NUM_FEATURES).unbind(0)
-    SAE(header, W_enc_FD, bias_F.clone(), W_dec_FD, torch.zeros(WIDTH), threshold_F.clone()).save(
-        paths.stage("train") / name
-    )
-    plant_examples(paths.stage("examples") / name)
-    plant_activations(paths.stage("evaluate"), name, [documents[number] for number in held_out])
-    monkeypatch.setattr(labelling, "FEATURES_AT_ONCE", at_once)
-    monkeypatch.setattr(labelling, "WORTHWHILE", worthwhile)  # 0: in other processes
+    SAE(header, W_enc_FD, bias_F.clone(), W_dec_FD, torch.zeros(WIDTH), threshold_F.clone()).save(folder)
+
+
+@pytest.fixture
+def work(store: StorePaths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Work:
+    """Everything that the stage reads, with a model and a tokenizer that are not loaded."""
+    paths = store.run("test")
+    make_corpus(paths.stage("tokenize"), ALL_DOCUMENTS, 16, range(len(DOCUMENTS), len(ALL_DOCUMENTS)))
+    plant_sae(paths.stage("train") / NAME)
+    plant_examples(paths.stage("examples") / NAME)
+    plant_activations(paths.stage("evaluate"), NAME, HELD_OUT_DOCUMENTS)
     monkeypatch.setattr(stage, "load_language_model", lambda *_: Model())
     monkeypatch.setattr(stage, "residual_blocks", lambda *_, **__: iter(()))
     monkeypatch.setattr(stage, "model_folder", lambda *_: tmp_path)
@@ -127,10 +130,19 @@ def test_explanations(
     inputs = {n: Manifest(n, "0" * 16, {}, {}, 0, known.get(n, {}), {}, "", 0.0, "") for n in stage.STAGE.needs}
     folder = tmp_path / "out"
     folder.mkdir()
+    return Work(RECIPE, paths, folder, inputs, "0" * 16, resumed=False)
 
-    counts = stage.explain(Work(recipe, paths, folder, inputs, "0" * 16, resumed=False))
 
-    table = read_arrow(folder / name / EXPLANATIONS_FILE)
+@pytest.mark.parametrize(("at_once", "worthwhile"), [(2, 2048), (2, 0), (2048, 2048)])
+def test_live_features_have_labels_that_were_tried(
+    work: Work, at_once: int, worthwhile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labelling, "FEATURES_AT_ONCE", at_once)
+    monkeypatch.setattr(labelling, "WORTHWHILE", worthwhile)  # 0: in other processes
+
+    counts = stage.explain(work)
+
+    table = read_arrow(work.folder / NAME / EXPLANATIONS_FILE)
     assert table.schema.equals(EXPLANATIONS)
     rows = table.to_pylist()
     assert [row["index"] for row in rows] == list(range(NUM_FEATURES))
@@ -144,10 +156,23 @@ def test_explanations(
     assert Rule.from_json(rows[0]["label_rule"]) == Rule((Condition("here", "word", ("university",)),))
     assert {row["label_origin"] for row in rows} == {"statistics"}
     assert {row["specificity"] for row in rows} == {None}
-    assert counts["saes"][name] == {"num_labels": 2, "num_unlabelled": 0, "num_untested": 0}
+    assert counts["saes"][NAME] == {"num_labels": 2, "num_unlabelled": 0, "num_untested": 0}
+
+
+def test_tokens_that_a_feature_writes_are_listed(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labelling, "FEATURES_AT_ONCE", 2)
+
+    stage.explain(work)
+
+    rows = read_arrow(work.folder / NAME / EXPLANATIONS_FILE).to_pylist()
     assert (rows[0]["promoted"], rows[0]["promoted_logits"]) == ([1, 0], [4.0, 2.0])
     assert (rows[0]["suppressed"][0], rows[0]["suppressed_logits"][0]) == (4, -6.0)
     assert rows[3]["promoted"][0] == 5
-    tokens = [token for document in held_out for token in documents[document]]
-    active = read_arrow(folder / name / HELD_OUT_FILE)["tokens"].to_pylist()
+
+
+def test_held_out_tokens_of_every_feature_are_kept(work: Work) -> None:
+    stage.explain(work)
+
+    tokens = [token for document in HELD_OUT_DOCUMENTS for token in document]
+    active = read_arrow(work.folder / NAME / HELD_OUT_FILE)["tokens"].to_pylist()
     assert active == [[n for n, token in enumerate(tokens) if token == fires] for fires in (0, -1, 3, -1, -1)]

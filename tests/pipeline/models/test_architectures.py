@@ -311,3 +311,4 @@ def test_hooks_in_bfloat16(hook: str) -> None:
     assert (at.x_BLD.float() - expected).norm() < 0.03 * expected.norm()
     whole = exact(TOKENS).logits
     assert (model.logits_from(*at).float() - whole).norm() < 0.05 * whole.norm()
+    assert (model.head(model.hidden_from(*at)).float() - whole).norm() < 0.05 * whole.norm()

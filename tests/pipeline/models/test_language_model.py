@@ -261,6 +261,28 @@ def test_the_fused_layers_are_as_exact_as_the_plain_ones(heads, keys, options, l
     assert error(ours, expected) < 0.02
 
 
+@pytest.mark.parametrize("length", [1, 7, 33])
+def test_the_fused_later_layers_are_as_exact_as_the_plain_ones(length, monkeypatch):
+    """From a stream that is exact in bfloat16, which stays as it was."""
+    monkeypatch.setattr(fused, "SHORT_BLOCK", 16)
+    exact = llama(6, 2)
+    for parameter in exact.parameters():
+        parameter.data = parameter.data.bfloat16().float()
+    x_BLD = torch.randn(3, length, exact.config.hidden_size, generator=torch.Generator().manual_seed(2)).bfloat16()
+    given_BLD = x_BLD.clone()
+    expected = LanguageModel(exact, layer=LAYER).hidden_from(x_BLD.float())
+    rounded = llama(6, 2).bfloat16()
+    if (reason := fused.fusing_obstacle(rounded.model)) is not None:
+        pytest.skip(reason)
+    ours, plain = (
+        LanguageModel(rounded, layer=LAYER, fused=with_fused).hidden_from(x_BLD) for with_fused in (True, False)
+    )
+    assert torch.equal(x_BLD, given_BLD)
+    assert (ours != plain).any() or length == 1
+    assert error(ours, expected) < 1.2 * error(plain, expected) + 1e-4
+    assert error(ours, expected) < 0.02
+
+
 def error(x_BLD: torch.Tensor, expected_BLD: torch.Tensor) -> float:
     return float((x_BLD.float() - expected_BLD).norm() / expected_BLD.norm())
 

@@ -1,5 +1,6 @@
 """A label that a candidate won is the feature's one name: in tables, the search, by meaning and on the map."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from data.arrow import read_arrow
 from data.artifacts.features import EXPLANATIONS_FILE, MEANINGS_FILE
 from data.artifacts.labels import read_labels
+from data.artifacts.responses import RESPONSES_FILE, Responses
 from data.layout import RunPaths, StorePaths
 from data.manifests import load_manifest
 from data.published.state import open_published
@@ -17,11 +19,14 @@ from data.published.terms import terms
 from pipeline.embeddings.descriptions import describe
 from pipeline.examples.peaks import Peak
 from pipeline.models.sentences import SentenceEncoder
+from pipeline.publishing.folder import _responses
 from pipeline.publishing.map_tables import RegionWords
 from pipeline.publishing.tables import RunTables
+from pipeline.stage import Work
 from pipeline.stages import STAGES, embed
 from tests.support.fake_run import fake_recipe
 from tests.support.fakes import put_manifest
+from tests.support.responses import make_demonstration
 from tests.support.scores import PROPOSED, SCORED, let_proposal_win
 from tests.support.sentences import make_encoder
 
@@ -88,3 +93,13 @@ def test_tables_search_and_map_have_it(
     )
     tables.map.regions(tables.telling)
     assert given[0][renamed] == PROPOSED
+
+
+def test_texts_that_were_written_before_are_published_with_it(paths: RunPaths, renamed: int, tmp_path: Path) -> None:
+    recipe = fake_recipe()
+    one = make_demonstration(recipe.sae_names[0], renamed, label="as it was called before")
+    written = {"shown": Responses(None, chats=(one,), openings=(one,)).as_json()}
+    (paths.stage("respond") / RESPONSES_FILE).write_text(json.dumps(written))
+    inputs = {name: load_manifest(paths.stage(name)) for name in ("respond", "explain", "score")}
+    found = Responses.from_json(_responses(Work(recipe, paths, tmp_path, inputs, "", resumed=False)))
+    assert [one.label for one in (*found.chats, *found.openings)] == [PROPOSED, PROPOSED]

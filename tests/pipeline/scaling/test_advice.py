@@ -1,15 +1,15 @@
-"""Budgets, what they should buy, and the recipe of it."""
+"""What budgets should buy, and the recipe of it."""
 
 from pathlib import Path
 
 import pytest
 
 from data.artifacts.scaling import GridReport, ScalingReport
+from data.artifacts.scaling_advice import advise, flops_per_second
+from data.artifacts.scaling_budgets import Budget
 from data.errors import ConfigError
 from pipeline.recipe import load_recipe
-from pipeline.scaling.advice import advise, flops_per_second
 from pipeline.scaling.advised import write_advised_recipe
-from pipeline.scaling.budget import Budget, read_budget
 from pipeline.scaling.flops import flops_per_step
 from pipeline.scaling.report import report_grid
 from tests.pipeline.scaling.planted import COUNTS, SIZES, TRUE, WIDTH, config_of, measured_grid
@@ -21,32 +21,6 @@ GPU = 1e12
 @pytest.fixture(scope="module")
 def grid() -> GridReport:
     return report_grid(*measured_grid(config_of()), WIDTH)
-
-
-@pytest.mark.parametrize(
-    ("text", "budget"),
-    [
-        ("200gpu-hours", Budget(200, "gpu-hours")),
-        ("1.5 GPU hours", Budget(1.5, "gpu-hours")),
-        ("3h", Budget(3, "hours")),
-        ("1e18FLOPs", Budget(1e18, "flops")),
-        ("5,000,000 tokens", Budget(5e6, "tokens")),
-    ],
-)
-def test_budgets_are_read(text, budget):
-    assert read_budget(text) == budget
-
-
-@pytest.mark.parametrize("text", ["", "much", "200", "gpu-hours", "1e18 bananas", "1e-e tokens", "nantokens"])
-def test_what_is_no_budget_is_refused(text):
-    with pytest.raises(ConfigError, match="is no budget: give a number and its unit"):
-        read_budget(text)
-
-
-@pytest.mark.parametrize("text", ["0 tokens", "-5hours", "1e400 flops", "inf flops"])
-def test_budgets_without_sense_get_a_message(text):
-    with pytest.raises(ConfigError, match="outside all sense"):
-        read_budget(text)
 
 
 def test_advice_is_the_best_allocation(grid):

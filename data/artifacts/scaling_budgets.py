@@ -20,7 +20,7 @@ UNITS: dict[str, Unit] = {
     "tokens": "tokens",
     "token": "tokens",
 }
-EXAMPLES = "200gpu-hours, 3hours (of this machine), 1e18FLOPs or 5e8tokens"
+EXAMPLES = "200gpu-hours, 3hours (of the machine that trained the grid), 1e18FLOPs or 5e8tokens"
 
 
 class Budget(NamedTuple):

@@ -3,13 +3,18 @@
 from dataclasses import dataclass
 
 from data.artifacts.scaling import GridReport
+from data.artifacts.scaling_budgets import Budget
 from data.artifacts.scaling_laws import CurvePoint, value_at
 from data.errors import ConfigError
-from pipeline.scaling.budget import Budget
 
 ROUND_TO = 64
 """Sizes of advice are multiples of this."""
 SECONDS_PER_HOUR = 3600
+GPU_FLOPS = 4e14
+"""Operations that one GPU does each second while it trains, where nothing else is given: an H100 at two fifths of its
+bfloat16 peak."""
+FAR = 100.0
+"""Advice at more than this many times the compute of the largest cell is a direction, and no measurement."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Advice:
         return round(self.tokens.value)
 
 
-def advise(grid: GridReport, budget: Budget, *, gpu_flops: float) -> Advice:
+def advise(grid: GridReport, budget: Budget, *, gpu_flops: float = GPU_FLOPS) -> Advice:
     """Advice for a budget. gpu_flops: operations of a GPU each second.
 
     Raises ConfigError where the grid has no law, or the budget is far outside what the law can speak of.
@@ -57,7 +62,7 @@ def advise(grid: GridReport, budget: Budget, *, gpu_flops: float) -> Advice:
 
 
 def budget_flops(grid: GridReport, budget: Budget, tokens: tuple[CurvePoint, ...], *, gpu_flops: float) -> float:
-    """FLOPs of a budget: hours of this machine at its cells' rate, tokens as what they are the best number for."""
+    """FLOPs of a budget: hours by the rate of the grid's cells, tokens as what they are the best number for."""
     if budget.unit == "flops":
         return budget.amount
     if budget.unit == "gpu-hours":

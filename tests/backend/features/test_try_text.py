@@ -1,0 +1,62 @@
+"""Trying a filled chat template on a feature: the same tokens, counted or not, as on the prompt page."""
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from backend.settings import Settings
+from data.layout import StorePaths
+from tests.support.marked import FILLED, mark_turns
+from tests.support.pages import app_with_contexts
+
+FEATURE = "tiny/1-relu-64/3"
+
+
+@pytest.fixture(scope="module")
+def marked(chat_store: StorePaths, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A server whose model's chat template writes a token of its own."""
+    root = tmp_path_factory.mktemp("marked") / "store"
+    shutil.copytree(chat_store.root, root, symlinks=True)
+    mark_turns(StorePaths(root).models / "tiny")
+    with TestClient(app_with_contexts(Settings(store=root))) as client:
+        yield client
+
+
+def tried(client: TestClient, text: str = FILLED, **asked: bool) -> dict[str, Any]:
+    return dict(client.post(f"/api/v1/features/{FEATURE}/activations", json={"text": text, **asked}).json())
+
+
+@pytest.mark.parametrize(
+    ("asked", "query"),
+    [
+        ({"special_tokens": True}, {}),
+        ({"special_tokens": True, "template_tokens": True}, {"template": 1}),
+        ({}, {"plain": 1}),
+    ],
+)
+def test_its_tokens_are_those_of_the_prompt_page(
+    marked: TestClient, asked: dict[str, bool], query: dict[str, int]
+) -> None:
+    page = marked.get("/prompt", params={"text": FILLED, "f": FEATURE, **query}).context["result"]
+    answer = tried(marked, **asked)
+    told = [(one["left_out"], one["whose"], one["level"]) for one in answer["tokens"]]
+    assert told == [(one.left_out, one.whose, one.level) for one in page.tokens]
+    expected = {"num": page.template.num, "is_text": True} if page.template else None
+    assert answer["template"] == expected
+
+
+def test_why_a_token_is_not_counted_is_said(marked: TestClient) -> None:
+    faint, counted = tried(marked, special_tokens=True), tried(marked, special_tokens=True, template_tokens=True)
+    assert {one["why_out"] for one in faint["tokens"] if one["left_out"]} == {"of the chat template, not counted"}
+    assert {one["why_out"] for one in faint["tokens"] if not one["left_out"]} == {""}
+    assert [one["why_out"] for one in counted["tokens"] if one["left_out"]] == ["not counted"]
+
+
+def test_a_text_that_is_put_into_the_template_is_not_the_template(marked: TestClient) -> None:
+    answer = tried(marked, "the river", chat=True)
+    assert answer["template"]["is_text"] is False
+    assert answer["template"]["num"] == sum(one["whose"] == "template" for one in answer["tokens"])
+    assert tried(marked, "the river")["template"] is None
