@@ -28,23 +28,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def sample_store(tmp_path_factory: pytest.TempPathFactory) -> StorePaths:
-    """An empty store in which the sample model and corpus are already fetched.
+def sample_files(tmp_path_factory: pytest.TempPathFactory) -> StorePaths:
+    """The default store, into which the sample model and corpus are fetched, as `make demo` does. Do not change it.
 
-    They are fetched into the default store once, as `make demo` does, and linked into this one. Processes among which
-    the tests are divided fetch one after the other.
+    Processes among which the tests are divided fetch one after the other.
     """
     from pipeline.recipe import load_recipe
     from pipeline.stages import fetch
 
-    source = default_store()
+    store = default_store()
     with (tmp_path_factory.getbasetemp().parent / "sample.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        fetch.run(load_recipe("sample"), source.run("sample"))
-    store = StorePaths(tmp_path_factory.mktemp("sample") / "store")
+        fetch.run(load_recipe("sample"), store.run("sample"))
+    return store
+
+
+@pytest.fixture
+def sample_store(sample_files: StorePaths, tmp_path: Path) -> StorePaths:
+    """An empty store of a test's own in which the sample model and corpus are already fetched."""
+    store = StorePaths(tmp_path / "sample")
     store.root.mkdir()
-    store.models.symlink_to(source.models, target_is_directory=True)
-    store.corpora.symlink_to(source.corpora, target_is_directory=True)
+    store.models.symlink_to(sample_files.models, target_is_directory=True)
+    store.corpora.symlink_to(sample_files.corpora, target_is_directory=True)
     return store
 
 

@@ -8,6 +8,7 @@ from backend.app import create_app
 from backend.settings import Settings
 from data.layout import StorePaths
 from tests.support.serving import serving
+from tests.support.steering import copied_database
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -35,9 +36,10 @@ HARMLESS = (
 
 
 @pytest.fixture(scope="session")
-def address(published_store: StorePaths) -> Iterator[str]:
-    """A real server on a free port."""
-    with serving(create_app(Settings(store=published_store.root))) as address:
+def address(published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real server on a free port, with a database of its own."""
+    url = copied_database(published_store, tmp_path_factory.mktemp("address"))
+    with serving(create_app(Settings(store=published_store.root, database_url=url))) as address:
         yield address
 
 

@@ -8,7 +8,7 @@ import torch
 from playwright.sync_api import Browser
 
 from data.layout import StorePaths
-from tests.browser.commands import monosema, serving, visit
+from tests.browser.commands import serving, visit
 from tests.support.command_line import monosema_here
 from tests.support.text_folder import make_text_folder
 
@@ -77,14 +77,13 @@ num_epochs = 10
 
 
 @pytest.mark.browser
-@pytest.mark.long
 def test_own_texts_and_own_model_to_dashboard(store: StorePaths, tmp_path: Path, browser: Browser) -> None:
     make_text_folder(tmp_path / "texts", 40)
     make_tiny_llama(tmp_path / "llama", tmp_path / "texts")
     recipe = tmp_path / "mine.toml"
     quoted = {"path": json.dumps(str(tmp_path / "texts")), "model": json.dumps(str(tmp_path / "llama"))}
     recipe.write_text(RECIPE.format(**quoted))
-    monosema("run", "--recipe", str(recipe), store=store)
+    monosema_here("run", "--recipe", str(recipe), store=store)
     monosema_here("doctor", "--run", "mine", store=store)
     again = monosema_here("run", "--recipe", str(recipe), store=store)
     assert "done in" not in again.stderr, "a second run does nothing"

@@ -83,7 +83,7 @@ def refused(store: StorePaths, *arguments: str, process: bool = False) -> str:
 
 
 def test_a_stage_runs_by_name_and_a_second_time_does_nothing(store: StorePaths, recipe: Path) -> None:
-    assert f"[1/{len(STAGES)}] fetch: done" in monosema(store, "fetch", "--recipe", str(recipe), process=True).stderr
+    assert f"[1/{len(STAGES)}] fetch: done" in monosema(store, "fetch", "--recipe", str(recipe)).stderr
     monosema(store, "tokenize", "--recipe", str(recipe))
     before = load_manifest(store.run("mine").stage("tokenize"))
     done = monosema(store, "run", "--recipe", str(recipe), "--until", "tokenize", "--set", "model.layer=0")

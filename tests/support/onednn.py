@@ -1,4 +1,4 @@
-"""PyTorch as it is on processors without oneDNN's bfloat16; as a program, `monosema` on such a machine."""
+"""PyTorch as it is on processors without oneDNN's bfloat16."""
 
 import pytest
 import torch
@@ -9,10 +9,3 @@ def hide_onednn(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(torch._C, "_has_mkldnn", False)
     patch.setattr(torch.ops, "mkldnn", torch._ops._OpNamespace("none"))
     torch._C._set_mkldnn_enabled(False)
-
-
-if __name__ == "__main__":
-    from pipeline.cli import main
-
-    hide_onednn(pytest.MonkeyPatch())
-    main()

@@ -46,7 +46,7 @@ def scripted_server(answer: Callable[[int, Body], Reply]) -> Iterator[ScriptedSe
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.base_url = f"http://127.0.0.1:{http.server_address[1]}/v1"
-    thread = threading.Thread(target=http.serve_forever)
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
         yield server

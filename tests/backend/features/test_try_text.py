@@ -1,28 +1,13 @@
 """Trying a filled chat template on a feature: the same tokens, counted or not, as on the prompt page."""
 
-import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from backend.settings import Settings
-from data.layout import StorePaths
-from tests.support.marked import FILLED, mark_turns
-from tests.support.pages import app_with_contexts
+from tests.support.marked import FILLED
 
 FEATURE = "tiny/1-relu-64/3"
-
-
-@pytest.fixture(scope="module")
-def marked(chat_store: StorePaths, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """A server whose model's chat template writes a token of its own."""
-    root = tmp_path_factory.mktemp("marked") / "store"
-    shutil.copytree(chat_store.root, root, symlinks=True)
-    mark_turns(StorePaths(root).models / "tiny")
-    with TestClient(app_with_contexts(Settings(store=root))) as client:
-        yield client
 
 
 def tried(client: TestClient, text: str = FILLED, **asked: bool) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pipeline.stages import fetch, harvest, tokenize
 LIMITS = [
     "name=harvest-test",
     "corpus.max_document_characters=6000",
-    "tokenize.max_tokens=4000",
+    "tokenize.max_tokens=2000",
     "tokenize.max_held_out_tokens=1",
     "harvest.num_shards=3",
 ]

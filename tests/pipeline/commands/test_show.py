@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,9 +83,7 @@ def show_command(place: Path, *more: str, sae: str = "sae") -> list[str]:
 
 
 def test_an_sae_of_saelens_ends_in_a_published_run(place: Path, store: StorePaths) -> None:
-    command = [sys.executable, "-m", "pipeline.cli", *show_command(place), "--store", str(store.root)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = monosema_here(*show_command(place), store=store)
     assert "saelens, relu, 16 features of width 32" in done.stderr
     assert "it fits layer 1: explained variance" in done.stderr
     assert IMPORT in done.stderr

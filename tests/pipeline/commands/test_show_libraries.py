@@ -39,19 +39,19 @@ SETTINGS = ("model.dtype=float32", "harvest.keep_fraction=0.9", "embed.source=no
 
 
 @pytest.fixture(scope="module")
-def texts(sample_store: StorePaths, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def texts(sample_files: StorePaths, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of beginnings of articles of the sample corpus."""
     folder = tmp_path_factory.mktemp("texts")
-    source = open_source(CorpusConfig(source="sample"), sample_corpus_folder(sample_store))
+    source = open_source(CorpusConfig(source="sample"), sample_corpus_folder(sample_files))
     for number, document in enumerate(islice(source.documents(), ARTICLES)):
         (folder / f"{number:02}.txt").write_text(document.text[:CHARACTERS], encoding="utf-8")
     return folder
 
 
 @pytest.fixture(scope="module")
-def model(sample_store: StorePaths) -> Path:
+def model(sample_files: StorePaths) -> Path:
     """The sample model, a local folder as the Hub has them."""
-    return sample_store.models / "smollm2-135m"
+    return sample_files.models / "smollm2-135m"
 
 
 @pytest.mark.sample

@@ -1,8 +1,5 @@
 """The sample's stages on a processor without oneDNN's bfloat16, on less text than `make demo` reads."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -10,7 +7,9 @@ from data.layout import StorePaths
 from data.published.state import is_intact, visible_key
 from pipeline.models.decoder import Decoder
 from pipeline.models.language_model import LanguageModel
+from tests.support.command_line import monosema_here
 from tests.support.decoding import write
+from tests.support.fake_run import THINGS
 
 SETTINGS = [
     "name=without-onednn",
@@ -34,37 +33,34 @@ SETTINGS = [
     "strengths.strengths=[1, 2]",
     "strengths.text_strengths=[1]",
     "strengths.positions=2",
-    "strengths.new_tokens=4",
-    "strengths.planted=2",
+    "strengths.new_tokens=2",
+    "strengths.planted=1",
     "compare.n=2",
     "compare.max_tokens=500",
-    'completeness.lists=["chemical-elements"]',
+    f'completeness.lists=["{THINGS}"]',
     "effects.readings=0",
-    "respond.candidates=8",
-    "respond.tried=2",
+    "respond.candidates=4",
+    "respond.tried=1",
     "respond.written=1",
-    "respond.new_tokens=8",
+    "respond.new_tokens=4",
     "neurons.max_tokens=500",
     "embed.source=none",
     "score.features=2",
     "score.samples=50",
     "score.unlabelled=1",
     "score.candidate_texts=2",
-    'score.judges=[{kind="rule"}, '
-    '{kind="local", tasks=["specificity"], features=1, samples=2, planted=2, proposals=1}]',
+    'score.judges=[{kind="rule"}]',
 ]
+"""Every stage but `embed`, which runs no such model; judges/test_local.py has the local judge without oneDNN."""
 
 
 @pytest.mark.sample
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_the_sample_needs_no_onednn(sample_store: StorePaths) -> None:
-    command = [sys.executable, "-m", "tests.support.onednn"]
+def test_the_sample_needs_no_onednn(sample_store: StorePaths, hidden: None) -> None:
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
-    store = ["--store", str(sample_store.root)]
-    done = subprocess.run([*command, "run", "--recipe", "sample", *settings, *store], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert "no fused ones: this PyTorch has no oneDNN" in done.stderr + done.stdout
+    done = monosema_here("run", "--recipe", "sample", *settings, store=sample_store)
+    assert "no fused ones: this PyTorch has no oneDNN" in done.stderr
     assert "training with products in float32" in done.stderr
     paths = sample_store.run("without-onednn")
     assert is_intact(paths.published(str(visible_key(paths))))

@@ -4,6 +4,7 @@ Weights and residuals are small binary fractions, so that every sum is exact wha
 are common enough to show that ties are broken as they should be.
 """
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,6 +174,7 @@ class Naive:
         else:
             chosen_NF = pre_NF > sae.threshold_F
         self.pre_NF = pre_NF.numpy()
+        self.inner_edges = histogram_edges(sae.header.activation_scale)[1:-1].tolist()
         self.acts_NF = torch.where(chosen_NF, pre_NF, 0.0).numpy()
         self.place = {token: row for row, token in enumerate(self.tokens)}
         self.ids = [self.id_of(token) for token in self.tokens]
@@ -227,8 +229,7 @@ class Naive:
         return [bands.count(band) for band in range(self.config.bands)]
 
     def bin_of(self, value: float) -> int:
-        edges = histogram_edges(self.sae.header.activation_scale)
-        return sum(value >= edge for edge in edges[1:-1])
+        return bisect_right(self.inner_edges, float(value))
 
     def examples(self) -> list[Row]:
         return [example for feature in range(self.sae.num_features) for example in self.examples_of(feature)]

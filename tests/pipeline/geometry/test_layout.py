@@ -14,7 +14,6 @@ from pipeline.geometry.nearest import kinds_of, unit
 from pipeline.recipe import ProjectConfig
 from pipeline.stages import project
 from tests.support.fake_run import fake_recipe
-from tests.support.fakes import publish_fake_run
 
 CLUSTERS, PER_CLUSTER, WIDTH = 4, 15, 16
 CONFIG = ProjectConfig(num_neighbours=5, num_epochs=20)
@@ -117,9 +116,8 @@ def test_further_points_are_put_beside_the_nearest_and_move_none() -> None:
     assert put_beside(x_PD, x_PD[:0], xy_P2[:0], seed=0).shape == (len(x_PD), 2)
 
 
-def test_the_stage_maps_all_but_dead_features(store: StorePaths) -> None:
-    publish_fake_run(store)
-    paths, recipe = store.run("fake"), fake_recipe(project={"num_epochs": 5})
+def test_the_stage_maps_all_but_dead_features(copied_store: StorePaths) -> None:
+    paths, recipe = copied_store.run("fake"), fake_recipe(project={"num_epochs": 5})
     manifest = project.run(recipe, paths)
     points: pa.Table = read_arrow(paths.stage("project") / MAP_FILE)
     kinds = kinds_of(paths.stage("examples"), recipe.sae_names, recipe.examples.rare_tokens)

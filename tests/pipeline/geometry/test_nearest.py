@@ -10,7 +10,6 @@ from pipeline.geometry import nearest as decoders
 from pipeline.geometry.nearest import unit
 from pipeline.stages import neighbours
 from tests.support.fake_run import DEAD, NEGLIGIBLE, RARE, fake_recipe
-from tests.support.fakes import publish_fake_run
 
 Features = frozenset[tuple[int, int]]
 SIZES = [7, 40, 25]
@@ -92,9 +91,8 @@ def test_two_runs_are_the_same_to_the_bit() -> None:
     assert all((a == b).all() for a, b in zip(first, second, strict=True))
 
 
-def test_the_stage_writes_one_row_for_each_feature(store: StorePaths) -> None:
-    publish_fake_run(store)
-    paths = store.run("fake")
+def test_the_stage_writes_one_row_for_each_feature(copied_store: StorePaths) -> None:
+    paths = copied_store.run("fake")
     before = read_arrow(paths.stage("neighbours") / NEIGHBOURS_FILE).to_pylist()
     manifest = neighbours.run(fake_recipe(), paths)
     table = read_arrow(paths.stage("neighbours") / NEIGHBOURS_FILE)
@@ -103,9 +101,8 @@ def test_the_stage_writes_one_row_for_each_feature(store: StorePaths) -> None:
     np.testing.assert_allclose(table["cosines"].to_pylist(), [row["cosines"] for row in before], atol=1e-5)
 
 
-def test_lists_hold_live_features_and_apart_from_them_minor_ones(store: StorePaths) -> None:
-    publish_fake_run(store)
-    paths = store.run("fake")
+def test_lists_hold_live_features_and_apart_from_them_minor_ones(copied_store: StorePaths) -> None:
+    paths = copied_store.run("fake")
     neighbours.run(fake_recipe(), paths)
     table = read_arrow(paths.stage("neighbours") / NEIGHBOURS_FILE)
     listed, minor = (np.array(table[n].to_pylist()).reshape(384, 3, 20) for n in ("indices", "minor_indices"))

@@ -25,9 +25,9 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return make_chat_model(tmp_path_factory.mktemp("chat"), llama=request.param == "llama")
 
 
-def make_judge(folder: Path, batch_tokens: int) -> LocalJudge:
+def make_judge(folder: Path, batch_tokens: int, dtype: str = "float32") -> LocalJudge:
     tokenizer = Tokenizer.load(folder)
-    return LocalJudge.load(folder, tokenizer, "tiny", dtype="float32", device="cpu", batch_tokens=batch_tokens)
+    return LocalJudge.load(folder, tokenizer, "tiny", dtype=dtype, device="cpu", batch_tokens=batch_tokens)
 
 
 def ask(judge: LocalJudge, questions: list[Question]) -> list[Answer]:
@@ -48,6 +48,15 @@ def test_answers_are_the_models_own_probabilities(folder: Path, batch_tokens: in
         assert answer.probabilities == pytest.approx(shares, abs=1e-4)
         assert answer.value == pytest.approx(sum(n * share for n, share in enumerate(shares)), abs=1e-3)
         assert answer.tokens_in == len(tokens)
+
+
+def test_it_answers_and_writes_in_bfloat16_where_there_is_no_onednn(folder: Path, hidden: None) -> None:
+    judge = make_judge(folder, 10_000, "bfloat16")
+    for answer, true in zip(ask(judge, QUESTIONS), ask(make_judge(folder, 10_000), QUESTIONS), strict=True):
+        assert answer.probabilities == pytest.approx(true.probabilities, abs=0.02)
+    found: dict[int, Proposal] = {}
+    judge.propose(["100%: in<< May>> 1832"], lambda at, proposals: found.update(zip(at, proposals, strict=True)))
+    assert found[0].tokens_in > 0
 
 
 def test_other_weights_of_the_same_name_and_size_are_another_judge(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from pipeline.recipe import read_recipe
 from tests.pipeline.preflight.conftest import Find
 from tests.pipeline.preflight.test_model import only
 from tests.support.fake_run import fake_recipe
-from tests.support.fakes import publish_fake_run
 from tests.support.sentences import make_encoder
 
 
@@ -92,8 +91,8 @@ def test_a_store_that_cannot_be_one(find: Find, store: StorePaths) -> None:
     assert f"{store.root} is a file, not a folder" in only(find())
 
 
-def test_addresses_of_another_run(find: Find, store: StorePaths) -> None:
-    publish_fake_run(store)
+def test_addresses_of_another_run(find: Find, made: StorePaths, store: StorePaths) -> None:
+    shutil.copytree(made.root, store.root)
     taken = {"name": "tiny"}, {"saes": fake_recipe().model_dump()["train"]["saes"], "batch_size": 16}
     name = fake_recipe().sae_names[0]
     before = store.database.read_bytes()
