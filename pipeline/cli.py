@@ -12,6 +12,7 @@ import typer
 
 from data.errors import ConfigError, MonosemaError
 from data.layout import RunPaths, StorePaths, default_store
+from pipeline.garbage import collect_seldom
 from pipeline.models.errors import ModelError
 from pipeline.progress import log
 from pipeline.runs import parts_of, run_checked, run_checked_stage, run_stage, will_ask_judges
@@ -47,6 +48,7 @@ PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen 
 
 def main() -> None:
     """Run the command line. An error that a person can fix is one message on stderr, and exit status 1."""
+    collect_seldom()
     try:
         app()
     except (MonosemaError, ModelError) as error:
@@ -221,9 +223,7 @@ def plan(recipe: RecipeOption = "sample", set_: SetOption = None, store: StoreOp
 @app.command()
 def doctor(
     run: RunOption = None,
-    deep: Annotated[
-        bool, typer.Option("--deep", help="Read every byte that is published and compare its hash.")
-    ] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Read all that is published and compare its hashes.")] = False,
     store: StoreOption = None,
 ) -> None:
     """Prove a published run: compute samples of it anew and compare."""

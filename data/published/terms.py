@@ -22,7 +22,8 @@ MAX_RUN = 10
 """Words of scripts without spaces, where each letter begins one."""
 SHORT_PART = 3
 """A compound that has a shorter part is looked for as a whole: its parts say too little."""
-_ASCII = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
+ASCII_WORD = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
+"""Of ASCII alone."""
 _COMPOUND = re.compile(r"[a-z0-9]+(?:(?:[-+#.&'/@:_]+[a-z0-9]+)+[+#]*|[+#]+)")
 _ACCENTS = re.compile("[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u0640\u064b-\u065f\u0670]")
 _ALONE = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
@@ -31,7 +32,7 @@ _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\ua9e0-\ua9fe\ua
 """Scripts without spaces whose characters are sounds: Thai, Lao, Burmese, Khmer."""
 JOINERS = "\u00ad\u200c\u200d\u2060"
 """Characters that do not show, and stand inside of words."""
-_HOLDING = frozenset("-+#.&'/@:")
+HOLDING = frozenset("-+#.&'/@:")
 """Signs that hold words together, as they are compared."""
 _SAME_LETTERS = str.maketrans({"ي": "ی", "ى": "ی", "ك": "ک"})
 """Letters that Arabic and Persian keyboards have apart."""
@@ -61,7 +62,7 @@ class Word(NamedTuple):
 def words(text: str) -> Iterator[Word]:
     """The words of a text in their order, none inside of another; compounds are left out."""
     if text.isascii():
-        for match in _ASCII.finditer(text):
+        for match in ASCII_WORD.finditer(text):
             form = match[0].lower()[:MAX_WORD]
             yield Word(match.start(), match.end(), form, not form[0].isalnum(), match.end())
         return
@@ -128,7 +129,7 @@ def forms(text: str) -> tuple[str, ...]:
     if text.isascii():  # the same as below, in a fourth of the time
         lower = text.lower()
         held = (form.replace("_", "-") for form in _COMPOUND.findall(lower))
-        return tuple(dict.fromkeys(form[:MAX_WORD] for form in (*_ASCII.findall(lower), *held)))
+        return tuple(dict.fromkeys(form[:MAX_WORD] for form in (*ASCII_WORD.findall(lower), *held)))
     found = list(words(text))
     return tuple(dict.fromkeys(word.form for word in (*found, *compounds(text, found))))
 
@@ -169,7 +170,7 @@ def _hold(text: str, word: Word, after: Word) -> bool:
 
 def _may_join(word: Word) -> bool:
     if word.sign:
-        return word.form.translate(_SAME_SIGNS) in _HOLDING
+        return word.form.translate(_SAME_SIGNS) in HOLDING
     return word.reach == word.stop and not _ALONE.match(word.form)
 
 

@@ -74,7 +74,7 @@ class Asked:
 
 
 def make_show_recipe(asked: Asked, store: StorePaths) -> ReadRecipe:
-    """The recipe, with what is wrong with it. An SAE of the Hub is fetched.
+    """The recipe, with what is wrong with it; what the SAE is, is said. One of the Hub is fetched.
 
     Raises FormatError, ConfigError or ModelError; ConfigError too where another SAE's run of that name would be lost.
     """
@@ -85,7 +85,9 @@ def make_show_recipe(asked: Asked, store: StorePaths) -> ReadRecipe:
         raise ConfigError(f"there is no hook '{asked.hook}': use one of {', '.join(HOOKS)}")
     place = {"source": source, "folder": folder, "revision": asked.revision, "format": asked.format}
     probe = ImportedSAE.model_validate({**place, "architecture": "relu", "num_features": 2})
-    found = look_at_sae(ensure_sae(probe, store), probe.format)
+    sae_folder = ensure_sae(probe, store)
+    found = look_at_sae(sae_folder, probe.format)
+    _say_what_it_is(found, sae_folder)
     raw = _raw(asked, found, place)
     problems = []
     for override in asked.overrides:
@@ -243,7 +245,6 @@ def refuse_misfit(recipe: Recipe, store: StorePaths, *, anyway: bool) -> None:
     for config in recipe.imports.saes:
         sae_folder, foreign = find_imported(config, store)
         require_fit(config, foreign, sae_folder, int(width or foreign.width))
-        _say_what_it_is(foreign, config, sae_folder)
         try:
             _try(recipe, config, foreign, folder, store)
         except FormatError as error:
@@ -252,7 +253,7 @@ def refuse_misfit(recipe: Recipe, store: StorePaths, *, anyway: bool) -> None:
             log(f"going on all the same (--anyway): {error}")
 
 
-def _say_what_it_is(foreign: Foreign, config: ImportedSAE, folder: Path) -> None:
+def _say_what_it_is(foreign: Foreign, folder: Path) -> None:
     k = f", k {foreign.k}" if foreign.k else ""
     kind = f"{foreign.format}, {foreign.architecture}{k}"
     log(f"{folder}: {kind}, {foreign.num_features:,} features of width {foreign.width:,}")
@@ -272,7 +273,9 @@ def _try(recipe: Recipe, config: ImportedSAE, foreign: Foreign, folder: Path, st
     wanted, factor, said = recipe.model, recipe.harvest.sink_factor, foreign.provenance
     tokenizer, opening = Tokenizer.load(folder), Tokenizer.load(folder, opening=recipe.tokenize.opening).opening
     other = [] if opening else tokenizer.opening
-    model = LanguageModel.load(folder, layer=wanted.layer, hook=wanted.hook, dtype=wanted.dtype, device=wanted.device)
+    model = LanguageModel.load(
+        folder, layer=wanted.layer, hook=wanted.hook, dtype=wanted.dtype, device=wanted.device, fused=False
+    )
     if said.prepend_bos is not None and said.prepend_bos != bool(opening) and tokenizer.opening:
         log(f"it was trained on texts {'with' if said.prepend_bos else 'without'} BOS; here they are read otherwise")
     sequences = first_tokens(open_source(recipe.corpus, sample_corpus_folder(store)), tokenizer)

@@ -6,7 +6,9 @@ first checkpoint. A corpus that is streamed is read once, and a limit takes its 
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +22,8 @@ from pipeline.models.errors import ModelError
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.progress import track
 from pipeline.recipe import Recipe, TokenizeConfig
+
+T = TypeVar("T")
 
 CHECKPOINT_SECONDS = 5.0
 BATCH_CHARACTERS = 1_000_000
@@ -89,7 +93,7 @@ class Tokenization:
         """Read the corpus once to say which of its documents are taken."""
         limits = Limits(self.limits.max_tokens, self.limits.max_held_out_tokens, self.held_out_fraction, self.seed)
         with track("draw", None, "documents") as progress:
-            self.drawn = draw(batches(source.documents()), limits, self._count, progress.advance)
+            self.drawn = draw(ahead(batches(source.documents())), limits, self._count, progress.advance)
         self.checkpoint(None)
 
     def checkpoint(self, place: State | None) -> None:
@@ -208,6 +212,15 @@ def batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
             batch.append(document)
             characters += len(document.text)
         yield batch
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each made by another thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as other:
+        coming = other.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = other.submit(next, items, None)
+            yield item
 
 
 def foreign_tokenizer(token: int, vocab_size: int) -> str:

@@ -5,12 +5,16 @@ neighbours; straight quotes open and close in turn.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
 _HEADING = re.compile(r" ((?:= )+)(.+?) \1\s*")
 _JOINED = re.compile(r" @([-,.])@ ")
+_SIGN = re.compile(r" [^\w ][^ ]*")
+"""A word that begins with a sign, and the space before it."""
+_APOSTROPHE = re.compile(r" '(?![^ ])")
+"""One that stands alone."""
 _ENDINGS = {"s", "t", "m", "d", "re", "ve", "ll"}
 _CURRENCY_PREFIXES = {"US", "A", "C", "NZ", "HK", "S", "R"}
 
@@ -69,32 +73,43 @@ def _with_level(before: str, line: str, after: str) -> tuple[str, int]:
 
 def undo_spacing(line: str) -> str:
     """One line as it was before it was cut into words and signs."""
-    words = _JOINED.sub(r"\1", line.replace("\ufeff", "")).split()
-    joins = list(_joins(words))
-    text = [words[0]] if words else []
-    for place in range(1, len(words)):
-        together = joins[place - 1][1] or joins[place][0]
-        text += [words[place]] if together else [" ", words[place]]
-    return "".join(text)
+    spaced = " " + " ".join(_JOINED.sub(r"\1", line.replace("\ufeff", "")).split())
+    parts, kept = [], 1
+    for space in _joined(spaced):
+        if space >= kept:
+            parts.append(spaced[kept:space])
+            kept = space + 1
+    return "".join(parts) + spaced[kept:]
 
 
-def _joins(words: Sequence[str]) -> Iterator[tuple[bool, bool]]:
-    """For each word, whether it joins its left and its right neighbour."""
+def _joined(spaced: str) -> Iterator[int]:
+    """Places of the spaces at which words are joined, in order; one may come twice.
+
+    Words without a sign, which are most, are passed over by one regular expression.
+    """
     quoted = apostrophe_open = False
-    for place, word in enumerate(words):
-        before = words[place - 1] if place else ""
-        after = words[place + 1] if place + 1 < len(words) else ""
-        if word[0].isalnum():
-            yield _NEITHER
-        elif word == '"':
-            yield _LEFT if quoted else _RIGHT
+    for found in _SIGN.finditer(spaced):
+        start, stop = found.span()
+        word = spaced[start + 1 : stop]
+        if word == '"':
+            left, right = _LEFT if quoted else _RIGHT
             quoted = not quoted
         elif word == "'":
-            join = _apostrophe(before, after, apostrophe_open, more="'" in words[place + 1 :])
-            apostrophe_open = join == _RIGHT
-            yield join
+            is_more = _APOSTROPHE.search(spaced, stop) is not None
+            left, right = _apostrophe(*_beside(spaced, start, stop), apostrophe_open, more=is_more)
+            apostrophe_open = (left, right) == _RIGHT
         else:
-            yield _ALWAYS.get(word) or _sign(before, word, after)
+            left, right = _ALWAYS.get(word) or _sign(word, *_beside(spaced, start, stop))
+        if left:
+            yield start
+        if right:
+            yield stop
+
+
+def _beside(spaced: str, start: int, stop: int) -> tuple[str, str]:
+    """The words before and after the one between these spaces; "" where there is none."""
+    before = spaced[spaced.rfind(" ", 0, start) + 1 : start]
+    return before, spaced[stop + 1 :].split(" ", 1)[0]
 
 
 def _apostrophe(before: str, after: str, is_open: bool, *, more: bool) -> tuple[bool, bool]:
@@ -105,7 +120,7 @@ def _apostrophe(before: str, after: str, is_open: bool, *, more: bool) -> tuple[
     return _LEFT if is_open or ends_a_word else _RIGHT
 
 
-def _sign(before: str, word: str, after: str) -> tuple[bool, bool]:
+def _sign(word: str, before: str, after: str) -> tuple[bool, bool]:
     """A sign that looks at its neighbours, or a plain word."""
     between_numbers = before[-1:].isdigit() and after[:1].isdigit()
     match word:

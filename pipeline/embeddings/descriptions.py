@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from data.published.terms import forms
-from pipeline.examples.texts import Peak
+from pipeline.examples.peaks import Peak
 
 MOST_WORDS = 4
 """Different words at the peaks, the most frequent first."""

@@ -73,7 +73,7 @@ class Trial(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The activations of the sequences at one hook of every layer."""
+    """The activations of the sequences at one hook of every layer, or of the first ones."""
 
     by_layer: list[Tensor]
     """[N, D] each, float32."""
@@ -110,17 +110,21 @@ def _tokens(document: Document, tokenizer: Tokenizer) -> list[int]:
 
 
 @torch.no_grad()
-def read_layers(model: LanguageModel, sequences: Sequence[Sequence[int]], opening: Sequence[int]) -> Rows:
+def read_layers(
+    model: LanguageModel, sequences: Sequence[Sequence[int]], opening: Sequence[int], last: int | None = None
+) -> Rows:
     """The activations at the model's hook of every layer, at every token but the first one of each sequence.
 
-    opening: the model's opening token, or nothing for none.
+    opening: the model's opening token, or nothing for none. last: the layer after which none is run; None runs all.
     """
+    last = model.num_layers - 1 if last is None else last
+    leading = Cut(model.parts, last, RESID_POST)
     taken: list[list[Tensor]] = []
     with ExitStack() as stack:
-        last = [stack.enter_context(model.cut.watched(layer)) for layer in model.layers]
+        watched = [stack.enter_context(model.cut.watched(layer)) for layer in model.layers[: last + 1]]
         for tokens in sequences:
-            model.logits(torch.tensor([[*opening, *tokens]]))
-            taken.append([seen()[0, 1:].float() for seen in last])
+            leading.until(input_ids=torch.tensor([[*opening, *tokens]], device=model.device))
+            taken.append([seen()[0, 1:].float() for seen in watched])
     return Rows([torch.cat(parts) for parts in zip(*taken, strict=True)])
 
 
@@ -171,15 +175,17 @@ class Case(NamedTuple):
 def try_sae(case: Case) -> Trial:
     """Try an SAE at a layer of its model. Raises FormatError, with what is most likely wrong, when it does not fit."""
     _require_no_norm(case.model, case.foreign.provenance.hook)
-    rows = read_layers(case.model, case.sequences, case.opening)
+    reach = min(case.layer + 1, case.model.num_layers - 1)
+    rows = read_layers(case.model, case.sequences, case.opening, reach)
     x_ND = rows.at(case.layer, case.sink_factor)
     scale = case.input_scale or mean_scale(x_ND)
     sae = case.foreign.fold(name="trial", model="", layer=case.layer, activation_scale=1.0, input_scale=scale)
     sae = sae.to(case.model.device)
     figures = measure(sae, x_ND)
     if not figures.are_sane(sae.header.width):
+        rows = read_layers(case.model, case.sequences, case.opening)
         raise FormatError(_verdict(case, figures, len(x_ND), list(_alternatives(case, sae, rows, x_ND))))
-    beside = [layer for layer in (case.layer - 1, case.layer + 1) if 0 <= layer < len(rows.by_layer)]
+    beside = [layer for layer in (case.layer - 1, case.layer + 1) if 0 <= layer <= reach]
     found = [_at_layer(case, sae, rows, layer) for layer in beside]
     best = max(found, key=lambda one: one.figures.explained_variance, default=None)
     is_better = best is not None and best.figures.explained_variance > figures.explained_variance + BETTER

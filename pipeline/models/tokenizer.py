@@ -3,9 +3,9 @@
 import json
 import re
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 from pipeline.models.chat_template import (
     HIDDEN,
@@ -33,6 +33,8 @@ nothing."""
 
 MESSAGE_CHARACTERS = 300
 """Of what transformers says, that are passed on."""
+KEPT = 4
+"""Tokenizers that were read last: a run asks a dozen times for the same."""
 FEWEST_TOKENS = 16
 """A tokenizer with fewer is one whose vocabulary was not found."""
 
@@ -62,17 +64,17 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: Path, name: str = "", *, opening: OpenedBy = "bos") -> Self:
-        """Read the tokenizer of a local model folder. name: of the model, for messages.
+        """Read the tokenizer of a local model folder, once for as long as its files stay as they are.
 
-        Raises ModelError when there is none that can be used.
+        name: of the model, for messages. Raises ModelError when there is none that can be used.
         """
         name = name or str(folder)
         try:
-            pretrained = read_sentencepiece(folder) if is_alone(folder) else _read_pretrained(folder)
+            pretrained = _read(folder, _state_of(folder))
         except Exception as error:  # transformers raises many kinds; each means that this folder cannot be used
             reason = " ".join(str(error).split())[:MESSAGE_CHARACTERS] or type(error).__name__
             raise ModelError(f"the tokenizer of {name} cannot be read ({reason}): {AS_JSON}") from error
-        return cls(pretrained, opening)
+        return cast(Self, _made(pretrained, opening))
 
     @cached_property
     def bos_id(self) -> int | None:
@@ -250,6 +252,23 @@ class Tokenizer:
         for token, added in self._plain.get_added_tokens_decoder().items():
             pieces[token] = added.content.encode()
         return pieces
+
+
+def _state_of(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Changes when a file of a folder does; of names, sizes and times alone."""
+    found = ((file.name, file.stat()) for file in folder.iterdir() if file.is_file())
+    return tuple(sorted((name, status.st_size, status.st_mtime_ns) for name, status in found))
+
+
+@lru_cache(KEPT)
+def _read(folder: Path, state: object) -> Any:
+    """The tokenizer of transformers in a folder."""
+    return read_sentencepiece(folder) if is_alone(folder) else _read_pretrained(folder)
+
+
+@lru_cache(KEPT)
+def _made(pretrained: Any, opening: OpenedBy) -> Tokenizer:
+    return Tokenizer(pretrained, opening)
 
 
 def _read_pretrained(folder: Path) -> Any:

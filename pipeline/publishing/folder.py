@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,26 +69,36 @@ def write_folder(work: Work, folder: Path) -> None:
         model_vocabulary(model_folder(work.inputs["fetch"], work.paths)),
         work.recipe.examples.rare_tokens,
     )
-    with track("publish", tables.num_rows, "rows") as progress:
-        counts = {
-            name: write_table(partial, name, table.schema, table.batches(progress))
-            for name, table in tables.all().items()
-        }
-    index_search(partial)
-    if "meanings" in counts and index_meanings(partial):
-        log("search by meaning has an approximate index: it can miss what lies far from what was typed")
-    write_map(partial / MAP_FOLDER, tables.map.world(), tables.map.num_points, tables.map.points())
-    counts["map"] = tables.map.num_points
-    regions = tables.map.regions(tables.telling)
-    write_regions(partial / MAP_FOLDER, regions)
-    counts["regions"] = len(regions)
-    _index_tokens(work, partial / TOKEN_INDEX_FOLDER, tables)
+    with ThreadPoolExecutor(1) as beside:  # the search is indexed on another core
+        counts, indexing = _write_tables(partial, tables, beside)
+        if "meanings" in counts and index_meanings(partial):
+            log("search by meaning has an approximate index: it can miss what lies far from what was typed")
+        write_map(partial / MAP_FOLDER, tables.map.world(), tables.map.num_points, tables.map.points())
+        regions = tables.map.regions(tables.telling)
+        write_regions(partial / MAP_FOLDER, regions)
+        counts |= {"map": tables.map.num_points, "regions": len(regions)}
+        _index_tokens(work, partial / TOKEN_INDEX_FOLDER, tables)
+        indexing.result()
     for name in work.recipe.sae_names:
         _copy_sae(work.input_folder("train") / name, partial / SAES_FOLDER / name, work.recipe.model.name)
     rows = _rows(work, tables.first_rows, PublishedRun(partial))
     (partial / ROWS_FILE).write_text(json.dumps(rows, ensure_ascii=False, allow_nan=False) + "\n")
     write_manifest(partial, _manifest(work, partial, counts))
     partial.rename(folder)
+
+
+def _write_tables(folder: Path, tables: RunTables, beside: Executor) -> tuple[dict[str, int], Future[None]]:
+    """Write all tables, the search first, whose indexes take longest; the rows of each, and those indexes to be."""
+    every = tables.all()
+    counts = dict.fromkeys(every, 0)
+    with track("publish: search", every["search"].num_rows, "features") as progress:
+        counts["search"] = write_table(folder, "search", every["search"].schema, every["search"].batches(progress))
+    indexing = beside.submit(index_search, folder)
+    others = {name: table for name, table in every.items() if name != "search"}
+    with track("publish", sum(table.num_rows for table in others.values()), "rows") as progress:
+        for name, table in others.items():
+            counts[name] = write_table(folder, name, table.schema, table.batches(progress))
+    return counts, indexing
 
 
 def _index_tokens(work: Work, folder: Path, tables: RunTables) -> None:

@@ -12,7 +12,8 @@ import pyarrow as pa
 from data.artifacts.features import FeatureKinds
 from data.published.schemas import SEARCH
 from data.published.terms import terms
-from pipeline.examples.texts import ExampleTexts, Peak, of_features
+from pipeline.examples.peaks import Peak
+from pipeline.examples.texts import ExampleTexts, of_features
 
 NUM_TEXTS = 5
 """Of the strongest examples of a feature."""

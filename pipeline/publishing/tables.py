@@ -108,11 +108,6 @@ class RunTables:
         """The live, rare, negligible and dead features of every SAE."""
         return {name: read_kinds(self._read("examples", name, STATISTICS_FILE), self.rare_tokens) for name in self.saes}
 
-    @property
-    def num_rows(self) -> int:
-        """Rows of all tables together."""
-        return sum(table.num_rows for table in self.all().values())
-
     def all(self) -> dict[str, RunTable]:
         """Every table of data.published.tables.TABLES."""
         width = load_header(self.folders["train"] / self.saes[0]).width

@@ -14,6 +14,7 @@ from pipeline.arrays import Ints, Mask
 
 NOT_RESPONDING = 1 << 30
 """Stands after every rank of features that respond."""
+NO_FEATURES: Ints = np.empty(0, np.int64)
 
 
 class Chosen(NamedTuple):
@@ -23,7 +24,7 @@ class Chosen(NamedTuple):
     """The first to be looked at first."""
     random: Ints
     """Drawn with equal probability from the other labelled live ones."""
-    unlabelled: Ints = np.empty(0, np.int64)
+    unlabelled: Ints = NO_FEATURES
     """Drawn from the live ones without a label: candidates for labels are tried on them too."""
 
     @property

@@ -38,7 +38,7 @@ from pipeline.recipe import Recipe
 from pipeline.recipe.judging import HOW_ASKED
 from pipeline.scores.asking import Found, Interview, ScoredFeature, ScoredSAE
 from pipeline.scores.candidate_files import write_candidates
-from pipeline.scores.choosing import Chosen, choose_features, draw_unlabelled, share_of
+from pipeline.scores.choosing import NO_FEATURES, Chosen, choose_features, draw_unlabelled, share_of
 from pipeline.scores.contest import best_task, common_task, find_decider
 from pipeline.scores.files import write_scored
 from pipeline.scores.materials import judge_materials, plant_questions
@@ -59,7 +59,7 @@ def score(work: Work) -> dict[str, Any]:
     """Write judges.json, and judged.arrow, scores.arrow, candidates.arrow and tried.arrow for every SAE."""
     recipe, config = work.recipe, work.recipe.score
     corpus = TokenizedCorpus(work.input_folder("tokenize"))
-    vocabulary = model_vocabulary(model_folder(work.inputs["fetch"], work.paths))
+    vocabulary = model_vocabulary(model_folder(work.inputs["fetch"], work.paths)) if config.features else []
     chosen = _choose(work, corpus, vocabulary)
     saes = _sample(work, corpus, chosen)
     found = [Found.nothing(sae, len(config.judges)) for sae in saes]
@@ -167,6 +167,8 @@ def _say(report: JudgeReport) -> None:
 def _choose(work: Work, corpus: TokenizedCorpus, vocabulary: list[bytes]) -> list[Chosen]:
     """The features of each SAE that are scored."""
     recipe, config = work.recipe, work.recipe.score
+    if not config.features:
+        return [Chosen(NO_FEATURES, NO_FEATURES) for _ in recipe.sae_names]
     responding = read_best_strengths(work.input_folder("respond"))
     shown = read_shown_features(work.input_folder("respond"))
     telling, cutting = TellingWords(corpus, vocabulary), Cutting.of(work.inputs["tokenize"].counts)

@@ -1,6 +1,7 @@
 """The tokenized corpus against the documents themselves; a killed run ends with the same bytes."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -276,3 +277,15 @@ def test_the_stored_types_are_those_of_the_contract(store: StorePaths, model: Pa
     run(recipe_of(model, corpus), store)
     assert opened(store).tokens.dtype == np.uint32
     assert opened(store).sequences.dtype.names == ("document", "start", "length")
+
+
+def test_items_are_made_ahead_in_order_and_what_stops_them_is_raised_in_its_place() -> None:
+    def items() -> Iterator[list[int]]:
+        yield from ([], [1], [2])
+        raise CorpusError("the end")
+
+    ones, taken = tokenization.ahead(items()), []
+    with pytest.raises(CorpusError, match="the end"):
+        taken.extend(ones)
+    assert taken == [[], [1], [2]]
+    assert list(tokenization.ahead(iter([[3], [4]]))) == [[3], [4]]

@@ -1,8 +1,11 @@
 """Spacing undone, against sentences as Wikipedia has them."""
 
+import random
+from itertools import pairwise
+
 import pytest
 
-from pipeline.corpus.wikitext import articles, undo_spacing
+from pipeline.corpus.wikitext import _ALWAYS, _LEFT, _RIGHT, _apostrophe, _sign, articles, undo_spacing
 
 
 @pytest.mark.parametrize(
@@ -32,6 +35,36 @@ from pipeline.corpus.wikitext import articles, undo_spacing
 )
 def test_undo_spacing(cut: str, whole: str) -> None:
     assert undo_spacing(cut) == whole
+
+
+def join_naively(line: str) -> str:
+    """The same of a line without joints, word by word."""
+    words, joins = ["", *line.split(), ""], [(False, False)]
+    quoted = is_open = False
+    for place in range(1, len(words) - 1):
+        before, word, after = words[place - 1 : place + 2]
+        if word == '"':
+            join, quoted = _LEFT if quoted else _RIGHT, not quoted
+        elif word == "'":
+            join = _apostrophe(before, after, is_open, more="'" in words[place + 1 :])
+            is_open = join == _RIGHT
+        else:
+            join = (False, False) if word[0].isalnum() else _ALWAYS.get(word) or _sign(word, before, after)
+        joins.append(join)
+    spaces = ["" if left[1] or right[0] else " " for left, right in pairwise(joins)]
+    return "".join(space + word for space, word in zip(spaces, words[1:-1], strict=True)).strip()
+
+
+SPACED = """a B 7 é ½ us s ll US C S teams ' ' ' " " , . ( ) : – × / & $ # − ° ’ — _ @ ... 's 'til -3 Ⅷ _x ’s 日"""
+WORDS, SPACES = SPACED.split(), (" ", " ", "  ", "\t", "\u2009")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_words_are_joined_as_by_a_naive_reading(seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(400):
+        line = "".join(rng.choice(SPACES) + rng.choice(WORDS) for _ in range(rng.randrange(12)))
+        assert undo_spacing(line) == join_naively(line), line
 
 
 RAW = """\

@@ -1,5 +1,5 @@
 from pipeline.embeddings.descriptions import MOST_WORDS, describe
-from pipeline.examples.texts import Peak
+from pipeline.examples.peaks import Peak
 
 
 def peaks(*words: str) -> list[Peak]:

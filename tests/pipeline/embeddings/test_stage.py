@@ -12,7 +12,7 @@ from data.layout import RunPaths, StorePaths
 from data.published.state import open_published
 from data.published.tables import PublishedRun
 from pipeline.embeddings.descriptions import describe
-from pipeline.examples.texts import Peak
+from pipeline.examples.peaks import Peak
 from pipeline.models.sentences import SentenceEncoder
 from pipeline.stages import embed
 from tests.support.fake_run import fake_recipe

@@ -1,7 +1,8 @@
 import pytest
 
 from data.artifacts.corpus import TokenizedCorpus
-from pipeline.examples.texts import TOKENS_AROUND, ExampleTexts, Peak
+from pipeline.examples.peaks import Peak
+from pipeline.examples.texts import TOKENS_AROUND, ExampleTexts
 from tests.support.fakes import make_corpus
 
 

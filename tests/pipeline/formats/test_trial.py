@@ -68,6 +68,15 @@ def test_the_rows_are_those_of_transformers() -> None:
     torch.testing.assert_close(found.by_layer[1][:90], states[2][0, 1:])
 
 
+def test_layers_behind_the_last_that_is_asked_for_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, model = rows(), tiny_language_model(LAYER)
+    for layer in model.layers[2:]:
+        monkeypatch.setattr(layer, "forward", None)
+    found = read_layers(model, sequences(), [BOS], 1).by_layer
+    assert len(found) == 2
+    assert all(torch.equal(one, other) for one, other in zip(found, whole.by_layer, strict=False))
+
+
 def test_the_figures_are_those_of_a_naive_computation() -> None:
     x_ND = rows().at(LAYER, FACTOR)
     sae = principal_sae(x_ND, DIRECTIONS)

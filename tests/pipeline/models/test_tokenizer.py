@@ -203,6 +203,16 @@ def test_load_from_a_folder(tmp_path: Path) -> None:
         Tokenizer.load(tmp_path)
 
 
+def test_a_folder_is_read_once_until_a_file_of_it_changes(tmp_path: Path) -> None:
+    byte_level(bos_token="<s>")._pretrained.save_pretrained(tmp_path)
+    tokenizer = Tokenizer.load(tmp_path)
+    assert Tokenizer.load(tmp_path, "other name") is tokenizer
+    assert Tokenizer.load(tmp_path, opening="none").bos_id is None
+    byte_level(bos_token="<begin>")._pretrained.save_pretrained(tmp_path)
+    assert tokenizer.decode(tokenizer.opening) == "<s>"
+    assert (after := Tokenizer.load(tmp_path)).decode(after.opening) == "<begin>"
+
+
 def test_a_vocabulary_with_merges_is_a_tokenizer_where_the_model_has_such_a_one(tmp_path: Path) -> None:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {character: number for number, character in enumerate(alphabet)} | {"<|endoftext|>": 256}

@@ -17,7 +17,7 @@ from data.published.state import open_published
 from data.published.tables import PublishedRun
 from data.published.terms import terms
 from pipeline.embeddings.descriptions import describe
-from pipeline.examples.texts import Peak
+from pipeline.examples.peaks import Peak
 from pipeline.models.sentences import SentenceEncoder
 from pipeline.publishing.folder import _responses
 from pipeline.publishing.map_tables import RegionWords
