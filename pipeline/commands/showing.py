@@ -34,7 +34,7 @@ HELD_OUT_SHARES, ENOUGH_HELD_OUT = (10, 20), 16_000
 """One held-out token for so many others: for the first until ENOUGH_HELD_OUT are held out, then for the second."""
 LONGEST_NAME = 64
 FIRST: dict[str, dict[str, Any]] = {
-    "evaluate": {"max_cross_entropy_tokens": 3_000}, "respond": {"candidates": 0}, "effects": {"features": 0},
+    "evaluate": {"max_cross_entropy_tokens": 2_048}, "respond": {"candidates": 0}, "effects": {"features": 0},
     "neurons": {"features": 0}, "score": {"features": 0}, "compare": {"n": 0}, "completeness": {"lists": []},
     "strengths": {"features": 0},
 }  # fmt: skip

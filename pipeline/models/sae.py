@@ -4,8 +4,7 @@ Whatever a trainer used (centring, scaling, decoder norms) is folded into the we
 downstream ever normalises: decoder directions have norm 1, and x ~= sum_i f_i(x) d_i + b_dec. (Some SAEs of other
 libraries normalise each token by itself, which cannot be folded: see standardise.py.)
 
-Folder format: `cfg.json` (SAEHeader) and `sae.safetensors` (W_enc, b_enc, W_dec, b_dec, threshold, and where TopK
-chooses by other values than it gives, selection).
+Folder format: `cfg.json` (SAEHeader); `sae.safetensors` (W_enc, b_enc, W_dec, b_dec, threshold; selection of some TopK).
 
 Shapes: B tokens, D width of the residual stream, F features, K active (token, feature) pairs.
 """
@@ -118,18 +117,21 @@ class SAE:
         threshold_F = self.threshold_F if features is None else self.threshold_F[features]
         return torch.where(pre_BF > threshold_F, pre_BF, 0.0)
 
-    def encode_sparse(self, x_BD: Tensor, dtype: torch.dtype = torch.float32) -> SparseActivations:
-        """Activations above zero, found tile by tile; memory does not grow with B x F."""
+    def encode_sparse(self, x_BD: Tensor, search: torch.dtype = torch.float32) -> SparseActivations:
+        """Activations above zero, found tile by tile; memory does not grow with B x F. search: see encode_by_feature."""
         if self.header.nonlinearity == "topk":
-            return self._encode_topk(x_BD, dtype)
+            return self._encode_topk(x_BD)
+        if search != torch.float32:
+            found = (torch.cat(column) for column in zip(*self.encode_by_feature(x_BD, search), strict=True))
+            return _sorted(SparseActivations._make(found), self.num_features)
         parts = []
         for start in range(0, self.num_features, TILE_FEATURES):
             tile = slice(start, start + TILE_FEATURES)
-            pre_BT = self.pre_activations(x_BD, tile, dtype)
+            pre_BT = self.pre_activations(x_BD, tile)
             token_K, feature_K = torch.nonzero(pre_BT > self.threshold_F[tile], as_tuple=True)
             parts.append((token_K, feature_K + start, pre_BT[token_K, feature_K]))
-        token_K, feature_K, value_K = (torch.cat(column) for column in zip(*parts, strict=True))
-        return _sorted(token_K, feature_K, value_K, self.num_features)
+        found = (torch.cat(column) for column in zip(*parts, strict=True))
+        return _sorted(SparseActivations._make(found), self.num_features)
 
     def encode_by_feature(self, x_BD: Tensor, dtype: torch.dtype = torch.float32) -> Iterator[SparseActivations]:
         """The result of `encode_sparse` in float32, a tile of features at a time, sorted by feature, then token.
@@ -254,14 +256,14 @@ class SAE:
         active_A = flat_nonzero(value_K > threshold_T[feature_K])
         return SparseActivations(token_K[active_A], feature_K[active_A] + tile.start, value_K[active_A])
 
-    def _encode_topk(self, x_BD: Tensor, dtype: torch.dtype) -> SparseActivations:
+    def _encode_topk(self, x_BD: Tensor) -> SparseActivations:
         """Running top k over the tiles: never more than a tile and k values per token."""
         k = self.header.k
         assert k is not None, "a topk SAE has k"
         best_BK = torch.empty(len(x_BD), 0, device=self.device)
         index_BK = torch.empty(len(x_BD), 0, dtype=torch.long, device=self.device)
         for start in range(0, self.num_features, TILE_FEATURES):
-            pre_BT = self.pre_activations(x_BD, slice(start, start + TILE_FEATURES), dtype)
+            pre_BT = self.pre_activations(x_BD, slice(start, start + TILE_FEATURES))
             if self.selection_F is not None:
                 pre_BT *= self.selection_F[start : start + TILE_FEATURES]
             values_BT, tile_BT = pre_BT.topk(min(k, pre_BT.shape[1]), dim=1)
@@ -273,7 +275,7 @@ class SAE:
         feature_K, value_K = index_BK[token_K, place_K], best_BK[token_K, place_K]
         if self.selection_F is not None:
             value_K = value_K / self.selection_F[feature_K]
-        return _sorted(token_K, feature_K, value_K, self.num_features)
+        return _sorted(SparseActivations(token_K, feature_K, value_K), self.num_features)
 
 
 def load_header(folder: Path) -> SAEHeader:
@@ -293,6 +295,6 @@ def write_header(folder: Path, header: SAEHeader) -> None:
     (folder / HEADER_FILE).write_text(json.dumps(asdict(header), indent=1) + "\n")
 
 
-def _sorted(token_K: Tensor, feature_K: Tensor, value_K: Tensor, num_features: int) -> SparseActivations:
-    order_K = torch.argsort(token_K * num_features + feature_K)
-    return SparseActivations(token_K[order_K], feature_K[order_K], value_K[order_K])
+def _sorted(found: SparseActivations, num_features: int) -> SparseActivations:
+    order_K = torch.argsort(found.token_K * num_features + found.feature_K)
+    return SparseActivations._make(column_K[order_K] for column_K in found)

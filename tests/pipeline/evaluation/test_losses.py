@@ -61,7 +61,7 @@ class Adds:
     def __init__(self, added: list[float]) -> None:
         self.added = torch.tensor(added)
 
-    def encode_sparse(self, x_ND: Tensor) -> SparseActivations:
+    def encode_sparse(self, x_ND: Tensor, search: torch.dtype) -> SparseActivations:
         self.x_ND = x_ND
         return NONE
 
