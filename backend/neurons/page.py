@@ -12,7 +12,16 @@ from backend.exceptions import NotFoundError
 from backend.html.address import PagedAddress
 from backend.html.formats import share
 from backend.html.page import Link, Page, Pager
-from backend.neurons.wording import ABOUT, CHANCE, difference_text, measure_title, p_text, sentence_of, verdict_of
+from backend.neurons.wording import (
+    ABOUT,
+    CHANCE,
+    P_TITLES,
+    difference_text,
+    measure_title,
+    p_text,
+    sentence_of,
+    verdict_of,
+)
 from backend.published.catalogue import OpenRun
 from backend.published.comparison import (
     ComparedUnit,
@@ -117,6 +126,9 @@ class Shown:
     verdict: str
     verdicts: list[str]
     """A sentence for each SAE."""
+    p_name: str
+    p_title: str
+    """What p is of."""
     rows: list[GroupRow]
     num: int
     """Neurons that were drawn."""
@@ -160,6 +172,7 @@ def _shown(run: OpenRun, comparison: Comparison, view: NeuronsAddress) -> Shown:
     judge, column = judges.get(measure.judge), comparison.measures.index(measure)
     trust = judge.trust.get(measure.task) if judge else None
     neurons = comparison.groups[-1]
+    p_of = measure.tests[0].p_of if measure.tests else "means"
     return Shown(
         measures=[
             Link(measure_title(one), view.href(measure=one.key) + "#result", one is measure)
@@ -174,6 +187,8 @@ def _shown(run: OpenRun, comparison: Comparison, view: NeuronsAddress) -> Shown:
         chance=CHANCE.get(measure.task),
         verdict=verdict_of(measure),
         verdicts=[sentence_of(measure, test) for test in measure.tests],
+        p_name="p of ranks" if p_of == "ranks" else "p",
+        p_title=P_TITLES[p_of],
         rows=[_row(run, comparison, measure, mean, view, group) for mean in measure.means],
         num=neurons.num,
         num_layers=comparison.num_layers,

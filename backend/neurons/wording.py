@@ -6,7 +6,12 @@ from backend.html.formats import count, signed
 from data.artifacts.comparison import FIT, NEURONS_GROUP, GroupTest, Measure
 
 SURE = 0.05
-"""A difference with a lower p is shown; a higher one may be chance."""
+"""A difference with a lower p, and an interval that leaves 0 out, is shown; another may be chance."""
+P_TITLES = {
+    "means": "A permutation test of the difference of means, two-sided: how often chance alone parts two like groups "
+    "so far.",
+    "ranks": "Of ranks, not of the difference: Mann and Whitney's test, two-sided. Newer runs test the difference.",
+}
 TITLES = {FIT: "Best rule", "specificity": "Specificity", "detection": "Detection", "fuzzing": "Fuzzing"}
 ABOUT = {
     FIT: "How well its best rule tells where it is active, in text that the rule was not made from: the harmonic mean "
@@ -17,6 +22,8 @@ ABOUT = {
     "detection": "Told by the label alone, which whole texts it is active in and which not: 50% is guessing.",
     "fuzzing": "Told by the label alone, whether the marked tokens are those on which it is active: 50% is guessing.",
 }
+LEAST_P = 1e-4
+"""Permutations tell no smaller one."""
 CHANCE = {"detection": 0.5, "fuzzing": 0.5}
 
 
@@ -27,8 +34,8 @@ def measure_title(measure: Measure) -> str:
 
 def verdict_of(measure: Measure) -> str:
     """One answer for all SAEs."""
-    better = [test for test in measure.tests if test.p < SURE and test.difference > 0]
-    worse = [test for test in measure.tests if test.p < SURE and test.difference < 0]
+    better = [test for test in measure.tests if is_shown(test) and test.difference > 0]
+    worse = [test for test in measure.tests if is_shown(test) and test.difference < 0]
     if not measure.tests:
         return "Too few could be scored to compare them."
     if len(better) == len(measure.tests):
@@ -40,6 +47,15 @@ def verdict_of(measure: Measure) -> str:
     return "No difference is shown by this score: what there is may be chance."
 
 
+def is_shown(test: GroupTest) -> bool:
+    """Whether its difference of means is more than chance: by its interval, and by p where p is of the difference."""
+    return _leaves_out_0(test) and (test.p_of == "ranks" or test.p < SURE)
+
+
+def _leaves_out_0(test: GroupTest) -> bool:
+    return test.low > 0 or test.high < 0
+
+
 def sentence_of(measure: Measure, test: GroupTest) -> str:
     """What is found of one SAE."""
     means = {mean.group: mean for mean in measure.means}
@@ -48,7 +64,13 @@ def sentence_of(measure: Measure, test: GroupTest) -> str:
         f"{test.group}: features {_percent(mine.mean)}, neurons {_percent(neurons.mean)}; a difference of "
         f"{difference_text(test)}."
     )
-    if test.p < SURE:
+    if test.p_of == "ranks":
+        return (
+            f"{found} {'Its interval leaves 0 out.' if is_shown(test) else 'Its interval holds 0: it may be chance.'}"
+        )
+    if (test.p < SURE) != _leaves_out_0(test):
+        return f"{found} Too close to tell: chance alone would part two like groups so far in {_often(test.p)}."
+    if is_shown(test):
         return f"{found} Chance alone would part two like groups so far in {_often(test.p)}."
     return f"{found} Chance alone would often part two like groups so far ({_often(test.p)})."
 
@@ -65,8 +87,8 @@ def _percent(value: float) -> str:
 
 def _often(p: float) -> str:
     """A probability as people count."""
-    if p < 1e-6:
-        return "less than one of a million draws"
+    if p <= LEAST_P:
+        return "at most one of 10,000 draws"
     if p < SURE:
         return f"one of {count(_round(1 / p))} draws"
     return f"{100 * p:.0f} of 100 draws"
@@ -80,4 +102,4 @@ def _round(value: float) -> int:
 
 def p_text(p: float) -> str:
     """A p of a test, with two digits where it is small."""
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+    return "≤ 0.0001" if p <= LEAST_P else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pyarrow as pa
 
@@ -71,7 +71,10 @@ class GroupTest:
     """Probability that a random feature has more than a random neuron, equal ones counted half: one half is no
     difference."""
     p: float
-    """Of the Mann-Whitney U test, two-sided: how often chance alone would part equal groups so far."""
+    """Two-sided, of a test of `p_of`: how often chance alone would part like groups so far."""
+    p_of: Literal["means", "ranks"] = "ranks"
+    """Of the difference of means, by permutations; or, in older comparisons, which do not say it, of ranks by Mann and
+    Whitney's test, which is no test of the difference."""
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def measure_all(groups: Sequence[Compared], names: Sequence[MeasureName], seed: 
 
 def _test(group: str, value_C: npt.NDArray[np.float64], neurons_M: npt.NDArray[np.float64], seed: int) -> GroupTest:
     found = compare(value_C, neurons_M, seed)
-    return GroupTest(group, *found.means, found.superiority, found.p)
+    return GroupTest(group, *found.means, found.superiority, found.p, "means")
 
 
 def compared_table(groups: Iterable[Compared], corpus: TokenizedCorpus, layer: int, per_layer: int) -> pa.Table:

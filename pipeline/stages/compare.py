@@ -185,6 +185,7 @@ def _config(recipe: Recipe) -> dict[str, Any]:
         "tasks": {task.name: task.version for task in TASKS.values()},
         "encoder": encoder_key(recipe.embed),
         "rare_tokens": recipe.examples.rare_tokens,
+        "p_of": "means",
         "saes": recipe.sae_names,
     }
 

@@ -70,7 +70,7 @@ def _measure(place: int, values: dict[str, np.ndarray]) -> Measure:
     means = [Mean(name, len(some), *mean_interval(some, 0)) for name, some in known.items()]
     neurons = known.pop(NEURONS_GROUP)
     found = {name: compare(some, neurons, 0) for name, some in known.items()}
-    tests = [GroupTest(name, *one.means, one.superiority, one.p) for name, one in found.items()]
+    tests = [GroupTest(name, *one.means, one.superiority, one.p, "means") for name, one in found.items()]
     return Measure(*MEASURES[place], tuple(means), tuple(tests))
 
 

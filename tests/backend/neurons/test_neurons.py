@@ -6,8 +6,9 @@ from fastapi.testclient import TestClient
 
 from backend.app import create_app
 from backend.neurons.wording import difference_text, sentence_of, verdict_of
+from backend.published.comparison import get_comparison
 from backend.settings import Settings
-from data.artifacts.comparison import NEURONS_GROUP, GroupTest, Mean, Measure
+from data.artifacts.comparison import NEURONS_GROUP, Comparison, GroupTest, Mean, Measure
 from tests.support.comparison import DRAWN, HOSTILE_LABEL
 from tests.support.pages import Page, check_nothing_inline
 
@@ -113,10 +114,44 @@ def test_the_page_does_without_a_run(tmp_path) -> None:
     ],
 )
 def test_the_verdict_has_the_sign_of_what_is_no_chance(parts, verdict) -> None:
-    tests = tuple(GroupTest(f"sae{n}", value, value - 0.1, value + 0.1, 0.5, p) for n, (value, p) in enumerate(parts))
+    tests = tuple(_test(f"sae{n}", value, p) for n, (value, p) in enumerate(parts))
     means = tuple(Mean(name, 20, 0.5, 0.4, 0.6) for name in [*(test.group for test in tests), NEURONS_GROUP])
     measure = Measure("rule", "specificity", means, tests)
     assert verdict_of(measure) == verdict
     said = [sentence_of(measure, test) for test in tests]
     assert all(difference_text(test) in sentence for sentence, test in zip(said, tests, strict=True))
     assert all(("often" in sentence) == (test.p >= 0.05) for sentence, test in zip(said, tests, strict=True))
+
+
+def _test(name: str, value: float, p: float) -> GroupTest:
+    width = 0.05 if p < 0.05 else 0.4
+    return GroupTest(name, value, value - width, value + width, 0.5, p, "means")
+
+
+@pytest.mark.parametrize(
+    ("test", "shown", "said"),
+    [
+        (GroupTest("sae", 0.15, 0.02, 0.29, 0.55, 0.12), True, "Its interval leaves 0 out."),
+        (GroupTest("sae", 0.1, -0.02, 0.29, 0.7, 0.01), False, "Its interval holds 0: it may be chance."),
+        (GroupTest("sae", 0.15, 0.001, 0.29, 0.55, 0.06, "means"), False, "Too close to tell: chance alone"),
+        (GroupTest("sae", 0.15, -0.001, 0.29, 0.55, 0.045, "means"), False, "Too close to tell: chance alone"),
+    ],
+)
+def test_what_is_said_never_contradicts_the_interval_beside_it(test, shown, said) -> None:
+    means = (Mean("sae", 20, 0.5, 0.4, 0.6), Mean(NEURONS_GROUP, 20, 0.35, 0.3, 0.4))
+    measure = Measure("rule", "specificity", means, (test,))
+    assert (verdict_of(measure) == "Yes, by this score.") is shown
+    assert said in sentence_of(measure, test)
+
+
+def test_a_p_of_ranks_is_called_so(client, catalogue, monkeypatch) -> None:
+    assert "A permutation test of the difference of means" in client.get("/neurons").text
+    monkeypatch.setattr("backend.neurons.page.get_comparison", lambda run: _older(get_comparison(run)))
+    assert "p of ranks" in Page(client.get("/neurons").text).text
+
+
+def _older(comparison: Comparison) -> Comparison:
+    raw = comparison.as_json()
+    for test in (test for measure in raw["measures"] for test in measure["tests"]):
+        del test["p_of"]
+    return Comparison.from_json(raw)
