@@ -6,7 +6,7 @@ from pydantic import Field
 
 from backend.html.address import PagedAddress
 
-Shown = Literal["represented", "missing", "all"]
+Shown = Literal["represented", "missing", "ambiguous", "all"]
 
 
 class CompletenessState(PagedAddress):

@@ -33,6 +33,7 @@ from data.concepts.specificity import (
 )
 
 Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -74,20 +75,22 @@ def answer_own(
         ConceptRow(
             list=name, list_title=content.title, name=concept.name, occurrences=occurrences,
             often=frequency_text(occurrences, index.num_tokens), num_prompts=len(content.templates),
-            represented=candidate is not None and candidate.specific, candidate=candidate, feature=feature,
-            overruled=verdicts.get((name, concept.name)),
+            ambiguous=concept.ambiguous, represented=candidate is not None and candidate.specific,
+            candidate=candidate, feature=feature, overruled=verdicts.get((name, concept.name)),
         )
         for concept, occurrences, candidate, feature in zip(
             content.concepts, occurrences_N.tolist(), shown, features, strict=True
         )
     ]  # fmt: skip
-    counts = _counts(sae, occurrences_N, index.num_tokens, [row.represented for row in rows])
+    clear_N = np.array([not row.ambiguous for row in rows])
+    represented_N = np.array([row.represented for row in rows])
+    counts = _counts(sae, occurrences_N[clear_N], index.num_tokens, represented_N[clear_N])
     return OwnAnswer(rows, index.num_tokens, sae.run.record.corpus["tokenize"]["num_tokens"], counts)
 
 
-def _counts(sae: OpenSAE, occurrences_N: Ints, num_tokens: int, represented: list[bool]) -> SAECounts:
-    """What was found of the list as a whole."""
-    num, shares = sum(represented), shares_of(occurrences_N, num_tokens, np.array(represented, bool))
+def _counts(sae: OpenSAE, occurrences_N: Ints, num_tokens: int, represented_N: Mask) -> SAECounts:
+    """What was found of the list as a whole, but for ambiguous concepts."""
+    num, shares = int(represented_N.sum()), shares_of(occurrences_N, num_tokens, represented_N)
     alive = sae.num_features - int(sae.record.metrics["num_dead"])
     return SAECounts(num_alive=alive, num_represented=num, by_list=[num], shared=[], **vars(shares))
 
@@ -170,7 +173,7 @@ def _candidate(
     place: int,
     candidates: Candidates,
     fired: Fired,
-    text: tuple[npt.NDArray[np.bool_], Ints, Ints],
+    text: tuple[Mask, Ints, Ints],
     verdict: Verdicts,
     names: list[str],
 ) -> Candidate:

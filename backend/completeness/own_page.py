@@ -75,9 +75,10 @@ def own_address(name: str) -> str:
 
 
 def _headline(found: OwnAnswer) -> str:
-    num, total = found.found.num_represented, len(found.rows)
+    num, total = found.found.num_represented, sum(not row.ambiguous for row in found.rows)
+    apart = len(found.rows) - total
     have = "concept has a feature of its own" if total == 1 else "concepts have a feature of their own"
-    return f"{num:,} of {total:,} {have}"
+    return f"{num:,} of {total:,} {have}" + (f"; {apart:,} with another sense not counted" if apart else "")
 
 
 def _counted(found: OwnAnswer) -> str:

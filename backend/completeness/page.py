@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from backend.completeness.address import CompletenessState, Shown
 from backend.completeness.figure import FrequencyFigure, figure_text, frequency_figure
 from backend.completeness.rows import ConceptRow, about, features_of, frequency_text
@@ -29,7 +27,12 @@ from data.concepts.lists import TEMPLATES
 from data.concepts.specificity import THRESHOLDS, Thresholds
 
 PER_PAGE = 50
-SHOWN: dict[Shown, str] = {"represented": "With a feature of their own", "missing": "Without", "all": "All"}
+SHOWN: dict[Shown, str] = {
+    "represented": "With a feature of their own",
+    "missing": "Without",
+    "ambiguous": "Also ordinary words or names",
+    "all": "All",
+}
 Verdicts = dict[tuple[str, str], Overruled]
 
 
@@ -59,8 +62,11 @@ class CompletenessPage(Page):
     headline: str
     meaning: str
     """What follows of it, in a sentence."""
+    ambiguous: str
+    """How many concepts stand apart for their other senses, as a sentence; "" for none."""
+    ambiguous_href: str
     total: int
-    """Concepts in all lists."""
+    """Concepts in all lists that are counted."""
     lists: list[ListCounts]
     saes: list[SAERow]
     sae: SAECard
@@ -127,7 +133,9 @@ def completeness_page_of(
         why_none=found.why_none,
         headline=_headline(found, sae, mine),
         meaning=_meaning(found, mine) if mine else "",
-        total=found.num_concepts,
+        ambiguous=_ambiguous(sae),
+        ambiguous_href=state.href(show="ambiguous") + "#concepts",
+        total=found.num_counted,
         lists=found.lists,
         saes=[_sae_row(one, sae, state) for one in run.saes],
         sae=sae_card(sae),
@@ -138,7 +146,11 @@ def completeness_page_of(
             Link("All lists", state.href(kind="") + "#concepts", not state.kind),
             *(Link(one.title, state.href(kind=one.name) + "#concepts", state.kind == one.name) for one in found.lists),
         ],
-        shown=[Link(text, state.href(show=name) + "#concepts", state.show == name) for name, text in SHOWN.items()],
+        shown=[
+            Link(text, state.href(show=name) + "#concepts", state.show == name)
+            for name, text in SHOWN.items()
+            if name != "ambiguous" or found.num_counted < found.num_concepts
+        ],
         rows=rows,
         pager=Pager.at(state.page, PER_PAGE, total, lambda page: state.href(page=page) + "#concepts"),
         num_tokens=found.num_tokens,
@@ -167,6 +179,8 @@ def concept_rows(
 
 
 def _state(one: KnownConcept, represented: bool, verdicts: Verdicts) -> Shown:
+    if one.ambiguous:
+        return "ambiguous"
     overruled = verdicts.get((one.list.name, one.name))
     return "represented" if (overruled.represented if overruled else represented) else "missing"
 
@@ -185,6 +199,7 @@ def _rows(sae: OpenSAE, shown: list[KnownConcept], verdicts: Verdicts) -> list[C
             occurrences=one.occurrences,
             often=frequency_text(one.occurrences, completeness_of(sae.run).num_tokens),
             num_prompts=one.num_prompts,
+            ambiguous=one.ambiguous,
             represented=bool(nearest.specific_N[one.number]),
             candidate=candidate,
             feature=feature,
@@ -197,15 +212,15 @@ def _rows(sae: OpenSAE, shown: list[KnownConcept], verdicts: Verdicts) -> list[C
 def _headline(found: CompletenessCounts, sae: OpenSAE, mine: SAECounts | None) -> str:
     if mine is None:
         return "How many concepts have a feature of their own?"
-    total = found.num_concepts
+    total = found.num_counted
     return (
-        f"{count(mine.num_represented)} of {count(total)} concepts ({share(mine.num_represented / total, 2)}) have a "
-        f"feature of their own in {sae.name}"
+        f"{count(mine.num_represented)} of {count(total)} concepts ({share(mine.num_represented / max(1, total), 2)}) "
+        f"have a feature of their own in {sae.name}"
     )
 
 
 def _meaning(found: CompletenessCounts, mine: SAECounts) -> str:
-    part = mine.num_represented / found.num_concepts
+    part = mine.num_represented / max(1, found.num_counted)
     if part >= 0.5:
         return "Most do; those that do not are rarer, or share a feature with others."
     return (
@@ -215,14 +230,12 @@ def _meaning(found: CompletenessCounts, mine: SAECounts) -> str:
 
 
 def _sae_row(one: OpenSAE, current: OpenSAE, state: CompletenessState) -> SAERow:
-    mine, lists = sae_counts(one), completeness_of(one.run).lists
+    mine, total = sae_counts(one), max(1, completeness_of(one.run).num_counted)
     return SAERow(
         sae=sae_card(one),
         current=one is current,
         href=state.href(sae=one.name),
-        total=f"{count(mine.num_represented)} ({share(mine.num_represented / sum(x.num_concepts for x in lists), 2)})"
-        if mine
-        else "–",
+        total=f"{count(mine.num_represented)} ({share(mine.num_represented / total, 2)})" if mine else "–",
         by_list=list(map(count, mine.by_list)) if mine else [],
         half=_half_text(mine.fit) if mine else "–",
         alive=f"1 in {count(mine.num_alive)}" if mine else "–",
@@ -235,16 +248,28 @@ def _half_text(fit: Fit | None) -> str:
     return f"1 in {about(1 / fit.half)}" if fit.half < 1 else "beyond any"
 
 
+def _ambiguous(sae: OpenSAE) -> str:
+    found = [bool(nearest_of(sae).specific_N[one.number]) for one in concepts_of(sae.run) if one.ambiguous]
+    if not found:
+        return ""
+    some, their = ("concept is", "its") if len(found) == 1 else ("concepts are", "their")
+    return (
+        f"{count(len(found))} more {some} also ordinary words or names, such as lead and to lead. By what is written "
+        f"alone {count(sum(found))} of them would have a feature; for {their} other senses none is counted."
+    )
+
+
 def _overruled(sae: OpenSAE, verdicts: Verdicts) -> str:
     """Of the concepts of the run's lists."""
     nearest = nearest_of(sae)
     said = [
         (verdict.represented, bool(nearest.specific_N[one.number]))
         for one in concepts_of(sae.run)
-        if (verdict := verdicts.get((one.list.name, one.name)))
+        if not one.ambiguous and (verdict := verdicts.get((one.list.name, one.name)))
     ]
-    changed = sum(theirs != measured for theirs, measured in said)
+    changed = sum(theirs != found for theirs, found in said)
     if not changed:
         return ""
-    total = int(np.sum(nearest.specific_N)) + sum(int(theirs) - int(measured) for theirs, measured in said)
+    measured = sum(bool(nearest.specific_N[one.number]) for one in concepts_of(sae.run) if not one.ambiguous)
+    total = measured + sum(int(theirs) - int(found) for theirs, found in said)
     return f"Owners of this server overruled {count(changed)} of these verdicts: by theirs it is {count(total)}."

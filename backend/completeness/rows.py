@@ -23,6 +23,8 @@ class ConceptRow:
     often: str
     """The same in words, and as a share of the tokens."""
     num_prompts: int
+    ambiguous: bool
+    """Whether it is also an ordinary word or a name: then no share counts it."""
     represented: bool
     """By what was measured."""
     candidate: Candidate | None

@@ -31,6 +31,11 @@ class KnownConcept:
         return self.concept.name
 
     @property
+    def ambiguous(self) -> bool:
+        """Whether it is also an ordinary word or a name, and so not counted."""
+        return self.concept.ambiguous
+
+    @property
     def num_prompts(self) -> int:
         return len(self.list.templates)
 
@@ -90,7 +95,7 @@ def sae_counts(sae: OpenSAE) -> SAECounts | None:
 
 def concepts_link(sae: OpenSAE) -> Link | None:
     """How many concepts have a feature of their own, and the page of them; None where nothing was measured."""
-    found, total = sae_counts(sae), completeness_of(sae.run).num_concepts
+    found, total = sae_counts(sae), completeness_of(sae.run).num_counted
     if found is None:
         return None
     text = (
@@ -110,9 +115,13 @@ def _read_concepts(run: OpenRun) -> list[KnownConcept]:
         return []
     records = tables.take("concepts", range(tables.count("concepts"))).to_pylist()
     return [
-        KnownConcept(number, lists[one["list"]], Concept((one["name"], *one["other_spellings"])), one["occurrences"])
+        KnownConcept(number, lists[one["list"]], _concept(one, lists[one["list"]]), one["occurrences"])
         for number, one in enumerate(records)
     ]
+
+
+def _concept(record: dict[str, Any], one: ListCounts) -> Concept:
+    return Concept((record["name"], *record["other_spellings"]), record["name"] in one.ambiguous)
 
 
 def nearest_of(sae: OpenSAE) -> Nearest:
@@ -149,9 +158,9 @@ def _candidate(record: dict[str, Any], names: list[str]) -> Candidate:
 
 
 def represented_by(sae: OpenSAE, index: int) -> list[KnownConcept]:
-    """The concepts whose own a feature is."""
-    numbers = sae.run.once(_represented).get(sae.row(index), [])
-    return [concepts_of(sae.run)[number] for number in numbers]
+    """The concepts whose own a feature is, but for ambiguous ones."""
+    concepts, numbers = concepts_of(sae.run), sae.run.once(_represented).get(sae.row(index), [])
+    return [concepts[number] for number in numbers if not concepts[number].ambiguous]
 
 
 def _represented(run: OpenRun) -> dict[int, list[int]]:

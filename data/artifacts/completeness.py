@@ -61,6 +61,13 @@ class ListCounts:
     title: str
     templates: list[str]
     num_concepts: int
+    ambiguous: list[str] = field(default_factory=list)
+    """Of these, those that are also ordinary words or names: no share counts them. Older runs mark none."""
+
+    @property
+    def num_counted(self) -> int:
+        """Concepts of which shares are."""
+        return self.num_concepts - len(self.ambiguous)
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,7 @@ class SAECounts:
     num_alive: int
     """Features that were active on any token."""
     num_represented: int
+    """Concepts that are, but for ambiguous ones; so too in all that follows but `shared`."""
     by_list: list[int]
     """Concepts of each list that are represented."""
     shared: list[SharedFeature | None]
@@ -114,6 +122,11 @@ class CompletenessCounts:
     @property
     def num_concepts(self) -> int:
         return sum(one.num_concepts for one in self.lists)
+
+    @property
+    def num_counted(self) -> int:
+        """Concepts of which shares are."""
+        return sum(one.num_counted for one in self.lists)
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain JSON."""

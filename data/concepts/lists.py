@@ -4,9 +4,11 @@
     > She moved to {}            a prompt: what stands before each concept; without any, TEMPLATES
     Camden                       a concept
     aluminium | aluminum         another, with a second spelling
+    lead ~                       another that is also an ordinary word or a name, in another sense
 
 A concept that is a name is written with capitals, and found in text only so; any other is found with and without a
-capital at its beginning. Both are also found in the plural.
+capital at its beginning. Both are also found in the plural. Senses are not told apart, so a concept that has another is
+shown apart from the rest, and not counted.
 """
 
 import hashlib
@@ -18,7 +20,7 @@ from functools import cached_property
 
 from data.errors import ConfigError
 
-TITLE, PROMPT, OR, PLACE = "#", ">", "|", "{}"
+TITLE, PROMPT, OR, AMBIGUOUS, PLACE = "#", ">", "|", "~", "{}"
 TEMPLATES = ("A book about {}", "They talked about {}", "He wrote down {}", "The story of {}")
 """Prompts of a list that has none of its own."""
 MAX_CONCEPTS, MAX_SPELLINGS, MAX_TEMPLATES = 500, 4, 6
@@ -34,6 +36,8 @@ class Concept:
 
     spellings: tuple[str, ...]
     """As it is written, the usual first."""
+    ambiguous: bool = False
+    """Whether it is also an ordinary word or a name, in another sense."""
 
     @property
     def name(self) -> str:
@@ -56,8 +60,12 @@ class ConceptList:
     @cached_property
     def digest(self) -> str:
         """Names the content."""
-        parts = [self.title, *self.templates, *("|".join(one.spellings) for one in self.concepts)]
+        parts = [self.title, *self.templates, *map(_digest_line, self.concepts)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _digest_line(concept: Concept) -> str:
+    return OR.join(concept.spellings) + AMBIGUOUS * concept.ambiguous
 
 
 def parse_concepts(text: str, what: str = "The list") -> ConceptList:
@@ -107,7 +115,8 @@ def kin_of(concepts: list[Concept]) -> list[tuple[int, int]]:
 
 
 def _concept(line: str, where: str) -> Concept:
-    spellings = tuple(part.strip() for part in line.split(OR))
+    ambiguous = line.endswith(AMBIGUOUS)
+    spellings = tuple(part.strip() for part in line.removesuffix(AMBIGUOUS).split(OR))
     if len(spellings) > MAX_SPELLINGS:
         raise ConfigError(
             f"{where} has {len(spellings)} spellings, at most {MAX_SPELLINGS} are looked for: leave some."
@@ -116,7 +125,7 @@ def _concept(line: str, where: str) -> Concept:
         _short(spelling, MAX_CHARACTERS, where)
         if not _WORDS.search(spelling):
             raise ConfigError(f"{where} has a concept without a letter or digit ('{spelling}'): write it as a word.")
-    return Concept(spellings)
+    return Concept(spellings, ambiguous)
 
 
 def _template(text: str, where: str) -> str:

@@ -93,7 +93,13 @@ class _Completeness:
         saes = {name: self._sae(name, number_R, x_RD, counted) for name in work.recipe.sae_names}
         return CompletenessCounts(
             lists=[
-                ListCounts(one.name, one.content.title, list(one.content.templates), len(one.content.concepts))
+                ListCounts(
+                    one.name,
+                    one.content.title,
+                    list(one.content.templates),
+                    len(one.content.concepts),
+                    [concept.name for concept in one.content.concepts if concept.ambiguous],
+                )
                 for one in self._lists
             ],
             num_tokens=counted.num_tokens,
@@ -123,8 +129,9 @@ class _Completeness:
         folder.mkdir(exist_ok=True)
         write_arrow(folder / ACTIVITY_FILE, ACTIVITY, activity_batches(found, sae.num_features))
         write_arrow(folder / CANDIDATES_FILE, CANDIDATES, candidates_table(measured).to_batches())
-        represented_N = measured.represented(len(self._all.concepts))
-        shares = shares_of(counted.occurrences_C, counted.num_tokens, represented_N)
+        clear_N = ~np.array([one.ambiguous for one in self._all.concepts])
+        represented_N = measured.represented(len(self._all.concepts)) & clear_N
+        shares = shares_of(counted.occurrences_C[clear_N], counted.num_tokens, represented_N[clear_N])
         statistics = read_arrow(work.input_folder("examples") / name / STATISTICS_FILE)
         return SAECounts(
             num_alive=int((statistics["num_active"].to_numpy() > 0).sum()),

@@ -77,6 +77,17 @@ def test_concepts_are_counted_in_what_is_indexed_and_the_page_says_so(live: Test
     assert "None of these concepts stands in the text." in nowhere.text
 
 
+def test_a_concept_with_another_sense_is_judged_and_not_counted(live: TestClient) -> None:
+    found = live.post("/api/v1/completeness", json={"text": "river\nmusic ~", "sae": "tiny/1-relu-64"}).json()
+    assert [one["ambiguous"] for one in found["concepts"]] == [False, True]
+    assert sum(one["num"] for one in found["found"]["bins"]) == 1
+    assert (
+        live.post(UPLOAD, data={"text": "river\nmusic ~", "sae": "tiny/1-relu-64"})
+        .context["headline"]
+        .endswith("; 1 with another sense not counted")
+    )
+
+
 def test_a_part_of_the_corpus_is_said_with_its_share() -> None:
     nothing = SAECounts(9, 0, [0], [], [], None, "none")
     assert _counted(OwnAnswer([], 2_000, 16_000, nothing)) == (

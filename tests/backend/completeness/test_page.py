@@ -1,5 +1,6 @@
 """The page of completeness and its API, against the artifact of the fake run."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from fastapi.testclient import TestClient
 from backend.completeness.figure import BOTTOM, LEFT, RIGHT, TOP, frequency_figure
 from backend.completeness.rows import ConceptRow, frequency_text, rivals_text
 from backend.published import concepts
-from backend.published.concepts import Candidate, represented_by
+from backend.published.concepts import Candidate, completeness_of, concepts_of, represented_by
 from data.arrow import read_arrow
 from data.artifacts.completeness import CANDIDATES_FILE, CONCEPTS_FILE, SAECounts
 from data.concepts.frequency import Bin, Fit
@@ -98,10 +99,39 @@ def test_a_feature_says_which_concepts_it_represents(
     assert "of 6 have a feature of their own here" in pages.get("/tiny/1-relu-64").text
 
 
+def test_a_concept_with_another_sense_stands_apart(pages: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = pages.app.state.library.catalogue().runs[0]
+    counts, known = completeness_of(run), concepts_of(run)
+    assert pages.get("/completeness").context["ambiguous"] == ""
+    lists = [replace(counts.lists[0], ambiguous=["music"])]
+    monkeypatch.setitem(run.cached, concepts._read_counts, replace(counts, lists=lists))
+    monkeypatch.setitem(
+        run.cached,
+        concepts._read_concepts,
+        [replace(one, list=lists[0], concept=replace(one.concept, ambiguous=one.name == "music")) for one in known],
+    )
+    monkeypatch.setitem(run.cached, concepts._represented, {run.saes[0].row(3): [0, 3]})
+    answer = pages.get("/completeness?sae=1-relu-64&show=ambiguous")
+    assert "of 5 concepts" in answer.context["headline"]
+    assert answer.context["ambiguous"].startswith("1 more concept is also ordinary words or names")
+    assert [one.name for one in answer.context["rows"]] == ["music"]
+    assert "also an ordinary word or name, not counted" in answer.text
+    every = [
+        one["name"]
+        for show in ("represented", "missing")
+        for one in pages.get(f"/api/v1/completeness/tiny/1-relu-64?show={show}").json()["concepts"]
+    ]
+    assert len(every) == 5
+    assert "music" not in every
+    said = " ".join(Page(pages.get("/tiny/1-relu-64/3").text).text.split())
+    assert "Represents river (Things of the fake run)" in said
+    assert "music (Things" not in said
+
+
 def row(**changes: Any) -> ConceptRow:
     candidate = Candidate(**{"row": 0, "rank": 0, "mean": 1.0, "own": 4, "others": 1, "num_rivals": 1, "rivals": ["b"],
                              "num_examples_read": 10, "num_on_concept": 2, "specific": False, **changes})  # fmt: skip
-    return ConceptRow("l", "L", "a", 3, "3×", 4, candidate.specific, candidate, None, None)
+    return ConceptRow("l", "L", "a", 3, "3×", 4, False, candidate.specific, candidate, None, None)
 
 
 def test_the_reason_why_a_feature_is_not_a_concepts_own_is_told() -> None:
@@ -112,7 +142,7 @@ def test_the_reason_why_a_feature_is_not_a_concepts_own_is_told() -> None:
     assert row().why_not == "2 of 10 of its examples in the corpus speak of it."
     assert row(specific=True).why_not == ""
     assert row(specific=True).evidence == "4 of 4 prompts; also on b; 2 of 10 examples in text"
-    assert ConceptRow("l", "L", "a", 3, "", 4, False, None, None, None).why_not == "No feature is active on it."
+    assert ConceptRow("l", "L", "a", 3, "", 4, False, False, None, None, None).why_not == "No feature is active on it."
 
 
 def test_frequencies_are_told_in_words() -> None:

@@ -25,6 +25,13 @@ def test_a_list_of_names_alone_has_the_usual_prompts_and_a_title() -> None:
     assert found.digest == parse_concepts("Camden\nBrent").digest != parse_concepts("Camden").digest
 
 
+def test_a_concept_with_another_sense_is_marked() -> None:
+    found = parse_concepts("iron\nlead ~\nsulfur | sulphur~")
+    assert [one.ambiguous for one in found.concepts] == [False, True, True]
+    assert [one.spellings for one in found.concepts] == [("iron",), ("lead",), ("sulfur", "sulphur")]
+    assert found.digest != parse_concepts("iron\nlead\nsulfur | sulphur").digest
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -39,6 +46,7 @@ def test_a_list_of_names_alone_has_the_usual_prompts_and_a_title() -> None:
         ("a\nbe\x07ll", "line 2 has a character that is not text"),
         ("PNG\ufffd", "not text"),
         ("...", "without a letter"),
+        ("~", "without a letter"),
         ("\n".join(map(str, range(MAX_CONCEPTS + 1))), f"at most {MAX_CONCEPTS}"),
     ],
 )

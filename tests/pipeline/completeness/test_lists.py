@@ -22,6 +22,12 @@ def test_the_lists_are_whole() -> None:
     assert (sizes["london-boroughs"], sizes["us-states"], sizes["chemical-elements"]) == (33, 50, 118)
 
 
+def test_words_with_another_sense_are_marked_in_the_lists() -> None:
+    marked = {concept.name for one in load_lists(LISTS) for concept in one.content.concepts if concept.ambiguous}
+    assert {"lead", "orange", "Python", "Washington"} < marked
+    assert not marked & {"iron", "France", "London"}
+
+
 def test_prompts_stand_in_the_order_of_their_concepts(tmp_path: Path) -> None:
     for name, text in (("one", "> x {}\n> y {}\na\nb"), ("two", "> z {}\nc")):
         (tmp_path / f"{name}.txt").write_text(text)

@@ -96,6 +96,24 @@ def test_planted_concepts_are_represented_by_their_features_and_no_others_are(ru
     assert sum(one.num for one in mine.bins) == 6
 
 
+def test_a_planted_concept_that_is_also_an_ordinary_word_is_measured_and_not_counted(
+    run: RunPaths, tmp_path: Path
+) -> None:
+    plant(run, PLANTED)
+    counts = CompletenessCounts.from_json(completeness.run(fake_recipe(), run).counts)
+    marked = tmp_path / "things.txt"
+    marked.write_text(THINGS.read_text().replace("music\n", "music ~\n"))
+    shutil.rmtree(run.stage("completeness"))
+    recipe = fake_recipe(completeness={"lists": [str(marked)]})
+    found = CompletenessCounts.from_json(completeness.run(recipe, run).counts)
+    assert [row["index"] for row in rows_of(run) if row["specific"] and row["nearest"] and row["concept"] == 3] == [21]
+    before, mine = counts.saes[SAE_NAME], found.saes[SAE_NAME]
+    assert mine.num_represented == mine.by_list[0] == before.num_represented - 1
+    assert (found.num_counted, found.lists[0].ambiguous) == (5, ["music"])
+    assert sum(one.num for one in mine.bins) == 5
+    assert mine.shared == before.shared
+
+
 def test_features_planted_for_shuffled_concepts_represent_none_of_them(run: RunPaths) -> None:
     """Each feature fires on one prompt of every concept."""
     all_ = all_concepts()
