@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 OUTCOMES_CACHED = 16
 """Outcomes that are kept, so that sorting a table by another column costs nothing."""
+READINGS_CACHED = 64
+"""Readings of single examples that are kept, of either kind, so that a page that is looked at again costs nothing."""
 MOVED = 8
 """Tokens listed as raised, and as lowered."""
 
@@ -48,6 +50,8 @@ class Attributor:
         self._outcomes: LRUCache[tuple[ModelKey, Prompt, tuple[Path, ...], Question], Outcome] = LRUCache(
             OUTCOMES_CACHED
         )
+        self._fired: LRUCache[tuple[ModelKey, Path, int, tuple[int, ...]], Fired] = LRUCache(READINGS_CACHED)
+        self._changed: LRUCache[tuple[ModelKey, Path, int, tuple[int, ...], int], Changed] = LRUCache(READINGS_CACHED)
 
     def likely(self, run: OpenRun, prompt: Prompt, position: int | None, number: int) -> list[LikelyToken]:
         """The most probable tokens after a position of a prompt, the last by default."""
@@ -73,12 +77,21 @@ class Attributor:
 
     def fired(self, sae: OpenSAE, index: int, tokens: Sequence[int]) -> Iterator[Fired | None]:
         """The tokens that made a feature fire on the last of them. `tokens`: the opening one first."""
+        loaded = self._models.load(sae.run)
+        key = (loaded.key, sae.folder, index, tuple(tokens))
+        if key not in self._fired:
+            for found in self._fire(loaded, sae, index, tokens):
+                yield None
+                if found is not None:
+                    self._fired[key] = found
+        yield self._fired[key]
+
+    def _fire(self, loaded: Loaded, sae: OpenSAE, index: int, tokens: Sequence[int]) -> Iterator[Fired | None]:
         import torch
 
         from pipeline.models.attribution import fire
         from pipeline.models.exact import ExactModel
 
-        loaded = self._models.load(sae.run)
         tokens_L = torch.tensor(list(tokens))
         with self._models.hold([sae]):
             weights = self._models.sae(sae)
@@ -93,12 +106,23 @@ class Attributor:
 
         tokens: the opening one first, at place 0.
         """
+        loaded = self._models.load(sae.run)
+        key = (loaded.key, sae.folder, index, tuple(tokens), place)
+        if key not in self._changed:
+            for found in self._change(loaded, sae, index, tokens, place):
+                yield None
+                if found is not None:
+                    self._changed[key] = found
+        yield self._changed[key]
+
+    def _change(
+        self, loaded: Loaded, sae: OpenSAE, index: int, tokens: Sequence[int], place: int
+    ) -> Iterator[Changed | None]:
         import torch
 
         from pipeline.models.attribution import changes, moved
         from pipeline.models.exact import ExactModel
 
-        loaded = self._models.load(sae.run)
         tokens_L, last = torch.tensor(list(tokens)), len(tokens) - 1
         with self._models.hold([sae]):
             weights = self._models.sae(sae)

@@ -8,6 +8,7 @@ from backend.attribution.readings import find_example, signed_step
 from backend.published.features import get_feature
 from backend.published.selection import Selection, list_features
 from data.artifacts.features import EXAMPLE_KINDS
+from pipeline.models import attribution
 from pipeline.models.language_model import LanguageModel
 from tests.support.attribution import ablated_logits, sae_of
 from tests.support.fake_run import DEAD
@@ -65,6 +66,29 @@ def test_effects_are_changes_of_log_probabilities(live: TestClient, plain: Langu
         (one["change"] for one in found["raised"]), reverse=True
     )
     assert found["raised"][0]["change"] > 0 > found["lowered"][0]["change"]
+
+
+@pytest.mark.parametrize(("reading", "work"), [("causes", "fire"), ("effects", "changes")])
+def test_a_reading_that_is_asked_for_again_is_kept(
+    live: TestClient, monkeypatch: pytest.MonkeyPatch, reading: str, work: str
+) -> None:
+    computed, compute = [], getattr(attribution, work)
+
+    def counted(*arguments: object) -> object:
+        computed.append(arguments)
+        return compute(*arguments)
+
+    monkeypatch.setattr(attribution, work, counted)
+
+    def read(rank: int) -> object:
+        parameters = {"kind": "top", "rank": rank, "reading": reading, "live": True}
+        return live.get(f"/tiny/1-relu-64/{alive_index(live)}/example", params=parameters).context[reading]
+
+    first, other = read(1), read(3)
+    assert len(computed) == 2
+    assert (read(1), read(3)) == (first, other)
+    assert len(computed) == 2
+    assert first != other
 
 
 def test_a_long_sequence_is_read_from_the_end_and_that_is_said(live: TestClient) -> None:
