@@ -6,7 +6,7 @@ from typing import Any
 from backend.html.formats import count, number, share
 from backend.published.catalogue import OpenSAE
 from backend.published.scores import judges_of, trust_text
-from data.artifacts.scores import TASK_NAMES
+from data.artifacts.scores import LEAST_RANDOM, TASK_NAMES
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,22 @@ def label_summary(sae: OpenSAE) -> LabelSummary | None:
         headline=f"{count(most)} labelled features drawn at random, beside those that pages lead with, were judged:",
         judges=[JudgeColumn(judge, trust_text(trust[judge, first[judge]])) for judge in judges],
         rows=[TaskRow(task.capitalize(), [_mean(told.get((judge, task))) for judge in judges]) for task in tasks],
+    )
+
+
+def why_no_summary(sae: OpenSAE) -> str:
+    """Why there is none, as a sentence that says what would bring it; "" where features were not judged at all."""
+    scored = sae.run.record.corpus.get("score", {})
+    judged = scored.get("saes", {}).get(sae.name)
+    if not judged or not judged["num_features"]:
+        return ""
+    if scored.get("summary", {}).get(sae.name):
+        return "No judge of this run can tell right labels from shuffled ones: give it another (score.judges)."
+    num, random = judged["num_features"], judged.get("num_random")  # older runs do not say how many are random
+    which = f"{count(random)} of these" if random is not None else "at most half of these"
+    return (
+        f"Not known: {count(num)} of its labelled features were judged, {which} drawn at random, and a mean needs "
+        f"{LEAST_RANDOM} of those. A run with score.features={2 * LEAST_RANDOM * len(sae.run.saes)} or more has them."
     )
 
 

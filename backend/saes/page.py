@@ -24,7 +24,7 @@ from backend.published.concepts import concepts_link
 from backend.published.scores import leading_judge
 from backend.published.selection import FeatureList, Score, Selection, list_features, scores_of
 from backend.saes.downloads import Download, downloads
-from backend.saes.labels import LabelSummary, label_summary
+from backend.saes.labels import LabelSummary, label_summary, why_no_summary
 from backend.saes.neurons import NeuronSummary, neuron_summary
 from backend.saes.strengths import StrengthSummary, strength_summary
 
@@ -69,6 +69,8 @@ class SAEPage(Page):
     """None where its features were not compared with neurons."""
     labels: LabelSummary | None
     """None where too few of its features were judged."""
+    why_no_labels: str
+    """Why, as a sentence; "" where none was judged."""
     strengths: StrengthSummary | None
     """None where none of its features was held to see what that does."""
     curve_figures: list[tuple[str, dict[str, Any]]]
@@ -104,6 +106,7 @@ def sae_page_of(sae: OpenSAE, selection: Selection, catalogue: Catalogue) -> SAE
         concepts=concepts_link(sae),
         neurons=neuron_summary(sae),
         labels=label_summary(sae),
+        why_no_labels=why_no_summary(sae),
         strengths=strength_summary(sae),
         curve_figures=curve_figures(sae.record.curve),
         recipe=recipe_lines(sae),

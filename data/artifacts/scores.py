@@ -21,6 +21,8 @@ JUDGES_FILE = "judges.json"
 
 RUBRIC = 4
 """Answers of the specificity rubric: 0 to 3."""
+LEAST_RANDOM = 10
+"""Features of an SAE drawn at random without whose scores nothing is said of its labels as a whole."""
 TASK_NAMES = ("specificity", "detection", "fuzzing")
 """In the order of their numbers."""
 

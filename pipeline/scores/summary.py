@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
+from data.artifacts.scores import LEAST_RANDOM
 from pipeline.scores.asking import Found, Score, ScoredSAE
-
-LEAST_FEATURES = 10
-"""Fewer say nothing of the others."""
 
 
 def summarise(sae: ScoredSAE, found: Found, random: Collection[int], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -22,7 +20,7 @@ def summarise(sae: ScoredSAE, found: Found, random: Collection[int], names: Sequ
     summary = []
     for (judge, task), scores in groupby(sorted(drawn, key=_question), _question):
         values = np.array([score.value for score in scores])
-        if len(values) >= LEAST_FEATURES:
+        if len(values) >= LEAST_RANDOM:
             mean, half = float(values.mean()), _half_interval(values)
             one = {"judge": names[judge], "task": task, "num": len(values)}
             summary.append({**one, "mean": mean, "low": mean - half, "high": mean + half})

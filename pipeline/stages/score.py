@@ -101,7 +101,14 @@ def score(work: Work) -> dict[str, Any]:
         write_scored(work.folder / sae.name, sae, of, corpus)
     reports = _reports(asked)
     write_judges(work.folder, reports)
-    counts = {sae.name: {"num_features": sae.num_labelled, "num_samples": len(sae.samples.value_M)} for sae in saes}
+    counts = {
+        sae.name: {
+            "num_features": sae.num_labelled,
+            "num_random": len(one.random),
+            "num_samples": len(sae.samples.value_M),
+        }
+        for sae, one in zip(saes, chosen, strict=True)
+    }
     names = [judge.title for judge in config.judges]
     summary = {
         sae.name: summarise(sae, of, set(one.random.tolist()), names)

@@ -199,6 +199,7 @@ def test_right_labels_score_high_and_a_shuffled_one_low(scored: RunPaths) -> Non
     assert fuzzing["value"] <= 0.5
     assert fuzzing["true_positive"] == 0.0  # it is never the letter that is marked
     assert manifest.counts["saes"][NAME]["num_features"] == 7
+    assert 0 < manifest.counts["saes"][NAME]["num_random"] < 7
 
 
 def test_samples_are_sorted_and_spread_evenly_over_the_range(scored: RunPaths) -> None:

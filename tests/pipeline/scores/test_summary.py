@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from data.artifacts.scores import LEAST_RANDOM
 from pipeline.scores.asking import Found, Score, ScoredFeature, ScoredSAE
-from pipeline.scores.summary import LEAST_FEATURES, summarise
+from pipeline.scores.summary import summarise
 
 VALUES = np.random.default_rng(0).random(12)
 
@@ -34,4 +35,4 @@ def test_means_and_intervals_are_students() -> None:
 
 
 def test_too_few_say_nothing() -> None:
-    assert summary(set(range(100, 100 + LEAST_FEATURES - 1))) == []
+    assert summary(set(range(100, 100 + LEAST_RANDOM - 1))) == []
