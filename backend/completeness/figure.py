@@ -166,7 +166,7 @@ def _curve(found: SAECounts, axis: _Axis) -> str:
 
 
 def _marks(found: SAECounts, axis: _Axis) -> list[FigureMark]:
-    names = {1 / max(found.num_alive, 1): ("1 / alive", "alive")}
+    names = {1 / max(found.num_alive, 1): ("1 / not dead", "alive")}
     if found.fit and found.fit.slope > 0:
         names[found.fit.half] = ("half", "half")
     shown = sorted((axis.x(frequency), *named) for frequency, named in names.items() if axis.holds(frequency))

@@ -49,7 +49,7 @@ class SAERow:
     half: str
     """How often a concept must occur for even odds."""
     alive: str
-    """1 / alive features, in the same words."""
+    """One over the number of features that are not dead, in the same words."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class WordSearch(PagedAddress):
     sae: str = Field(default="", max_length=200)
     """Name of the only SAE to look in."""
     alive: Literal["true", "false", "all"] = "true"
-    """true: only features that were active; false: only dead ones, which are found by promoted tokens alone."""
+    """true: only features that are not dead; false: only dead ones, which are found by promoted tokens alone."""
     minor: bool = False
     """Whether rare and negligible features are found too, see the lists of features."""
     min_density: float | None = Field(default=None, ge=0, le=1)

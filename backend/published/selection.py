@@ -45,7 +45,7 @@ class Selection(PagedAddress):
     page: int = Field(default=1, ge=1, le=10_000_000)
     per_page: int = Field(default=50, ge=1, le=200)
     alive: Choice = None
-    """True: only features that were active; False: only dead ones."""
+    """True: only features that are not dead; False: only dead ones."""
     labelled: Choice = None
     """True: only features with a label; False: only those without."""
     min_density: float | None = Field(default=None, ge=0, le=1)

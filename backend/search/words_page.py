@@ -176,7 +176,7 @@ def _relax(asked: WordSearch, place: NamedRun) -> list[Link]:
     if not asked.minor:
         links.append(Link("look among rare and negligible features too", asked.href(place, minor=True)))
     if asked.alive != "all" and asked.within in (None, "promoted"):  # nothing else is known of dead ones
-        links.append(Link("take dead and live features alike", asked.href(place, alive="all")))
+        links.append(Link("look among dead features too", asked.href(place, alive="all")))
     if len(asked.words) > 1:
         links += [Link(f"only “{word}”", asked.href(place, q=word)) for word in asked.words[:4]]
     elif len(asked.words[0]) > 3:

@@ -87,7 +87,7 @@ class SAECounts:
     """What was found of one SAE."""
 
     num_alive: int
-    """Features that were active on any token."""
+    """Features that are not dead: active on some token that was counted."""
     num_represented: int
     """Concepts that are, but for ambiguous ones; so too in all that follows but `shared`."""
     by_list: list[int]

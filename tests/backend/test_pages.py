@@ -239,7 +239,7 @@ def test_a_column_of_scores_is_shown_only_where_there_are_some(pages):
 
 def test_filters_stay_chosen_in_the_form(client):
     text = client.get("/tiny/1-relu-64?alive=true&labelled=false&min_density=0.01").text
-    assert '<option value="true" selected>alive' in text
+    assert '<option value="true" selected>not dead' in text
     assert '<option value="false" selected>without' in text
     assert 'name="min_density"' in text
     assert 'value="0.01"' in text
