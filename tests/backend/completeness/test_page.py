@@ -102,7 +102,9 @@ def test_a_feature_says_which_concepts_it_represents(
 def test_a_concept_with_another_sense_stands_apart(pages: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     run = pages.app.state.library.catalogue().runs[0]
     counts, known = completeness_of(run), concepts_of(run)
-    assert pages.get("/completeness").context["ambiguous"] == ""
+    before = pages.get("/completeness")
+    assert before.context["ambiguous"] == ""
+    assert "so all are counted" in before.text
     lists = [replace(counts.lists[0], ambiguous=["music"])]
     monkeypatch.setitem(run.cached, concepts._read_counts, replace(counts, lists=lists))
     monkeypatch.setitem(
@@ -116,6 +118,7 @@ def test_a_concept_with_another_sense_stands_apart(pages: TestClient, monkeypatc
     assert answer.context["ambiguous"].startswith("1 more concept is also ordinary words or names")
     assert [one.name for one in answer.context["rows"]] == ["music"]
     assert "also an ordinary word or name, not counted" in answer.text
+    assert "no share counts them" in answer.text
     every = [
         one["name"]
         for show in ("represented", "missing")
