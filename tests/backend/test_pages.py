@@ -109,10 +109,10 @@ def test_every_link_of_every_page_leads_somewhere(client):
 
 
 def test_a_list_keeps_its_filters_when_it_is_sorted_and_turned(pages):
-    answer = pages.get("/tiny/1-relu-256?q=a&alive=true&per_page=5&min_density=")
+    answer = pages.get("/tiny/1-relu-256?q=a&kind=active&per_page=5&min_density=")
     density = next(column for column in answer.context["columns"] if column.title == "Density")
     sorted_again = pages.get("/tiny/1-relu-256" + density.href).context["selection"]
-    assert (sorted_again.q, sorted_again.alive, sorted_again.sort) == ("a", True, "density")
+    assert (sorted_again.q, sorted_again.kind, sorted_again.sort) == ("a", "active", "density")
     turned = pages.get("/tiny/1-relu-256" + answer.context["pager"].next).context["selection"]
     assert (turned.page, turned.q) == (2, "a")
 
@@ -238,8 +238,8 @@ def test_a_column_of_scores_is_shown_only_where_there_are_some(pages):
 
 
 def test_filters_stay_chosen_in_the_form(client):
-    text = client.get("/tiny/1-relu-64?alive=true&labelled=false&min_density=0.01").text
-    assert '<option value="true" selected>alive' in text
+    text = client.get("/tiny/1-relu-64?alive=true&minor=true&labelled=false&min_density=0.01").text
+    assert '<option value="active" selected>all but dead' in text
     assert '<option value="false" selected>without' in text
     assert 'name="min_density"' in text
     assert 'value="0.01"' in text
@@ -276,7 +276,7 @@ def test_one_switch_shows_negligible_features_in_the_table(client: TestClient) -
     assert feature not in Page(client.get(usual).text).links()
     page = Page(client.get(usual, params={"per_page": 200, **every}).text)
     assert feature in page.links()
-    assert any("minor=1" in link and "sort=density" in link for link in page.links()), "other lists keep the switch"
+    assert any("kind=all" in link and "sort=density" in link for link in page.links()), "other lists keep the switch"
     listed = client.get("/api/v1/features/tiny/1-relu-64", params={"per_page": 200}).json()
     assert NEGLIGIBLE not in {one["index"] for one in listed["features"]}
     listed = client.get("/api/v1/features/tiny/1-relu-64", params={"per_page": 200, **every}).json()
