@@ -294,3 +294,10 @@ def test_the_parameter_is_described(client: TestClient) -> None:
     for path in ("/api/v1/features/{model}/{sae}", neighbours, "/api/v1/search", "/api/v1/map", "/api/v1/compare"):
         (found,) = [one for one in paths[path]["get"]["parameters"] if one["name"] == "minor"]
         assert "negligible" in found["description"].lower()
+
+
+@pytest.mark.parametrize("address", ["/", "/tiny/1-relu-64/3", "/completeness", "/nothing"])
+def test_every_page_leads_to_completeness_neurons_and_scaling(client: TestClient, address: str) -> None:
+    page = client.get(address).text.partition('<nav aria-label="More pages">')[2].partition("</nav>")[0]
+    assert Page(page).links() == {"/completeness", "/neurons", "/scaling"}
+    assert ('href="/completeness" aria-current="page"' in page) is (address == "/completeness")

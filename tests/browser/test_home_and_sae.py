@@ -165,3 +165,28 @@ def test_the_first_click_on_home_leads_to_a_steered_text(open_page, scripts):
     page.get_by_role("link", name="Go on chatting").click()
     expect(page.locator(".bubble.said")).to_have_text("Who are you?")
     expect(page.locator('[data-row="1"]')).to_contain_text("wide and old")
+
+
+def test_the_links_in_the_footer_fit_a_narrow_screen(open_page):
+    page = open_page("/prompt", width=390, java_script_enabled=False)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    for name in ("Completeness", "Neurons", "Scaling"):
+        box = page.get_by_role("navigation", name="More pages").get_by_role("link", name=name).bounding_box()
+        assert 0 <= box["x"] < box["x"] + box["width"] <= 390
+    page.get_by_role("link", name="Neurons", exact=True).press("Enter")
+    expect(page).to_have_url(re.compile("/neurons$"))
+
+
+def test_where_the_text_breaks_the_slider_says_so(open_page):
+    page = open_page("/")
+    page.locator(".stops a").nth(1).evaluate("e => e.append(' breaks here')")
+    page.locator(".stops a").nth(1).click()
+    expect(page.locator("#strength")).to_have_text("1×")
+    expect(page.get_by_role("slider")).to_have_attribute("aria-valuetext", "1× breaks here")
+
+
+def test_what_the_server_holds_is_folded(open_page):
+    page = open_page("/steer", java_script_enabled=False)
+    expect(page.locator(".engine-status p")).to_be_hidden()
+    page.locator(".engine-status summary").press("Enter")
+    expect(page.locator(".engine-status p")).to_contain_text("GB")
