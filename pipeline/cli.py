@@ -12,7 +12,7 @@ import typer
 
 from data.errors import ConfigError, MonosemaError
 from data.layout import RunPaths, StorePaths, default_store
-from pipeline.garbage import collect_seldom
+from pipeline.memory import collect_seldom
 from pipeline.models.errors import ModelError
 from pipeline.progress import log
 from pipeline.runs import parts_of, run_checked, run_checked_stage, run_stage, will_ask_judges

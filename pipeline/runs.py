@@ -20,6 +20,7 @@ from data.hooks import Place, hook_briefly, hook_in_words, hook_of
 from data.layout import RunPaths, StorePaths
 from data.manifests import Manifest, digest, find_stage, require_stage
 from pipeline.completeness.lists import load_lists
+from pipeline.memory import give_back, keep_freed
 from pipeline.progress import format_seconds, log
 from pipeline.stages import STAGES
 
@@ -41,11 +42,13 @@ def run_checked(
 
     trial: called before any work, too, once nothing is; it may raise. Raises PreflightError when something is wrong.
     """
+    keep_freed()
     if read.problems or not all(is_complete(*part) for part in parts_of(read.recipe, paths)):
         _check(read, paths, STAGES[: STAGES.index(until) + 1])
         if trial is not None:
             trial()
     run_stages(read.recipe, paths, until)
+    give_back()
     if until == STAGES[-1]:
         for told in left_behind(read.recipe, paths.store):
             log(told)
@@ -83,6 +86,7 @@ def _told_left(name: str, place: Place, recipe: str, *, is_known: bool) -> str:
 
 def run_checked_stage(name: str, read: "ReadRecipe", paths: RunPaths) -> list[Manifest]:
     """Run one stage of a recipe in which nothing is wrong. Raises PreflightError, before work, when something is."""
+    keep_freed()
     _check(read, paths, (name,))
     parts = parts_of(read.recipe, paths)
     return _run_together(name, parts) if name in TOGETHER else [run_stage(name, *part) for part in parts]

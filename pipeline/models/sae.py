@@ -4,7 +4,7 @@ Whatever a trainer used (centring, scaling, decoder norms) is folded into the we
 downstream ever normalises: decoder directions have norm 1, and x ~= sum_i f_i(x) d_i + b_dec. (Some SAEs of other
 libraries normalise each token by itself, which cannot be folded: see standardise.py.)
 
-Folder format: `cfg.json` (SAEHeader); `sae.safetensors` (W_enc, b_enc, W_dec, b_dec, threshold; selection of some TopK).
+Folder format: `cfg.json` (SAEHeader); `sae.safetensors` (W_enc, b_enc, W_dec, b_dec, threshold; selection of TopK).
 
 Shapes: B tokens, D width of the residual stream, F features, K active (token, feature) pairs.
 """
@@ -118,7 +118,7 @@ class SAE:
         return torch.where(pre_BF > threshold_F, pre_BF, 0.0)
 
     def encode_sparse(self, x_BD: Tensor, search: torch.dtype = torch.float32) -> SparseActivations:
-        """Activations above zero, found tile by tile; memory does not grow with B x F. search: see encode_by_feature."""
+        """Activations above zero, tile by tile; memory does not grow with B x F. search: see `encode_by_feature`."""
         if self.header.nonlinearity == "topk":
             return self._encode_topk(x_BD)
         if search != torch.float32:
