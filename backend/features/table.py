@@ -8,7 +8,7 @@ from fastapi import Query
 
 from backend.html.page import Link, Pager
 from backend.published.scores import trust_text
-from backend.published.selection import FeatureList, Score, Selection, Sort
+from backend.published.selection import FeatureList, Kind, Score, Selection, Sort
 from data.artifacts.scores import JudgeReport
 
 SORT_COLUMNS: dict[Sort, tuple[str, str]] = {
@@ -86,20 +86,21 @@ def _column(selection: Selection, sort: Sort) -> Column:
 
 
 def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
-    """Links to common selections."""
-    every = Selection(minor=selection.minor)
+    """Links to common selections, of features of the kind that is listed now; of live ones where that is dead."""
+    every = Selection(kind=None if selection.shown in ("live", "dead") else selection.shown)
+    active: Kind | None = "active" if selection.shown == "all" else every.kind
     named = {
         "Most interesting": every,
         "Strongest": every.changed(sort="max"),
         "Most frequent": every.changed(sort="density"),
-        "Rarest": every.changed(sort="density", order="asc", alive=True),
-        "By label": every.changed(sort="label", alive=True),
+        "Rarest": every.changed(sort="density", order="asc", kind=active),
+        "By label": every.changed(sort="label", kind=active),
         "Best label": every.changed(sort="label_score", labelled=True),
         "Judged": every.changed(sort="specificity"),
         "Most like a neuron": every.changed(sort="highest_r"),
-        "Dead": every.changed(sort="index", alive=False),
+        "Dead": every.changed(sort="index", kind="dead"),
     }
-    here = selection.changed(page=1)
+    here = selection.named().changed(page=1)
     return [
         Link(name, preset.href(), preset == here)
         for name, preset in named.items()
@@ -107,9 +108,24 @@ def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
     ]
 
 
+KIND_TITLES: dict[Kind, str] = {
+    "live": "live",
+    "rare": "rare",
+    "negligible": "negligible",
+    "dead": "dead",
+    "active": "all but dead",
+    "all": "all",
+}
+
+
+def kind_choices(selection: Selection) -> list[Link]:
+    """Kinds of features, for a select: `href` is the value."""
+    return [Link(title, kind, kind == selection.shown) for kind, title in KIND_TITLES.items()]
+
+
 def density_link(selection: Selection, low: float, high: float) -> str:
     """The address of all live features in a range of densities, all that were active: those that a bar counts."""
-    return selection.href(min_density=low, max_density=min(high, 1.0), minor=True) + "#features"
+    return selection.href(min_density=low, max_density=min(high, 1.0), kind="active") + "#features"
 
 
 SelectionQuery = Annotated[Selection, Query()]

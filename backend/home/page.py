@@ -17,6 +17,7 @@ from backend.published.cards import (
     counts_text,
     loss_note,
     metric_text,
+    rare_text,
     run_card,
     sae_card,
     share_or_none,
@@ -78,6 +79,8 @@ class Comparison:
     num_features: int
     counts: list[tuple[str, str]]
     """Name of each SAE, and how many of its features are live, rare, negligible and dead."""
+    rare: str
+    """What rare means, as a sentence."""
     headings: list[tuple[str, str]]
     """Title and explanation of each column."""
     rows: list[ComparisonRow]
@@ -139,7 +142,8 @@ def comparison_of(run: OpenRun) -> Comparison:
     return Comparison(
         run=run_card(run),
         num_features=sum(sae.num_features for sae in run.saes),
-        counts=[(sae.name, text) for sae in run.saes if (text := counts_text(sae))],
+        counts=[(sae.name, text) for sae in run.saes if (text := counts_text(sae, explained=False))],
+        rare=rare_text(run),
         headings=[(title, explanation) for title, explanation, _ in COMPARISON_COLUMNS],
         rows=[
             ComparisonRow(sae_card(sae), [_cell(title, value(sae)) for title, _, value in COMPARISON_COLUMNS])

@@ -32,6 +32,8 @@ class Stop:
     href: str
     """This page with it."""
     current: bool
+    breaks: bool
+    """Whether the feature's own curve says that the text breaks at this strength."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,18 @@ def _panel(run: OpenRun, all_: Demonstrations, demo: StoredDemonstration, state:
     shown = demo.at(state.strength) or demo.best
     place = HomeState(demo="" if demo is all_.lead and not state.demo else demo.feature.name)
     others = [one for one in all_.all if one is not demo][:OTHERS_SHOWN]
+    breaks = demo.feature.break_strength
     return Panel(
         demo=demo,
-        stops=[Stop(text, place.href(strength=text.strength), text is shown) for text in demo.texts],
+        stops=[
+            Stop(
+                text,
+                place.href(strength=text.strength),
+                current=text is shown,
+                breaks=breaks is not None and text.strength >= breaks,
+            )
+            for text in demo.texts
+        ],
         shown=shown,
         others=[Link(one.feature.title, HomeState(demo=one.feature.name).href()) for one in others],
         run=run,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from backend.engine.messages import PromptReading, values_of
 from backend.html.formats import number, share
 from backend.html.spans import UNCOUNTED
-from backend.html.tokens import level, standing_alone, text_direction, token_texts
+from backend.html.tokens import TokenText, level, standing_alone, text_direction, token_texts
 from backend.prompts.ranking import ActiveFeature, gather, rank
 from backend.prompts.state import PromptState
 from backend.published.catalogue import OpenSAE
@@ -93,14 +93,14 @@ def prompt_result_of(
 ) -> PromptResult:
     """A reading as the page shows it."""
     ranking = rank(gather(saes, reading), state.rank, state.hide, common_last=not state.mixed)
-    current = _current(state.token, reading.left_out)
+    texts = token_texts(reading.pieces)
+    current = _current(state.token, reading, texts)
     strongest_L = [features[0] if features else None for features in ranking.by_token(1)]
     if focus:
         values = values_of(focus[0], reading, focus[1].index)
         highlights = [_highlight_by_focus(focus[1], value) for value in values]
     else:
         highlights = [_highlight_by_strongest(strongest) for strongest in strongest_L]
-    texts = token_texts(reading.pieces)
     whose = uncounted(reading, state.prompt)
     out_L = [_why_out(*one) for one in zip(reading.left_out, whose, strict=True)]
     tokens = [
@@ -150,11 +150,20 @@ def _template_of(state: PromptState, reading: PromptReading) -> TemplateTokens |
     return TemplateTokens(num, not state.chat, switch, plain)
 
 
-def _current(asked: int | None, left_out: Sequence[bool]) -> int:
-    """The number of the token whose features are listed: the last that counts unless another is asked for."""
-    if asked is not None and asked < len(left_out):
+def _current(asked: int | None, reading: PromptReading, texts: Sequence[TokenText]) -> int:
+    """The number of the token whose features are listed: unless another is asked for, the last word or number of the
+    text that counts, else its last token that counts."""
+    if asked is not None and asked < len(texts):
         return asked
-    return max((number for number, out in enumerate(left_out) if not out), default=len(left_out) - 1)
+    counted = [number for number, out in enumerate(reading.left_out) if not out]
+    own = [number for number in counted if not reading.whose[number]]
+    words = [number for number in own if _is_word(texts[number])]
+    return (words or own or counted or [len(texts) - 1])[-1]
+
+
+def _is_word(shown: TokenText) -> bool:
+    """Whether a token holds a letter or a digit."""
+    return not shown.mark and any(character.isalnum() for character in shown.text)
 
 
 def _highlight_by_focus(focus: FeatureSummary, value: float) -> tuple[int, str, str]:

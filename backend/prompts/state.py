@@ -34,7 +34,7 @@ class PromptState(Address):
     f: str = ""
     """model/sae/index of the feature whose activations colour the tokens."""
     token: int | None = Field(default=None, ge=0)
-    """Number of the token whose features are listed; the last that counts by default."""
+    """Number of the token whose features are listed; by default the last that counts and holds a letter or a digit."""
 
     @property
     def long(self) -> bool:

@@ -176,14 +176,16 @@ def falling_text(sae: OpenSAE) -> str:
     return describe_falling({sae.name: sae.record.metrics.get("loss_trend")})
 
 
-def counts_text(sae: OpenSAE) -> str:
-    """How many features of an SAE are live, rare, negligible and dead, as a sentence; "" when not published."""
+def counts_text(sae: OpenSAE, *, explained: bool = True) -> str:
+    """How many features of an SAE are live, rare, negligible and dead, as a sentence; "" when not published. explained:
+    whether it says what rare means."""
     counts = sae.record.metrics
     if "num_rare" not in counts:
         return ""
+    rare = f" (active on fewer than {count(counts['rare_tokens'])} tokens)" if explained else ""
     parts = [
         f"{count(counts['num_live'])} live",
-        f"{count(counts['num_rare'])} rare (active on fewer than {count(counts['rare_tokens'])} tokens)",
+        f"{count(counts['num_rare'])} rare{rare}",
         f"{count(counts['num_dead'])} dead",
     ]
     if counts["num_negligible"]:

@@ -31,6 +31,16 @@ Sort = Literal[
 ]
 Score = Literal["label_precision", "label_recall", "specificity", "highest_r", "interest"]
 """Scores that not every SAE has."""
+Kind = Literal["live", "rare", "negligible", "dead", "active", "all"]
+"""Which features a list holds; active: all but dead ones."""
+OF_KIND: dict[Kind, str] = {
+    "live": NOT_MINOR,
+    "rare": "(rare AND num_active > 0)",
+    "negligible": "(negligible AND NOT rare AND num_active > 0)",
+    "dead": "num_active = 0",
+    "active": "num_active > 0",
+}
+"""The condition of each that has one, as FeatureSummary.kind says."""
 Choice = Annotated[Annotated[bool, PlainSerializer(str)] | None, EmptyIsNone]
 """Yes, no, or either; links say True and False."""
 
@@ -44,8 +54,12 @@ class Selection(PagedAddress):
     """None is the natural one: labels and indices ascend, numbers descend."""
     page: int = Field(default=1, ge=1, le=10_000_000)
     per_page: int = Field(default=50, ge=1, le=200)
+    kind: Annotated[Kind | None, EmptyIsNone] = None
+    """Which features are listed: live, rare (active on fewer tokens than the recipe's `examples.rare_tokens`),
+    negligible (not rare, but their squared activations, summed, are less than a thousandth of an equal share of their
+    SAE's), dead, active (all but dead ones) or all. Without it `alive` and `minor` decide: by default live ones."""
     alive: Choice = None
-    """True: only features that are not dead; False: only dead ones."""
+    """True: only features that are not dead; False: only dead ones. Without effect beside `kind`."""
     labelled: Choice = None
     """True: only features with a label; False: only those without."""
     min_density: float | None = Field(default=None, ge=0, le=1)
@@ -53,13 +67,26 @@ class Selection(PagedAddress):
     max_density: float | None = Field(default=None, ge=0, le=1)
     """At most."""
     minor: bool = False
-    """Whether features that are not live are listed too: dead, rare (active on fewer tokens than the recipe's
-    `examples.rare_tokens`) and negligible ones (whose squared activations, summed, are less than a thousandth of an
-    equal share of their SAE's). With alive=false dead ones are listed in any case."""
+    """Whether features that are not live are listed too: dead, rare and negligible ones. With alive=false dead ones are
+    listed in any case. Without effect beside `kind`."""
     q: str = Field(default="", max_length=200)
     """Part of the label, in any case."""
 
     _share = field_validator("min_density", "max_density", mode="before")(as_share)
+
+    @property
+    def shown(self) -> Kind:
+        """The kind that is listed, whether it was named or follows from `alive` and `minor`."""
+        if self.kind:
+            return self.kind
+        if self.alive is False:
+            return "dead"
+        return "live" if not self.minor else "active" if self.alive else "all"
+
+    def named(self) -> "Selection":
+        """The same list, on the same page, with its kind in place of `alive` and `minor`."""
+        kind = None if self.shown == "live" else self.shown
+        return self.changed(kind=kind, alive=None, minor=False, page=self.page)
 
     @property
     def descending(self) -> bool:
@@ -127,16 +154,14 @@ def _known_totals(run: OpenRun) -> Memory[str, int]:
 
 def _condition(saes: list[OpenSAE], selection: Selection) -> str:
     parts = [f"sae IN ({', '.join(quoted(sae.name) for sae in saes)})"]
-    if selection.alive is not None:
-        parts.append("num_active > 0" if selection.alive else "num_active = 0")
+    if selection.shown in OF_KIND:
+        parts.append(OF_KIND[selection.shown])
     if selection.labelled is not None:
         parts.append(_labelled(saes, labelled=selection.labelled))
     if selection.min_density is not None:
         parts.append(f"density >= {selection.min_density!r}")
     if selection.max_density is not None:
         parts.append(f"density <= {selection.max_density!r}")
-    if not selection.minor and selection.alive is not False:
-        parts.append(NOT_MINOR)
     if selection.q:
         own = f"contains(lower(label), {quoted(selection.q.lower())})"
         parts.append(_or_named(own, saes, saes[0].run.corrections.containing(selection.q)))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from backend.features.table import Column, columns, density_link, judge_sentence, pager, presets
+from backend.features.table import Column, columns, density_link, judge_sentence, kind_choices, pager, presets
 from backend.html.figures import Bars, curve_figures, density_bars
 from backend.html.page import Link, Page, Pager
 from backend.html.policies import PLOTS
@@ -55,6 +55,8 @@ class SAEPage(Page):
     """SAEs of the same model at other hooks."""
     selection: Selection
     result: FeatureList
+    kind_choices: list[Link]
+    """Kinds of features: `text` is shown, `href` is the value."""
     columns: list[Column]
     pager: Pager
     presets: list[Link]
@@ -81,6 +83,7 @@ class SAEPage(Page):
 
 def sae_page_of(sae: OpenSAE, selection: Selection, catalogue: Catalogue) -> SAEPage:
     """The page's context."""
+    selection = selection.named()
     result, known = list_features(sae, selection), scores_of(sae)
     # Few features are judged: their column stands where the list begins with them.
     scores = [score for score in known if score != "specificity" or selection.sort == "specificity"]
@@ -97,6 +100,7 @@ def sae_page_of(sae: OpenSAE, selection: Selection, catalogue: Catalogue) -> SAE
         elsewhere=_elsewhere(sae, catalogue),
         selection=selection,
         result=result,
+        kind_choices=kind_choices(selection),
         columns=columns(selection, scores, judge_sentence(leading_judge(sae.run))),
         pager=pager(result, selection),
         presets=presets(selection, known),

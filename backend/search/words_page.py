@@ -73,7 +73,8 @@ class HitView:
     by_meaning: str
     """How near its meaning is, in words; "" when it is not near."""
     promoted: list[list[Segment]]
-    """Some of the tokens that it promotes, those that were searched for in any case."""
+    """Those of the tokens that it promotes which were searched for; a few others too where its effects were measured:
+    what is read off its direction alone tells little."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,8 @@ def _reading(asked: WordSearch, place: NamedRun, answer: Answer[list[Lit]], seri
 def _view(hit: SearchHit, series: dict[str, int]) -> HitView:
     places = [FIELDS[name][1] for name in hit.found_in if name != "meaning"]
     near = "" if hit.cosine is None else f"means nearly this ({hit.cosine:.2f})"
-    shown = [token for i, token in enumerate(hit.promoted) if i < PROMOTED_PER_HIT or any(s.hit for s in token)]
+    limit = PROMOTED_PER_HIT if hit.feature.num_measured else 0
+    shown = [token for i, token in enumerate(hit.promoted) if i < limit or any(s.hit for s in token)]
     return HitView(hit, series[hit.feature.sae], ", ".join(places), near, shown)
 
 

@@ -109,10 +109,10 @@ def test_every_link_of_every_page_leads_somewhere(client):
 
 
 def test_a_list_keeps_its_filters_when_it_is_sorted_and_turned(pages):
-    answer = pages.get("/tiny/1-relu-256?q=a&alive=true&per_page=5&min_density=")
+    answer = pages.get("/tiny/1-relu-256?q=a&kind=active&per_page=5&min_density=")
     density = next(column for column in answer.context["columns"] if column.title == "Density")
     sorted_again = pages.get("/tiny/1-relu-256" + density.href).context["selection"]
-    assert (sorted_again.q, sorted_again.alive, sorted_again.sort) == ("a", True, "density")
+    assert (sorted_again.q, sorted_again.kind, sorted_again.sort) == ("a", "active", "density")
     turned = pages.get("/tiny/1-relu-256" + answer.context["pager"].next).context["selection"]
     assert (turned.page, turned.q) == (2, "a")
 
@@ -238,8 +238,8 @@ def test_a_column_of_scores_is_shown_only_where_there_are_some(pages):
 
 
 def test_filters_stay_chosen_in_the_form(client):
-    text = client.get("/tiny/1-relu-64?alive=true&labelled=false&min_density=0.01").text
-    assert '<option value="true" selected>not dead' in text
+    text = client.get("/tiny/1-relu-64?alive=true&minor=true&labelled=false&min_density=0.01").text
+    assert '<option value="active" selected>all but dead' in text
     assert '<option value="false" selected>without' in text
     assert 'name="min_density"' in text
     assert 'value="0.01"' in text
@@ -276,7 +276,7 @@ def test_one_switch_shows_negligible_features_in_the_table(client: TestClient) -
     assert feature not in Page(client.get(usual).text).links()
     page = Page(client.get(usual, params={"per_page": 200, **every}).text)
     assert feature in page.links()
-    assert any("minor=1" in link and "sort=density" in link for link in page.links()), "other lists keep the switch"
+    assert any("kind=all" in link and "sort=density" in link for link in page.links()), "other lists keep the switch"
     listed = client.get("/api/v1/features/tiny/1-relu-64", params={"per_page": 200}).json()
     assert NEGLIGIBLE not in {one["index"] for one in listed["features"]}
     listed = client.get("/api/v1/features/tiny/1-relu-64", params={"per_page": 200, **every}).json()
@@ -294,3 +294,10 @@ def test_the_parameter_is_described(client: TestClient) -> None:
     for path in ("/api/v1/features/{model}/{sae}", neighbours, "/api/v1/search", "/api/v1/map", "/api/v1/compare"):
         (found,) = [one for one in paths[path]["get"]["parameters"] if one["name"] == "minor"]
         assert "negligible" in found["description"].lower()
+
+
+@pytest.mark.parametrize("address", ["/", "/tiny/1-relu-64/3", "/completeness", "/nothing"])
+def test_every_page_leads_to_completeness_neurons_and_scaling(client: TestClient, address: str) -> None:
+    page = client.get(address).text.partition('<nav aria-label="More pages">')[2].partition("</nav>")[0]
+    assert Page(page).links() == {"/completeness", "/neurons", "/scaling"}
+    assert ('href="/completeness" aria-current="page"' in page) is (address == "/completeness")

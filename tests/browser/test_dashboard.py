@@ -128,7 +128,7 @@ def test_copy_link(open_page, address):
 def test_filters_and_sorting_are_in_the_address(open_page):
     page = open_page("/tiny/1-relu-256")
     page.get_by_label("Label contains").fill("a")
-    page.get_by_label("Dead or not").select_option("not dead")
+    page.locator("select[name=kind]").select_option("all but dead")
     page.get_by_role("button", name="Apply").click()
     page.get_by_role("link", name="Density").click()
     expect(page.locator("th[aria-sort=descending]")).to_contain_text("Density")

@@ -58,24 +58,37 @@ def test_pages_of_a_list_turn_and_come_back(open_page):
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_one_switch_shows_negligible_features_and_stays_in_the_address(open_page, scripts):
+def test_one_select_shows_negligible_features_and_stays_in_the_address(open_page, scripts):
     page = open_page(f"{SAE}?per_page=200&sort=max&order=asc&alive=true", java_script_enabled=scripts)
     hidden = page.locator(f"a.label[href='{SAE}/{NEGLIGIBLE}']")
-    switch = page.get_by_label("Show rare, negligible and dead features")
+    kind = page.get_by_role("combobox", name="Features", exact=True)
     expect(page.locator("table.features tbody tr").first).to_be_visible()
+    expect(kind).to_have_value("live")
     expect(hidden).to_have_count(0)
-    switch.check()
+    kind.select_option("negligible")
     page.get_by_role("button", name="Apply").click()
-    expect(page).to_have_url(re.compile("minor=true"))
+    expect(page).to_have_url(re.compile("kind=negligible"))
+    expect(page.locator("table.features tbody tr")).to_have_count(1)
     expect(hidden).to_be_visible()
-    expect(switch).to_be_checked()
-    page.get_by_role("link", name="Most frequent").click()
-    expect(switch).to_be_checked()
-    page.go_back()
-    switch.uncheck()
+    kind.select_option("all")
     page.get_by_role("button", name="Apply").click()
-    expect(page).not_to_have_url(re.compile("minor"))
+    expect(hidden).to_be_visible()
+    page.get_by_role("link", name="Most frequent").click()
+    expect(kind).to_have_value("all")
+    page.go_back()
+    kind.select_option("live")
+    page.get_by_role("button", name="Apply").click()
+    expect(page).to_have_url(re.compile("kind=live"))
     expect(hidden).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind"), [("minor=1", "all"), ("minor=True&alive=True", "active"), ("alive=false", "dead"), ("", "live")]
+)
+def test_an_address_from_before_chooses_its_kind(open_page, asked, kind):
+    page = open_page(f"{SAE}?{asked}")
+    expect(page.locator("select[name=kind]")).to_have_value(kind)
+    expect(page.get_by_role("checkbox")).to_have_count(0)
 
 
 def test_the_best_labels_first_and_only_what_has_one(open_page):
@@ -152,3 +165,28 @@ def test_the_first_click_on_home_leads_to_a_steered_text(open_page, scripts):
     page.get_by_role("link", name="Go on chatting").click()
     expect(page.locator(".bubble.said")).to_have_text("Who are you?")
     expect(page.locator('[data-row="1"]')).to_contain_text("wide and old")
+
+
+def test_the_links_in_the_footer_fit_a_narrow_screen(open_page):
+    page = open_page("/prompt", width=390, java_script_enabled=False)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    for name in ("Completeness", "Neurons", "Scaling"):
+        box = page.get_by_role("navigation", name="More pages").get_by_role("link", name=name).bounding_box()
+        assert 0 <= box["x"] < box["x"] + box["width"] <= 390
+    page.get_by_role("link", name="Neurons", exact=True).press("Enter")
+    expect(page).to_have_url(re.compile("/neurons$"))
+
+
+def test_where_the_text_breaks_the_slider_says_so(open_page):
+    page = open_page("/")
+    page.locator(".stops a").nth(1).evaluate("e => e.append(' breaks here')")
+    page.locator(".stops a").nth(1).click()
+    expect(page.locator("#strength")).to_have_text("1×")
+    expect(page.get_by_role("slider")).to_have_attribute("aria-valuetext", "1× breaks here")
+
+
+def test_what_the_server_holds_is_folded(open_page):
+    page = open_page("/steer", java_script_enabled=False)
+    expect(page.locator(".engine-status p")).to_be_hidden()
+    page.locator(".engine-status summary").press("Enter")
+    expect(page.locator(".engine-status p")).to_contain_text("GB")

@@ -14,6 +14,10 @@ LONG = ("a" * 40 + "\n") * 60
 """Long for an address, short for the model: each line is two tokens."""
 FEATURE = "tiny/1-relu-64/3"
 OpenPage = Callable[..., Page]
+IN_ITS_BOX = """(e) => {
+  const [box, cell] = [e.closest(".strip").getBoundingClientRect(), e.getBoundingClientRect()];
+  return box.top <= cell.top && cell.bottom <= box.bottom + 1;
+}"""
 
 
 def box(page: Page):
@@ -213,3 +217,16 @@ def test_nothing_runs_over_the_edge_or_shuts_anyone_out(
 ) -> None:
     page = open_page(path, width=width, color_scheme=scheme)
     check_view(page, width, scheme)
+
+
+def test_the_box_of_tokens_shows_the_chosen_one(open_page: OpenPage) -> None:
+    page = open_page("/prompt?text=" + "river+and+" * 50 + "University+.", width=390)
+    strip, current = page.locator(".strip"), page.locator(".cell[aria-current]")
+    expect(current).to_contain_text("University")
+    assert strip.evaluate("e => e.scrollTop") > 0
+    assert current.evaluate(IN_ITS_BOX)
+    assert page.evaluate("scrollY") == 0
+    page.get_by_text("Options").click()
+    page.get_by_label("Rank by").select_option("rare")
+    expect(page.locator("#all-title + span")).to_have_text("by rare and strong")
+    assert current.evaluate(IN_ITS_BOX)

@@ -6,10 +6,10 @@ const texts = [...panel.querySelectorAll(".layers > *")];
 
 function show(place) {
   slider.value = place;
-  slider.setAttribute("aria-valuetext", stops[place].textContent);
+  slider.setAttribute("aria-valuetext", stops[place].textContent.trim());
   texts.forEach((text, i) => text.toggleAttribute("data-off", i !== place));
   stops.forEach((stop, i) => (i === place ? stop.setAttribute("aria-current", "true") : stop.removeAttribute("aria-current")));
-  document.getElementById("strength").textContent = stops[place].textContent;
+  document.getElementById("strength").textContent = stops[place].dataset.name;
   document.getElementById("go-on").href = stops[place].dataset.steer;
 }
 

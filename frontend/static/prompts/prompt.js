@@ -74,6 +74,16 @@ function take(page, withText) {
   if (focused) document.getElementById(focused)?.focus();
   if (withText) text.value = page.getElementById("text").value;
   status.dataset.loading = page.getElementById("status").dataset.loading;
+  showCurrent();
+}
+
+// The box of tokens shows the chosen one: in a chat the template's own come first. The page itself stays where it is.
+function showCurrent() {
+  const strip = reading.querySelector(".strip");
+  const current = strip?.querySelector(".cell[aria-current]");
+  if (!current) return;
+  const [box, cell] = [strip.getBoundingClientRect(), current.getBoundingClientRect()];
+  if (cell.top < box.top || cell.bottom > box.bottom) strip.scrollTop += (cell.top + cell.bottom - box.top - box.bottom) / 2;
 }
 
 function fail(message, request) {
@@ -142,3 +152,4 @@ addEventListener("popstate", () => {
   shown = location.href;
   load([location.href, {}], { history: false });
 });
+showCurrent();

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from backend.app import create_app
 from backend.engine.engine import Engine
 from backend.home import page as home_page
-from backend.home.panel import HomeState
+from backend.home.panel import HomeState, panel_of
 from backend.html.formats import number, share, size
 from backend.published.cards import falling_text, run_card, share_or_none
 from backend.published.catalogue import OpenRun, OpenSAE
@@ -73,7 +73,10 @@ def test_features_of_every_kind_are_counted(client, catalogue):
         )
         counts = f"{sae.num_features - 2 - negligible} live, 1 rare (active on fewer than 10 tokens), {said}1 dead."
         assert counts in Page(client.get(sae.href).text).text
-        assert f"{sae.name}: {counts}" in Page(client.get("/").text).text
+        brief = counts.replace(" (active on fewer than 10 tokens)", "")
+        home = Page(client.get("/").text).text
+        assert f"{sae.name}: {brief}" in home
+        assert home.count("active on fewer than 10 tokens") == 1
 
 
 def test_saes_that_were_still_learning_are_named(client):
@@ -230,6 +233,19 @@ def test_each_strength_is_a_link_that_shows_its_text_without_scripts(pages):
         assert shown.strength == stop.stored.strength
         assert page.text.count("data-off") == len(stops) - 1
         assert f'aria-current="true">{shown.strength:g}×' in page.text
+
+
+@pytest.mark.parametrize(
+    ("strength", "broken"), [(None, []), (1.5, [1.5, 2, 3]), (0.1, [0.5, 1, 1.5, 2, 3]), (4.0, [])]
+)
+def test_strengths_at_which_the_text_breaks_are_marked(catalogue, strength, broken):
+    run = catalogue.runs[0]
+    found = run.once(demonstrations)
+    lead = replace(found.lead, feature=replace(found.lead.feature, break_strength=strength))
+    known = {demonstrations: Demonstrations([lead], [], found.found)}
+    panel = panel_of(replace(catalogue, runs=(replace(run, cached=known),)), HomeState())
+    assert panel is not None
+    assert [stop.stored.strength for stop in panel.stops if stop.breaks] == broken
 
 
 def test_other_demonstrations_are_chips_and_stay_in_the_address(pages):

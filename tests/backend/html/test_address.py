@@ -53,8 +53,8 @@ UNUSUAL: list[Address] = [
         hide=0.01, minor=True, order="weakest", chat=True, topic="rivers", k=3, seed=2**31 - 1, edit=True,
     ),
     Selection(
-        sort="density", order="asc", page=2, per_page=10, alive=False, labelled=True, min_density=1e-05,
-        max_density=0.123456789, minor=True, q=TEXT,
+        sort="density", order="asc", page=2, per_page=10, kind="rare", alive=False, labelled=True,
+        min_density=1e-05, max_density=0.123456789, minor=True, q=TEXT,
     ),
     SteerForm(
         f=[f"{FEATURE}:2", f"{FEATURE}:off"], s=["1"], without=FEATURE, after=f"{FEATURE}:1.5", fresh=True, prompt=TEXT,

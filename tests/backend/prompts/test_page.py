@@ -70,6 +70,19 @@ def test_the_last_token_that_counts_is_chosen_from_the_start(live: TestClient, c
     assert (counted[-1] is result.tokens[-1]) == (not chat)
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"), [("the river?", "river"), ("the river.\n", "river"), ("in 7 ...", "7"), ("?!", "!"), ("é.", "é")]
+)
+@pytest.mark.parametrize("more", [{}, {"chat": 1}, {"chat": 1, "template": 1}])
+def test_the_last_word_or_number_is_chosen_from_the_start(
+    live: TestClient, text: str, shown: str, more: dict[str, int]
+) -> None:
+    result = live.get("/prompt", params={"text": text, **more}).context["result"]
+    assert shown in result.token.text
+    assert not result.token.left_out
+    assert live.get(result.tokens[-1].href).context["result"].token.number == len(result.tokens) - 1
+
+
 def test_attribution_leads_to_its_answer(live: TestClient) -> None:
     closed = live.get("/prompt", params={"text": TEXT}).context["attribution"]
     opened = live.get("/prompt", params={"text": TEXT, "target": ""})

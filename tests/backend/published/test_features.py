@@ -74,6 +74,35 @@ def test_dead_features_are_listed_by_their_own_filter_too(sae):
     assert [f.index for f in list_features(sae, Selection(alive=False)).features] == [DEAD]
 
 
+@pytest.mark.parametrize(
+    ("kind", "before"),
+    [
+        ("live", Selection()),
+        ("live", Selection(alive=True)),
+        ("dead", Selection(alive=False)),
+        ("dead", Selection(alive=False, minor=True)),
+        ("active", Selection(alive=True, minor=True)),
+        ("all", Selection(minor=True)),
+    ],
+)
+def test_what_alive_and_minor_ask_for_is_read_as_a_kind(sae, kind, before):
+    named = list_features(sae, Selection(kind=kind, per_page=200))
+    assert list_features(sae, before.changed(per_page=200)) == named
+    asked = before.changed(per_page=200, page=2)
+    assert asked.named() == Selection(kind=None if kind == "live" else kind, per_page=200, page=2)
+
+
+@pytest.mark.parametrize("kind", ["live", "rare", "negligible", "dead", "active", "all"])
+def test_a_kind_lists_its_own_features(sae, table, kind):
+    kinds = {DEAD: "dead", RARE: "rare", NEGLIGIBLE: "negligible"}
+    keep = {"all": {"live", *kinds.values()}, "active": {"live", "rare", "negligible"}}.get(kind, {kind})
+    for more in ({}, {"alive": True}, {"minor": True}, {"alive": False}):
+        found = list_features(sae, Selection(kind=kind, per_page=200, **more))
+        assert {f.index for f in found.features} == {
+            row["index"] for row in table if kinds.get(row["index"], "live") in keep
+        }
+
+
 def test_a_page_beyond_the_end_is_empty(sae):
     assert list_features(sae, Selection(page=1000)).features == []
 

@@ -221,4 +221,5 @@ def test_the_state_of_the_engine_is_told(server: Server) -> None:
     )
     assert found["saes"]["1-relu-64"] == 8 * 64 * 32
     assert found["sae_limit"] == 4_000_000_000
-    assert "4.0 GB" in server.http.get("/steer").text
+    folded = server.http.get("/steer").text.partition('<details class="small faint engine-status">')[2]
+    assert "4.0 GB" in folded.partition("</details>")[0]
