@@ -11,6 +11,7 @@ LARGEST_KEPT, MOST_KEPT = 1 << 30, (1 << 31) - 1
 """Bytes of one array, and in all, that are kept when they are freed."""
 LARGEST_BY_ITSELF, MOST_BY_ITSELF = 32 << 20, 64 << 20
 """What glibc comes to keep by itself at most."""
+AS_PYTHON_DOES = gc.get_threshold()
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 """Names of these limits in glibc's `mallopt`."""
 OWN_LIMITS = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
@@ -24,13 +25,20 @@ def collect_seldom() -> None:
     atexit.register(gc.freeze)
 
 
+def collect_as_usual() -> None:
+    """Look for garbage as often as Python does by itself, in what lives on."""
+    gc.set_threshold(*AS_PYTHON_DOES)
+
+
 def keep_freed() -> None:
     """Keep freed memory for what is allocated next.
 
     By itself glibc has the system map each large array anew, and clear it page by page: a fifth of what `examples`
-    takes. With another C library, and where the environment sets its limits, nothing changes.
+    takes. Older ones keep arrays up to 32 MiB at most. With another C library, and where the environment sets its
+    limits, nothing changes.
     """
-    _limit(LARGEST_KEPT, MOST_KEPT)
+    if not _limit(LARGEST_KEPT, MOST_KEPT):
+        _limit(LARGEST_BY_ITSELF, MOST_KEPT)
 
 
 def give_back() -> None:

@@ -35,7 +35,10 @@ class Budget(NamedTuple):
 
 def read_budget(text: str) -> Budget:
     """The budget that a text names. Raises ConfigError when it names none, or one of nothing."""
-    match = re.fullmatch(r"\s*([-+0-9._,e]+?|[-+]?(?:nan|inf|infinity))\s*([a-z][a-z -]*)\s*", text.casefold())
+    match = re.fullmatch(
+        r"\s*([-+]?\d{1,3}(?:,\d{3})+(?:\.\d*)?|[-+0-9._e]+?|[-+]?(?:nan|inf|infinity))\s*([a-z][a-z -]*)\s*",
+        text.casefold(),
+    )
     try:
         amount = float(match[1].replace(",", "").replace("_", "")) if match else math.nan
     except ValueError:

@@ -15,6 +15,7 @@ from data.layout import STORE_VARIABLE, StorePaths
 from data.owner import owner_key
 from data.sql.database import connect, database_url
 from data.sql.records import PublishedRunRecord
+from pipeline.memory import collect_as_usual
 from pipeline.progress import log
 
 APP = "backend.app:create_app"
@@ -69,6 +70,7 @@ def serve_store(store: StorePaths, listener: socket.socket) -> None:
     """Serve until Ctrl-C. Raises ServeError when the app cannot start."""
     import uvicorn
 
+    collect_as_usual()
     os.environ[STORE_VARIABLE] = str(store.root)
     host, port = listener.getsockname()[:2]
     server = uvicorn.Server(uvicorn.Config(APP, factory=True, log_level="warning", proxy_headers=False))

@@ -6,8 +6,10 @@ first checkpoint. A corpus that is streamed is read once, and a limit takes its 
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from queue import Empty, Queue
+from threading import Event, Thread
 from typing import TypeVar
 
 import numpy as np
@@ -215,12 +217,33 @@ def batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, each made by another thread while the one before it is used."""
-    with ThreadPoolExecutor(1) as other:
-        coming = other.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = other.submit(next, items, None)
-            yield item
+    """The same items, each made by another thread while the one before it is used.
+
+    Nobody waits for that thread: who stops, by Ctrl-C too, stops at once.
+    """
+    made: Queue[tuple[T | None, BaseException | None]] = Queue(1)
+    stopped = Event()
+
+    def make() -> None:
+        try:
+            for item in items:
+                made.put((item, None))
+                if stopped.is_set():
+                    return
+            made.put((None, None))
+        except BaseException as error:  # raised where the items are used
+            made.put((None, error))
+
+    Thread(target=make, name="read ahead", daemon=True).start()
+    try:
+        while (found := made.get())[0] is not None:
+            yield found[0]
+        if found[1] is not None:
+            raise found[1]
+    finally:
+        stopped.set()
+        with suppress(Empty):  # so that the thread is not kept waiting to put what it has
+            made.get_nowait()
 
 
 def foreign_tokenizer(token: int, vocab_size: int) -> str:

@@ -64,9 +64,9 @@ def of_features(
     examples: pa.Table, first_F: npt.NDArray[np.int64], num_F: npt.NDArray[np.int64], read: Callable[[int, int], T]
 ) -> list[list[T]]:
     """What `read` says of document and position of every feature's examples `first` to `first + num` in a table."""
-    document_M, position_M = (examples[name].to_numpy().tolist() for name in ("document", "position"))
+    document_M, position_M = (examples[name].to_numpy() for name in ("document", "position"))
     return [
-        list(map(read, document_M[first : first + num], position_M[first : first + num]))
+        list(map(read, document_M[first : first + num].tolist(), position_M[first : first + num].tolist()))
         for first, num in zip(first_F.tolist(), num_F.tolist(), strict=True)
     ]
 

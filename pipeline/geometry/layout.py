@@ -135,7 +135,7 @@ def _import_umap() -> Any:
     import umap
     from umap import layouts, umap_
 
-    with suppress(RuntimeError):  # numba found no folder that it may write
+    with suppress(RuntimeError, AttributeError):  # no folder may be written, or another version has other names
         umap_.smooth_knn_dist.enable_caching()
         umap_.compute_membership_strengths.enable_caching()
         layouts._nb_optimize_layout_euclidean_single_epoch.enable_caching()

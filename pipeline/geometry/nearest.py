@@ -103,18 +103,19 @@ def neighbour_batches(
 
     directions: norm-1 rows [F, D] of each SAE.
     """
-    W_RD = torch.cat(directions)
     wanted = [
         (k, _among(directions, [kind.live_F for kind in kinds])),
         (min(k, MINOR_NEIGHBOURS), _among(directions, [kind.minor_F for kind in kinds])),
     ]
     step = max(1, TILE_ELEMENTS // max(map(len, directions), default=1))
-    with track("neighbours", len(W_RD), "features") as progress:
-        for start in range(0, len(W_RD), step):
-            rows = slice(start, min(start + step, len(W_RD)))
-            columns = [column for count, among in wanted for column in _nearest_of_each(rows, W_RD, among, count)]
+    start = 0
+    with track("neighbours", sum(map(len, directions)), "features") as progress:
+        for W_TD in (tile for W_FD in directions for tile in W_FD.split(step)):
+            rows = slice(start, start + len(W_TD))
+            columns = [column for count, among in wanted for column in _nearest_of_each(rows, W_TD, among, count)]
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
-            progress.advance(rows.stop - rows.start)
+            progress.advance(len(W_TD))
+            start = rows.stop
 
 
 def _among(directions: list[Tensor], masks: Sequence[npt.NDArray[np.bool_]]) -> list[_Among]:
@@ -129,8 +130,8 @@ def _among(directions: list[Tensor], masks: Sequence[npt.NDArray[np.bool_]]) -> 
     return found
 
 
-def _nearest_of_each(rows: slice, W_RD: Tensor, among: list[_Among], k: int) -> list[pa.Array]:
+def _nearest_of_each(rows: slice, W_TD: Tensor, among: list[_Among], k: int) -> list[pa.Array]:
     """Indices and cosines of the k nearest in each SAE, among some features alone."""
-    found = [one.nearest(rows, W_RD[rows], k) for one in among]
+    found = [one.nearest(rows, W_TD, k) for one in among]
     columns = [torch.cat(parts, dim=1).cpu().numpy() for parts in zip(*found, strict=True)]
     return [pa.FixedSizeListArray.from_arrays(column.reshape(-1), len(among) * k) for column in columns]

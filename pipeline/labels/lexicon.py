@@ -70,7 +70,8 @@ class Lexicon:
     def _are_members(self, name: str, fold_N: Numbers) -> Flags:
         if name not in self._class_V:
             in_V = np.zeros(len(self._texts), bool)
-            in_V[self._members(name)] = True
+            members = self._members(name)
+            in_V[members[members < len(in_V)]] = True  # others are in no text
             self._class_V[name] = in_V
         in_N: Flags = self._class_V[name][fold_N]
         return in_N

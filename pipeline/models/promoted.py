@@ -43,6 +43,8 @@ def promoted_tokens(W_dec_FD: Tensor, norm_scale_D: Tensor, W_U_VD: Tensor, k: i
     """The `k` most promoted and most suppressed tokens of every feature; float32, exact."""
     dtype = _search_dtype(W_U_VD, k)
     vocabulary = RoundedRows.of(W_U_VD, dtype)
+    if not vocabulary.norm_N.isfinite().all():  # no bound on products holds
+        dtype = torch.float32
     parts: tuple[list[Found], list[Found]] = ([], [])
     for start in range(0, len(W_dec_FD), PROMOTED_TILE_FEATURES):
         directions_TD = W_dec_FD[start : start + PROMOTED_TILE_FEATURES].float() * norm_scale_D.float()
@@ -155,6 +157,8 @@ def _read_some(
     """The most promoted and most suppressed tokens of some features among all their candidates."""
     tokens = [side.token_C[side.starts_T[rows.start] : side.starts_T[rows.stop]] for side in sides]
     token_U = torch.unique(torch.cat(tokens))
+    if len(token_U) < k:  # all of them are crowded, and found otherwise
+        token_U = torch.arange(k)
     logits_TU = directions_TD[rows] @ vocabulary.exact_ND[token_U].T
     most_TK, most_places_TK = logits_TU.topk(k, dim=1)
     least_TK, least_places_TK = logits_TU.topk(k, dim=1, largest=False)

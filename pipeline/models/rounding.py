@@ -27,9 +27,10 @@ class RoundedRows(NamedTuple):
 
     @classmethod
     def of(cls, rows_ND: Tensor, dtype: torch.dtype) -> "RoundedRows":
-        exact_ND, rounded_ND = rows_ND.float(), rows_ND.to(dtype)
-        norm_N = exact_ND.norm(dim=1)
-        error_N = (exact_ND - rounded_ND.float()).norm(dim=1) if rows_ND.dtype != dtype else torch.zeros_like(norm_N)
+        exact_ND = rows_ND.float()
+        rounded_ND, norm_N = (rows_ND if rows_ND.dtype == dtype else exact_ND).to(dtype), exact_ND.norm(dim=1)
+        is_exact = dtype in (rows_ND.dtype, torch.float32)
+        error_N = torch.zeros_like(norm_N) if is_exact else (exact_ND - rounded_ND.float()).norm(dim=1)
         return cls(exact_ND, rounded_ND, norm_N, error_N)
 
     def part(self, rows: slice) -> "RoundedRows":
@@ -49,10 +50,14 @@ def pairs_above(encoder: RoundedRows, block: RoundedRows, cut_F: Tensor) -> tupl
 
 
 def slack_of(encoder: RoundedRows, block: RoundedRows) -> Tensor:
-    """What rounding both moves a product of each row of one with any row of the other by, at most [F]."""
+    """What rounding both moves a product of each row of one with any finite row of the other by, at most [F]."""
     error_F, norm_F = encoder.error_N + ACCUMULATION * encoder.norm_N, encoder.norm_N + encoder.error_N
-    slack_F: Tensor = error_F * block.norm_N.max() + norm_F * block.error_N.max()
+    slack_F: Tensor = error_F * _highest_finite(block.norm_N) + norm_F * _highest_finite(block.error_N)
     return slack_F
+
+
+def _highest_finite(value_N: Tensor) -> Tensor:
+    return value_N.where(value_N.isfinite(), 0).max()
 
 
 def products_at(W_FD: Tensor, x_BD: Tensor, feature_K: Tensor, token_K: Tensor) -> Tensor:

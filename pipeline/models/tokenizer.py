@@ -256,7 +256,7 @@ class Tokenizer:
 
 def _state_of(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """Changes when a file of a folder does; of names, sizes and times alone."""
-    found = ((file.name, file.stat()) for file in folder.iterdir() if file.is_file())
+    found = ((str(file.relative_to(folder)), file.stat()) for file in folder.rglob("*") if file.is_file())
     return tuple(sorted((name, status.st_size, status.st_mtime_ns) for name, status in found))
 
 

@@ -20,7 +20,21 @@ def test_budgets_are_read(text, budget):
     assert read_budget(text) == budget
 
 
-@pytest.mark.parametrize("text", ["", "much", "200", "gpu-hours", "1e18 bananas", "1e-e tokens", "nantokens"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "much",
+        "200",
+        "gpu-hours",
+        "1e18 bananas",
+        "1e-e tokens",
+        "nantokens",
+        "1,5 hours",
+        "0,5h",
+        "1,00,000 tokens",
+    ],
+)
 def test_what_is_no_budget_is_refused(text):
     with pytest.raises(ConfigError, match="is no budget: give a number and its unit"):
         read_budget(text)

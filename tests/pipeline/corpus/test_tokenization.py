@@ -1,6 +1,7 @@
 """The tokenized corpus against the documents themselves; a killed run ends with the same bytes."""
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -289,3 +290,24 @@ def test_items_are_made_ahead_in_order_and_what_stops_them_is_raised_in_its_plac
         taken.extend(ones)
     assert taken == [[], [1], [2]]
     assert list(tokenization.ahead(iter([[3], [4]]))) == [[3], [4]]
+
+
+def test_who_stops_does_not_wait_for_the_item_that_is_being_made() -> None:
+    """A corpus whose stream stalls behind its first document."""
+    forever, ended = threading.Event(), threading.Event()
+
+    def items() -> Iterator[list[int]]:
+        yield [1]
+        forever.wait(60)
+        yield [2]
+        yield [3]
+        ended.set()
+
+    ones = tokenization.ahead(items())
+    assert next(ones) == [1]
+    ones.close()
+    forever.set()
+    for thread in threading.enumerate():
+        if thread.name == "read ahead":
+            thread.join(60)
+    assert not ended.is_set()

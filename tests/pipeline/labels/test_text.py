@@ -261,3 +261,15 @@ def test_too_few_tokens_prove_nothing(world: World) -> None:
     tokens = np.arange(LEAST_ACTIVE - 1)
     active = Active(tokens, np.ones(len(tokens), np.float32))
     assert Scorer(world.text).trial(active, True, 1.0) is None
+
+
+def test_words_that_were_met_after_the_first_question_are_in_no_text(tmp_path: Path) -> None:
+    """Examples bring words that the text has not, a class's among them."""
+    words = Words([piece.encode() for piece in (" the", " king", " kmh")])
+    corpus = make_corpus(tmp_path, [[0, 1, 0, 1]], 512, bos_id=None)
+    read = RuleText(corpus, words, np.array([0]), np.empty(0, np.int64), lambda numbers: numbers >= 0)
+    assert read.count(Rule((Condition("here", "stem", ("ki",)),)), 4) > 0
+    words.windows(np.array([[2]]))
+    (name,) = classes_of("kmh")
+    assert not read.holds(Condition("here", "class", (name,)), np.arange(3)).any()
+    assert read.count(Rule((Condition("here", "class", (name,)),)), 4) == 0

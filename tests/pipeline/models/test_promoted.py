@@ -77,3 +77,28 @@ def test_features_with_too_many_candidates_are_read_in_float32(searched: None, m
         plain = [row for row in range(60) if row not in (10, 45)]
         assert torch.equal(one.token_FK[plain], token_FK[plain])
         assert one.logit_FK[10].tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize("num_features", [1, 41])
+def test_a_last_tile_of_crowded_features_alone(
+    num_features: int, searched: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(promoted, "MOST_GROUPS", 2)
+    generator = torch.Generator().manual_seed(3)
+    W_dec_FD, W_U_VD = torch.randn(num_features, 16, generator=generator), torch.randn(700, 16, generator=generator)
+    W_dec_FD[-1] = 0
+    most, least = promoted_tokens(W_dec_FD, torch.ones(16), W_U_VD, 4)
+    assert most.logit_FK[-1].tolist() == least.logit_FK[-1].tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize("outlier", [100.0, torch.inf, torch.nan])
+def test_one_long_row_of_the_unembedding(outlier: float, searched: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It widens what rounding may move all products by, so that every feature is crowded."""
+    monkeypatch.setattr(promoted, "MOST_GROUPS", 2)
+    generator = torch.Generator().manual_seed(4)
+    W_dec_FD, W_U_VD = torch.randn(20, 16, generator=generator), torch.randn(700, 16, generator=generator)
+    W_U_VD[300] *= outlier
+    found, exact = promoted_tokens(W_dec_FD, torch.ones(16), W_U_VD, 4), promoted._read_all(W_dec_FD, W_U_VD, 4)
+    for one, (token_FK, logit_FK) in zip(found, exact, strict=True):
+        torch.testing.assert_close(one.logit_FK, logit_FK, equal_nan=True)
+        assert torch.equal(one.token_FK, token_FK)

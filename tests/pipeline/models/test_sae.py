@@ -21,3 +21,15 @@ def test_a_search_in_bfloat16_finds_the_activations_of_float32(
     assert torch.equal(found.feature_K, plain.feature_K)
     torch.testing.assert_close(found.value_K, plain.value_K, rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(sae.decode_sparse(found, x_BD), sae.decode_sparse(plain, x_BD), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_a_row_that_is_no_number_hides_no_other(number: float) -> None:
+    sae = tiny_sae(256)
+    x_BD = torch.randn(32, WIDTH, generator=torch.Generator().manual_seed(1))
+    x_BD[5, 3] = number
+    found, plain = sae.encode_sparse(x_BD, search=torch.bfloat16), sae.encode_sparse(x_BD)
+    for kept in (found.token_K != 5, plain.token_K != 5):
+        assert kept.sum() > 1000
+    assert torch.equal(found.token_K[found.token_K != 5], plain.token_K[plain.token_K != 5])
+    assert torch.equal(found.feature_K[found.token_K != 5], plain.feature_K[plain.token_K != 5])
