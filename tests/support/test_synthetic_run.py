@@ -79,7 +79,8 @@ def test_the_server_serves_it(client: TestClient, run: OpenRun, path: str) -> No
             for kind in EXAMPLE_KINDS:
                 if index < sae.num_features:
                     address = path.format(sae=sae.name, index=index)
-                    assert client.get(address, params={"kind": kind}).status_code == 200
+                    params = {"kind": kind} if "{index}" in path else {}
+                    assert client.get(address, params=params).status_code == 200
                 if "{index}" not in path:
                     break
 

@@ -1,6 +1,7 @@
 """Conversations in the engine: each row of a request has a prompt of its own."""
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 
@@ -8,6 +9,7 @@ from backend.engine.engine import Engine
 from backend.engine.messages import ChatMessage, Held, SteerRow
 from backend.exceptions import RefusedError
 from backend.published.catalogue import OpenRun
+from pipeline.models import tokenizer
 from tests.support.engine import DRAW, steer
 from tests.support.models import CHAT_TEMPLATE
 
@@ -16,10 +18,17 @@ TALK = [ChatMessage("user", "the river"), ChatMessage("assistant", "of Oxford"),
 OTHER = [TALK[0], ChatMessage("assistant", "was music"), TALK[2]]
 
 
+@pytest.fixture(autouse=True)
+def untaught() -> Iterator[None]:
+    """Tokenizers are read once for all tests: what learned to chat is forgotten."""
+    yield
+    tokenizer._read.cache_clear()
+
+
 async def learn_to_chat(engine: Engine, run: OpenRun, template: str = BY_ITSELF) -> None:
     """Give the model of a run a chat template."""
-    tokenizer = await engine.call(run, lambda: engine.models.load(run).tokenizer)
-    tokenizer._pretrained.chat_template = template
+    loaded = await engine.call(run, lambda: engine.models.load(run).tokenizer)
+    loaded._pretrained.chat_template = template
 
 
 def test_rows_with_histories_of_their_own_are_written_as_each_alone(engine: Engine, run: OpenRun) -> None:
