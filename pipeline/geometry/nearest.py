@@ -110,7 +110,7 @@ def neighbour_batches(
     step = max(1, TILE_ELEMENTS // max(map(len, directions), default=1))
     start = 0
     with track("neighbours", sum(map(len, directions)), "features") as progress:
-        for W_TD in (tile for W_FD in directions for tile in W_FD.split(step)):
+        for W_TD in (tile for W_FD in directions for tile in torch.split(W_FD, step)):
             rows = slice(start, start + len(W_TD))
             columns = [column for count, among in wanted for column in _nearest_of_each(rows, W_TD, among, count)]
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
