@@ -67,7 +67,7 @@ def counted(x_BLD: Tensor, own_BL: npt.NDArray[np.bool_], sink_norm: float) -> T
 
 def reconstruct(sae: SAE, x_ND: Tensor) -> tuple[SparseActivations, Tensor]:
     """Active features and x^ [N, D], float32; on a CPU, what may be active is sought in bfloat16 where that is fast."""
-    search = torch.bfloat16 if sae.device.type == "cpu" else torch.float32
+    search = torch.bfloat16 if x_ND.device.type == "cpu" else torch.float32
     sparse = sae.encode_sparse(x_ND.float(), search)
     return sparse, sae.decode_sparse(sparse, x_ND)
 

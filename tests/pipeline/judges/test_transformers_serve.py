@@ -4,9 +4,11 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,9 +40,23 @@ def base_url(folder: Path) -> Iterator[str]:
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
         try:
             _wait_for(f"http://127.0.0.1:{port}/health", server)
-            yield f"http://127.0.0.1:{port}/v1"
+            with reading(server):
+                yield f"http://127.0.0.1:{port}/v1"
         finally:
             server.terminate()
+
+
+@contextmanager
+def reading(server: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Read what a server goes on to print: it would wait for ever with the line that a full pipe does not take."""
+    assert server.stdout is not None
+    reader = threading.Thread(target=server.stdout.readlines)
+    reader.start()
+    try:
+        yield
+    finally:
+        server.terminate()
+        reader.join()
 
 
 def _wait_for(address: str, server: "subprocess.Popen[bytes]") -> None:
