@@ -33,9 +33,9 @@ def collect_as_usual() -> None:
 def keep_freed() -> None:
     """Keep freed memory for what is allocated next.
 
-    By itself glibc has the system map each large array anew, and clear it page by page: a fifth of what `examples`
-    takes. Older ones keep arrays up to 32 MiB at most. With another C library, and where the environment sets its
-    limits, nothing changes.
+    By itself glibc has the system map each large array anew, and clear it page by page, which costs `examples` most.
+    Older ones keep arrays up to 32 MiB at most. With another C library, and where the environment sets its limits,
+    nothing changes.
     """
     if not _limit(LARGEST_KEPT, MOST_KEPT):
         _limit(LARGEST_BY_ITSELF, MOST_KEPT)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pipeline.models.exact import ExactModel
     from pipeline.models.sae import SAE
 
+K = TypeVar("K")
 T = TypeVar("T")
 OUTCOMES_CACHED = 16
 """Outcomes that are kept, so that sorting a table by another column costs nothing."""
@@ -68,23 +69,13 @@ class Attributor:
         """Attribute a target to each feature of some SAEs of one run."""
         loaded = self._models.load(saes[0].run)
         key = (loaded.key, prompt, tuple(sae.folder for sae in saes), question)
-        if key not in self._outcomes:
-            for outcome in self._explain(loaded, saes, prompt, question):
-                yield None
-                if outcome is not None:
-                    self._outcomes[key] = outcome
-        yield self._outcomes[key]
+        yield from _kept(self._outcomes, key, self._explain(loaded, saes, prompt, question))
 
     def fired(self, sae: OpenSAE, index: int, tokens: Sequence[int]) -> Iterator[Fired | None]:
         """The tokens that made a feature fire on the last of them. `tokens`: the opening one first."""
         loaded = self._models.load(sae.run)
         key = (loaded.key, sae.folder, index, tuple(tokens))
-        if key not in self._fired:
-            for found in self._fire(loaded, sae, index, tokens):
-                yield None
-                if found is not None:
-                    self._fired[key] = found
-        yield self._fired[key]
+        yield from _kept(self._fired, key, self._fire(loaded, sae, index, tokens))
 
     def _fire(self, loaded: Loaded, sae: OpenSAE, index: int, tokens: Sequence[int]) -> Iterator[Fired | None]:
         import torch
@@ -180,6 +171,16 @@ class Attributor:
             value=traced.value,
             attributed=attributed,
         )
+
+
+def _kept(known: LRUCache[K, T], key: K, steps: Iterator[T | None]) -> Iterator[T | None]:
+    """What is known of a key, found by steps that give None until the last where it is not known yet."""
+    if key not in known:
+        for found in steps:
+            yield None
+            if found is not None:
+                known[key] = found
+    yield known[key]
 
 
 def _attributed(model: "ExactModel", traced: "Trace", sae: "SAE", k: int) -> Iterator[Attributed | None]:

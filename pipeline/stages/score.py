@@ -101,14 +101,7 @@ def score(work: Work) -> dict[str, Any]:
         write_scored(work.folder / sae.name, sae, of, corpus)
     reports = _reports(asked)
     write_judges(work.folder, reports)
-    counts = {
-        sae.name: {
-            "num_features": sae.num_labelled,
-            "num_random": len(one.random),
-            "num_samples": len(sae.samples.value_M),
-        }
-        for sae, one in zip(saes, chosen, strict=True)
-    }
+    counts = {sae.name: _counts(sae, len(one.random)) for sae, one in zip(saes, chosen, strict=True)}
     names = [judge.title for judge in config.judges]
     summary = {
         sae.name: summarise(sae, of, set(one.random.tolist()), names)
@@ -116,6 +109,11 @@ def score(work: Work) -> dict[str, Any]:
     }
     judges = {"judges": [report.as_json() for report in reports], "candidates": candidates.as_json()}
     return {**judges, "bands": config.bands, "saes": counts, "summary": summary}
+
+
+def _counts(sae: ScoredSAE, num_random: int) -> dict[str, int]:
+    num_samples = len(sae.samples.value_M)
+    return {"num_features": sae.num_labelled, "num_random": num_random, "num_samples": num_samples}
 
 
 def _entrants(work: Work, materials: Materials, vocabulary: list[bytes], saes: list[ScoredSAE]) -> list[Entrants]:
