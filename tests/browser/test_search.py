@@ -95,6 +95,8 @@ def test_results_follow_what_is_typed_and_the_address_with_them(open_page):
     assert again.locator(".hits").inner_text() == shown
     expect(again.locator("select[name=in]")).to_have_value("label")
     page.locator(".hit a.label").first.click()
+    expect(page).to_have_url(re.compile("/tiny/1-relu-256/"))  # going back while it still leads there is an error
+    page.wait_for_load_state()
     page.go_back()
     expect(page.locator(".hits")).to_have_text(again.locator(".hits").text_content())
 
