@@ -108,21 +108,6 @@ def presets(selection: Selection, scores: Sequence[Score] = ()) -> list[Link]:
     ]
 
 
-KIND_TITLES: dict[Kind, str] = {
-    "live": "live",
-    "rare": "rare",
-    "negligible": "negligible",
-    "dead": "dead",
-    "active": "all but dead",
-    "all": "all",
-}
-
-
-def kind_choices(selection: Selection) -> list[Link]:
-    """Kinds of features, for a select: `href` is the value."""
-    return [Link(title, kind, kind == selection.shown) for kind, title in KIND_TITLES.items()]
-
-
 def density_link(selection: Selection, low: float, high: float) -> str:
     """The address of all live features in a range of densities, all that were active: those that a bar counts."""
     return selection.href(min_density=low, max_density=min(high, 1.0), kind="active") + "#features"

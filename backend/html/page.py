@@ -38,11 +38,11 @@ class Pager:
     """Whether there is no such page, though there are others."""
 
     @classmethod
-    def at(cls, page: int, per_page: int, total: int, address: Callable[[int], str], of: str = "") -> Self:
-        """The pager of a page (from 1) of `total` entries. address: of a page; of: words before the total."""
+    def at(cls, page: int, per_page: int, total: int, address: Callable[[int], str]) -> Self:
+        """The pager of a page (from 1) of `total` entries. address: of a page."""
         first, last, last_page = (page - 1) * per_page, min(page * per_page, total), max(1, -(-total // per_page))
         return cls(
-            text=f"{first + 1:,}–{last:,} of {of}{total:,}" if first < total else f"0 of {of}{total:,}",
+            text=f"{first + 1:,}–{last:,} of {total:,}" if first < total else f"0 of {total:,}",
             previous=address(min(page - 1, last_page)) if page > 1 else None,
             next=address(page + 1) if last < total else None,
             last_page=last_page,

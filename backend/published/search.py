@@ -15,14 +15,15 @@ import numpy.typing as npt
 from pydantic import Field, field_validator
 
 from backend.html.address import EmptyIsNone, PagedAddress
-from backend.html.characters import in_text
 from backend.html.formats import as_share
-from backend.html.tokens import token_text, visible_text
+from backend.html.tokens import token_text
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.features import NOT_MINOR, SUMMARY, FeatureSummary, get_summaries, quoted, to_summaries
+from backend.published.marking import Segment, mark
 from backend.published.relevance import MEANT, Ranked, rank
+from backend.published.selection import Kind
 from data.published.schemas import SEARCH_FIELDS, SearchField
-from data.published.terms import Word, all_words, forms, query_words
+from data.published.terms import forms, query_words
 
 MAX_FOUND = 500
 """Features with the words that one search goes through, from the best match on."""
@@ -45,10 +46,14 @@ class WordSearch(PagedAddress):
     strongest tokens, or the meaning of all; every one by default."""
     sae: str = Field(default="", max_length=200)
     """Name of the only SAE to look in."""
+    kind: Annotated[Kind | None, EmptyIsNone] = None
+    """Which features are looked for, see the lists of features: live, rare, negligible, dead (which are found by
+    promoted tokens alone), active (all but dead ones) or all. Without it `alive` and `minor` decide: by default live
+    ones."""
     alive: Literal["true", "false", "all"] = "true"
-    """true: only features that are not dead; false: only dead ones, which are found by promoted tokens alone."""
+    """true: only features that are not dead; false: only dead ones. Without effect beside `kind`."""
     minor: bool = False
-    """Whether rare and negligible features are found too, see the lists of features."""
+    """Whether rare and negligible features are found too. Without effect beside `kind`."""
     min_density: float | None = Field(default=None, ge=0, le=1)
     """Share of tokens on which a feature is active, at least."""
     max_density: float | None = Field(default=None, ge=0, le=1)
@@ -57,6 +62,20 @@ class WordSearch(PagedAddress):
     per_page: int = Field(default=20, ge=1, le=100)
 
     _share = field_validator("min_density", "max_density", mode="before")(as_share)
+
+    @property
+    def shown(self) -> Kind:
+        """The kind that is looked for, whether it was named or follows from `alive` and `minor`."""
+        if self.kind:
+            return self.kind
+        if self.alive == "true":
+            return "active" if self.minor else "live"
+        return "dead" if self.alive == "false" else "all"
+
+    def named(self) -> "WordSearch":
+        """The same search, on the same page, with its kind in place of `alive` and `minor`."""
+        kind = None if self.shown == "live" else self.shown
+        return self.changed(kind=kind, alive="true", minor=False, page=self.page)
 
     @property
     def words(self) -> list[str]:
@@ -73,16 +92,17 @@ class WordSearch(PagedAddress):
     @property
     def by_meaning(self) -> bool:
         """Whether features are looked for that mean the same: of dead ones nothing is known that could."""
-        return self.within in (None, "meaning") and self.alive == "true"
+        return self.within in (None, "meaning") and self.shown in ("live", "active")
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A piece of a text."""
-
-    text: str
-    hit: bool
-    """Whether it matches a word of the search."""
+OF_KIND: dict[Kind, str] = {
+    "live": NOT_MINOR,
+    "rare": "(rare AND alive)",
+    "negligible": "(negligible AND NOT rare AND alive)",
+    "dead": "NOT alive",
+    "active": "alive",
+}
+"""The condition of each kind that has one, by the columns of table `search`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,23 +177,24 @@ def _ranked(
 
 def _named(run: OpenRun, asked: WordSearch, saes: Sequence[OpenSAE] | None) -> set[int]:
     """Rows of the features that an owner's label names so, within the filters."""
-    if asked.within not in (None, "label") or asked.alive == "false":
+    if asked.within not in (None, "label") or asked.shown == "dead":
         return set()
     chosen = {sae.name: sae for sae in (run.saes if saes is None else saes) if asked.sae in ("", sae.name)}
     rows = [chosen[sae].row(index) for sae, index in run.corrections.matching(asked.words) if sae in chosen]
     if not rows:
         return set()
     low, high = asked.min_density or 0.0, 1.0 if asked.max_density is None else asked.max_density
-    found = [f for f in get_summaries(run, rows) if (asked.minor or not f.minor) and low <= f.density <= high]
+    found = [f for f in get_summaries(run, rows) if _is_asked(asked.shown, f) and low <= f.density <= high]
     return {chosen[f.sae].row(f.index) for f in found if not f.dead}
+
+
+def _is_asked(kind: Kind, feature: FeatureSummary) -> bool:
+    return kind in ("all", feature.kind or "live") or (kind == "active" and not feature.dead)
 
 
 def _on_activity(asked: WordSearch) -> list[str]:
     """Conditions in SQL on what only table `search` knows: all features with a meaning are live."""
-    parts = [] if asked.alive == "all" else [f"alive = {asked.alive}"]
-    if not asked.minor and asked.alive != "false":
-        parts.append(NOT_MINOR if asked.alive == "true" else f"({NOT_MINOR} OR NOT alive)")
-    return parts
+    return [OF_KIND[asked.shown]] if asked.shown in OF_KIND else []
 
 
 def _on_place(asked: WordSearch, saes: Sequence[OpenSAE] | None) -> list[str]:
@@ -231,34 +252,6 @@ def _hit(
         promoted=[mark(token_text(token), marks["promoted"]) for token in tokens],
         texts=[mark(text, around) for text in _best(texts, around)],
     )
-
-
-def mark(text: str, wanted: Sequence[str]) -> list[Segment]:
-    """A text in pieces, those that begin as a wanted word does marked; invisible characters are made visible."""
-    segments, shown = [], 0
-    for word in all_words(text):
-        stop = _marked_to(word, wanted)
-        if stop > shown <= word.start:
-            if word.start > shown:
-                segments.append(Segment(_inside(text[shown : word.start]), False))
-            segments.append(Segment(_inside(text[word.start : stop]), True))
-            shown = stop
-    if shown < len(text):
-        segments.append(Segment(_inside(text[shown:]) if shown else visible_text(text), False))
-    return segments
-
-
-def _inside(text: str) -> str:
-    """A part of a text, whose joiners and spaces stand between its neighbours."""
-    return "".join(map(in_text, text))
-
-
-def _marked_to(word: Word, wanted: Sequence[str]) -> int:
-    """End of what is marked of a word; 0 where it begins as none of the wanted ones."""
-    length = max((len(one) for one in wanted if word.form.startswith(one)), default=0)
-    if not length:
-        return 0
-    return word.stop if word.reach == word.stop else max(word.stop, word.start + length)
 
 
 def _has_all(texts: Iterable[str], wanted: Sequence[str]) -> bool:

@@ -8,6 +8,7 @@ from pydantic import Field, PlainSerializer, field_validator
 
 from backend.html.address import EmptyIsNone, PagedAddress
 from backend.html.formats import as_share
+from backend.html.page import Link
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.features import NOT_MINOR, SUMMARY, FeatureSummary, get_summaries, quoted, to_summaries
 from data.published.memory import Memory
@@ -41,6 +42,14 @@ OF_KIND: dict[Kind, str] = {
     "active": "num_active > 0",
 }
 """The condition of each that has one, as FeatureSummary.kind says."""
+KIND_TITLES: dict[Kind, str] = {
+    "live": "live",
+    "rare": "rare",
+    "negligible": "negligible",
+    "dead": "dead",
+    "active": "all but dead",
+    "all": "all",
+}
 Choice = Annotated[Annotated[bool, PlainSerializer(str)] | None, EmptyIsNone]
 """Yes, no, or either; links say True and False."""
 
@@ -91,6 +100,11 @@ class Selection(PagedAddress):
     @property
     def descending(self) -> bool:
         return self.order == "desc" if self.order else self.sort not in {"index", "label"}
+
+
+def kind_choices(shown: Kind) -> list[Link]:
+    """Kinds of features, for a select: `href` is the value."""
+    return [Link(title, kind, kind == shown) for kind, title in KIND_TITLES.items()]
 
 
 @dataclass(frozen=True, slots=True)

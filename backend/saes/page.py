@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from backend.features.table import Column, columns, density_link, judge_sentence, kind_choices, pager, presets
+from backend.features.table import Column, columns, density_link, judge_sentence, pager, presets
 from backend.html.figures import Bars, curve_figures, density_bars
 from backend.html.page import Link, Page, Pager
 from backend.html.policies import PLOTS
@@ -22,7 +22,7 @@ from backend.published.cards import (
 from backend.published.catalogue import Catalogue, OpenSAE
 from backend.published.concepts import concepts_link
 from backend.published.scores import leading_judge
-from backend.published.selection import FeatureList, Score, Selection, list_features, scores_of
+from backend.published.selection import FeatureList, Score, Selection, kind_choices, list_features, scores_of
 from backend.saes.downloads import Download, downloads
 from backend.saes.labels import LabelSummary, label_summary, why_no_summary
 from backend.saes.neurons import NeuronSummary, neuron_summary
@@ -100,7 +100,7 @@ def sae_page_of(sae: OpenSAE, selection: Selection, catalogue: Catalogue) -> SAE
         elsewhere=_elsewhere(sae, catalogue),
         selection=selection,
         result=result,
-        kind_choices=kind_choices(selection),
+        kind_choices=kind_choices(selection.shown),
         columns=columns(selection, scores, judge_sentence(leading_judge(sae.run))),
         pager=pager(result, selection),
         presets=presets(selection, known),

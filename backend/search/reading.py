@@ -45,7 +45,7 @@ async def light_up(engine: Engine, run: OpenRun, asked: WordSearch) -> list[Lit]
     for sentence in SENTENCES:
         reading = await engine.activations(saes, Prompt(sentence.format(query)))
         readings.append(on_query(reading, sentence, query))
-    return rank_lit(saes, readings, minor=asked.minor)
+    return rank_lit(saes, readings, minor=asked.shown not in ("live", "dead"))
 
 
 def on_query(reading: PromptReading, sentence: str, query: str) -> PromptReading:

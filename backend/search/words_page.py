@@ -7,7 +7,9 @@ from backend.html.address import Address
 from backend.html.page import Link, Page, Pager
 from backend.published.cards import RunCard, kinds_text, run_card
 from backend.published.catalogue import OpenRun
-from backend.published.search import MAX_FOUND, FoundBy, SearchHit, SearchResult, Segment, WordSearch
+from backend.published.marking import Segment
+from backend.published.search import MAX_FOUND, FoundBy, SearchHit, SearchResult, WordSearch
+from backend.published.selection import kind_choices
 from backend.search.reading import Lit
 from backend.web.live import Answer, Problem
 
@@ -93,6 +95,8 @@ class SearchPage(Page):
     """Whether more than words and fields narrow the search down."""
     kinds: str
     """What rare and negligible mean."""
+    kind_choices: list[Link]
+    """Kinds of features: `text` is shown, `href` is the value."""
     result: SearchResult | None
     """None when nothing was asked for."""
     meaning_off: str
@@ -120,7 +124,7 @@ def search_page_of(
     run: OpenRun, place: NamedRun, asked: WordSearch, found: Found | None, answer: Answer[list[Lit]]
 ) -> SearchPage:
     """The page of a search. found: None when nothing was searched; answer: the model's, if it was asked."""
-    series = {sae.name: sae.record.position for sae in run.saes}
+    asked, series = asked.named(), {sae.name: sae.record.position for sae in run.saes}
     result = found.result if found else None
     return SearchPage(
         tabs=mode_tabs("words"),
@@ -128,8 +132,9 @@ def search_page_of(
         run_name=place.run,
         asked=asked,
         fields=[(name, title) for name, (title, _) in FIELDS.items()],
-        narrowed=(asked.alive, asked.min_density, asked.max_density, asked.minor) != ("true", None, None, False),
+        narrowed=(asked.kind, asked.min_density, asked.max_density) != (None, None, None),
         kinds=kinds_text(run),
+        kind_choices=kind_choices(asked.shown),
         result=result,
         meaning_off=found.meaning_off if found else "",
         reading=_reading(asked, place, answer, series) if result and not answer.off else None,
@@ -157,13 +162,12 @@ def _view(hit: SearchHit, series: dict[str, int]) -> HitView:
 
 def _summary(result: SearchResult) -> str:
     if result.more:
-        return f"More than {MAX_FOUND:,} features: here are the {MAX_FOUND:,} that match best"
+        return f"More than {MAX_FOUND:,} features have it: here are the {result.total:,} that match best"
     return f"{result.total:,} feature{'' if result.total == 1 else 's'}"
 
 
 def _pager(result: SearchResult, asked: WordSearch, place: NamedRun) -> Pager:
-    of = "more than " if result.more else ""
-    return Pager.at(result.page, result.per_page, result.total, lambda page: asked.href(place, page=page), of)
+    return Pager.at(result.page, result.per_page, result.total, lambda page: asked.href(place, page=page))
 
 
 def _relax(asked: WordSearch, place: NamedRun) -> list[Link]:
@@ -175,10 +179,10 @@ def _relax(asked: WordSearch, place: NamedRun) -> list[Link]:
         links.append(Link("look in all SAEs", asked.href(place, sae="")))
     if (asked.min_density, asked.max_density) != (None, None):
         links.append(Link("take any density", asked.href(place, min_density=None, max_density=None)))
-    if not asked.minor:
-        links.append(Link("look among rare and negligible features too", asked.href(place, minor=True)))
-    if asked.alive != "all" and asked.within in (None, "promoted"):  # nothing else is known of dead ones
-        links.append(Link("look among dead features too", asked.href(place, alive="all")))
+    if asked.shown not in ("active", "all"):
+        links.append(Link("look among rare and negligible features too", asked.href(place, kind="active")))
+    if asked.shown != "all" and asked.within in (None, "promoted"):  # nothing else is known of dead ones
+        links.append(Link("look among all features, dead ones too", asked.href(place, kind="all")))
     if len(asked.words) > 1:
         links += [Link(f"only “{word}”", asked.href(place, q=word)) for word in asked.words[:4]]
     elif len(asked.words[0]) > 3:

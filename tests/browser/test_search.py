@@ -103,7 +103,7 @@ def test_results_follow_what_is_typed_and_the_address_with_them(open_page):
 
 def test_what_goes_wrong_while_typing_is_said_and_can_be_tried_again(open_page):
     page = open_page("/search?q=oxf")
-    page.get_by_text("Density, and rare or dead features").click()
+    page.get_by_text("Kind of features, and density").click()
     page.get_by_label("Density from").fill("7")
     expect(page.get_by_role("alert")).to_contain_text("min_density must be at most 1")
     page.get_by_label("Density from").fill("0")

@@ -6,7 +6,7 @@ const results = document.getElementById("results");
 const status = document.getElementById("search-status");
 const PAUSE = 150;
 const READING_PAUSE = 500; // the model is asked once nobody types any more
-const DEFAULTS = { alive: "true" };
+const DEFAULTS = { kind: "live" };
 let timer;
 let running;
 let reading;

@@ -62,8 +62,8 @@ UNUSUAL: list[Address] = [
         new_tokens="", seed="-1", colour="activation",
     ),
     WordSearch.model_validate(
-        {"q": TEXT, "in": "label", "sae": "a", "alive": "all", "minor": True, "min_density": "1%", "max_density": 0.5,
-         "page": 2, "per_page": 10}
+        {"q": TEXT, "in": "label", "sae": "a", "kind": "rare", "alive": "all", "minor": True,
+         "min_density": "1%", "max_density": 0.5, "page": 2, "per_page": 10}
     ),
 ]  # fmt: skip
 KINDS = list(dict.fromkeys(map(type, UNUSUAL)))

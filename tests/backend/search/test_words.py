@@ -4,7 +4,8 @@ import re
 import pytest
 
 from backend.published import search as search_module
-from backend.published.search import WordSearch, mark, matching_rows, search
+from backend.published.marking import mark
+from backend.published.search import WordSearch, matching_rows, search
 from backend.texts import normalise
 from data.published.schemas import SEARCH_FIELDS
 from data.published.terms import all_words, query_words
@@ -51,7 +52,18 @@ def run(catalogue):
     return catalogue.runs[0]
 
 
-ALIVE = {"true": (True,), "false": (False,), "all": (True, False)}
+ALIVE = ("true", "false", "all")
+
+
+def kind_of(f):
+    """What a feature is called, read plainly."""
+    return "dead" if not f["num_active"] else "rare" if f["rare"] else "negligible" if f["negligible"] else "live"
+
+
+KINDS = {
+    **{kind: (kind,) for kind in ("live", "rare", "negligible", "dead")},
+    "active": ("live", "rare", "negligible"), "all": ("live", "rare", "negligible", "dead"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -60,7 +72,8 @@ ALIVE = {"true": (True,), "false": (False,), "all": (True, False)}
 @pytest.mark.parametrize(
     "filters",
     [{}, {"within": "label"}, {"within": "promoted", "alive": "all"}, {"within": "examples", "sae": "1-relu-256"},
-     {"alive": "false"}, {"minor": True}, {"min_density": 0.02, "max_density": 0.05, "sae": "1-relu-64"}],
+     {"alive": "false"}, {"minor": True}, *({"kind": kind} for kind in KINDS),
+     {"min_density": 0.02, "max_density": 0.05, "sae": "1-relu-64"}],
 )  # fmt: skip
 def test_what_is_found_is_what_a_scan_finds(run, published, q, filters, monkeypatch):
     monkeypatch.setattr(search_module, "MAX_FOUND", 10_000)
@@ -69,8 +82,7 @@ def test_what_is_found_is_what_a_scan_finds(run, published, q, filters, monkeypa
         (f["sae"], f["index"]): fields_of(f, query_words(q), asked.fields)
         for f in published
         if fields_of(f, query_words(q), asked.fields)
-        and (f["num_active"] > 0) in ALIVE[asked.alive]
-        and (asked.minor or not (f["rare"] or f["negligible"]))
+        and kind_of(f) in KINDS[asked.shown]
         and asked.sae in ("", f["sae"])
         and f["density"] >= (asked.min_density or 0)
         and f["density"] <= (asked.max_density or 1)
@@ -124,10 +136,32 @@ def test_minor_features_are_found_only_when_asked_for(client, run, published, ki
     usual, every = (WordSearch(q=word, sae=hidden["sae"], per_page=100, minor=minor) for minor in (False, True))
     assert place not in found_names(search(run, usual))
     assert place in found_names(search(run, every))
-    assert 'name="minor" value="true" checked' in client.get("/search" + every.href()).text
+    assert '<option value="active" selected>' in client.get("/search" + every.href()).text
     for minor in (False, True):
         answer = client.get("/api/v1/search", params={"q": word, "sae": place[0], "per_page": 100, "minor": minor})
         assert (place[1] in {hit["feature"]["index"] for hit in answer.json()["hits"]}) is minor
+
+
+@pytest.mark.parametrize(
+    ("older", "kind"),
+    [("", "live"), ("alive=true", "live"), ("minor=true", "active"), ("alive=false", "dead"), ("alive=all", "all"),
+     ("alive=false&minor=true", "dead"), ("alive=all&minor=true", "all"), ("alive=false&kind=rare", "rare"),
+     ("kind=", "live")],
+)  # fmt: skip
+def test_the_form_has_one_choice_of_kinds_also_for_older_addresses(pages, older, kind):
+    answer = pages.get(f"/search?q=the&{older}")
+    assert answer.text.count(" selected>") == 1
+    assert f'<option value="{kind}" selected>' in answer.text
+    assert 'name="minor"' not in answer.text
+    assert 'name="alive"' not in answer.text
+    assert answer.context["narrowed"] is (kind != "live")
+
+
+def test_what_is_counted_is_what_can_be_paged_through(pages, monkeypatch):
+    monkeypatch.setattr(search_module, "MAX_FOUND", 5)
+    context = pages.get("/search?q=r&per_page=4").context
+    assert context["summary"].endswith(f"here are the {context['result'].total} that match best")
+    assert context["pager"].text.endswith(f"of {context['result'].total}")
 
 
 def test_more_than_it_goes_through_is_said(run, monkeypatch):
@@ -220,8 +254,8 @@ def test_nothing_found_says_what_to_leave_out_and_each_way_leads_on(pages):
     addresses = [link.href for link in answer.context["relax"]]
     assert len(addresses) == 6
     asked = [pages.get("/search" + address).context["asked"] for address in addresses]
-    assert [a.minor for a in asked].count(True) == 1
-    assert {(a.page, a.within, a.sae, a.min_density, a.q) for a in asked if not a.minor} == {
+    assert [a.kind for a in asked].count("active") == 1
+    assert {(a.page, a.within, a.sae, a.min_density, a.q) for a in asked if not a.kind} == {
         (1, None, "1-relu-64", 0.9, "river xylophone"),
         (1, "label", "", 0.9, "river xylophone"), (1, "label", "1-relu-64", None, "river xylophone"),
         (1, "label", "1-relu-64", 0.9, "river"), (1, "label", "1-relu-64", 0.9, "xylophone"),
@@ -237,7 +271,7 @@ def test_empty_and_wordless_searches_explain_themselves(pages):
 
 def test_the_api_describes_it(client):
     described = client.get("/api/v1/openapi.json").json()["paths"]["/api/v1/search"]["get"]
-    assert {p["name"] for p in described["parameters"]} >= {"q", "in", "sae", "alive", "min_density", "page", "run"}
+    assert {p["name"] for p in described["parameters"]} >= {"q", "in", "sae", "kind", "min_density", "page", "run"}
     assert "beginning" in json.dumps(described["parameters"])
     assert "/api/v1/search" in client.get("/docs").text
 
