@@ -4,9 +4,18 @@ from dataclasses import dataclass
 
 from backend.completeness.address import CompletenessState, Shown
 from backend.completeness.figure import FrequencyFigure, figure_text, frequency_figure
-from backend.completeness.rows import ConceptRow, about, features_of, frequency_text
+from backend.completeness.rows import ConceptRow, features_of, frequency_text
 from backend.completeness.shared import SharedRow, shared_rows
 from backend.completeness.store import MAX_LIST_CHARACTERS, MAX_OWN_CONCEPTS
+from backend.completeness.wording import (
+    Verdicts,
+    ambiguous_text,
+    half_text,
+    headline_text,
+    in_text,
+    meaning_text,
+    overruled_text,
+)
 from backend.exceptions import NotFoundError
 from backend.html.formats import count, share
 from backend.html.page import Link, Page, Pager
@@ -20,9 +29,8 @@ from backend.published.concepts import (
     nearest_of,
     sae_counts,
 )
-from backend.published.verdicts import MAX_VERDICT_NOTE, Overruled
-from data.artifacts.completeness import CompletenessCounts, ListCounts, SAECounts
-from data.concepts.frequency import Fit
+from backend.published.verdicts import MAX_VERDICT_NOTE
+from data.artifacts.completeness import ListCounts
 from data.concepts.lists import TEMPLATES
 from data.concepts.specificity import THRESHOLDS, Thresholds
 
@@ -33,7 +41,6 @@ SHOWN: dict[Shown, str] = {
     "ambiguous": "Also ordinary words or names",
     "all": "All",
 }
-Verdicts = dict[tuple[str, str], Overruled]
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,8 @@ class CompletenessPage(Page):
     headline: str
     meaning: str
     """What follows of it, in a sentence."""
+    in_text: str
+    """How many of these features stand for their concept in text too, as a sentence; "" for none."""
     ambiguous: str
     """How many concepts stand apart for their other senses, as a sentence; "" for none."""
     ambiguous_href: str
@@ -131,9 +140,10 @@ def completeness_page_of(
     return CompletenessPage(
         run=run_card(run),
         why_none=found.why_none,
-        headline=_headline(found, sae, mine),
-        meaning=_meaning(found, mine) if mine else "",
-        ambiguous=_ambiguous(sae),
+        headline=headline_text(found, sae, mine),
+        meaning=meaning_text(found, mine) if mine else "",
+        in_text=in_text(sae),
+        ambiguous=ambiguous_text(sae),
         ambiguous_href=state.href(show="ambiguous") + "#concepts",
         total=found.num_counted,
         lists=found.lists,
@@ -154,7 +164,7 @@ def completeness_page_of(
         rows=rows,
         pager=Pager.at(state.page, PER_PAGE, total, lambda page: state.href(page=page) + "#concepts"),
         num_tokens=found.num_tokens,
-        overruled=_overruled(sae, verdicts),
+        overruled=overruled_text(sae, verdicts),
         thresholds=THRESHOLDS,
         num_prompts=found.num_prompts,
         owner=owner,
@@ -190,7 +200,7 @@ def _rows(sae: OpenSAE, shown: list[KnownConcept], verdicts: Verdicts) -> list[C
     places = [int(nearest.place_N[one.number]) for one in shown]
     read = iter(get_candidates(sae.run, [place for place in places if place >= 0]))
     candidates = [next(read) if place >= 0 else None for place in places]
-    features = features_of(sae.run, candidates)
+    features, listed = features_of(sae.run, candidates), _lists_by_name(sae.run)
     return [
         ConceptRow(
             list=one.list.name,
@@ -204,29 +214,18 @@ def _rows(sae: OpenSAE, shown: list[KnownConcept], verdicts: Verdicts) -> list[C
             candidate=candidate,
             feature=feature,
             overruled=verdicts.get((one.list.name, one.name)),
+            also_in="" if one.ambiguous else " and ".join(t for t in listed[one.name] if t != one.list.title),
         )
         for one, candidate, feature in zip(shown, candidates, features, strict=True)
     ]
 
 
-def _headline(found: CompletenessCounts, sae: OpenSAE, mine: SAECounts | None) -> str:
-    if mine is None:
-        return "How many concepts have a feature of their own?"
-    total = found.num_counted
-    return (
-        f"{count(mine.num_represented)} of {count(total)} concepts ({share(mine.num_represented / max(1, total), 2)}) "
-        f"have a feature of their own in {sae.name}"
-    )
-
-
-def _meaning(found: CompletenessCounts, mine: SAECounts) -> str:
-    part = mine.num_represented / max(1, found.num_counted)
-    if part >= 0.5:
-        return "Most do; those that do not are rarer, or share a feature with others."
-    return (
-        f"Most have none: {count(mine.num_alive)} features that saw {about(found.num_tokens)} tokens of text are spent "
-        "on what stands there often, and rarer concepts share features with their kin."
-    )
+def _lists_by_name(run: OpenRun) -> dict[str, list[str]]:
+    """Titles of the lists that count a concept of each name."""
+    found: dict[str, list[str]] = {}
+    for one in concepts_of(run):
+        found.setdefault(one.name, []).extend([] if one.ambiguous else [one.list.title])
+    return found
 
 
 def _sae_row(one: OpenSAE, current: OpenSAE, state: CompletenessState) -> SAERow:
@@ -237,39 +236,6 @@ def _sae_row(one: OpenSAE, current: OpenSAE, state: CompletenessState) -> SAERow
         href=state.href(sae=one.name),
         total=f"{count(mine.num_represented)} ({share(mine.num_represented / total, 2)})" if mine else "–",
         by_list=list(map(count, mine.by_list)) if mine else [],
-        half=_half_text(mine.fit) if mine else "–",
+        half=half_text(mine.fit) if mine else "–",
         alive=f"1 in {count(mine.num_alive)}" if mine else "–",
     )
-
-
-def _half_text(fit: Fit | None) -> str:
-    if fit is None or fit.slope <= 0:
-        return "–"
-    return f"1 in {about(1 / fit.half)}" if fit.half < 1 else "beyond any"
-
-
-def _ambiguous(sae: OpenSAE) -> str:
-    found = [bool(nearest_of(sae).specific_N[one.number]) for one in concepts_of(sae.run) if one.ambiguous]
-    if not found:
-        return ""
-    some, their = ("concept is", "its") if len(found) == 1 else ("concepts are", "their")
-    return (
-        f"{count(len(found))} more {some} also ordinary words or names, such as lead and to lead. By what is written "
-        f"alone {count(sum(found))} of them would have a feature; for {their} other senses none is counted."
-    )
-
-
-def _overruled(sae: OpenSAE, verdicts: Verdicts) -> str:
-    """Of the concepts of the run's lists."""
-    nearest = nearest_of(sae)
-    said = [
-        (verdict.represented, bool(nearest.specific_N[one.number]))
-        for one in concepts_of(sae.run)
-        if not one.ambiguous and (verdict := verdicts.get((one.list.name, one.name)))
-    ]
-    changed = sum(theirs != found for theirs, found in said)
-    if not changed:
-        return ""
-    measured = sum(bool(nearest.specific_N[one.number]) for one in concepts_of(sae.run) if not one.ambiguous)
-    total = measured + sum(int(theirs) - int(found) for theirs, found in said)
-    return f"Owners of this server overruled {count(changed)} of these verdicts: by theirs it is {count(total)}."

@@ -31,6 +31,8 @@ class ConceptRow:
     """Its own feature, or the one that comes nearest; None where no feature is active on its prompts."""
     feature: FeatureSummary | None
     overruled: Overruled | None
+    also_in: str = ""
+    """The other lists of the run that have its name, where they are counted too; "" for none."""
 
     @property
     def verdict(self) -> bool:
@@ -43,6 +45,14 @@ class ConceptRow:
         return "" if self.represented else _why_not(self.candidate, self.num_prompts)
 
     @property
+    def how_own(self) -> str:
+        """In which way its feature is its own, in a few words; "" without one."""
+        if not self.represented or self.candidate is None:
+            return ""
+        where = "" if self.candidate.in_text.mostly else " by prompts, but in text more often on something else"
+        return f"The word’s own, whatever its sense{where}" if self.ambiguous else f"Its own{where}"
+
+    @property
     def evidence(self) -> str:
         """What shows that the feature is its own, as a phrase; "" without one."""
         return _evidence(self.candidate, self.num_prompts) if self.candidate else ""
@@ -52,7 +62,7 @@ def _evidence(found: Candidate, num_prompts: int) -> str:
     parts = [f"{found.own} of {num_prompts} prompts"]
     parts.append(f"also on {rivals_text(found)}" if found.num_rivals else "on no other concept")
     if found.num_examples_read:
-        parts.append(f"{found.num_on_concept} of {found.num_examples_read} examples in text")
+        parts.append(f"{found.num_on_concept} of {found.num_examples_read} examples in text stand on it")
     return "; ".join(parts)
 
 

@@ -33,7 +33,7 @@ from backend.html.svg import SmallMap
 from backend.published.cards import NEGLIGIBLE, Metric, SAECard, rare_text, sae_card
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.common import FREQUENT, MOSTLY
-from backend.published.concepts import KnownConcept
+from backend.published.concepts import Represented
 from backend.published.documents import WholeDocument
 from backend.published.effects import KnownReading, known_readings, why_not_measured
 from backend.published.examples import Example, get_examples
@@ -84,7 +84,7 @@ class FeaturePage(Page):
     """Labels that it may have, with their scores; None where nothing is known to show."""
     owner: bool
     """Whether the reader is an owner of the server, who may correct the label."""
-    concepts: Sequence[KnownConcept]
+    concepts: Sequence[Represented]
     """Those whose own feature it is."""
     num_tokens: int
     """Tokens that statistics and examples were counted on."""
@@ -179,7 +179,7 @@ def feature_page_of(
     off: str,
     sentences: Sentences,
     shown: ShownDocument | None = None,
-    concepts: Sequence[KnownConcept] = (),
+    concepts: Sequence[Represented] = (),
     *,
     owner: bool = False,
 ) -> FeaturePage:

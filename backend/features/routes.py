@@ -11,7 +11,7 @@ from backend.features.links import FeatureState
 from backend.features.page import embed_page_of, feature_page_of
 from backend.html.templates import render
 from backend.published.catalogue import OpenSAE
-from backend.published.concepts import KnownConcept, represented_by
+from backend.published.concepts import Represented, represented_by
 from backend.published.features import Feature, get_feature
 from backend.published.verdicts import VerdictStore
 from backend.web.clients import set_visitor_cookie
@@ -48,7 +48,7 @@ async def feature_page(
     return set_visitor_cookie(request, response) if shown else response
 
 
-def _represented(sae: OpenSAE, index: int, verdicts: VerdictStore) -> list[KnownConcept]:
+def _represented(sae: OpenSAE, index: int, verdicts: VerdictStore) -> list[Represented]:
     """The concepts whose own feature this is, but for those of which an owner says that they have none."""
     found = represented_by(sae, index)
     said = verdicts.of(sae) if found else {}

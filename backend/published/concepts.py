@@ -41,6 +41,21 @@ class KnownConcept:
 
 
 @dataclass(frozen=True, slots=True)
+class InText:
+    """A feature's examples in the corpus at which it fires as on a concept's prompts."""
+
+    on_concept: int
+    """Those that stand on the concept."""
+    read: int
+    """All that were looked at."""
+
+    @property
+    def mostly(self) -> bool:
+        """Whether at least half of them stand on it; true where none was looked at, as nothing speaks against it."""
+        return 2 * self.on_concept >= self.read
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A feature that may be a concept's own, and what shows whether it is."""
 
@@ -62,6 +77,11 @@ class Candidate:
     num_on_concept: int | None
     """Of these, those that stand on the concept."""
     specific: bool
+
+    @property
+    def in_text(self) -> "InText":
+        """How much of what it fires on in the corpus is the concept."""
+        return InText(self.num_on_concept or 0, self.num_examples_read or 0)
 
     @property
     def precision(self) -> float:
@@ -157,10 +177,37 @@ def _candidate(record: dict[str, Any], names: list[str]) -> Candidate:
     return Candidate(**{**values, "rivals": [names[number] for number in record["rivals"]]})
 
 
-def represented_by(sae: OpenSAE, index: int) -> list[KnownConcept]:
+def own_in_text(sae: OpenSAE) -> dict[int, InText]:
+    """Of each concept that has a feature of its own, by number: what that feature fires on in the corpus."""
+    return sae.run.once(_read_in_text)[sae.name]
+
+
+def _read_in_text(run: OpenRun) -> dict[str, dict[int, InText]]:
+    found = {}
+    for sae in run.saes:
+        nearest = nearest_of(sae)
+        numbers = np.flatnonzero(nearest.specific_N)
+        own = get_candidates(run, nearest.place_N[numbers].tolist())
+        found[sae.name] = {number: one.in_text for number, one in zip(numbers.tolist(), own, strict=True)}
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Represented:
+    """A concept whose own a feature is."""
+
+    list: ListCounts
+    name: str
+    in_text: InText
+
+
+def represented_by(sae: OpenSAE, index: int) -> list[Represented]:
     """The concepts whose own a feature is, but for ambiguous ones."""
-    concepts, numbers = concepts_of(sae.run), sae.run.once(_represented).get(sae.row(index), [])
-    return [concepts[number] for number in numbers if not concepts[number].ambiguous]
+    numbers = sae.run.once(_represented).get(sae.row(index), [])
+    if not numbers:
+        return []
+    texts, found = own_in_text(sae), [concepts_of(sae.run)[number] for number in numbers]
+    return [Represented(one.list, one.name, texts.get(one.number, InText(0, 0))) for one in found if not one.ambiguous]
 
 
 def _represented(run: OpenRun) -> dict[int, list[int]]:

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from backend.completeness.figure import BOTTOM, LEFT, RIGHT, TOP, frequency_figure
 from backend.completeness.rows import ConceptRow, frequency_text, rivals_text
 from backend.published import concepts
-from backend.published.concepts import Candidate, completeness_of, concepts_of, represented_by
+from backend.published.concepts import Candidate, InText, completeness_of, concepts_of, represented_by
 from data.arrow import read_arrow
 from data.artifacts.completeness import CANDIDATES_FILE, CONCEPTS_FILE, SAECounts
 from data.concepts.frequency import Bin, Fit
@@ -95,6 +95,11 @@ def test_a_feature_says_which_concepts_it_represents(
     page = Page(pages.get("/tiny/1-relu-64/3").text)
     assert "Represents river (Things of the fake run), music (Things of the fake run)" in " ".join(page.text.split())
     assert "/completeness?sae=1-relu-64&list=things#concepts" in page.links()
+    in_text = {run.saes[0].name: {0: InText(9, 20), 3: InText(10, 20)}}
+    monkeypatch.setitem(run.cached, concepts._read_in_text, in_text)
+    said = " ".join(Page(pages.get("/tiny/1-relu-64/3").text).text.split())
+    assert "9 of 20 examples in text at which it is as strong stand on river, more on something else." in said
+    assert "10 of 20 examples in text at which it is as strong stand on music." in said
     assert "Represents" not in Page(pages.get("/tiny/1-relu-64/4").text).text
     assert "of 6 have a feature of their own here" in pages.get("/tiny/1-relu-64").text
 
@@ -144,8 +149,46 @@ def test_the_reason_why_a_feature_is_not_a_concepts_own_is_told() -> None:
     )
     assert row().why_not == "2 of 10 of its examples in the corpus speak of it."
     assert row(specific=True).why_not == ""
-    assert row(specific=True).evidence == "4 of 4 prompts; also on b; 2 of 10 examples in text"
+    assert row(specific=True).evidence == "4 of 4 prompts; also on b; 2 of 10 examples in text stand on it"
     assert ConceptRow("l", "L", "a", 3, "", 4, False, False, None, None, None).why_not == "No feature is active on it."
+
+
+@pytest.mark.parametrize(
+    ("read", "on", "said"),
+    [(10, 5, "Its own"), (0, 0, "Its own"), (None, None, "Its own"),
+     (20, 9, "Its own by prompts, but in text more often on something else")],
+)  # fmt: skip
+def test_a_feature_that_stands_in_text_for_more_is_said_so(read: int | None, on: int | None, said: str) -> None:
+    assert row(specific=True, num_examples_read=read, num_on_concept=on).how_own == said
+    assert row(num_examples_read=read, num_on_concept=on).how_own == ""
+
+
+def test_the_page_says_how_many_stand_for_their_concept_in_text(
+    pages: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = pages.app.state.library.catalogue().runs[0]
+    for found, said in (
+        ({0: InText(9, 10), 3: InText(4, 10)}, "for 1 of the 2; the rest fire in text more often on something else."),
+        ({0: InText(5, 10)}, "Their examples in text stand on the concept, too, at least half of them."),
+        ({}, ""),
+    ):
+        monkeypatch.setitem(run.cached, concepts._read_in_text, dict.fromkeys(SAES, found))
+        context = pages.get("/completeness?sae=1-relu-64").context
+        assert context["in_text"].endswith(said)
+        assert bool(context["in_text"]) is bool(said)
+
+
+def test_a_name_that_two_lists_count_is_said_so(pages: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = pages.app.state.library.catalogue().runs[0]
+    known = concepts_of(run)
+    other = replace(known[0].list, name="places", title="Places")
+    twice = [replace(one, list=other, concept=known[0].concept) if one.number == 1 else one for one in known]
+    monkeypatch.setitem(run.cached, concepts._read_concepts, twice)
+    rows = pages.get("/completeness?sae=1-relu-64&show=all").context["rows"]
+    assert {row.list: row.also_in for row in rows if row.name == known[0].name} == {
+        known[0].list.name: "Places", "places": known[0].list.title,
+    }  # fmt: skip
+    assert {row.also_in for row in rows if row.name != known[0].name} == {""}
 
 
 def test_frequencies_are_told_in_words() -> None:
