@@ -1,8 +1,8 @@
 """The state of the page of scaling laws in its address."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from backend.html.address import Address
 
@@ -24,3 +24,11 @@ class ScalingState(Address):
     """What the figures of the metrics run along; a line for each of the other."""
     budget: str = Field(default="", max_length=MAX_BUDGET)
     """Budget that advice is asked for, as it was typed: 200gpu-hours, 1e18FLOPs, 5e8tokens."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flops(cls, given: Any) -> Any:
+        """Reads older addresses, which name a number of FLOPs in place of a budget."""
+        if isinstance(given, dict) and given.get("flops") and not given.get("budget"):
+            return {**given, "budget": f"{given['flops']}FLOPs"}
+        return given

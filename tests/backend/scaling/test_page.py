@@ -245,6 +245,17 @@ def test_gpu_hours_flops_and_tokens_are_budgets_of_the_page_as_of_the_command_li
         assert "counted at 4 × 10¹⁴ FLOPs each second" in Page(page.text).text
 
 
+def test_older_addresses_name_a_number_of_flops(scaled: TestClient) -> None:
+    older, newer = (scaled.get(f"/scaling?objective=relu-2.5&{one}") for one in ("flops=1e13", "budget=1e13FLOPs"))
+    assert older.context["shown"].advice == newer.context["shown"].advice
+    assert older.context["shown"].advice.answer
+    assert "flops=" not in " ".join(Page(older.text).links())
+    both = scaled.get("/scaling?flops=1e13&budget=2e13FLOPs")
+    assert both.context["shown"].advice.typed == "2e13FLOPs"
+    assert "is no budget" in scaled.get("/scaling?flops=many").context["shown"].advice.problem
+    assert scaled.get("/scaling?flops=" + "9" * 50).status_code == 422
+
+
 @pytest.mark.parametrize(
     "typed", ["many", "1e13", "-1e13flops", "nan flops", "1e400flops", "1e40flops", "1flops", "1e30tokens"]
 )
