@@ -57,10 +57,9 @@ def panel_of(catalogue: Catalogue, state: HomeState) -> Panel | None:
 
 
 def _panel(run: OpenRun, all_: Demonstrations, demo: StoredDemonstration, state: HomeState) -> Panel:
-    shown = demo.at(state.strength) or demo.best
+    shown = demo.at(state.strength) or demo.opens
     place = HomeState(demo="" if demo is all_.lead and not state.demo else demo.feature.name)
     others = [one for one in all_.all if one is not demo][:OTHERS_SHOWN]
-    breaks = demo.feature.break_strength
     return Panel(
         demo=demo,
         stops=[
@@ -68,7 +67,7 @@ def _panel(run: OpenRun, all_: Demonstrations, demo: StoredDemonstration, state:
                 text,
                 place.href(strength=text.strength),
                 current=text is shown,
-                breaks=breaks is not None and text.strength >= breaks,
+                breaks=demo.breaks(text),
             )
             for text in demo.texts
         ],

@@ -11,6 +11,9 @@ from backend.published.catalogue import OpenRun
 from backend.published.features import FeatureSummary, get_summaries
 from data.artifacts.responses import Demonstration, Responses, SteeredText
 
+HOLDS_AT = 2
+"""Strengths whose texts do not break, at least, of what pages lead with."""
+
 
 class Passage(NamedTuple):
     """A piece of a stored text, as it is shown."""
@@ -50,6 +53,25 @@ class StoredDemonstration:
     """The lowest strength first."""
     best: StoredText
 
+    def breaks(self, text: StoredText) -> bool:
+        """Whether the feature's own curve says that texts break at the strength of this one."""
+        return self.feature.break_strength is not None and text.strength >= self.feature.break_strength
+
+    @property
+    def opens(self) -> StoredText:
+        """What pages show first: the best text, or where texts break at its strength, the strongest at which none does;
+        the best where they break at all."""
+        if not self.breaks(self.best):
+            return self.best
+        return next((text for text in reversed(self.texts) if not self.breaks(text)), self.best)
+
+    @property
+    def holds(self) -> bool:
+        """Whether some strength brings what is written nearer to what it is about, by its curve, and there are texts at
+        HOLDS_AT strengths that do not break."""
+        whole = sum(not self.breaks(text) for text in self.texts)
+        return self.feature.peak_strength is not None and whole >= HOLDS_AT
+
     def at(self, strength: float | None) -> StoredText | None:
         """The text at a strength, if there is one."""
         return next((text for text in self.texts if text.strength == strength), None)
@@ -73,7 +95,11 @@ class Demonstrations:
 
     @property
     def lead(self) -> StoredDemonstration | None:
-        """What pages lead with."""
+        """What pages lead with: of those that hold, chats before plain texts, the one whose label fits best; the first
+        where none does."""
+        held = [one for one in self.chats if one.holds] or [one for one in self.openings if one.holds]
+        if held:
+            return max(held, key=lambda one: one.feature.label_score or 0.0)
         return next(iter(self.all), None)
 
     def of(self, name: str) -> StoredDemonstration | None:

@@ -123,7 +123,7 @@ def prepared(form: SteerForm, chips: Sequence[Chip], found: Demonstrations) -> S
     if form.after or "prompt" in form.model_fields_set:
         return form
     if not chips and found.lead:
-        return form_of(found.lead, found.lead.best.strength, form)
+        return form_of(found.lead, found.lead.opens.strength, form)
     shown = found.of(chips[0].feature.name) if len(chips) == 1 else None
     if shown and chips[0].strength is not None:
         return form_of(shown, chips[0].strength, form)

@@ -183,8 +183,8 @@ def _description(result: SteeringResult) -> str:
 def _description_of_stored(one: StoredDemonstration | None) -> str:
     if one is None:
         return "Turn a feature of a language model up, and read what it writes beside what it writes by itself."
-    texts = [visible_text(_shortened(text)) for text in (one.opening, one.best.text, one.baseline)]
-    held = f"{one.feature.title} at {times(one.best.strength)}"
+    texts = [visible_text(_shortened(text)) for text in (one.opening, one.opens.text, one.baseline)]
+    held = f"{one.feature.title} at {times(one.opens.strength)}"
     return f"{texts[0]} With {held}: {texts[1]} — By itself: {texts[2]}"
 
 

@@ -246,6 +246,8 @@ def test_strengths_at_which_the_text_breaks_are_marked(catalogue, strength, brok
     panel = panel_of(replace(catalogue, runs=(replace(run, cached=known),)), HomeState())
     assert panel is not None
     assert [stop.stored.strength for stop in panel.stops if stop.breaks] == broken
+    whole = [stop.stored.strength for stop in panel.stops if not stop.breaks]
+    assert panel.shown.strength == (2 if 2 in whole or not whole else whole[-1])
 
 
 def test_other_demonstrations_are_chips_and_stay_in_the_address(pages):
