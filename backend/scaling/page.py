@@ -25,6 +25,7 @@ from backend.scaling.files import TABLES, csv_address
 from backend.scaling.wording import (
     RATE_FROM,
     headline,
+    headline_range,
     interval,
     law_rows,
     limits,
@@ -130,6 +131,8 @@ class ScalingPage(Page):
     runs: list[Link]
     """Runs that have a grid, where there are several."""
     headline: str
+    headline_range: str
+    """How sure that is, and over which range of compute it was measured; "" without a law."""
     why_none: str
     """The reason why there is no grid; "" when there is one."""
     shown: Shown | None
@@ -142,9 +145,10 @@ def scaling_page_of(run: OpenRun, runs: list[OpenRun], state: ScalingState) -> S
     links = links if len(links) > 1 else []
     if report.why_none or not report.grids:
         why = report.why_none or "No grid was finished in this run."
-        return ScalingPage(run_card(run), links, QUESTION, why, None)
+        return ScalingPage(run_card(run), links, QUESTION, "", why, None)
     grid = find_grid(run, state.objective)
-    return ScalingPage(run_card(run), links, headline(grid), "", _shown(run, report, grid, state))
+    sure = headline_range(grid, main_cells(grid))
+    return ScalingPage(run_card(run), links, headline(grid), sure, "", _shown(run, report, grid, state))
 
 
 def _shown(run: OpenRun, report: ScalingReport, grid: GridReport, state: ScalingState) -> Shown:

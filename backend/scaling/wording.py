@@ -64,6 +64,18 @@ def headline(grid: GridReport) -> str:
     return f"Ten times the compute: {number(features, 2)} times the features, {number(tokens, 2)} times the tokens"
 
 
+def headline_range(grid: GridReport, cells: list[Cell]) -> str:
+    """How sure the headline is, and over which range of compute it was measured; "" without a law."""
+    if grid.features is None or grid.tokens is None:
+        return ""
+    features, tokens = (
+        f"{number(10**law.exponent.low, 2)} to {number(10**law.exponent.high, 2)} times the {name}"
+        for law, name in ((grid.features, "features"), (grid.tokens, "tokens"))
+    )
+    fitted = [cell.flops for cell in cells if cell.in_fit]
+    return f"95% intervals: {features}, {tokens}; measured from {power(min(fitted))} to {power(max(fitted))} FLOPs."
+
+
 def law_rows(law: LossLaw) -> list[tuple[str, str, str]]:
     """The numbers of a law of the loss: name, value with interval, meaning."""
     return [

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from backend.html.formats import number
 from backend.published.scaling import main_cells
 from backend.scaling.advice import budget_form
 from backend.scaling.figures import compute_figure, iso_figure, metric_figures, rate_figures
@@ -33,10 +34,17 @@ def anchors(figure: dict[str, Any]) -> set[str]:
     return {href for trace in figure["data"] for href in trace.get("customdata", [])}
 
 
-def test_the_page_leads_with_what_more_compute_should_buy(scaled: TestClient) -> None:
+def test_the_page_leads_with_what_more_compute_should_buy(scaled: TestClient, grid: GridReport) -> None:
     answer = scaled.get("/scaling")
     page = Page(answer.text)
     assert answer.context["headline"] == "Ten times the compute: 3.6 times the features, 2.8 times the tokens"
+    law = answer.context["headline_range"]
+    assert law.startswith("95% intervals: ")
+    assert law in page.text
+    low, high = (number(10**end, 2) for end in (grid.features.exponent.low, grid.features.exponent.high))
+    assert f"{low} to {high} times the features" in law
+    fitted = [cell.flops for cell in grid.cells if cell.in_fit]
+    assert law.endswith(f"measured from {power(min(fitted))} to {power(max(fitted))} FLOPs.")
     assert "squared error + λ × sum of activations, λ = 2.5" in page.text
     check_nothing_inline(answer.text)
 
@@ -75,6 +83,7 @@ def test_one_objective_is_shown_at_a_time(scaled: TestClient, report: ScalingRep
 def test_where_there_is_no_law_the_points_stand_alone_and_it_is_said(scaled: TestClient) -> None:
     answer = scaled.get("/scaling?objective=topk-32")
     assert answer.context["headline"] == "How many features, and how many tokens?"
+    assert answer.context["headline_range"] == ""
     assert "No law is fitted: 4 cells are too few: 9 are needed." in Page(answer.text).text
     modes = [trace["name"] for trace in answer.context["shown"].compute.figure["data"]]
     assert modes == ["512", "1,024"]
