@@ -25,7 +25,6 @@ FIELDS: dict[FoundBy, tuple[str, str]] = {
     "meaning": ("Meaning", "meaning"),
 }
 """The fields of a search: their names in the form, and in a result."""
-PROMOTED_PER_HIT = 6
 SUGGESTIONS_TO_START = ("hurricane", "bad weather", "royalty", "music", "because", "(")
 
 
@@ -75,8 +74,7 @@ class HitView:
     by_meaning: str
     """How near its meaning is, in words; "" when it is not near."""
     promoted: list[list[Segment]]
-    """Those of the tokens that it promotes which were searched for; a few others too where its effects were measured:
-    what is read off its direction alone tells little."""
+    """Those of the tokens that it promotes which were searched for: the others tell little."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +153,7 @@ def _reading(asked: WordSearch, place: NamedRun, answer: Answer[list[Lit]], seri
 def _view(hit: SearchHit, series: dict[str, int]) -> HitView:
     places = [FIELDS[name][1] for name in hit.found_in if name != "meaning"]
     near = "" if hit.cosine is None else f"means nearly this ({hit.cosine:.2f})"
-    limit = PROMOTED_PER_HIT if hit.feature.num_measured else 0
-    shown = [token for i, token in enumerate(hit.promoted) if i < limit or any(s.hit for s in token)]
+    shown = [token for token in hit.promoted if any(segment.hit for segment in token)]
     return HitView(hit, series[hit.feature.sae], ", ".join(places), near, shown)
 
 

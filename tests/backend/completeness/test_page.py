@@ -70,6 +70,7 @@ def test_the_page_leads_with_how_many_and_lists_every_concept(pages: TestClient)
     )
     assert len(context["rows"]) == 6
     assert [one.num_inside for one in context["shared"]] == [6]
+    assert ("may be of these and not of the concepts" in page.text) is (len(context["lists"]) > 1)
     assert "&lt;b&gt;bold&lt;/b&gt; &amp; &#34;quoted&#34;" in answer.text
     assert "<b>bold</b>" not in answer.text
     for row in context["rows"]:

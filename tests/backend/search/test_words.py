@@ -290,10 +290,10 @@ def test_what_names_no_feature_is_searched_for(client, q):
     assert client.get("/search", params={"q": q}, follow_redirects=False).status_code == 200
 
 
-def test_promoted_tokens_that_were_not_searched_for_stand_beside_measured_effects_alone(pages):
+def test_promoted_tokens_are_shown_where_they_were_searched_for(pages):
     hits = [view for word in ("river", "the", "a") for view in pages.get(f"/search?q={word}").context["hits"]]
     assert hits
     for view in hits:
         found = [token for token in view.hit.promoted if any(segment.hit for segment in token)]
-        assert view.promoted == found or view.hit.feature.num_measured
+        assert view.promoted == found
     assert all(view.promoted for view in hits if "promoted tokens" in view.found_in)
