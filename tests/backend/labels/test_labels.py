@@ -163,10 +163,13 @@ def test_what_was_written_of_other_weights_is_of_an_earlier_state(
 
 
 def test_a_second_server_sees_what_the_first_wrote(owner: httpx.Client, store: StorePaths) -> None:
-    with serving(create_app(Settings(store=store.root, live=False))) as address:
-        assert httpx.get(f"{address}{FEATURE}.json").json()["owner_label"] == ""
+    with (
+        serving(create_app(Settings(store=store.root, live=False))) as address,
+        httpx.Client(base_url=address, timeout=60) as client,
+    ):
+        assert client.get(f"{FEATURE}.json").json()["owner_label"] == ""
         owner.post(f"/tiny/1-relu-64/{MARKED}/label", data={"label": "Marked"})
-        assert httpx.get(f"{address}/tiny/1-relu-64/{MARKED}.json").json()["owner_label"] == "Marked"
+        assert client.get(f"/tiny/1-relu-64/{MARKED}.json").json()["owner_label"] == "Marked"
 
 
 def test_leaving_makes_a_visitor(owner: httpx.Client) -> None:
