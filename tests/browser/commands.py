@@ -12,7 +12,7 @@ from tests.browser.conftest import Watch
 
 def monosema(*arguments: str, store: StorePaths, check: bool = True) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline.cli", *arguments, "--store", str(store.root)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert not check or done.returncode == 0, f"{arguments}: {done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     return done
 

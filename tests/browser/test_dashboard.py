@@ -5,7 +5,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.fake_run import DEAD
-from tests.support.navigation import arrive
+from tests.support.navigation import arrive, stop_clock
 from tests.support.pages import value_told
 from tests.support.views import SERIOUS, check_view, in_every_view
 
@@ -116,9 +116,12 @@ def test_keys_lead_where_the_help_says(open_page):
 
 def test_copy_link(open_page, address):
     page = open_page(FEATURE, permissions=["clipboard-read", "clipboard-write"])
+    stop_clock(page)
     page.get_by_role("button", name="Copy link").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == address + FEATURE
+    page.clock.run_for("00:02")
+    expect(page.get_by_role("button", name="Copy link")).to_be_visible()
     page.goto(f"{address}{FEATURE}?kind=contrast&context=16")
     page.keyboard.press("y")
     expect(page.get_by_role("button", name="Copied")).to_be_visible()

@@ -58,7 +58,7 @@ SMALL = [
 @pytest.mark.sample
 @pytest.mark.browser
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_sample_model_to_dashboard(sample_store: StorePaths, browser: Browser) -> None:
     settings = [part for override in (*SMALL, SMALL_SAES) for part in ("--set", override)]
     monosema("run", "--recipe", "sample", *settings, store=sample_store)

@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from tests.support.fake_run import DEAD, MARKED
-from tests.support.navigation import arrive
+from tests.support.navigation import arrive, stop_clock
 from tests.support.pages import value_told
 from tests.support.serving import serving
 from tests.support.views import SERIOUS, check_view, in_every_view
@@ -174,6 +174,7 @@ def test_another_page_may_embed_a_feature_and_nothing_else(browser: Browser, add
 
 def test_the_html_to_embed_is_copied(open_page: Open, address: str) -> None:
     page = open_page(FEATURE, permissions=["clipboard-read", "clipboard-write"])
+    stop_clock(page)
     page.locator("details.embed summary").click()
     page.locator("details.embed").get_by_role("button", name="Copy").click()
     expect(page.locator("details.embed").get_by_role("button", name="Copied")).to_be_visible()

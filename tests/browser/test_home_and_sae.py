@@ -98,7 +98,7 @@ def test_an_address_from_before_chooses_its_kind(open_page, asked, kind):
 def test_the_best_labels_first_and_only_what_has_one(open_page):
     page = open_page(SAE)
     page.get_by_role("link", name="Best label").click()
-    arrive(page, re.compile("sort=label_precision"))
+    arrive(page, re.compile("sort=label_score"))
     cells = page.locator("td.c-label_precision").all_inner_texts()
     shares = [int(text.rstrip("%")) for text in cells]
     assert shares == sorted(shares, reverse=True)

@@ -78,6 +78,7 @@ num_epochs = 10
 
 
 @pytest.mark.browser
+@pytest.mark.timeout(600)
 def test_own_texts_and_own_model_to_dashboard(store: StorePaths, tmp_path: Path, browser: Browser) -> None:
     make_text_folder(tmp_path / "texts", 40)
     make_tiny_llama(tmp_path / "llama", tmp_path / "texts")

@@ -1,4 +1,4 @@
-"""Going from page to page in a browser."""
+"""Going from page to page in a browser, and the time that passes on one."""
 
 import re
 
@@ -13,3 +13,9 @@ def arrive(page: Page, address: str | re.Pattern[str]) -> None:
     """
     expect(page).to_have_url(address)
     page.wait_for_load_state()
+
+
+def stop_clock(page: Page) -> None:
+    """Let no time pass on a page and on those after it: what it shows for a moment stays until the clock goes on."""
+    page.clock.install(time=0)
+    page.clock.pause_at(1)
