@@ -70,7 +70,7 @@ def write_folder(work: Work, folder: Path) -> None:
         work.recipe.examples.rare_tokens,
     )
     with ThreadPoolExecutor(1) as beside:  # the search is indexed on another core
-        counts, indexing = _write_tables(partial, tables, beside)
+        counts, indexing = _write_tables(partial, tables, work.folder, beside)
         if "meanings" in counts and index_meanings(partial):
             log("search by meaning has an approximate index: it can miss what lies far from what was typed")
         write_map(partial / MAP_FOLDER, tables.map.world(), tables.map.num_points, tables.map.points())
@@ -87,18 +87,21 @@ def write_folder(work: Work, folder: Path) -> None:
     partial.rename(folder)
 
 
-def _write_tables(folder: Path, tables: RunTables, beside: Executor) -> tuple[dict[str, int], Future[None]]:
-    """Write all tables, the search first, whose indexes take longest; the rows of each, and those indexes to be."""
-    every = tables.all()
-    counts = dict.fromkeys(every, 0)
-    with track("publish: search", every["search"].num_rows, "features") as progress:
-        counts["search"] = write_table(folder, "search", every["search"].schema, every["search"].batches(progress))
-    indexing = beside.submit(index_search, folder)
-    others = {name: table for name, table in every.items() if name != "search"}
+def _write_tables(
+    folder: Path, tables: RunTables, scratch: Path, beside: Executor
+) -> tuple[dict[str, int], Future[None]]:
+    """Write all tables; the rows of each, and the indexes of the search to be.
+
+    Its rows take longest: where there are many, other processes make them while the other tables are written.
+    """
+    search, others = tables.search(scratch), tables.others()
+    counts: dict[str, int] = {}
     with track("publish", sum(table.num_rows for table in others.values()), "rows") as progress:
         for name, table in others.items():
             counts[name] = write_table(folder, name, table.schema, table.batches(progress))
-    return counts, indexing
+    with track("publish: search", search.num_rows, "features") as progress:
+        counts["search"] = write_table(folder, "search", search.schema, search.batches(progress))
+    return counts, beside.submit(index_search, folder)
 
 
 def _index_tokens(work: Work, folder: Path, tables: RunTables) -> None:
