@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -97,8 +98,17 @@ def _write_tables(folder: Path, tables: RunTables, beside: Executor) -> tuple[di
     others = {name: table for name, table in every.items() if name != "search"}
     with track("publish", sum(table.num_rows for table in others.values()), "rows") as progress:
         for name, table in others.items():
-            counts[name] = write_table(folder, name, table.schema, table.batches(progress))
+            batches = _unless_failed(indexing, table.batches(progress))
+            counts[name] = write_table(folder, name, table.schema, batches)
     return counts, indexing
+
+
+def _unless_failed(work: Future[None], batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same batches; raises what work beside them has raised, once it has."""
+    for batch in batches:
+        if work.done():
+            work.result()
+        yield batch
 
 
 def _index_tokens(work: Work, folder: Path, tables: RunTables) -> None:
