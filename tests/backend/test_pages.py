@@ -9,7 +9,8 @@ from backend.app import create_app
 from backend.html.policies import PLOTS, STRICT
 from backend.settings import Settings
 from data.layout import StorePaths
-from tests.support.fake_run import DEAD, HOSTILE, MARKED, MODEL_NAME, NEGLIGIBLE, RARE
+from tests.support.fake_model import HOSTILE
+from tests.support.fake_run import DEAD, MARKED, MODEL_NAME, NEGLIGIBLE, RARE
 from tests.support.pages import TEMPLATES, Page, check_nothing_inline
 
 FEATURE_PAGES = [
