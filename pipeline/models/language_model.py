@@ -197,14 +197,6 @@ class LanguageModel:
             raise ModelError(f"the layers have MLPs of different sizes ({', '.join(map(str, sorted(sizes)))} neurons)")
         return sizes.pop()
 
-    def why_no_neurons(self) -> str:
-        """The reason why it has no MLP neurons to read up to the hook; "" when it has."""
-        try:
-            self.neurons_per_layer()
-        except ModelError as error:
-            return f"The model has no MLP neurons that can be read: {error}."
-        return ""
-
     @torch.no_grad()
     def residuals_and_neurons(self, tokens_BL: Tensor, take_neurons: TakeNeurons) -> Tensor:
         """The same as `residuals`, to the bit. `take_neurons` is called for the layers up to the hook in order, with

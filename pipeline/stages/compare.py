@@ -17,6 +17,7 @@ from data.artifacts.features import STATISTICS_FILE, read_kinds
 from data.artifacts.scores import read_judges
 from pipeline.activations.batches import draw_sequences
 from pipeline.activations.held_out import draw_held_out
+from pipeline.activations.neurons import neurons_obstacle
 from pipeline.activations.residuals import load_language_model
 from pipeline.arrays import Ints
 from pipeline.comparison.drawing import (
@@ -58,7 +59,7 @@ SHOWN_EXAMPLES, SHOWN_CONTEXT = 3, 16
 def compare(work: Work) -> dict[str, Any]:
     """Write comparison.json and compared.arrow."""
     model = load_language_model(work.recipe, work.paths, only_until_layer=True) if work.recipe.compare.n else None
-    why_none = "The recipe compares none (compare.n=0)." if model is None else model.why_no_neurons()
+    why_none = "The recipe compares none (compare.n=0)." if model is None else neurons_obstacle(model)
     if why_none or model is None:
         log(f"compare: nothing is compared. {why_none}")
         comparison, table = Comparison(why_none), COMPARED.empty_table()

@@ -13,7 +13,7 @@ from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import STATISTICS_FILE
 from data.artifacts.neurons import NEURON_EXAMPLES, NEURON_EXAMPLES_FILE, NEURONS, NEURONS_FILE, summarize_r
 from pipeline.activations.batches import draw_sequences
-from pipeline.activations.neurons import batches_of, count_positions, neuron_blocks
+from pipeline.activations.neurons import batches_of, count_positions, neuron_blocks, neurons_obstacle
 from pipeline.activations.residuals import load_language_model
 from pipeline.arrays import Ints
 from pipeline.influence.effect_cases import choose_features
@@ -51,7 +51,7 @@ def _work(work: Work) -> dict[str, Any]:
     choices = choose_features(statistics, [()] * len(statistics), recipe.examples.rare_tokens, config.features)
     chosen = [np.flatnonzero(choice.chosen_F) for choice in choices]
     model = load_language_model(recipe, work.paths, only_until_layer=True) if config.features else None
-    why_none = "The recipe correlates none (neurons.features=0)." if model is None else model.why_no_neurons()
+    why_none = "The recipe correlates none (neurons.features=0)." if model is None else neurons_obstacle(model)
     result = None
     if why_none or model is None:
         log(f"neurons: nothing is correlated. {why_none}")
