@@ -98,10 +98,7 @@ def _ask(
     work: Work, materials: Materials, saes: list[ScoredSAE], found: list[Found],
     planted: dict[str, list[Planted]], naming: Naming, texts: WindowTexts,
 ) -> list[Interview | JudgeReport]:  # fmt: skip
-    """Ask one judge after the other. found: of each SAE, where answers go.
-
-    Returns the interviews with those that can be trusted, and the reports on the others.
-    """
+    """Interviews with the judges that can be trusted, and reports on the others. found: of each SAE, for answers."""
     asked: list[Interview | JudgeReport] = []
     for number, config in enumerate(work.recipe.score.judges):
         judge = make_judge(config, materials) if planted else "No feature is scored."
