@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
+from pipeline.memory import collect_seldom
+
 Part = TypeVar("Part", covariant=True)
 
 AT_ONCE = 1024
@@ -69,5 +71,6 @@ def _read_and_do(file: str, start: int, stop: int) -> Any:
 
 @lru_cache(1)
 def _read(file: str) -> Work[Any]:
-    """What another process wrote, once in a process for all parts of it."""
+    """What another process wrote, once in a process for all parts of it; garbage is looked for as it is there."""
+    collect_seldom()
     return cast(Work[Any], pickle.loads(Path(file).read_bytes()))

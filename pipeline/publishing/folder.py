@@ -73,10 +73,9 @@ def write_folder(work: Work, folder: Path) -> None:
         counts, indexing = _write_tables(partial, tables, work.folder, beside)
         if "meanings" in counts and index_meanings(partial):
             log("search by meaning has an approximate index: it can miss what lies far from what was typed")
-        write_map(partial / MAP_FOLDER, tables.map.world(), tables.map.num_points, tables.map.points())
-        regions = tables.map.regions(tables.telling)
-        write_regions(partial / MAP_FOLDER, regions)
-        counts |= {"map": tables.map.num_points, "regions": len(regions)}
+        _raise_failure(indexing)
+        counts |= _write_map(partial / MAP_FOLDER, tables)
+        _raise_failure(indexing)
         _index_tokens(work, partial / TOKEN_INDEX_FOLDER, tables)
         indexing.result()
     for name in work.recipe.sae_names:
@@ -102,6 +101,20 @@ def _write_tables(
     with track("publish: search", search.num_rows, "features") as progress:
         counts["search"] = write_table(folder, "search", search.schema, search.batches(progress))
     return counts, beside.submit(index_search, folder)
+
+
+def _raise_failure(work: Future[None]) -> None:
+    """Raise what work beside this has raised, if it has by now."""
+    if work.done():
+        work.result()
+
+
+def _write_map(folder: Path, tables: RunTables) -> dict[str, int]:
+    """Write the map and the names on it; the number of each."""
+    write_map(folder, tables.map.world(), tables.map.num_points, tables.map.points())
+    regions = tables.map.regions(tables.telling)
+    write_regions(folder, regions)
+    return {"map": tables.map.num_points, "regions": len(regions)}
 
 
 def _index_tokens(work: Work, folder: Path, tables: RunTables) -> None:

@@ -16,6 +16,7 @@ from data.sql.records import FeatureLabelRecord
 from tests.support.databases import Start, copy_catalogue
 from tests.support.processes import monosema_serving
 from tests.support.steering import events_of
+from tests.support.stores import owned_store
 
 LISTS = "/api/v1/lists"
 STEERED = {"features": [{"feature": "tiny/1-relu-64/3", "strength": 4}], "prompt": "the river", "max_new_tokens": 3}
@@ -43,11 +44,7 @@ def servers(
     published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory, url: str
 ) -> Iterator[list[httpx.Client]]:
     """One with the model, one without."""
-    store = StorePaths(tmp_path_factory.mktemp("two") / "store")
-    store.root.mkdir()
-    for path in published_store.root.iterdir():
-        if path.name not in (published_store.database.name, published_store.owner_key.name):
-            (store.root / path.name).symlink_to(path)
+    store = owned_store(published_store, tmp_path_factory.mktemp("two") / "store")
     key = owner_key(store)
     with ExitStack() as stack:
         clients = [stack.enter_context(serve(store, url, live=live)) for live in (True, False)]

@@ -23,6 +23,7 @@ from data.sql.records import FeatureLabelRecord
 from tests.support.databases import copy_catalogue
 from tests.support.fake_run import MARKED
 from tests.support.serving import serving
+from tests.support.stores import owned_store
 
 FEATURE = "/tiny/1-relu-64/3"
 FORM = FEATURE + "/label"
@@ -31,13 +32,8 @@ FORM = FEATURE + "/label"
 @pytest.fixture
 def store(published_store: StorePaths, tmp_path: Path, sql_url: str, monkeypatch: pytest.MonkeyPatch) -> StorePaths:
     """The fake run with a database, of each kind, and an owner of its own."""
-    store = StorePaths(tmp_path / "store")
-    store.root.mkdir()
-    for path in published_store.root.iterdir():
-        if path.name not in (published_store.database.name, published_store.owner_key.name):
-            (store.root / path.name).symlink_to(path)
     monkeypatch.setenv(DATABASE_VARIABLE, copy_catalogue(published_store, sql_url))
-    return store
+    return owned_store(published_store, tmp_path / "store")
 
 
 @pytest.fixture

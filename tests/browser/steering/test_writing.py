@@ -1,13 +1,16 @@
 """Texts are written, walked through, reloaded and kept."""
 
 import re
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
+from backend.engine.worker import Job
 from tests.browser.steering.form import ASKED, OpenPage, expect_a_message, open_settings, steer, written
 from tests.support.navigation import arrive
-from tests.support.steering import SECONDS, Server, brake
+from tests.support.steering import SECONDS, Brake, Server, brake
 
 pytestmark = pytest.mark.browser
 
@@ -128,33 +131,40 @@ def test_a_reload_goes_on_with_the_texts(open_page: OpenPage, monkeypatch: pytes
     expect(page.locator("#progress")).to_be_empty()
 
 
-def test_another_form_ends_what_was_written_for_the_first(
-    open_page: OpenPage, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Writing(NamedTuple):
+    """A page whose texts are being written."""
+
+    page: Page
+    job: Job
+    """That writes them."""
+    held: Brake
+
+
+@pytest.fixture
+def writing(open_page: OpenPage, server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Writing]:
+    """Texts that stay at their first token until the brake is let go."""
     page = open_page(ASKED)
     with brake(monkeypatch) as held:
         steer(page)
         assert held.reached.wait(SECONDS)
-        job = server.app.state.engine.worker._running[0]
-        expect(page.locator("#texts")).to_be_visible()  # the page knows what is to be cancelled
-        page.locator(".add .chip").first.click()
-        expect(page.locator(".held-one")).to_have_count(2)
-        assert job._cancelled.wait(SECONDS)
-        held.let_go.set()
-        expect(page.locator("#progress")).to_contain_text("24 tokens in")
+        yield Writing(page, server.app.state.engine.worker._running[0], held)
 
 
-def test_stopping_frees_the_button_and_the_worker(
-    open_page: OpenPage, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = open_page(ASKED)
-    with brake(monkeypatch) as held:
-        steer(page)
-        assert held.reached.wait(SECONDS)
-        job = server.app.state.engine.worker._running[0]
-        expect(page.locator("#texts")).to_be_visible()
-        page.get_by_role("button", name="Stop").click()
-        expect(page.locator("#progress")).to_have_text("Stopped.")
-        expect(page.locator("#go")).to_be_enabled()
-        expect(page.locator('[data-row="1"] .ending')).to_contain_text("Stopped.")
-        assert job._cancelled.wait(SECONDS)
+def test_another_form_ends_what_was_written_for_the_first(writing: Writing) -> None:
+    page, job, held = writing
+    expect(page.locator("#texts")).to_be_visible()  # the page knows what is to be cancelled
+    page.locator(".add .chip").first.click()
+    expect(page.locator(".held-one")).to_have_count(2)
+    assert job._cancelled.wait(SECONDS)
+    held.let_go.set()
+    expect(page.locator("#progress")).to_contain_text("24 tokens in")
+
+
+def test_stopping_frees_the_button_and_the_worker(writing: Writing) -> None:
+    page, job, _ = writing
+    expect(page.locator("#texts")).to_be_visible()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#progress")).to_have_text("Stopped.")
+    expect(page.locator("#go")).to_be_enabled()
+    expect(page.locator('[data-row="1"] .ending')).to_contain_text("Stopped.")
+    assert job._cancelled.wait(SECONDS)
