@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from backend.features.links import FeatureState
 from backend.html.svg import Place, SmallMap, small_map
 from backend.html.tokens import visible_text
 from backend.published.catalogue import OpenSAE
@@ -32,6 +33,26 @@ class NearGroup:
     heading: str
     series: int
     nearest: list[Near]
+
+
+@dataclass(frozen=True)
+class NearSection:
+    """All of them, and their places on the map."""
+
+    groups: list[NearGroup]
+    map: SmallMap | None
+    """None when the feature is not on the map."""
+    minor: bool
+    """Whether rare and negligible ones are listed too."""
+    switch: str
+    """The address at which they are, or no longer are."""
+
+
+def near_section(sae: OpenSAE, feature: Feature, view: FeatureState) -> NearSection:
+    """The nearest features as an address asks for them."""
+    groups = near_groups(sae, feature.index, minor=view.minor)
+    switch = feature.href + view.query(minor=not view.minor) + "#near"
+    return NearSection(groups, neighbourhood(sae, feature, groups), view.minor, switch)
 
 
 def near_groups(sae: OpenSAE, index: int, *, minor: bool = False) -> list[NearGroup]:

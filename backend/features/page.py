@@ -2,39 +2,32 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import ClassVar
 
 from backend.engine.limits import MAX_PROMPT_CHARACTERS
 from backend.engine.sentences import Sentences
 from backend.features.candidates import CandidatesSection, candidates_section
 from backend.features.document import ShownDocument
+from backend.features.examples import ExamplesSection, examples_section
 from backend.features.judged import JudgedSection, judged_section
 from backend.features.label_fit import LabelFit, label_fit
 from backend.features.links import (
     KIND_TITLES,
     FeatureState,
-    Tab,
     about,
-    context_links,
-    document_steps,
     embed_html,
     step_href,
-    tabs,
 )
-from backend.features.missing import band_edges, missing_examples
-from backend.features.neighbourhood import NearGroup, near_groups, neighbourhood
+from backend.features.neighbourhood import NearSection, near_section
 from backend.features.strengths import StrengthSection, strength_section
 from backend.html.figures import Bars, activation_bars
 from backend.html.formats import count, number, share
-from backend.html.page import Link, Page
+from backend.html.page import Page
 from backend.html.policies import EMBEDDED, PLOTS
-from backend.html.svg import SmallMap
 from backend.published.cards import NEGLIGIBLE, Metric, SAECard, rare_text, sae_card
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.common import FREQUENT, MOSTLY
 from backend.published.concepts import Represented
-from backend.published.documents import WholeDocument
 from backend.published.effects import KnownReading, known_readings, why_not_measured
 from backend.published.examples import Example, get_examples
 from backend.published.features import Feature, get_feature
@@ -44,23 +37,6 @@ from data.artifacts.features import EXAMPLE_KINDS
 EMBEDDED_EXAMPLES = 5
 SHARE_ABOUT = "Of the sum of squared activations of all features of this SAE, over all tokens counted."
 assert set(KIND_TITLES) == set(EXAMPLE_KINDS)
-
-
-@dataclass(frozen=True)
-class ExampleGroup:
-    """Examples under one heading."""
-
-    heading: str
-    """"" for none."""
-    examples: list[Example]
-
-
-def groups(sae: OpenSAE, feature: Feature, examples: list[Example]) -> list[ExampleGroup]:
-    """Interval examples by band, the others together."""
-    return [
-        ExampleGroup(band_edges(sae, feature, band) if band >= 0 else "", list(group))
-        for band, group in groupby(examples, key=lambda example: example.band)
-    ]
 
 
 @dataclass(frozen=True)
@@ -91,10 +67,6 @@ class FeaturePage(Page):
     minor: str
     """What rare, or negligible, means, when it is that; else ""."""
     caution: Caution | None
-    view_minor: bool
-    """Whether rare and negligible neighbours are listed too."""
-    switch: str
-    """The address at which they are, or no longer are."""
     previous: str | None
     next: str | None
     why_not_measured: str
@@ -102,23 +74,7 @@ class FeaturePage(Page):
     readings: dict[int, KnownReading]
     """Top examples, by rank, whose readings were published."""
     metrics: list[Metric]
-    tabs: list[Tab]
-    contexts: list[Link]
-    """Widths of the context."""
-    next_context: str
-    about: str
-    """A description of the examples of the current tab."""
-    missing_examples: str
-    """The reason why there are fewer examples than asked for; "" when there are not."""
-    groups: list[ExampleGroup]
-    document: WholeDocument | None
-    """Shown in place of the examples."""
-    unread: str
-    """The reason why the model has not read the document, so that only what is stored is shown; "" when it has."""
-    steps: dict[str, str]
-    """Addresses beside a whole document: previous and next example and page, those that are there."""
-    in_full: str
-    """The address of the first example's document, to which `&example=` adds a number."""
+    examples: ExamplesSection
     judged: JudgedSection | None
     """What judges say of it; None when it is dead."""
     strengths: StrengthSection | None
@@ -126,9 +82,7 @@ class FeaturePage(Page):
     bars: Bars | None
     """Histogram of its activations; None when it is dead."""
     neurons: FeatureNeurons
-    near: list[NearGroup]
-    map: SmallMap | None
-    """None when it is not on the map."""
+    near: NearSection
     off: str
     """The reason why a text cannot be tried; "" when it can."""
     max_characters: int
@@ -172,17 +126,9 @@ def feature_metrics(run: OpenRun, feature: Feature) -> list[Metric]:
 
 
 def feature_page_of(
-    sae: OpenSAE,
-    index: int,
-    view: FeatureState,
-    base: str,
-    off: str,
-    sentences: Sentences,
-    shown: ShownDocument | None = None,
-    concepts: Sequence[Represented] = (),
-    *,
-    owner: bool = False,
-) -> FeaturePage:
+    sae: OpenSAE, index: int, view: FeatureState, base: str, off: str, sentences: Sentences,
+    shown: ShownDocument | None = None, concepts: Sequence[Represented] = (), *, owner: bool = False,
+) -> FeaturePage:  # fmt: skip
     """The page's context. base: the server's address; off: why a text cannot be tried, "" when it can; owner: whether
     the reader may correct the label.
 
@@ -190,10 +136,6 @@ def feature_page_of(
     it is.
     """
     feature = get_feature(sae, index)
-    examples = [] if view.context == "full" else get_examples(sae, feature, view.kind, int(view.context))
-    document = shown.document if shown else None
-    near, links = near_groups(sae, index, minor=view.minor), context_links(feature, view)
-    place = [link.current for link in links].index(True)
     return FeaturePage(
         sae=sae_card(sae),
         feature=feature,
@@ -204,29 +146,17 @@ def feature_page_of(
         num_tokens=sae.run.num_tokens,
         minor=_minor_text(sae.run, feature),
         caution=caution_of(feature),
-        view_minor=view.minor,
-        switch=feature.href + view.query(minor=not view.minor) + "#near",
         previous=step_href(sae, index - 1, view),
         next=step_href(sae, index + 1, view),
         why_not_measured=_why_not_measured(sae.run, feature),
         readings={one.rank: one for one in known_readings(sae.run, feature.first_reading, feature.num_readings)},
         metrics=feature_metrics(sae.run, feature),
-        tabs=tabs(sae, feature, view),
-        contexts=links,
-        next_context=links[(place + 1) % len(links)].href,
-        about=about(sae, view.kind, examples),
-        missing_examples=missing_examples(sae, feature, view.kind),
-        groups=groups(sae, feature, examples),
-        document=document,
-        unread=shown.unread if shown else "",
-        steps=document_steps(feature, view, document) if document else {},
-        in_full=feature.href + view.query(context="full", example=0, page=None),
+        examples=examples_section(sae, feature, view, shown),
         judged=None if feature.dead else judged_section(sae, feature, view),
         strengths=None if feature.dead else strength_section(sae, feature),
         bars=activation_bars(feature.histogram, feature.histogram_edges, feature.max),
         neurons=get_neurons(sae, feature),
-        near=near,
-        map=neighbourhood(sae, feature, near),
+        near=near_section(sae, feature, view),
         off=off,
         max_characters=MAX_PROMPT_CHARACTERS,
         embed_html=embed_html(base + feature.href),

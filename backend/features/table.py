@@ -8,8 +8,9 @@ from fastapi import Query
 
 from backend.html.page import Link, Pager
 from backend.published.scores import trust_text
-from backend.published.selection import FeatureList, Kind, Score, Selection, Sort
+from backend.published.selection import FeatureList, Kind, Score, Selection
 from data.artifacts.scores import JudgeReport
+from data.published.tables import Sort
 
 SORT_COLUMNS: dict[Sort, tuple[str, str]] = {
     "index": ("Index", "Number of the feature in this SAE."),

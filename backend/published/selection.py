@@ -12,24 +12,12 @@ from backend.html.page import Link
 from backend.published.catalogue import OpenRun, OpenSAE
 from backend.published.features import NOT_MINOR, SUMMARY, FeatureSummary, get_summaries, quoted, to_summaries
 from data.published.memory import Memory
+from data.published.tables import Sort
 
 TOTALS_CACHED = 1000
 RANDOM_DRAWS = 64
 """Features drawn at once in search of a live one."""
 
-Sort = Literal[
-    "interest",
-    "index",
-    "label",
-    "density",
-    "max",
-    "mean",
-    "label_score",
-    "label_precision",
-    "label_recall",
-    "specificity",
-    "highest_r",
-]
 Score = Literal["label_precision", "label_recall", "specificity", "highest_r", "interest"]
 """Scores that not every SAE has."""
 Kind = Literal["live", "rare", "negligible", "dead", "active", "all"]

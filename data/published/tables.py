@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,7 @@ TOKEN_INDEX_FOLDER = "token_index"
 """Of a published folder: the training documents, see data/concepts/indexing.py."""
 CHUNKS_CACHED = 1 << 14
 """Chunks of tokens kept in memory: 16 MB."""
-SORTS = (
+Sort = Literal[
     "interest",
     "index",
     "label",
@@ -61,7 +61,8 @@ SORTS = (
     "label_recall",
     "specificity",
     "highest_r",
-)
+]
+SORTS: tuple[Sort, ...] = get_args(Sort)
 
 
 def write_table(folder: Path, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:

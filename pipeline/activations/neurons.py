@@ -14,6 +14,7 @@ from torch import Tensor
 from data.artifacts.corpus import TokenizedCorpus
 from pipeline.activations.batches import plan_batches, read_batch
 from pipeline.arrays import Ints
+from pipeline.models.errors import ModelError
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.left_out import are_sinks
 from pipeline.neurons.block import NeuronBlock
@@ -27,6 +28,15 @@ class NeuronPlaces(Protocol):
     def in_layer(self, layer: int, per_layer: int) -> tuple[slice | Tensor, slice] | None:
         """Those of one layer: places in that layer, and among all that are read; None where there are none."""
         ...
+
+
+def neurons_obstacle(model: LanguageModel) -> str:
+    """The reason why a model has no MLP neurons that can be read up to the hook; "" when it has."""
+    try:
+        model.neurons_per_layer()
+    except ModelError as error:
+        return f"The model has no MLP neurons that can be read: {error}."
+    return ""
 
 
 def batches_of(corpus: TokenizedCorpus, numbers_S: Ints, batch_tokens: int) -> list[Ints]:

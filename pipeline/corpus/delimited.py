@@ -3,13 +3,14 @@
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 from data.errors import CorpusError
 from pipeline.corpus.compressed import open_lines
-from pipeline.corpus.document import Document, Source, State, make_document, take_text
+from pipeline.corpus.document import Document, State, make_document, take_text
 from pipeline.corpus.encoding import BYTE_ORDER_MARK, refuse_encodings
-from pipeline.corpus.files import FileKinds, find_files, name_in, plain_name
+from pipeline.corpus.files import FileKinds, name_in, plain_name
+from pipeline.corpus.record_files import RecordFiles
 from pipeline.recipe import CorpusConfig
 
 CSV_FILES = FileKinds((".csv", ".tsv"))
@@ -21,31 +22,19 @@ MORE = "more"
 """Key of what a row has beyond the columns."""
 
 
-class DelimitedFiles(Source):
+class DelimitedFiles(RecordFiles):
     """Every .csv and .tsv file below a folder, or one such file."""
 
+    start: ClassVar[State] = {"file": 0, "row": 0}
+
     def __init__(self, path: Path, config: CorpusConfig) -> None:
-        super().__init__(config.max_document_characters)
-        self.path, self.text_field, self._bad_encoding = path, config.text_field, config.bad_encoding
-        self.name = f"tables in {path.name}"
-        found = find_files(path, CSV_FILES)
-        self._files, self.passed_over = found.files, found.describe_others()
-        self._place: State = {"file": 0, "row": 0}
+        super().__init__(path, config, CSV_FILES, "tables")
+        self.text_field, self._bad_encoding = config.text_field, config.bad_encoding
         self._is_bad = False
         """Whether a line of the row that is being read is not UTF-8."""
         csv.field_size_limit(LONGEST_FIELD)
 
-    def records(self, place: State | None) -> Iterator[Document]:
-        self._place = dict(place or {"file": 0, "row": 0})
-        for number in range(self._place["file"], len(self._files)):
-            if number != self._place["file"]:
-                self._place = {"file": number, "row": 0}
-            yield from self._rows_of(self._files[number])
-
-    def place(self) -> State:
-        return dict(self._place)
-
-    def _rows_of(self, file: Path) -> Iterator[Document]:
+    def _records_of(self, file: Path) -> Iterator[Document]:
         name, done = name_in(self.path, file), self._place["row"]
         with open_lines(file, 0) as plain:
             lines = self._lines(plain)

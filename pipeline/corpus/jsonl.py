@@ -9,43 +9,33 @@ Of conversations, a list of messages may stand for the object that holds it.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from data.errors import CorpusError
 from pipeline.corpus.compressed import open_lines
 from pipeline.corpus.conversations import Fields
-from pipeline.corpus.document import Document, Source, State, make_document, make_record
+from pipeline.corpus.document import Document, State, make_document, make_record
 from pipeline.corpus.encoding import BYTE_ORDER_MARK, TextBlocks, first_wrong_byte, refuse_encodings
-from pipeline.corpus.files import FileKinds, find_files, name_in, plain_name
+from pipeline.corpus.files import FileKinds, name_in, plain_name
 from pipeline.corpus.json_values import parse_json, read_values
+from pipeline.corpus.record_files import RecordFiles
 from pipeline.recipe import CorpusConfig
 
 JSON_FILES = FileKinds((".jsonl", ".ndjson", ".json"))
-START: State = {"file": 0, "line": 0, "offset": 0}
 
 
-class JsonLines(Source):
+class JsonLines(RecordFiles):
     """Every such file below a folder, or one. Blank lines are passed over."""
 
+    start: ClassVar[State] = {"file": 0, "line": 0, "offset": 0}
+    """`line`: of a .json file, the number of its record."""
+
     def __init__(self, path: Path, config: CorpusConfig) -> None:
-        super().__init__(config.max_document_characters)
-        self.path, self._fields, self._bad_encoding = path, Fields.of(config), config.bad_encoding
-        self.name = f"JSON in {path.name}"
-        found = find_files(path, JSON_FILES)
-        self._files, self.passed_over = found.files, found.describe_others()
-        self._place: State = dict(START)
-        """`line`: of a .json file, the number of its record."""
+        super().__init__(path, config, JSON_FILES, "JSON")
+        self._fields, self._bad_encoding = Fields.of(config), config.bad_encoding
 
-    def records(self, place: State | None) -> Iterator[Document]:
-        self._place = dict(place or START)
-        for number in range(self._place["file"], len(self._files)):
-            if number != self._place["file"]:
-                self._place = {**START, "file": number}
-            file = self._files[number]
-            yield from self._values_of(file) if _is_whole(file) else self._lines_of(file)
-
-    def place(self) -> State:
-        return dict(self._place)
+    def _records_of(self, file: Path) -> Iterator[Document]:
+        return self._values_of(file) if _is_whole(file) else self._lines_of(file)
 
     def _lines_of(self, file: Path) -> Iterator[Document]:
         with open_lines(file, self._place["offset"]) as lines:

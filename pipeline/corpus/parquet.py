@@ -2,42 +2,32 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.errors import CorpusError
 from pipeline.corpus.conversations import Fields
-from pipeline.corpus.document import Document, Source, State, make_record
-from pipeline.corpus.files import FileKinds, find_files, name_in
+from pipeline.corpus.document import Document, State, make_record
+from pipeline.corpus.files import FileKinds, name_in
+from pipeline.corpus.record_files import RecordFiles
 from pipeline.recipe import CorpusConfig
 
 PARQUET_FILES = FileKinds((".parquet",), compressed=False)
 ROWS_AT_ONCE = 256
 
 
-class ParquetFiles(Source):
+class ParquetFiles(RecordFiles):
     """Every .parquet file below a folder, or one such file."""
 
+    start: ClassVar[State] = {"file": 0, "row": 0}
+
     def __init__(self, path: Path, config: CorpusConfig) -> None:
-        super().__init__(config.max_document_characters)
-        self.path, self._fields = path, Fields.of(config)
-        self.name = f"parquet files in {path.name}"
-        found = find_files(path, PARQUET_FILES)
-        self._files, self.passed_over = found.files, found.describe_others()
-        self._place: State = {"file": 0, "row": 0}
+        super().__init__(path, config, PARQUET_FILES, "parquet files")
+        self._fields = Fields.of(config)
 
-    def records(self, place: State | None) -> Iterator[Document]:
-        self._place = dict(place or {"file": 0, "row": 0})
-        for number in range(self._place["file"], len(self._files)):
-            if number != self._place["file"]:
-                self._place = {"file": number, "row": 0}
-            yield from self._rows_of(self._files[number])
-
-    def place(self) -> State:
-        return dict(self._place)
-
-    def _rows_of(self, file: Path) -> Iterator[Document]:
+    def _records_of(self, file: Path) -> Iterator[Document]:
         name = name_in(self.path, file)
         try:
             with pq.ParquetFile(file) as parquet:

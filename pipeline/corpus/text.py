@@ -2,41 +2,30 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
-from pipeline.corpus.document import Document, Source, State, make_document, part_of
+from pipeline.corpus.document import Document, State, make_document, part_of
 from pipeline.corpus.encoding import TextBlocks, first_wrong_byte, refuse_encodings
-from pipeline.corpus.files import FileKinds, find_files, name_in
+from pipeline.corpus.files import FileKinds, name_in
 from pipeline.corpus.pieces import Piece, cut
+from pipeline.corpus.record_files import RecordFiles
 from pipeline.recipe import CorpusConfig
 
 TEXT_FILES = FileKinds((".txt", ".md"))
 
 
-class TextFiles(Source):
+class TextFiles(RecordFiles):
     """Every .txt and .md file below a folder, or one such file; read in blocks, however large it is."""
 
+    start: ClassVar[State] = {"file": 0, "pieces": 0}
+    """`pieces`: documents of the file, and parts of long ones."""
+
     def __init__(self, path: Path, config: CorpusConfig) -> None:
-        super().__init__(config.max_document_characters)
-        self.path, self._separator, self._bad_encoding = path, config.separator, config.bad_encoding
-        self.name = f"text files in {path.name}"
-        found = find_files(path, TEXT_FILES)
-        self._files, self.passed_over = found.files, found.describe_others()
-        self._place: State = {"file": 0, "pieces": 0}
+        super().__init__(path, config, TEXT_FILES, "text files")
+        self._separator, self._bad_encoding = config.separator, config.bad_encoding
 
-    def records(self, place: State | None) -> Iterator[Document]:
-        self._place = dict(place or {"file": 0, "pieces": 0})
-        first, done = self._place["file"], self._place["pieces"]
-        for number in range(first, len(self._files)):
-            for piece, document in self._pieces(self._files[number], done if number == first else 0):
-                self._place = {"file": number, "pieces": piece}
-                yield document
-
-    def place(self) -> State:
-        return dict(self._place)
-
-    def _pieces(self, file: Path, done: int) -> Iterator[tuple[int, Document]]:
-        """The documents of a file and parts of long ones, from 1, but for the first `done`."""
-        replace = False
+    def _records_of(self, file: Path) -> Iterator[Document]:
+        done, replace = self._place["pieces"], False
         if self._bad_encoding != "refuse" and first_wrong_byte(file) is not None:
             replace = self._bad_encoding == "replace"
             self.counts["bad_encodings"] += done == 0
@@ -48,7 +37,8 @@ class TextFiles(Source):
             for number, piece in enumerate(cut(blocks, self.longest, self._separator), 1):
                 if number > done:
                     self.counts["cut_documents"] += piece.part == 2
-                    yield number, self._document(name, piece)
+                    self._place["pieces"] = number
+                    yield self._document(name, piece)
         except UnicodeDecodeError:
             raise refuse_encodings(self.path, self._files) from None
         self.counts["returns"] += blocks.had_returns

@@ -27,7 +27,7 @@ from data.published.state import SAES_FOLDER, Published, open_published
 from data.published.tables import PublishedRun
 from data.sql.records import SAERecord
 from pipeline.activations.batches import own_positions, pad, plan_batches
-from pipeline.arrays import Ints, pack_tokens
+from pipeline.arrays import Ints, pack_tokens, unpack_tokens
 from pipeline.doctor import checks
 from pipeline.doctor.checks import Check, Example, Recomputed, report
 from pipeline.doctor.effects import check_effects
@@ -148,7 +148,7 @@ class Doctor:
         return found
 
     def _recompute(self, examples: list[Example]) -> list[Recomputed]:
-        """Each example anew: its sequence from the start up to its token through the language model, then the SAE."""
+        """Each example anew: its sequence from the start through the language model, then the SAE at its token."""
         x_MD = self._residuals_at([e.stored["document"] for e in examples], [e.stored["position"] for e in examples])
         recomputed = []
         for x_D, example in zip(x_MD, examples, strict=True):
@@ -159,20 +159,22 @@ class Doctor:
         return recomputed
 
     def _residuals_at(self, documents: list[int], positions: list[int]) -> Tensor:
-        """The residual stream [M, D] of tokens given by document row and position."""
+        """The residual stream [M, D] of tokens given by document row and position; each sequence is read once."""
         position_M = np.array(positions)
         start_M = self.cutting.start(position_M)
-        length_M = position_M - start_M + 1
-        opened = self._opened(documents, start_M, length_M)
-        x_MD = torch.empty(len(opened), self.model.width, device=self.model.device)
-        with track("doctor: examples", int(length_M.sum())) as progress:
-            for batch in plan_batches(length_M, BATCH_TOKENS):
-                tokens_BL = torch.from_numpy(pad([opened[m] for m in batch]))
-                last_B = torch.from_numpy(length_M[batch])
-                x_MD[torch.from_numpy(batch)] = self.model.residuals(tokens_BL)[
-                    torch.arange(len(batch)), last_B
-                ].float()
-                progress.advance(int(length_M[batch].sum()))
+        sequence_S, of_M = np.unique(pack_tokens(np.array(documents), start_M), return_inverse=True)
+        length_M, length_S = position_M - start_M + 1, np.zeros(len(sequence_S), np.int64)
+        np.maximum.at(length_S, of_M, length_M)
+        document_S, start_S = unpack_tokens(sequence_S)
+        opened = self._opened(document_S.tolist(), start_S, length_S)
+        x_MD = torch.empty(len(positions), self.model.width, device=self.model.device)
+        with track("doctor: examples", int(length_S.sum())) as progress:
+            for batch in plan_batches(length_S, BATCH_TOKENS):
+                x_BLD = self.model.residuals(torch.from_numpy(pad([opened[s] for s in batch])))
+                for x_LD, s in zip(x_BLD, batch, strict=True):
+                    mine = np.flatnonzero(of_M == s)
+                    x_MD[torch.from_numpy(mine)] = x_LD[torch.from_numpy(length_M[mine])].float()
+                progress.advance(int(length_S[batch].sum()))
         return x_MD
 
     def _opened(self, documents: list[int], start_S: Ints, length_S: Ints) -> list[list[int]]:

@@ -1,11 +1,8 @@
 """Labels for all features of an SAE, from the files of its examples: on all cores, for each feature stands alone."""
 
-import pickle
-import tempfile
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,15 +13,9 @@ from data.artifacts.features import EXAMPLES_FILE, STATISTICS_FILE
 from pipeline.labels.evidence import read_evidence
 from pipeline.labels.labeller import Label, Labeller
 from pipeline.labels.pairs import FeatureActivity
+from pipeline.processes import in_parts
 from pipeline.progress import Progress
 
-FEATURES_AT_ONCE = 1024
-WORTHWHILE = 4 * FEATURES_AT_ONCE
-"""Features from which on the start of other processes costs less than it saves."""
-MOST_PROCESSES = 16
-"""Each holds the text and the active pairs, and what it remembers of them: up to half a gigabyte."""
-IDLE_SECONDS = 5
-"""Processes without work end after so long, and give that memory back."""
 DEAD = Label()
 
 
@@ -73,43 +64,11 @@ class Labelling(NamedTuple):
         return examples.filter(pa.array(~(rare_N & self.tested.reserved_D[examples["document"].to_numpy()])))
 
 
-def labels_of(
-    labelling: Labelling, scratch: Path, progress: Progress, processes: int | None = None
-) -> Iterator[list[Label]]:
+def labels_of(labelling: Labelling, scratch: Path, progress: Progress) -> Iterator[list[Label]]:
     """The labels of all features, in order, some at a time.
 
-    scratch: the stage's folder, for a hidden file that other processes read. processes: None for one on each core.
+    scratch: the stage's folder, for a hidden file that other processes read.
     """
-    F = labelling.num_features
-    parts = [(start, min(start + FEATURES_AT_ONCE, F)) for start in range(0, F, FEATURES_AT_ONCE)]
-    together = processes != 1 and F >= WORTHWHILE
-    for labels in _together(labelling, parts, scratch, processes) if together else _in_turn(labelling, parts):
+    for labels in in_parts(labelling, labelling.num_features, scratch):
         yield labels
         progress.advance(len(labels))
-
-
-def _in_turn(labelling: Labelling, parts: list[tuple[int, int]]) -> Iterator[list[Label]]:
-    return (labelling.some(*part) for part in parts)
-
-
-def _together(
-    labelling: Labelling, parts: list[tuple[int, int]], scratch: Path, processes: int | None
-) -> Iterator[list[Label]]:
-    from joblib import Parallel, cpu_count, delayed, parallel_config  # here, for few SAEs are large enough
-
-    at_once = {"n_jobs": processes or min(cpu_count(), MOST_PROCESSES), "idle_worker_timeout": IDLE_SECONDS}
-    with tempfile.NamedTemporaryFile(dir=scratch, prefix=".") as file:
-        pickle.dump(labelling, file)
-        file.flush()
-        with parallel_config("loky", inner_max_num_threads=1, **at_once):
-            yield from Parallel(return_as="generator")(delayed(_read_and_label)(file.name, *part) for part in parts)
-
-
-def _read_and_label(file: str, start: int, stop: int) -> list[Label]:
-    return _read(file).some(start, stop)
-
-
-@lru_cache(1)
-def _read(file: str) -> Labelling:
-    """What another process wrote, once in a process for all parts of it."""
-    return cast(Labelling, pickle.loads(Path(file).read_bytes()))

@@ -4,10 +4,12 @@ logits_FV = (W_dec_FD * norm_scale_D) @ W_U_VD^T: what a step along the feature 
 between and the final norm's division is left out (the direct path; nostalgebraist's logit lens).
 
 On CPUs with products in bfloat16 the tokens that can be among the first are sought in these, which takes half as long,
-and their logits computed in float32: what rounding can move a product by is known, so that none is missed.
+and their logits computed in float32: what rounding can move a product by is known, so that none is missed. It grows
+with the longest row of the unembedding, so the tokens of the few longest are not sought: their logits are computed for
+every feature.
 
 Shapes: F features, D width, V vocabulary, T features of a tile, G groups of tokens, K tokens kept, U tokens that can be
-among the first of some features, P pairs of a feature and a group.
+among the first of some features, P pairs of a feature and a group, L tokens with the longest rows.
 """
 
 from collections.abc import Iterator
@@ -25,6 +27,8 @@ SEARCH_GROUP = 32
 """Tokens of a group where they are sought in a lower precision."""
 MOST_GROUPS = 20
 """Groups, for each token kept, in which the first of a feature are sought at most: else it is read in float32."""
+LONG_ROWS = 64
+"""Tokens whose logits are computed for every feature."""
 FEATURES_AT_ONCE = 16
 """Features whose logits are computed together, for all tokens that can be among the first of any."""
 
@@ -45,13 +49,14 @@ def promoted_tokens(W_dec_FD: Tensor, norm_scale_D: Tensor, W_U_VD: Tensor, k: i
     vocabulary = RoundedRows.of(W_U_VD, dtype)
     if not vocabulary.norm_N.isfinite().all():  # no bound on products holds
         dtype = torch.float32
+    searched = _Searched.of(vocabulary)
     parts: tuple[list[Found], list[Found]] = ([], [])
     for start in range(0, len(W_dec_FD), PROMOTED_TILE_FEATURES):
         directions_TD = W_dec_FD[start : start + PROMOTED_TILE_FEATURES].float() * norm_scale_D.float()
         if dtype == torch.float32:
             found = _read_all(directions_TD, vocabulary.exact_ND, k)
         else:
-            found = _search(directions_TD, vocabulary, k)
+            found = _search(directions_TD, searched, k)
         for part, tokens in zip(parts, found, strict=True):
             part.append(tokens)
     promoted, suppressed = (Promoted(*(torch.cat(column).cpu() for column in zip(*p, strict=True))) for p in parts)
@@ -90,13 +95,32 @@ def _read_all(directions_TD: Tensor, W_U_VD: Tensor, k: int) -> tuple[Found, Fou
     return first, (tokens_TK, -negative_TK)
 
 
-def _search(directions_TD: Tensor, vocabulary: RoundedRows, k: int) -> tuple[Found, Found]:
+class _Searched(NamedTuple):
+    """An unembedding, and the tokens that are not sought in it."""
+
+    vocabulary: RoundedRows
+    """Its norms and errors are 0 at these tokens, so that they bound the others alone."""
+    long_L: Tensor
+
+    @classmethod
+    def of(cls, vocabulary: RoundedRows) -> "_Searched":
+        norm_V, error_V = vocabulary.norm_N, vocabulary.error_N
+        long_L = norm_V.topk(min(LONG_ROWS, len(norm_V))).indices
+        rest = vocabulary._replace(norm_N=norm_V.index_fill(0, long_L, 0), error_N=error_V.index_fill(0, long_L, 0))
+        return cls(rest, long_L)
+
+
+def _search(directions_TD: Tensor, searched: _Searched, k: int) -> tuple[Found, Found]:
     """The same tokens, from the logits of those that can be among them."""
+    vocabulary = searched.vocabulary
     block = RoundedRows.of(directions_TD, vocabulary.rounded_ND.dtype)
     product_VT = torch.nn.functional.linear(vocabulary.rounded_ND, block.rounded_ND)
     slack_T = slack_of(block, vocabulary)
-    sides = [_candidates(product_VT, sign, slack_T, k) for sign in (1, -1)]
-    parts = [_read_some(directions_TD, vocabulary, rows, sides, k) for rows in _chunks(len(directions_TD))]
+    sides = []
+    for sign in (1, -1):
+        product_VT[searched.long_L] = -sign * torch.inf
+        sides.append(_candidates(product_VT, sign, slack_T, k))
+    parts = [_read_some(directions_TD, searched, rows, sides, k) for rows in _chunks(len(directions_TD))]
     found = [[torch.cat(column) for column in zip(*side, strict=True)] for side in zip(*parts, strict=True)]
     crowded = torch.nonzero(sides[0].crowded_T | sides[1].crowded_T).view(-1)
     if len(crowded):
@@ -118,7 +142,7 @@ class _Candidates(NamedTuple):
 
 
 def _candidates(product_VT: Tensor, sign: int, slack_T: Tensor, k: int) -> _Candidates:
-    """The tokens whose product, times a sign, may be among the k highest in float32.
+    """The tokens whose product, times a sign, may be among the k highest in float32, of those that are sought.
 
     k groups have a maximum of at least `kth_T`: before that was rounded, at least the number below it; in float32, at
     least that less the slack, and so are the k highest.
@@ -152,14 +176,14 @@ def _maxima(product_VT: Tensor, sign: int) -> Tensor:
 
 
 def _read_some(
-    directions_TD: Tensor, vocabulary: RoundedRows, rows: slice, sides: list[_Candidates], k: int
+    directions_TD: Tensor, searched: _Searched, rows: slice, sides: list[_Candidates], k: int
 ) -> tuple[Found, Found]:
-    """The most promoted and most suppressed tokens of some features among all their candidates."""
+    """The most promoted and most suppressed tokens of some features among all their candidates and the longest rows."""
     tokens = [side.token_C[side.starts_T[rows.start] : side.starts_T[rows.stop]] for side in sides]
-    token_U = torch.unique(torch.cat(tokens))
+    token_U = torch.unique(torch.cat([*tokens, searched.long_L]))
     if len(token_U) < k:  # all of them are crowded, and found otherwise
         token_U = torch.arange(k)
-    logits_TU = directions_TD[rows] @ vocabulary.exact_ND[token_U].T
+    logits_TU = directions_TD[rows] @ searched.vocabulary.exact_ND[token_U].T
     most_TK, most_places_TK = logits_TU.topk(k, dim=1)
     least_TK, least_places_TK = logits_TU.topk(k, dim=1, largest=False)
     return (token_U[most_places_TK], most_TK), (token_U[least_places_TK], least_TK)

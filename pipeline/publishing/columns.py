@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from data.artifacts.features import EXAMPLE_KINDS
+from data.errors import ArtifactError
 from pipeline.progress import Progress
 
 TABLE_BATCH_ROWS = 4096
@@ -43,6 +45,17 @@ def columns_of(table: pa.Table, rows: slice) -> dict[str, pa.Array]:
 def fixed_lists(values_NK: npt.NDArray[np.generic]) -> pa.Array:
     """A list of K values in each of N rows."""
     return pa.FixedSizeListArray.from_arrays(pa.array(values_NK.reshape(-1)), values_NK.shape[1])
+
+
+def count_examples(examples: pa.Table, size: int, sae: str) -> npt.NDArray[np.int64]:
+    """Number of examples of each kind that every feature of an SAE has [F, kinds].
+
+    Raises ArtifactError where they are not sorted by both.
+    """
+    slot_M = examples["index"].to_numpy().astype(np.int64) * len(EXAMPLE_KINDS) + examples["kind"].to_numpy()
+    if (np.diff(slot_M) < 0).any():
+        raise ArtifactError(f"the examples of {sae} are not sorted: run `monosema examples` again")
+    return np.bincount(slot_M, minlength=size * len(EXAMPLE_KINDS)).reshape(size, -1)
 
 
 def batch_of(schema: pa.Schema, columns: dict[str, Any]) -> pa.RecordBatch:

@@ -70,13 +70,12 @@ def write_folder(work: Work, folder: Path) -> None:
         work.recipe.examples.rare_tokens,
     )
     with ThreadPoolExecutor(1) as beside:  # the search is indexed on another core
-        counts, indexing = _write_tables(partial, tables, beside)
+        counts, indexing = _write_tables(partial, tables, work.folder, beside)
         if "meanings" in counts and index_meanings(partial):
             log("search by meaning has an approximate index: it can miss what lies far from what was typed")
-        write_map(partial / MAP_FOLDER, tables.map.world(), tables.map.num_points, tables.map.points())
-        regions = tables.map.regions(tables.telling)
-        write_regions(partial / MAP_FOLDER, regions)
-        counts |= {"map": tables.map.num_points, "regions": len(regions)}
+        _raise_failure(indexing)
+        counts |= _write_map(partial / MAP_FOLDER, tables)
+        _raise_failure(indexing)
         _index_tokens(work, partial / TOKEN_INDEX_FOLDER, tables)
         indexing.result()
     for name in work.recipe.sae_names:
@@ -87,18 +86,35 @@ def write_folder(work: Work, folder: Path) -> None:
     partial.rename(folder)
 
 
-def _write_tables(folder: Path, tables: RunTables, beside: Executor) -> tuple[dict[str, int], Future[None]]:
-    """Write all tables, the search first, whose indexes take longest; the rows of each, and those indexes to be."""
-    every = tables.all()
-    counts = dict.fromkeys(every, 0)
-    with track("publish: search", every["search"].num_rows, "features") as progress:
-        counts["search"] = write_table(folder, "search", every["search"].schema, every["search"].batches(progress))
-    indexing = beside.submit(index_search, folder)
-    others = {name: table for name, table in every.items() if name != "search"}
+def _write_tables(
+    folder: Path, tables: RunTables, scratch: Path, beside: Executor
+) -> tuple[dict[str, int], Future[None]]:
+    """Write all tables; the rows of each, and the indexes of the search to be.
+
+    Its rows take longest: where there are many, other processes make them while the other tables are written.
+    """
+    search, others = tables.search(scratch), tables.others()
+    counts: dict[str, int] = {}
     with track("publish", sum(table.num_rows for table in others.values()), "rows") as progress:
         for name, table in others.items():
             counts[name] = write_table(folder, name, table.schema, table.batches(progress))
-    return counts, indexing
+    with track("publish: search", search.num_rows, "features") as progress:
+        counts["search"] = write_table(folder, "search", search.schema, search.batches(progress))
+    return counts, beside.submit(index_search, folder)
+
+
+def _raise_failure(work: Future[None]) -> None:
+    """Raise what work beside this has raised, if it has by now."""
+    if work.done():
+        work.result()
+
+
+def _write_map(folder: Path, tables: RunTables) -> dict[str, int]:
+    """Write the map and the names on it; the number of each."""
+    write_map(folder, tables.map.world(), tables.map.num_points, tables.map.points())
+    regions = tables.map.regions(tables.telling)
+    write_regions(folder, regions)
+    return {"map": tables.map.num_points, "regions": len(regions)}
 
 
 def _index_tokens(work: Work, folder: Path, tables: RunTables) -> None:

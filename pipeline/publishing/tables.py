@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +18,12 @@ from data.artifacts.corpus import Cutting, TokenizedCorpus
 from data.artifacts.effects import EFFECTS_FILE, READINGS_FILE
 from data.artifacts.features import (
     COSINE_BINS,
-    EXAMPLE_KINDS,
     EXAMPLES_FILE,
     EXPLANATIONS_FILE,
     HELD_OUT,
     HELD_OUT_FILE,
     NEIGHBOURS_FILE,
     STATISTICS_FILE,
-    TOP,
     FeatureKinds,
     cosine_column,
     read_kinds,
@@ -44,18 +41,26 @@ from data.published.schemas import (
     features_schema,
     splitting_schema,
 )
-from pipeline.examples.texts import ExampleTexts
 from pipeline.geometry.nearest import decoder_rows
 from pipeline.geometry.relatives import best_cosines, count_cosines
 from pipeline.models.sae import load_header
-from pipeline.publishing.columns import TABLE_BATCH_ROWS, RunTable, batch_of, batch_slices, columns_of, fixed_lists
+from pipeline.processes import in_parts
+from pipeline.publishing.columns import (
+    TABLE_BATCH_ROWS,
+    RunTable,
+    batch_of,
+    batch_slices,
+    columns_of,
+    count_examples,
+    fixed_lists,
+)
 from pipeline.publishing.concept_tables import ConceptTables
 from pipeline.publishing.corpus_tables import CorpusTables
 from pipeline.publishing.interest import Tables, measure_interest
 from pipeline.publishing.map_tables import MapTables
 from pipeline.publishing.meanings import meanings_table
 from pipeline.publishing.score_tables import ScoreTables
-from pipeline.publishing.searchable import Surroundings, search_batch, searchable
+from pipeline.publishing.search_rows import SearchRows
 from pipeline.publishing.strength_tables import StrengthTables
 from pipeline.publishing.telling import TellingWords
 
@@ -108,8 +113,17 @@ class RunTables:
         """The live, rare, negligible and dead features of every SAE."""
         return {name: read_kinds(self._read("examples", name, STATISTICS_FILE), self.rare_tokens) for name in self.saes}
 
-    def all(self) -> dict[str, RunTable]:
-        """Every table of data.published.tables.TABLES."""
+    def search(self, scratch: Path) -> RunTable:
+        """The table that the search asks. Where it is long other processes make it, from now on.
+
+        scratch: folder for a hidden file that they read.
+        """
+        rows = SearchRows(self.folders, self.saes, self.vocabulary, self.rare_tokens)
+        parts = in_parts(rows, sum(self.sizes), scratch)
+        return RunTable(SEARCH, sum(self.sizes), lambda: (batch for part in parts for batch in part))
+
+    def others(self) -> dict[str, RunTable]:
+        """Every other table of data.published.tables."""
         width = load_header(self.folders["train"] / self.saes[0]).width
         num_examples = sum(len(table) for table in self._per_sae("examples", EXAMPLES_FILE))
         self._check_rows("neighbours", len(self._neighbours), sum(self.sizes))
@@ -127,7 +141,6 @@ class RunTables:
             **self.strengths.all(),
             "neuron_examples": _table(read_arrow(self.folders["neurons"] / NEURON_EXAMPLES_FILE)),
             **CorpusTables(self.corpus, self.vocabulary).all(),
-            "search": RunTable(SEARCH, sum(self.sizes), self._search),
             "splitting": RunTable(splitting_schema(width, len(self.saes)), len(self.saes), self._splitting),
             **meanings_table(
                 self.folders["embed"], self.saes, self.first_rows, self._per_sae("examples", STATISTICS_FILE)
@@ -146,7 +159,7 @@ class RunTables:
             readings_F = effects["num_readings"].to_numpy().astype(np.int64)
             reading_F = first_reading + np.cumsum(readings_F) - readings_F
             first_reading += int(readings_F.sum())
-            num_FE = self._num_examples(name, size)
+            num_FE = count_examples(self._read("examples", name, EXAMPLES_FILE), size, name)
             first_F = first_example + np.cumsum(num_FE.sum(1)) - num_FE.sum(1)
             first_example += int(num_FE.sum())
             first_row = self.first_rows[self.saes.index(name)]
@@ -198,15 +211,6 @@ class RunTables:
                 row_M = first_row + columns["index"].to_numpy().astype(np.int64)
                 yield batch_of(schema, {**columns, "row": pa.array(row_M)})
 
-    def _num_examples(self, name: str, size: int) -> npt.NDArray[np.int64]:
-        """Number of examples of each kind that every feature has [F, kinds]; they must be sorted by both."""
-        table = self._read("examples", name, EXAMPLES_FILE)
-        slot_M = table["index"].to_numpy().astype(np.int64) * len(EXAMPLE_KINDS) + table["kind"].to_numpy()
-        if (np.diff(slot_M) < 0).any():
-            raise ArtifactError(f"the examples of {name} are not sorted: run `monosema examples` again")
-        counts = np.bincount(slot_M, minlength=size * len(EXAMPLE_KINDS))
-        return cast(npt.NDArray[np.int64], counts.reshape(size, -1))
-
     def _cosines(self, start: int, stop: int) -> dict[str, pa.Array]:
         """The highest cosines of the features of some rows."""
         return {cosine_column(s): pa.array(best_B) for s, best_B in enumerate(self._best(start, stop).T)}
@@ -255,19 +259,6 @@ class RunTables:
             total = total + decoder_rows(folder, rows)[kinds.live_F[rows]].sum(0, dtype=np.float64)
             counts += np.stack([count_cosines(best_BS[mask_F[rows]]) for mask_F in (kinds.live_F, kinds.minor_F)])
         return total, counts[0], counts[1]
-
-    def _search(self) -> Iterator[pa.RecordBatch]:
-        texts = ExampleTexts(self.corpus, self.vocabulary)
-        for name, size, first_row in zip(self.saes, self.sizes, self.first_rows, strict=True):
-            statistics = self._read("examples", name, STATISTICS_FILE)
-            features = searchable(statistics, self.kinds[name], self._labels(name))
-            examples = self._read("examples", name, EXAMPLES_FILE).select(["document", "position"])
-            num_FE = self._num_examples(name, size)
-            first_F = np.cumsum(num_FE.sum(1)) - num_FE.sum(1)
-            for rows in batch_slices(size):
-                some = examples.slice(first_F[rows][0], int(num_FE[rows].sum()))
-                found = Surroundings(texts, some, first_F[rows] - first_F[rows][0], num_FE[rows, TOP])
-                yield search_batch(name, first_row + rows.start, columns_of(features, rows), found, self.vocabulary)
 
     def _labels(self, sae: str) -> pa.Table:
         return read_labels(self.folders["explain"], self.folders["score"], sae)

@@ -17,6 +17,7 @@ from data.artifacts.features import STATISTICS_FILE, read_kinds
 from data.artifacts.scores import read_judges
 from pipeline.activations.batches import draw_sequences
 from pipeline.activations.held_out import draw_held_out
+from pipeline.activations.neurons import neurons_obstacle
 from pipeline.activations.residuals import load_language_model
 from pipeline.arrays import Ints
 from pipeline.comparison.drawing import (
@@ -39,7 +40,6 @@ from pipeline.judges.cache import AnswerCache
 from pipeline.judges.making import Materials, make_judge
 from pipeline.judges.tasks import TASKS
 from pipeline.labels.words import Words
-from pipeline.models.errors import ModelError
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
@@ -59,7 +59,7 @@ SHOWN_EXAMPLES, SHOWN_CONTEXT = 3, 16
 def compare(work: Work) -> dict[str, Any]:
     """Write comparison.json and compared.arrow."""
     model = load_language_model(work.recipe, work.paths, only_until_layer=True) if work.recipe.compare.n else None
-    why_none = "The recipe compares none (compare.n=0)." if model is None else _obstacle(model)
+    why_none = "The recipe compares none (compare.n=0)." if model is None else neurons_obstacle(model)
     if why_none or model is None:
         log(f"compare: nothing is compared. {why_none}")
         comparison, table = Comparison(why_none), COMPARED.empty_table()
@@ -68,15 +68,6 @@ def compare(work: Work) -> dict[str, Any]:
     write_comparison(work.folder, comparison)
     write_arrow(work.folder / COMPARED_FILE, COMPARED, table.to_batches())
     return comparison.as_json()
-
-
-def _obstacle(model: LanguageModel) -> str:
-    """The reason why the model has no neurons to compare with; "" when it has."""
-    try:
-        model.neurons_per_layer()
-    except ModelError as error:
-        return f"The model has no MLP neurons that can be read: {error}."
-    return ""
 
 
 class _Comparing:

@@ -13,11 +13,10 @@ from data.artifacts.corpus import TokenizedCorpus
 from data.artifacts.features import STATISTICS_FILE
 from data.artifacts.neurons import NEURON_EXAMPLES, NEURON_EXAMPLES_FILE, NEURONS, NEURONS_FILE, summarize_r
 from pipeline.activations.batches import draw_sequences
-from pipeline.activations.neurons import batches_of, count_positions, neuron_blocks
+from pipeline.activations.neurons import batches_of, count_positions, neuron_blocks, neurons_obstacle
 from pipeline.activations.residuals import load_language_model
 from pipeline.arrays import Ints
 from pipeline.influence.effect_cases import choose_features
-from pipeline.models.errors import ModelError
 from pipeline.models.language_model import DTYPES, LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.neurons.active import FeatureReader
@@ -52,7 +51,7 @@ def _work(work: Work) -> dict[str, Any]:
     choices = choose_features(statistics, [()] * len(statistics), recipe.examples.rare_tokens, config.features)
     chosen = [np.flatnonzero(choice.chosen_F) for choice in choices]
     model = load_language_model(recipe, work.paths, only_until_layer=True) if config.features else None
-    why_none = "The recipe correlates none (neurons.features=0)." if model is None else _obstacle(model)
+    why_none = "The recipe correlates none (neurons.features=0)." if model is None else neurons_obstacle(model)
     result = None
     if why_none or model is None:
         log(f"neurons: nothing is correlated. {why_none}")
@@ -62,15 +61,6 @@ def _work(work: Work) -> dict[str, Any]:
     for name, choice in zip(recipe.sae_names, choices, strict=True):
         saes[name]["num_live"] = int(choice.live_F.sum())
     return {"why_none": why_none, **(result.counts if result else {}), "saes": saes}
-
-
-def _obstacle(model: LanguageModel) -> str:
-    """The reason why the model has no neurons to correlate with; "" when it has."""
-    try:
-        model.neurons_per_layer()
-    except ModelError as error:
-        return f"The model has no MLP neurons that can be read: {error}."
-    return ""
 
 
 class _Correlation:

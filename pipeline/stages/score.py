@@ -64,39 +64,11 @@ def score(work: Work) -> dict[str, Any]:
     saes = _sample(work, corpus, chosen)
     found = [Found.nothing(sae, len(config.judges)) for sae in saes]
     materials, texts = judge_materials(work, corpus, Words(vocabulary)), WindowTexts(corpus, vocabulary)
-    planted: dict[str, list[Planted]] = {}
-    if any(sae.features for sae in saes):
-        planted = plant_questions(
-            work, materials, vocabulary, TASKS.values(), count=config.planted, context=config.context
-        )
-    else:
-        log("score: nothing is judged. No feature is scored.")
+    planted = _plant(work, materials, vocabulary, saes)
     naming = Naming(_entrants(work, materials, vocabulary, saes), corpus, texts, config.candidate_texts, recipe.seed)
-    asked: list[Interview | JudgeReport] = []
-    how = {"bands": config.bands, "examples": config.examples, "seed": recipe.seed}
-
-    for number, judge_config in enumerate(config.judges):
-        judge = make_judge(judge_config, materials) if planted else "No feature is scored."
-        if isinstance(judge, str):
-            if planted:
-                log(f"judge '{judge_config.title}' is left out: {judge}")
-            asked.append(JudgeReport(judge_config.title, judge_config.kind, "", judge))
-        else:
-            new = Interview(number, judge_config, judge, AnswerCache(work.paths.store.judgements, judge))
-            new.run(saes, found, planted, texts, **how)
-            new.count(naming.propose(number, judge_config, judge, work.paths.store.judgements))
-            report = new.report()
-            _say(report)
-            asked.append(new if best_task(report.trust) else report)
+    asked = _ask(work, materials, saes, found, planted, naming, texts)
     candidates, named = _try_candidates(work, naming, asked, saes, corpus)
-    renamed = [_renamed(*pair) for pair in zip(saes, named, strict=True)]
-    if any(renamed):
-        again = [Found.nothing(sae, len(config.judges)) for sae in saes]
-        for one in asked:
-            if isinstance(one, Interview):
-                one.run_anew(named, again, renamed, texts, **how)
-        columns = zip(found, again, renamed, named, strict=True)
-        found = [old.with_new(new, places, sae.samples.feature_M) for old, new, places, sae in columns]
+    found = _ask_anew(work, asked, saes, named, found, texts)
     for sae, of in zip(named, found, strict=True):
         write_scored(work.folder / sae.name, sae, of, corpus)
     reports = _reports(asked)
@@ -109,6 +81,59 @@ def score(work: Work) -> dict[str, Any]:
     }
     judges = {"judges": [report.as_json() for report in reports], "candidates": candidates.as_json()}
     return {**judges, "bands": config.bands, "saes": counts, "summary": summary}
+
+
+def _plant(
+    work: Work, materials: Materials, vocabulary: list[bytes], saes: list[ScoredSAE]
+) -> dict[str, list[Planted]]:
+    """Questions of every task with known answers; none where no feature is scored."""
+    config = work.recipe.score
+    if not any(sae.features for sae in saes):
+        log("score: nothing is judged. No feature is scored.")
+        return {}
+    return plant_questions(work, materials, vocabulary, TASKS.values(), count=config.planted, context=config.context)
+
+
+def _ask(
+    work: Work, materials: Materials, saes: list[ScoredSAE], found: list[Found],
+    planted: dict[str, list[Planted]], naming: Naming, texts: WindowTexts,
+) -> list[Interview | JudgeReport]:  # fmt: skip
+    """Interviews with the judges that can be trusted, and reports on the others. found: of each SAE, for answers."""
+    asked: list[Interview | JudgeReport] = []
+    for number, config in enumerate(work.recipe.score.judges):
+        judge = make_judge(config, materials) if planted else "No feature is scored."
+        if isinstance(judge, str):
+            if planted:
+                log(f"judge '{config.title}' is left out: {judge}")
+            asked.append(JudgeReport(config.title, config.kind, "", judge))
+        else:
+            new = Interview(number, config, judge, AnswerCache(work.paths.store.judgements, judge))
+            new.run(saes, found, planted, texts, **_how_asked(work.recipe))
+            new.count(naming.propose(number, config, judge, work.paths.store.judgements))
+            report = new.report()
+            _say(report)
+            asked.append(new if best_task(report.trust) else report)
+    return asked
+
+
+def _ask_anew(
+    work: Work, asked: list[Interview | JudgeReport], saes: list[ScoredSAE], named: list[ScoredSAE],
+    found: list[Found], texts: WindowTexts,
+) -> list[Found]:  # fmt: skip
+    """What is found with features that have another label now judged by that. named: the SAEs with those labels."""
+    renamed = [_renamed(*pair) for pair in zip(saes, named, strict=True)]
+    if not any(renamed):
+        return found
+    again = [Found.nothing(sae, len(asked)) for sae in saes]
+    for one in asked:
+        if isinstance(one, Interview):
+            one.run_anew(named, again, renamed, texts, **_how_asked(work.recipe))
+    columns = zip(found, again, renamed, named, strict=True)
+    return [old.with_new(new, places, sae.samples.feature_M) for old, new, places, sae in columns]
+
+
+def _how_asked(recipe: Recipe) -> dict[str, int]:
+    return {"bands": recipe.score.bands, "examples": recipe.score.examples, "seed": recipe.seed}
 
 
 def _counts(sae: ScoredSAE, num_random: int) -> dict[str, int]:

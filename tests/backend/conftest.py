@@ -12,6 +12,7 @@ from data.layout import StorePaths
 from tests.support.marked import mark_turns
 from tests.support.pages import app_with_contexts
 from tests.support.steering import copied_database
+from tests.support.stores import store_with_own_model
 
 CHAT = "{% for m in messages %}<s>{{ m.content }}</s>{% endfor %}"
 
@@ -44,13 +45,7 @@ def sae(catalogue: Catalogue) -> OpenSAE:
 @pytest.fixture(scope="module")
 def chat_store(published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory) -> StorePaths:
     """The fake run with a model that has a chat template, and a database of its own."""
-    store = StorePaths(tmp_path_factory.mktemp("chat") / "store")
-    store.root.mkdir()
-    for path in published_store.root.iterdir():
-        if path.name not in (published_store.models.name, published_store.database.name):
-            (store.root / path.name).symlink_to(path)
-    shutil.copy(published_store.database, store.database)
-    shutil.copytree(published_store.models, store.models)
+    store = store_with_own_model(published_store, tmp_path_factory.mktemp("chat") / "store")
     config = store.models / "tiny" / "tokenizer_config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "chat_template": CHAT}))
     return store

@@ -9,7 +9,8 @@ from backend.app import create_app
 from backend.html.policies import PLOTS, STRICT
 from backend.settings import Settings
 from data.layout import StorePaths
-from tests.support.fake_run import DEAD, HOSTILE, MARKED, MODEL_NAME, NEGLIGIBLE, RARE
+from tests.support.fake_model import HOSTILE
+from tests.support.fake_run import DEAD, MARKED, MODEL_NAME, NEGLIGIBLE, RARE
 from tests.support.pages import TEMPLATES, Page, check_nothing_inline
 
 FEATURE_PAGES = [
@@ -24,7 +25,7 @@ def test_nothing_inline_and_nothing_from_elsewhere(client, path):
 
 @pytest.mark.parametrize("path", FEATURE_PAGES)
 def test_hostile_tokens_are_shown_literally(pages, path):
-    example = pages.get(path).context["groups"][0].examples[0]
+    example = pages.get(path).context["examples"].groups[0].examples[0]
     page = Page(pages.get(path).text)
     shown = "".join(token.text for token in example.tokens)
     assert shown in page.text
@@ -75,9 +76,9 @@ def test_tabs_are_links_with_counts(pages):
     answer = pages.get("/tiny/1-relu-64/3?kind=bottom")
     feature = answer.context["feature"]
     page = Page(answer.text)
-    for tab in answer.context["tabs"]:
+    for tab in answer.context["examples"].tabs:
         assert tab.href in page.links()
-    assert {tab.title: tab.count for tab in answer.context["tabs"]}["Bottom"] == feature.num_examples["bottom"]
+    assert {tab.title: tab.count for tab in answer.context["examples"].tabs}["Bottom"] == feature.num_examples["bottom"]
 
 
 def test_previous_and_next_stop_at_the_ends(pages):

@@ -1,10 +1,5 @@
 """Two servers, each a process of its own, on one store and one PostgreSQL: each shows what the other was given."""
 
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -19,40 +14,23 @@ from data.owner import owner_key
 from data.sql.database import DATABASE_VARIABLE, connect
 from data.sql.records import FeatureLabelRecord
 from tests.support.databases import Start, copy_catalogue
+from tests.support.processes import monosema_serving
 from tests.support.steering import events_of
+from tests.support.stores import owned_store
 
-START_SECONDS = 90
 LISTS = "/api/v1/lists"
 STEERED = {"features": [{"feature": "tiny/1-relu-64/3", "strength": 4}], "prompt": "the river", "max_new_tokens": 3}
 
 
 @contextmanager
 def serve(store: StorePaths, url: str, *, live: bool) -> Iterator[httpx.Client]:
-    """A server in a process of its own, as `monosema serve` starts it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "pipeline.cli", "serve", "--port", str(port), "--store", str(store.root)]
-    process = subprocess.Popen(command, env={**os.environ, DATABASE_VARIABLE: url, "MONOSEMA_LIVE": str(int(live))})
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, follow_redirects=True) as client:
-            await_ready(client, process)
-            yield client
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def await_ready(client: httpx.Client, process: "subprocess.Popen[bytes]") -> None:
-    last = time.monotonic() + START_SECONDS
-    while time.monotonic() < last:
-        assert process.poll() is None, "the server ended before it was ready"
-        try:
-            if client.get("/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)  # between two polls of another process; nothing here depends on its length
-    raise AssertionError("the server was not ready in time")
+    """A server in a process of its own."""
+    environment = {DATABASE_VARIABLE: url, "MONOSEMA_LIVE": str(int(live))}
+    with (
+        monosema_serving(store, **environment) as address,
+        httpx.Client(base_url=address, timeout=60, follow_redirects=True) as client,
+    ):
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +44,7 @@ def servers(
     published_store: StorePaths, tmp_path_factory: pytest.TempPathFactory, url: str
 ) -> Iterator[list[httpx.Client]]:
     """One with the model, one without."""
-    store = StorePaths(tmp_path_factory.mktemp("two") / "store")
-    store.root.mkdir()
-    for path in published_store.root.iterdir():
-        if path.name not in (published_store.database.name, published_store.owner_key.name):
-            (store.root / path.name).symlink_to(path)
+    store = owned_store(published_store, tmp_path_factory.mktemp("two") / "store")
     key = owner_key(store)
     with ExitStack() as stack:
         clients = [stack.enter_context(serve(store, url, live=live)) for live in (True, False)]

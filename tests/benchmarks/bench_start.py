@@ -4,7 +4,6 @@ Every start is a process of its own. The store is that of MONOSEMA_STORE where i
 synthetic run.
 """
 
-import http.client
 import os
 import statistics
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from data.layout import STORE_VARIABLE, StorePaths
 from pipeline.commands.serving import take_port
+from tests.benchmarks.server import wait_until_ready
 from tests.benchmarks.table import Row
 from tests.support.synthetic_run import publish_synthetic_run
 
@@ -22,7 +22,6 @@ TARGETS = {"help": 0.5, "ready": 2.0}
 """Seconds."""
 STARTS = 5
 NUM_FEATURES = 1_000
-START_SECONDS = 60
 CHECK = "import sys; {imports}; assert 'torch' not in sys.modules, 'torch was imported'"
 
 
@@ -65,27 +64,11 @@ def _ready_seconds(store: StorePaths) -> float:
     start = time.perf_counter()
     process = subprocess.Popen(command, env={**os.environ, STORE_VARIABLE: str(store.root)}, stdout=subprocess.DEVNULL)
     try:
-        _wait(port, process)
+        wait_until_ready(port, process)
         return time.perf_counter() - start
     finally:
         process.terminate()
         process.wait()
-
-
-def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
-    """Until the server says that it is ready."""
-    start = time.monotonic()
-    while time.monotonic() - start < START_SECONDS and process.poll() is None:
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        try:
-            connection.request("GET", "/readyz")
-            if connection.getresponse().status == 200:
-                return
-        except OSError:
-            time.sleep(0.01)
-        finally:
-            connection.close()
-    raise RuntimeError("the server did not start")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def running_server(store: StorePaths) -> Iterator[str]:
         command = [sys.executable, "-m", "pipeline.cli", "serve", "--port", str(port)]
         process = subprocess.Popen(command, env={**os.environ, **variables}, stdout=subprocess.DEVNULL)
         try:
-            _wait(port, process)
+            wait_until_ready(port, process)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
@@ -44,7 +44,8 @@ def demo_store() -> StorePaths:
     return store
 
 
-def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
+def wait_until_ready(port: int, process: "subprocess.Popen[bytes]") -> None:
+    """Until a server says that it is ready; ends the program where it does not."""
     start = time.monotonic()
     while time.monotonic() - start < START_SECONDS and process.poll() is None:
         connection = http.client.HTTPConnection("127.0.0.1", port)
@@ -53,7 +54,7 @@ def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
             if connection.getresponse().status == 200:
                 return
         except OSError:
-            time.sleep(0.05)
+            time.sleep(0.01)
         finally:
             connection.close()
     raise SystemExit("the server did not start")

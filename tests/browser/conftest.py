@@ -2,7 +2,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from backend.app import create_app
 from backend.settings import Settings
@@ -19,6 +19,11 @@ ARGUMENTS = [
     # Without a graphics card, one made in software paints slower than none. Nothing here draws with WebGL.
     "--disable-gpu",
 ]
+PATIENCE = 30_000
+"""Milliseconds for which expectations wait at most, as actions on a page do; their own default is five seconds.
+
+A busy machine takes longer to load a model and answer with it, or to draw a figure. What comes sooner ends the wait.
+"""
 HARMLESS = (
     "404",
     "413",
@@ -45,6 +50,7 @@ def address(published_store: StorePaths, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def browser(chromium: str) -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield browser

@@ -8,12 +8,11 @@ from playwright.sync_api import Page, expect
 
 from backend.settings import Settings
 from data.layout import StorePaths
-from tests.support.steering import FEATURE, SECONDS, Server, chatting_store, steering_server
+from tests.support.steering import FEATURE, Server, chatting_store, steering_server
 from tests.support.views import check_view, in_every_view
 
 OpenPage = Callable[..., Page]
 ASKED = f"/steer?f={FEATURE}:4&chat=1&prompt=river&temperature=0&new_tokens=3"
-PATIENCE = 1000 * SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +29,7 @@ def address(server: Server) -> str:
 
 
 def expect_written(page: Page, num_turns: int) -> None:
-    expect(page.locator("#progress")).to_contain_text(re.compile("tokens in|Written before"), timeout=PATIENCE)
+    expect(page.locator("#progress")).to_contain_text(re.compile("tokens in|Written before"))
     expect(page.locator(".turn")).to_have_count(num_turns)
     for row in range(2):
         expect(page.locator(".turn").last.locator(f'[data-row="{row}"] .ending')).not_to_contain_text("Waiting")
@@ -56,7 +55,7 @@ def test_a_chat_goes_on_over_a_reload_and_at_other_strengths(open_page: OpenPage
     for raw in ("user:", "assistant:"):
         assert raw not in page.locator("#texts").inner_text()
     page.locator('input[type="range"]').fill("1")
-    expect(page.locator(".turn").last).to_contain_text("Steered, 1×", timeout=PATIENCE)
+    expect(page.locator(".turn").last).to_contain_text("Steered, 1×")
     expect_written(page, 2)
     page.get_by_role("button", name="New chat").click()
     expect(page.locator(".turn")).to_have_count(0)

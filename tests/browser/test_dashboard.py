@@ -5,6 +5,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.fake_run import DEAD
+from tests.support.navigation import arrive, stop_clock
 from tests.support.pages import value_told
 from tests.support.views import SERIOUS, check_view, in_every_view
 
@@ -34,6 +35,7 @@ def test_browse_from_home_to_a_neighbour_and_back(open_page: Open):
     feature = page.url
     page.locator(".neighbours a.label").first.click()
     expect(page).not_to_have_url(feature)
+    page.wait_for_load_state()
     page.go_back()
     expect(page).to_have_url(feature)
     page.go_back()
@@ -99,11 +101,9 @@ def test_keys_lead_where_the_help_says(open_page):
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
     page.keyboard.press("]")
-    expect(page).to_have_url(re.compile("/4$"))
-    page.wait_for_load_state()  # its own keys work then
+    arrive(page, re.compile("/4$"))
     page.keyboard.press("[")
-    expect(page).to_have_url(re.compile("/3$"))
-    page.wait_for_load_state()
+    arrive(page, re.compile("/3$"))
     page.keyboard.press("j")
     page.keyboard.press("j")
     inside = "[...document.querySelectorAll('.example')].findIndex((e) => e.contains(document.activeElement))"
@@ -116,9 +116,12 @@ def test_keys_lead_where_the_help_says(open_page):
 
 def test_copy_link(open_page, address):
     page = open_page(FEATURE, permissions=["clipboard-read", "clipboard-write"])
+    stop_clock(page)
     page.get_by_role("button", name="Copy link").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == address + FEATURE
+    page.clock.run_for("00:02")
+    expect(page.get_by_role("button", name="Copy link")).to_be_visible()
     page.goto(f"{address}{FEATURE}?kind=contrast&context=16")
     page.keyboard.press("y")
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
@@ -130,7 +133,9 @@ def test_filters_and_sorting_are_in_the_address(open_page):
     page.get_by_label("Label contains").fill("a")
     page.locator("select[name=kind]").select_option("all but dead")
     page.get_by_role("button", name="Apply").click()
+    arrive(page, re.compile("kind="))
     page.get_by_role("link", name="Density").click()
+    arrive(page, re.compile("sort=density"))
     expect(page.locator("th[aria-sort=descending]")).to_contain_text("Density")
     rows = page.locator("table.features tbody").inner_text()
     again = open_page(page.url.split("/", 3)[3].join(["/", ""]))
@@ -141,7 +146,7 @@ def test_plots_are_drawn(open_page):
     page = open_page("/tiny/1-relu-256")
     for plot in page.locator("[data-plot]").all():
         plot.scroll_into_view_if_needed()
-        expect(plot.locator(".js-line, .point path").first).to_be_attached(timeout=60_000)
+        expect(plot.locator(".js-line, .point path").first).to_be_attached()
 
 
 def test_the_chosen_theme_stays_and_does_not_flash(open_page):
@@ -161,5 +166,5 @@ def test_pages_are_accessible_and_fit(open_page, width, scheme):
     for path in PATHS:
         page = open_page(path, width=width, color_scheme=scheme)
         if path.startswith("/explore"):
-            page.wait_for_selector("#map[data-drawn]", timeout=60_000)
+            page.wait_for_selector("#map[data-drawn]")
         check_view(page, width, scheme, impacts=SERIOUS)

@@ -5,8 +5,9 @@ import pytest
 from playwright.sync_api import Browser
 
 from data.layout import StorePaths
-from tests.browser.commands import monosema, serving, visit
+from tests.browser.commands import monosema, visit
 from tests.support.command_line import monosema_here
+from tests.support.processes import monosema_serving
 
 SMALL_SAES = """train.saes=[
  {architecture="relu", num_features=128, learning_rate=4e-3},
@@ -57,14 +58,14 @@ SMALL = [
 @pytest.mark.sample
 @pytest.mark.browser
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_sample_model_to_dashboard(sample_store: StorePaths, browser: Browser) -> None:
     settings = [part for override in (*SMALL, SMALL_SAES) for part in ("--set", override)]
     monosema("run", "--recipe", "sample", *settings, store=sample_store)
 
     monosema_here("doctor", "--run", "sample", store=sample_store)
 
-    with serving(sample_store) as address, httpx.Client(base_url=f"{address}/api/v1", timeout=120) as http:
+    with monosema_serving(sample_store) as address, httpx.Client(base_url=f"{address}/api/v1", timeout=120) as http:
         names = [sae["name"] for sae in http.get("/saes").json()]
         assert names == ["14-relu-128", "14-relu-256", "14-batchtopk-128"]
         sae = "smollm2-135m/14-relu-256"

@@ -15,6 +15,7 @@ from data.published.regions import PublishedRegions, Region, write_regions
 from data.published.state import open_published
 from data.published.tables import PublishedRun
 from tests.support.fake_run import MARKED
+from tests.support.navigation import arrive
 from tests.support.views import SERIOUS, check_view, in_every_view
 
 pytestmark = pytest.mark.browser
@@ -61,8 +62,19 @@ def cells(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def explore(open_page: Open, query: str = "", **options: object) -> Page:
     page = open_page(f"/explore{query}", **options)
-    page.wait_for_selector(READY, timeout=60_000)
+    page.wait_for_selector(READY)
     return page
+
+
+def wait_until_drawn(page: Page) -> None:
+    """Wait until the page has drawn what it is about to draw: what it tells of its rectangle lags behind until then."""
+    page.evaluate("() => new Promise(requestAnimationFrame)")
+
+
+def ranges(page: Page) -> list[float]:
+    """The rectangle in view."""
+    wait_until_drawn(page)
+    return page.evaluate(RANGES)
 
 
 def pixels(page: Page) -> int:
@@ -128,9 +140,9 @@ def test_points_are_drawn_said_and_opened(open_page, places):
     said = feature["raised"][:4] or feature["lowered"][:4] or feature["promoted"][:5]
     assert hover.locator(".piece").all_inner_texts() == [token["text"] for token in said]
     page.mouse.click(x, y)
-    expect(page).to_have_url(re.compile(f"/{name}$"))
+    arrive(page, re.compile(f"/{name}$"))
     page.go_back()
-    page.wait_for_selector(READY, timeout=60_000)
+    page.wait_for_selector(READY)
     assert pixels(page) > 500
 
 
@@ -184,10 +196,10 @@ def test_the_view_is_in_the_address_and_comes_back(open_page):
     page.wait_for_url(re.compile("view=.*"))
     page.wait_for_selector("[data-hits]")
     assert page.evaluate("history.length") == entries
-    before, hits = page.evaluate(RANGES), page.locator("[data-hits] h2").inner_text()
+    before, hits = ranges(page), page.locator("[data-hits] h2").inner_text()
     again = open_page("/" + page.url.split("/", 3)[3])
-    again.wait_for_selector(READY, timeout=60_000)
-    assert again.evaluate(RANGES) == pytest.approx(before, abs=1e-3)
+    again.wait_for_selector(READY)
+    assert ranges(again) == pytest.approx(before, abs=1e-3)
     expect(again.get_by_role("button", name="1-relu-64")).to_have_attribute("aria-pressed", "false")
     expect(again.get_by_label("Colour")).to_have_value("score")
     expect(again.get_by_label("Highlight features on the map")).to_have_value("oxford")
@@ -238,7 +250,7 @@ def test_a_drawn_shape_selects_what_lies_in_it(open_page, places, tool, far, req
         assert {link[1:] for link in links} <= around
         assert page.evaluate("history.length") == entries + 1
         page.reload()
-        page.wait_for_selector(READY, timeout=60_000)
+        page.wait_for_selector(READY)
         assert int(page.locator("[data-selected]").get_attribute("data-selected")) == total
         assert page.locator(".map-shapes path").count() == 1
         page.go_back()
@@ -274,26 +286,26 @@ def test_far_out_counts_are_drawn_and_near_in_points(open_page, places):
 @pytest.mark.usefixtures("cells")
 def test_a_click_far_out_comes_nearer(open_page, places):
     page = explore(open_page)
-    before = page.evaluate(RANGES)
+    before = ranges(page)
     _, x, y = alone(page, places)
     page.mouse.move(x, y)
     page.mouse.click(x, y)
     page.wait_for_url(re.compile("view="))
-    after = page.evaluate(RANGES)
+    after = ranges(page)
     assert after[1] - after[0] == pytest.approx((before[1] - before[0]) / 3, rel=0.01)
 
 
 def test_keys_move_the_map(open_page):
     page = explore(open_page)
     page.locator("#map").focus()
-    first = page.evaluate(RANGES)
+    first = ranges(page)
     page.keyboard.press("ArrowRight")
     page.wait_for_url(re.compile("view="))
-    right = page.evaluate(RANGES)
+    right = ranges(page)
     assert right[0] > first[0]
     page.keyboard.press("+")
     page.wait_for_function(f"() => document.querySelector('#map').dataset.view.split(',')[0] > {right[0]}")
-    near = page.evaluate(RANGES)
+    near = ranges(page)
     assert near[1] - near[0] == pytest.approx((right[1] - right[0]) / 1.6, rel=0.01)
 
 
@@ -341,7 +353,7 @@ def test_no_two_names_overlap_however_near_one_comes(open_page, names, width):
         counts.append(len(boxes))
         for i, (_, x0, x1, y0, y1) in enumerate(boxes):
             assert all(x1 <= a or b <= x0 or y1 <= c or d <= y0 for _, a, b, c, d in boxes[:i])
-        before = page.evaluate(RANGES)
+        before = ranges(page)
         page.keyboard.press("+")
         page.wait_for_function(f"() => document.querySelector('#map').dataset.view.split(',')[0] > {before[0]}")
         page.wait_for_selector("#map:not([data-moving])")
@@ -352,11 +364,12 @@ def test_the_names_in_view_are_a_list_of_links_for_those_who_do_not_see_the_map(
     page = explore(open_page)
     page.wait_for_function("() => document.querySelector('.map-names .place:not([hidden])')")
     expect(page.locator("[data-places] a").first).to_have_text(page.evaluate(BOXES)[0][0])
-    before = page.evaluate(RANGES)
+    before = ranges(page)
     first = page.locator("[data-places] a").first.text_content()
     page.locator("[data-places] a").first.click()
+    expect(page).to_have_url(re.compile("view="))
     page.wait_for_selector(READY)
-    after = page.evaluate(RANGES)
+    after = ranges(page)
     assert after[1] - after[0] < before[1] - before[0]
     x, y = next((one.x, one.y) for one in names if one.name == first)
     assert after[0] < x < after[1]
@@ -375,14 +388,15 @@ def test_the_wheel_zooms_about_the_pointer_and_a_drag_moves(open_page, places):
     page = explore(open_page)
     name, x, y = alone(page, places)
     page.mouse.move(x, y)
-    before = page.evaluate(RANGES)
+    before = ranges(page)
     page.mouse.wheel(0, -240)
     page.wait_for_function(f"() => document.querySelector('#map').dataset.view.split(',')[0] > {before[0]}")
-    after = page.evaluate(RANGES)
+    after = ranges(page)
     assert after[1] - after[0] == pytest.approx((before[1] - before[0]) / 2, rel=0.01)
     assert page.evaluate(PLACE, list(places[name])) == pytest.approx([x, y], abs=1.5)
     draw(page, [(x, y), (x + 60, y + 30)])
     page.wait_for_selector("#map:not([data-moving])")
+    wait_until_drawn(page)
     assert page.evaluate(PLACE, list(places[name])) == pytest.approx([x + 60, y + 30], abs=2)
 
 

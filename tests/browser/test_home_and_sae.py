@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.support.fake_run import NEGLIGIBLE
+from tests.support.navigation import arrive
 
 pytestmark = pytest.mark.browser
 SAE = "/tiny/1-relu-256"
@@ -17,7 +18,7 @@ def test_home_leads_on_by_search_and_at_random(open_page):
     page = open_page("/")
     page.get_by_role("searchbox", name="Words to search for").fill("oxford")
     page.get_by_role("button", name="Search", exact=True).click()
-    expect(page).to_have_url(re.compile(r"/search\?q=oxford"))
+    arrive(page, re.compile(r"/search\?q=oxford"))
     page.go_back()
     page.keyboard.press("r")
     expect(page).to_have_url(re.compile(r"/tiny/1-[a-z]+-\d+/\d+$"))
@@ -53,6 +54,7 @@ def test_pages_of_a_list_turn_and_come_back(open_page):
     expect(first).to_have_attribute("href", f"{SAE}/100")
     page.get_by_role("link", name="Previous").click()
     expect(first).to_have_attribute("href", f"{SAE}/0")
+    page.wait_for_load_state()
     page.go_back()
     expect(first).to_have_attribute("href", f"{SAE}/100")
 
@@ -72,13 +74,15 @@ def test_one_select_shows_negligible_features_and_stays_in_the_address(open_page
     expect(hidden).to_be_visible()
     kind.select_option("all")
     page.get_by_role("button", name="Apply").click()
+    arrive(page, re.compile("kind=all"))
     expect(hidden).to_be_visible()
     page.get_by_role("link", name="Most frequent").click()
+    arrive(page, re.compile("sort=density"))
     expect(kind).to_have_value("all")
     page.go_back()
     kind.select_option("live")
     page.get_by_role("button", name="Apply").click()
-    expect(page).to_have_url(re.compile("kind=live"))
+    arrive(page, re.compile("kind=live"))
     expect(hidden).to_have_count(0)
 
 
@@ -94,12 +98,13 @@ def test_an_address_from_before_chooses_its_kind(open_page, asked, kind):
 def test_the_best_labels_first_and_only_what_has_one(open_page):
     page = open_page(SAE)
     page.get_by_role("link", name="Best label").click()
+    arrive(page, re.compile("sort=label_score"))
     cells = page.locator("td.c-label_precision").all_inner_texts()
     shares = [int(text.rstrip("%")) for text in cells]
     assert shares == sorted(shares, reverse=True)
     page.locator("select[name=labelled]").select_option("without")
     page.get_by_role("button", name="Apply").click()
-    expect(page).to_have_url(re.compile("labelled=false"))
+    arrive(page, re.compile("labelled=false"))
     expect(page.locator("tr:not(.dead) a.label")).to_have_count(0)
 
 
@@ -109,7 +114,7 @@ def test_a_bar_of_the_density_histogram_lists_its_features(open_page, scripts):
     bars = page.locator(".bars a .plain")
     boxes = [bar.bounding_box() for bar in bars.all()]
     bars.nth(boxes.index(max(boxes, key=lambda box: box["height"]))).click()
-    expect(page).to_have_url(re.compile(r"min_density=.*max_density="))
+    arrive(page, re.compile(r"min_density=.*max_density="))
     low = float(page.locator("input[name=min_density]").input_value())
     high = float(page.locator("input[name=max_density]").input_value())
     shares = [float(text.strip().rstrip("%")) / 100 for text in page.locator("td.c-density").all_inner_texts()]

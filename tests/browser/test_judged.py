@@ -15,7 +15,7 @@ HOVER = re.compile(r"(\d+–\d+%) of its maximum: (\d+) of \d+ got (\d)")
 def highest_bar(plot: Locator) -> dict[str, float]:
     """Where the highest bar lies."""
     plot.scroll_into_view_if_needed()
-    expect(plot.locator(".point path").first).to_be_attached(timeout=60_000)
+    expect(plot).to_have_attribute("data-drawn", "")  # clicks are heard from then on
     boxes = [box for bar in plot.locator(".point path").all() if (box := bar.bounding_box())]
     return max(boxes, key=lambda box: box["height"])
 

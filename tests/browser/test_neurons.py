@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.support.navigation import arrive
 from tests.support.views import check_accessible
 
 pytestmark = pytest.mark.browser
@@ -41,7 +42,7 @@ def test_the_sae_page_leads_to_the_features_most_like_a_neuron(open_page: Open) 
     card = page.locator("#neurons")
     expect(card).to_contain_text("of the features are like no single neuron")
     card.get_by_role("link", name="List those most like a neuron").click()
-    expect(page).to_have_url(re.compile("sort=highest_r#features"))
+    arrive(page, re.compile("sort=highest_r#features"))
     shown = [float(cell) for cell in page.locator("td.c-highest_r").all_inner_texts()]
     assert shown == sorted(shown, reverse=True)
     assert len(shown) == 50

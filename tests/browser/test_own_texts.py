@@ -8,8 +8,9 @@ import torch
 from playwright.sync_api import Browser
 
 from data.layout import StorePaths
-from tests.browser.commands import serving, visit
+from tests.browser.commands import visit
 from tests.support.command_line import monosema_here
+from tests.support.processes import monosema_serving
 from tests.support.text_folder import make_text_folder
 
 
@@ -77,6 +78,7 @@ num_epochs = 10
 
 
 @pytest.mark.browser
+@pytest.mark.timeout(600)
 def test_own_texts_and_own_model_to_dashboard(store: StorePaths, tmp_path: Path, browser: Browser) -> None:
     make_text_folder(tmp_path / "texts", 40)
     make_tiny_llama(tmp_path / "llama", tmp_path / "texts")
@@ -88,5 +90,5 @@ def test_own_texts_and_own_model_to_dashboard(store: StorePaths, tmp_path: Path,
     again = monosema_here("run", "--recipe", str(recipe), store=store)
     assert "done in" not in again.stderr, "a second run does nothing"
 
-    with serving(store) as address:
+    with monosema_serving(store) as address:
         assert all(visit(browser, address, ["/", "/tiny/1-relu-96", "/tiny/1-topk-64/0", "/explore", "/prompt"]))

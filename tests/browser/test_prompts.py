@@ -28,7 +28,7 @@ def test_the_prompt_page_reads_as_one_types(open_page: OpenPage) -> None:
     page = open_page("/prompt")
     before = page.evaluate("history.length")
     box(page).press_sequentially(TEXT, delay=5)
-    expect(page.locator(".cell").last).to_contain_text(" University", timeout=20_000)
+    expect(page.locator(".cell").last).to_contain_text(" University")
     expect(page).to_have_url(re.compile("text=the\\+river"))
     assert page.evaluate("history.length") == before
     page.locator("#t4").click()

@@ -15,7 +15,6 @@ from tests.support.serving import serving
 
 pytestmark = pytest.mark.browser
 ESCAPED = re.compile(r"\\u[0-9a-f]{4}")
-SLOW = 30_000
 FEATURE = "/tiny/1-relu-64/3"
 WIDTHS = pytest.mark.parametrize("width", [1280, 390])
 
@@ -61,7 +60,7 @@ def test_a_sentence_from_right_to_left_stands_so(open_page: Callable[..., Page],
     page.get_by_label("Try a text on it").fill(f"{PERSIAN} {PERSIAN}")
     page.get_by_role("button", name="Read", exact=True).click()
     line = page.locator("#try-result .tokens")
-    expect(line).to_have_attribute("dir", "rtl", timeout=SLOW)
+    expect(line).to_have_attribute("dir", "rtl")
     check_order(boxes(line.locator("span"))[1:], leftwards=True)
     assert PERSIAN in line.inner_text()
 
@@ -72,7 +71,7 @@ def test_other_letters_in_it_keep_their_own_order(open_page: Callable[..., Page]
     page.get_by_label("Try a text on it").fill("من New York کتاب را می\u200cخواهم")
     page.get_by_role("button", name="Read", exact=True).click()
     line = page.locator("#try-result .tokens")
-    expect(line).to_have_attribute("dir", "rtl", timeout=SLOW)
+    expect(line).to_have_attribute("dir", "rtl")
     found = boxes(line.locator("span"))
     latin = [one for one in found if re.fullmatch(r" ?[A-Za-z]+", one[0])]
     assert "".join(one[0].strip() for one in latin) == "NewYork"
@@ -84,7 +83,7 @@ def test_other_letters_in_it_keep_their_own_order(open_page: Callable[..., Page]
 def test_the_strip_of_a_prompt_goes_from_right_to_left(open_page: Callable[..., Page], width: int) -> None:
     page = open_page(f"/prompt?text={PERSIAN}", width=width)
     strip = page.locator(".strip")
-    expect(strip).to_have_attribute("dir", "rtl", timeout=SLOW)
+    expect(strip).to_have_attribute("dir", "rtl")
     check_order(boxes(strip.locator(".tok")), leftwards=True)
     mark = strip.locator(".tok").get_by_text("‹ZWNJ›").first
     expect(mark).to_have_attribute("title", "zero width non-joiner")
@@ -107,7 +106,7 @@ def test_every_character_is_itself_or_a_mark_with_a_name(open_page: Callable[...
 def test_words_are_found_and_marked_whatever_their_script(open_page: Callable[..., Page], query: str) -> None:
     page = open_page(f"/search?q={query.replace('+', '%2B')}")
     marked = page.locator(".hits mark, .hit mark")
-    expect(marked.first).to_be_visible(timeout=SLOW)
+    expect(marked.first).to_be_visible()
     page.keyboard.press("/")
     page.keyboard.type(query)
-    expect(page.locator(".suggestions [role=option]").first).to_be_visible(timeout=SLOW)
+    expect(page.locator(".suggestions [role=option]").first).to_be_visible()

@@ -3,12 +3,11 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from tests.support.navigation import arrive
 from tests.support.views import SERIOUS, check_view, in_every_view
 
 pytestmark = pytest.mark.browser
 OPTIONS = ".suggestions [role=option]"
-SLOW = 30_000
-"""Milliseconds for the first search of a server, which opens the indexes."""
 
 
 def search_box(page):
@@ -19,9 +18,9 @@ def test_the_keyboard_alone_leads_from_any_page_to_a_feature(open_page):
     page = open_page("/tiny/1-relu-64")
     page.keyboard.press("/")
     page.keyboard.type("univ")
-    expect(page.locator(OPTIONS).first).to_contain_text("University", timeout=SLOW)
+    expect(page.locator(OPTIONS).first).to_contain_text("University")
     # An answer to fewer letters may come first, and one that comes later would take the choice back.
-    expect(page.locator(OPTIONS).last).to_have_attribute("data-href", re.compile("q=univ$"), timeout=SLOW)
+    expect(page.locator(OPTIONS).last).to_have_attribute("data-href", re.compile("q=univ$"))
     expect(search_box(page)).to_have_attribute("aria-expanded", "true")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
@@ -39,7 +38,7 @@ def test_suggestions_close_and_enter_without_a_choice_searches(open_page):
     page = open_page("/")
     page.keyboard.press("/")
     page.keyboard.type("river")
-    expect(page.locator(OPTIONS).first).to_be_visible(timeout=SLOW)
+    expect(page.locator(OPTIONS).first).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator(OPTIONS).first).to_be_hidden()
     expect(search_box(page)).to_have_value("river")
@@ -68,8 +67,7 @@ def test_the_last_suggestion_and_the_mouse_lead_on(open_page):
     page = open_page("/")
     search_box(page).fill("river")
     page.locator(OPTIONS, has_text="All results").click()
-    expect(page).to_have_url(re.compile(r"/search\?q=river$"))
-    page.wait_for_load_state()  # its scripts hear what is typed from then on
+    arrive(page, re.compile(r"/search\?q=river$"))
     search_box(page).fill("xylophone")
     expect(page.locator(".suggestions.note")).to_have_text("No feature has these words, or means this.")
     search_box(page).fill("\u200d")
@@ -83,7 +81,7 @@ def test_results_follow_what_is_typed_and_the_address_with_them(open_page):
     entries = page.evaluate("history.length")
     box = page.get_by_label("What to search for")
     box.press_sequentially("oxf")
-    expect(page).to_have_url(re.compile(r"/search\?q=oxf$"), timeout=SLOW)
+    expect(page).to_have_url(re.compile(r"/search\?q=oxf$"))
     expect(page.locator(".hit mark").first).to_have_text(re.compile("oxford", re.IGNORECASE))
     page.locator("select[name=in]").select_option("label")
     page.locator("select[name=sae]").select_option("1-relu-256")
@@ -95,8 +93,7 @@ def test_results_follow_what_is_typed_and_the_address_with_them(open_page):
     assert again.locator(".hits").inner_text() == shown
     expect(again.locator("select[name=in]")).to_have_value("label")
     page.locator(".hit a.label").first.click()
-    expect(page).to_have_url(re.compile("/tiny/1-relu-256/"))  # going back while it still leads there is an error
-    page.wait_for_load_state()
+    arrive(page, re.compile("/tiny/1-relu-256/"))
     page.go_back()
     expect(page.locator(".hits")).to_have_text(again.locator(".hits").text_content())
 
@@ -132,6 +129,6 @@ def test_search_is_accessible_and_fits(open_page, width, scheme):
         page = open_page(path, width=width, color_scheme=scheme)
         if path.endswith("svg"):
             search_box(page).fill("the")
-            expect(page.locator(OPTIONS).first).to_be_visible(timeout=SLOW)
+            expect(page.locator(OPTIONS).first).to_be_visible()
             search_box(page).press("ArrowDown")
         check_view(page, width, scheme, impacts=SERIOUS)

@@ -29,7 +29,7 @@ def test_its_tokens_are_faint_or_counted_or_plain_text(open_page: Callable[..., 
     page.get_by_role("button", name="Read").click()
     result = page.locator("#try-result")
     marks = result.locator(".tokens > span", has_text=MARK)
-    expect(marks).to_have_count(2, timeout=20_000)
+    expect(marks).to_have_count(2)
     expect(result.locator(".uncounted")).not_to_have_count(0)
     expect(result.locator(".left-out")).to_have_count(0)
     expect(result).to_contain_text("are the chat template’s and shown faint, not counted")

@@ -7,6 +7,7 @@ import torch
 
 from data.layout import StorePaths
 from tests.support.fakes import publish_fake_run
+from tests.support.models import save_tiny_model
 from tests.support.onednn import hide_onednn
 
 
@@ -17,6 +18,14 @@ def hidden(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     hide_onednn(monkeypatch)
     yield
     torch._C._set_mkldnn_enabled(was)
+
+
+@pytest.fixture(scope="session")
+def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny Llama. Shared: do not change it."""
+    folder = tmp_path_factory.mktemp("saved")
+    save_tiny_model(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,6 @@ from data.layout import StorePaths
 from data.manifests import load_manifest
 from pipeline.stages import STAGES
 from tests.support.command_line import Done, run_here
-from tests.support.models import save_tiny_model
 
 RECIPE = """
 name = "{name}"
@@ -43,10 +42,8 @@ num_features = 8
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    save_tiny_model(folder)
-    return folder
+def model(saved_model: Path) -> Path:
+    return saved_model
 
 
 @pytest.fixture

@@ -16,17 +16,14 @@ from pipeline.doctor.doctor import Doctor
 from pipeline.influence import showpieces
 from pipeline.recipe import Recipe, make_recipe
 from pipeline.runs import run_stages
-from tests.support.models import save_tiny_model
 
 HELD_OUT = 0.2
 SAE = "1-batchtopk-32"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    save_tiny_model(folder)
-    return folder
+def model(saved_model: Path) -> Path:
+    return saved_model
 
 
 def recipe_of(model: Path, texts: Path, **corpus: Any) -> Recipe:

@@ -16,12 +16,12 @@ from pipeline.commands import removing
 from pipeline.doctor.doctor import run_doctor
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import load_header
-from pipeline.models.several import SeveralHooks
 from pipeline.recipe import ReadRecipe, Recipe, make_recipe
 from pipeline.runs import is_complete, parts_of, run_checked
 from tests.pipeline.test_architectures_end_to_end import ENDS, GROUPED, SIZES
 from tests.support.models import byte_tokenizer
 from tests.support.pages import Page, app_with_contexts
+from tests.support.passes import count_passes
 from tests.support.steering import copied_database, events_of, tokens_of
 from tests.support.text_folder import make_word_folder
 
@@ -153,16 +153,8 @@ def answers_of(client: TestClient, sae: str, text: str) -> tuple[Any, ...]:
 
 
 def test_a_hook_that_is_added_is_harvested_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    passes: list[int] = []
-    own = SeveralHooks.read
-
-    def counting(self: SeveralHooks, tokens_BL: torch.Tensor) -> list[torch.Tensor]:
-        found = own(self, tokens_BL)
-        passes.append(len(found))
-        return found
-
     before = {name: load_manifest(paths_in(folder, name).stage("publish")).key for name in RUNS}
-    monkeypatch.setattr(SeveralHooks, "read", counting)
+    passes = count_passes(monkeypatch)
     run(recipe_in(folder), folder)
     assert passes == []
     run(recipe_in(folder, [*SAES, {"architecture": "relu", "num_features": 8, "hook": "attn"}]), folder)

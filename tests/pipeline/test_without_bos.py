@@ -71,7 +71,7 @@ def test_what_is_published_comes_out_again(paths: RunPaths) -> None:
 
 def test_pages_read_texts_as_the_harvest_did(pages: TestClient) -> None:
     for index in range(3):
-        document = pages.get(f"{SAE}/{index}?context=full").context["document"]
+        document = pages.get(f"{SAE}/{index}?context=full").context["examples"].document
         assert document.num_known == document.num_tokens
         values = [token.value for stretch in document.stretches for token in stretch.tokens]
         assert values[0] == 0, "the document's first token opens it"

@@ -41,7 +41,16 @@ def put_harvest(paths: RunPaths, rows_ND: torch.Tensor) -> ShardReader:
     counts["rows_per_shard"] = writer.flush()
     writer.close()
     put_manifest(paths, "harvest", counts)
-    return ShardReader(folder, key, width, "bfloat16", tuple(counts["rows_per_shard"]))
+    return reader_of(paths)
+
+
+def reader_of(paths: RunPaths) -> ShardReader:
+    """Of a harvest's shards."""
+    manifest = load_manifest(paths.stage("harvest"))
+    counts = manifest.counts
+    return ShardReader(
+        paths.stage("harvest"), manifest.key, counts["width"], counts["storage"], tuple(counts["rows_per_shard"])
+    )
 
 
 def normalisation_of(paths: RunPaths) -> Normalisation:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE, Nonlinearity, SAEHeader
@@ -38,6 +38,16 @@ def tiny_llama(vocab_size: int = 300, seed: int = 0) -> LlamaForCausalLM:
 def tiny_language_model(layer: int = 1, dtype: torch.dtype = torch.float32) -> LanguageModel:
     """The same, cut at a layer."""
     return LanguageModel(tiny_llama().to(dtype), layer=layer)
+
+
+def model_that_cannot_be_steered() -> LanguageModel:
+    """A tiny Qwen2 with a rotary embedding that depends on a text's length."""
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=300, hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0},
+    )  # fmt: skip
+    return LanguageModel(Qwen2ForCausalLM(config), layer=1)
 
 
 def tiny_sae(

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-START_SECONDS = 20
+from tests.support.processes import held_port
+
+START_SECONDS = 60
 CONFIGURATION = """
 daemon off;
 master_process off;
@@ -50,30 +52,24 @@ def nginx_before(upstream: str, root: str, folder: Path, *, strips: bool) -> Ite
 
     strips: whether it takes the path away from what it passes on. folder: an empty one of its own.
     """
-    port = _free_port()
-    target = f"{upstream}/" if strips else upstream
-    configuration = folder / "nginx.conf"
-    configuration.write_text(CONFIGURATION.format(folder=folder, port=port, root=root, upstream=target))
-    command = [find_nginx(), "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(configuration)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        _await_port(port, process)
-        yield f"http://127.0.0.1:{port}{root}"
-    finally:
-        process.terminate()
-        process.communicate(timeout=START_SECONDS)
+    configuration, log = folder / "nginx.conf", folder / "error.log"
+    with held_port() as port:
+        target = f"{upstream}/" if strips else upstream
+        configuration.write_text(CONFIGURATION.format(folder=folder, port=port, root=root, upstream=target))
+        command = [find_nginx(), "-p", str(folder), "-e", str(log), "-c", str(configuration)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            _await_port(port, process, log)
+            yield f"http://127.0.0.1:{port}{root}"
+        finally:
+            process.terminate()
+            process.wait(START_SECONDS)
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def _await_port(port: int, process: "subprocess.Popen[str]") -> None:
+def _await_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
     last = time.monotonic() + START_SECONDS
     while time.monotonic() < last:
-        assert process.poll() is None, f"nginx did not start: {process.communicate()[1]}"
+        assert process.poll() is None, f"nginx did not start: {log.read_text()}"
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
             return

@@ -22,6 +22,7 @@ from data.sql.database import connect
 from data.sql.records import SteeringRecord
 from tests.support.models import CHAT_TEMPLATE
 from tests.support.serving import serving
+from tests.support.stores import store_with_own_model
 
 FEATURE = "tiny/1-relu-64/3"
 SECONDS = 30
@@ -73,13 +74,7 @@ BRIEF = "{% if messages[0].role != 'system' %}system: Be brief\n{% endif %}" + C
 
 def chatting_store(store: StorePaths, folder: Path) -> StorePaths:
     """A store's run with a model that has the chat template BRIEF, and a database of its own."""
-    made = StorePaths(folder / "store")
-    made.root.mkdir()
-    for path in store.root.iterdir():
-        if path.name not in (store.models.name, store.database.name):
-            (made.root / path.name).symlink_to(path)
-    shutil.copy(store.database, made.database)
-    shutil.copytree(store.models, made.models)
+    made = store_with_own_model(store, folder / "store")
     config = made.models / "tiny" / "tokenizer_config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "chat_template": BRIEF}))
     return made

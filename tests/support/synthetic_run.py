@@ -28,7 +28,6 @@ from data.artifacts.completeness import ACTIVITY, CONCEPTS
 from data.artifacts.features import (
     EXAMPLE_KINDS,
     HELD_OUT,
-    HISTOGRAM_BINS,
     MINOR_NEIGHBOURS,
     cosine_column,
     neighbours_schema,
@@ -63,25 +62,30 @@ from data.published.terms import terms
 from pipeline.examples.texts import TOKENS_AROUND
 from pipeline.models.sae import SAE, SAEHeader
 from pipeline.recipe import make_recipe
+from tests.support.synthetic_block import (
+    CHUNKS_PER_DOCUMENT,
+    DEAD_EVERY,
+    NUM_DOCUMENTS,
+    NUM_TOKENS,
+    NUM_WORDS,
+    WIDTH,
+    Block,
+    Floats,
+)
+from tests.support.synthetic_columns import Columns, batch, ends, fixed, histograms, lists, repeated
 from tests.support.synthetic_splitting import best_of, splitting_batches
 
 NO_RESPONSES = Responses("There is no model.").as_json()
 
 ROWS_PER_BATCH = 1 << 15
-MODEL, LAYER, WIDTH, NEAREST = "synthetic", 1, 8, 10
+MODEL, LAYER, NEAREST = "synthetic", 1, 10
 SHARES = (1 / 64, 1 / 16, 1 / 4)
 """Of all features, in each SAE but the last, which has the rest."""
-DEAD_EVERY = 50
-"""Features whose index is one less than a multiple of this are dead."""
-NUM_WORDS, NUM_DOCUMENTS, CHUNKS_PER_DOCUMENT = 4096, 500, 4
-NUM_TOKENS = NUM_DOCUMENTS * CHUNKS_PER_DOCUMENT * TOKENS_PER_CHUNK
 WINDOW = 81
 AROUND = np.array([-3, -1, 0, 2])
 """Offsets at which an example is active, from the token that made it one."""
 STRENGTHS = np.array([0.2, 0.5, 1.0, 0.35])
 SYLLABLES = ("ka", "lo", "mi", "ne", "ru", "sta", "ver", "dol", "pin", "gar", "tes", "bo", "fri", "hal", "quo", "ziv")
-Columns = dict[str, pa.Array]
-Floats = npt.NDArray[np.float64]
 
 
 def publish_synthetic_run(
@@ -197,9 +201,9 @@ class SyntheticRun:
         found["neuron_examples"] = (NEURON_EXAMPLES, iter([]))
         found["strengths"] = (PUBLISHED_STRENGTHS, iter([]))
         found["compared"] = (COMPARED, iter([]))
-        found["documents"] = (PUBLISHED_DOCUMENTS, iter([_batch(PUBLISHED_DOCUMENTS, self._documents())]))
-        found["chunks"] = (CHUNKS, iter([_batch(CHUNKS, self._chunks())]))
-        found["vocabulary"] = (VOCABULARY, iter([_batch(VOCABULARY, {"text": pa.array(self._pieces())})]))
+        found["documents"] = (PUBLISHED_DOCUMENTS, iter([batch(PUBLISHED_DOCUMENTS, self._documents())]))
+        found["chunks"] = (CHUNKS, iter([batch(CHUNKS, self._chunks())]))
+        found["vocabulary"] = (VOCABULARY, iter([batch(VOCABULARY, {"text": pa.array(self._pieces())})]))
         return found
 
     def rows(self) -> dict[str, Any]:
@@ -241,7 +245,7 @@ class SyntheticRun:
 
     def _batches(self, schema: pa.Schema, make: Any) -> Iterator[pa.RecordBatch]:
         for block in self._blocks():
-            yield _batch(schema, make(block))
+            yield batch(schema, make(block))
 
     def _features(self, block: "Block") -> Columns:
         live_B, active_B, size = block.live, block.num_active, len(block.index)
@@ -249,7 +253,7 @@ class SyntheticRun:
         promoted_B = block.promoted
         logits_B = np.tile(np.linspace(3, 1, 10, dtype=np.float32), (size, 1))
         return {
-            "sae": _repeated(self.saes[block.sae], size),
+            "sae": repeated(self.saes[block.sae], size),
             "index": pa.array(block.index.astype(np.int32)),
             "num_active": pa.array(active_B),
             "density": pa.array((active_B / NUM_TOKENS).astype(np.float32)),
@@ -259,34 +263,34 @@ class SyntheticRun:
             "live": pa.array(live_B),
             "rare": pa.array(np.zeros(size, bool)),
             "negligible": pa.array(np.zeros(size, bool)),
-            "histogram": _fixed(_histograms(active_B)),
+            "histogram": fixed(histograms(active_B)),
             "num_above_floor": pa.array(active_B),
-            "band_counts": _lists(active_B[:, None] // np.array([2, 4, 8, 16, 32])),
+            "band_counts": lists(active_B[:, None] // np.array([2, 4, 8, 16, 32])),
             "label": block.labels(),
-            "label_origin": _repeated("statistics", size),
+            "label_origin": repeated("statistics", size),
             **{
                 name: pa.array(block.score.astype(np.float32), mask=~live_B)
                 for name in ("label_score", "label_precision", "label_recall")
             },
             "label_said": pa.array(np.full(size, 40, np.int32), mask=~live_B),
-            "label_levels": _lists(np.tile(block.score.astype(np.float32)[:, None], 5), live_B),
-            "label_rule": _repeated("", size),
-            "label_tested": _repeated("held-out", size),
+            "label_levels": lists(np.tile(block.score.astype(np.float32)[:, None], 5), live_B),
+            "label_rule": repeated("", size),
+            "label_tested": repeated("held-out", size),
             "top_words": pa.array([[label] if label else [] for label in block.labels().to_pylist()]),
             "specificity": pa.nulls(size, pa.float32()),
             **{name: pa.nulls(size, pa.float32()) for name in ("best_strength", "peak_strength", "break_strength")},
-            "strength_words": _lists(np.zeros((size, 0), np.int32)),
-            "strength_words_from": _repeated("", size),
+            "strength_words": lists(np.zeros((size, 0), np.int32)),
+            "strength_words_from": repeated("", size),
             "first_strength": zeros,
             "num_strengths": pa.array(np.zeros(size, np.int16)),
-            "promoted": _lists(promoted_B.astype(np.int32)),
-            "promoted_logits": _lists(logits_B),
-            "suppressed": _lists(((promoted_B + 2048) % NUM_WORDS).astype(np.int32)),
-            "suppressed_logits": _lists(-logits_B),
-            "raised": _lists(promoted_B[:, :4].astype(np.int32)),
-            "raised_change": _lists(np.tile(np.float32([0.12, 0.03, 0.01, 0.002]), (size, 1))),
-            "lowered": _lists(promoted_B[:, 4:5].astype(np.int32)),
-            "lowered_change": _lists(np.full((size, 1), -0.04, np.float32)),
+            "promoted": lists(promoted_B.astype(np.int32)),
+            "promoted_logits": lists(logits_B),
+            "suppressed": lists(((promoted_B + 2048) % NUM_WORDS).astype(np.int32)),
+            "suppressed_logits": lists(-logits_B),
+            "raised": lists(promoted_B[:, :4].astype(np.int32)),
+            "raised_change": lists(np.tile(np.float32([0.12, 0.03, 0.01, 0.002]), (size, 1))),
+            "lowered": lists(promoted_B[:, 4:5].astype(np.int32)),
+            "lowered_change": lists(np.full((size, 1), -0.04, np.float32)),
             "num_measured": pa.array((3 * live_B).astype(np.int16)),
             "num_readings": pa.array(np.zeros(size, np.int16)),
             "first_reading": pa.array(np.zeros(size, np.int64)),
@@ -294,22 +298,22 @@ class SyntheticRun:
             "num_judged": pa.array(np.zeros(size, np.int32)),
             **{f"num_{name}": pa.array(np.zeros(size, np.int16)) for name in ("scores", "candidates", "tried")},
             "neuron_tokens": pa.array(active_B.astype(np.int32), mask=~live_B),
-            "neuron_r": _lists(np.tile(np.float32([0.4, -0.3]), (size, 1)), live_B),
-            "neuron_layer": _lists(np.tile(np.int16([0, 1]), (size, 1)), live_B),
-            "neuron": _lists(np.tile(np.int32([3, 5]), (size, 1)), live_B),
-            "first_neuron_example": _lists(np.zeros((size, 0), np.int64)),
-            "num_neuron_examples": _lists(np.zeros((size, 0), np.int16)),
+            "neuron_r": lists(np.tile(np.float32([0.4, -0.3]), (size, 1)), live_B),
+            "neuron_layer": lists(np.tile(np.int16([0, 1]), (size, 1)), live_B),
+            "neuron": lists(np.tile(np.int32([3, 5]), (size, 1)), live_B),
+            "first_neuron_example": lists(np.zeros((size, 0), np.int64)),
+            "num_neuron_examples": lists(np.zeros((size, 0), np.int16)),
             "highest_r": pa.array(np.full(size, 0.4, np.float32), mask=~live_B),
             "interest": pa.array(block.score.astype(np.float32), mask=~live_B),
             "at_start": pa.array(np.zeros(size, np.float32)),
             "first_example": pa.array(block.live_rank() * self.examples_per_feature),
-            "num_examples": _fixed(live_B[:, None] * self.num_examples),
+            "num_examples": fixed(live_B[:, None] * self.num_examples),
             **{
                 axis: pa.array(values_B.astype(np.float32), mask=~live_B)
                 for axis, values_B in zip("xy", block.places().T, strict=True)
             },
             **{cosine_column(s): pa.array(best_B) for s, best_B in enumerate(best_of(self, block).T)},
-            "vector": _fixed(block.vectors()),
+            "vector": fixed(block.vectors()),
         }
 
     def _examples(self, block: "Block") -> Columns:
@@ -338,8 +342,8 @@ class SyntheticRun:
             "length": pa.array(np.full(size, WINDOW, np.int16)),
             "activation": pa.array(activation_M.astype(np.float32)),
             "pre_activation": pa.array(np.where(contrast_M, -1, activation_M).astype(np.float32)),
-            "offsets": _lists(np.tile((WINDOW // 2 + AROUND).astype(np.int16), (size, 1)), ~contrast_M),
-            "values": _lists(values_MA, ~contrast_M),
+            "offsets": lists(np.tile((WINDOW // 2 + AROUND).astype(np.int16), (size, 1)), ~contrast_M),
+            "values": lists(values_MA, ~contrast_M),
             "repeats": pa.array(np.zeros(size, np.int32)),
         }
 
@@ -352,7 +356,7 @@ class SyntheticRun:
     def _activity(block: "Block") -> Columns:
         """Two held-out tokens of every live feature, near those of its cluster."""
         first_B = (block.u * 20_000).astype(np.int32)
-        return {"tokens": _lists(np.stack([first_B, first_B + 1], 1), block.live)}
+        return {"tokens": lists(np.stack([first_B, first_B + 1], 1), block.live)}
 
     def neighbours_of(self, block: "Block") -> Columns:
         """The live features of each SAE around the same u, the own one left out; there are no minor ones."""
@@ -369,8 +373,8 @@ class SyntheticRun:
         indices = np.concatenate(parts, 1).astype(np.int32)
         cosines = np.where(indices >= 0, np.tile(cosines_K, len(parts)), 0).astype(np.float32)
         none = np.zeros((len(indices), len(parts) * min(NEAREST, MINOR_NEIGHBOURS)))
-        minor = {"minor_indices": _fixed((none - 1).astype(np.int32)), "minor_cosines": _fixed(none.astype(np.float32))}
-        return {"indices": _fixed(indices), "cosines": _fixed(cosines), **minor}
+        minor = {"minor_indices": fixed((none - 1).astype(np.int32)), "minor_cosines": fixed(none.astype(np.float32))}
+        return {"indices": fixed(indices), "cosines": fixed(cosines), **minor}
 
     def points(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
         """Points of each SAE on the map."""
@@ -397,16 +401,16 @@ class SyntheticRun:
         centre_M = pa.array(self.words).take(pa.array(words_MW[:, TOKENS_AROUND]))
         return {
             "row": pa.array(self.first_rows[block.sae] + block.index),
-            "sae": _repeated(self.saes[block.sae], len(block.index)),
+            "sae": repeated(self.saes[block.sae], len(block.index)),
             "alive": pa.array(live_B),
             "live": pa.array(live_B),
             "rare": pa.array(np.zeros(len(live_B), bool)),
             "negligible": pa.array(np.zeros(len(live_B), bool)),
             "density": pa.array(block.density.astype(np.float32)),
             "prior": pa.array((np.log1p(block.num_active) / 20).astype(np.float32)),
-            "texts": pa.ListArray.from_arrays(_ends(live_B.astype(np.int64)), texts_M),
-            "peak_words": pa.ListArray.from_arrays(_ends(live_B.astype(np.int64)), centre_M),
-            "beside_words": pa.ListArray.from_arrays(_ends(live_B.astype(np.int64)), texts_M),
+            "texts": pa.ListArray.from_arrays(ends(live_B.astype(np.int64)), texts_M),
+            "peak_words": pa.ListArray.from_arrays(ends(live_B.astype(np.int64)), centre_M),
+            "beside_words": pa.ListArray.from_arrays(ends(live_B.astype(np.int64)), texts_M),
             "label": self._terms(block.label_words[live_B], live_B),
             "peaks": self._terms(words_MW[:, TOKENS_AROUND : TOKENS_AROUND + 1], live_B),
             "promoted": self._terms(block.promoted, np.ones(len(live_B), bool)),
@@ -415,10 +419,10 @@ class SyntheticRun:
 
     def _terms(self, words_NW: npt.NDArray[np.int64], keep_B: npt.NDArray[np.bool_]) -> pa.Array:
         """The terms of the words of those features that are kept, one row each."""
-        lists = pa.array([terms([word]) for word in self.words]).take(pa.array(words_NW.reshape(-1)))
+        found = pa.array([terms([word]) for word in self.words]).take(pa.array(words_NW.reshape(-1)))
         length_B = np.zeros(len(keep_B), np.int64)
-        length_B[keep_B] = pc.list_value_length(lists).to_numpy().reshape(words_NW.shape).sum(1)
-        return pa.ListArray.from_arrays(_ends(length_B), lists.flatten())
+        length_B[keep_B] = pc.list_value_length(found).to_numpy().reshape(words_NW.shape).sum(1)
+        return pa.ListArray.from_arrays(ends(length_B), found.flatten())
 
     def trained(self) -> Iterator[SAE]:
         """The weights of each SAE: encoder and decoder of the same directions."""
@@ -432,133 +436,13 @@ class SyntheticRun:
         return {
             "document_id": pa.array(numbers),
             "source": pa.array([f"Document {number}" for number in numbers]),
-            "meta": _repeated("{}", NUM_DOCUMENTS),
+            "meta": repeated("{}", NUM_DOCUMENTS),
             "num_tokens": pa.array(np.full(NUM_DOCUMENTS, CHUNKS_PER_DOCUMENT * TOKENS_PER_CHUNK, np.int32)),
             "first_chunk": pa.array(numbers * CHUNKS_PER_DOCUMENT),
         }
 
     def _chunks(self) -> Columns:
-        return {"tokens": _lists(self.tokens.reshape(-1, TOKENS_PER_CHUNK).astype(np.int32))}
+        return {"tokens": lists(self.tokens.reshape(-1, TOKENS_PER_CHUNK).astype(np.int32))}
 
     def _pieces(self) -> list[bytes]:
         return [f" {word}".encode() for word in self.words]
-
-
-@dataclass(frozen=True)
-class Block:
-    """Features of one SAE and what follows from their places in it."""
-
-    run: SyntheticRun
-    sae: int
-    index: npt.NDArray[np.int64]
-
-    @property
-    def u(self) -> Floats:
-        return self.index / self.run.sizes[self.sae]
-
-    @property
-    def live(self) -> npt.NDArray[np.bool_]:
-        return self.index % DEAD_EVERY != DEAD_EVERY - 1
-
-    @property
-    def noise(self) -> Floats:
-        """Uniform in [0, 1), four columns, the same for a feature in whichever block it stands."""
-        mixed = (self.index[:, None].astype(np.uint64) + np.uint64(self.sae << 40)) * np.uint64(4) + np.arange(
-            4, dtype=np.uint64
-        )
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-            mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-        return (mixed ^ (mixed >> np.uint64(31))) / 2.0**64
-
-    @property
-    def cluster(self) -> npt.NDArray[np.int64]:
-        """More features in the later clusters."""
-        return (self.u**1.5 * self.run.num_clusters).astype(np.int64)
-
-    @property
-    def density(self) -> Floats:
-        """From 1e-5 to 1e-1, few of them high; 0 when dead."""
-        return np.where(self.live, 10 ** (-5 + 4 * self.noise[:, 0] ** 2), 0)
-
-    @property
-    def num_active(self) -> npt.NDArray[np.int64]:
-        """At least one token, unless dead."""
-        return np.where(self.live, np.maximum(1, self.density * NUM_TOKENS), 0).astype(np.int64)
-
-    @property
-    def maximum(self) -> Floats:
-        return 2 + 18 * self.noise[:, 1]
-
-    @property
-    def score(self) -> Floats:
-        """Of the label: fifths of 1."""
-        return np.round(5 * self.noise[:, 1]) / 5
-
-    def live_rank(self) -> npt.NDArray[np.int64]:
-        """Live features of the run before each."""
-        before = sum(size - size // DEAD_EVERY for size in self.run.sizes[: self.sae])
-        return before + self.index - self.index // DEAD_EVERY
-
-    @property
-    def promoted(self) -> npt.NDArray[np.int64]:
-        """Tokens that each feature promotes [B, 10]."""
-        return (self.index[:, None] * 7 + np.arange(10) * 131) % NUM_WORDS
-
-    @property
-    def label_words(self) -> npt.NDArray[np.int64]:
-        """Numbers of the two words of each label [B, 2]: the cluster's and the feature's."""
-        return np.stack([self.cluster, self.index * 17], 1) % NUM_WORDS
-
-    def labels(self) -> pa.Array:
-        """The label's words; "" when dead."""
-        words = pa.array(self.run.words)
-        first, second = (words.take(numbers) for numbers in self.label_words.T)
-        return pc.if_else(pa.array(self.live), pc.binary_join_element_wise(first, second, " "), "")
-
-    def places(self) -> Floats:
-        """On the map [B, 2]: normal around the centre of the cluster, clusters of different widths."""
-        width_B = 0.06 + 0.25 * (self.cluster * 37 % 101 / 101) ** 3
-        radius_B = width_B * np.sqrt(-2 * np.log1p(-self.noise[:, 2]))
-        turn_B = 2 * np.pi * self.noise[:, 3]
-        return self.run.centres[self.cluster] + radius_B[:, None] * np.stack([np.cos(turn_B), np.sin(turn_B)], 1)
-
-    def vectors(self) -> npt.NDArray[np.float32]:
-        """Norm 1; those of a cluster near each other."""
-        turns_BD = self.cluster[:, None] * np.sqrt(np.arange(2, 2 + WIDTH)) + 0.3 * np.tile(self.noise, 2)[:, :WIDTH]
-        vectors_BD = np.sin(turns_BD)
-        return (vectors_BD / np.linalg.norm(vectors_BD, axis=1, keepdims=True)).astype(np.float32)
-
-
-def _histograms(active_B: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Each feature's tokens in four bins that lie beside each other."""
-    histogram = np.zeros((len(active_B), HISTOGRAM_BINS), np.int64)
-    middle = HISTOGRAM_BINS // 2
-    for bin_, share in ((-1, 4), (0, 3), (1, 8)):
-        histogram[:, middle + bin_] = active_B // share
-    histogram[:, middle - 2] = active_B - histogram.sum(1)
-    return histogram
-
-
-def _repeated(text: str, count: int) -> pa.Array:
-    return pa.repeat(pa.scalar(text), count)
-
-
-def _fixed(values_BK: npt.NDArray[Any]) -> pa.Array:
-    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values_BK).reshape(-1)), values_BK.shape[1])
-
-
-def _lists(values_BK: npt.NDArray[Any], kept_B: npt.NDArray[np.bool_] | None = None) -> pa.Array:
-    """Rows as lists; those that are not kept are empty."""
-    lengths = np.full(len(values_BK), values_BK.shape[1]) if kept_B is None else kept_B * values_BK.shape[1]
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    kept = values_BK if kept_B is None else values_BK[kept_B]
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(kept).reshape(-1)))
-
-
-def _batch(schema: pa.Schema, columns: Columns) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
-
-
-def _ends(length_B: npt.NDArray[np.int64]) -> pa.Array:
-    """Offsets of lists of these lengths [B + 1]."""
-    return pa.array(np.concatenate([[0], np.cumsum(length_B)]), pa.int32())

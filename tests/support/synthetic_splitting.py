@@ -15,7 +15,8 @@ from data.published.schemas import splitting_schema
 from pipeline.geometry.relatives import best_cosines, count_cosines
 
 if TYPE_CHECKING:
-    from tests.support.synthetic_run import Block, SyntheticRun
+    from tests.support.synthetic_block import Block
+    from tests.support.synthetic_run import SyntheticRun
 
 
 def best_of(run: "SyntheticRun", block: "Block") -> npt.NDArray[np.float32]:

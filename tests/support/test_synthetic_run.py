@@ -11,7 +11,8 @@ from backend.published.catalogue import OpenRun
 from backend.settings import Settings
 from data.artifacts.features import EXAMPLE_KINDS
 from data.layout import StorePaths
-from tests.support.synthetic_run import DEAD_EVERY, NEAREST, SyntheticRun, publish_synthetic_run
+from tests.support.synthetic_block import DEAD_EVERY
+from tests.support.synthetic_run import NEAREST, SyntheticRun, publish_synthetic_run
 
 NUM_FEATURES, EXAMPLES = 3000, 6
 

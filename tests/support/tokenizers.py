@@ -1,7 +1,6 @@
 """Small tokenizers as they are met: one that marks spaces and puts one before every text, as sentencepiece does."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
 from data.layout import StorePaths
+from tests.support.stores import store_with_own_model
 
 SPACE = "▁"
 
@@ -28,13 +28,7 @@ def metaspace_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
 
 def with_tokenizer(store: StorePaths, folder: Path, tokenizer: PreTrainedTokenizerFast) -> StorePaths:
     """The store of the fake run with another tokenizer for its model, and a database of its own."""
-    made = StorePaths(folder / "store")
-    made.root.mkdir()
-    for path in store.root.iterdir():
-        if path.name not in (store.models.name, store.database.name):
-            (made.root / path.name).symlink_to(path)
-    shutil.copy(store.database, made.database)
-    shutil.copytree(store.models, made.models)
+    made = store_with_own_model(store, folder / "store")
     target = made.models / "tiny"
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
         (target / name).unlink(missing_ok=True)

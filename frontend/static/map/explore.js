@@ -193,6 +193,7 @@ async function back() {
 
 async function start() {
   note.textContent = "Loading the map …";
+  document.querySelector("[data-how]").hidden = false; // before anything is drawn: it may push the map down by a line
   try {
     current.target = map.appendChild(Object.assign(document.createElement("div"), { className: "map-target" }));
     current.target.append(canvas, shapes, nameLayer());
@@ -205,7 +206,6 @@ async function start() {
     for (const control of document.querySelectorAll(".map-bar :disabled")) control.disabled = false;
     await Promise.all([look(), lookForNames(draw)]);
     if (current.answer || !visible().length) note.parentElement.hidden = true;
-    document.querySelector("[data-how]").hidden = false;
   } catch (error) {
     fail(error);
   }

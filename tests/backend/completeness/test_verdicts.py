@@ -16,6 +16,7 @@ from data.owner import owner_key
 from data.sql.database import DATABASE_VARIABLE
 from tests.support.databases import copy_catalogue
 from tests.support.serving import serving
+from tests.support.stores import owned_store
 
 FORM = "/completeness/verdict"
 CONCEPT = {"model": "tiny", "sae": "1-relu-64", "list": "things", "concept": "river"}
@@ -25,13 +26,8 @@ BACK = "/completeness?sae=1-relu-64&show=all"
 @pytest.fixture
 def store(published_store: StorePaths, tmp_path: Path, sql_url: str, monkeypatch: pytest.MonkeyPatch) -> StorePaths:
     """The fake run with a database, of each kind, and an owner of its own."""
-    store = StorePaths(tmp_path / "store")
-    store.root.mkdir()
-    for path in published_store.root.iterdir():
-        if path.name not in (published_store.database.name, published_store.owner_key.name):
-            (store.root / path.name).symlink_to(path)
     monkeypatch.setenv(DATABASE_VARIABLE, copy_catalogue(published_store, sql_url))
-    return store
+    return owned_store(published_store, tmp_path / "store")
 
 
 @pytest.fixture

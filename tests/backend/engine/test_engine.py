@@ -23,6 +23,7 @@ from backend.engine.worker import Worker
 from backend.settings import Settings
 from data.layout import StorePaths
 from tests.support.steering import SECONDS, Brake, Server, brake, copied_database, events_of, steering_server, waiting
+from tests.support.stores import linked_store
 
 ONE = 8 * 64 * 32
 """Bytes of an SAE of 64 features."""
@@ -163,9 +164,7 @@ def test_a_model_that_cannot_be_loaded_is_not_tried_again_by_every_page(
     store = tmp_path / "store"
     (store / "models" / "tiny").mkdir(parents=True)
     (store / "models" / "tiny" / "config.json").write_text("{")
-    for path in published_store.root.iterdir():
-        if path.name != "models":
-            (store / path.name).symlink_to(path)
+    linked_store(published_store, store, but={published_store.models})
     with TestClient(create_app(Settings(store=store))) as client:
         models, tried = client.app.state.engine.models, []
         load = models.load

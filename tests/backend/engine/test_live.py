@@ -16,6 +16,7 @@ from pipeline.models.language_model import LanguageModel
 from pipeline.models.sae import SAE
 from pipeline.models.tokenizer import Tokenizer
 from tests.support.pages import app_with_contexts
+from tests.support.stores import linked_store
 
 TEXT = "the river of <script>alert(1)</script> University\ncafé 😀"
 FEATURE = "tiny/1-relu-64/3"
@@ -121,11 +122,7 @@ def test_an_sae_beyond_the_memory_limit_is_refused(published_store: StorePaths) 
 
 
 def test_without_the_model_pages_say_why_and_the_api_refuses(published_store: StorePaths, tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    store.mkdir()
-    for path in published_store.root.iterdir():
-        if path.name != "models":
-            (store / path.name).symlink_to(path)
+    store = linked_store(published_store, tmp_path / "store", but={published_store.models}).root
     for settings, words in (
         (Settings(store=store), "not on this machine"),
         (Settings(store=store, live=False), "LIVE=0"),

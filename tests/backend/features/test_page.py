@@ -94,10 +94,10 @@ def test_what_limits_a_feature_stands_above_its_figures(pages, sae):
 
 def test_copies_of_an_example_are_told(pages, sae):
     answer = pages.get(f"/tiny/1-relu-64/{COPIED}")
-    assert [e.repeats for e in answer.context["groups"][0].examples][:2] == [COPIES, 0]
+    assert [e.repeats for e in answer.context["examples"].groups[0].examples][:2] == [COPIES, 0]
     assert answer.text.count("like it</span>") == 1
     assert f"and {COPIES} like it</span>" in answer.text
-    assert answer.context["about"].endswith("Copies of a passage are shown once, with their number.")
+    assert answer.context["examples"].about.endswith("Copies of a passage are shown once, with their number.")
     api = pages.get(f"/api/v1/features/tiny/1-relu-64/{COPIED}/examples").json()
     assert [example["repeats"] for example in api][:2] == [COPIES, 0]
     feature = get_feature(sae, COPIED)
@@ -115,11 +115,11 @@ def test_parts_of_long_documents_are_told(sae, monkeypatch):
 
 def test_context_is_a_query_that_links_keep(pages):
     answer = pages.get(FEATURE + "?kind=bottom&context=16")
-    assert [link.current for link in answer.context["contexts"]] == [True, False, False]
-    assert all("context=16" in tab.href for tab in answer.context["tabs"])
-    assert answer.context["next_context"] == FEATURE + "?kind=bottom#examples"
+    assert [link.current for link in answer.context["examples"].contexts] == [True, False, False]
+    assert all("context=16" in tab.href for tab in answer.context["examples"].tabs)
+    assert answer.context["examples"].next_context == FEATURE + "?kind=bottom#examples"
     # A whole document is opened where the token that counts stands.
-    assert answer.context["contexts"][2].href == FEATURE + "?kind=bottom&context=full#at"
+    assert answer.context["examples"].contexts[2].href == FEATURE + "?kind=bottom&context=full#at"
     assert 'id="at"' in pages.get(FEATURE + "?kind=bottom&context=full").text
     assert pages.get(FEATURE + "?context=17").status_code == 422
 
@@ -174,14 +174,14 @@ def test_with_the_model_a_document_has_the_values_of_all_its_tokens(published_st
         sae = client.app.state.library.catalogue().saes["tiny", "1-relu-64"]
         feature = get_feature(sae, 3)
         page = client.get(FEATURE + "?context=full")
-        document = page.context["document"]
+        document = page.context["examples"].document
         shown = [token.value for stretch in document.stretches for token in stretch.tokens]
         expected = dense_values(sae, find_page(sae, feature, "top", 0, 1).record)[document.start :][:page_tokens]
         np.testing.assert_allclose(shown, expected, rtol=1e-3, atol=1e-4)
         assert document.num_known == document.num_shown == len(shown)
         assert document.num_active == sum(value > 0 for value in shown)
         assert sum(stretch.holds_example for stretch in document.stretches) == 1
-        assert page.context["unread"] == ""
+        assert page.context["examples"].unread == ""
         assert f"active on {document.num_active}" in page.text
 
 
@@ -217,7 +217,7 @@ def test_a_document_that_the_model_cannot_read_now_shows_what_is_stored(publishe
         page = client.get(FEATURE + "?context=full")
         assert page.status_code == 200
         assert "try again in a few seconds" in page.text
-        assert 0 < page.context["document"].num_known < page.context["document"].num_shown
+        assert 0 < page.context["examples"].document.num_known < page.context["examples"].document.num_shown
 
 
 def test_a_model_that_is_too_slow_leaves_what_is_stored(published_store, monkeypatch):
@@ -225,7 +225,7 @@ def test_a_model_that_is_too_slow_leaves_what_is_stored(published_store, monkeyp
     with TestClient(app_with_contexts(Settings(store=published_store.root))) as client:
         page = client.get(FEATURE + "?context=full")
         assert (page.status_code, "Reload the page" in page.text) == (200, True)
-        assert page.context["document"].num_known < page.context["document"].num_shown
+        assert page.context["examples"].document.num_known < page.context["examples"].document.num_shown
 
 
 def test_an_example_or_page_that_is_not_there(pages):
@@ -291,7 +291,7 @@ def test_precision_and_recall_of_a_label_are_told_with_what_they_mean(pages):
 
 
 def test_near_features_are_those_of_the_api(pages, client):
-    shown = pages.get(FEATURE).context["near"]
+    shown = pages.get(FEATURE).context["near"].groups
     told = client.get(f"/api/v1/features{FEATURE}/neighbours?k=6").json()
     assert [[near.index for near in group.nearest] for group in shown] == [
         [near["feature"]["index"] for near in group["nearest"]] for group in told

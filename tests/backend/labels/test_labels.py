@@ -23,6 +23,7 @@ from data.sql.records import FeatureLabelRecord
 from tests.support.databases import copy_catalogue
 from tests.support.fake_run import MARKED
 from tests.support.serving import serving
+from tests.support.stores import owned_store
 
 FEATURE = "/tiny/1-relu-64/3"
 FORM = FEATURE + "/label"
@@ -31,13 +32,8 @@ FORM = FEATURE + "/label"
 @pytest.fixture
 def store(published_store: StorePaths, tmp_path: Path, sql_url: str, monkeypatch: pytest.MonkeyPatch) -> StorePaths:
     """The fake run with a database, of each kind, and an owner of its own."""
-    store = StorePaths(tmp_path / "store")
-    store.root.mkdir()
-    for path in published_store.root.iterdir():
-        if path.name not in (published_store.database.name, published_store.owner_key.name):
-            (store.root / path.name).symlink_to(path)
     monkeypatch.setenv(DATABASE_VARIABLE, copy_catalogue(published_store, sql_url))
-    return store
+    return owned_store(published_store, tmp_path / "store")
 
 
 @pytest.fixture
@@ -163,10 +159,13 @@ def test_what_was_written_of_other_weights_is_of_an_earlier_state(
 
 
 def test_a_second_server_sees_what_the_first_wrote(owner: httpx.Client, store: StorePaths) -> None:
-    with serving(create_app(Settings(store=store.root, live=False))) as address:
-        assert httpx.get(f"{address}{FEATURE}.json").json()["owner_label"] == ""
+    with (
+        serving(create_app(Settings(store=store.root, live=False))) as address,
+        httpx.Client(base_url=address, timeout=60) as client,
+    ):
+        assert client.get(f"{FEATURE}.json").json()["owner_label"] == ""
         owner.post(f"/tiny/1-relu-64/{MARKED}/label", data={"label": "Marked"})
-        assert httpx.get(f"{address}/tiny/1-relu-64/{MARKED}.json").json()["owner_label"] == "Marked"
+        assert client.get(f"/tiny/1-relu-64/{MARKED}.json").json()["owner_label"] == "Marked"
 
 
 def test_leaving_makes_a_visitor(owner: httpx.Client) -> None:

@@ -9,7 +9,8 @@ from backend.published.search import WordSearch, matching_rows, search
 from backend.texts import normalise
 from data.published.schemas import SEARCH_FIELDS
 from data.published.terms import all_words, query_words
-from tests.support.fake_run import DEAD, HOSTILE, MARKED
+from tests.support.fake_model import HOSTILE
+from tests.support.fake_run import DEAD, MARKED
 from tests.support.pages import Page
 
 HOSTILE_QUERIES = [

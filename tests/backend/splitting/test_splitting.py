@@ -15,7 +15,8 @@ from data.artifacts.features import COSINE_BINS
 from data.layout import StorePaths
 from data.published.tables import PublishedRun
 from pipeline.recipe import SAEConfig
-from tests.support.fake_run import DEAD, MARKED, NEGLIGIBLE, RARE, WIDTH, FakeRun, fake_recipe
+from tests.support.fake_model import WIDTH
+from tests.support.fake_run import DEAD, MARKED, NEGLIGIBLE, RARE, FakeRun, fake_recipe
 from tests.support.pages import Page, app_with_contexts
 
 API = "/api/v1/compare"

@@ -11,15 +11,16 @@ from tests.support.pages import Page
 from tests.support.responses import RULE
 from tests.support.steering import (
     FEATURE,
+    SECONDS,
     Server,
     form,
 )
 
 
 def test_visitors_get_a_cookie_once(server: Server) -> None:
-    first = httpx.get(f"{server.address}/steer")
+    first = httpx.get(f"{server.address}/steer", timeout=SECONDS)
     assert first.cookies[COOKIE]
-    again = httpx.get(f"{server.address}/steer", cookies=dict(first.cookies))
+    again = httpx.get(f"{server.address}/steer", cookies=dict(first.cookies), timeout=SECONDS)
     assert COOKIE not in again.cookies
 
 

@@ -9,6 +9,7 @@ from backend.settings import Settings
 from backend.web.clients import COOKIE, ClientDep
 from data.layout import StorePaths
 from tests.support.serving import serving
+from tests.support.steering import SECONDS
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,6 @@ def test_the_cookie_is_secure_where_a_trusted_proxy_was_asked_by_https(
 ) -> None:
     headers = {} if proto is None else {"x-forwarded-proto": proto}
     with serving(create_app(Settings(store=published_store.root, live=False, trusted_proxies=trusted))) as address:
-        cookie = httpx.get(f"{address}/steer", headers=headers).headers["set-cookie"]
+        cookie = httpx.get(f"{address}/steer", headers=headers, timeout=SECONDS).headers["set-cookie"]
     assert cookie.startswith(f"{COOKIE}=")
     assert ("Secure" in cookie.split("; ")) == secure

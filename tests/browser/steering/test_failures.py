@@ -7,7 +7,6 @@ from playwright.sync_api import expect
 
 from tests.browser.steering.form import (
     ASKED,
-    PATIENCE,
     OpenPage,
     expect_a_message,
     expect_it_goes_on,
@@ -43,7 +42,7 @@ def test_what_does_not_fit_is_said_in_place(open_page: OpenPage) -> None:
 def test_a_strength_that_is_none_is_refused_and_old_texts_go(open_page: OpenPage, strength: str) -> None:
     page = open_page(ASKED)
     steer(page)
-    expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
+    expect(page.locator("#progress")).to_contain_text("24 tokens in")
     page.locator('input[name="s"]').fill(strength)
     steer(page)
     expect_a_message(page, "A strength is a number from -10 to 10, or off")
@@ -82,7 +81,7 @@ def test_a_failure_in_mid_stream_says_so(open_page: OpenPage, monkeypatch: pytes
     with brake(monkeypatch, at=3) as held:
         held.broken = True
         steer(page)
-        expect(page.locator('[data-row="1"] .new')).to_have_count(2, timeout=PATIENCE)
+        expect(page.locator('[data-row="1"] .new')).to_have_count(2)
         held.let_go.set()
         expect_a_message(page, "The server failed to answer")
         expect(page.locator('[data-row="1"] .ending')).to_have_text("Not finished.")
@@ -95,11 +94,11 @@ def test_a_lost_connection_is_taken_up_again(
     page = open_page(ASKED)
     with brake(monkeypatch, at=3) as held:
         steer(page)
-        expect(page.locator('[data-row="1"] .new')).to_have_count(2, timeout=PATIENCE)
+        expect(page.locator('[data-row="1"] .new')).to_have_count(2)
         proxy.cut()
         expect(page.locator("#progress")).to_contain_text("Connecting again")
         held.let_go.set()
-        expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
+        expect(page.locator("#progress")).to_contain_text("24 tokens in")
     assert [page.locator(f'[data-row="{row}"] .new').count() for row in range(2)] == [12, 12]
     expect(page.get_by_role("alert")).to_have_count(0)
 
@@ -108,7 +107,7 @@ def test_a_server_that_is_gone_says_so(open_page: OpenPage, proxy: Proxy, monkey
     page = open_page(ASKED)
     with brake(monkeypatch, at=3) as held:
         steer(page)
-        expect(page.locator('[data-row="1"] .new')).to_have_count(2, timeout=PATIENCE)
+        expect(page.locator('[data-row="1"] .new')).to_have_count(2)
         proxy.refusing = True
         proxy.cut()
         expect_a_message(page, re.compile("lost|cannot be reached"), again=True)
@@ -117,4 +116,4 @@ def test_a_server_that_is_gone_says_so(open_page: OpenPage, proxy: Proxy, monkey
     expect_a_message(page, "cannot be reached", again=True)
     proxy.refusing = False
     page.get_by_role("button", name="Try again").click()
-    expect(page.locator("#progress")).to_contain_text(re.compile("24 tokens in|Written before"), timeout=PATIENCE)
+    expect(page.locator("#progress")).to_contain_text(re.compile("24 tokens in|Written before"))

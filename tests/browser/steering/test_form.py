@@ -7,7 +7,6 @@ from playwright.sync_api import expect
 
 from tests.browser.steering.form import (
     ASKED,
-    PATIENCE,
     OpenPage,
     open_settings,
     steer,
@@ -31,12 +30,12 @@ def test_the_slider_reaches_any_strength_that_is_typed(open_page: OpenPage) -> N
 def test_a_feature_is_added_by_its_label(open_page: OpenPage) -> None:
     page = open_page(ASKED)
     steer(page)
-    expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
+    expect(page.locator("#progress")).to_contain_text("24 tokens in")
     page.get_by_label("Add a feature").fill("river")
     options = page.locator("#add [role=option]:not(.all)").filter(has_not_text="1-relu-64 / 3")
     options.first.click()
     expect(page.locator(".held-one")).to_have_count(2)
-    expect(page.locator("#progress")).to_have_text(re.compile(r"\d+ tokens in"), timeout=PATIENCE)
+    expect(page.locator("#progress")).to_have_text(re.compile(r"\d+ tokens in"))
     expect(page.locator('[data-row="0"] .new')).to_have_count(12)
     assert page.url.count("f=") == 2
 

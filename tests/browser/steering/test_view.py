@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.steering.form import ASKED, PATIENCE, OpenPage, open_settings, steer
+from tests.browser.steering.form import ASKED, OpenPage, open_settings, steer
 from tests.support.steering import FEATURE, Server, brake
 from tests.support.views import check_view, in_every_view
 
@@ -26,11 +26,11 @@ def test_strength_texts_and_the_way_on_share_the_screen(
     page = open_page(f"{ASKED}&f=tiny/1-relu-64/9:3", width=width, reduced_motion="reduce")
     with brake(monkeypatch, at=1) as held:
         steer(page)
-        expect(page.locator("#texts .turn").last).to_be_in_viewport(timeout=PATIENCE)
+        expect(page.locator("#texts .turn").last).to_be_in_viewport()
         for shown in (page.locator('input[name="s"]').first, page.locator("#stop"), page.locator("#go")):
             expect(shown).to_be_in_viewport()
         held.let_go.set()
-        expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
+        expect(page.locator("#progress")).to_contain_text("24 tokens in")
 
 
 def test_nothing_is_left_blank_below_the_strengths(open_page: OpenPage) -> None:
@@ -38,7 +38,7 @@ def test_nothing_is_left_blank_below_the_strengths(open_page: OpenPage) -> None:
     line = page.locator("#run-line")
     assert line.bounding_box()["height"] < 2
     steer(page)
-    expect(page.locator("#progress")).to_contain_text("24 tokens in", timeout=PATIENCE)
+    expect(page.locator("#progress")).to_contain_text("24 tokens in")
     assert line.bounding_box()["height"] > 20
 
 
@@ -61,7 +61,7 @@ LUMINANCE = """(cell, property) => {
 def test_probabilities_can_be_seen_and_the_text_on_them_read(open_page: OpenPage, scheme: str, least: float) -> None:
     page = open_page(ASKED, color_scheme=scheme)
     steer(page)
-    expect(page.locator("#progress")).to_contain_text("24 tokens", timeout=PATIENCE)
+    expect(page.locator("#progress")).to_contain_text("24 tokens")
     open_settings(page)
     page.get_by_label("Probability").check()
     token, card = page.locator('[data-row="1"] .new').first, page.locator('[data-row="1"] .bubble')

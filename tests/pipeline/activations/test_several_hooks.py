@@ -4,17 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from data.layout import RunPaths, StorePaths
 from data.manifests import load_manifest
 from pipeline.activations import harvest as harvesting
-from pipeline.models.several import SeveralHooks
 from pipeline.recipe import Recipe, make_recipe
 from pipeline.stages import harvest
 from tests.pipeline.activations.test_harvest import BOS, CONTEXT, documents
 from tests.support.fakes import make_corpus, put_manifest
 from tests.support.models import tiny_llama
+from tests.support.passes import count_passes
 
 PLACES = ({"layer": 1}, {"layer": 2, "hook": "attn"}, {"layer": 0, "hook": "mlp"}, {"layer": 2, "hook": "resid_pre"})
 Part = tuple[Recipe, RunPaths]
@@ -55,16 +54,7 @@ def parts(store: StorePaths, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Hooks that were read in each forward pass."""
-    passes: list[int] = []
-    own = SeveralHooks.read
-
-    def counting(self: SeveralHooks, tokens_BL: torch.Tensor) -> list[torch.Tensor]:
-        found = own(self, tokens_BL)
-        passes.append(len(found))
-        return found
-
-    monkeypatch.setattr(SeveralHooks, "read", counting)
-    return passes
+    return count_passes(monkeypatch)
 
 
 def assert_same(one: list[Part], other: list[Part]) -> None:

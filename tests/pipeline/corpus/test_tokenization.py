@@ -25,10 +25,8 @@ TEXTS = [f"Document {n} says <|im_start|> é{'x ' * (n * 7 % 60)}\n" for n in ra
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    save_tiny_model(folder)
-    return folder
+def model(saved_model: Path) -> Path:
+    return saved_model
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -21,9 +22,9 @@ from data.published.rows import row_file_path
 from data.published.state import SAES_FOLDER, open_published
 from data.sql.records import SAERecord
 from pipeline.doctor import doctor
-from pipeline.doctor.doctor import run_doctor
+from pipeline.doctor.doctor import Doctor, run_doctor
 from pipeline.stages import publish
-from tests.support.fake_run import fake_recipe
+from tests.support.fake_run import CONTEXT_LENGTH, fake_recipe
 from tests.support.published import in_sql
 
 
@@ -50,6 +51,17 @@ def test_a_sound_run_holds(made: StorePaths, capsys: pytest.CaptureFixture[str])
     shown = capsys.readouterr().out
     assert "DOES NOT HOLD" not in shown
     assert "1-relu-256: activations" in shown
+
+
+def test_a_sequence_is_read_once_for_all_its_examples(made: StorePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    tested, rows = Doctor(made, open_published(made, "fake")), []
+    documents, positions = [0, 0, 0, 1, 0, 2], [9, CONTEXT_LENGTH + 20, 3, 0, 9, 4]
+    alone = [tested._residuals_at([row], [position])[0] for row, position in zip(documents, positions, strict=True)]
+    read = tested.model.residuals
+    monkeypatch.setattr(tested.model, "residuals", lambda tokens_BL: rows.append(len(tokens_BL)) or read(tokens_BL))
+    torch.testing.assert_close(tested._residuals_at(documents, positions), torch.stack(alone))
+    assert sum(rows) == 4, "two of document 0, one of each of the others"
+    assert not torch.equal(alone[0], alone[2])
 
 
 def finds(store: StorePaths, what: str, capsys: pytest.CaptureFixture[str], deep: bool = False) -> bool:

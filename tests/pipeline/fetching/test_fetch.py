@@ -20,14 +20,6 @@ from pipeline.fetching.local import model_folder
 from pipeline.models.errors import ModelError
 from pipeline.recipe import Recipe, make_recipe
 from pipeline.stages import fetch
-from tests.support.models import save_tiny_model
-
-
-@pytest.fixture(scope="module")
-def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("saved")
-    save_tiny_model(folder)
-    return folder
 
 
 @pytest.fixture

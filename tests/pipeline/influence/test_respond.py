@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from backend.settings import Settings
 from data.artifacts.responses import RESPONSES_FILE, Responses
@@ -16,12 +14,11 @@ from data.published.state import open_published
 from data.published.tables import PublishedRun
 from pipeline.influence import candidates, evidence, responses
 from pipeline.influence.writing import Writer
-from pipeline.models.language_model import LanguageModel
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.recipe import Recipe
 from pipeline.stages import publish, respond
 from tests.support.fake_run import fake_recipe
-from tests.support.models import CHAT_TEMPLATE
+from tests.support.models import CHAT_TEMPLATE, model_that_cannot_be_steered
 from tests.support.steering import steering_server
 
 
@@ -120,13 +117,7 @@ def test_without_candidates_nothing_is_measured(run: RunPaths, monkeypatch: pyte
 
 
 def test_a_model_that_cannot_be_written_with_says_so(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0},
-    )  # fmt: skip
-    other = LanguageModel(Qwen2ForCausalLM(config), layer=1)
-    monkeypatch.setattr(respond, "load_language_model", lambda *arguments: other)
+    monkeypatch.setattr(respond, "load_language_model", lambda *arguments: model_that_cannot_be_steered())
     respond.run(asked(), run)
     assert "this model cannot be steered: its rotary embedding ('dynamic')" in str(shown_in(run).why_none)
     publish.run(asked(), run)

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from data.arrow import read_arrow
 from data.artifacts.effects import EFFECTS_FILE
@@ -21,13 +19,13 @@ from data.published.tables import PublishedRun
 from pipeline.influence import strength_files
 from pipeline.influence.strengths import StrengthMeter
 from pipeline.judges.protocol import Question
-from pipeline.models.language_model import LanguageModel
 from pipeline.recipe import Recipe
 from pipeline.recipe.judging import JudgeConfig
 from pipeline.scores.written import choose_reader
 from pipeline.stages import publish, strengths
 from tests.support.fake_run import RARE_TOKENS, fake_recipe
 from tests.support.judges import FunctionJudge
+from tests.support.models import model_that_cannot_be_steered
 
 COUNT = 9
 
@@ -190,13 +188,7 @@ def test_without_features_nothing_is_measured(run: RunPaths, monkeypatch: pytest
 
 
 def test_a_model_that_cannot_be_written_with_says_so(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0},
-    )  # fmt: skip
-    other = LanguageModel(Qwen2ForCausalLM(config), layer=1)
-    monkeypatch.setattr(strengths, "load_language_model", lambda *arguments: other)
+    monkeypatch.setattr(strengths, "load_language_model", lambda *arguments: model_that_cannot_be_steered())
     manifest = strengths.run(asked(), run)
     assert "this model cannot be steered" in manifest.counts["why_none"]
 

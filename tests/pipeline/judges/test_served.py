@@ -1,7 +1,6 @@
 """A served judge against servers on loopback: a real one, and one that fails in every way that servers do."""
 
 import math
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from pipeline.judges.served import ServedJudge
 from pipeline.judges.tasks import SPECIFICITY
 from pipeline.recipe.judging import JudgeConfig
 from tests.support.openai_server import Body, Reply, completion, refusal, scripted_server
+from tests.support.processes import held_port
 
 KEY = "sk-secret-0123456789"
 
@@ -286,12 +286,11 @@ def test_without_money_all_that_was_answered_is_kept_and_the_same_command_goes_o
 
 
 def test_a_judge_that_is_off_says_where_it_was_sought(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-    judge, pauses = make_judge(url, retries=2, concurrency=1)
-    with pytest.raises(JudgeError, match=rf"{url} does not answer .* 0 of 4 answers"):
-        AnswerCache(tmp_path, judge).ask(questions(4))
+    with held_port() as port:
+        url = f"http://127.0.0.1:{port}/v1"
+        judge, pauses = make_judge(url, retries=2, concurrency=1)
+        with pytest.raises(JudgeError, match=rf"{url} does not answer .* 0 of 4 answers"):
+            AnswerCache(tmp_path, judge).ask(questions(4))
     assert len(pauses) == 3
 
 

@@ -1,7 +1,6 @@
 """A served judge against `transformers serve`, a real implementation of the protocol."""
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from pipeline.judges.served import ServedJudge
 from pipeline.judges.tasks import SPECIFICITY
 from pipeline.recipe.judging import JudgeConfig
 from tests.support.chat_model import GEMMA, TEMPLATE, make_chat_model
+from tests.support.processes import held_port
 
 START_SECONDS = 240
 
@@ -30,10 +30,13 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def base_url(folder: Path) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def port() -> Iterator[int]:
+    with held_port() as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def base_url(folder: Path, port: int) -> Iterator[str]:
     program = Path(sys.executable).with_name("transformers")
     command = [str(program), "serve", str(folder), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}

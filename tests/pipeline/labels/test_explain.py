@@ -25,7 +25,7 @@ from data.artifacts.features import (
 )
 from data.layout import StorePaths
 from data.manifests import Manifest
-from pipeline.labels import labelling
+from pipeline import processes
 from pipeline.labels.rule import Condition, Rule
 from pipeline.models.sae import SAE, SAEHeader
 from pipeline.recipe import make_recipe
@@ -137,8 +137,8 @@ def work(store: StorePaths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 def test_live_features_have_labels_that_were_tried(
     work: Work, at_once: int, worthwhile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(labelling, "FEATURES_AT_ONCE", at_once)
-    monkeypatch.setattr(labelling, "WORTHWHILE", worthwhile)  # 0: in other processes
+    monkeypatch.setattr(processes, "AT_ONCE", at_once)
+    monkeypatch.setattr(processes, "WORTHWHILE", worthwhile)  # 0: in other processes
 
     counts = stage.explain(work)
 
@@ -160,7 +160,7 @@ def test_live_features_have_labels_that_were_tried(
 
 
 def test_tokens_that_a_feature_writes_are_listed(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labelling, "FEATURES_AT_ONCE", 2)
+    monkeypatch.setattr(processes, "AT_ONCE", 2)
 
     stage.explain(work)
 

@@ -11,16 +11,8 @@ from data.layout import StorePaths
 from pipeline.preflight.check import find_deeper, find_problems
 from pipeline.preflight.model import look_at_model
 from pipeline.recipe import ReadRecipe, make_recipe
-from tests.support.models import save_tiny_model
 
 Find = Callable[..., list[str]]
-
-
-@pytest.fixture(scope="session")
-def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("saved")
-    save_tiny_model(folder)
-    return folder
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 """What is published: tables, what takes their place, and what keeps them from being published."""
 
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from data.published.tables import PublishedRun, write_table
 from data.published.terms import terms
 from data.sql.database import connect, database_url
 from data.sql.records import ListRecord, PublishedRunRecord
+from pipeline import processes
 from pipeline.models.sae import load_header
 from pipeline.publishing import columns, corpus_tables, folder, tables
 from pipeline.publishing.folder import _copy_sae, finite, thin
@@ -111,6 +114,9 @@ def test_batches_of_any_size_give_the_same_tables(
     monkeypatch.setattr(corpus_tables, "TOKENS_PER_BATCH", limit)
     for module in (columns, tables):
         monkeypatch.setattr(module, "TABLE_BATCH_ROWS", max(limit, 97))
+    if limit == 1:  # in other processes
+        monkeypatch.setattr(processes, "AT_ONCE", 97)
+        monkeypatch.setattr(processes, "WORTHWHILE", 0)
     shutil.rmtree(open_published(store).folder)
     publish.run(fake_recipe(), store.run("fake"))
     after = tables_of(open_published(store))
@@ -178,6 +184,32 @@ def test_a_publish_that_fails_leaves_the_earlier_state(store: StorePaths, monkey
     monkeypatch.setattr(folder, "write_table", write_table)
     publish.run(fake_recipe(evaluate={"max_cross_entropy_tokens": 7}), store.run("fake"))
     assert open_published(store).record.key != before.record.key
+
+
+class AtOnce(ThreadPoolExecutor):
+    """Has done all work when it is given."""
+
+    def submit(self, work: Any, /, *given: Any, **named: Any) -> Future[Any]:
+        future = super().submit(work, *given, **named)
+        wait([future])
+        return future
+
+
+def test_a_search_that_cannot_be_indexed_ends_it_at_once(store: StorePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = open_published(store)
+
+    def fail(_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folder, "ThreadPoolExecutor", AtOnce)
+    monkeypatch.setattr(folder, "index_search", fail)
+    for later in ("write_map", "write_token_index"):
+        monkeypatch.setattr(folder, later, lambda *given: pytest.fail("publish goes on"))
+    with pytest.raises(Exception, match="the disk is full"):
+        publish.run(fake_recipe(evaluate={"max_cross_entropy_tokens": 7}), store.run("fake"))
+    assert open_published(store).manifest == before.manifest
+    shown = [path.name for path in before.folder.parent.iterdir() if not path.name.startswith(".")]
+    assert shown == [before.folder.name]
 
 
 @pytest.mark.parametrize("lost", ["folder", "rows", "both"])

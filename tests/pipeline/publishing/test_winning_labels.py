@@ -76,14 +76,14 @@ def test_search_by_meaning_reads_it(paths: RunPaths, run: PublishedRun, renamed:
 
 
 def test_tables_search_and_map_have_it(
-    paths: RunPaths, run: PublishedRun, renamed: int, monkeypatch: pytest.MonkeyPatch
+    paths: RunPaths, run: PublishedRun, renamed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = fake_recipe()
     folders = {stage: paths.stage(stage) for stage in STAGES}
     tables = RunTables(folders, tuple(recipe.sae_names), run.vocabulary, recipe.examples.rare_tokens)
-    first = next(iter(tables.all()["features"].make()))
+    first = next(iter(tables.others()["features"].make()))
     assert first.column("label")[renamed].as_py() == PROPOSED
-    assert next(iter(tables.all()["search"].make())).column("label")[renamed].as_py() == terms([PROPOSED])
+    assert next(iter(tables.search(tmp_path).make())).column("label")[renamed].as_py() == terms([PROPOSED])
     points = next(iter(tables.map.points()))
     assert np.isnan(points["label_score"][points["index"].tolist().index(renamed)])
     given: list[list[str]] = []

@@ -13,7 +13,6 @@ from data.artifacts.shards import ROW, ShardReader, ShardWriter
 from data.errors import ConfigError, CorpusError
 from data.layout import RunPaths, StorePaths
 from data.manifests import load_manifest
-from pipeline.activations.residuals import MOMENTS_FILE
 from pipeline.activations.rows import ShufflePosition, read_batches, seed_of_epoch
 from pipeline.models.sae import SAE
 from pipeline.recipe import Recipe, make_recipe
@@ -22,6 +21,7 @@ from pipeline.training import trainer as trainer_module
 from pipeline.training.trainee import Curve, Normalisation, Schedule, Trainee
 from pipeline.training.trainer import Trainer, normalised_rows, seed_of
 from tests.support.fakes import put_manifest
+from tests.support.harvested import normalisation_of, put_harvest, reader_of
 
 WIDTH, NUM_ROWS, BATCH = 12, 1003, 32
 SAES: list[dict[str, Any]] = [
@@ -54,37 +54,10 @@ def paths(store: StorePaths, rows_ND: torch.Tensor) -> RunPaths:
 
 
 def harvested(paths: RunPaths, rows_ND: torch.Tensor) -> RunPaths:
-    """A run that is harvested: rows in four shards, numbered by position."""
-    folder = paths.stage("harvest")
-    folder.mkdir(parents=True)
-    exact_ND = rows_ND.double()
-    mean_D = exact_ND.mean(0)
-    rms = (exact_ND - mean_D).square().sum(1).mean().sqrt()
-    np.savez(folder / MOMENTS_FILE, mean_D=mean_D.numpy(), rms=rms.numpy())
-    counts = {"width": WIDTH, "storage": "bfloat16", "rows_per_shard": [0] * 4}
-    put_manifest(paths, "harvest", counts)
-    key = load_manifest(folder).key
-    writer = ShardWriter(folder, key=key, num_shards=4, width=WIDTH, storage="bfloat16", seed=0)
-    index_N = np.zeros(len(rows_ND), ROW)
-    index_N["position"] = np.arange(len(rows_ND))
-    writer.append(rows_ND.view(torch.int16).numpy().view(np.uint16), index_N, 0)
-    counts["rows_per_shard"] = writer.flush()
-    writer.close()
-    put_manifest(paths, "harvest", counts)
+    """A run that is harvested, its rows numbered by position."""
+    put_harvest(paths, rows_ND)
     put_manifest(paths, "tokenize", {})
     return paths
-
-
-def reader_of(paths: RunPaths) -> ShardReader:
-    manifest = load_manifest(paths.stage("harvest"))
-    return ShardReader(
-        paths.stage("harvest"), manifest.key, WIDTH, "bfloat16", tuple(manifest.counts["rows_per_shard"])
-    )
-
-
-def normalisation_of(paths: RunPaths) -> Normalisation:
-    moments = np.load(paths.stage("harvest") / MOMENTS_FILE)
-    return Normalisation(torch.from_numpy(moments["mean_D"]), float(moments["rms"]))
 
 
 def weights_of(paths: RunPaths, recipe: Recipe) -> dict[str, list[torch.Tensor]]:
