@@ -30,6 +30,8 @@ T = TypeVar("T")
 CHECKPOINT_SECONDS = 5.0
 BATCH_CHARACTERS = 1_000_000
 BATCH_DOCUMENTS = 512
+KEPT_TOKENS = 1_000_000
+"""Of documents that may be drawn, kept for when they are taken, at most: 40 MB."""
 PROPOSED_FRACTIONS = (0.05, 0.1, 0.2, 0.3, 0.5)
 
 
@@ -80,6 +82,9 @@ class Tokenization:
         self.tokenizer, self.vocab_size, self.writer = tokenizer, vocab_size, writer
         self.seed = recipe.seed
         self.chats = Chats.of(recipe.corpus, tokenizer)
+        self._kept: dict[int, Encoded] = {}
+        """Documents that the draw has tokenized, by id."""
+        self._room = KEPT_TOKENS
         self._fewest = 1 if tokenizer.bos_id is not None else 2  # of which the first opens the document
         self.tally = Tally(**writer.state["tally"]) if writer.state else Tally()
         drawn = writer.state["drawn"] if writer.state else None
@@ -95,7 +100,8 @@ class Tokenization:
         """Read the corpus once to say which of its documents are taken."""
         limits = Limits(self.limits.max_tokens, self.limits.max_held_out_tokens, self.held_out_fraction, self.seed)
         with track("draw", None, "documents") as progress:
-            self.drawn = draw(ahead(batches(source.documents())), limits, self._count, progress.advance)
+            self.drawn = drawn = draw(ahead(batches(source.documents())), limits, self._count, progress.advance)
+        self._kept = {document: one for document, one in self._kept.items() if self._is_drawn(document, drawn)}
         self.checkpoint(None)
 
     def checkpoint(self, place: State | None) -> None:
@@ -152,17 +158,28 @@ class Tokenization:
 
     def _takes(self, document: Document, *, held_out: bool) -> bool:
         """Whether the limits leave room for a document."""
-        if self.drawn:
-            return self.drawn.takes(number_of(document.document_id, self.seed), held_out=held_out)
-        return not self._is_full(held_out=held_out)
+        return self._is_drawn(document.document_id, self.drawn) if self.drawn else not self._is_full(held_out=held_out)
+
+    def _is_drawn(self, document: int, drawn: Drawn) -> bool:
+        return drawn.takes(number_of(document, self.seed), held_out=is_held_out(document, self.held_out_fraction))
 
     def _encode(self, documents: list[Document]) -> list[Encoded]:
+        anew = iter(self._encode_anew([one for one in documents if one.document_id not in self._kept]))
+        return [self._kept[one.document_id] if one.document_id in self._kept else next(anew) for one in documents]
+
+    def _encode_anew(self, documents: list[Document]) -> list[Encoded]:
         if self.chats is not None:
             return [self.chats.encode(document) for document in documents]
         return [Encoded(tokens) for tokens in self.tokenizer.encode_batch([document.text for document in documents])]
 
     def _count(self, documents: list[Document]) -> list[int]:
-        return [len(encoded.tokens) for encoded in self._encode(documents)] if documents else []
+        """Tokens of each document, which are kept as long as there is room."""
+        found = self._encode_anew(documents) if documents else []
+        for document, encoded in zip(documents, found, strict=True):
+            if len(encoded.tokens) <= self._room:
+                self._room -= len(encoded.tokens)
+                self._kept[document.document_id] = encoded
+        return [len(encoded.tokens) for encoded in found]
 
     def _note_mark(self, document: Document) -> None:
         """Count plain text that looks like a filled chat template."""

@@ -73,7 +73,6 @@ def write_folder(work: Work, folder: Path) -> None:
         counts, indexing = _write_tables(partial, tables, work.folder, beside)
         if "meanings" in counts and index_meanings(partial):
             log("search by meaning has an approximate index: it can miss what lies far from what was typed")
-        _raise_failure(indexing)
         counts |= _write_map(partial / MAP_FOLDER, tables)
         _raise_failure(indexing)
         _index_tokens(work, partial / TOKEN_INDEX_FOLDER, tables)
@@ -89,18 +88,17 @@ def write_folder(work: Work, folder: Path) -> None:
 def _write_tables(
     folder: Path, tables: RunTables, scratch: Path, beside: Executor
 ) -> tuple[dict[str, int], Future[None]]:
-    """Write all tables; the rows of each, and the indexes of the search to be.
-
-    Its rows take longest: where there are many, other processes make them while the other tables are written.
-    """
+    """Write all tables, the search first, whose indexes take longest; the rows of each, and those indexes to be."""
     search, others = tables.search(scratch), tables.others()
     counts: dict[str, int] = {}
-    with track("publish", sum(table.num_rows for table in others.values()), "rows") as progress:
-        for name, table in others.items():
-            counts[name] = write_table(folder, name, table.schema, table.batches(progress))
     with track("publish: search", search.num_rows, "features") as progress:
         counts["search"] = write_table(folder, "search", search.schema, search.batches(progress))
-    return counts, beside.submit(index_search, folder)
+    indexing = beside.submit(index_search, folder)
+    with track("publish", sum(table.num_rows for table in others.values()), "rows") as progress:
+        for name, table in others.items():
+            _raise_failure(indexing)
+            counts[name] = write_table(folder, name, table.schema, table.batches(progress))
+    return counts, indexing
 
 
 def _raise_failure(work: Future[None]) -> None:

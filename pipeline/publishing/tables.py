@@ -114,7 +114,7 @@ class RunTables:
         return {name: read_kinds(self._read("examples", name, STATISTICS_FILE), self.rare_tokens) for name in self.saes}
 
     def search(self, scratch: Path) -> RunTable:
-        """The table that the search asks. Where it is long other processes make it, from now on.
+        """The table that the search asks; where it is long, other processes make its rows.
 
         scratch: folder for a hidden file that they read.
         """

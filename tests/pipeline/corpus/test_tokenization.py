@@ -171,6 +171,22 @@ def test_what_a_limit_left_out_is_said(
     assert "limit" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("room", "least", "most"), [(0, 1, 1), (300, 0, 1), (1_000_000, 0, 0)])
+def test_what_the_draw_has_tokenized_is_not_tokenized_again(
+    room: int, least: int, most: int, store: StorePaths, model: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """least, most: shares of what is taken that is tokenized again."""
+    read: list[str] = []
+    encode = Tokenizer.encode_batch
+    monkeypatch.setattr(tokenization, "KEPT_TOKENS", room)
+    monkeypatch.setattr(Tokenizer, "encode_batch", lambda self, texts: (read.extend(texts), encode(self, texts))[1])
+    counts = run(recipe_of(model, corpus, tokenize={"max_tokens": 500, "max_held_out_tokens": 60}), store).counts
+    found, taken = opened(store), counts["num_documents"] + counts["num_held_out_documents"]
+    assert least * taken <= len(read) - len(set(read)) <= most * taken
+    tokens = {document: length for document, (_, length) in lengths(model).items()}
+    assert found.lengths.tolist() == [tokens[one] for one in found.document_ids.tolist()]
+
+
 def test_a_seed_decides_what_is_drawn(store: StorePaths, model: Path, corpus: Path) -> None:
     recipe = recipe_of(model, corpus, tokenize={"max_tokens": 500})
     found = [run(recipe.model_copy(update={"seed": seed}), store).files["tokens.bin"] for seed in (0, 1, 0)]

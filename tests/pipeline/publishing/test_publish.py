@@ -196,17 +196,23 @@ class AtOnce(ThreadPoolExecutor):
 
 
 def test_a_search_that_cannot_be_indexed_ends_it_at_once(store: StorePaths, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = open_published(store)
+    before, written = open_published(store), []
 
     def fail(_: Path) -> None:
         raise OSError(28, "No space left on device")
 
+    def write(place: Path, name: str, *given: Any) -> int:
+        written.append(name)
+        return write_table(place, name, *given)
+
     monkeypatch.setattr(folder, "ThreadPoolExecutor", AtOnce)
     monkeypatch.setattr(folder, "index_search", fail)
+    monkeypatch.setattr(folder, "write_table", write)
     for later in ("write_map", "write_token_index"):
         monkeypatch.setattr(folder, later, lambda *given: pytest.fail("publish goes on"))
     with pytest.raises(Exception, match="the disk is full"):
         publish.run(fake_recipe(evaluate={"max_cross_entropy_tokens": 7}), store.run("fake"))
+    assert written == ["search"]
     assert open_published(store).manifest == before.manifest
     shown = [path.name for path in before.folder.parent.iterdir() if not path.name.startswith(".")]
     assert shown == [before.folder.name]
