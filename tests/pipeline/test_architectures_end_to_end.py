@@ -99,7 +99,7 @@ def test_from_a_corpus_to_steering(name: str, paths: RunPaths, pages: TestClient
     assert "/compare" not in pages.get(f"/{sae}").text.split("<main", 1)[1]
     assert "This run has one SAE only" in pages.get("/compare").text
     page = pages.get(f"/{sae}/1?context=full").context
-    assert page["document"] is not None
+    assert page["examples"].document is not None
     examples = pages.get(f"/api/v1/features/{sae}/1/examples").json()
     causes, effects = (
         pages.get(f"/api/v1/features/{sae}/1/examples/top/0/{kind}").json() for kind in ("causes", "effects")

@@ -3,7 +3,7 @@
 import pytest
 
 from data.layout import StorePaths
-from tests.support import fake_run
+from tests.support import fake_model, fake_run
 from tests.support.fakes import publish_fake_run
 
 PERSIAN = "من کتاب می\u200cخواهم"
@@ -16,6 +16,7 @@ WORDS = [
 def publish_scripts_run(store: StorePaths) -> None:
     """Publish the fake run with these words in place of English ones, and nothing hostile among them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fake_run, "WORDS", WORDS)
-        patch.setattr(fake_run, "HOSTILE", [" و"])
+        for module in (fake_model, fake_run):
+            patch.setattr(module, "WORDS", WORDS)
+            patch.setattr(module, "HOSTILE", [" و"])
         publish_fake_run(store)
