@@ -31,26 +31,19 @@ class Work(Protocol[Part]):
         ...
 
 
-def in_parts(work: Work[Part], total: int, scratch: Path, processes: int | None = None) -> Iterator[Part]:
-    """All parts in order. Where there are many, other processes make the first of them from now on, asked for or not.
+def in_parts(work: Work[Part], total: int, scratch: Path) -> Iterator[Part]:
+    """All parts in order; where there are many, other processes make them.
 
-    scratch: folder for a hidden file that the processes read. processes: None for one on each core.
+    scratch: folder for a hidden file that the processes read.
     """
     bounds = [(start, min(start + AT_ONCE, total)) for start in range(0, total, AT_ONCE)]
-    if processes == 1 or total < WORTHWHILE:
-        return (work.some(*part) for part in bounds)
-    parts = _together(work, bounds, scratch, processes)
-    next(parts)
-    return cast(Iterator[Part], parts)
+    return (work.some(*part) for part in bounds) if total < WORTHWHILE else _together(work, bounds, scratch)
 
 
-def _together(
-    work: Work[Part], bounds: list[tuple[int, int]], scratch: Path, processes: int | None
-) -> Iterator[Part | None]:
-    """None once the processes have work, then all parts."""
+def _together(work: Work[Part], bounds: list[tuple[int, int]], scratch: Path) -> Iterator[Part]:
     from joblib import Parallel, cpu_count, delayed, parallel_config  # here, for few SAEs are large enough
 
-    num_processes = processes or min(cpu_count(), MOST_PROCESSES)
+    num_processes = min(cpu_count(), MOST_PROCESSES)
     at_once = {"n_jobs": num_processes, "idle_worker_timeout": IDLE_SECONDS}
     step = num_processes * PARTS_WAITING
     with tempfile.NamedTemporaryFile(dir=scratch, prefix=".") as file:
@@ -59,10 +52,7 @@ def _together(
         with parallel_config("loky", inner_max_num_threads=1, **at_once):
             for start in range(0, len(bounds), step):
                 calls = (delayed(_read_and_do)(file.name, *part) for part in bounds[start : start + step])
-                parts = Parallel(return_as="generator")(calls)
-                if start == 0:
-                    yield None
-                yield from parts
+                yield from Parallel(return_as="generator")(calls)
 
 
 def _read_and_do(file: str, start: int, stop: int) -> Any:

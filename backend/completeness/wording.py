@@ -3,7 +3,7 @@
 from backend.completeness.rows import about
 from backend.html.formats import count, share
 from backend.published.catalogue import OpenSAE
-from backend.published.concepts import concepts_of, nearest_of, own_in_text
+from backend.published.concepts import concepts_of, nearest_of, own_of
 from backend.published.verdicts import Overruled
 from data.artifacts.completeness import CompletenessCounts, SAECounts
 from data.concepts.frequency import Fit
@@ -38,7 +38,7 @@ def meaning_text(found: CompletenessCounts, mine: SAECounts) -> str:
 def in_text(sae: OpenSAE) -> str:
     """How many of these features stand for their concept in text too; "" without any."""
     concepts = concepts_of(sae.run)
-    own = [found for number, found in own_in_text(sae).items() if not concepts[number].ambiguous]
+    own = [one.in_text for number, one in own_of(sae).items() if not concepts[number].ambiguous]
     num, mostly = len(own), sum(found.mostly for found in own)
     if not own:
         return ""

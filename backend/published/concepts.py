@@ -79,7 +79,7 @@ class Candidate:
     specific: bool
 
     @property
-    def in_text(self) -> "InText":
+    def in_text(self) -> InText:
         """How much of what it fires on in the corpus is the concept."""
         return InText(self.num_on_concept or 0, self.num_examples_read or 0)
 
@@ -177,18 +177,18 @@ def _candidate(record: dict[str, Any], names: list[str]) -> Candidate:
     return Candidate(**{**values, "rivals": [names[number] for number in record["rivals"]]})
 
 
-def own_in_text(sae: OpenSAE) -> dict[int, InText]:
-    """Of each concept that has a feature of its own, by number: what that feature fires on in the corpus."""
-    return sae.run.once(_read_in_text)[sae.name]
+def own_of(sae: OpenSAE) -> dict[int, Candidate]:
+    """The best feature of each concept that has one of its own, by the concept's number."""
+    return sae.run.once(_read_own)[sae.name]
 
 
-def _read_in_text(run: OpenRun) -> dict[str, dict[int, InText]]:
+def _read_own(run: OpenRun) -> dict[str, dict[int, Candidate]]:
     found = {}
     for sae in run.saes:
         nearest = nearest_of(sae)
         numbers = np.flatnonzero(nearest.specific_N)
         own = get_candidates(run, nearest.place_N[numbers].tolist())
-        found[sae.name] = {number: one.in_text for number, one in zip(numbers.tolist(), own, strict=True)}
+        found[sae.name] = dict(zip(numbers.tolist(), own, strict=True))
     return found
 
 
@@ -202,21 +202,7 @@ class Represented:
 
 
 def represented_by(sae: OpenSAE, index: int) -> list[Represented]:
-    """The concepts whose own a feature is, but for ambiguous ones."""
-    numbers = sae.run.once(_represented).get(sae.row(index), [])
-    if not numbers:
-        return []
-    texts, found = own_in_text(sae), [concepts_of(sae.run)[number] for number in numbers]
-    return [Represented(one.list, one.name, texts.get(one.number, InText(0, 0))) for one in found if not one.ambiguous]
-
-
-def _represented(run: OpenRun) -> dict[int, list[int]]:
-    """The concepts whose best own feature stands in each row; nothing for all others."""
-    found: dict[int, list[int]] = {}
-    for sae in run.saes:
-        nearest = nearest_of(sae)
-        numbers = np.flatnonzero(nearest.specific_N)
-        rows = run.tables.take("concept_features", nearest.place_N[numbers].tolist(), ["row"])["row"].to_pylist()
-        for number, row in zip(numbers.tolist(), rows, strict=True):
-            found.setdefault(row, []).append(number)
-    return found
+    """The concepts whose best own feature it is, but for ambiguous ones."""
+    concepts, row = concepts_of(sae.run), sae.row(index)
+    own = [(concepts[number], found.in_text) for number, found in own_of(sae).items() if found.row == row]
+    return [Represented(one.list, one.name, in_text) for one, in_text in own if not one.ambiguous]

@@ -4,20 +4,16 @@ Shapes: F features of one SAE, B features of a part.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
 from functools import cached_property
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from data.arrow import read_arrow
-from data.artifacts.corpus import TokenizedCorpus
-from data.artifacts.features import EXAMPLES_FILE, STATISTICS_FILE, TOP, read_kinds
-from data.artifacts.labels import read_labels
+from data.artifacts.features import EXAMPLES_FILE, STATISTICS_FILE, TOP
 from pipeline.arrays import Ints
 from pipeline.examples.texts import ExampleTexts
+from pipeline.publishing.artifacts import RunArtifacts
 from pipeline.publishing.columns import columns_of, count_examples
 from pipeline.publishing.searchable import Surroundings, search_batch, searchable
 
@@ -32,21 +28,8 @@ class _Searched(NamedTuple):
     """Row of each feature's first example."""
 
 
-@dataclass(frozen=True)
-class SearchRows:
+class SearchRows(RunArtifacts):
     """Makes any part of the table: each row stands alone."""
-
-    folders: dict[str, Path]
-    """The artifact of every stage."""
-    saes: tuple[str, ...]
-    """Names in the order of the recipe."""
-    vocabulary: list[bytes]
-    """The bytes of every token by id."""
-    rare_tokens: int
-    """A rare feature is active on fewer tokens than this."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # another process reads files anew
 
     def some(self, start: int, stop: int) -> list[pa.RecordBatch]:
         """The rows from `start` to before `stop`, those of each SAE by themselves."""
@@ -70,17 +53,15 @@ class SearchRows:
 
     @cached_property
     def _texts(self) -> ExampleTexts:
-        return ExampleTexts(TokenizedCorpus(self.folders["tokenize"]), self.vocabulary)
+        return ExampleTexts(self.corpus, self.vocabulary)
 
     @cached_property
     def _searched(self) -> dict[str, _Searched]:
-        return {name: self._read(name) for name in self.saes}
+        return {name: self._searched_of(name) for name in self.saes}
 
-    def _read(self, name: str) -> _Searched:
-        statistics = read_arrow(self.folders["examples"] / name / STATISTICS_FILE)
-        labels = read_labels(self.folders["explain"], self.folders["score"], name)
-        examples = read_arrow(self.folders["examples"] / name / EXAMPLES_FILE)
+    def _searched_of(self, name: str) -> _Searched:
+        statistics, examples = (self.read("examples", name, file) for file in (STATISTICS_FILE, EXAMPLES_FILE))
         num_FE = count_examples(examples, len(statistics), name)
-        features = searchable(statistics, read_kinds(statistics, self.rare_tokens), labels)
+        features = searchable(statistics, self.kinds[name], self.labels(name))
         first_F = np.cumsum(num_FE.sum(1)) - num_FE.sum(1)
         return _Searched(features, examples.select(["document", "position"]), num_FE, first_F)

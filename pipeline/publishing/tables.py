@@ -4,7 +4,6 @@ Shapes: F features of one SAE, R features of all SAEs in the order of the recipe
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pyarrow as pa
 
 from data.arrow import read_arrow
 from data.artifacts.comparison import COMPARED_FILE
-from data.artifacts.corpus import Cutting, TokenizedCorpus
+from data.artifacts.corpus import Cutting
 from data.artifacts.effects import EFFECTS_FILE, READINGS_FILE
 from data.artifacts.features import (
     COSINE_BINS,
@@ -24,12 +23,9 @@ from data.artifacts.features import (
     HELD_OUT_FILE,
     NEIGHBOURS_FILE,
     STATISTICS_FILE,
-    FeatureKinds,
     cosine_column,
-    read_kinds,
     squared_shares,
 )
-from data.artifacts.labels import read_labels
 from data.artifacts.neurons import NEURON_EXAMPLES_FILE, NEURONS_FILE
 from data.artifacts.responses import read_best_strengths
 from data.errors import ArtifactError
@@ -45,6 +41,7 @@ from pipeline.geometry.nearest import decoder_rows
 from pipeline.geometry.relatives import best_cosines, count_cosines
 from pipeline.models.sae import load_header
 from pipeline.processes import in_parts
+from pipeline.publishing.artifacts import RunArtifacts
 from pipeline.publishing.columns import (
     TABLE_BATCH_ROWS,
     RunTable,
@@ -65,22 +62,8 @@ from pipeline.publishing.strength_tables import StrengthTables
 from pipeline.publishing.telling import TellingWords
 
 
-@dataclass(frozen=True)
-class RunTables:
+class RunTables(RunArtifacts):
     """Everything that is published in LanceDB, by table name."""
-
-    folders: dict[str, Path]
-    """The artifact of every stage."""
-    saes: tuple[str, ...]
-    """Names in the order of the recipe."""
-    vocabulary: list[bytes]
-    """The bytes of every token by id."""
-    rare_tokens: int
-    """A rare feature is active on fewer tokens than this."""
-
-    @cached_property
-    def corpus(self) -> TokenizedCorpus:
-        return TokenizedCorpus(self.folders["tokenize"])
 
     @cached_property
     def sizes(self) -> list[int]:
@@ -107,11 +90,6 @@ class RunTables:
     @cached_property
     def strengths(self) -> StrengthTables:
         return StrengthTables(self.folders["strengths"], self.saes, self.sizes, self.first_rows)
-
-    @cached_property
-    def kinds(self) -> dict[str, FeatureKinds]:
-        """The live, rare, negligible and dead features of every SAE."""
-        return {name: read_kinds(self._read("examples", name, STATISTICS_FILE), self.rare_tokens) for name in self.saes}
 
     def search(self, scratch: Path) -> RunTable:
         """The table that the search asks; where it is long, other processes make its rows.
@@ -151,20 +129,20 @@ class RunTables:
         first_example = first_reading = 0
         cutting = Cutting.of(load_manifest(self.folders["tokenize"]).counts)
         for name, size in zip(self.saes, self.sizes, strict=True):
-            statistics = self._read("examples", name, STATISTICS_FILE)
-            explanations, labels = self._read("explain", name, EXPLANATIONS_FILE), self._labels(name)
-            effects, neurons = self._read("effects", name, EFFECTS_FILE), self._read("neurons", name, NEURONS_FILE)
+            statistics = self.read("examples", name, STATISTICS_FILE)
+            explanations, labels = self.read("explain", name, EXPLANATIONS_FILE), self.labels(name)
+            effects, neurons = self.read("effects", name, EFFECTS_FILE), self.read("neurons", name, NEURONS_FILE)
             for table in (statistics, explanations, effects, neurons):
                 self._check_rows(name, len(table), size)
             readings_F = effects["num_readings"].to_numpy().astype(np.int64)
             reading_F = first_reading + np.cumsum(readings_F) - readings_F
             first_reading += int(readings_F.sum())
-            num_FE = count_examples(self._read("examples", name, EXAMPLES_FILE), size, name)
+            num_FE = count_examples(self.read("examples", name, EXAMPLES_FILE), size, name)
             first_F = first_example + np.cumsum(num_FE.sum(1)) - num_FE.sum(1)
             first_example += int(num_FE.sum())
             first_row = self.first_rows[self.saes.index(name)]
             share_F, kinds = squared_shares(statistics["sum_squares"].to_numpy()), self.kinds[name]
-            examples = self._read("examples", name, EXAMPLES_FILE).select(["index", "kind", "document", "position"])
+            examples = self.read("examples", name, EXAMPLES_FILE).select(["index", "kind", "document", "position"])
             told_by = Tables(statistics, explanations, effects, examples)
             interest_F, at_start_F = measure_interest(told_by, cutting, self.telling)
             for rows in batch_slices(size):
@@ -260,14 +238,8 @@ class RunTables:
             counts += np.stack([count_cosines(best_BS[mask_F[rows]]) for mask_F in (kinds.live_F, kinds.minor_F)])
         return total, counts[0], counts[1]
 
-    def _labels(self, sae: str) -> pa.Table:
-        return read_labels(self.folders["explain"], self.folders["score"], sae)
-
     def _per_sae(self, stage: str, file: str) -> list[pa.Table]:
-        return [self._read(stage, name, file) for name in self.saes]
-
-    def _read(self, stage: str, sae: str, file: str) -> pa.Table:
-        return read_arrow(self.folders[stage] / sae / file)
+        return [self.read(stage, name, file) for name in self.saes]
 
     def _check_rows(self, what: str, found: int, expected: int) -> None:
         if found != expected:

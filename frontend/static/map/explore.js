@@ -207,6 +207,7 @@ async function start() {
     await Promise.all([look(), lookForNames(draw)]);
     if (current.answer || !visible().length) note.parentElement.hidden = true;
   } catch (error) {
+    document.querySelector("[data-how]").hidden = true;
     fail(error);
   }
 }

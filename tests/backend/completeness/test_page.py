@@ -9,11 +9,12 @@ from fastapi.testclient import TestClient
 from backend.completeness.figure import BOTTOM, LEFT, RIGHT, TOP, frequency_figure
 from backend.completeness.rows import ConceptRow, frequency_text, rivals_text
 from backend.published import concepts
-from backend.published.concepts import Candidate, InText, completeness_of, concepts_of, represented_by
+from backend.published.concepts import Candidate, completeness_of, concepts_of, represented_by
 from data.arrow import read_arrow
 from data.artifacts.completeness import CANDIDATES_FILE, CONCEPTS_FILE, SAECounts
 from data.concepts.frequency import Bin, Fit
 from data.layout import StorePaths
+from tests.support.own_features import own_features
 from tests.support.pages import Page
 
 SAES = ["1-relu-64", "1-relu-256", "1-batchtopk-64"]
@@ -92,12 +93,10 @@ def test_a_feature_says_which_concepts_it_represents(
     for sae in run.saes:
         own = {row["index"] for row in candidates(published_store, sae.name) if row["specific"] and row["nearest"]}
         assert {index for index in range(sae.num_features) if represented_by(sae, index)} == own
-    monkeypatch.setitem(run.cached, concepts._represented, {run.saes[0].row(3): [0, 3]})
+    monkeypatch.setitem(run.cached, concepts._read_own, own_features(run, 3, {0: 9, 3: 10}))
     page = Page(pages.get("/tiny/1-relu-64/3").text)
     assert "Represents river (Things of the fake run), music (Things of the fake run)" in " ".join(page.text.split())
     assert "/completeness?sae=1-relu-64&list=things#concepts" in page.links()
-    in_text = {run.saes[0].name: {0: InText(9, 20), 3: InText(10, 20)}}
-    monkeypatch.setitem(run.cached, concepts._read_in_text, in_text)
     said = " ".join(Page(pages.get("/tiny/1-relu-64/3").text).text.split())
     assert "9 of 20 examples in text at which it is as strong stand on river, more on something else." in said
     assert "10 of 20 examples in text at which it is as strong stand on music." in said
@@ -118,7 +117,7 @@ def test_a_concept_with_another_sense_stands_apart(pages: TestClient, monkeypatc
         concepts._read_concepts,
         [replace(one, list=lists[0], concept=replace(one.concept, ambiguous=one.name == "music")) for one in known],
     )
-    monkeypatch.setitem(run.cached, concepts._represented, {run.saes[0].row(3): [0, 3]})
+    monkeypatch.setitem(run.cached, concepts._read_own, own_features(run, 3, {0: 20, 3: 20}))
     answer = pages.get("/completeness?sae=1-relu-64&show=ambiguous")
     assert "of 5 concepts" in answer.context["headline"]
     assert answer.context["ambiguous"].startswith("1 more concept is also ordinary words or names")
@@ -169,11 +168,11 @@ def test_the_page_says_how_many_stand_for_their_concept_in_text(
 ) -> None:
     run = pages.app.state.library.catalogue().runs[0]
     for found, said in (
-        ({0: InText(9, 10), 3: InText(4, 10)}, "for 1 of the 2; the rest fire in text more often on something else."),
-        ({0: InText(5, 10)}, "Their examples in text stand on the concept, too, at least half of them."),
+        ({0: 18, 3: 8}, "for 1 of the 2; the rest fire in text more often on something else."),
+        ({0: 10}, "Their examples in text stand on the concept, too, at least half of them."),
         ({}, ""),
     ):
-        monkeypatch.setitem(run.cached, concepts._read_in_text, dict.fromkeys(SAES, found))
+        monkeypatch.setitem(run.cached, concepts._read_own, own_features(run, 3, found))
         context = pages.get("/completeness?sae=1-relu-64").context
         assert context["in_text"].endswith(said)
         assert bool(context["in_text"]) is bool(said)

@@ -15,6 +15,7 @@ from data.layout import StorePaths
 from data.owner import owner_key
 from data.sql.database import DATABASE_VARIABLE
 from tests.support.databases import copy_catalogue
+from tests.support.own_features import own_features
 from tests.support.serving import serving
 from tests.support.stores import owned_store
 
@@ -112,7 +113,7 @@ def test_no_more_verdicts_are_kept_than_the_limit(owner: httpx.Client) -> None:
 def test_a_feature_does_not_claim_a_concept_of_which_an_owner_says_no(
     owner: httpx.Client, store: StorePaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(concepts, "_represented", lambda run: {run.saes[0].row(3): [0]})
+    monkeypatch.setattr(concepts, "_read_own", lambda run: own_features(run, 3, {0: 20}))
     assert "Represents" in owner.get("/tiny/1-relu-64/3").text
     owner.post(FORM, data={**CONCEPT, "represented": "no"})
     assert "Represents" not in owner.get("/tiny/1-relu-64/3").text
