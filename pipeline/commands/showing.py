@@ -30,7 +30,7 @@ from pipeline.recipe.overrides import apply_override
 SAMPLE_NAME, SAMPLE_SINK_FACTOR = "smollm2-135m", 4.0
 CONTEXT_LENGTH = 512
 """Longest sequences, unless the SAE was trained on shorter ones or the model reads no more."""
-HELD_OUT_SHARES, ENOUGH_HELD_OUT = (10, 25), 16_000
+HELD_OUT_SHARES, ENOUGH_HELD_OUT = (10, 20), 16_000
 """One held-out token for so many others: for the first until ENOUGH_HELD_OUT are held out, then for the second."""
 LONGEST_NAME = 64
 FIRST: dict[str, dict[str, Any]] = {
