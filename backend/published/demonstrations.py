@@ -1,5 +1,6 @@
 """Demonstrations: what a run's features make the model write, as it was stored when the run was published."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from data.artifacts.responses import Demonstration, Responses, SteeredText
 
 HOLDS_AT = 2
 """Strengths whose texts do not break, at least, of what pages lead with."""
+MOST_UNLIKE = 5.0
+"""Ratio of perplexities from which on a text counts as no more unlike what the model writes by itself."""
 
 
 class Passage(NamedTuple):
@@ -33,6 +36,9 @@ class StoredText:
     """Exactly as it was written."""
     passages: list[Passage]
     responds: bool
+    tells: float
+    """How plainly it shows that something was held: 0 where it is no nearer to the feature, or what the model might as
+    well have written by itself."""
     href: str
     """The steering page with this text and its settings."""
 
@@ -95,11 +101,11 @@ class Demonstrations:
 
     @property
     def lead(self) -> StoredDemonstration | None:
-        """What pages lead with: of those that hold, chats before plain texts, the one whose label fits best; the first
-        where none does."""
+        """What pages lead with: of those that hold, chats before plain texts, the one whose first text tells most; the
+        first where none does."""
         held = [one for one in self.chats if one.holds] or [one for one in self.openings if one.holds]
         if held:
-            return max(held, key=lambda one: one.feature.label_score or 0.0)
+            return max(held, key=lambda one: one.opens.tells)
         return next(iter(self.all), None)
 
     def of(self, name: str) -> StoredDemonstration | None:
@@ -162,7 +168,13 @@ def _demonstration(one: Demonstration, feature: FeatureSummary) -> StoredDemonst
 
 def _text(one: Demonstration, text: SteeredText, feature: FeatureSummary) -> StoredText:
     href = steer_href(feature.name, one.opening, text.strength, chat=one.chat, new_tokens=one.new_tokens)
-    return StoredText(text.strength, text.text, marked(text.text, one.words), text.responds, href)
+    return StoredText(text.strength, text.text, marked(text.text, one.words), text.responds, _tells(text, one), href)
+
+
+def _tells(text: SteeredText, one: Demonstration) -> float:
+    """The share by which a text moved, times the logarithm of how unlike the model's own it is to the model."""
+    ratio = min(text.perplexity / one.baseline.perplexity, MOST_UNLIKE)
+    return max(text.moved, 0.0) * max(math.log(ratio), 0.0)
 
 
 def _found(measured: Responses) -> str:

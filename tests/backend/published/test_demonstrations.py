@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -26,10 +27,12 @@ def test_features_have_the_names_of_the_tables_and_not_those_that_texts_were_sto
         assert one.feature.title != "as it was called before"
 
 
-def curved(one: StoredDemonstration, fit: float, peak: float | None, breaks: float | None) -> StoredDemonstration:
-    """The same demonstration, its feature with another fit and curve."""
-    changes = {"label_score": fit, "peak_strength": peak, "break_strength": breaks}
-    return replace(one, feature=replace(one.feature, **changes))
+def curved(one: StoredDemonstration, tells: float, peak: float | None, breaks: float | None) -> StoredDemonstration:
+    """The same demonstration, its feature with another curve, its texts telling more or less."""
+    texts = [replace(text, tells=tells) for text in one.texts]
+    best = next(text for text in texts if text.strength == one.best.strength)
+    feature = replace(one.feature, peak_strength=peak, break_strength=breaks)
+    return replace(one, feature=feature, texts=texts, best=best)
 
 
 @pytest.mark.parametrize(
@@ -41,10 +44,34 @@ def curved(one: StoredDemonstration, fit: float, peak: float | None, breaks: flo
         ([(0.4, 1.0, 2.0), (0.4, 1.0, 2.0), (0.4, 1.0, 2.0)], 0),
     ],
 )
-def test_pages_lead_with_what_holds_at_several_strengths_and_is_named_best(
+def test_pages_lead_with_what_holds_at_several_strengths_and_tells_most(
     catalogue: Catalogue, curves: list[tuple[float, float | None, float | None]], lead: int
 ) -> None:
     chats = demonstrations(catalogue.runs[0]).chats
     chats = [curved(one, *curve) for one, curve in zip(chats, curves, strict=True)]
     assert Demonstrations(chats, [], "").lead == chats[lead]
     assert Demonstrations([], chats, "").lead == chats[lead]
+
+
+@pytest.mark.parametrize(
+    ("moved", "perplexity", "tells"),
+    [
+        (0.1, 4.0 * math.e, 0.1),
+        (0.2, 4.0 * math.e, 0.2),
+        (0.1, 4.0, 0.0),  # the model might have written it by itself
+        (0.1, 2.0, 0.0),
+        (-0.1, 4.0 * math.e, 0.0),
+        (0.1, 400.0, 0.1 * math.log(5)),  # no text tells more for being broken
+    ],
+)
+def test_a_text_tells_that_is_nearer_to_the_feature_and_unlike_the_models_own(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, moved: float, perplexity: float, tells: float
+) -> None:
+    run = catalogue.runs[0]
+    stored = Responses.from_json(run.record.responses)
+    chat = stored.chats[0]
+    texts = tuple(replace(text, moved=moved, perplexity=perplexity) for text in chat.texts)
+    changed = replace(stored, chats=(replace(chat, baseline=replace(chat.baseline, perplexity=4.0), texts=texts),))
+    monkeypatch.setattr("backend.published.demonstrations.Responses.from_json", lambda raw: changed)
+    (shown,) = demonstrations(run).chats
+    assert [text.tells for text in shown.texts] == pytest.approx([tells] * len(texts))
