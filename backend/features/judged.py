@@ -99,14 +99,15 @@ class JudgedSection:
     more: int
     """Activations that were chosen and are not listed."""
     left_out: list[str]
-    """Judges of the run that judged nothing, and why."""
+    """Judges of the run that judged nothing, and why, where another did."""
 
 
 def judged_section(sae: OpenSAE, feature: Feature, view: FeatureState) -> JudgedSection:
     """The section of a feature, by the judge that the address names, or the first that judged it."""
     judges = judges_of(sae.run)
     scores = get_scores(sae, feature)
-    left_out = [f"{judge.name}: {judge.why_none}" for judge in judges if judge.why_none]
+    any_judged = any(judge.num_features for judge in judges)
+    left_out = [f"{judge.name}: {judge.why_none}" for judge in judges if judge.why_none and any_judged]
     able = [n for n, judge in enumerate(judges) if any(score.judge == judge.name for score in scores)]
     if not able:
         return _nothing(_why_none(judges, feature), left_out)

@@ -97,9 +97,11 @@ def _links(readings: dict[int, KnownReading], feature: Feature) -> list[tuple[Kn
 
 
 def test_a_feature_that_was_not_measured_says_why(pages: TestClient) -> None:
-    rare = pages.get(f"/tiny/1-relu-64/{RARE}").text
-    assert "Not measured. It is rare, and effects are measured of live features." in rare
-    assert "Not measured." in pages.get(f"/tiny/1-relu-64/{NEGLIGIBLE}").text
+    for index, kind in ((RARE, "rare"), (NEGLIGIBLE, "negligible")):
+        html = pages.get(f"/tiny/1-relu-64/{index}").text
+        why = f"<dt>What it changes</dt><dd>It is {kind}, and effects are measured of live features.</dd>"
+        assert why in html[html.index('id="not-measured"') :]
+        assert "What it changes, measured" not in html
     assert "What it changes, measured" not in pages.get(f"/tiny/1-relu-64/{DEAD}").text
 
 

@@ -1,10 +1,13 @@
 """The section on judges of a feature's page, and the API behind it."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from fastapi.testclient import TestClient
 
+from backend.published.catalogue import Catalogue
+from backend.published.scores import judges_of
 from data.artifacts.scores import RUBRIC
 from tests.support.scores import BANDS
 
@@ -17,7 +20,7 @@ def test_every_score_comes_with_its_judge_and_how_far_that_can_be_trusted(client
     guess = client.get(f"{PAGE}?judge=guess").text
     assert "This judge cannot tell right labels from shuffled ones (0.51, 0.41 to 0.60; 0.50 is chance)" in guess
     assert "a &lt;b&gt;guessing&lt;/b&gt; model" in guess
-    assert "Left out: away: The recipe names no sentence encoder" in guess
+    assert "<dt>Judge left out</dt><dd>away: The recipe names no sentence encoder" in guess
     for score in client.get(f"{API}/scores").json():
         assert score["judge"] in {"rule", "guess"}
         assert score["trust"]["num_questions"] > 0
@@ -44,7 +47,10 @@ def test_shares_are_those_of_the_judged_activations_and_lead_to_them(client: Tes
 
 
 def test_a_feature_that_was_not_judged_says_why(client: TestClient) -> None:
-    assert "Not judged. It is not among the features that were judged" in client.get("/tiny/1-relu-64/9").text
+    html = client.get("/tiny/1-relu-64/9").text
+    why = "<dt>Does it mean what its label says?</dt><dd>It is not among the features that were judged"
+    assert why in html[html.index('id="not-measured"') :]
+    assert 'id="judged"' not in html
     assert client.get("/api/v1/features/tiny/1-relu-64/9/scores").json() == []
     assert 'id="judged"' not in client.get("/tiny/1-relu-64/5").text  # dead
 
@@ -71,3 +77,14 @@ def test_specificity_in_lists_names_its_judge(client: TestClient) -> None:
     assert "Judge &#39;rule&#39; tells right labels from shuffled ones 100% of the time" in html
     found = client.get("/api/v1/features/tiny/1-relu-64?sort=specificity&per_page=3").json()["features"]
     assert found[0]["specificity"] is not None
+
+
+def test_where_no_judge_judged_anything_one_reason_is_enough(
+    client: TestClient, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle = [replace(one, num_features=0, why_none="It was not asked.") for one in judges_of(catalogue.runs[0])]
+    monkeypatch.setattr("backend.features.judged.judges_of", lambda run: idle)
+    monkeypatch.setattr("backend.features.judged.get_scores", lambda sae, feature: [])
+    html = client.get(PAGE).text
+    assert "<dd>No feature of this run was judged.</dd>" in html
+    assert "Judge left out" not in html

@@ -83,7 +83,9 @@ def test_the_page_names_them_and_folds_their_examples(pages: TestClient, rows: l
 
 def test_features_that_were_not_compared_say_why(sae: OpenSAE, pages: TestClient) -> None:
     assert "It is rare" in get_neurons(sae, get_feature(sae, RARE)).why_none
-    assert "Not compared with neurons. It is rare" in pages.get(f"/{NAME}/{RARE}").text
+    html = pages.get(f"/{NAME}/{RARE}").text
+    assert "<dt>Neurons</dt><dd>It is rare" in html[html.index('id="not-measured"') :]
+    assert 'id="neurons"' not in html
     assert 'id="neurons"' not in pages.get(f"/{NAME}/{DEAD}").text
 
 

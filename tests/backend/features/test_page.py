@@ -86,10 +86,12 @@ def test_a_feature_that_says_little_of_a_text_is_told(sae):
     assert caution_of(replace(feature, at_start=0.5, density=0.05)) is None
 
 
-def test_what_limits_a_feature_stands_above_its_figures(pages, sae):
+def test_what_limits_a_feature_stands_above_its_figures_and_what_is_not_known_last(pages, sae):
     rare = next(i for i in range(sae.num_features) if get_feature(sae, i).rare)
     text = pages.get(f"/tiny/1-relu-64/{rare}").text
-    assert text.index('class="notice"') < text.index('class="card effects"') < text.index('class="card statistics"')
+    places = [text.index(part) for part in ('class="notice"', 'class="card statistics"', 'id="examples"')]
+    assert places == sorted(places)
+    assert places[-1] < text.index('class="card not-measured"')
 
 
 def test_copies_of_an_example_are_told(pages, sae):

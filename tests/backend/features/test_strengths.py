@@ -71,7 +71,9 @@ def test_a_feature_that_no_strength_moves_says_so(pages) -> None:
 )
 def test_a_feature_that_was_not_measured_says_why(pages, index: int, said: str) -> None:
     assert said in section(pages, index).why_none
-    assert "How strongly to hold it" in pages.get(f"/tiny/{SAE}/{index}").text
+    html = pages.get(f"/tiny/{SAE}/{index}").text
+    assert "<dt>How strongly to hold it</dt>" in html[html.index('id="not-measured"') :]
+    assert 'id="strengths"' not in html
 
 
 def test_a_dead_feature_has_no_section(pages) -> None:
