@@ -19,6 +19,7 @@ from data.errors import ConfigError, MonosemaError
 from data.hooks import Place, hook_briefly, hook_in_words, hook_of
 from data.layout import RunPaths, StorePaths
 from data.manifests import Manifest, digest, find_stage, require_stage
+from pipeline.ahead import AFTER, AHEAD, RunAhead
 from pipeline.completeness.lists import load_lists
 from pipeline.memory import give_back, keep_freed
 from pipeline.progress import format_seconds, log
@@ -160,10 +161,24 @@ def run_stages(recipe: "Recipe", paths: RunPaths, until: str = STAGES[-1]) -> No
     for one, of_one in missing:
         if alone and names[alone:]:
             log(f"run '{of_one.run}': {hook_in_words(*one.model.place)}")
-        manifests = {name: run_stage(name, one, of_one) for name in names[alone:]}
+        manifests = _run_in_turn(names[alone:], one, of_one)
         if until == STAGES[-1]:
             before = {name: require_stage(of_one, name) for name in names[:alone]}
             _write_receipt(one, of_one, before | manifests, recipe.name)
+
+
+def _run_in_turn(names: Sequence[str], recipe: "Recipe", paths: RunPaths) -> dict[str, Manifest]:
+    """The stages of one run, one after the other, but for those that run ahead while others do."""
+    before = {name: find_stage(paths, name) for name in names}
+    manifests: dict[str, Manifest] = {}
+    with RunAhead(recipe, paths) as ahead:
+        for name in names:
+            if name in AHEAD:
+                ahead.wait()
+            manifests[name] = _run_stage(name, recipe, paths, before[name])
+            if name == AFTER and set(AHEAD) <= set(names):
+                ahead.start()
+    return manifests
 
 
 def _told_complete(recipe: "Recipe", paths: RunPaths) -> bool:
@@ -187,7 +202,11 @@ def _run_together(name: str, parts: list[tuple["Recipe", RunPaths]]) -> list[Man
 
 def run_stage(name: str, recipe: "Recipe", paths: RunPaths) -> Manifest:
     """Run one stage and say what came of it. Raises MonosemaError or ModelError."""
-    before = find_stage(paths, name)
+    return _run_stage(name, recipe, paths, find_stage(paths, name))
+
+
+def _run_stage(name: str, recipe: "Recipe", paths: RunPaths, before: Manifest | None) -> Manifest:
+    """The same. before: what stood before anything was begun."""
     manifest: Manifest = _module_of(name, recipe).run(recipe, paths)
     _tell(name, manifest, before, title="import" if _is_import(name, recipe) else name)
     return manifest

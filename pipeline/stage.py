@@ -81,6 +81,10 @@ class Stage:
             }
         )
 
+    def stands(self, recipe: Recipe, paths: RunPaths) -> bool:
+        """Whether there is nothing to make. Raises ArtifactError when an input is missing or damaged."""
+        return self._ask(recipe, paths).finished(self.name) is not None
+
     def run(self, recipe: Recipe, paths: RunPaths) -> Manifest:
         """Make the artifact, unless it is there already.
 
