@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from backend.engine.engine import Engine
 from backend.home.panel import HomeState, Panel, description_of, panel_of
+from backend.html.address import query
 from backend.html.figures import Tick
 from backend.html.formats import count, number, share
-from backend.html.page import Notice, Page
+from backend.html.page import Link, Notice, Page
 from backend.html.tokens import visible_text
 from backend.published.cards import (
     SAE_METRICS,
@@ -24,7 +25,10 @@ from backend.published.cards import (
     tokens_seen,
 )
 from backend.published.catalogue import Catalogue, OpenRun, OpenSAE
+from backend.published.comparison import get_comparison
+from backend.published.concepts import completeness_of
 from backend.published.features import FeatureSummary
+from backend.published.scaling import scaling_of
 from backend.published.showpieces import WorkedExample, showpieces, worked_example
 
 Column = tuple[str, str, Callable[[OpenSAE], tuple[str, float | None]]]
@@ -88,6 +92,8 @@ class Comparison:
     """None when fewer than two SAEs were measured."""
     loss_note: str | None
     """Sample that the losses were measured on; None when they were not measured."""
+    more: list[Link]
+    """Pages that tell more of the run: those with something to tell."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +157,19 @@ def comparison_of(run: OpenRun) -> Comparison:
         ],
         chart=_chart(run.saes),
         loss_note=loss_note(run),
+        more=_more(run),
     )
+
+
+def _more(run: OpenRun) -> list[Link]:
+    pages = [
+        ("/explore", "See them on one map", True),
+        ("/compare", "what is new at each size", len(run.saes) > 1),
+        ("/completeness", "which concepts have one of their own", not completeness_of(run).why_none),
+        ("/neurons", "whether they are easier to understand than neurons", not get_comparison(run).why_none),
+        ("/scaling", "how many features and tokens a budget should buy", bool(scaling_of(run).grids)),
+    ]
+    return [Link(text, f"{path}{query(run=run.name)}") for path, text, tells in pages if tells]
 
 
 def _chart(saes: Sequence[OpenSAE]) -> Chart | None:

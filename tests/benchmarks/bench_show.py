@@ -17,11 +17,13 @@ from torch import Tensor
 
 from data.layout import StorePaths, default_store
 from data.manifests import require_stage
+from pipeline.commands.showing import SAMPLE_SINK_FACTOR
 from pipeline.corpus import open_source
 from pipeline.fetching.local import sample_corpus_folder
 from pipeline.formats import saelens
 from pipeline.formats.exported import Exported
 from pipeline.models.language_model import LanguageModel
+from pipeline.models.left_out import are_sinks, measure_sink_norm, row_norms
 from pipeline.models.sae import SAE, SAEHeader
 from pipeline.models.tokenizer import Tokenizer
 from pipeline.recipe import load_recipe
@@ -31,6 +33,8 @@ from tests.benchmarks.table import Row
 
 TOKENS = int(os.environ.get("MONOSEMA_SHOW_TOKENS", "360000"))
 FEATURES, DENSITY, LAYER, LENGTH, MEASURED, TILE, RIDGE = 16_384, 0.002, 14, 512, 8192, 1024, 0.1
+SPARE = 64
+"""Rows that are read beyond those, in place of the sinks among them."""
 RUN = "show"
 
 
@@ -57,16 +61,22 @@ def run() -> list[Row]:
 
 
 def rows(folder: Path, store: StorePaths) -> Tensor:
-    """As many rows of the residual stream as there are features; the first of each sequence is left out."""
+    """As many rows of the residual stream as there are features.
+
+    The first of each sequence is left out, and attention sinks are, by the rule of the harvest: one of them, a hundred
+    times as long as others, would be all that the decoder is fitted to.
+    """
     model, tokenizer = LanguageModel.load(folder, layer=LAYER), Tokenizer.load(folder)
     source = open_source(load_recipe("sample").corpus, sample_corpus_folder(store))
     parts: list[Tensor] = []
     for document in islice(source.documents(), 500):
         tokens = [*tokenizer.opening, *tokenizer.encode(document.text)[: LENGTH - 1]]
         parts.append(model.residuals(torch.tensor([tokens]))[0, len(tokenizer.opening) :].float())
-        if sum(map(len, parts)) >= FEATURES:
+        if sum(map(len, parts)) >= FEATURES + SPARE:
             break
-    return torch.cat(parts)[:FEATURES]
+    x_ND = torch.cat(parts)
+    sink_norm = measure_sink_norm(row_norms(x_ND), SAMPLE_SINK_FACTOR)
+    return x_ND[~are_sinks(x_ND, sink_norm)][:FEATURES]
 
 
 def made_sae(x_FD: Tensor) -> SAE:

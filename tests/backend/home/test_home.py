@@ -1,6 +1,7 @@
 """The home page: what is there, what is not, and the SAEs of a run side by side."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -269,3 +270,19 @@ def test_without_any_demonstration_home_is_as_it_was(client, catalogue):
     page = home_page.home_page_of(replace(catalogue, runs=(run,)), client.app.state.engine, HomeState())
     assert page.panel is None
     assert page.worked is not None
+
+
+def test_home_leads_on_to_pages_that_have_something_to_tell(pages, catalogue, monkeypatch):
+    run = catalogue.runs[0]
+
+    def more(why_none: str, grids: list[Any], saes: list[SAERecord]) -> list[str]:
+        for name, value in [("completeness_of", why_none), ("get_comparison", why_none), ("scaling_of", "")]:
+            monkeypatch.setattr(home_page, name, lambda run, why=value: SimpleNamespace(why_none=why, grids=grids))
+        values = {column.name: getattr(run.record, column.name) for column in PublishedRunRecord.__table__.columns}
+        found = home_page.comparison_of(replace(run, record=PublishedRunRecord(**values, saes=saes))).more
+        return [link.href.removesuffix(f"?run={run.name}") for link in found]
+
+    assert {link.href for link in pages.get("/").context["comparisons"][0].more} <= Page(pages.get("/").text).links()
+    saes = list(run.record.saes)
+    assert more("It was not asked for.", [], saes[:1]) == ["/explore"]
+    assert more("", [object()], saes) == ["/explore", "/compare", "/completeness", "/neurons", "/scaling"]
