@@ -14,8 +14,8 @@ from data.artifacts.responses import Demonstration, Responses, SteeredText
 
 HOLDS_AT = 2
 """Strengths whose texts do not break, at least, of what pages lead with."""
-MOST_UNLIKE = 5.0
-"""Ratio of perplexities from which on a text counts as no more unlike what the model writes by itself."""
+MOST_UNLIKE = 1.5
+"""Ratio of perplexities from which on a text is plainly not the model's own; far above, it only reads worse."""
 
 
 class Passage(NamedTuple):
@@ -78,6 +78,11 @@ class StoredDemonstration:
         whole = sum(not self.breaks(text) for text in self.texts)
         return self.feature.peak_strength is not None and whole >= HOLDS_AT
 
+    @property
+    def tells(self) -> float:
+        """How much its texts tell together, those that break left out."""
+        return sum(text.tells for text in self.texts if not self.breaks(text))
+
     def at(self, strength: float | None) -> StoredText | None:
         """The text at a strength, if there is one."""
         return next((text for text in self.texts if text.strength == strength), None)
@@ -101,11 +106,11 @@ class Demonstrations:
 
     @property
     def lead(self) -> StoredDemonstration | None:
-        """What pages lead with: of those that hold, chats before plain texts, the one whose first text tells most; the
-        first where none does."""
+        """What pages lead with: of those that hold, chats before plain texts, the one whose texts at all strengths at
+        which they do not break tell most together; the first where none holds."""
         held = [one for one in self.chats if one.holds] or [one for one in self.openings if one.holds]
         if held:
-            return max(held, key=lambda one: one.opens.tells)
+            return max(held, key=lambda one: one.tells)
         return next(iter(self.all), None)
 
     def of(self, name: str) -> StoredDemonstration | None:

@@ -42,6 +42,7 @@ def curved(one: StoredDemonstration, tells: float, peak: float | None, breaks: f
         ([(0.9, None, None), (0.3, 1.0, 1.5), (0.2, 1.0, 1.5)], 1),  # no strength of the first brings it nearer
         ([(0.1, None, None), (0.9, 0.5, 1.0), (0.5, None, 2.0)], 0),  # none holds
         ([(0.4, 1.0, 2.0), (0.4, 1.0, 2.0), (0.4, 1.0, 2.0)], 0),
+        ([(0.3, 1.0, 1.5), (0.25, 1.0, 3.0), (0.3, 1.0, 1.5)], 1),  # a little less each, but at more strengths
     ],
 )
 def test_pages_lead_with_what_holds_at_several_strengths_and_tells_most(
@@ -56,12 +57,12 @@ def test_pages_lead_with_what_holds_at_several_strengths_and_tells_most(
 @pytest.mark.parametrize(
     ("moved", "perplexity", "tells"),
     [
-        (0.1, 4.0 * math.e, 0.1),
-        (0.2, 4.0 * math.e, 0.2),
+        (0.1, 5.0, 0.1 * math.log(1.25)),
+        (0.2, 5.0, 0.2 * math.log(1.25)),
         (0.1, 4.0, 0.0),  # the model might have written it by itself
         (0.1, 2.0, 0.0),
-        (-0.1, 4.0 * math.e, 0.0),
-        (0.1, 400.0, 0.1 * math.log(5)),  # no text tells more for being broken
+        (-0.1, 5.0, 0.0),
+        (0.1, 400.0, 0.1 * math.log(1.5)),  # no text tells more for being strange
     ],
 )
 def test_a_text_tells_that_is_nearer_to_the_feature_and_unlike_the_models_own(
