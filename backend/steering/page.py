@@ -12,9 +12,10 @@ from backend.html.tokens import visible_text
 from backend.published.demonstrations import Demonstrations, StoredDemonstration
 from backend.published.features import FeatureSummary
 from backend.steering.form import SteerForm
-from backend.steering.plan import Chip, default_strength, times
+from backend.steering.plan import Chip
 from backend.steering.results import SteeringResult
 from backend.steering.stored import OpenForm, demonstration_of
+from backend.steering.strengths import break_note, default_strength, times
 from backend.steering.views import Conversation, TokenColour, conversation_of
 
 TOKEN_COLOURS: dict[TokenColour, str] = {"none": "None", "activation": "Activation", "probability": "Probability"}
@@ -208,7 +209,14 @@ def _state(conversation: Conversation, stored: StoredDemonstration | None) -> di
             "chat": stored.chat,
             "new_tokens": stored.new_tokens,
             "baseline": {"text": stored.baseline, "passages": stored.baseline_passages},
-            "texts": {f"{one.strength:g}": {"text": one.text, "passages": one.passages} for one in stored.texts},
+            "texts": {
+                f"{one.strength:g}": {
+                    "text": one.text,
+                    "passages": one.passages,
+                    "note": break_note([(stored.feature, one.strength)]),
+                }
+                for one in stored.texts
+            },
         },
     }  # fmt: skip
 

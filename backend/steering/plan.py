@@ -13,6 +13,7 @@ from backend.exceptions import RefusedError
 from backend.published.catalogue import Library, OpenRun, OpenSAE
 from backend.published.features import FeatureSummary, get_summaries
 from backend.published.lookup import find_feature
+from backend.steering.strengths import break_note, default_strength, strength_note, times
 from backend.texts import Typed
 
 MAX_STRENGTH = 10.0
@@ -21,8 +22,6 @@ MAX_STRENGTHS = 7
 STRENGTHS = (0.5, 1.0, 1.5, 2.0, 3.0)
 """Those of a sweep that names none: where features were measured to turn texts without breaking them."""
 MAX_TURNS = 64
-DEFAULT_STRENGTH = 2.0
-"""Strength of a feature that was just added and has none that was measured to be best."""
 
 
 class SteeredFeature(Typed):
@@ -84,10 +83,9 @@ class Chip:
     strength: float | None
     """Times its highest activation; None is off."""
 
-    @property
-    def value(self) -> float | None:
-        """Activation at which it is held."""
-        return None if self.strength is None else self.strength * self.feature.max
+    def strength_in(self, swept: float | None) -> float | None:
+        """Its strength in one text of a sweep; without a sweep its own."""
+        return self.strength if swept is None or self.strength is None else swept
 
     @property
     def note(self) -> str:
@@ -112,6 +110,8 @@ class PlannedRow:
     strength: float | None
     """Of all features, in a sweep; else None."""
     held: list[Held]
+    note: str = ""
+    """What the run measured of texts at such strengths, if they break there."""
 
     @property
     def title(self) -> str:
@@ -143,11 +143,6 @@ class Plan:
         return [*before, ChatMessage("user", self.prompt.text)]
 
 
-def times(strength: float) -> str:
-    """A strength as it is shown."""
-    return f"{strength:g}×".replace("-", "−")
-
-
 def make_plan(library: Library, body: SteerBody, max_new_tokens: int) -> Plan:
     """Check a request against what is published. Raises RefusedError that says what to change."""
     if not 1 <= len(body.features) <= MAX_FEATURES:
@@ -170,7 +165,7 @@ def make_plan(library: Library, body: SteerBody, max_new_tokens: int) -> Plan:
         _check(chip)
     draw = Draw(body.temperature, body.top_p, body.max_new_tokens, body.seed)
     strengths = _sweep(body, chips)
-    rows = _rows(places, chips, body.mode, strengths)
+    rows = _rows(places, chips, body, strengths)
     prompt = Prompt(body.prompt, body.chat)
     return Plan(run, chips, rows, prompt, draw, body.mode, body.scope, strengths, body.history)
 
@@ -183,24 +178,6 @@ def parse_argument(library: Library, argument: str) -> Chip:
     sae, index = find_feature(library, name)
     (chip,) = _chips(sae.run, [(sae, index)], [None])
     return Chip(chip.feature, parse_strength(text) if text else default_strength(chip.feature))
-
-
-def default_strength(feature: FeatureSummary) -> float:
-    """Strength of a feature that was just added: the best of its curve, else that of its best text, if any."""
-    measured = (feature.peak_strength, feature.best_strength)
-    return next((one for one in measured if one is not None), DEFAULT_STRENGTH)
-
-
-def strength_note(feature: FeatureSummary) -> str:
-    """Where the strength of a feature that was just added is from, in a few words."""
-    breaks = f"; the text breaks from {times(feature.break_strength)} on" if feature.break_strength else ""
-    if feature.peak_strength is not None:
-        return f"Measured best at {times(feature.peak_strength)}{breaks}."
-    if feature.best_strength is not None:
-        return f"Its best text was written at {times(feature.best_strength)}{breaks}."
-    if breaks:
-        return f"Measured: no strength was good{breaks}."
-    return f"Not measured how strongly: begins at {times(DEFAULT_STRENGTH)}."
 
 
 def parse_strength(text: str) -> float | None:
@@ -242,16 +219,15 @@ def _sweep(body: SteerBody, chips: Sequence[Chip]) -> list[float]:
 
 
 def _rows(
-    places: Sequence[tuple[OpenSAE, int]], chips: Sequence[Chip], mode: SteeringMode, strengths: Sequence[float]
+    places: Sequence[tuple[OpenSAE, int]], chips: Sequence[Chip], body: SteerBody, strengths: Sequence[float]
 ) -> list[PlannedRow]:
     def row(strength: float | None) -> PlannedRow:
-        return PlannedRow(
-            strength,
-            [
-                Held(*place, steered_value(chip, strength, mode), mode)
-                for place, chip in zip(places, chips, strict=True)
-            ],
-        )
+        held = [
+            Held(*place, steered_value(chip, strength, body.mode), body.mode)
+            for place, chip in zip(places, chips, strict=True)
+        ]
+        given = [(chip.feature, chip.strength_in(strength)) for chip in chips]
+        return PlannedRow(strength, held, break_note(given, body.mode, body.scope))
 
     baseline = PlannedRow(None, [Held(*place, None) for place in places])
     return [baseline, *(map(row, strengths) if strengths else [row(None)])]
@@ -259,11 +235,10 @@ def _rows(
 
 def steered_value(chip: Chip, strength: float | None, mode: SteeringMode) -> float | None:
     """The activation at which a feature of a row is held; `strength` is that of the sweep."""
-    if chip.strength is None:
+    held = chip.strength_in(strength)
+    if held is None:
         return None
-    if mode == "ablate":
-        return 0.0
-    return chip.value if strength is None else strength * chip.feature.max
+    return 0.0 if mode == "ablate" else held * chip.feature.max
 
 
 def _chips(run: OpenRun, places: Sequence[tuple[OpenSAE, int]], strengths: Sequence[float | None]) -> list[Chip]:

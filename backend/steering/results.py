@@ -28,6 +28,11 @@ ENDINGS: dict[Reason, str] = {
 """In words; "" when the text has the length that was asked for."""
 
 
+def said_of(ending: Reason, note: str) -> str:
+    """What is said below a text."""
+    return " ".join(part for part in (ENDINGS[ending], note) if part)
+
+
 class SteeredFeatureResult(BaseModel):
     """A steered feature as it was then."""
 
@@ -64,6 +69,13 @@ class RowResult(BaseModel):
     """Of all its features, in a sweep."""
     ending: Reason
     tokens: list[TokenResult]
+    note: str = ""
+    """What the run had measured of texts at such strengths, if they break there."""
+
+    @property
+    def said(self) -> str:
+        """Below the text: the reason why it ended, and the note."""
+        return said_of(self.ending, self.note)
 
     @property
     def given(self) -> str:
@@ -153,12 +165,19 @@ class Collector:
             return self._result(event)
         return None
 
+    def said(self, ended: Ended) -> str:
+        """What is said below a text that has ended."""
+        return said_of(ended.reason, self._plan.rows[ended.row].note)
+
     def _result(self, finished: Finished) -> SteeringResult:
         plan, draw = self._plan, self._plan.draw
         rows = [
-            RowResult(title=row.title, strength=row.strength, ending=self._endings[number], tokens=self._tokens[number])
+            RowResult(
+                title=row.title, strength=row.strength, ending=self._endings[number], tokens=self._tokens[number],
+                note=row.note,
+            )
             for number, row in enumerate(plan.rows)
-        ]
+        ]  # fmt: skip
         features = [
             SteeredFeatureResult(
                 name=chip.feature.name, label=chip.feature.title, sae=chip.feature.sae, index=chip.feature.index,

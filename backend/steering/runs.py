@@ -21,7 +21,7 @@ from backend.html.address import rooted
 from backend.html.tokens import written_text
 from backend.settings import Settings
 from backend.steering.plan import Plan
-from backend.steering.results import ENDINGS, Collector, Results, SteeringResult, result_id, token_result
+from backend.steering.results import Collector, Results, SteeringResult, result_id, token_result
 from backend.web.clients import OPEN_PER_CLIENT, Client
 from backend.web.problems import UNEXPECTED_DETAIL, logger, status_of
 from data.errors import MonosemaError
@@ -177,8 +177,9 @@ class Runs:
         first = await anext(events)
         if plan.prompt.chat:
             run.add("chat", {"system": system})
-        run.add(*event_payload(first))
-        run.task = asyncio.create_task(self._drive(run, Collector(plan, system), events))
+        collector = Collector(plan, system)
+        run.add(*event_payload(first, collector))
+        run.task = asyncio.create_task(self._drive(run, collector, events))
         run.expect_listener(FIRST_LISTENER_SECONDS)
 
     async def _prompts(self, plan: Plan) -> tuple[list[int], list[int], str]:
@@ -207,7 +208,7 @@ class Runs:
                     run.finish(event, *await self._store(result))
                 else:
                     state: State | None = "writing" if isinstance(event, Started) else None
-                    run.add(*event_payload(event), state)
+                    run.add(*event_payload(event, collector), state)
         except Exception as error:
             run.fail(error)
         finally:
@@ -248,7 +249,7 @@ def _replay(result: SteeringResult) -> SteerRun:
     for number, row in enumerate(result.rows):
         for token in row.tokens:
             run.add("token", {"row": number, **token.model_dump(), "shown": written_text(token.text)})
-        run.add("end", {"row": number, "reason": row.ending, "note": ENDINGS[row.ending]})
+        run.add("end", {"row": number, "reason": row.ending, "note": row.said})
     run.is_kept = True
     done = {
         "seconds": result.seconds, "num_tokens": result.num_tokens, "result": rooted(result.href), "stored": True,
@@ -258,11 +259,11 @@ def _replay(result: SteeringResult) -> SteerRun:
     return run
 
 
-def event_payload(event: SteerEvent) -> tuple[str, dict[str, Any]]:
+def event_payload(event: SteerEvent, collector: Collector) -> tuple[str, dict[str, Any]]:
     """Name and content of an event."""
     if isinstance(event, Written):
         kept = token_result(event)
         return "token", {"row": event.row, **kept.model_dump(), "shown": written_text(event.text)}
     if isinstance(event, Ended):
-        return "end", {**asdict(event), "note": ENDINGS[event.reason]}
+        return "end", {**asdict(event), "note": collector.said(event)}
     return NAMES[type(event)], asdict(event)

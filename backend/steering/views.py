@@ -6,8 +6,9 @@ from typing import Literal
 
 from backend.html.tokens import level, written_text
 from backend.published.demonstrations import Passage, StoredDemonstration, StoredText
-from backend.steering.plan import Turn, times
-from backend.steering.results import ENDINGS, RowResult, SteeredFeatureResult, SteeringResult, TokenResult
+from backend.steering.plan import Turn
+from backend.steering.results import RowResult, SteeredFeatureResult, SteeringResult, TokenResult
+from backend.steering.strengths import break_note, times
 
 TokenColour = Literal["activation", "probability", "none"]
 
@@ -37,7 +38,7 @@ class Answer:
     """The text that it continues; none in a chat."""
     written: list[SteerToken]
     ending: str = ""
-    """The reason why it ended; "" when it has the requested length."""
+    """The reason why it ended, and whether texts break at its strength; "" when it has the requested length."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,10 @@ def conversation_of(result: SteeringResult) -> Conversation:
 def conversation_of_stored(one: StoredDemonstration, text: StoredText) -> Conversation:
     """A demonstration at one strength."""
     given = [] if one.chat else [SteerToken(written_text(one.opening))]
+    note = break_note([(one.feature, text.strength)])
     answers = [
         Answer("Plain", given, _pieces(one.baseline_passages)),
-        Answer(f"Steered, {times(text.strength)}", given, _pieces(text.passages)),
+        Answer(f"Steered, {times(text.strength)}", given, _pieces(text.passages), note),
     ]
     turn = Turn(message=one.opening, baseline=one.baseline, steered=text.text)
     message = written_text(one.opening) if one.chat else ""
@@ -99,7 +101,7 @@ def _answer(row: RowResult, result: SteeringResult) -> Answer:
     opened = row.tokens[0 if row.given.strip() == result.prompt.strip() else 1 :]
     shown = [(token.probability is None, _token(token, result, is_steered)) for token in opened]
     given, written = ([token for in_prompt, token in shown if in_prompt is wanted] for wanted in (True, False))
-    return Answer(_title(row, result), [] if result.chat else given, written, ENDINGS[row.ending])
+    return Answer(_title(row, result), [] if result.chat else given, written, row.said)
 
 
 def _title(row: RowResult, result: SteeringResult) -> str:

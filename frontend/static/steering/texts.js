@@ -100,12 +100,13 @@ export class Texts {
     made.dataset.p = Math.max(0, level(probability));
   }
 
-  // Stored answers to the last message. answers: title, and passages of text with whether each tells of the feature.
+  // Stored answers to the last message. answers: title, passages of text with whether each tells of the feature, and what
+  // is said below.
   showStored(message, answers, given) {
     this.begin(0, message, answers.map(({ title }) => title));
-    answers.forEach(({ passages }, row) => {
+    answers.forEach(({ passages, note = "" }, row) => {
       const column = this.columns[row];
-      column.querySelector(".ending").textContent = "";
+      column.querySelector(".ending").textContent = note;
       const before = given ? [span("given", given)] : [];
       column.querySelector(".tokens").append(...before, ...passages.map(([text, told]) => span(told ? "new told" : "new", text)));
     });

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from backend.features.strengths import _perplexity_panel
 from backend.html.curves import CurveFigure, CurvePanel, CurvePoint, curve_html
 from backend.published.strengths import StrengthPoint
-from backend.steering.plan import DEFAULT_STRENGTH
+from backend.steering.strengths import DEFAULT_STRENGTH
 from tests.support.fake_run import DEAD, MARKED, RARE
 from tests.support.strengths import FLAT, OPENINGS, RISING, SILENT, STRENGTHS
 

@@ -27,6 +27,7 @@ from tests.support.steering import (
     tokens_of,
     waiting,
 )
+from tests.support.strengths import RISING
 
 DRAW = {"temperature": 1.0, "top_p": 0.9, "seed": 5, "max_new_tokens": 20}
 OTHER = "tiny/1-relu-256/9"
@@ -118,6 +119,38 @@ def test_a_sweep_writes_what_each_strength_writes_alone(server: Server) -> None:
 def test_a_sweep_has_the_strengths_that_work_by_default(server: Server) -> None:
     rows = server.steer(sweep=True, max_new_tokens=1)[0][2]["rows"]
     assert rows == ["Plain", "0.5×", "1×", "1.5×", "2×", "3×"]
+
+
+BROKEN = "Measured: the text breaks from 4× on."
+"""Of the curve of RISING, see tests/support/strengths.py."""
+
+
+def notes_of(events: list[Event]) -> list[str]:
+    """What is said below each text."""
+    ends = {data["row"]: data["note"] for _, name, data in events if name == "end"}
+    return [ends[row] for row in sorted(ends)]
+
+
+def test_texts_at_which_the_run_measured_that_they_break_say_so_and_so_does_their_result(server: Server) -> None:
+    held = f"tiny/1-relu-64/{RISING}"
+    features = [{"feature": held, "strength": 4}]
+    sweep = server.steer(features=features, sweep=True, strengths=[2, 3.5, 4, 8, -8], max_new_tokens=3)
+    assert [BROKEN in note for note in notes_of(sweep)] == [False, False, False, True, True, False]
+    alone = server.steer(features=features, max_new_tokens=3)
+    assert [BROKEN in note for note in notes_of(alone)] == [False, True]
+    page = server.http.get(alone[-1][2]["result"]).text
+    assert page.count(BROKEN) == 1
+    assert [row["note"] for row in server.http.get(f"{sweep[-1][2]['result']}.json").json()["rows"]].count(BROKEN) == 2
+    both = [*features, {"feature": FEATURE, "strength": 8}]
+    assert notes_of(server.steer(features=both, max_new_tokens=3))[1].startswith(
+        "Measured: the text breaks from 4× on of "
+    )
+
+
+@pytest.mark.parametrize("asked", [{"mode": "add"}, {"mode": "ablate"}, {"scope": "written"}])
+def test_curves_say_nothing_of_what_is_steered_otherwise(server: Server, asked: dict[str, str]) -> None:
+    features = [{"feature": f"tiny/1-relu-64/{RISING}", "strength": 8}]
+    assert not any(BROKEN in note for note in notes_of(server.steer(features=features, max_new_tokens=3, **asked)))
 
 
 # ---- others at the same time

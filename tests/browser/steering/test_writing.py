@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from backend.engine.worker import Job
+from backend.published.features import FeatureSummary
 from tests.browser.steering.form import ASKED, OpenPage, expect_a_message, open_settings, steer, written
 from tests.support.navigation import arrive
 from tests.support.steering import SECONDS, Brake, Server, brake
@@ -107,6 +108,26 @@ def test_another_strength_shows_its_stored_text_without_asking(open_page: OpenPa
     page.reload()
     expect(steered).to_contain_text("Steered, 0.5×")
     expect(steered.locator(".tokens, .bubble").first).to_have_text("I am an assistant.")
+
+
+def test_a_stored_text_says_that_texts_break_at_its_strength(
+    open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_note(held: list[tuple[FeatureSummary, float]]) -> str:
+        return "Measured: the text breaks." if held[0][1] >= 3 else ""
+
+    for module in ("page", "views"):
+        monkeypatch.setattr(f"backend.steering.{module}.break_note", break_note)
+    page = open_page("/steer")
+    said = page.locator('[data-row="1"] .ending')
+    expect(said).to_be_empty()
+    page.locator("#stored a", has_text="3×").click()
+    expect(said).to_have_text("Measured: the text breaks.")
+    expect(page.locator('[data-row="0"] .ending')).to_be_empty()
+    page.reload()
+    expect(said).to_have_text("Measured: the text breaks.")
+    page.locator("#stored a", has_text="0.5×").click()
+    expect(said).to_be_empty()
 
 
 def test_a_chip_leads_to_another_demonstration(open_page: OpenPage) -> None:
