@@ -62,7 +62,7 @@ class RunAhead:
             return
         from multiprocessing import get_context  # here, as most commands begin nothing
 
-        self._said = tempfile.NamedTemporaryFile(prefix="monosema-ahead-", suffix=".log")  # noqa: SIM115
+        self._said = tempfile.NamedTemporaryFile(dir=self._paths.root, prefix=".ahead-")  # noqa: SIM115
         arguments = (self._recipe, self._paths, self._said.name)
         self._process = get_context("spawn").Process(target=_make, args=arguments, daemon=True)
         self._process.start()
